@@ -1,0 +1,38 @@
+"""Photo bytes -> RGB array -> unit descriptor. Serving side: onnxruntime and Pillow, no torch."""
+
+from .decode import (
+    FORMATS,
+    SUFFIXES,
+    WORKING_SIDE,
+    BadPhoto,
+    ImageTooLarge,
+    UnsupportedImage,
+    decode,
+    encode_jpeg,
+    read_bytes,
+    read_photo,
+    resize,
+)
+from .sift import LocalFeatures, local_features
+from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "FORMATS",
+    "SUFFIXES",
+    "WORKING_SIDE",
+    "BadModel",
+    "BadPhoto",
+    "Extractor",
+    "ImageTooLarge",
+    "LocalFeatures",
+    "ModelCard",
+    "UnsupportedImage",
+    "available_cores",
+    "decode",
+    "encode_jpeg",
+    "local_features",
+    "read_bytes",
+    "read_photo",
+    "resize",
+]

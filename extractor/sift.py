@@ -1,0 +1,61 @@
+"""RGB photo -> RootSIFT keypoints, for verifying that two photos show the same thing.
+
+SIFT: Lowe 2004. RootSIFT: Arandjelovic and Zisserman 2012 (L1-normalise, square root), here held as bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .decode import resize
+
+SIFT_SIDE = 640  # longest side photos are shrunk to before detection; points are in pixels of that size
+MAX_POINTS = 1000
+DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
+HEADER = np.dtype([("points", "<u4"), ("height", "<u2"), ("width", "<u2")])
+
+
+@dataclass(frozen=True)
+class LocalFeatures:
+    """Keypoints of one photo.
+
+    points: float32 (n, 2), x and y in pixels of the photo shrunk to SIFT_SIDE.
+    descriptors: uint8 (n, 128), RootSIFT times DESCRIPTOR_SCALE.
+    size: (height, width) of the shrunk photo.
+    """
+
+    points: np.ndarray
+    descriptors: np.ndarray
+    size: tuple[int, int]
+
+    def to_bytes(self) -> bytes:
+        header = np.array((len(self.points), *self.size), HEADER)
+        return header.tobytes() + self.points.astype("<f4").tobytes() + self.descriptors.tobytes()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> LocalFeatures:
+        header = np.frombuffer(data, HEADER, 1)[0]
+        n = int(header["points"])
+        points = np.frombuffer(data, "<f4", 2 * n, HEADER.itemsize).reshape(n, 2)
+        descriptors = np.frombuffer(data, np.uint8, 128 * n, HEADER.itemsize + 8 * n).reshape(n, 128)
+        return LocalFeatures(points, descriptors, (int(header["height"]), int(header["width"])))
+
+
+def local_features(photo: np.ndarray) -> LocalFeatures:
+    """The MAX_POINTS strongest RootSIFT keypoints of a decoded photo, uint8 RGB (H, W, 3). A flat photo has none."""
+    grey = cv2.cvtColor(resize(photo, SIFT_SIDE), cv2.COLOR_RGB2GRAY)
+    # OpenCV may return a few more than asked for where the weakest tie, hence the cut.
+    keypoints, sift = cv2.SIFT_create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
+    if not keypoints:
+        return LocalFeatures(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), grey.shape)
+    strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:MAX_POINTS]
+    sift = sift[strongest]
+    root = np.sqrt(sift / np.maximum(np.abs(sift).sum(1, keepdims=True), 1e-7))
+    return LocalFeatures(
+        points=np.float32([keypoints[i].pt for i in strongest]),
+        descriptors=np.clip(np.round(root * DESCRIPTOR_SCALE), 0, 255).astype(np.uint8),
+        size=grey.shape,
+    )

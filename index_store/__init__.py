@@ -1,0 +1,25 @@
+"""Everything prebuilt and on disk: build a store from a folder of photos, open it, read it."""
+
+from .ann import shortlist
+from .build import SHORTLIST, build
+from .catalogue import Catalogue, Photo, Skipped
+from .errors import NothingToIndex, StoreBusy, StoreCorrupt, StoreError, StoreMismatch, StoreMissing
+from .manifest import Manifest
+from .store import Store
+
+__all__ = [
+    "SHORTLIST",
+    "Catalogue",
+    "Manifest",
+    "NothingToIndex",
+    "Photo",
+    "Skipped",
+    "Store",
+    "StoreBusy",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreMismatch",
+    "StoreMissing",
+    "build",
+    "shortlist",
+]

@@ -1,0 +1,107 @@
+"""Approximate nearest neighbours: an inverted file with product-quantised vectors (IVF-PQ, Jegou et al. 2011) from faiss.
+
+The index only proposes a shortlist; the engine rescores it with the stored descriptors. Vectors have unit norm, so the
+index works with Euclidean distance, where product quantisation recalls better than under the inner product
+(faiss issues 1522, 2971), and the order is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+POINTS_PER_CENTROID = 39  # faiss warns below; fewer make centroids that describe nothing
+MAX_LISTS = 65536
+MAX_BITS = 8
+CODE_DIM = 8  # descriptor components per code
+PROBES = 32
+SEED = 1234
+# Limits for reading a file, so that a damaged one cannot ask for all the memory.
+MAX_VECTOR_BYTES = 64 * 2**30
+
+
+@dataclass(frozen=True)
+class AnnParameters:
+    """How an IVF-PQ index is built and searched.
+
+    nlist: inverted lists. codes: sub-quantisers per vector. bits: per code, so 2**bits centroids each.
+    nprobe: lists visited by a query.
+    """
+
+    nlist: int
+    codes: int
+    bits: int
+    nprobe: int
+
+    @property
+    def factory(self) -> str:
+        """faiss' index factory string."""
+        return f"IVF{self.nlist},PQ{self.codes}x{self.bits}np"
+
+
+def choose_parameters(count: int, dim: int) -> AnnParameters:
+    """Parameters for `count` vectors of `dim` components, never more lists or centroids than they can train.
+
+    Lists: the largest power of two up to 4 sqrt(count) that leaves POINTS_PER_CENTROID vectors for each. Bits: the most,
+    up to 8, whose 2**bits centroids get as many. Codes: one for CODE_DIM components (or the nearest divisor below).
+    """
+    trainable = max(1, count // POINTS_PER_CENTROID)
+    nlist = 2 ** int(np.log2(max(1, min(trainable, 4 * np.sqrt(count), MAX_LISTS))))
+    bits = int(np.clip(np.log2(trainable), 1, MAX_BITS))
+    codes = max(m for m in range(1, max(1, dim // CODE_DIM) + 1) if dim % m == 0)
+    return AnnParameters(nlist, codes, bits, nprobe=min(nlist, PROBES))
+
+
+def build_index(descriptors: np.ndarray, parameters: AnnParameters, batch: int = 65536) -> faiss.IndexIVFPQ:
+    """Train on a sample and add all descriptors (N, D), float16 or float32, a batch at a time."""
+    count, dim = descriptors.shape
+    index = faiss.index_factory(dim, parameters.factory, faiss.METRIC_L2)
+    index.cp.seed = index.pq.cp.seed = SEED
+    for clustering in (index.cp, index.pq.cp):
+        clustering.min_points_per_centroid = 1  # the choice of parameters has seen to it
+    wanted = 256 * max(parameters.nlist, 2**parameters.bits)  # faiss would not use more
+    sample = np.random.default_rng(SEED).permutation(count)[:wanted]
+    train = np.ascontiguousarray(descriptors[np.sort(sample)], np.float32)
+    # A gallery of fewer photos than centroids still has to train: repeat them.
+    index.train(np.resize(train, (max(len(train), parameters.nlist, 2**parameters.bits), dim)))
+    for start in range(0, count, batch):
+        index.add(np.ascontiguousarray(descriptors[start : start + batch], np.float32))
+    index.nprobe = parameters.nprobe
+    return index
+
+
+def save_index(index: faiss.Index, path: Path) -> None:
+    faiss.write_index(index, str(path))
+
+
+def load_index(path: Path, parameters: AnnParameters, count: int, dim: int) -> faiss.IndexIVFPQ:
+    """Read an index whose checksum was verified. Raises ValueError if it is not the one described."""
+    faiss.set_deserialization_vector_byte_limit(MAX_VECTOR_BYTES)
+    index = faiss.read_index(str(path))
+    expected = (count, dim, parameters.nlist)
+    found = (index.ntotal, index.d, getattr(index, "nlist", None))
+    if found != expected:
+        raise ValueError(f"index holds (vectors, dimensions, lists) = {found}, expected {expected}")
+    index.nprobe = parameters.nprobe
+    return index
+
+
+def shortlist(index: faiss.Index, descriptor: np.ndarray, size: int) -> np.ndarray:
+    """Row numbers (at most `size`, unordered quality, no -1) of probable neighbours of one descriptor (D,)."""
+    _, ids = index.search(np.ascontiguousarray(descriptor[None], np.float32), min(size, index.ntotal))
+    return ids[0][ids[0] >= 0]
+
+
+def exact_knn(descriptors: np.ndarray, k: int, batch: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """Exact k nearest by inner product of (N, D): ids int32 (N, k), similarities float32 (N, k), best first."""
+    flat = np.ascontiguousarray(descriptors, np.float32)
+    index = faiss.IndexFlatIP(flat.shape[1])
+    index.add(flat)
+    ids = np.empty((len(flat), k), np.int32)
+    sims = np.empty((len(flat), k), np.float32)
+    for start in range(0, len(flat), batch):
+        sims[start : start + batch], ids[start : start + batch] = index.search(flat[start : start + batch], k)
+    return ids, sims

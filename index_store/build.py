@@ -1,0 +1,147 @@
+"""Folder of photos -> store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from extractor import Extractor
+from extractor import sift
+
+from . import ann, diffusion, extraction, graph
+from .catalogue import Photo, Skipped, title_of, write_catalogue
+from .errors import NothingToIndex, StoreError
+from .extraction import Journal, extract_all
+from .generation import new_generation, writing
+from .manifest import FILE_NAME, Manifest, checksum
+from .packed import write_packed
+from .scan import scan
+from .store import Store, StoredPhotos
+
+LOCAL_FEATURES_BUDGET = 8 * 2**30  # bytes; about 60,000 photos, the others' keypoints are found when they are needed
+RECALL_QUERIES = 200
+SHORTLIST = 1000  # candidates the index proposes to a query, rescored exactly
+
+Progress = Callable[[Iterable, int, str], Iterable]
+
+
+def silent(items: Iterable, total: int, what: str) -> Iterable:
+    """The progress display of a caller that wants none."""
+    return items
+
+
+def build(photos: str | Path, store: str | Path, extractor: Extractor, progress: Progress = silent) -> Manifest:
+    """Index all photos under a folder; the store's live generation is replaced when the new one is complete.
+
+    progress(items, total, what) is called for each long stage and must yield the items. Unusable files are left out with
+    their reason. A killed build resumes where it was; unchanged photos are taken over from the live generation.
+    Raises NothingToIndex, StoreBusy.
+    """
+    root, store = Path(photos).expanduser().resolve(), Path(store)
+    files, skipped = scan(root)
+    with writing(store):
+        journal = Journal(store / "extracted.sqlite", extractor.fingerprint)
+        try:
+            indexed, unusable = extract_all(
+                root, files, extractor, journal, live_photos(store, extractor), lambda i: progress(i, len(files), "photos")
+            )
+            skipped += unusable
+            if not indexed:
+                raise NothingToIndex(f"None of the {len(files)} photos in {root} can be read; the first: {skipped[0].reason}")
+            with new_generation(store) as folder:
+                manifest = write_generation(folder, root, indexed, skipped, extractor, journal, progress)
+        except BaseException:
+            journal.close()
+            raise
+        journal.discard()
+    return manifest
+
+
+def live_photos(store: Path, extractor: Extractor) -> StoredPhotos | dict:
+    """Photos that need no extraction; none if the store is new, damaged or of another model."""
+    try:
+        return StoredPhotos(Store(store, extractor))
+    except StoreError:
+        return {}
+
+
+def write_generation(
+    folder: Path,
+    root: Path,
+    indexed: list[tuple[str, str]],
+    skipped: list[Skipped],
+    extractor: Extractor,
+    journal: Journal,
+    progress: Progress,
+) -> Manifest:
+    """Write all files of a generation into `folder`, the manifest last."""
+    count, dim = len(indexed), extractor.card.output_dim
+    descriptors = np.empty((count, dim), np.float16)
+    catalogue = []
+    for i, (file, sha256) in enumerate(indexed):
+        photo = journal[sha256]
+        descriptors[i] = photo.descriptor
+        catalogue.append(Photo(i, file, title_of(file), sha256, photo.size[1], photo.size[0]))
+    np.save(folder / "descriptors.npy", descriptors, allow_pickle=False)
+    write_catalogue(folder / "catalogue.sqlite", catalogue, skipped)
+    write_packed(folder, "thumbnails", (journal[sha256].thumbnail for _, sha256 in indexed))
+    write_packed(folder, "local_features", within_budget((journal[sha256].features for _, sha256 in indexed)))
+
+    parameters = ann.choose_parameters(count, dim)
+    for _ in progress(range(1), 1, "index"):
+        index = ann.build_index(descriptors, parameters)
+    ann.save_index(index, folder / "index.faiss")
+
+    for _ in progress(range(1), 1, "neighbours"):
+        ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, diffusion.TRUNCATION)))
+    # Queries ask for these few only: the graph's edges and the reach of each photo.
+    near = min(count, graph.NEIGHBOURS + 1)
+    np.save(folder / "neighbour_ids.npy", np.ascontiguousarray(ids[:, :near]), allow_pickle=False)
+    np.save(folder / "neighbour_sims.npy", np.ascontiguousarray(sims[:, :near]), allow_pickle=False)
+
+    walk = graph.neighbour_graph(ids, sims)
+    row_ids, row_values = diffusion.diffusion_rows(walk, ids, progress=lambda i: progress(i, count, "diffusion"))
+    np.save(folder / "diffusion_ids.npy", row_ids, allow_pickle=False)
+    np.save(folder / "diffusion_values.npy", row_values, allow_pickle=False)
+
+    manifest = Manifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        photos_root=str(root),
+        photos=count,
+        skipped=len(skipped),
+        dim=dim,
+        fingerprint=extractor.fingerprint,
+        model={**dataclasses.asdict(extractor.card), "sha256": extractor.model_sha256},
+        parameters={
+            "ann": dataclasses.asdict(parameters),
+            "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
+            "diffusion": {"alpha": diffusion.ALPHA, "truncation": diffusion.TRUNCATION, "kept": diffusion.KEPT},
+            "thumbnails": {"longest_side": extraction.THUMBNAIL_SIDE, "quality": extraction.THUMBNAIL_QUALITY},
+            "local_features": {
+                "longest_side": sift.SIFT_SIDE,
+                "points": sift.MAX_POINTS,
+            },
+            "measured": {"shortlist": SHORTLIST, "recall_at_10": shortlist_recall(index, descriptors, ids)},
+        },
+        artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
+    )
+    (folder / FILE_NAME).write_text(manifest.to_json())
+    return manifest
+
+
+def within_budget(blobs: Iterable[bytes], budget: int = LOCAL_FEATURES_BUDGET) -> Iterator[bytes]:
+    """The blobs, each one that would pass the budget replaced by an empty one."""
+    for blob in blobs:
+        budget -= len(blob)
+        yield blob if budget >= 0 else b""
+
+
+def shortlist_recall(index, descriptors: np.ndarray, ids: np.ndarray) -> float:
+    """Share of the exact 10 nearest (ids: lists of `self_first`) that the index's shortlist holds, over sampled photos."""
+    queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
+    found = [np.isin(ids[q, :10], ann.shortlist(index, descriptors[q], SHORTLIST)).mean() for q in queries]
+    return round(float(np.mean(found)), 4)

@@ -1,0 +1,98 @@
+"""The catalogue: which photo is which row, and what was left out and why. One SQLite file per generation."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE photos (
+    id INTEGER PRIMARY KEY,   -- row in descriptors, thumbnails, local features and graph
+    file TEXT NOT NULL UNIQUE,  -- path relative to the indexed folder, with forward slashes
+    title TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    width INTEGER NOT NULL,   -- of the decoded photo, upright, longest side at most 1024
+    height INTEGER NOT NULL
+);
+CREATE TABLE skipped (file TEXT PRIMARY KEY, reason TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One row of the catalogue."""
+
+    id: int
+    file: str
+    title: str
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is not in the index, and the sentence why."""
+
+    file: str
+    reason: str
+
+
+def title_of(file: str) -> str:
+    """A readable title from a file name: "sights/taj-mahal_2.jpg" -> "Taj mahal 2"."""
+    words = re.sub(r"[-_\s]+", " ", Path(file).stem).strip()
+    return words[:1].upper() + words[1:] if words else file
+
+
+def write_catalogue(path: Path, photos: Iterable[Photo], skipped: Iterable[Skipped]) -> None:
+    """Create the catalogue file."""
+    with sqlite3.connect(path) as db:
+        db.executescript(SCHEMA)
+        db.executemany(
+            "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?)",
+            ((p.id, p.file, p.title, p.sha256, p.width, p.height) for p in photos),
+        )
+        db.executemany("INSERT INTO skipped VALUES (?, ?)", ((s.file, s.reason) for s in skipped))
+    db.close()
+
+
+class Catalogue:
+    """Read access; safe to use from many threads."""
+
+    def __init__(self, path: Path):
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._lock = threading.Lock()
+
+    def _rows(self, query: str, *values) -> list[tuple]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def __len__(self) -> int:
+        return self._rows("SELECT count(*) FROM photos")[0][0]
+
+    def photo(self, id: int) -> Photo:
+        """Raises KeyError for an unknown id."""
+        rows = self._rows("SELECT * FROM photos WHERE id = ?", id)
+        if not rows:
+            raise KeyError(id)
+        return Photo(*rows[0])
+
+    def find(self, file: str) -> Photo | None:
+        """The photo at this relative path, or None."""
+        rows = self._rows("SELECT * FROM photos WHERE file = ?", file)
+        return Photo(*rows[0]) if rows else None
+
+    def photos(self) -> list[Photo]:
+        """All photos, in the order of their ids."""
+        return [Photo(*row) for row in self._rows("SELECT * FROM photos ORDER BY id")]
+
+    def skipped(self) -> list[Skipped]:
+        """All files that were left out."""
+        return [Skipped(*row) for row in self._rows("SELECT * FROM skipped ORDER BY file")]
+
+    def close(self) -> None:
+        self._db.close()

@@ -1,0 +1,25 @@
+"""What can be wrong with a store; each message is a sentence that says what to do."""
+
+
+class StoreError(Exception):
+    """Base of all store errors."""
+
+
+class StoreMissing(StoreError):
+    """There is no finished store in this folder."""
+
+
+class StoreCorrupt(StoreError):
+    """A file of the store is damaged, missing or from another version."""
+
+
+class StoreMismatch(StoreError):
+    """The store was made with another descriptor model than the one at hand."""
+
+
+class StoreBusy(StoreError):
+    """Another build is writing this store."""
+
+
+class NothingToIndex(StoreError):
+    """The folder holds no photo that can be indexed."""
