@@ -1,0 +1,136 @@
+"""The groups protocol: photos of the same thing find each other, each photo of a group being the query once.
+
+The query is taken out of its own results (and out of the diffusion graph). Average precision is averaged over a group's
+queries first, then over groups, so that a landmark with 80 photos counts no more than one with two.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from index_store import Store
+from search import Engine
+
+from .metrics import average_precision, recall_at_1
+
+FEW = 3  # groups of at most so many photos are "few-view"
+
+METHODS = {
+    "rerank off": {},
+    "diffusion": {"diffusion": True},
+    "SIFT": {"sift": True},
+    "diffusion + SIFT": {"diffusion": True, "sift": True},
+}
+
+
+class BadGroups(Exception):
+    """The groups file cannot be used with this store."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean over groups of one method on one set of groups. map, recall: 0 to 1; milliseconds: mean search time a query."""
+
+    groups: int
+    queries: int
+    map: float
+    recall_at_1: float
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """One row of the table."""
+
+    method: str
+    all: Score
+    few: Score | None
+    many: Score | None
+    group_map: dict[str, float]
+
+
+def read_groups(path: Path, store: Store) -> dict[str, list[int]]:
+    """Group name -> gallery ids, from {"name": ["file", ...]}. Raises BadGroups naming what does not fit."""
+    try:
+        named = json.loads(path.read_text())
+        if not isinstance(named, dict) or not all(isinstance(files, list) for files in named.values()):
+            raise ValueError('it must be {"name": ["file", ...], ...}')
+    except (OSError, ValueError) as error:
+        raise BadGroups(f"{path} cannot be read: {error}") from None
+    groups = {}
+    for name, files in named.items():
+        if len(files) < 2:
+            raise BadGroups(f"Group {name!r} has {len(files)} photos; two are the least.")
+        photos = [store.catalogue.find(str(file)) for file in files]
+        if None in photos:
+            raise BadGroups(f"Group {name!r} names {files[photos.index(None)]!r}, which is not in the store.")
+        groups[name] = [photo.id for photo in photos]
+    if not groups:
+        raise BadGroups(f"{path} names no groups.")
+    return groups
+
+
+def mean_score(groups: dict[str, list[int]], aps: dict[str, list[float]], r1s: dict[str, list[float]]) -> Score | None:
+    """Mean over the given groups of each group's mean; None without groups."""
+    if not groups:
+        return None
+    return Score(
+        groups=len(groups),
+        queries=sum(map(len, groups.values())),
+        map=float(np.mean([np.mean(aps[name]) for name in groups])),
+        recall_at_1=float(np.mean([np.mean(r1s[name]) for name in groups])),
+    )
+
+
+def evaluate_groups(
+    engine: Engine, groups: dict[str, list[int]], progress: Callable[[Iterable], Iterable] = iter
+) -> list[MethodResult]:
+    """All METHODS on all groups. progress wraps the list of (group, query id) pairs."""
+    few = {name: ids for name, ids in groups.items() if len(ids) <= FEW}
+    many = {name: ids for name, ids in groups.items() if len(ids) > FEW}
+    aps = {method: {name: [] for name in groups} for method in METHODS}
+    r1s = {method: {name: [] for name in groups} for method in METHODS}
+    for name, query in progress([(name, id) for name, ids in groups.items() for id in ids]):
+        positives = set(groups[name]) - {query}
+        for method, stages in METHODS.items():
+            hits = engine.search(query, k=len(engine.store), **stages).hits
+            ranked = [hit.id for hit in hits]
+            aps[method][name].append(average_precision(ranked, positives))
+            r1s[method][name].append(recall_at_1(ranked, positives))
+    return [
+        MethodResult(
+            method,
+            all=mean_score(groups, aps[method], r1s[method]),
+            few=mean_score(few, aps[method], r1s[method]),
+            many=mean_score(many, aps[method], r1s[method]),
+            group_map={name: float(np.mean(values)) for name, values in aps[method].items()},
+        )
+        for method in METHODS
+    ]
+
+
+def format_table(results: list[MethodResult]) -> str:
+    """Markdown table: mAP / recall@1, each a mean over groups."""
+    first = results[0]
+
+    def title(name: str, score: Score | None) -> str:
+        return f"{name} ({score.groups if score else 0})"
+
+    def cell(score: Score | None) -> str:
+        return f"{score.map:.3f} / {score.recall_at_1:.3f}" if score else "-"
+
+    columns = [
+        title("all groups", first.all),
+        title("few-view, 2-3", first.few),
+        title("many-view", first.many),
+    ]
+    rows = [[r.method, cell(r.all), cell(r.few), cell(r.many)] for r in results]
+    table = [["mAP / recall@1", *columns], *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in table]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""python -m search QUERY --store STORE [--diffusion] [--sift] [-k 20] [--json]"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from extractor import DEFAULT_MODEL, BadModel, BadPhoto, Extractor
+from extractor import read_bytes as read_photo_bytes
+from index_store import Store, StoreError
+
+from .engine import Engine
+from .result import SearchResult
+
+
+def format_hits(result: SearchResult) -> str:
+    """The answer as a plain-text table, with the time of each stage."""
+    lines = ["rank  similarity  points  photo"]
+    for rank, hit in enumerate(result.hits, 1):
+        points = str(hit.inliers) if hit.verified else ""
+        lines.append(f"{rank:4d}  {hit.similarity:10.3f}  {points:>6s}  {hit.file}")
+    lines.append("")
+    lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
+    return "\n".join(lines + result.notes)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m search", description="Find photos of the same thing.")
+    parser.add_argument("query", type=Path, help="a JPEG, PNG or WebP photo")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="descriptor model (default: the shipped one)")
+    parser.add_argument("--diffusion", action="store_true", help="rerank by diffusion")
+    parser.add_argument("--sift", action="store_true", help="verify the best by matching points")
+    parser.add_argument("-k", type=int, default=20, help="how many photos to show (default 20)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
+    if args.k < 1:
+        parser.error("-k must be at least 1")
+    try:
+        extractor = Extractor(args.model)
+        engine = Engine(Store(args.store, extractor), extractor)
+        result = engine.search(read_photo_bytes(args.query), diffusion=args.diffusion, sift=args.sift, k=args.k)
+    except (BadPhoto, BadModel, StoreError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(result.to_dict(str(args.query)), indent=2) if args.json else format_hits(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

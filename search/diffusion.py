@@ -1,0 +1,80 @@
+"""Query-time diffusion: a weighted sum of offline rows, and a mix with the plain score that knows when to keep quiet.
+
+The paper's rule for an unseen query (Yang et al. 2019, section 3.3): its nearest gallery photos are seeds, and the
+diffusion scores are the sum over seeds of weight x offline row. The published weights (similarity cubed, always 10
+seeds) assume dozens of views of everything; a landmark with two photos has one true seed and nine wrong ones, and the
+walk leaves it. Here a seed must be reciprocal: the query is nearer to it than its own REACH-th gallery neighbour, and its
+weight is by how much. No reciprocal seed, no diffusion; weak ones, little of it. All similarities are measured in units of
+the query's own spread, so that descriptors with other typical similarities need no other constants.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SEEDS = 5
+REACH = 5
+BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
+MIX = 2.0  # weight of the diffusion score (largest = 1) against the standardised similarity (nearest = 1)
+MIN_SPREAD = 1e-6
+
+
+def seed_weights(
+    sims: np.ndarray, neighbour_ids: np.ndarray, neighbour_sims: np.ndarray, exclude: int | None = None
+) -> np.ndarray:
+    """How far the query lies inside each seed's own neighbourhood: max(0, s - reach), float32 (n,).
+
+    sims (n,): query to seed. neighbour_ids, neighbour_sims (n, K): the seeds' rows of the store's lists, themselves in
+    slot 0. exclude: gallery id of the query itself, to be overlooked as a neighbour.
+    """
+    others = neighbour_ids[:, 1:] >= 0
+    if exclude is not None:
+        others &= neighbour_ids[:, 1:] != exclude
+    # Slot of the REACH-th other neighbour, or of the last if there are fewer.
+    wanted = np.minimum(others.sum(1), REACH)
+    slot = (others.cumsum(1) < wanted[:, None]).sum(1)
+    reach = np.where(wanted > 0, neighbour_sims[np.arange(len(sims)), 1 + np.minimum(slot, others.shape[1] - 1)], 0)
+    return np.maximum(sims - reach, 0).astype(np.float32)
+
+
+def diffuse(
+    row_ids: np.ndarray, row_values: np.ndarray, weights: np.ndarray, removed: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the seeds' offline rows times their weights: ids int (m,) and scores float64 (m,), all scores > 0.
+
+    row_ids, row_values (n, M): the seeds' rows. removed: offline row (ids, values) of a gallery photo, itself in slot 0,
+    to take out of the graph. That is one rank-one update of the inverse (block inversion):
+    f'_j = f_j - f_r Z_rj / Z_rr for the removed photo r.
+    """
+    ids = row_ids[weights > 0].ravel()
+    values = (row_values[weights > 0].astype(np.float64) * weights[weights > 0, None]).ravel()
+    ids, slots = np.unique(ids, return_inverse=True)
+    scores = np.bincount(slots, values, len(ids))
+    if removed is not None and len(ids):
+        own_ids, own_values = removed[0], removed[1].astype(np.float64)
+        at_removed = scores[ids == own_ids[0]].sum()
+        _, here, there = np.intersect1d(ids, own_ids, return_indices=True)
+        scores[here] -= at_removed * own_values[there] / own_values[0]
+    kept = (ids >= 0) & (scores > 1e-9)
+    return ids[kept], scores[kept]
+
+
+def scale(similarity: np.ndarray) -> tuple[float, float]:
+    """A query's own yardstick from its candidates' similarities (n,), best first: background (the BACKGROUND-th) and
+    spread (how far the best is above it, at least MIN_SPREAD). (0, 1) without candidates."""
+    if len(similarity) == 0:
+        return 0.0, 1.0
+    background = float(similarity[min(BACKGROUND, len(similarity)) - 1])
+    return background, max(float(similarity[0]) - background, MIN_SPREAD)
+
+
+def confidence(weights: np.ndarray, spread: float) -> float:
+    """How far a query's seeds can be trusted, 0 to 1: their weights (`seed_weights`) summed, in units of the spread."""
+    return float(min(1.0, weights.sum() / spread))
+
+
+def mix(
+    similarity: np.ndarray, diffused: np.ndarray, confidence: float, background: float, spread: float
+) -> np.ndarray:
+    """Similarity in units of the query's `scale` + MIX x confidence x diffusion score relative to the largest, > 0; (m,)."""
+    return (similarity - background) / spread + MIX * confidence * diffused / diffused.max()
