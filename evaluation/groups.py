@@ -34,7 +34,7 @@ class BadGroups(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """Mean over groups of one method on one set of groups. map, recall: 0 to 1; milliseconds: mean search time a query."""
+    """One method on one set of groups: mean over groups of the mean over their queries, 0 to 1."""
 
     groups: int
     queries: int

@@ -17,7 +17,9 @@ SAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m export", description="Turn a descriptor network into one ONNX file.")
+    parser = argparse.ArgumentParser(
+        prog="python -m export", description="Turn a descriptor network into one ONNX file."
+    )
     parser.add_argument("--checkpoint", type=Path, required=True, help="safetensors file of the network")
     parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     parser.add_argument("--licence", help="licence of the weights, where the checkpoint does not name it")

@@ -56,7 +56,10 @@ def strip_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
         part.doc_string = ""
     del proto.graph.value_info[:]
     proto.graph.name = "gem-resnet"
-    for value, axes in ((proto.graph.input[0], ("batch", None, "height", "width")), (proto.graph.output[0], ("batch",))):
+    for value, axes in (
+        (proto.graph.input[0], ("batch", None, "height", "width")),
+        (proto.graph.output[0], ("batch",)),
+    ):
         for dim, name in zip(value.type.tensor_type.shape.dim, axes):
             if name:
                 dim.dim_param = name

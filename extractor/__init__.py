@@ -13,8 +13,8 @@ from .decode import (
     read_photo,
     resize,
 )
-from .sift import LocalFeatures, local_features
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores
+from .sift import LocalFeatures, local_features
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -61,7 +61,9 @@ def decode(data: bytes) -> np.ndarray:
     except MemoryError:
         raise ImageTooLarge("The photo needs more memory than there is.") from None
     except Exception as error:  # codecs raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
-        raise UnsupportedImage(f"The photo is damaged and cannot be read ({str(error) or type(error).__name__}).") from error
+        raise UnsupportedImage(
+            f"The photo is damaged and cannot be read ({str(error) or type(error).__name__})."
+        ) from error
 
 
 def read_bytes(path: str | Path) -> bytes:

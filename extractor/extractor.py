@@ -47,7 +47,9 @@ def available_cores() -> int:
 def read_card(metadata: dict[str, str], name: str) -> ModelCard:
     """ModelCard from an ONNX file's metadata. Raises BadModel when the file is not one of ours."""
     try:
-        facts = {k.removeprefix(METADATA_PREFIX): json.loads(v) for k, v in metadata.items() if k.startswith(METADATA_PREFIX)}
+        facts = {
+            k.removeprefix(METADATA_PREFIX): json.loads(v) for k, v in metadata.items() if k.startswith(METADATA_PREFIX)
+        }
         if facts["schema"] != METADATA_SCHEMA:
             raise BadModel(f"{name} has metadata of schema {facts['schema']}; this version reads {METADATA_SCHEMA}.")
         return ModelCard(

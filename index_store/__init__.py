@@ -4,6 +4,7 @@ from .ann import shortlist
 from .build import SHORTLIST, build
 from .catalogue import Catalogue, Photo, Skipped
 from .errors import NothingToIndex, StoreBusy, StoreCorrupt, StoreError, StoreMismatch, StoreMissing
+from .generation import current_version
 from .manifest import Manifest
 from .store import Store
 
@@ -21,5 +22,6 @@ __all__ = [
     "StoreMismatch",
     "StoreMissing",
     "build",
+    "current_version",
     "shortlist",
 ]

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from extractor import DEFAULT_MODEL, BadModel, Extractor
 
-from .build import build
+from .build import SHORTLIST, build
 from .errors import StoreError
 from .store import Store
 
@@ -31,7 +31,7 @@ def run_build(args: argparse.Namespace) -> None:
 def run_info(args: argparse.Namespace) -> None:
     store = Store(args.store)
     manifest = store.manifest
-    ann, measured = manifest.parameters["ann"], manifest.parameters["measured"]
+    ann = manifest.parameters["ann"]
     size = sum(artefact["bytes"] for artefact in manifest.artefacts.values())
     rows = {
         "photos": f"{manifest.photos} from {manifest.photos_root}",
@@ -40,7 +40,7 @@ def run_info(args: argparse.Namespace) -> None:
         "model": f"{manifest.model['architecture']}, {manifest.dim} dimensions, longest side {manifest.model['longest_side']}",
         "fingerprint": manifest.fingerprint[:16],
         "index": f"IVF{ann['nlist']},PQ{ann['codes']}x{ann['bits']}, {ann['nprobe']} lists visited",
-        "recall@10": f"{measured['recall_at_10']} in a shortlist of {measured['shortlist']}, against exact search",
+        "recall@10": f"{manifest.shortlist_recall} in the index's shortlist of {SHORTLIST}, against exact search",
         "diffusion": ", ".join(f"{k} {v}" for k, v in manifest.parameters["diffusion"].items()),
     }
     for name, value in rows.items():
@@ -55,7 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("build", help="index a folder, or bring its store up to date")
     command.add_argument("photos", type=Path, help="folder of JPEG, PNG and WebP photos, searched with its sub-folders")
     command.add_argument("--store", type=Path, required=True, help="folder of the store, made if it is missing")
-    command.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="descriptor model (default: the shipped one)")
+    command.add_argument(
+        "--model", type=Path, default=DEFAULT_MODEL, help="descriptor model (default: the shipped one)"
+    )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="verify a store and say what is in it")
     command.add_argument("--store", type=Path, required=True)

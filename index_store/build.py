@@ -9,17 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from extractor import Extractor
-from extractor import sift
+from extractor import Extractor, sift
 
 from . import ann, diffusion, extraction, graph
 from .catalogue import Photo, Skipped, title_of, write_catalogue
 from .errors import NothingToIndex, StoreError
 from .extraction import Journal, extract_all
-from .generation import new_generation, writing
+from .generation import current, new_generation, writing
 from .manifest import FILE_NAME, Manifest, checksum
 from .packed import write_packed
-from .scan import scan
+from .scan import Listing, scan
 from .store import Store, StoredPhotos
 
 LOCAL_FEATURES_BUDGET = 8 * 2**30  # bytes; about 60,000 photos, the others' keypoints are found when they are needed
@@ -38,48 +37,75 @@ def build(photos: str | Path, store: str | Path, extractor: Extractor, progress:
     """Index all photos under a folder; the store's live generation is replaced when the new one is complete.
 
     progress(items, total, what) is called for each long stage and must yield the items. Unusable files are left out with
-    their reason. A killed build resumes where it was; unchanged photos are taken over from the live generation.
+    their reason. A killed build resumes where it was; photos that are in the live generation are taken over from it, and if
+    nothing has changed at all it stays.
     Raises NothingToIndex, StoreBusy.
     """
     root, store = Path(photos).expanduser().resolve(), Path(store)
-    files, skipped = scan(root)
+    listing = scan(root)
     with writing(store):
+        live = live_store(store, extractor)
+        if live and is_up_to_date(live.manifest, root, listing):
+            return live.manifest
         journal = Journal(store / "extracted.sqlite", extractor.fingerprint)
         try:
-            indexed, unusable = extract_all(
-                root, files, extractor, journal, live_photos(store, extractor), lambda i: progress(i, len(files), "photos")
+            indexed, skipped = extract_all(
+                root,
+                listing.files,
+                extractor,
+                journal,
+                StoredPhotos(live) if live else {},
+                lambda items: progress(items, len(listing.files), "photos"),
             )
-            skipped += unusable
             if not indexed:
-                raise NothingToIndex(f"None of the {len(files)} photos in {root} can be read; the first: {skipped[0].reason}")
+                raise NothingToIndex(f"None of the {len(skipped)} photos in {root} can be read: {skipped[0].reason}")
             with new_generation(store) as folder:
-                manifest = write_generation(folder, root, indexed, skipped, extractor, journal, progress)
+                write_generation(folder, root, listing, indexed, skipped, extractor, journal, progress)
         except BaseException:
             journal.close()
             raise
         journal.discard()
-    return manifest
+        return current(store)[1]
 
 
-def live_photos(store: Path, extractor: Extractor) -> StoredPhotos | dict:
-    """Photos that need no extraction; none if the store is new, damaged or of another model."""
+def live_store(store: Path, extractor: Extractor) -> Store | None:
+    """The store as it is, to build on; None if it is new, damaged or of another model."""
     try:
-        return StoredPhotos(Store(store, extractor))
+        return Store(store, extractor)
     except StoreError:
-        return {}
+        return None
+
+
+def is_up_to_date(manifest: Manifest, root: Path, listing: Listing) -> bool:
+    """Whether a build would give what is there already."""
+    same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
+    return same_photos and manifest.parameters == build_parameters(manifest.photos, manifest.dim)
+
+
+def build_parameters(count: int, dim: int) -> dict[str, dict]:
+    """Every parameter that shapes a store of `count` photos with `dim` descriptor components."""
+    return {
+        "ann": dataclasses.asdict(ann.choose_parameters(count, dim)),
+        "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
+        "diffusion": {"alpha": diffusion.ALPHA, "truncation": diffusion.TRUNCATION, "kept": diffusion.KEPT},
+        "thumbnails": {"longest_side": extraction.THUMBNAIL_SIDE, "quality": extraction.THUMBNAIL_QUALITY},
+        "local_features": {"longest_side": sift.SIFT_SIDE, "points": sift.MAX_POINTS, "budget": LOCAL_FEATURES_BUDGET},
+    }
 
 
 def write_generation(
     folder: Path,
     root: Path,
+    listing: Listing,
     indexed: list[tuple[str, str]],
-    skipped: list[Skipped],
+    unusable: list[Skipped],
     extractor: Extractor,
     journal: Journal,
     progress: Progress,
-) -> Manifest:
+) -> None:
     """Write all files of a generation into `folder`, the manifest last."""
     count, dim = len(indexed), extractor.card.output_dim
+    skipped = unusable + listing.foreign
     descriptors = np.empty((count, dim), np.float16)
     catalogue = []
     for i, (file, sha256) in enumerate(indexed):
@@ -111,26 +137,17 @@ def write_generation(
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         photos_root=str(root),
+        listing=listing.digest,
         photos=count,
         skipped=len(skipped),
         dim=dim,
         fingerprint=extractor.fingerprint,
         model={**dataclasses.asdict(extractor.card), "sha256": extractor.model_sha256},
-        parameters={
-            "ann": dataclasses.asdict(parameters),
-            "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
-            "diffusion": {"alpha": diffusion.ALPHA, "truncation": diffusion.TRUNCATION, "kept": diffusion.KEPT},
-            "thumbnails": {"longest_side": extraction.THUMBNAIL_SIDE, "quality": extraction.THUMBNAIL_QUALITY},
-            "local_features": {
-                "longest_side": sift.SIFT_SIDE,
-                "points": sift.MAX_POINTS,
-            },
-            "measured": {"shortlist": SHORTLIST, "recall_at_10": shortlist_recall(index, descriptors, ids)},
-        },
+        parameters=build_parameters(count, dim),
+        shortlist_recall=shortlist_recall(index, descriptors, ids),
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
     )
     (folder / FILE_NAME).write_text(manifest.to_json())
-    return manifest
 
 
 def within_budget(blobs: Iterable[bytes], budget: int = LOCAL_FEATURES_BUDGET) -> Iterator[bytes]:

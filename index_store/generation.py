@@ -45,14 +45,22 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def current(store: Path) -> tuple[Path, Manifest]:
-    """Folder and manifest of the live generation. Raises StoreMissing, StoreCorrupt."""
+def current_version(store: Path) -> tuple[str, str]:
+    """Name of the live generation and SHA-256 of its manifest. Cheap. Raises StoreMissing, StoreCorrupt."""
     try:
-        name, expected = (store / CURRENT).read_text().split()
+        name, version = (store / CURRENT).read_text().split()
     except FileNotFoundError:
-        raise StoreMissing(f"There is no store at {store}. Make one with: python -m index_store build PHOTOS --store {store}") from None
+        raise StoreMissing(
+            f"There is no store at {store}. Make one with: python -m index_store build PHOTOS --store {store}"
+        ) from None
     except ValueError:
         raise StoreCorrupt(f"{CURRENT} is damaged. Build the store again.") from None
+    return name, version
+
+
+def current(store: Path) -> tuple[Path, Manifest]:
+    """Folder and manifest of the live generation. Raises StoreMissing, StoreCorrupt."""
+    name, expected = current_version(store)
     folder = store / GENERATIONS / name
     try:
         text = (folder / FILE_NAME).read_bytes()

@@ -19,19 +19,22 @@ FILE_NAME = "manifest.json"
 class Manifest:
     """Everything a reader must know before it opens the other files.
 
-    photos_root: absolute folder the catalogue's paths are relative to. fingerprint: `Extractor.fingerprint`.
-    parameters: per stage ("ann", "graph", "diffusion", "thumbnails", "local_features"), as built.
+    photos_root: absolute folder the catalogue's paths are relative to. listing: `Listing.digest` of it.
+    fingerprint: `Extractor.fingerprint`. parameters: per stage ("ann", "graph", "diffusion", "thumbnails",
+    "local_features"), as built. shortlist_recall: share of the exact 10 nearest photos that the index proposes.
     artefacts: {file name: {"sha256", "bytes"}}.
     """
 
     created: str
     photos_root: str
+    listing: str
     photos: int
     skipped: int
     dim: int
     fingerprint: str
     model: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
+    shortlist_recall: float
     artefacts: dict[str, dict[str, Any]]
     schema: int = SCHEMA
 

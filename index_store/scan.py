@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from extractor import SUFFIXES
@@ -14,10 +16,22 @@ from .errors import NothingToIndex
 FOREIGN_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".jp2", ".cr2", ".nef", ".arw", ".dng")
 
 
-def scan(root: Path) -> tuple[list[str], list[Skipped]]:
-    """Relative paths (forward slashes, sorted) of the photos under `root`, and what looks like a photo but cannot be one.
+@dataclass(frozen=True)
+class Listing:
+    """The photos of a folder. files: relative paths, forward slashes, sorted. foreign: what only looks like photos.
 
-    Hidden files and folders are passed over; links to folders are not followed. Raises NothingToIndex.
+    digest: SHA-256 over the photos' paths, sizes and times of change; equal digests mean that nothing has changed.
+    """
+
+    files: list[str]
+    foreign: list[Skipped]
+    digest: str
+
+
+def scan(root: Path) -> Listing:
+    """List a folder with its sub-folders. Hidden files and folders are passed over; links to folders are not followed.
+
+    Raises NothingToIndex.
     """
     if not root.is_dir():
         raise NothingToIndex(f"There is no folder {root}.")
@@ -40,4 +54,17 @@ def scan(root: Path) -> tuple[list[str], list[Skipped]]:
                 foreign.append(Skipped(file, f"Files of type {suffix} are not read; JPEG, PNG and WebP are."))
     if not photos:
         raise NothingToIndex(f"There is no JPEG, PNG or WebP photo in {root}.")
-    return sorted(photos), foreign
+    photos.sort()
+    digest = hashlib.sha256()
+    for file in photos:
+        digest.update(f"{file}\0{describe_file(root / file)}\n".encode())
+    return Listing(photos, foreign, digest.hexdigest())
+
+
+def describe_file(path: Path) -> str:
+    """Size and time of change; of a broken link, that it is one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "unreadable"
+    return f"{status.st_size} {status.st_mtime_ns}"

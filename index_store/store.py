@@ -13,7 +13,7 @@ from .ann import AnnParameters, load_index
 from .catalogue import Catalogue, Photo
 from .errors import StoreCorrupt, StoreMismatch
 from .extraction import Extracted
-from .generation import current
+from .generation import current, current_version
 from .manifest import Manifest, verify_artefacts
 from .packed import Packed
 
@@ -21,7 +21,7 @@ from .packed import Packed
 class Store:
     """An opened generation. Thread-safe, read-only; a later build does not disturb it.
 
-    descriptors: float16 (N, D), unit rows. index: faiss IVF-PQ over them.
+    version: changes with every build. descriptors: float16 (N, D), unit rows. index: faiss IVF-PQ over them.
     neighbour_ids, neighbour_sims: int32 and float32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
     diffusion_ids, diffusion_values: int32 and float16 (N, M), offline diffusion rows (see `diffusion_rows`).
 
@@ -30,6 +30,7 @@ class Store:
 
     def __init__(self, path: str | Path, extractor: Extractor | None = None):
         self.path = Path(path)
+        self.version = current_version(self.path)[1][:12]
         self.folder, self.manifest = current(self.path)
         check_model(self.manifest, extractor)
         verify_artefacts(self.folder, self.manifest)

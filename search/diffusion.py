@@ -38,7 +38,10 @@ def seed_weights(
 
 
 def diffuse(
-    row_ids: np.ndarray, row_values: np.ndarray, weights: np.ndarray, removed: tuple[np.ndarray, np.ndarray] | None = None
+    row_ids: np.ndarray,
+    row_values: np.ndarray,
+    weights: np.ndarray,
+    removed: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the seeds' offline rows times their weights: ids int (m,) and scores float64 (m,), all scores > 0.
 

@@ -1,6 +1,6 @@
 """Engine: one query through all stages.
 
-    photo -> descriptor -> shortlist (IVF-PQ) -> exact rescoring -> [diffusion] -> [SIFT verification] -> hits
+photo -> descriptor -> shortlist (IVF-PQ) -> exact rescoring -> [diffusion] -> [SIFT verification] -> hits
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from index_store import Store, shortlist
 from . import ranking
 from .diffusion import SEEDS, confidence, diffuse, mix, scale, seed_weights
 from .result import Hit, SearchResult
-from .verification import NOTHING, Verification, verify
+from .verification import Verification, verify
 
 REMEMBERED_QUERIES = 32
 COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
@@ -34,7 +34,7 @@ class Query:
 
     own_id: the query's own gallery id, or None for an upload. copy_id: the gallery photo that is the query again, or
     None; it is a hit, but in diffusion it counts as the query. ids, similarity: candidates, best first. background,
-    spread: the query's own scale of similarity.
+    spread: the query's own scale of similarity. cost_ms: what the stages cost whose results are kept here.
     """
 
     descriptor: np.ndarray
@@ -44,6 +44,7 @@ class Query:
     similarity: np.ndarray
     background: float
     spread: float
+    cost_ms: dict[str, float]
     features: LocalFeatures | None = None
     verifications: dict[int, Verification | None] = field(default_factory=dict)
 
@@ -101,7 +102,9 @@ class Engine:
         Raises UnsupportedImage or ImageTooLarge for bytes that are no usable photo, KeyError for an unknown id.
         """
         watch, notes = Stopwatch(), []
-        known, reused = self._prepare(query, watch)
+        known = self._prepare(query, watch)
+        reused_ms = {} if watch.ms else dict(known.cost_ms)
+        reused_ms.pop("sift", None)
         current = Ranking(known.ids, known.similarity, known.similarity)
         stage_ranks = {"descriptor": current.ids}
         if diffusion:
@@ -111,8 +114,11 @@ class Engine:
         if sift:
             with watch.stage("sift"):
                 new = self._verify(query, known, current.ids[: ranking.SHORTLIST], notes)
-            if not new:
-                reused.append("sift")
+            if new:
+                known.cost_ms["sift"] = watch.ms["sift"]
+            else:
+                del watch.ms["sift"]
+                reused_ms["sift"] = known.cost_ms.get("sift", 0.0)
             if diffusion:
                 with watch.stage("diffusion"):
                     current = self._diffuse_from_verified(known, current)
@@ -124,17 +130,29 @@ class Engine:
             self._hit(known, int(id), float(similarity), float(score), positions, sift)
             for id, similarity, score in zip(current.ids[:k], current.similarity, current.scores)
         ]
-        return SearchResult(hits, watch.ms, tuple(reused), notes)
+        return SearchResult(hits, watch.ms, reused_ms, notes)
+
+    def explain(self, query: bytes | int, id: int) -> Hit:
+        """One gallery photo as a hit of the query, verified whether or not it was on the shortlist.
+
+        Raises as `search`, and KeyError for an unknown id.
+        """
+        self.store.catalogue.photo(id)
+        known = self._prepare(query, Stopwatch())
+        self._verify(query, known, np.array([id]), [])
+        similarity = float(self._similarity(known.descriptor, np.array([id]))[0])
+        rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
+        return self._hit(known, id, similarity, similarity, {"descriptor": rank}, sift=True)
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, query: bytes | int, watch: Stopwatch) -> tuple[Query, list[str]]:
-        """Descriptor and candidates of a query, and the names of the stages that were spared."""
+    def _prepare(self, query: bytes | int, watch: Stopwatch) -> Query:
+        """Descriptor and candidates of a query, remembered from before if it was asked lately."""
         key = hashlib.sha256(query).hexdigest() if isinstance(query, bytes) else f"id {query}"
         with self._lock:
             if key in self._queries:
                 self._queries.move_to_end(key)
-                return self._queries[key], ["decode", "describe", "index"]
+                return self._queries[key]
         own_id = None
         if isinstance(query, bytes):
             with watch.stage("decode"):
@@ -152,12 +170,13 @@ class Engine:
             ids, similarity = ids[best], similarity[best]
         is_copy = own_id is None and len(ids) > 0 and similarity[0] >= COPY
         background, spread = scale(similarity[int(is_copy) :])
-        known = Query(descriptor, own_id, int(ids[0]) if is_copy else None, ids, similarity, background, spread)
+        copy_id = int(ids[0]) if is_copy else None
+        known = Query(descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms))
         with self._lock:
             self._queries[key] = known
             while len(self._queries) > REMEMBERED_QUERIES:
                 self._queries.popitem(last=False)
-        return known, []
+        return known
 
     def _similarity(self, descriptor: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Exact cosine of a descriptor (D,) with the stored descriptors of ids (n,)."""

@@ -31,14 +31,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits, best first. timings_ms: stages that were run for this call; reused: stages whose earlier answer served.
+    """Hits, best first.
 
+    timings_ms: stages that were run for this call. reused_ms: stages whose earlier result served, and what that had cost.
     notes: sentences on what was left out, for a person.
     """
 
     hits: list[Hit]
     timings_ms: dict[str, float]
-    reused: tuple[str, ...] = ()
+    reused_ms: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self, query: str) -> dict[str, Any]:

@@ -30,16 +30,16 @@ class Verification:
 
     inliers: number of distinct matched spots that agree with the homography (0: none found).
     homography: float64 (3, 3) from query to hit pixels, or None.
-    query_points, hit_points: float32 (inliers, 2), matched spots in pixels of the features' size.
+    query_points, hit_points: float32 (inliers, 2), matched spots, most distinctive first, in pixels of the sizes below.
+    query_size, hit_size: (height, width) of the photos as the features saw them.
     """
 
     inliers: int
     homography: np.ndarray | None
     query_points: np.ndarray
     hit_points: np.ndarray
-
-
-NOTHING = Verification(0, None, np.empty((0, 2), np.float32), np.empty((0, 2), np.float32))
+    query_size: tuple[int, int]
+    hit_size: tuple[int, int]
 
 
 def unit(descriptors: np.ndarray) -> np.ndarray:
@@ -80,9 +80,9 @@ def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
         return False  # the horizon runs through the matched area
     for u, v, depth in zip(x / w, y / w, w):
         # Jacobian of the mapping at this corner
-        jacobian = np.array(
-            [homography[0, :2] - u * homography[2, :2], homography[1, :2] - v * homography[2, :2]]
-        ) / depth
+        jacobian = (
+            np.array([homography[0, :2] - u * homography[2, :2], homography[1, :2] - v * homography[2, :2]]) / depth
+        )
         long, short = np.linalg.svd(jacobian, compute_uv=False)
         if np.linalg.det(jacobian) <= 0 or long > MAX_STRETCH * short:
             return False
@@ -104,22 +104,24 @@ def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarr
 
 
 def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
-    """Match two photos' features and fit a homography; NOTHING when there is no plausible one."""
+    """Match two photos' features and fit a homography; no inliers when there is no plausible one."""
+    none = np.empty((0, 2), np.float32)
+    nothing = Verification(0, None, none, none, query.size, hit.size)
     pairs = match(unit(query.descriptors), unit(hit.descriptors))
     if len(pairs) < MIN_MATCHES:
-        return NOTHING
+        return nothing
     source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
     try:
         homography, mask = cv2.findHomography(
             source, target, cv2.USAC_MAGSAC, MAX_ERROR, maxIters=MAX_ITERATIONS, confidence=CONFIDENCE
         )
     except cv2.error:  # some degenerate point sets raise instead of returning no model
-        return NOTHING
+        return nothing
     if homography is None:
-        return NOTHING
+        return nothing
     inside = mask.ravel().astype(bool)
     source, target = source[inside], target[inside]
     if len(source) < MIN_MATCHES or not is_plausible(homography, source):
-        return NOTHING
+        return nothing
     spots = distinct_spots(source, target)
-    return Verification(len(spots), homography, source[spots], target[spots])
+    return Verification(len(spots), homography, source[spots], target[spots], query.size, hit.size)

@@ -1,0 +1,64 @@
+"""The result grid: one pane of tiles, or two side by side that show what reranking moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from index_store import Store
+from search import Hit, SearchResult
+
+from .routes import thumbnail_url
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def movement(rank: int, before: int | None) -> tuple[str, str]:
+    """Text and direction of a hit's way from its rank without reranking (None: it was not shown) to `rank`."""
+    if before is None:
+        return "new", "new"
+    if before == rank:
+        return "", ""
+    return (f"▲{before - rank}", "up") if before > rank else (f"▼{rank - before}", "down")
+
+
+def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, Any]:
+    """What the browser needs to draw one hit."""
+    return {
+        "id": hit.id,
+        "file": hit.file,
+        "title": hit.title,
+        "thumbnail": thumbnail_url(store, hit.id),
+        "meta": f"similarity {hit.similarity:.2f}",
+        "points": hit.inliers if hit.verified else None,
+        "move": move[0],
+        "direction": move[1],
+    }
+
+
+def one_pane(store: Store, result: SearchResult) -> list[dict[str, Any]]:
+    """The plain grid."""
+    return [{"heading": "", "hits": [tile(store, hit) for hit in result.hits]}]
+
+
+def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> list[dict[str, Any]]:
+    """Rerank off beside rerank on (called `name`), each hit of the latter with how far it moved."""
+    before = {hit.id: rank for rank, hit in enumerate(off.hits, 1)}
+    moved = [tile(store, hit, movement(rank, before.get(hit.id))) for rank, hit in enumerate(on.hits, 1)]
+    return [
+        {"heading": "Rerank off", "hits": [tile(store, hit) for hit in off.hits]},
+        {"heading": name, "hits": moved},
+    ]
+
+
+def results_grid(panes: list[dict[str, Any]], key: str) -> Any:
+    """Draw the panes. The returned object's `open` or `search` is the id of the hit that was just clicked, else None."""
+    grid = st.components.v2.component(
+        "results_grid",
+        html='<div class="panes"></div>',
+        css=(ASSETS / "results.css").read_text(),
+        js=(ASSETS / "results.js").read_text(),
+    )
+    return grid(data={"panes": panes}, key=key, on_open_change=lambda: None, on_search_change=lambda: None)

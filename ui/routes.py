@@ -1,0 +1,55 @@
+"""Photos by URL, so that they travel as cached files and not through the page's websocket. And a health check."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from extractor import BadModel, BadPhoto, encode_jpeg
+from index_store import Store, StoreError
+
+from .service import service
+
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}  # the URL changes with every build
+
+
+def thumbnail_url(store: Store, id: int) -> str:
+    """Address of a gallery photo's thumbnail (480 pixels), relative to the page."""
+    return f"photos/{store.version}/{id}/thumbnail.jpg"
+
+
+def view_url(store: Store, id: int) -> str:
+    """Address of a gallery photo as large as it is decoded (1024 pixels), relative to the page."""
+    return f"photos/{store.version}/{id}/view.jpg"
+
+
+@lru_cache(maxsize=64)
+def view_jpeg(store: Store, id: int) -> bytes:
+    """The photo without its metadata; its thumbnail if the original has gone since it was indexed."""
+    try:
+        return encode_jpeg(store.pixels(id))
+    except (OSError, BadPhoto):
+        return store.thumbnail(id)
+
+
+def photo(request: Request) -> Response:
+    store = service.engine().store
+    id, size = request.path_params["id"], request.path_params["size"]
+    if request.path_params["version"] != store.version or not 0 <= id < len(store) or size not in ("thumbnail", "view"):
+        return Response(status_code=404)
+    return Response(store.thumbnail(id) if size == "thumbnail" else view_jpeg(store, id), 200, FOREVER, "image/jpeg")
+
+
+async def healthz(request: Request) -> Response:
+    try:
+        engine = await run_in_threadpool(service.engine)
+    except (StoreError, BadModel) as error:
+        return JSONResponse({"status": "not ready", "reason": str(error)}, 503)
+    return JSONResponse({"status": "ok", "photos": len(engine.store)})
+
+
+ROUTES = [Route("/photos/{version:str}/{id:int}/{size:str}.jpg", photo), Route("/healthz", healthz)]
