@@ -1,7 +1,7 @@
 """Everything prebuilt and on disk: build a store from a folder of photos, open it, read it."""
 
 from .ann import shortlist
-from .build import SHORTLIST, build
+from .builder import SHORTLIST, build
 from .catalogue import Catalogue, Photo, Skipped
 from .errors import NothingToIndex, StoreBusy, StoreCorrupt, StoreError, StoreMismatch, StoreMissing
 from .generation import current_version

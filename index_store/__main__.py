@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from extractor import DEFAULT_MODEL, BadModel, Extractor
 
-from .build import SHORTLIST, build
+from .builder import SHORTLIST, build
 from .errors import StoreError
 from .store import Store
 

@@ -21,6 +21,7 @@ MAX_ITERATIONS = 2000
 CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
 MAX_STRETCH = 6.0  # longer over shorter axis of a small circle after the homography
+ROUNDING = 1e-6  # of a cosine in float32
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
 
 
@@ -62,8 +63,8 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
     best = similarity[rows, nearest]
     similarity[rows, nearest] = -1
     second = similarity.max(1)
-    # Squared Euclidean distances of unit vectors: 2 - 2 cos.
-    quotient = np.sqrt(np.maximum(1 - best, 0) / np.maximum(1 - second, 1e-7))
+    # Squared distances of unit vectors are 2 - 2 cos. The floor makes two perfect targets (0 / 0) no match at all.
+    quotient = np.sqrt(np.maximum(1 - best, ROUNDING) / np.maximum(1 - second, ROUNDING))
     order = np.argsort(quotient, kind="stable")
     order = order[quotient[order] < ratio]
     _, first = np.unique(nearest[order], return_index=True)

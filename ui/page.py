@@ -141,16 +141,16 @@ def header(engine: Engine, with_uploader: bool) -> None:
     brand.html(f'<div class="brand"><b>Same Thing</b><span>search {len(engine.store):,} photos by photo</span></div>')
     if with_uploader:
         with right, st.container(key="upload-again"):
-            uploader()
+            uploader("collapsed")
 
 
-def uploader() -> None:
+def uploader(label_visibility: str) -> None:
     st.file_uploader(
-        "Upload a photo",
+        "Drop a photo here, or choose one",
         type=["jpg", "jpeg", "png", "webp"],
         key=uploader_key(),
         on_change=take_upload,
-        label_visibility="collapsed",
+        label_visibility=label_visibility,
     )
 
 
@@ -162,7 +162,7 @@ def start_page(engine: Engine) -> None:
         "with the matching points as evidence.</p></div>"
     )
     with drop, st.container(key="upload-first"):
-        uploader()
+        uploader("visible")
         st.html('<p class="small">Your photo stays in memory for this visit and is not kept.</p>')
     st.html('<div class="section">Or start with one of these</div>')
     samples = sample_queries(engine.store)

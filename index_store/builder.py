@@ -115,7 +115,11 @@ def write_generation(
     np.save(folder / "descriptors.npy", descriptors, allow_pickle=False)
     write_catalogue(folder / "catalogue.sqlite", catalogue, skipped)
     write_packed(folder, "thumbnails", (journal[sha256].thumbnail for _, sha256 in indexed))
-    write_packed(folder, "local_features", within_budget((journal[sha256].features for _, sha256 in indexed)))
+    write_packed(
+        folder,
+        "local_features",
+        within_budget((journal[sha256].features for _, sha256 in indexed), LOCAL_FEATURES_BUDGET),
+    )
 
     parameters = ann.choose_parameters(count, dim)
     for _ in progress(range(1), 1, "index"):
@@ -150,7 +154,7 @@ def write_generation(
     (folder / FILE_NAME).write_text(manifest.to_json())
 
 
-def within_budget(blobs: Iterable[bytes], budget: int = LOCAL_FEATURES_BUDGET) -> Iterator[bytes]:
+def within_budget(blobs: Iterable[bytes], budget: int) -> Iterator[bytes]:
     """The blobs, each one that would pass the budget replaced by an empty one."""
     for blob in blobs:
         budget -= len(blob)

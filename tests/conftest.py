@@ -1,0 +1,78 @@
+"""What the tests share: the shipped model, the sample gallery and a store of it, built once a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from extractor import Extractor
+from index_store import Store, build
+from search import Engine
+
+ROOT = Path(__file__).resolve().parent.parent
+GALLERY = ROOT / "gallery" / "photos"
+
+# A small gallery for tests that build: two pairs, one triple, the rest alone.
+FEW_PHOTOS = (
+    "taj-mahal.jpg taj-mahal-2.jpg taj-mahal-3.jpg colosseum.jpg colosseum-2.jpg brandenburg-gate.jpg "
+    "brandenburg-gate-2.jpg hammer-1.jpg wine.jpg bulb.jpg igloo.jpg dune.jpg"
+).split()
+
+
+@pytest.fixture(scope="session")
+def extractor() -> Extractor:
+    return Extractor()
+
+
+@pytest.fixture(scope="session")
+def gallery_path(tmp_path_factory, extractor) -> Path:
+    """A store of the whole sample gallery."""
+    path = tmp_path_factory.mktemp("stores") / "gallery"
+    build(GALLERY, path, extractor)
+    return path
+
+
+@pytest.fixture(scope="session")
+def gallery(gallery_path, extractor) -> Store:
+    return Store(gallery_path, extractor)
+
+
+@pytest.fixture(scope="session")
+def engine(gallery, extractor) -> Engine:
+    return Engine(gallery, extractor)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder with copies of FEW_PHOTOS, to be changed at will."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in FEW_PHOTOS:
+        shutil.copy(GALLERY / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_built(tmp_path_factory, extractor) -> Path:
+    """A store of FEW_PHOTOS with its photos beside it; copy it before changing it."""
+    base = tmp_path_factory.mktemp("small")
+    (base / "photos").mkdir()
+    for name in FEW_PHOTOS:
+        shutil.copy(GALLERY / name, base / "photos" / name)
+    build(base / "photos", base / "store", extractor)
+    return base
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def unit_rows(rng: np.random.Generator, count: int, dim: int, clusters: int) -> np.ndarray:
+    """Clustered unit vectors float32 (count, dim): uniform ones have no neighbours worth finding."""
+    centres = rng.normal(size=(clusters, dim))
+    rows = centres[rng.integers(clusters, size=count)] + 0.7 * rng.normal(size=(count, dim))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,160 @@
+"""Whatever the bytes: an upright RGB array within the limits, or one typed error."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from extractor import WORKING_SIDE, BadPhoto, ImageTooLarge, UnsupportedImage, decode, encode_jpeg, read_photo, resize
+
+from .conftest import GALLERY
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def quadrants(width: int = 64, height: int = 48) -> Image.Image:
+    """Red, green / blue, white: tells every rotation and reflection apart."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2] = (255, 0, 0)
+    pixels[: height // 2, width // 2 :] = (0, 255, 0)
+    pixels[height // 2 :, : width // 2] = (0, 0, 255)
+    pixels[height // 2 :, width // 2 :] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_formats(format):
+    pixels = decode(encoded(quadrants(), format))
+    assert pixels.shape == (48, 64, 3) and pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels[4, 4], (255, 0, 0), atol=8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(orientation):
+    upright = quadrants()
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # PIL transposes that turn upright into the stored pixels
+    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = decode(encoded(stored, "PNG", exif=exif))
+    np.testing.assert_array_equal(pixels, np.asarray(upright))
+
+
+def test_multi_picture_jpeg_of_a_phone_gives_its_first_picture():
+    data = encoded(quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), "black")])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "MPO" and image.n_frames == 2
+    np.testing.assert_allclose(decode(data)[4, 4], (255, 0, 0), atol=8)
+
+
+def test_animation_gives_its_first_frame():
+    data = encoded(quadrants(), "WEBP", save_all=True, append_images=[Image.new("RGB", (64, 48))], lossless=True)
+    np.testing.assert_array_equal(decode(data)[4, 4], (255, 0, 0))
+
+
+def test_modes():
+    transparent = Image.new("RGBA", (32, 32), (10, 20, 30, 0))
+    assert (decode(encoded(transparent)) == 255).all(), "transparency becomes white"
+    assert (decode(encoded(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "JPEG"))[5, 5] > (200, -1, -1)).all()
+    deep = Image.fromarray(np.full((32, 32), 0x8080, np.uint16))
+    assert (decode(encoded(deep)) == 128).all(), "16 bits are scaled, not clipped"
+    palette = quadrants().convert("P")
+    np.testing.assert_allclose(decode(encoded(palette))[4, 4], (255, 0, 0), atol=8)
+
+
+def test_large_photos_are_shrunk_and_small_ones_left():
+    assert decode(encoded(Image.new("RGB", (3000, 1500)), "JPEG")).shape == (WORKING_SIDE // 2, WORKING_SIDE, 3)
+    assert decode(encoded(Image.new("RGB", (100, 40)))).shape == (40, 100, 3)
+
+
+def test_draft_mode_changes_pixels_little():
+    photo = Image.fromarray(read_photo(GALLERY / "colosseum.jpg")).resize((2560, 1920), Image.Resampling.BICUBIC)
+    data = encoded(photo, "JPEG", quality=95)
+    full = Image.open(io.BytesIO(data)).convert("RGB")
+    full.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
+    assert np.abs(decode(data).astype(int) - np.asarray(full)).mean() < 2
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("size", [(9000, 9000), (30000, 30000), (12001, 100), (2000, 99)])
+def test_too_large_is_refused_before_any_pixel_is_read(size):
+    with pytest.raises(ImageTooLarge):
+        decode(png_header(*size))
+
+
+def test_too_many_bytes():
+    with pytest.raises(ImageTooLarge, match="64 MB is the most"):
+        decode(bytes(64 * 2**20 + 1))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 40)])
+def test_too_small(size):
+    with pytest.raises(UnsupportedImage):
+        decode(encoded(Image.new("RGB", size)))
+
+
+@pytest.mark.parametrize("format", ["GIF", "TIFF", "BMP", "PPM", "TGA", "EPS"])
+def test_other_formats_are_refused_whatever_their_name(format):
+    with pytest.raises(UnsupportedImage, match="not a JPEG, PNG or WebP"):
+        decode(encoded(quadrants(), format))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8\xff", b"RIFF1234WEBP"]
+)
+def test_not_photos(data):
+    with pytest.raises(UnsupportedImage):
+        decode(data)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_cut_off_files_give_one_typed_error(format):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 60, 3), np.uint8))
+    data = encoded(noise, format)
+    for end in range(0, len(data) - 8, len(data) // 12):
+        with pytest.raises(BadPhoto):
+            decode(data[:end])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_flipped_bytes_give_pixels_or_a_typed_error(format):
+    rng = np.random.default_rng(3)
+    data = np.frombuffer(encoded(quadrants(), format), np.uint8)
+    for _ in range(150):
+        broken = data.copy()
+        broken[rng.integers(len(data), size=3)] ^= rng.integers(1, 256, 3).astype(np.uint8)
+        try:
+            pixels = decode(broken.tobytes())
+        except BadPhoto as error:
+            assert str(error)
+        else:
+            assert pixels.ndim == 3 and pixels.shape[2] == 3 and max(pixels.shape) <= WORKING_SIDE
+
+
+def test_fresh_jpeg_has_no_metadata():
+    with Image.open(io.BytesIO(encode_jpeg(decode(encoded(quadrants()))))) as image:
+        assert not image.getexif() and "icc_profile" not in image.info and "comment" not in image.info
+
+
+def test_resize_never_enlarges():
+    photo = np.zeros((30, 90, 3), np.uint8)
+    assert resize(photo, 200) is photo
+    assert resize(photo, 45).shape == (15, 45, 3)

@@ -1,0 +1,152 @@
+"""The ONNX file gives torch's descriptors, keeps torch's parameters, and nothing else passes for it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
+
+from export import __main__ as command
+from export import check_parity, to_onnx
+from extractor import DEFAULT_MODEL, BadModel, Extractor
+from model import GeMResNet, Provenance, build_network
+
+from .conftest import GALLERY
+
+
+@pytest.fixture(scope="module")
+def network() -> GeMResNet:
+    torch.manual_seed(2)
+    network = GeMResNet("resnet50", output_dim=32).eval()
+    with torch.no_grad():
+        for (
+            parameter
+        ) in network.parameters():  # what the file can hold, so that parity tests the graph and not rounding
+            parameter.copy_(parameter.half().float())
+        network.pool.p.fill_(2.7)
+    return network
+
+
+@pytest.fixture(scope="module")
+def proto(network) -> onnx.ModelProto:
+    return to_onnx(network, Provenance(longest_side=200, training="random", licence="CC0-1.0"))
+
+
+@pytest.fixture(scope="module")
+def onnx_path(proto, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    onnx.save(proto, str(path))
+    return path
+
+
+def initialisers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def test_initialisers_are_the_parameters_by_name_in_half_precision(network, proto):
+    found = initialisers(proto)
+    for name, value in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        np.testing.assert_array_equal(found[name].astype(np.float32), value.numpy(), err_msg=name)
+        half = name.endswith((".weight", ".bias"))
+        assert found[name].dtype == (np.float16 if half else np.float32), name
+    assert not [t.name for t in proto.graph.initializer if t.HasField("data_location") and t.data_location]
+
+
+def test_batch_height_and_width_are_free(onnx_path):
+    model = Extractor(onnx_path)
+    for shape in ((1, 3, 64, 64), (3, 3, 40, 200), (2, 3, 333, 97)):
+        assert model.forward(np.zeros(shape, np.float32)).shape == (shape[0], 32)
+
+
+def test_metadata_describes_the_file(onnx_path):
+    card = Extractor(onnx_path).card
+    assert (card.architecture, card.output_dim, card.longest_side, card.licence) == ("resnet50", 32, 200, "CC0-1.0")
+    assert card.p == pytest.approx(2.7) and card.std == (0.229, 0.224, 0.225)
+
+
+def test_onnx_equals_torch_on_real_photos(network, onnx_path):
+    rows = check_parity(network, onnx_path, [GALLERY / "taj-mahal.jpg", GALLERY / "eiffel-tower.jpg"])
+    assert {row.aspect for row in rows} == {"as taken", "1:1", "3:1", "1:3"} and len(
+        {r.longest_side for r in rows}
+    ) == 4
+    assert min(row.min_cosine for row in rows) > 0.999999
+    assert max(row.max_difference for row in rows) < 1e-4
+
+
+def test_shipped_file_equals_torch_on_real_photos():
+    """The shipped initialisers, read back into the torch network, give what onnxruntime gives."""
+    assert DEFAULT_MODEL.stat().st_size < 100e6
+    found = initialisers(onnx.load(str(DEFAULT_MODEL)))
+    names = GeMResNet("resnet101").state_dict().keys()
+    network = build_network({k: torch.from_numpy(v.copy()) for k, v in found.items() if k in names})
+    rows = check_parity(network, DEFAULT_MODEL, [GALLERY / "colosseum.jpg"])
+    assert min(row.min_cosine for row in rows) >= 0.9999
+
+
+def test_command_writes_nothing_when_parity_fails(network, tmp_path, monkeypatch, capsys):
+    checkpoint, out = tmp_path / "net.safetensors", tmp_path / "out" / "net.onnx"
+    save_file({k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}, checkpoint)
+    arguments = ["--checkpoint", str(checkpoint), "--out", str(out), "--count", "1", "--licence", "CC0-1.0"]
+    monkeypatch.setattr("export.parity.MIN_COSINE", 1.1)
+    assert command.main(arguments) == 1
+    assert "disagree" in capsys.readouterr().err and list(out.parent.iterdir()) == []
+    monkeypatch.undo()
+    assert command.main(arguments) == 0
+    assert "min cosine" in capsys.readouterr().out
+    assert Extractor(out).card.licence == "CC0-1.0" and list(out.parent.iterdir()) == [out]
+
+
+def test_command_names_what_is_wrong_with_a_checkpoint(tmp_path, capsys):
+    (tmp_path / "x.safetensors").write_bytes(b"not a checkpoint")
+    assert command.main(["--checkpoint", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "x.onnx")]) == 1
+    assert "x.safetensors is damaged or not a safetensors file" in capsys.readouterr().err
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_damaged_and_foreign_models_are_refused(onnx_path, tmp_path):
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(onnx_path.read_bytes()[: onnx_path.stat().st_size // 2])
+    with pytest.raises(BadModel, match="damaged.onnx is damaged"):
+        Extractor(damaged)
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [value("x", TensorProto.FLOAT, [1])],
+        [value("y", TensorProto.FLOAT, [1])],
+    )
+    foreign = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(foreign, str(tmp_path / "foreign.onnx"))
+    with pytest.raises(BadModel, match="not a descriptor model"):
+        Extractor(tmp_path / "foreign.onnx")
+    with pytest.raises(FileNotFoundError):
+        Extractor(tmp_path / "none.onnx")
+
+
+def test_model_with_outside_weights_is_refused(proto, tmp_path):
+    """External data is a way to read other files; the shipped kind of model never needs it."""
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    onnx.save(
+        model, str(tmp_path / "outside.onnx"), save_as_external_data=True, location="outside.bin", size_threshold=0
+    )
+    with pytest.raises(BadModel):
+        Extractor(tmp_path / "outside.onnx")
+
+
+def test_future_metadata_is_refused(proto, tmp_path):
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    facts = {p.key: p.value for p in model.metadata_props} | {"gem.schema": json.dumps(99)}
+    helper.set_model_props(model, facts)
+    onnx.save(model, str(tmp_path / "future.onnx"))
+    with pytest.raises(BadModel, match="schema 99"):
+        Extractor(tmp_path / "future.onnx")
