@@ -180,7 +180,8 @@ class Engine:
 
     def _similarity(self, descriptor: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Exact cosine of a descriptor (D,) with the stored descriptors of ids (n,)."""
-        return self.store.descriptors[ids].astype(np.float32) @ descriptor
+        # Rows stored as float16 are unit to three digits only.
+        return np.clip(self.store.descriptors[ids].astype(np.float32) @ descriptor, -1, 1)
 
     def _diffuse_from_nearest(self, known: Query, current: Ranking) -> Ranking:
         fresh = slice(int(known.copy_id is not None), int(known.copy_id is not None) + SEEDS)

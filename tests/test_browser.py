@@ -1,0 +1,148 @@
+"""The page in a real browser, at desktop and at phone width: upload, toggle, compare, open a match."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from .conftest import GALLERY, ROOT
+
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+
+
+@pytest.fixture(scope="module")
+def address(gallery_path) -> str:
+    """A server on the sample gallery."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"GEM_STORE": str(gallery_path)})
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{url}/healthz", timeout=5)
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield url
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1360, 900), (390, 844)], ids=["desktop", "phone"])
+def visit(browser, request, address):
+    """A fresh visit; any script error or request to another host fails the test."""
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url))
+    page.goto(address)
+    expect(page.get_by_text("Find photos of the very same thing")).to_be_visible(timeout=60_000)
+    yield page
+    page.close()
+    assert not problems
+
+
+def upload(page: Page, name: str) -> None:
+    page.locator("input[type=file]").set_input_files(GALLERY / name)
+    expect(page.get_by_role("button", name="Open ").first).to_be_visible(timeout=60_000)
+
+
+def hits(page: Page) -> list[str]:
+    return [b.get_attribute("aria-label").removeprefix("Open ") for b in page.get_by_role("button", name="Open ").all()]
+
+
+def no_sideways_scroll(page: Page) -> bool:
+    return page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth")
+
+
+def test_upload_toggle_compare_open(visit):
+    upload(visit, "tour-eiffel.jpg")
+    expect(visit.get_by_text("points", exact=False).first).to_be_visible()
+    expect(visit.get_by_role("button", name="Open Eiffel tower 2")).to_be_visible()
+    reranked = hits(visit)
+    assert set(reranked[:3]) == {"Tour eiffel", "Eiffel tower", "Eiffel tower 2"} and len(reranked) == 24
+    assert no_sideways_scroll(visit)
+    first = visit.get_by_role("button", name="Open ").first.locator("img")
+    assert first.evaluate("image => image.complete && image.naturalWidth > 100"), "thumbnails arrive by URL"
+
+    visit.get_by_text("SIFT verification", exact=True).click()
+    visit.get_by_text("Diffusion", exact=True).click()
+    expect(visit.get_by_text("✓", exact=False)).to_have_count(0)
+    assert "sift=false" in visit.url and hits(visit) != reranked
+
+    visit.get_by_text("SIFT verification", exact=True).click()
+    visit.get_by_text("Diffusion", exact=True).click()
+    visit.get_by_text("Compare", exact=True).click()
+    expect(visit.get_by_role("heading", name="Rerank off")).to_be_visible()
+    expect(visit.get_by_role("heading", name="Diffusion + SIFT")).to_be_visible()
+    expect(visit.get_by_text("▲").first).to_be_visible()
+    left, right = (visit.locator("section.pane").nth(i).bounding_box() for i in (0, 1))
+    assert left["x"] + left["width"] <= right["x"] + 1 and no_sideways_scroll(visit)
+    visit.get_by_text("Compare", exact=True).click()
+    expect(visit.get_by_role("heading", name="Rerank off")).to_have_count(0)
+
+    visit.get_by_role("button", name="Open Eiffel tower", exact=True).click()
+    dialog = visit.get_by_role("dialog")
+    expect(dialog.get_by_text("fit together", exact=False)).to_be_visible()
+    query, hit = dialog.locator(".stage img").nth(0), dialog.locator(".stage img").nth(1)
+    for image in (query, hit):
+        expect(image).to_be_visible()
+        visit.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+    expect(dialog.locator("svg g").first).to_be_attached()
+    count = dialog.locator("svg g").count()
+    assert count >= 10
+    visit.wait_for_timeout(300)
+    boxes = [image.bounding_box() for image in (query, hit)]
+    ends = dialog.locator("svg circle").evaluate_all(
+        "all => all.map(c => c.getBoundingClientRect()).map(b => [b.x + 3, b.y + 3])"
+    )
+    for i, (x, y) in enumerate(ends):  # every line begins in the query and ends in the hit
+        box = boxes[i % 2]
+        assert box["x"] - 1 <= x <= box["x"] + box["width"] + 1 and box["y"] - 1 <= y <= box["y"] + box["height"] + 1
+
+    dialog.get_by_role("button", name="Overlay").click()
+    expect(dialog.locator(".overlay")).to_be_visible()
+    assert "matrix3d" in dialog.locator(".overlay .top").evaluate("image => image.style.transform")
+    dialog.get_by_role("button", name="Search with this photo").click()
+    expect(dialog).to_have_count(0)
+    expect(visit.get_by_text("From the gallery")).to_be_visible()
+    assert "photo=eiffel-tower.jpg" in visit.url
+
+
+def test_sample_query_and_search_from_a_hit(visit):
+    visit.locator("img[alt='Colosseum']").click(force=True)  # whatever lies over the photo takes the click
+    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible(timeout=60_000)
+    assert "photo=colosseum.jpg" in visit.url and hits(visit)[0] == "Colosseum 2"
+    visit.get_by_role("button", name="Search with this photo: Colosseum 2").click()
+    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible(timeout=60_000)
+    assert "photo=colosseum-2.jpg" in visit.url and hits(visit)[0] == "Colosseum"
+    visit.get_by_role("button", name="New search").click()
+    expect(visit.get_by_text("Find photos of the very same thing")).to_be_visible()
+
+
+def test_unreadable_upload(visit, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"not a photo")
+    visit.locator("input[type=file]").set_input_files(tmp_path / "broken.jpg")
+    expect(visit.get_by_text("This is not a JPEG, PNG or WebP photo.")).to_be_visible(timeout=60_000)
+    upload(visit, "petra.jpg")
+    expect(visit.get_by_text("This is not a JPEG")).to_have_count(0)

@@ -1,0 +1,190 @@
+"""The page as Streamlit's own test runner sees it: what it says, and what it hands to the browser to draw."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from streamlit.testing.v1 import AppTest
+
+from search import SearchResult
+from ui.page import timing_bar
+from ui.results import movement
+from ui.routes import ROUTES, thumbnail_url
+from ui.samples import FOUND, MISSED, sample_queries
+
+from .conftest import GALLERY, ROOT
+
+
+@pytest.fixture
+def app(gallery_path, monkeypatch) -> AppTest:
+    monkeypatch.setenv("GEM_STORE", str(gallery_path))
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+
+
+def walk(node):
+    yield node
+    for child in getattr(node, "children", {}).values():
+        yield from walk(child)
+
+
+def panes(app: AppTest) -> list[dict]:
+    """What the result grid was given to draw."""
+    assert not app.exception
+    grids = [node.proto for node in walk(app.main) if getattr(node, "type", "") == "bidi_component"]
+    (data,) = [json.loads(proto.json) for proto in grids if proto.component_name == "results_grid"]
+    return data["panes"]
+
+
+def titles(pane: dict, count: int) -> list[str]:
+    return [hit["title"] for hit in pane["hits"][:count]]
+
+
+def html_of(app: AppTest) -> str:
+    return " ".join(node.proto.body for node in walk(app.main) if getattr(node, "type", "") == "html")
+
+
+def upload(app: AppTest, name: str, data: bytes | None = None) -> AppTest:
+    app.run()
+    app.file_uploader[0].set_value((name, data or (GALLERY / name).read_bytes(), "image/jpeg")).run()
+    return app
+
+
+def test_start_page_invites(app):
+    app.run()
+    assert not app.exception
+    assert [b.label for b in app.button] == [sample for sample in map(title, (*FOUND, MISSED))]
+    assert "very same thing" in html_of(app) and "310 photos" in html_of(app)
+
+
+def title(file: str) -> str:
+    return file.removesuffix(".jpg").replace("-", " ").capitalize()
+
+
+def test_upload_search_and_toggle(app):
+    upload(app, "eiffel-tower.jpg")
+    (pane,) = panes(app)
+    assert set(titles(pane, 3)) == {"Eiffel tower", "Eiffel tower 2", "Tour eiffel"} and len(pane["hits"]) == 24
+    assert pane["hits"][0]["points"] >= 10 and pane["hits"][0]["thumbnail"].endswith("/thumbnail.jpg")
+    for stage in ("decode", "describe", "index", "diffusion", "SIFT"):
+        assert stage in html_of(app)
+
+    app.toggle(key="sift").set_value(False).run()
+    (without,) = panes(app)
+    assert all(hit["points"] is None for hit in without["hits"]) and "SIFT" not in html_of(app)
+
+    app.toggle(key="diffusion").set_value(False).run()
+    (plain,) = panes(app)
+    similarities = [float(hit["meta"].split()[-1]) for hit in plain["hits"]]
+    assert similarities == sorted(similarities, reverse=True)
+
+
+def test_compare_shows_both_and_how_far_each_photo_moved(app):
+    upload(app, "tour-eiffel.jpg")
+    app.toggle(key="compare").set_value(True).run()
+    off, on = panes(app)
+    assert (off["heading"], on["heading"]) == ("Rerank off", "Diffusion + SIFT")
+    before = {hit["id"]: rank for rank, hit in enumerate(off["hits"], 1)}
+    assert all(hit["move"] == "" for hit in off["hits"])
+    seen = set()
+    for rank, hit in enumerate(on["hits"], 1):
+        if hit["id"] not in before:
+            expected = "new"
+        elif before[hit["id"]] == rank:
+            expected = ""
+        else:
+            expected = f"{'▲' if before[hit['id']] > rank else '▼'}{abs(before[hit['id']] - rank)}"
+        assert hit["move"] == expected
+        seen.add(expected[:1])
+    assert {"▲", "▼"} <= seen
+
+
+def test_sample_query_and_shared_link(app):
+    app.run()
+    app.button(key=[b.key for b in app.button if b.label == "Colosseum"][0]).click().run()
+    (pane,) = panes(app)
+    assert titles(pane, 1) == ["Colosseum 2"]
+    assert app.query_params["photo"] in ("colosseum.jpg", ["colosseum.jpg"])
+
+    link = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    link.query_params["photo"] = "brandenburg-gate.jpg"
+    link.query_params["sift"] = "false"
+    link.run()
+    (pane,) = panes(link)
+    assert titles(pane, 1) == ["Brandenburg gate 2"] and pane["hits"][0]["points"] is None
+
+
+def test_link_to_a_photo_that_is_not_there(app):
+    app.query_params["photo"] = "../../etc/passwd"
+    app.run()
+    assert not app.exception and "not in the gallery" in app.error[0].value and len(app.button) == 7
+
+
+@pytest.mark.parametrize(
+    "data, sentence", [(b"no photo", "not a JPEG"), (b"\xff\xd8\xff\xe0 cut", "not a JPEG|damaged")]
+)
+def test_what_cannot_be_read_gets_one_sentence(app, data, sentence):
+    upload(app, "holiday.jpg", data)
+    assert not app.exception and len(app.error) == 1
+    assert any(part in app.error[0].value for part in sentence.split("|"))
+    assert len(app.button) == 7, "the start page is still there"
+    upload(app, "petra.jpg")
+    assert not app.error and titles(panes(app)[0], 1) == ["Petra"], "and the next photo clears it"
+
+
+def test_show_more_and_new_search(app):
+    upload(app, "petra.jpg")
+    [b for b in app.button if b.label == "Show more"][0].click().run()
+    assert len(panes(app)[0]["hits"]) == 48
+    [b for b in app.button if b.label == "New search"][0].click().run()
+    assert "very same thing" in html_of(app)
+
+
+def test_missing_store_is_said_in_a_sentence(app, monkeypatch, tmp_path):
+    monkeypatch.setenv("GEM_STORE", str(tmp_path / "none"))
+    app.run()
+    assert not app.exception and "There is no store" in app.error[0].value
+
+
+def test_file_names_are_never_markup(app):
+    upload(app, "<img src=x onerror=alert(1)>.jpg", (GALLERY / "wine.jpg").read_bytes())
+    assert "<img src=x" not in html_of(app) and "&lt;img src=x" in html_of(app)
+
+
+def test_movement():
+    assert movement(2, 5) == ("▲3", "up") and movement(5, 4) == ("▼1", "down")
+    assert movement(1, 1) == ("", "") and movement(9, None) == ("new", "new")
+
+
+def test_timing_bar_fades_what_was_reused():
+    bar = timing_bar(SearchResult([], {"diffusion": 2.5}, {"describe": 97.5}))
+    assert bar.count('class="reused"') == 2 and "width:97.5%" in bar and "describe 98 ms" in bar and "2.5 ms" in bar
+
+
+def test_samples_of_any_store(small_built, extractor):
+    from index_store import Store
+
+    chosen = sample_queries(Store(small_built / "store", extractor))
+    assert 3 <= len(chosen) <= 7 and len({photo.id for photo in chosen}) == len(chosen)
+    assert chosen[0].file.startswith(("colosseum", "brandenburg", "taj")), "photos that have a match come first"
+
+
+def test_photo_routes(gallery, gallery_path, monkeypatch):
+    monkeypatch.setenv("GEM_STORE", str(gallery_path))
+    client = TestClient(Starlette(routes=ROUTES))
+    answer = client.get(thumbnail_url(gallery, 5))
+    assert answer.status_code == 200 and answer.content == gallery.thumbnail(5)
+    assert answer.headers["content-type"] == "image/jpeg" and "immutable" in answer.headers["cache-control"]
+    view = client.get(thumbnail_url(gallery, 5).replace("thumbnail", "view"))
+    assert view.status_code == 200 and len(view.content) > len(answer.content)
+    for wrong in (
+        "photos/0/5/thumbnail.jpg",
+        f"photos/{gallery.version}/310/thumbnail.jpg",
+        f"photos/{gallery.version}/5/x.jpg",
+    ):
+        assert client.get(wrong).status_code == 404
+    assert client.get("/healthz").json() == {"status": "ok", "photos": 310}
+    monkeypatch.setenv("GEM_STORE", str(gallery_path / "none"))
+    assert client.get("/healthz").status_code == 503
