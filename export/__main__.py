@@ -1,4 +1,4 @@
-"""python -m export --checkpoint weights.safetensors --out model.onnx"""
+"""python -m export --checkpoint FILE --out MODEL.onnx   |   python -m export --list   |   python -m export --download NAME"""
 
 from __future__ import annotations
 
@@ -9,41 +9,84 @@ from pathlib import Path
 
 from extractor import SUFFIXES
 from model import BadCheckpoint, load_checkpoint
+from model.published import DownloadFailed, download, format_list
 
 from .parity import ParityError, check_parity, format_table
+from .recipe import BadRecipe, choose_recipe
 from .to_onnx import export_onnx
 
 SAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "gallery" / "photos"
+
+
+def sample(folder: Path, count: int) -> list[Path]:
+    """`count` photos spread evenly over a folder (fewer if it has fewer)."""
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    return found[:: max(1, len(found) // count)][:count]
+
+
+def run_export(args: argparse.Namespace) -> None:
+    photos = sample(args.photos, args.count)
+    if not photos:
+        raise BadRecipe(f"there are no photos for the parity check in {args.photos}")
+    network, provenance = load_checkpoint(args.checkpoint)
+    if args.licence:
+        provenance = dataclasses.replace(provenance, licence=args.licence)
+    recipe = choose_recipe(provenance, args.longest_side, args.scales, args.dim)
+    scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
+    print(f"{network.architecture}, GeM p = {float(network.pool.p.detach()):.3f}, {network.output_dim} dimensions")
+    print(f"longest side {recipe.longest_side}, scales {scales}")
+    if recipe.whitening:
+        print(f"whitening learned afterwards, to {len(recipe.whitening.projection)} dimensions")
+    export_onnx(
+        network,
+        provenance,
+        recipe,
+        args.out,
+        accept=lambda path: print(format_table(check_parity(network, path, photos))),
+    )
+    print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+
+
+def scales(text: str) -> tuple[float, ...] | str:
+    """ "published", or numbers with commas between."""
+    if text == "published":
+        return text
+    values = tuple(float(part) for part in text.split(","))
+    if not values or not all(0.1 <= value <= 4 for value in values):
+        raise argparse.ArgumentTypeError("scales are numbers from 0.1 to 4")
+    return values
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m export", description="Turn a descriptor network into one ONNX file."
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="safetensors file of the network")
-    parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--checkpoint", type=Path, help="file of the network: safetensors, cirtorch, SOLAR, torchvision, ONNX"
+    )
+    what.add_argument("--list", action="store_true", help="the published nets")
+    what.add_argument("--download", metavar="NAME", help="fetch a published net and verify it")
+    parser.add_argument("--out", type=Path, help="ONNX file to write; with --download the folder to fetch into")
+    parser.add_argument("--longest-side", type=int, help="pixels (default: what the checkpoint was made for)")
+    parser.add_argument("--scales", type=scales, default=(1.0,), help='e.g. 1,0.7071,0.5, or "published" (default 1)')
+    parser.add_argument("--dim", type=int, help="keep so many dimensions of a whitening learned afterwards")
     parser.add_argument("--licence", help="licence of the weights, where the checkpoint does not name it")
     parser.add_argument("--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos for the parity check")
     parser.add_argument("--count", type=int, default=8, help="how many of them (default 8)")
     args = parser.parse_args(argv)
-
-    found = sorted(p for p in args.photos.iterdir() if p.suffix.lower() in SUFFIXES) if args.photos.is_dir() else []
-    if not found:
-        print(f"error: no photos for the parity check in {args.photos}", file=sys.stderr)
-        return 2
-    photos = found[:: max(1, len(found) // args.count)][: args.count]
+    if args.checkpoint and not args.out:
+        parser.error("--checkpoint needs --out")
     try:
-        network, provenance = load_checkpoint(args.checkpoint)
-        if args.licence:
-            provenance = dataclasses.replace(provenance, licence=args.licence)
-        print(f"{network.architecture}, GeM p = {float(network.pool.p.detach()):.3f}, {network.output_dim} dimensions")
-        export_onnx(
-            network, provenance, args.out, accept=lambda path: print(format_table(check_parity(network, path, photos)))
-        )
-    except (FileNotFoundError, BadCheckpoint, ParityError) as error:
+        if args.list:
+            print(format_list())
+        elif args.download:
+            print(download(args.download, args.out or Path(".")))
+        else:
+            run_export(args)
+    except (FileNotFoundError, BadCheckpoint, BadRecipe, DownloadFailed, ParityError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 

@@ -6,6 +6,8 @@ onnxruntime folds the Casts (and the BatchNorms) away when it loads the model.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import logging
 import warnings
@@ -18,10 +20,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import ir, optimizer
 
+from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA, WHITENING_KEY
 from model import GeMResNet, Provenance
 
+from .recipe import Recipe
+
 OPSET = 20
-METADATA_SCHEMA = 1
 
 
 def trace(network: GeMResNet) -> onnx.ModelProto:
@@ -105,39 +109,55 @@ def store_as_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def describe_model(proto: onnx.ModelProto, network: GeMResNet, provenance: Provenance) -> onnx.ModelProto:
+def describe_model(
+    proto: onnx.ModelProto, network: GeMResNet, provenance: Provenance, recipe: Recipe
+) -> onnx.ModelProto:
     """Write into the file all that a reader needs to use it rightly (strings, numbers and lists as JSON)."""
+    p = float(network.pool.p.detach())
+    powered = len(recipe.scales) > 1 and network.whiten is None  # whitened values can be negative: no power of them
     facts = {
         "schema": METADATA_SCHEMA,
         "architecture": network.architecture,
         "pooling": "gem",
-        "p": float(network.pool.p.detach()),
+        "p": p,
         "whitening": network.whiten is not None,
-        "output_dim": network.output_dim,
-        "longest_side": provenance.longest_side,
+        "output_dim": network.output_dim if recipe.whitening is None else len(recipe.whitening.projection),
+        "longest_side": recipe.longest_side,
         "mean": provenance.mean,
         "std": provenance.std,
         "training": provenance.training,
         "licence": provenance.licence,
     }
-    helper.set_model_props(proto, {f"gem.{key}": json.dumps(value) for key, value in facts.items()})
+    if network.soa4 is not None:
+        facts["attention"] = True
+    if len(recipe.scales) > 1:
+        facts |= {"scales": recipe.scales, "msp": p if powered else 1.0}
+    props = {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()}
+    if recipe.whitening is not None:
+        buffer = io.BytesIO()
+        half = recipe.whitening.projection.astype(np.float16)
+        np.savez(buffer, mean=recipe.whitening.mean, projection=half)
+        props[WHITENING_KEY] = base64.b64encode(buffer.getvalue()).decode()
+    helper.set_model_props(proto, props)
     return proto
 
 
-def to_onnx(network: GeMResNet, provenance: Provenance) -> onnx.ModelProto:
+def to_onnx(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> onnx.ModelProto:
     """The whole export: a structurally checked, self-describing model (onnx.checker, shapes inferred throughout)."""
-    proto = describe_model(store_as_float16(trace(network)), network, provenance)
+    proto = describe_model(store_as_float16(trace(network)), network, provenance, recipe)
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
 
-def export_onnx(network: GeMResNet, provenance: Provenance, out: str | Path, accept: Callable[[Path], None]) -> None:
+def export_onnx(
+    network: GeMResNet, provenance: Provenance, recipe: Recipe, out: str | Path, accept: Callable[[Path], None]
+) -> None:
     """Write the network to `out`, but only once `accept(path)` has looked at the finished file without raising."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     try:
-        onnx.save(to_onnx(network, provenance), str(partial))
+        onnx.save(to_onnx(network, provenance, recipe), str(partial))
         accept(partial)
         partial.replace(out)
     finally:

@@ -13,7 +13,8 @@ from .decode import (
     read_photo,
     resize,
 )
-from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores
+from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores, read_card
+from .multiscale import Region
 from .sift import LocalFeatures, local_features
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "ImageTooLarge",
     "LocalFeatures",
     "ModelCard",
+    "Region",
     "UnsupportedImage",
     "available_cores",
     "decode",
     "encode_jpeg",
     "local_features",
     "read_bytes",
+    "read_card",
     "read_photo",
     "resize",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import os
+import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from .decode import WORKING_SIDE, resize
+from .decode import WORKING_SIDE
+from .multiscale import Region, aggregate, crop_region, rescale
 
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "model" / "weights" / "gem-resnet101.onnx"
 METADATA_PREFIX = "gem."
 METADATA_SCHEMA = 1
+WHITENING_KEY = "whitening.npz"
+WHITENING_EPS = 1e-6
 PREPROCESSING = f"exif, draft and lanczos to {WORKING_SIDE}, lanczos to longest side, mean/std"
 
 
@@ -27,7 +33,10 @@ class BadModel(Exception):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the model file says of itself (its `gem.*` metadata)."""
+    """What the model file says of itself (its `gem.*` metadata).
+
+    output_dim: D of its descriptors, after whitening. scales, msp: see `multiscale.aggregate`.
+    """
 
     architecture: str
     output_dim: int
@@ -37,11 +46,32 @@ class ModelCard:
     p: float
     training: str
     licence: str
+    scales: tuple[float, ...] = (1.0,)
+    msp: float = 1.0
 
 
 def available_cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_whitening(metadata: dict[str, str], name: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Whitening learned after training, from the file's metadata: mean float32 (D,) and projection float32 (d, D), or None.
+
+    Raises BadModel.
+    """
+    if WHITENING_KEY not in metadata:
+        return None
+    try:
+        with np.load(
+            io.BytesIO(base64.b64decode(metadata[WHITENING_KEY], validate=True)), allow_pickle=False
+        ) as arrays:
+            mean, projection = arrays["mean"].astype(np.float32), arrays["projection"].astype(np.float32)
+        if projection.ndim != 2 or projection.shape[1:] != mean.shape:
+            raise ValueError(f"shapes {mean.shape}, {projection.shape}")
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise BadModel(f"The whitening inside {name} is damaged ({error}).") from error
+    return mean, projection
 
 
 def read_card(metadata: dict[str, str], name: str) -> ModelCard:
@@ -61,6 +91,8 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
             p=float(facts["p"]),
             training=facts["training"],
             licence=facts["licence"],
+            scales=tuple(facts.get("scales", (1.0,))),
+            msp=float(facts.get("msp", 1.0)),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise BadModel(f"{name} is an ONNX model, but not a descriptor model made by `python -m export`.") from error
@@ -88,7 +120,9 @@ class Extractor:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a family of its own, without a public base class
             raise BadModel(f"{path.name} is damaged or not an ONNX model.") from error
-        self.card = read_card(self._session.get_modelmeta().custom_metadata_map, path.name)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.card = read_card(metadata, path.name)
+        self._whitening = read_whitening(metadata, path.name)
         self.model_sha256 = hashlib.sha256(data).hexdigest()
         self._mean = np.float32(self.card.mean)
         self._std = np.float32(self.card.std)
@@ -104,23 +138,40 @@ class Extractor:
     def fingerprint(self) -> str:
         """SHA-256 over the model file and the preparation of photos: equal fingerprints give equal descriptors."""
         facts = [self.model_sha256, self.card.longest_side, self.card.mean, self.card.std, PREPROCESSING]
+        facts += [self.card.scales, self.card.msp] if self.card.scales != (1.0,) else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def normalise(self, photo: np.ndarray) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> float32 (3, H, W) with the mean and deviation the model was trained with."""
         return ((photo.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)
 
-    def describe(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Unit descriptors float32 (N, D) of decoded photos, uint8 RGB (H, W, 3). Photos of equal shape run as one batch."""
-        out = np.empty((len(photos), self.card.output_dim), np.float32)
+    def describe(self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None) -> np.ndarray:
+        """Unit descriptors float32 (N, D) of decoded photos, uint8 RGB (H, W, 3). Photos of equal shape run as one batch.
+
+        regions: for each photo the part of it that counts (see `crop_region`), or None for all of it.
+        """
+        inputs = [
+            self.normalise(crop_region(photo, region, self.card.longest_side))
+            for photo, region in zip(photos, regions or [None] * len(photos), strict=True)
+        ]
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        inputs = [self.normalise(resize(photo, self.card.longest_side)) for photo in photos]
         for i, tensor in enumerate(inputs):
             by_shape[tensor.shape].append(i)
+        out = np.empty((len(photos), self.card.output_dim), np.float32)
         for rows in by_shape.values():
-            out[rows] = self.forward(np.stack([inputs[i] for i in rows]))
+            out[rows] = self.describe_batch(np.stack([inputs[i] for i in rows]))
         return out
 
+    def describe_batch(self, batch: np.ndarray) -> np.ndarray:
+        """Normalised float32 (N, 3, h, w) at scale 1 -> unit descriptors (N, D): all scales, aggregated, whitened."""
+        descriptors = [self.forward(rescale(batch, scale)) for scale in self.card.scales]
+        together = descriptors[0] if len(descriptors) == 1 else aggregate(np.stack(descriptors), self.card.msp)
+        if self._whitening is None:
+            return together
+        mean, projection = self._whitening
+        whitened = (together - mean) @ projection.T
+        return whitened / (np.linalg.norm(whitened, axis=1, keepdims=True) + WHITENING_EPS)
+
     def forward(self, batch: np.ndarray) -> np.ndarray:
-        """The bare model: normalised float32 (N, 3, h, w) -> unit descriptors float32 (N, D)."""
+        """The bare model: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D'), before whitening learned after."""
         return self._session.run(["descriptor"], {"image": batch})[0]

@@ -1,6 +1,19 @@
 """The GeM-ResNet descriptor network and the checkpoints it is read from (needs torch; serving does not import this)."""
 
 from .checkpoint import BadCheckpoint, Provenance, build_network, load_checkpoint
-from .network import GeM, GeMResNet, l2n
+from .network import GeM, GeMResNet, SecondOrderAttention, l2n
+from .whitening import Whitening, learn_whitening, pca_whitening
 
-__all__ = ["BadCheckpoint", "GeM", "GeMResNet", "Provenance", "build_network", "l2n", "load_checkpoint"]
+__all__ = [
+    "BadCheckpoint",
+    "GeM",
+    "GeMResNet",
+    "Provenance",
+    "SecondOrderAttention",
+    "Whitening",
+    "build_network",
+    "l2n",
+    "learn_whitening",
+    "load_checkpoint",
+    "pca_whitening",
+]

@@ -84,16 +84,43 @@ def resnet_trunk(architecture: str) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class GeMResNet(nn.Module):
-    """The descriptor network. `output_dim=None` leaves the whitening layer out (D = 2048).
+class SecondOrderAttention(nn.Module):
+    """Adds to each position what it has in common with all others: (B, C, h, w) -> (B, C, h, w).
 
+    SOLAR, Ng et al. 2020, Eq. 2 to 4: A = softmax(mid^-1/2 f^T g), out = x + v(A h). `v` begins as zero, so that a fresh
+    block is the identity. The map is (h w) x (h w): memory grows with the fourth power of the photo's side.
+    """
+
+    def __init__(self, channels: int, mid: int):
+        super().__init__()
+        self.f = nn.Sequential(nn.Conv2d(channels, mid, 1), nn.BatchNorm2d(mid), nn.ReLU())
+        self.g = nn.Sequential(nn.Conv2d(channels, mid, 1), nn.BatchNorm2d(mid), nn.ReLU())
+        self.h = nn.Conv2d(channels, mid, 1)
+        self.v = nn.Conv2d(mid, channels, 1)
+        nn.init.zeros_(self.v.weight)
+        nn.init.zeros_(self.v.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        f, g, h = (branch(x).flatten(2) for branch in (self.f, self.g, self.h))  # (B, mid, N)
+        attention = torch.softmax(f.transpose(1, 2) @ g * f.shape[1] ** -0.5, dim=2)  # (B, N, N), rows sum to 1
+        mixed = h @ attention.transpose(1, 2)  # (B, mid, N)
+        return x + self.v(mixed.unflatten(2, x.shape[2:]))
+
+
+class GeMResNet(nn.Module):
+    """The descriptor network.
+
+    output_dim: D of the whitening layer; None leaves it out (D = 2048). attention: SOLAR's second-order blocks after
+    layer3 and layer4 ("soa4", "soa5").
     forward: normalised RGB (B, 3, H, W) float32 -> unit descriptors (B, D) float32. H and W are free (at least 32).
     """
 
-    def __init__(self, architecture: str = "resnet101", output_dim: int | None = 512):
+    def __init__(self, architecture: str = "resnet101", output_dim: int | None = 512, attention: bool = False):
         super().__init__()
         self.architecture = architecture
         self.features = resnet_trunk(architecture)
+        self.soa4 = SecondOrderAttention(TRUNK_DIM // 2, TRUNK_DIM // 8) if attention else None
+        self.soa5 = SecondOrderAttention(TRUNK_DIM, TRUNK_DIM // 2) if attention else None
         self.pool = GeM()
         self.whiten = None if output_dim is None else nn.Linear(TRUNK_DIM, output_dim)
 
@@ -101,6 +128,13 @@ class GeMResNet(nn.Module):
     def output_dim(self) -> int:
         return TRUNK_DIM if self.whiten is None else self.whiten.out_features
 
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        """What is pooled: (B, 3, H, W) -> (B, 2048, h, w)."""
+        if self.soa4 is None:
+            return self.features(x)
+        x = self.soa4(self.features[:-1](x))
+        return self.soa5(self.features[-1](x))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = l2n(self.pool(self.features(x)))  # (B, 2048)
+        y = l2n(self.pool(self.maps(x)))  # (B, 2048)
         return y if self.whiten is None else l2n(self.whiten(y))  # (B, D)

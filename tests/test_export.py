@@ -11,8 +11,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
+from export import Recipe, check_parity, to_onnx
 from export import __main__ as command
-from export import check_parity, to_onnx
 from extractor import DEFAULT_MODEL, BadModel, Extractor
 from model import GeMResNet, Provenance, build_network
 
@@ -34,7 +34,7 @@ def network() -> GeMResNet:
 
 @pytest.fixture(scope="module")
 def proto(network) -> onnx.ModelProto:
-    return to_onnx(network, Provenance(longest_side=200, training="random", licence="CC0-1.0"))
+    return to_onnx(network, Provenance(longest_side=200, training="random", licence="CC0-1.0"), Recipe(200))
 
 
 @pytest.fixture(scope="module")

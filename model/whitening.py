@@ -1,0 +1,70 @@
+"""Whitening learned after training: from matching pairs (Lw) or from the descriptors alone (PCA).
+
+Lw: Radenovic et al. 2018, section 3.4 (after Mikolajczyk and Matas 2007). Rows of P are sorted by eigenvalue, so the
+first d of them reduce to d dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+EPS = 1e-6  # added to norms, as in the published nets
+SMALLEST = 1e-8  # eigenvalues below this share of the largest are treated as this
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """mean: float32 (D,). projection: float32 (d, D)."""
+
+    mean: np.ndarray
+    projection: np.ndarray
+
+    def __call__(self, descriptors: np.ndarray) -> np.ndarray:
+        """Descriptors (N, D) -> whitened, unit (N, d): P (x - m), divided by its norm."""
+        y = (descriptors - self.mean) @ self.projection.T
+        return y / (np.linalg.norm(y, axis=1, keepdims=True) + EPS)
+
+    def truncated(self, dim: int) -> Whitening:
+        """The first `dim` output dimensions. Raises ValueError if there are fewer."""
+        if not 1 <= dim <= len(self.projection):
+            raise ValueError(f"whitening has {len(self.projection)} dimensions, {dim} are asked for")
+        return Whitening(self.mean, self.projection[:dim])
+
+
+def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
+    """Lw from descriptors (N, D) and matching pairs int (n, 2) of their rows.
+
+    Whitens the differences within pairs, then rotates to the principal axes of all descriptors seen that way.
+    """
+    x = descriptors.astype(np.float64)
+    mean = x[pairs[:, 0]].mean(0)
+    difference = x[pairs[:, 0]] - x[pairs[:, 1]]
+    within = difference.T @ difference / len(pairs)
+    p0 = np.linalg.inv(cholesky(within))
+    seen = (x - mean) @ p0.T
+    _, vectors = linalg.eigh(seen.T @ seen)  # symmetric solver, ascending
+    projection = vectors[:, ::-1].T @ p0
+    return Whitening(mean.astype(np.float32), projection.astype(np.float32))
+
+
+def cholesky(matrix: np.ndarray) -> np.ndarray:
+    """Lower factor; few pairs make a singular matrix, whose diagonal is raised from 1e-10 on until there is one."""
+    raised = 0.0
+    while True:
+        try:
+            return np.linalg.cholesky(matrix + raised * np.eye(len(matrix)))
+        except np.linalg.LinAlgError:
+            raised = raised * 10 or 1e-10
+
+
+def pca_whitening(descriptors: np.ndarray) -> Whitening:
+    """PCA whitening of descriptors (N, D): diag(eigenvalue^-1/2) V^T, with a floor for vanishing eigenvalues."""
+    x = descriptors.astype(np.float64)
+    mean = x.mean(0)
+    values, vectors = linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    projection = vectors.T / np.sqrt(np.maximum(values, SMALLEST * values[0]))[:, None]
+    return Whitening(mean.astype(np.float32), projection.astype(np.float32))

@@ -1,0 +1,317 @@
+"""Published file formats, written here with random weights exactly as their projects write them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch.nn import functional as F
+
+from export import BadRecipe, Recipe, choose_recipe, to_onnx
+from extractor import Extractor
+from model import BadCheckpoint, GeMResNet, Whitening, learn_whitening, load_checkpoint, pca_whitening
+from model.published import PUBLISHED, DownloadFailed, download, format_list
+
+from .test_model import plain_forward
+
+META = {"architecture": "resnet50", "pooling": "gem", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def random_state(output_dim: int | None = None, attention: bool = False) -> dict[str, torch.Tensor]:
+    """A ResNet-50 state dict in cirtorch's names with values under which every layer matters."""
+    torch.manual_seed(4)
+    network = GeMResNet("resnet50", output_dim, attention)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 2)
+            elif name.endswith(("running_mean", "bias")):
+                value.uniform_(-0.1, 0.1)
+            elif ".v." in name:
+                value.normal_(0, 0.05)  # zero at the start of training, which would hide the block
+        network.pool.p.fill_(2.9)
+    return {k: v.clone() for k, v in network.state_dict().items()}
+
+
+def save(path, content):
+    torch.save(content, path)
+    return path
+
+
+def describe(network, x: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return network(x)
+
+
+@pytest.fixture(scope="module")
+def x() -> torch.Tensor:
+    torch.manual_seed(5)
+    return torch.randn(2, 3, 96, 128)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_cirtorch_whitened_inside(tmp_path, x, legacy):
+    state = random_state(2048)
+    meta = META | {"whitening": True, "local_whitening": False, "regional": False, "outputdim": 2048}
+    path = tmp_path / "gl18-tl-resnet50-gem-w.pth"
+    content = {"meta": meta, "state_dict": state, "epoch": 3, "min_loss": np.float64(0.2)}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    network, provenance = load_checkpoint(path)
+    torch.testing.assert_close(describe(network, x), plain_forward(state, x), rtol=1e-4, atol=1e-5)
+    assert provenance.longest_side == 1024 and provenance.published_scales == pytest.approx((1, 2**0.5, 2**-0.5))
+    assert provenance.learned_whitening == {} and choose_recipe(provenance).scales == (1.0,)
+
+
+def test_cirtorch_without_counters_and_optional_meta(tmp_path):
+    """Old files have no num_batches_tracked, and meta without the three booleans."""
+    state = {k: v for k, v in random_state().items() if not k.endswith("num_batches_tracked")}
+    network, _ = load_checkpoint(save(tmp_path / "old.pth", {"meta": META, "state_dict": state}))
+    assert network.whiten is None and network.pool.p.item() == pytest.approx(2.9)
+
+
+def test_cirtorch_whitened_afterwards(tmp_path, rng):
+    arrays = {
+        dataset: {m: {"m": rng.normal(size=(2048, 1)), "P": rng.normal(size=(2048, 2048))} for m in ("ss", "ms")}
+        for dataset in ("retrieval-SfM-120k", "retrieval-SfM-30k")
+    }
+    content = {"meta": META | {"whitening": False, "Lw": arrays}, "state_dict": random_state()}
+    _, provenance = load_checkpoint(save(tmp_path / "retrievalSfM120k-resnet50-gem.pth", content))
+    published = choose_recipe(provenance, scales="published")
+    assert published.scales == pytest.approx((1, 2**-0.5, 0.5))
+    for recipe, mode in ((published, "ms"), (choose_recipe(provenance), "ss")):
+        stored = arrays["retrieval-SfM-120k"][mode]
+        np.testing.assert_allclose(recipe.whitening.projection, stored["P"], rtol=1e-6)
+        np.testing.assert_allclose(recipe.whitening.mean, stored["m"][:, 0], rtol=1e-6)
+    assert len(choose_recipe(provenance, dim=256).whitening.projection) == 256
+    with pytest.raises(BadRecipe, match="4096"):
+        choose_recipe(provenance, dim=4096)
+
+
+def test_solar(tmp_path, x):
+    state = random_state(2048, attention=True)
+    names = {
+        r"^features\.0\.": "features.conv1.0.",
+        r"^features\.1\.": "features.conv1.1.",
+        r"^features\.4\.": "features.conv2_x.2.",
+        r"^features\.([567])\.": lambda m: f"features.conv{int(m[1]) - 2}_x.",
+        r"^soa([45])\.": r"features.soa\1.",
+    }
+    solar = {}
+    for key, value in state.items():
+        for pattern, new in names.items():
+            key, changed = re.subn(pattern, new, key)
+            if changed:
+                break
+        solar[key] = value
+    assert "features.conv3_x.0.conv1.weight" in solar and "features.soa5.v.bias" in solar
+    meta = META | {"whitening": True, "soa": True, "soa_layers": "45"}
+    network, _ = load_checkpoint(save(tmp_path / "solar.pth", {"meta": meta, "state_dict": solar}))
+
+    def block(x, name):  # the published description, position by position
+        def branch(part, y):
+            y = F.conv2d(y, state[f"{name}.{part}.0.weight"], state[f"{name}.{part}.0.bias"])
+            bn = [state[f"{name}.{part}.1.{k}"] for k in ("running_mean", "running_var", "weight", "bias")]
+            return F.relu(F.batch_norm(y, *bn))
+
+        f, g = branch("f", x), branch("g", x)
+        h = F.conv2d(x, state[f"{name}.h.weight"], state[f"{name}.h.bias"])
+        b, m, rows, columns = f.shape
+        mixed = torch.zeros_like(h)
+        for i in range(rows * columns):
+            at = f.flatten(2)[:, :, i]
+            weights = torch.softmax(torch.einsum("bm,bmn->bn", at, g.flatten(2)) / m**0.5, dim=1)
+            mixed.view(b, m, -1)[:, :, i] = torch.einsum("bn,bmn->bm", weights, h.flatten(2))
+        return x + F.conv2d(mixed, state[f"{name}.v.weight"], state[f"{name}.v.bias"])
+
+    with torch.inference_mode():
+        to_layer3 = network.features[:-1](x)
+        torch.testing.assert_close(network.soa4(to_layer3), block(to_layer3, "soa4"), rtol=1e-4, atol=1e-5)
+        maps = block(network.features[-1](block(to_layer3, "soa4")), "soa5")
+        torch.testing.assert_close(network.maps(x), maps, rtol=1e-4, atol=1e-4)
+
+
+def test_torchvision(tmp_path, x):
+    state = random_state()
+    names = {"features.0.": "conv1.", "features.1.": "bn1."} | {f"features.{n + 3}.": f"layer{n}." for n in range(1, 5)}
+    flat = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    for key, value in state.items():
+        prefix = next((old for old in names if key.startswith(old)), None)
+        if prefix:
+            flat[names[prefix] + key[len(prefix) :]] = value
+    network, provenance = load_checkpoint(save(tmp_path / "resnet50-0676ba61.pth", flat))
+    assert network.whiten is None and network.pool.p.item() == 3 and provenance.published_scales == (1.0,)
+    for key, value in state.items():
+        if key != "pool.p" and not key.endswith("tracked"):
+            assert torch.equal(network.state_dict()[key], value), key
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/never",)
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        ({"meta": META, "state_dict": Evil()}, "asks for .*system, and only tensors"),
+        ([1, 2], "holds a list"),
+        ({"a": torch.ones(1)}, "no known kind; its first keys are a"),
+        ({"meta": {"pooling": "gem"}, "state_dict": {}}, "meta lacks 'architecture'"),
+        ({"meta": META | {"architecture": "vgg16"}, "state_dict": {}}, "it is a vgg16"),
+        ({"meta": META | {"pooling": "gemmp"}, "state_dict": {}}, "only global GeM"),
+        ({"meta": META | {"regional": True}, "state_dict": {}}, "only global GeM"),
+        ({"meta": META | {"whitening": True}, "state_dict": {}}, "says whitening=True"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, content, sentence):
+    with pytest.raises(BadCheckpoint, match=sentence):
+        load_checkpoint(save(tmp_path / "file.pth", content))
+
+
+def test_damaged_pickle(tmp_path):
+    path = save(tmp_path / "cut.pth", {"meta": META, "state_dict": random_state()})
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(BadCheckpoint, match="cut.pth: it is damaged"):
+        load_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A net without whitening, used at three scales with a whitening learned afterwards, as the TPAMI nets are."""
+    state = {k: v.half().float() if v.is_floating_point() else v for k, v in random_state().items()}
+    folder = tmp_path_factory.mktemp("tpami")
+    network, provenance = load_checkpoint(save(folder / "net.pth", {"meta": META, "state_dict": state}))
+    rng = np.random.default_rng(6)
+    whitening = Whitening(rng.normal(0, 0.01, 2048).astype(np.float32), rng.normal(size=(64, 2048)).astype(np.float32))
+    recipe = Recipe(160, (1.0, 2**-0.5, 0.5), whitening)
+    onnx.save(to_onnx(network, provenance, recipe), str(folder / "net.onnx"))
+    return folder / "net.onnx", state, whitening
+
+
+def test_multi_scale_descriptor_as_published(exported):
+    """Against torch's own resampling and the rule written out."""
+    path, state, whitening = exported
+    extractor = Extractor(path)
+    assert extractor.card.output_dim == 64 and extractor.card.msp == pytest.approx(state["pool.p"].item())
+    photo = np.random.default_rng(1).integers(0, 256, (101, 143, 3), np.uint8)
+    tensor = torch.from_numpy(extractor.normalise(photo))[None]
+    total = 0
+    for scale in (1.0, 2**-0.5, 0.5):
+        at = tensor if scale == 1 else F.interpolate(tensor, scale_factor=scale, mode="bilinear", align_corners=False)
+        p = state["pool.p"]
+        maps = describe_maps(state, at)
+        v = maps.clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
+        total = total + (v / (v.norm(dim=1, keepdim=True) + 1e-6)) ** p
+    v = (total / 3) ** (1 / p)
+    v = (v / v.norm()).numpy()
+    half = whitening.projection.astype(np.float16).astype(np.float32)
+    expected = (v - whitening.mean) @ half.T
+    expected /= np.linalg.norm(expected) + 1e-6
+    np.testing.assert_allclose(extractor.describe([photo]), expected, atol=2e-4)
+
+
+def describe_maps(state, x):
+    network = GeMResNet("resnet50", None)
+    network.load_state_dict(state)
+    with torch.inference_mode():
+        return network.eval().maps(x)
+
+
+def test_exported_file_reads_back_into_torch(exported, x):
+    path, state, _ = exported
+    network, provenance = load_checkpoint(path)
+    for key, value in state.items():
+        if not key.endswith("tracked"):
+            assert torch.equal(network.state_dict()[key], value), key
+    assert provenance.longest_side == 160
+
+
+@pytest.mark.parametrize("scale", [2**0.5, 2**-0.5, 0.5, 0.3])
+def test_rescale_equals_torch(rng, scale):
+    from extractor.multiscale import rescale
+
+    batch = rng.normal(size=(2, 3, 37, 53)).astype(np.float32)
+    expected = F.interpolate(torch.from_numpy(batch), scale_factor=scale, mode="bilinear", align_corners=False)
+    found = rescale(batch, scale)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected.numpy(), atol=5e-5)
+
+
+def test_region_is_cropped_then_shrunk_by_the_published_rule():
+    from extractor.multiscale import crop_region
+
+    photo = np.zeros((600, 800, 3), np.uint8)
+    photo[150:450, 200:600] = 255
+    inside = crop_region(photo, (0.25, 0.25, 0.75, 0.75), 400)
+    assert inside.shape == (150, 200, 3) and (inside == 255).all()
+    assert crop_region(photo, (0, 0, 0.1, 0.1), 1024).shape == (60, 80, 3), "never enlarged"
+    for region in ((0.5, 0, 0.5, 1), (-0.1, 0, 1, 1), (0, 0, 1, 1.1)):
+        with pytest.raises(ValueError):
+            crop_region(photo, region, 400)
+
+
+def correlated_pairs(rng, count=400, dim=12):
+    """Descriptors of `count` things in two views each; some directions differ between the views, others between things."""
+    things = rng.normal(size=(count, dim)) * np.linspace(3, 0.5, dim)
+    noise = np.linspace(0.2, 2, dim)
+    views = np.stack([things + rng.normal(size=things.shape) * noise for _ in range(2)], 1)
+    pairs = np.arange(2 * count).reshape(count, 2)
+    return views.reshape(-1, dim).astype(np.float32), pairs
+
+
+def test_learned_whitening_whitens_the_differences_of_pairs(rng):
+    x, pairs = correlated_pairs(rng)
+    learned = learn_whitening(x, pairs)
+    y = (x - learned.mean) @ learned.projection.T
+    within = (y[pairs[:, 0]] - y[pairs[:, 1]]).T @ (y[pairs[:, 0]] - y[pairs[:, 1]]) / len(pairs)
+    np.testing.assert_allclose(within, np.eye(12), atol=1e-3)
+    total = y.T @ y
+    assert np.abs(total - np.diag(np.diag(total))).max() < 1e-3 * np.diag(total).max()
+    assert (np.diff(np.diag(total)) <= 0).all(), "rows are sorted, so that the first d can be kept"
+    assert np.linalg.norm(learned.truncated(3)(x), axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_learned_whitening_survives_too_few_pairs(rng):
+    x, pairs = correlated_pairs(rng)
+    assert np.isfinite(learn_whitening(x, pairs[:5])(x)).all()
+
+
+def test_pca_whitening_gives_unit_covariance(rng):
+    x, _ = correlated_pairs(rng)
+    learned = pca_whitening(x)
+    np.testing.assert_allclose(
+        np.cov((x - learned.mean) @ learned.projection.T, rowvar=False, bias=True), np.eye(12), atol=1e-3
+    )
+    flat = np.hstack([x, x[:, :2]])  # two directions without variance
+    assert np.isfinite(pca_whitening(flat)(flat)).all()
+
+
+def test_published_list_and_download(tmp_path, monkeypatch):
+    table = format_list()
+    for name, net in PUBLISHED.items():
+        assert name in table and net.address in table and re.fullmatch("[0-9a-f]*", net.sha256)
+    with pytest.raises(DownloadFailed, match="no published net 'x'"):
+        download("x", tmp_path)
+
+    import pooch
+
+    def fetch(address, known_hash, fname, path, progressbar):
+        (path / fname).write_bytes(b"weights")
+        return str(path / fname)
+
+    monkeypatch.setattr(pooch, "retrieve", fetch)
+    with pytest.raises(DownloadFailed, match="not the published file"):
+        download("gl18-resnet101-gem-w", tmp_path)
+    assert list(tmp_path.iterdir()) == [], "a wrong file is not kept"
+    assert download("solar-resnet101", tmp_path).read_bytes() == b"weights"
+
+    def offline(*args, **options):
+        raise ConnectionError
+
+    monkeypatch.setattr(pooch, "retrieve", offline)
+    with pytest.raises(DownloadFailed, match="cannot be reached"):
+        download("gl18-resnet101-gem-w", tmp_path)
