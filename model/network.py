@@ -135,6 +135,10 @@ class GeMResNet(nn.Module):
         x = self.soa4(self.features[:-1](x))
         return self.soa5(self.features[-1](x))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = l2n(self.pool(self.maps(x)))  # (B, 2048)
+    def head(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps (B, 2048, h, w) -> unit descriptors (B, D)."""
+        y = l2n(self.pool(maps))  # (B, 2048)
         return y if self.whiten is None else l2n(self.whiten(y))  # (B, D)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.maps(x))

@@ -1,0 +1,44 @@
+"""python -m model train CONFIG.toml"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .checkpoint import BadCheckpoint
+from .config import BadConfig, TrainConfig, read_config
+from .data import BadTrainingData
+from .train import Run
+
+
+def run_train(args: argparse.Namespace) -> None:
+    config = read_config(args.config, TrainConfig)
+    run = Run(config)
+    if run.state.epoch or run.state.tuples is not None:
+        print(f"going on at epoch {run.state.epoch}, step {run.state.step}")
+    print(f"{len(run.training.paths)} photos, {len(run.training.pairs)} pairs; log and weights go to {config.out}")
+    best = run.train()
+    print(f"best validation mAP {best:.4f}: {config.out / 'best.safetensors'}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model", description="Train descriptor networks.")
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("train", help="fine-tune with tuples and hard negatives")
+    command.add_argument("config", type=Path, help="TOML file, see model/configs")
+    command.set_defaults(run=run_train)
+    args = parser.parse_args(argv)
+    try:
+        args.run(args)
+    except (BadConfig, BadCheckpoint, BadTrainingData, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted: run the same command again to go on at the same step", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
