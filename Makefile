@@ -3,7 +3,8 @@
 # make test                       all tests
 PYTHON ?= python3
 PHOTOS ?= gallery/photos
-STORE  ?= stores/$(notdir $(patsubst %/photos,%,$(patsubst %/,%,$(PHOTOS))))
+# A store for each folder, named by the folder's path.
+STORE  ?= $(if $(filter gallery/photos,$(PHOTOS)),stores/gallery,stores/$(shell printf '%s' '$(PHOTOS)' | cksum | cut -d' ' -f1))
 PORT   ?= 8501
 
 .PHONY: demo test clean
@@ -20,15 +21,17 @@ test: .venv-dev/.ready
 
 # A stamp is newer than the requirements it was installed from, so a change there installs again.
 .venv/.serving: requirements.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	@$(PYTHON) -m venv .venv
+	@echo "Installing what serving needs (about 500 MB, once)"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv-dev/.ready: requirements.txt requirements-train.txt requirements-dev.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
-	$(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	@$(PYTHON) -m venv .venv-dev
+	@echo "Installing what the tests need, torch included (once)"
+	@.venv-dev/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 clean:

@@ -63,8 +63,8 @@ def read_groups(path: Path, store: Store) -> dict[str, list[int]]:
         raise BadGroups(f"{path} cannot be read: {error}") from None
     groups = {}
     for name, files in named.items():
-        if len(files) < 2:
-            raise BadGroups(f"Group {name!r} has {len(files)} photos; two are the least.")
+        if len(set(map(str, files))) < max(2, len(files)):
+            raise BadGroups(f"Group {name!r} needs at least two photos, each named once.")
         photos = [store.catalogue.find(str(file)) for file in files]
         if None in photos:
             raise BadGroups(f"Group {name!r} names {files[photos.index(None)]!r}, which is not in the store.")

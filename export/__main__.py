@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from extractor import SUFFIXES
+from extractor import SUFFIXES, BadModel, BadPhoto
 from model import BadCheckpoint, load_checkpoint
 from model.published import DownloadFailed, download, format_list
 
@@ -21,7 +21,7 @@ SAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 def sample(folder: Path, count: int) -> list[Path]:
     """`count` photos spread evenly over a folder (fewer if it has fewer)."""
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    return found[:: max(1, len(found) // count)][:count]
+    return found[:: max(1, len(found) // max(1, count))][:count]
 
 
 def run_export(args: argparse.Namespace) -> None:
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             print(download(args.download, args.out or Path(".")))
         else:
             run_export(args)
-    except (FileNotFoundError, BadCheckpoint, BadRecipe, DownloadFailed, ParityError) as error:
+    except (OSError, ValueError, BadCheckpoint, BadPhoto, BadModel, BadRecipe, DownloadFailed, ParityError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -62,9 +62,12 @@ def check_parity(network: GeMResNet, onnx_path: Path, photos: list[Path]) -> lis
                 norms = np.linalg.norm(expected) * np.linalg.norm(actual)
                 cosines.append(float((expected * actual).sum() / norms))
                 differences.append(float(np.abs(expected - actual).max()))
-            rows.append(ParityRow(longest_side, name, len(photos), min(cosines), max(differences)))
-    if (worst := min(row.min_cosine for row in rows)) < MIN_COSINE:
-        raise ParityError(f"onnxruntime and torch disagree: cosine {worst:.6f}, at least {MIN_COSINE} is needed")
+            rows.append(ParityRow(longest_side, name, len(photos), float(np.min(cosines)), float(np.max(differences))))
+    bad = [row for row in rows if not row.min_cosine >= MIN_COSINE]  # "not >=": a NaN is bad, too
+    if bad:
+        raise ParityError(
+            f"onnxruntime and torch disagree: cosine {bad[0].min_cosine:.6f}, at least {MIN_COSINE} is needed"
+        )
     return rows
 
 

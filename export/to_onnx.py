@@ -20,6 +20,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import ir, optimizer
 
+from extractor import seal
 from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA, WHITENING_KEY
 from model import GeMResNet, Provenance
 
@@ -157,7 +158,7 @@ def export_onnx(
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     try:
-        onnx.save(to_onnx(network, provenance, recipe), str(partial))
+        partial.write_bytes(seal(to_onnx(network, provenance, recipe).SerializeToString()))
         accept(partial)
         partial.replace(out)
     finally:

@@ -15,6 +15,7 @@ from .decode import (
 )
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores, read_card
 from .multiscale import Region
+from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
 
 __all__ = [
@@ -33,9 +34,11 @@ __all__ = [
     "available_cores",
     "decode",
     "encode_jpeg",
+    "is_sealed",
     "local_features",
     "read_bytes",
     "read_card",
     "read_photo",
     "resize",
+    "seal",
 ]

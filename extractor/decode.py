@@ -7,11 +7,12 @@ at reduced size by the codec itself, every failure one typed error with a senten
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -21,6 +22,19 @@ MAX_SIDE = 12_000
 MAX_ASPECT = 20
 MIN_SIDE = 16
 WORKING_SIDE = 1024  # longest side of every decoded photo: enough for descriptors, SIFT and the match viewer
+
+EXIF_ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Photos being decoded at one time, over all threads: each may need 300 MB for a moment.
+DECODING = threading.BoundedSemaphore(2)
 
 # The sizes are checked below, more strictly than Pillow's warning does.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -49,9 +63,11 @@ def decode(data: bytes) -> np.ndarray:
             check_size(*image.size)
             # Lets libjpeg skip what the resize below would throw away: 3 to 4 times faster on a 12 MP photo.
             image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))
-            image.load()  # first frame of phones' multi-picture JPEGs and of animations
-            image = ImageOps.exif_transpose(image)
-            return np.asarray(fit(to_rgb(image), WORKING_SIDE))
+            with DECODING:
+                image.load()  # first frame of phones' multi-picture JPEGs and of animations
+                # Shrunk before anything is copied: a PNG of few bytes can have 40 million pixels.
+                small = to_rgb(fit(resizable(image), WORKING_SIDE))
+            return np.asarray(upright(small, image))
     except BadPhoto:
         raise
     except Image.UnidentifiedImageError:
@@ -97,15 +113,31 @@ def check_size(width: int, height: int) -> None:
         raise ImageTooLarge(f"The photo is stretched {width} x {height}; {MAX_ASPECT} to 1 is the most.")
 
 
+def resizable(image: Image.Image) -> Image.Image:
+    """The image in a mode that Lanczos can work on: palettes and bitmaps become RGB(A), 16-bit grey becomes 8-bit."""
+    if image.mode.startswith("I"):  # Pillow would clip instead of scale
+        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.mode in ("P", "1", "PA") or (image.has_transparency_data and image.mode != "RGBA"):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of any mode the allowed formats produce; transparency becomes white."""
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow would clip instead of scale
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
+    """8-bit RGB; transparency becomes white."""
+    if image.mode == "RGBA":
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """`pixels` turned as the EXIF orientation of `image` says; as they are where the tag is absent or broken."""
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION)
+    except Exception:  # damaged metadata is no reason to refuse sound pixels
+        return pixels
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 def fit(image: Image.Image, longest_side: int) -> Image.Image:

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from .decode import WORKING_SIDE
 from .multiscale import Region, aggregate, crop_region, rescale
+from .sealing import is_sealed
 
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "model" / "weights" / "gem-resnet101.onnx"
 METADATA_PREFIX = "gem."
@@ -111,6 +112,8 @@ class Extractor:
         if not path.is_file():
             raise FileNotFoundError(f"There is no descriptor model at {path}.")
         data = path.read_bytes()
+        if not is_sealed(data):
+            raise BadModel(f"{path.name} is damaged, or not a descriptor model made by `python -m export`.")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
         options.inter_op_num_threads = 1
@@ -119,7 +122,7 @@ class Extractor:
             # From bytes: a model that points to other files for its weights cannot be followed and is refused.
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a family of its own, without a public base class
-            raise BadModel(f"{path.name} is damaged or not an ONNX model.") from error
+            raise BadModel(f"{path.name} cannot be run by this onnxruntime.") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.card = read_card(metadata, path.name)
         self._whitening = read_whitening(metadata, path.name)
@@ -130,9 +133,9 @@ class Extractor:
 
     def _check(self) -> None:
         grey = np.full((64, 64, 3), 128, np.uint8)
-        shape = self.describe([grey]).shape
-        if shape != (1, self.card.output_dim):
-            raise BadModel(f"The model gives {shape[-1]} numbers a photo, its metadata says {self.card.output_dim}.")
+        descriptor = self.describe([grey])[0]
+        if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also when it is not a number
+            raise BadModel("The model does not give descriptors of length 1.")
 
     @property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from extractor import DEFAULT_MODEL, BadModel, Extractor
 
-from .builder import SHORTLIST, build
+from .builder import RECALL_SHORTLIST, SHORTLIST, build
 from .errors import StoreError
 from .store import Store
 
@@ -40,7 +41,7 @@ def run_info(args: argparse.Namespace) -> None:
         "model": f"{manifest.model['architecture']}, {manifest.dim} dimensions, longest side {manifest.model['longest_side']}",
         "fingerprint": manifest.fingerprint[:16],
         "index": f"IVF{ann['nlist']},PQ{ann['codes']}x{ann['bits']}, {ann['nprobe']} lists visited",
-        "recall@10": f"{manifest.shortlist_recall} in the index's shortlist of {SHORTLIST}, against exact search",
+        "recall@10": f"{manifest.shortlist_recall} among the index's first {RECALL_SHORTLIST}; a query rescores {SHORTLIST}",
         "diffusion": ", ".join(f"{k} {v}" for k, v in manifest.parameters["diffusion"].items()),
     }
     for name, value in rows.items():
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (StoreError, BadModel, FileNotFoundError) as error:
+    except (StoreError, BadModel, OSError, sqlite3.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from .store import Store, StoredPhotos
 
 LOCAL_FEATURES_BUDGET = 8 * 2**30  # bytes; about 60,000 photos, the others' keypoints are found when they are needed
 RECALL_QUERIES = 200
+RECALL_SHORTLIST = 100  # the index is judged by a shortlist this small: a query's would hold all of a small gallery
 SHORTLIST = 1000  # candidates the index proposes to a query, rescored exactly
 
 Progress = Callable[[Iterable, int, str], Iterable]
@@ -47,14 +49,14 @@ def build(photos: str | Path, store: str | Path, extractor: Extractor, progress:
         live = live_store(store, extractor)
         if live and is_up_to_date(live.manifest, root, listing):
             return live.manifest
-        journal = Journal(store / "extracted.sqlite", extractor.fingerprint)
+        journal = Journal(store / "extracted.sqlite", extraction_fingerprint(extractor))
         try:
             indexed, skipped = extract_all(
                 root,
                 listing.files,
                 extractor,
                 journal,
-                StoredPhotos(live) if live else {},
+                StoredPhotos(live) if live and same_extraction(live.manifest) else {},
                 lambda items: progress(items, len(listing.files), "photos"),
             )
             if not indexed:
@@ -82,14 +84,31 @@ def is_up_to_date(manifest: Manifest, root: Path, listing: Listing) -> bool:
     return same_photos and manifest.parameters == build_parameters(manifest.photos, manifest.dim)
 
 
+def extraction_parameters() -> dict[str, dict]:
+    """What shapes the thumbnails and keypoints kept of each photo."""
+    return {
+        "thumbnails": {"longest_side": extraction.THUMBNAIL_SIDE, "quality": extraction.THUMBNAIL_QUALITY},
+        "local_features": {"longest_side": sift.SIFT_SIDE, "points": sift.MAX_POINTS, "budget": LOCAL_FEATURES_BUDGET},
+    }
+
+
+def extraction_fingerprint(extractor: Extractor) -> str:
+    """Equal for builds that would keep the same of a photo."""
+    return f"{extractor.fingerprint} {json.dumps(extraction_parameters(), sort_keys=True)}"
+
+
+def same_extraction(manifest: Manifest) -> bool:
+    """Whether what a store of the same model keeps of each photo is what a build would make now."""
+    return extraction_parameters().items() <= manifest.parameters.items()
+
+
 def build_parameters(count: int, dim: int) -> dict[str, dict]:
     """Every parameter that shapes a store of `count` photos with `dim` descriptor components."""
     return {
         "ann": dataclasses.asdict(ann.choose_parameters(count, dim)),
         "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
         "diffusion": {"alpha": diffusion.ALPHA, "truncation": diffusion.TRUNCATION, "kept": diffusion.KEPT},
-        "thumbnails": {"longest_side": extraction.THUMBNAIL_SIDE, "quality": extraction.THUMBNAIL_QUALITY},
-        "local_features": {"longest_side": sift.SIFT_SIDE, "points": sift.MAX_POINTS, "budget": LOCAL_FEATURES_BUDGET},
+        **extraction_parameters(),
     }
 
 
@@ -162,7 +181,7 @@ def within_budget(blobs: Iterable[bytes], budget: int) -> Iterator[bytes]:
 
 
 def shortlist_recall(index, descriptors: np.ndarray, ids: np.ndarray) -> float:
-    """Share of the exact 10 nearest (ids: lists of `self_first`) that the index's shortlist holds, over sampled photos."""
+    """Share of the exact 10 nearest (ids: lists of `self_first`) among the index's first RECALL_SHORTLIST, sampled photos."""
     queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
-    found = [np.isin(ids[q, :10], ann.shortlist(index, descriptors[q], SHORTLIST)).mean() for q in queries]
+    found = [np.isin(ids[q, :10], ann.shortlist(index, descriptors[q], RECALL_SHORTLIST)).mean() for q in queries]
     return round(float(np.mean(found)), 4)

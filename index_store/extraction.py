@@ -42,8 +42,11 @@ class Journal:
         self.path = path
         try:
             self._open(fingerprint)
+            if self._db.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("damaged")
         except sqlite3.DatabaseError:  # damaged by a crash of the machine: it only saves time, start anew
-            path.unlink()
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()
             self._open(fingerprint)
 
     def _open(self, fingerprint: str) -> None:

@@ -58,8 +58,8 @@ def current_version(store: Path) -> tuple[str, str]:
     return name, version
 
 
-def current(store: Path) -> tuple[Path, Manifest]:
-    """Folder and manifest of the live generation. Raises StoreMissing, StoreCorrupt."""
+def current(store: Path) -> tuple[Path, Manifest, str]:
+    """Folder, manifest and version (of `current_version`) of the live generation. Raises StoreMissing, StoreCorrupt."""
     name, expected = current_version(store)
     folder = store / GENERATIONS / name
     try:
@@ -68,7 +68,7 @@ def current(store: Path) -> tuple[Path, Manifest]:
         raise StoreCorrupt(f"Generation {name} is missing from the store. Build it again.") from None
     if hashlib.sha256(text).hexdigest() != expected:
         raise StoreCorrupt(f"{FILE_NAME} is damaged (its checksum differs). Build the store again.")
-    return folder, Manifest.from_json(text.decode())
+    return folder, Manifest.from_json(text.decode()), expected
 
 
 @contextmanager

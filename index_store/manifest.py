@@ -21,7 +21,7 @@ class Manifest:
 
     photos_root: absolute folder the catalogue's paths are relative to. listing: `Listing.digest` of it.
     fingerprint: `Extractor.fingerprint`. parameters: per stage ("ann", "graph", "diffusion", "thumbnails",
-    "local_features"), as built. shortlist_recall: share of the exact 10 nearest photos that the index proposes.
+    "local_features"), as built. shortlist_recall: share of the exact 10 nearest among the index's first 100.
     artefacts: {file name: {"sha256", "bytes"}}.
     """
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from extractor import Extractor, LocalFeatures, local_features, read_photo
+from extractor import Extractor, LocalFeatures, UnsupportedImage, decode, local_features, read_bytes
 
 from .ann import AnnParameters, load_index
 from .catalogue import Catalogue, Photo
 from .errors import StoreCorrupt, StoreMismatch
 from .extraction import Extracted
-from .generation import current, current_version
+from .generation import current
 from .manifest import Manifest, verify_artefacts
 from .packed import Packed
 
@@ -30,8 +31,8 @@ class Store:
 
     def __init__(self, path: str | Path, extractor: Extractor | None = None):
         self.path = Path(path)
-        self.version = current_version(self.path)[1][:12]
-        self.folder, self.manifest = current(self.path)
+        self.folder, self.manifest, version = current(self.path)
+        self.version = version[:12]
         check_model(self.manifest, extractor)
         verify_artefacts(self.folder, self.manifest)
         try:
@@ -74,7 +75,10 @@ class Store:
 
     def pixels(self, id: int) -> np.ndarray:
         """The decoded original, uint8 RGB (H, W, 3). Raises KeyError, OSError if it is gone, BadPhoto if it has changed."""
-        return read_photo(self.photo_path(id))
+        data = read_bytes(self.photo_path(id))
+        if hashlib.sha256(data).hexdigest() != self.catalogue.photo(id).sha256:
+            raise UnsupportedImage("The photo has changed since it was indexed.")
+        return decode(data)
 
     def local_features(self, id: int) -> LocalFeatures:
         """Stored keypoints, or those of the original where the store's budget ended. Raises as `pixels`."""

@@ -134,8 +134,10 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
     import onnx  # only here: loading the other kinds does not need it
     from onnx import numpy_helper
 
-    from extractor import BadModel, read_card
+    from extractor import BadModel, is_sealed, read_card
 
+    if not is_sealed(path.read_bytes()):
+        raise BadCheckpoint("it is damaged, or not a descriptor model made by `python -m export`")
     try:
         model = onnx.load(str(path), load_external_data=False)
         card = read_card({p.key: p.value for p in model.metadata_props}, path.name)

@@ -52,7 +52,7 @@ def read_folders(root: Path, seed: int = 0) -> TrainingSet:
 
 
 def read_landmarks_csv(table: Path, root: Path, seed: int = 0) -> TrainingSet:
-    """Google Landmarks v2 clean: rows `landmark_id,images` with ids in one string; photo abc... lies at root/a/b/c/abc....jpg."""
+    """Google Landmarks v2 clean: rows `landmark_id,images`, ids in one string; photo abcd lies at root/a/b/c/abcd.jpg."""
     with open(table, newline="") as file:
         members = {
             row["landmark_id"]: [root / id[0] / id[1] / id[2] / f"{id}.jpg" for id in row["images"].split()]

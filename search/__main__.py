@@ -17,10 +17,10 @@ from .result import SearchResult
 
 def format_hits(result: SearchResult) -> str:
     """The answer as a plain-text table, with the time of each stage."""
-    lines = ["rank  similarity  points  photo"]
+    lines = ["rank  score  similarity  points  photo"]
     for rank, hit in enumerate(result.hits, 1):
         points = str(hit.inliers) if hit.verified else ""
-        lines.append(f"{rank:4d}  {hit.similarity:10.3f}  {points:>6s}  {hit.file}")
+        lines.append(f"{rank:4d}  {hit.score:5.2f}  {hit.similarity:10.3f}  {points:>6s}  {hit.file}")
     lines.append("")
     lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
     return "\n".join(lines + result.notes)

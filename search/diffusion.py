@@ -79,5 +79,8 @@ def confidence(weights: np.ndarray, spread: float) -> float:
 def mix(
     similarity: np.ndarray, diffused: np.ndarray, confidence: float, background: float, spread: float
 ) -> np.ndarray:
-    """Similarity in units of the query's `scale` + MIX x confidence x diffusion score relative to the largest, > 0; (m,)."""
-    return (similarity - background) / spread + MIX * confidence * diffused / diffused.max()
+    """(Similarity in units of the query's `scale` + MIX x confidence x diffusion score relative to the largest) / (1 + MIX).
+
+    Arrays (m,). The nearest photo, if diffusion is sure of it as well, has 1; one at the background that is not reached 0.
+    """
+    return ((similarity - background) / spread + MIX * confidence * diffused / diffused.max()) / (1 + MIX)

@@ -34,7 +34,8 @@ class Query:
 
     own_id: the query's own gallery id, or None for an upload. copy_id: the gallery photo that is the query again, or
     None; it is a hit, but in diffusion it counts as the query. ids, similarity: candidates, best first. background,
-    spread: the query's own scale of similarity. cost_ms: what the stages cost whose results are kept here.
+    spread: the query's own scale of similarity. cost_ms: what the stages cost whose results are kept here. photo: an
+    upload's pixels, until its features are known.
     """
 
     descriptor: np.ndarray
@@ -45,6 +46,7 @@ class Query:
     background: float
     spread: float
     cost_ms: dict[str, float]
+    photo: np.ndarray | None = None
     features: LocalFeatures | None = None
     verifications: dict[int, Verification | None] = field(default_factory=dict)
 
@@ -111,23 +113,27 @@ class Engine:
             with watch.stage("diffusion"):
                 current = self._diffuse_from_nearest(known, current)
             stage_ranks["diffusion"] = current.ids
+        inliers: dict[int, int] = {}
         if sift:
+            looked_at = current.ids[: ranking.SHORTLIST]
             with watch.stage("sift"):
-                new = self._verify(query, known, current.ids[: ranking.SHORTLIST], notes)
+                new = self._verify(known, looked_at, notes)
+            # Only these count: what another toggle or the match viewer has looked at must not change this answer.
+            inliers = {int(id): known.inliers(id) or 0 for id in looked_at}
             if new:
-                known.cost_ms["sift"] = watch.ms["sift"]
+                known.cost_ms["sift"] = known.cost_ms.get("sift", 0.0) + watch.ms["sift"]
             else:
                 del watch.ms["sift"]
                 reused_ms["sift"] = known.cost_ms.get("sift", 0.0)
             if diffusion:
                 with watch.stage("diffusion"):
-                    current = self._diffuse_from_verified(known, current)
-            inliers = np.array([known.inliers(id) or 0 for id in current.ids])
-            current = Ranking(current.ids, current.similarity, ranking.lift_verified(current.scores, inliers)).sorted()
+                    current = self._diffuse_from_verified(known, current, inliers)
+            points = np.array([inliers.get(int(id), 0) for id in current.ids])
+            current = Ranking(current.ids, current.similarity, ranking.lift_verified(current.scores, points)).sorted()
             stage_ranks["sift"] = current.ids
         positions = {stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stage_ranks.items()}
         hits = [
-            self._hit(known, int(id), float(similarity), float(score), positions, sift)
+            self._hit(known, int(id), float(similarity), float(score), positions, shown=int(id) in inliers)
             for id, similarity, score in zip(current.ids[:k], current.similarity, current.scores)
         ]
         return SearchResult(hits, watch.ms, reused_ms, notes)
@@ -139,10 +145,10 @@ class Engine:
         """
         self.store.catalogue.photo(id)
         known = self._prepare(query, Stopwatch())
-        self._verify(query, known, np.array([id]), [])
+        self._verify(known, np.array([id]), [])
         similarity = float(self._similarity(known.descriptor, np.array([id]))[0])
         rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
-        return self._hit(known, id, similarity, similarity, {"descriptor": rank}, sift=True)
+        return self._hit(known, id, similarity, similarity, {"descriptor": rank}, shown=True)
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +159,7 @@ class Engine:
             if key in self._queries:
                 self._queries.move_to_end(key)
                 return self._queries[key]
-        own_id = None
+        own_id, photo = None, None
         if isinstance(query, bytes):
             with watch.stage("decode"):
                 photo = decode(query)
@@ -171,7 +177,7 @@ class Engine:
         is_copy = own_id is None and len(ids) > 0 and similarity[0] >= COPY
         background, spread = scale(similarity[int(is_copy) :])
         copy_id = int(ids[0]) if is_copy else None
-        known = Query(descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms))
+        known = Query(descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms), photo)
         with self._lock:
             self._queries[key] = known
             while len(self._queries) > REMEMBERED_QUERIES:
@@ -194,9 +200,9 @@ class Engine:
         )
         return self._diffuse(known, current, seeds, weights, confidence(weights, known.spread))
 
-    def _diffuse_from_verified(self, known: Query, current: Ranking) -> Ranking:
+    def _diffuse_from_verified(self, known: Query, current: Ranking, points: dict[int, int]) -> Ranking:
         """Walk from the verified photos; without any, the ranking stays what the nearest ones made of it."""
-        inliers = np.array([0 if id == known.copy_id else known.inliers(id) or 0 for id in current.ids])
+        inliers = np.array([0 if id == known.copy_id else points.get(int(id), 0) for id in current.ids])
         trusted = inliers >= ranking.FLOOR
         weights = ranking.verified_seed_weights(inliers[trusted])
         return self._diffuse(known, current, current.ids[trusted], weights, 1.0)
@@ -222,29 +228,39 @@ class Engine:
         scores = mix(similarity, reached[everyone], confidence, known.background, known.spread)
         return Ranking(everyone, similarity, scores).sorted()
 
-    def _verify(self, query: bytes | int, known: Query, ids: np.ndarray, notes: list[str]) -> int:
+    def _verify(self, known: Query, ids: np.ndarray, notes: list[str]) -> int:
         """Match the query with photos not yet looked at; returns how many those were."""
         todo = [int(id) for id in ids if int(id) not in known.verifications]
         if todo and known.features is None:
-            if isinstance(query, bytes):
-                known.features = local_features(decode(query))
-            else:
-                known.features = self.store.local_features(query)
+            try:
+                known.features = self._query_features(known)
+            except (OSError, BadPhoto):
+                notes.append("Nothing could be verified: the file of the query has changed or is gone.")
+                return 0
         for id in todo:
             try:
                 known.verifications[id] = verify(known.features, self.store.local_features(id))
             except (OSError, BadPhoto):
                 known.verifications[id] = None
-        unread = sum(known.verifications[int(id)] is None for id in ids)
-        if unread:
+        if unread := sum(known.verifications[int(id)] is None for id in ids):
             notes.append(f"{unread} photos could not be verified: their files have changed or are gone.")
         return len(todo)
 
+    def _query_features(self, known: Query) -> LocalFeatures:
+        if known.own_id is not None:
+            return self.store.local_features(known.own_id)
+        photo = known.photo
+        if photo is None:  # another thread has just finished them
+            return known.features
+        features = local_features(photo)
+        known.features, known.photo = features, None
+        return features
+
     def _hit(
-        self, known: Query, id: int, similarity: float, score: float, positions: dict[str, dict[int, int]], sift: bool
+        self, known: Query, id: int, similarity: float, score: float, positions: dict[str, dict[int, int]], shown: bool
     ) -> Hit:
         photo = self.store.catalogue.photo(id)
-        inliers = known.inliers(id) if sift else None
+        inliers = known.inliers(id) if shown else None
         return Hit(
             id=id,
             file=photo.file,
@@ -254,5 +270,5 @@ class Engine:
             stage_ranks={stage: ranks[id] for stage, ranks in positions.items() if id in ranks},
             inliers=inliers,
             verified=inliers is not None and inliers >= ranking.FLOOR,
-            verification=known.verifications.get(id) if sift else None,
+            verification=known.verifications.get(id) if shown else None,
         )

@@ -6,13 +6,12 @@ import os
 import re
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch.nn import functional as F
 
 from export import BadRecipe, Recipe, choose_recipe, to_onnx
-from extractor import Extractor
+from extractor import Extractor, seal
 from model import BadCheckpoint, GeMResNet, Whitening, learn_whitening, load_checkpoint, pca_whitening
 from model.published import PUBLISHED, DownloadFailed, download, format_list
 
@@ -188,7 +187,7 @@ def exported(tmp_path_factory):
     rng = np.random.default_rng(6)
     whitening = Whitening(rng.normal(0, 0.01, 2048).astype(np.float32), rng.normal(size=(64, 2048)).astype(np.float32))
     recipe = Recipe(160, (1.0, 2**-0.5, 0.5), whitening)
-    onnx.save(to_onnx(network, provenance, recipe), str(folder / "net.onnx"))
+    (folder / "net.onnx").write_bytes(seal(to_onnx(network, provenance, recipe).SerializeToString()))
     return folder / "net.onnx", state, whitening
 
 

@@ -85,7 +85,8 @@ def test_command_prints_the_table(gallery_path, tmp_path, capsys):
     [
         ("{", "cannot be read"),
         ("[1]", "it must be"),
-        ('{"a": ["taj-mahal.jpg"]}', "two are the least"),
+        ('{"a": ["taj-mahal.jpg"]}', "at least two photos"),
+        ('{"a": ["taj-mahal.jpg", "taj-mahal.jpg"]}', "each named once"),
         ('{"a": ["taj-mahal.jpg", "other.jpg"]}', "'other.jpg', which is not in the store"),
         ("{}", "names no groups"),
     ],

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from export import Recipe, check_parity, to_onnx
 from export import __main__ as command
-from extractor import DEFAULT_MODEL, BadModel, Extractor
-from model import GeMResNet, Provenance, build_network
+from extractor import DEFAULT_MODEL, BadModel, Extractor, seal
+from model import BadCheckpoint, GeMResNet, Provenance, build_network, load_checkpoint
 
 from .conftest import GALLERY
 
@@ -40,7 +40,7 @@ def proto(network) -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def onnx_path(proto, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "net.onnx"
-    onnx.save(proto, str(path))
+    path.write_bytes(seal(proto.SerializeToString()))
     return path
 
 
@@ -106,16 +106,25 @@ def test_command_writes_nothing_when_parity_fails(network, tmp_path, monkeypatch
 def test_command_names_what_is_wrong_with_a_checkpoint(tmp_path, capsys):
     (tmp_path / "x.safetensors").write_bytes(b"not a checkpoint")
     assert command.main(["--checkpoint", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "x.onnx")]) == 1
-    assert "x.safetensors is damaged or not a safetensors file" in capsys.readouterr().err
+    assert "x.safetensors: it is damaged or not a safetensors file" in capsys.readouterr().err
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_damaged_and_foreign_models_are_refused(onnx_path, tmp_path):
-    damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(onnx_path.read_bytes()[: onnx_path.stat().st_size // 2])
-    with pytest.raises(BadModel, match="damaged.onnx is damaged"):
-        Extractor(damaged)
+def test_damaged_models_are_refused(onnx_path, tmp_path):
+    whole = onnx_path.read_bytes()
+    half = len(whole) // 2
+    changed = whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]  # one bit of one weight
+    for data in (whole[:half], changed, whole[:-1], whole + b"x", b"", b"not a model"):
+        (tmp_path / "damaged.onnx").write_bytes(data)
+        with pytest.raises(BadModel, match="damaged.onnx is damaged, or not a descriptor model"):
+            Extractor(tmp_path / "damaged.onnx")
+        with pytest.raises(BadCheckpoint, match="damaged.onnx: it is damaged"):
+            load_checkpoint(tmp_path / "damaged.onnx")
+    with pytest.raises(FileNotFoundError):
+        Extractor(tmp_path / "none.onnx")
 
+
+def test_foreign_models_are_refused(tmp_path):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
@@ -125,10 +134,21 @@ def test_damaged_and_foreign_models_are_refused(onnx_path, tmp_path):
     )
     foreign = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(foreign, str(tmp_path / "foreign.onnx"))
+    with pytest.raises(BadModel, match="foreign.onnx is damaged, or not a descriptor model"):
+        Extractor(tmp_path / "foreign.onnx")
+    (tmp_path / "foreign.onnx").write_bytes(seal(foreign.SerializeToString()))
     with pytest.raises(BadModel, match="not a descriptor model"):
         Extractor(tmp_path / "foreign.onnx")
-    with pytest.raises(FileNotFoundError):
-        Extractor(tmp_path / "none.onnx")
+
+
+def test_model_that_gives_no_numbers_is_refused(proto, tmp_path):
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    (p,) = [tensor for tensor in model.graph.initializer if tensor.name == "pool.p"]
+    p.CopyFrom(numpy_helper.from_array(np.full(1, np.nan, np.float32), "pool.p"))
+    (tmp_path / "nan.onnx").write_bytes(seal(model.SerializeToString()))
+    with pytest.raises(BadModel, match="length 1"):
+        Extractor(tmp_path / "nan.onnx")
 
 
 def test_model_with_outside_weights_is_refused(proto, tmp_path):
@@ -147,6 +167,6 @@ def test_future_metadata_is_refused(proto, tmp_path):
     model.CopyFrom(proto)
     facts = {p.key: p.value for p in model.metadata_props} | {"gem.schema": json.dumps(99)}
     helper.set_model_props(model, facts)
-    onnx.save(model, str(tmp_path / "future.onnx"))
+    (tmp_path / "future.onnx").write_bytes(seal(model.SerializeToString()))
     with pytest.raises(BadModel, match="schema 99"):
         Extractor(tmp_path / "future.onnx")

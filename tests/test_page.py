@@ -9,8 +9,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
+from index_store import build
 from search import SearchResult
-from ui.page import timing_bar
+from ui.page import plain, timing_bar
 from ui.results import movement
 from ui.routes import ROUTES, thumbnail_url
 from ui.samples import FOUND, MISSED, sample_queries
@@ -76,9 +77,9 @@ def test_upload_search_and_toggle(app):
     assert all(hit["points"] is None for hit in without["hits"]) and "SIFT" not in html_of(app)
 
     app.toggle(key="diffusion").set_value(False).run()
-    (plain,) = panes(app)
-    similarities = [float(hit["meta"].split()[-1]) for hit in plain["hits"]]
-    assert similarities == sorted(similarities, reverse=True)
+    (unranked,) = panes(app)
+    scores = [float(hit["meta"].split()[-1]) for hit in unranked["hits"]]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_compare_shows_both_and_how_far_each_photo_moved(app):
@@ -86,16 +87,16 @@ def test_compare_shows_both_and_how_far_each_photo_moved(app):
     app.toggle(key="compare").set_value(True).run()
     off, on = panes(app)
     assert (off["heading"], on["heading"]) == ("Rerank off", "Diffusion + SIFT")
-    before = {hit["id"]: rank for rank, hit in enumerate(off["hits"], 1)}
+    before = {hit["file"]: rank for rank, hit in enumerate(off["hits"], 1)}
     assert all(hit["move"] == "" for hit in off["hits"])
     seen = set()
     for rank, hit in enumerate(on["hits"], 1):
-        if hit["id"] not in before:
+        if hit["file"] not in before:
             expected = "new"
-        elif before[hit["id"]] == rank:
+        elif before[hit["file"]] == rank:
             expected = ""
         else:
-            expected = f"{'▲' if before[hit['id']] > rank else '▼'}{abs(before[hit['id']] - rank)}"
+            expected = f"{'▲' if before[hit['file']] > rank else '▼'}{abs(before[hit['file']] - rank)}"
         assert hit["move"] == expected
         seen.add(expected[:1])
     assert {"▲", "▼"} <= seen
@@ -151,6 +152,20 @@ def test_missing_store_is_said_in_a_sentence(app, monkeypatch, tmp_path):
 def test_file_names_are_never_markup(app):
     upload(app, "<img src=x onerror=alert(1)>.jpg", (GALLERY / "wine.jpg").read_bytes())
     assert "<img src=x" not in html_of(app) and "&lt;img src=x" in html_of(app)
+
+
+def test_names_are_not_read_as_markdown():
+    assert plain("1. *a*_b_[x](http://y) $z$.jpg") == r"1\. \*a\*_b_\[x\]\(http\:\/\/y\) \$z\$\.jpg"
+
+
+def test_show_more_reaches_the_last_photo(photos, tmp_path, extractor, monkeypatch):
+    monkeypatch.setattr("ui.page.FIRST_PAGE", 11)
+    build(photos, tmp_path / "s", extractor)
+    monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
+    app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "wine.jpg")
+    assert len(panes(app)[0]["hits"]) == 11
+    [b for b in app.button if b.label == "Show more"][0].click().run()
+    assert len(panes(app)[0]["hits"]) == 12 and not [b for b in app.button if b.label == "Show more"]
 
 
 def test_movement():

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from extractor import BadPhoto
+from extractor import BadPhoto, decode
 from index_store import (
     NothingToIndex,
     Store,
@@ -63,7 +63,6 @@ def test_store_holds_every_photo(small_built, extractor):
         photo = store.catalogue.photo(id)
         assert pixels.shape[:2] == (photo.height, photo.width)
         assert store.thumbnail(id)[:2] == b"\xff\xd8"
-    assert store.manifest.shortlist_recall == 1.0
     with pytest.raises(KeyError):
         store.catalogue.photo(12)
     with pytest.raises(IndexError):
@@ -210,7 +209,13 @@ def test_damaged_store_is_built_again(small, small_built, extractor):
 
 def test_damaged_journal_costs_only_time(photos, tmp_path, extractor):
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "extracted.sqlite").write_bytes(b"garbage" * 1000)
+    journal = tmp_path / "s" / "extracted.sqlite"
+    journal.write_bytes(b"garbage" * 1000)
+    with pytest.raises(KeyboardInterrupt):
+        build(photos, tmp_path / "s", CountingExtractor(extractor, stop_after=8))
+    content = bytearray(journal.read_bytes())
+    content[4096:20480] = os.urandom(16384)  # behind the header
+    journal.write_bytes(content)
     build(photos, tmp_path / "s", extractor)
     assert len(Store(tmp_path / "s", extractor)) == 12
 
@@ -255,11 +260,23 @@ def test_info_prints_what_is_inside(small, capsys):
     assert "12 from" in printed and "IVF1,PQ64x1" in printed and "resnet101" in printed
     assert main(["info", "--store", str(small / "none")]) == 1
     assert "There is no store" in capsys.readouterr().err
+    (small / "file").write_text("")
+    assert main(["info", "--store", str(small / "file")]) == 1 and "error: " in capsys.readouterr().err
 
 
 def test_photo_that_changed_after_indexing(photos, tmp_path, extractor):
     build(photos, tmp_path / "s", extractor)
     store = Store(tmp_path / "s", extractor)
-    (photos / "wine.jpg").write_bytes(b"gone bad")
-    with pytest.raises(BadPhoto):
-        store.pixels(store.catalogue.find("wine.jpg").id)
+    for content in (b"gone bad", (photos / "dune.jpg").read_bytes()):
+        (photos / "wine.jpg").write_bytes(content)
+        with pytest.raises(BadPhoto):
+            store.pixels(store.catalogue.find("wine.jpg").id)
+
+
+def test_other_thumbnails_or_keypoints_are_made_anew(photos, tmp_path, extractor, monkeypatch):
+    build(photos, tmp_path / "s", extractor)
+    monkeypatch.setattr(builder.extraction, "THUMBNAIL_SIDE", 200)
+    build(photos, tmp_path / "s", extractor)
+    store = Store(tmp_path / "s", extractor)
+    assert store.manifest.parameters["thumbnails"]["longest_side"] == 200
+    assert max(decode(store.thumbnail(0)).shape) == 200

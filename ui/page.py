@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from dataclasses import dataclass
 
 import streamlit as st
@@ -136,6 +137,11 @@ def render() -> None:
         results_page(engine, query)
 
 
+def plain(text: str) -> str:
+    """Text as it is where Streamlit would read Markdown: file names are not ours."""
+    return re.sub(r"([^\w\s])", r"\\\1", text)
+
+
 def header(engine: Engine, with_uploader: bool) -> None:
     brand, right = st.columns([3, 2], vertical_alignment="center")
     brand.html(f'<div class="brand"><b>Same Thing</b><span>search {len(engine.store):,} photos by photo</span></div>')
@@ -170,7 +176,7 @@ def start_page(engine: Engine) -> None:
         for photo in samples:
             with st.container(key=f"tile-{photo.id}"):
                 st.image(engine.store.thumbnail(photo.id), width="stretch", alt=photo.title)
-                if st.button(photo.title, key=f"sample-{photo.id}", width="stretch"):
+                if st.button(plain(photo.title), key=f"sample-{photo.id}", width="stretch"):
                     search_with(engine, photo.id)
                     st.rerun()
     if samples[-1].file == MISSED:
@@ -208,8 +214,10 @@ def results_page(engine: Engine, query: Query) -> None:
             )
         k = st.session_state.shown
         with st.spinner("Searching…", show_time=False):
-            result = engine.search(query.source, diffusion=diffusion, sift=sift, k=k)
+            result = engine.search(query.source, diffusion=diffusion, sift=sift, k=k + 1)
             off = engine.search(query.source, k=k) if compare else None
+        more = len(result.hits) > k
+        del result.hits[k:]
         with clock:
             st.html(timing_bar(result))
     for note in result.notes:
@@ -222,13 +230,14 @@ def results_page(engine: Engine, query: Query) -> None:
     name = " + ".join(label for label, on in (("Diffusion", diffusion), ("SIFT", sift)) if on) or "Rerank off"
     panes = two_panes(engine.store, off, result, name) if compare else one_pane(engine.store, result)
     clicked = results_grid(panes, key="results")
-    if len(result.hits) == k and k < len(engine.store) - 1:
+    if more:
         st.button("Show more", on_click=show_more, width="stretch")
-    if clicked.search is not None:
-        search_with(engine, int(clicked.search))
+    # The browser names files: a build may have given the ids to other photos since the page was drawn.
+    if clicked.search and (photo := engine.store.catalogue.find(clicked.search)):
+        search_with(engine, photo.id)
         st.rerun()
-    if clicked.open is not None:
-        evidence(engine, query, int(clicked.open))
+    if clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
+        evidence(engine, query, photo.id)
 
 
 def show_more() -> None:
@@ -251,6 +260,8 @@ def evidence(engine: Engine, query: Query, id: int) -> None:
     hit = engine.explain(query.source, id)
     if hit.verified:
         st.markdown(f"**{hit.inliers} points** of the two photos fit together: very likely the same thing.")
+    elif hit.inliers is None:
+        st.markdown("The points could not be compared: the file of one of the photos has changed or is gone.")
     elif hit.inliers:
         st.markdown(f"Only **{hit.inliers} points** fit together, too few to prove anything.")
     else:
@@ -261,7 +272,7 @@ def evidence(engine: Engine, query: Query, id: int) -> None:
             search_with(engine, id)
             st.rerun()
         ranks = ", ".join(f"{STAGES.get(s, (s,))[0]} {rank}" for s, rank in hit.stage_ranks.items())
-        st.caption(f"{hit.file} · similarity {hit.similarity:.3f}" + (f" · rank by {ranks}" if ranks else ""))
+        st.caption(f"{plain(hit.file)} · similarity {hit.similarity:.3f}" + (f" · rank by {ranks}" if ranks else ""))
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

@@ -27,11 +27,10 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
 def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, Any]:
     """What the browser needs to draw one hit."""
     return {
-        "id": hit.id,
         "file": hit.file,
         "title": hit.title,
         "thumbnail": thumbnail_url(store, hit.id),
-        "meta": f"similarity {hit.similarity:.2f}",
+        "meta": f"score {hit.score:.2f}",
         "points": hit.inliers if hit.verified else None,
         "move": move[0],
         "direction": move[1],
@@ -54,7 +53,7 @@ def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> l
 
 
 def results_grid(panes: list[dict[str, Any]], key: str) -> Any:
-    """Draw the panes. The returned object's `open` or `search` is the id of the hit that was just clicked, else None."""
+    """Draw the panes. The returned object's `open` or `search` is the file of the hit that was just clicked, else None."""
     grid = st.components.v2.component(
         "results_grid",
         html='<div class="panes"></div>',

@@ -29,11 +29,8 @@ def view_url(store: Store, id: int) -> str:
 
 @lru_cache(maxsize=64)
 def view_jpeg(store: Store, id: int) -> bytes:
-    """The photo without its metadata; its thumbnail if the original has gone since it was indexed."""
-    try:
-        return encode_jpeg(store.pixels(id))
-    except (OSError, BadPhoto):
-        return store.thumbnail(id)
+    """The photo as large as it is decoded, without its metadata. Raises OSError, BadPhoto."""
+    return encode_jpeg(store.pixels(id))
 
 
 def photo(request: Request) -> Response:
@@ -41,13 +38,18 @@ def photo(request: Request) -> Response:
     id, size = request.path_params["id"], request.path_params["size"]
     if request.path_params["version"] != store.version or not 0 <= id < len(store) or size not in ("thumbnail", "view"):
         return Response(status_code=404)
-    return Response(store.thumbnail(id) if size == "thumbnail" else view_jpeg(store, id), 200, FOREVER, "image/jpeg")
+    if size == "view":
+        try:
+            return Response(view_jpeg(store, id), 200, FOREVER, "image/jpeg")
+        except (OSError, BadPhoto):  # gone or changed since it was indexed: what it was, until it is back
+            return Response(store.thumbnail(id), 200, {"Cache-Control": "no-store"}, "image/jpeg")
+    return Response(store.thumbnail(id), 200, FOREVER, "image/jpeg")
 
 
 async def healthz(request: Request) -> Response:
     try:
         engine = await run_in_threadpool(service.engine)
-    except (StoreError, BadModel) as error:
+    except (StoreError, BadModel, OSError) as error:
         return JSONResponse({"status": "not ready", "reason": str(error)}, 503)
     return JSONResponse({"status": "ok", "photos": len(engine.store)})
 

@@ -1,4 +1,4 @@
-// Draws the result tiles. Data: {panes: [{heading, hits: [{id, title, thumbnail, meta, points, move, direction}]}]}
+// Draws the result tiles. Data: {panes: [{heading, hits: [{file, title, thumbnail, meta, points, move, direction}]}]}
 const LENS =
   '<svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="2" aria-hidden="true">' +
   '<circle cx="6.5" cy="6.5" r="4.5"/><path d="M10 10l4.5 4.5" stroke-linecap="round"/></svg>';
@@ -15,7 +15,7 @@ function tile(hit, send) {
   const open = element("button", "open");
   open.type = "button";
   open.setAttribute("aria-label", `Open ${hit.title}`);
-  open.onclick = () => send("open", hit.id);
+  open.onclick = () => send("open", hit.file);
   const image = element("img");
   image.src = hit.thumbnail;
   image.alt = hit.title;
@@ -29,7 +29,7 @@ function tile(hit, send) {
   again.setAttribute("aria-label", `Search with this photo: ${hit.title}`);
   again.innerHTML = LENS;
   again.append(element("span", "", "Search with this photo"));
-  again.onclick = () => send("search", hit.id);
+  again.onclick = () => send("search", hit.file);
 
   const caption = element("figcaption");
   const title = element("div", "title");
