@@ -1,0 +1,282 @@
+"""Losses against slow restatements and finite differences, mining against brute force, runs that stop and go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from extractor import read_photo
+from model import GeMResNet, load_checkpoint
+from model import train as training
+from model.__main__ import main
+from model.config import TrainConfig, read_config
+from model.data import BadTrainingData, TrainingSet, read_folders, read_landmarks_csv, read_sfm, read_unlabelled
+from model.losses import contrastive, make_loss, n_tuple, second_order, triplet
+from model.mining import hard_negatives
+from model.views import plain_view, random_view
+
+from .conftest import GALLERY, unit_rows
+
+
+@pytest.fixture
+def tuples() -> list[torch.Tensor]:
+    """Queries and positives (3, 6), negatives (3, 4, 6), unit, double precision."""
+    torch.manual_seed(3)
+    parts = [torch.randn(3, 6), torch.randn(3, 6), torch.randn(3, 4, 6)]
+    return [(x / x.norm(dim=-1, keepdim=True)).double().requires_grad_() for x in parts]
+
+
+def plain_contrastive(q, p, n, margin):
+    total = 0.0
+    for i in range(len(q)):
+        total += 0.5 * sum((a - b + 1e-6) ** 2 for a, b in zip(q[i], p[i]))
+        for k in range(len(n[i])):
+            d = math.sqrt(sum((a - b + 1e-6) ** 2 for a, b in zip(q[i], n[i][k])))
+            total += 0.5 * max(0, margin - d) ** 2
+    return total
+
+
+def square(a, b):
+    return sum((x - y) ** 2 for x, y in zip(a, b))
+
+
+def plain_triplet(q, p, n, margin):
+    rows = [(i, k) for i in range(len(q)) for k in range(len(n[i]))]
+    return sum(max(0, square(q[i], p[i]) - square(q[i], n[i][k]) + margin) for i, k in rows)
+
+
+def plain_n_tuple(q, p, n, temperature):
+    def dot(a, b):
+        return sum(x * y for x, y in zip(a, b))
+
+    return sum(
+        math.log(1 + sum(math.exp((dot(q[i], x) - dot(q[i], p[i])) / temperature) for x in n[i])) for i in range(len(q))
+    )
+
+
+def plain_second_order(q, p, n):
+    rows = [(i, k) for i in range(len(q)) for k in range(len(n[i]))]
+    return math.sqrt(sum((square(q[i], n[i][k]) - square(p[i], n[i][k])) ** 2 for i, k in rows)) / len(q)
+
+
+@pytest.mark.parametrize(
+    "loss, plain, margins",
+    [
+        (contrastive, plain_contrastive, (0.7, 1.2, 1.6)),
+        (triplet, plain_triplet, (0.1, 0.5, 1.25)),
+        (n_tuple, plain_n_tuple, (0.1, 0.5, 1.0)),
+        (second_order, plain_second_order, ((),)),
+    ],
+)
+def test_losses_equal_slow_restatements_and_finite_differences(tuples, loss, plain, margins):
+    for margin in margins:
+        arguments = (margin,) if margin != () else ()
+        expected = plain(*[x.detach().tolist() for x in tuples], *arguments)
+        assert loss(*tuples, *arguments).item() == pytest.approx(expected, rel=1e-9) and expected > 0
+        assert torch.autograd.gradcheck(lambda *x, a=arguments: loss(*x, *a), tuples)
+
+
+def test_second_order_has_a_gradient_where_it_is_zero():
+    x = torch.ones(1, 2, requires_grad=True)
+    second_order(x, x, torch.zeros(1, 1, 2)).backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_make_loss_adds_the_second_order_term(tuples):
+    both = make_loss("triplet", 0.5, 10.0)(*tuples)
+    assert both.item() == pytest.approx((triplet(*tuples, 0.5) + 10 * second_order(*tuples)).item())
+    assert make_loss("contrastive", 0.7)(*tuples).item() == contrastive(*tuples, 0.7).item()
+
+
+def test_mining_equals_brute_force(rng):
+    queries, pool = unit_rows(rng, 20, 8, 5), unit_rows(rng, 60, 8, 5)
+    query_clusters, pool_clusters = rng.integers(0, 12, 20), rng.integers(0, 12, 60)
+    found = hard_negatives(queries, query_clusters, pool, pool_clusters, 4, batch=7)
+    for i in range(20):
+        best = {}  # of each other cluster the nearest photo
+        for j in range(60):
+            if pool_clusters[j] != query_clusters[i]:
+                score = float(queries[i] @ pool[j])
+                best[pool_clusters[j]] = max(best.get(pool_clusters[j], (-2, 0)), (score, j))
+        assert list(found[i]) == [j for _, j in sorted(best.values(), reverse=True)[:4]]
+
+
+def test_mining_says_when_the_pool_has_too_few_clusters(rng):
+    rows = unit_rows(rng, 6, 8, 2)
+    found = hard_negatives(rows[:1], np.array([0]), rows, np.array([0, 0, 1, 1, 2, 2]), 5)
+    assert (found[0, :2] >= 0).all() and (found[0, 2:] == -1).all()
+
+
+def test_views_are_square_different_and_repeatable():
+    photo = read_photo(GALLERY / "petra.jpg")
+    one, same, other = (random_view(photo, 96, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one.shape == (96, 96, 3) and one.dtype == np.uint8
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one.astype(int) - other).mean() > 5
+    assert plain_view(photo, 64).shape == (64, 64, 3)
+    for seed in range(40):  # odd shapes, too
+        assert random_view(photo[:40, :300], 64, np.random.default_rng(seed)).shape == (64, 64, 3)
+
+
+def small_photo(path: Path, colour: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(colour).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).resize((80, 64), Image.Resampling.BICUBIC).save(path)
+
+
+def test_data_from_folders_csv_sfm_and_unlabelled(tmp_path):
+    for name in ("a/1.jpg", "a/2.jpg", "a/deep/3.png", "b/1.jpg", "c/1.jpg", "c/2.jpg"):
+        small_photo(tmp_path / "photos" / name, len(name))
+    folders = read_folders(tmp_path / "photos")
+    assert len(folders.paths) == 6 and list(folders.clusters) == [0, 0, 0, 1, 2, 2] and len(folders.pairs) == 5
+    assert (folders.pairs[:, 0] != folders.pairs[:, 1]).all() and 3 not in folders.pairs
+    unlabelled = read_unlabelled(tmp_path / "photos")
+    assert (unlabelled.pairs[:, 0] == unlabelled.pairs[:, 1]).all() and len(set(unlabelled.clusters)) == 6
+
+    (tmp_path / "clean.csv").write_text("landmark_id,images\n7,abcd efgh\n9,ijkl\n")
+    table = read_landmarks_csv(tmp_path / "clean.csv", tmp_path)
+    assert table.paths[0] == tmp_path / "a" / "b" / "c" / "abcd.jpg" and table.pairs.tolist() == [[0, 1], [1, 0]]
+
+    cids = ["0123456789abcdef01", "0123456789abcdef02", "0123456789abcdef03"]
+    content = {"train": {"cids": cids, "cluster": [1, 1, 2], "qidxs": np.array([0, 1]), "pidxs": [1, 0], "bbxs": None}}
+    (tmp_path / "sfm.pkl").write_bytes(pickle.dumps(content, protocol=2))
+    sfm = read_sfm(tmp_path / "sfm.pkl", tmp_path)
+    assert sfm.paths[0] == tmp_path / "01" / "ef" / "cd" / cids[0] and sfm.pairs.tolist() == [[0, 1], [1, 0]]
+    (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": Path("x")}))
+    with pytest.raises(BadTrainingData, match="asks for pathlib"):
+        read_sfm(tmp_path / "sfm.pkl", tmp_path)
+    with pytest.raises(BadTrainingData, match="two clusters"):
+        TrainingSet([Path("a"), Path("b")], np.array([0, 1]), np.array([[0, 1]]))
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Path:
+    """A folder with a small random net, photos to train on, photos to validate on, and a configuration."""
+    folder = tmp_path_factory.mktemp("course")
+    torch.manual_seed(0)
+    network = GeMResNet("resnet50", 16)
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
+    save_file(state, folder / "start.safetensors", metadata={"image_size": "64", "licence": "CC0-1.0"})
+    for i in range(8):
+        small_photo(folder / "photos" / f"{i}.jpg", i)
+    groups = {}
+    for i in range(3):
+        groups[f"thing {i}"] = [f"{i}a.jpg", f"{i}b.jpg"]
+        for name in groups[f"thing {i}"]:
+            small_photo(folder / "valid" / name, i)
+    (folder / "groups.json").write_text(json.dumps(groups))
+    (folder / "run.toml").write_text(
+        'start = "start.safetensors"\nout = "run"\nsize = 48\nqueries = 8\npool = 8\nnegatives = 2\nbatch = 2\n'
+        "together = 2\nrate = 1e-3\nepochs = 2\nsave_every = 1\n"
+        '[data]\nkind = "unlabelled"\nroot = "photos"\n'
+        '[loss]\nname = "triplet"\nmargin = 0.5\nsecond_order = 1.0\n'
+        '[validation]\nphotos = "valid"\ngroups = "groups.json"\n'
+    )
+    return folder
+
+
+def configured(course: Path, out: str) -> TrainConfig:
+    text = (course / "run.toml").read_text().replace('out = "run"', f'out = "{out}"')
+    (course / f"{out}.toml").write_text(text)
+    return read_config(course / f"{out}.toml", TrainConfig)
+
+
+def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
+    torch.use_deterministic_algorithms(True)
+    whole = training.Run(configured(course, "whole"))
+    whole.train()
+
+    step, count = training.Run.step, 0
+
+    def stop_at_third(self, tuples):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return step(self, tuples)
+
+    monkeypatch.setattr(training.Run, "step", stop_at_third)
+    config = configured(course, "parts")
+    with pytest.raises(KeyboardInterrupt):
+        training.Run(config).train()
+    monkeypatch.undo()
+    resumed = training.Run(config)
+    assert (resumed.state.epoch, resumed.state.step) == (0, 2) and resumed.state.tuples is not None
+    resumed.train()
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    torch.use_deterministic_algorithms(False)
+
+
+def test_run_leaves_log_curve_and_best_weights(course, capsys):
+    configured(course, "logged")
+    assert main(["train", str(course / "logged.toml")]) == 0
+    assert "best validation mAP" in capsys.readouterr().out
+    out = course / "logged"
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in entries] == [0, 1, 2] and all(0 < e["validation"] <= 1 for e in entries)
+    assert entries[1]["loss"] > 0 and entries[2]["p"] != entries[0]["p"]
+    assert (out / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    network, provenance = load_checkpoint(out / "best.safetensors")
+    start, _ = load_checkpoint(course / "start.safetensors")
+    assert provenance.longest_side == 64 and "triplet, margin 0.5, second order x 1.0" in provenance.training
+    for name, value in start.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            assert torch.equal(network.state_dict()[name], value), "BatchNorm statistics stay frozen"
+    assert main(["train", str(course / "logged.toml")]) == 0
+    assert "going on at epoch 2" in capsys.readouterr().out, "a finished run has nothing more to do"
+
+
+def test_training_lowers_the_loss(course):
+    config = configured(course, "lower")
+    run = training.Run(config)
+    tuples = training.mine(run.network, run.training, run.photos, config, 0)
+    assert (tuples[:, 0] == tuples[:, 1]).all() and not (tuples[:, :1] == tuples[:, 2:]).any()
+    losses = [run.step(tuples) for _ in range(6)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_accumulating_tuple_by_tuple_gives_the_same_gradient(course):
+    plain = configured(course, "accumulate")
+    plain = dataclasses.replace(plain, loss=dataclasses.replace(plain.loss, second_order=0.0))
+    gradients = []
+    for together in (1, 2, 8):
+        run = training.Run(dataclasses.replace(plain, together=together))
+        run.optimiser.step = lambda: None
+        run.step(np.array([[0, 0, 1, 2], [3, 3, 4, 5], [6, 6, 7, 0]]))
+        gradients.append(torch.cat([p.grad.flatten() for p in run.network.parameters()]))
+    for other in gradients[1:]:
+        assert torch.nn.functional.cosine_similarity(gradients[0], other, dim=0) > 0.999
+
+
+def test_mean_average_precision_by_hand():
+    x = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.6, 0.4]])
+    # Query 0: 1 first. Query 1: 0 first (0.9), then 3 (0.58). Query 2: 3 first, then 1. Query 3: 0 (0.6), 1 (0.58), 2.
+    assert training.mean_average_precision(x, [[0, 1], [2, 3]]) == pytest.approx((1 + (1 + 1 / 3) / 2) / 2)
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (("rate = 1e-3", "rat = 1e-3"), "unknown key rat"),
+        (("size = 48", 'size = "large"'), "size must be a int"),
+        (('name = "triplet"\n', ""), "loss.name is missing"),
+        (('name = "triplet"', 'name = "quadruplet"'), "loss.name is 'quadruplet'"),
+        (('kind = "unlabelled"', 'kind = "films"'), "data.kind is 'films'"),
+        (('kind = "unlabelled"', 'kind = "sfm"'), "data.table is missing"),
+        (("size = 48", "size ="), "Invalid value"),
+    ],
+)
+def test_bad_configurations_are_named(course, capsys, change, sentence):
+    (course / "bad.toml").write_text((course / "run.toml").read_text().replace(*change))
+    assert main(["train", str(course / "bad.toml")]) == 1
+    assert sentence in capsys.readouterr().err
