@@ -1,4 +1,4 @@
-"""python -m export --checkpoint FILE --out MODEL.onnx   |   python -m export --list   |   python -m export --download NAME"""
+"""python -m export --checkpoint FILE --out MODEL.onnx | --int8 MODEL.onnx | --list | --download NAME"""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from extractor import SUFFIXES, BadModel, BadPhoto
+from tqdm import tqdm
+
+from extractor import SUFFIXES, BadModel, BadPhoto, int8_beside
 from model import BadCheckpoint, load_checkpoint
 from model.published import DownloadFailed, download, format_list
 
 from .parity import ParityError, check_parity, format_table
+from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
 from .recipe import BadRecipe, choose_recipe
 from .to_onnx import export_onnx
 
@@ -47,6 +50,18 @@ def run_export(args: argparse.Namespace) -> None:
     print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 
+def run_int8(args: argparse.Namespace) -> None:
+    photos = sample(args.photos, CALIBRATION_PHOTOS + TEST_PHOTOS)
+    result = quantise_int8(args.int8, photos, lambda blocks: tqdm(blocks, desc="sensitivity", disable=None))
+    print("block          harm (1 - median cosine, this block alone in int8)")
+    for block, harm in list(result.harm.items())[:8]:
+        print(f"{block:13s} {harm:8.5f}{'  kept in float' if block in result.kept_float else ''}")
+    out = args.out or int8_beside(args.int8)
+    out.write_bytes(result.model)
+    print(f"median cosine with float32 on {TEST_PHOTOS} other photos: {result.cosine:.4f}")
+    print(f"wrote {out} ({len(result.model) / 1e6:.1f} MB)")
+
+
 def scales(text: str) -> tuple[float, ...] | str:
     """ "published", or numbers with commas between."""
     if text == "published":
@@ -65,9 +80,12 @@ def main(argv: list[str] | None = None) -> int:
     what.add_argument(
         "--checkpoint", type=Path, help="file of the network: safetensors, cirtorch, SOLAR, torchvision, ONNX"
     )
+    what.add_argument("--int8", type=Path, metavar="MODEL", help="exported model to make an int8 model from")
     what.add_argument("--list", action="store_true", help="the published nets")
     what.add_argument("--download", metavar="NAME", help="fetch a published net and verify it")
-    parser.add_argument("--out", type=Path, help="ONNX file to write; with --download the folder to fetch into")
+    parser.add_argument(
+        "--out", type=Path, help="ONNX file to write (--int8: beside the model); with --download the folder"
+    )
     parser.add_argument("--longest-side", type=int, help="pixels (default: what the checkpoint was made for)")
     parser.add_argument("--scales", type=scales, default=(1.0,), help='e.g. 1,0.7071,0.5, or "published" (default 1)')
     parser.add_argument("--dim", type=int, help="keep so many dimensions of a whitening learned afterwards")
@@ -80,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.list:
             print(format_list())
+        elif args.int8:
+            run_int8(args)
         elif args.download:
             print(download(args.download, args.out or Path(".")))
         else:

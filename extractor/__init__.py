@@ -1,5 +1,6 @@
 """Photo bytes -> RGB array -> unit descriptor. Serving side: onnxruntime and Pillow, no torch."""
 
+from .choice import choose_extractor, int8_beside
 from .decode import (
     FORMATS,
     SUFFIXES,
@@ -32,8 +33,10 @@ __all__ = [
     "Region",
     "UnsupportedImage",
     "available_cores",
+    "choose_extractor",
     "decode",
     "encode_jpeg",
+    "int8_beside",
     "is_sealed",
     "local_features",
     "read_bytes",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from .decode import WORKING_SIDE
+from .engines import start
 from .multiscale import Region, aggregate, crop_region, rescale
 from .sealing import is_sealed
 
@@ -37,6 +37,7 @@ class ModelCard:
     """What the model file says of itself (its `gem.*` metadata).
 
     output_dim: D of its descriptors, after whitening. scales, msp: see `multiscale.aggregate`.
+    precision: "float32" or "int8"; source: of an int8 model the SHA-256 of the float model's file.
     """
 
     architecture: str
@@ -49,6 +50,8 @@ class ModelCard:
     licence: str
     scales: tuple[float, ...] = (1.0,)
     msp: float = 1.0
+    precision: str = "float32"
+    source: str = ""
 
 
 def available_cores() -> int:
@@ -94,6 +97,8 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
             licence=facts["licence"],
             scales=tuple(facts.get("scales", (1.0,))),
             msp=float(facts.get("msp", 1.0)),
+            precision=facts.get("precision", "float32"),
+            source=facts.get("source", ""),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise BadModel(f"{name} is an ONNX model, but not a descriptor model made by `python -m export`.") from error
@@ -103,27 +108,22 @@ class Extractor:
     """Runs one descriptor model. Thread-safe; holds the weights once.
 
     model: path of an ONNX file written by `python -m export`.
-    threads: cores one call may use (default: all this process may run on).
+    threads: cores one call may use (default: all this process may run on). engine: one of `engines.ENGINES`.
     Raises FileNotFoundError, BadModel.
     """
 
-    def __init__(self, model: str | Path = DEFAULT_MODEL, threads: int | None = None):
+    def __init__(self, model: str | Path = DEFAULT_MODEL, threads: int | None = None, engine: str = "onnxruntime"):
         path = Path(model)
         if not path.is_file():
             raise FileNotFoundError(f"There is no descriptor model at {path}.")
         data = path.read_bytes()
         if not is_sealed(data):
             raise BadModel(f"{path.name} is damaged, or not a descriptor model made by `python -m export`.")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            # From bytes: a model that points to other files for its weights cannot be followed and is refused.
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a family of its own, without a public base class
-            raise BadModel(f"{path.name} cannot be run by this onnxruntime.") from error
-        metadata = self._session.get_modelmeta().custom_metadata_map
+            self._engine = start(engine, data, threads or available_cores())
+        except Exception as error:  # engines raise families of their own, without a public base class
+            raise BadModel(f"{path.name} cannot be run by {engine}.") from error
+        metadata = self._engine.metadata
         self.card = read_card(metadata, path.name)
         self._whitening = read_whitening(metadata, path.name)
         self.model_sha256 = hashlib.sha256(data).hexdigest()
@@ -132,15 +132,24 @@ class Extractor:
         self._check()
 
     def _check(self) -> None:
-        grey = np.full((64, 64, 3), 128, np.uint8)
-        descriptor = self.describe([grey])[0]
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        descriptor = self.describe([noise])[0]
         if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also when it is not a number
             raise BadModel("The model does not give descriptors of length 1.")
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the model file and the preparation of photos: equal fingerprints give equal descriptors."""
-        facts = [self.model_sha256, self.card.longest_side, self.card.mean, self.card.std, PREPROCESSING]
+        """SHA-256 over the model file and the preparation of photos: descriptors of equal fingerprints can be compared.
+
+        An int8 model counts as the float model it was made from.
+        """
+        facts = [
+            self.card.source or self.model_sha256,
+            self.card.longest_side,
+            self.card.mean,
+            self.card.std,
+            PREPROCESSING,
+        ]
         facts += [self.card.scales, self.card.msp] if self.card.scales != (1.0,) else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -177,4 +186,4 @@ class Extractor:
 
     def forward(self, batch: np.ndarray) -> np.ndarray:
         """The bare model: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D'), before whitening learned after."""
-        return self._session.run(["descriptor"], {"image": batch})[0]
+        return self._engine.run(batch)

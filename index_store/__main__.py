@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from extractor import DEFAULT_MODEL, BadModel, Extractor
+from extractor import DEFAULT_MODEL, BadModel, choose_extractor
 
 from .builder import RECALL_SHORTLIST, SHORTLIST, build
 from .errors import StoreError
@@ -22,7 +22,9 @@ def bar(items, total: int, what: str):
 
 
 def run_build(args: argparse.Namespace) -> None:
-    manifest = build(args.photos, args.store, Extractor(args.model), bar)
+    extractor, choice = choose_extractor(args.model)
+    print(f"descriptors: {choice}", file=sys.stderr)
+    manifest = build(args.photos, args.store, extractor, bar)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {args.store}")
     if manifest.skipped:
         for entry in Store(args.store).catalogue.skipped():

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from evaluation.metrics import average_precision
+from evaluation.metrics import mean_average_precision
 from extractor import read_photo, resize
 
 from .checkpoint import Provenance, load_checkpoint
@@ -125,18 +125,6 @@ def validate(network: GeMResNet, provenance: Provenance, config: TrainConfig) ->
     descriptors = describe_all(network, photos, [(i, PLAIN) for i in range(len(files))], 0, "validation")
     number = {path.name: i for i, path in enumerate(files)}
     return mean_average_precision(descriptors, [[number[file] for file in members] for members in groups.values()])
-
-
-def mean_average_precision(descriptors: np.ndarray, groups: list[list[int]]) -> float:
-    """The groups protocol on plain descriptors (N, D)."""
-    by_group = []
-    for members in groups:
-        order = np.argsort(-(descriptors[members] @ descriptors.T), axis=1, kind="stable")
-        aps = [
-            average_precision([i for i in row if i != q], set(members) - {q}) for q, row in zip(members, order.tolist())
-        ]
-        by_group.append(np.mean(aps))
-    return float(np.mean(by_group))
 
 
 @dataclasses.dataclass

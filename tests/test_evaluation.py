@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from evaluation.__main__ import main
 from evaluation.groups import BadGroups, evaluate_groups, read_groups
-from evaluation.metrics import average_precision, recall_at_1
+from evaluation.metrics import average_precision, mean_average_precision, recall_at_1
 
 from .conftest import ROOT
 
@@ -35,6 +36,12 @@ def test_recall_at_1():
     assert recall_at_1([4, 1], {4}) == 1.0 and recall_at_1([1, 4], {4}) == 0.0 and recall_at_1([], {4}) == 0.0
     with pytest.raises(ValueError):
         average_precision([1], set())
+
+
+def test_mean_average_precision_by_hand():
+    x = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.6, 0.4]])
+    # Query 0: 1 first. Query 1: 0 first (0.9), then 3 (0.58). Query 2: 3 first, then 1. Query 3: 0 (0.6), 1 (0.58), 2.
+    assert mean_average_precision(x, [[0, 1], [2, 3]]) == pytest.approx((1 + (1 + 1 / 3) / 2) / 2)
 
 
 @pytest.fixture(scope="module")

@@ -258,12 +258,6 @@ def test_accumulating_tuple_by_tuple_gives_the_same_gradient(course):
         assert torch.nn.functional.cosine_similarity(gradients[0], other, dim=0) > 0.999
 
 
-def test_mean_average_precision_by_hand():
-    x = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.6, 0.4]])
-    # Query 0: 1 first. Query 1: 0 first (0.9), then 3 (0.58). Query 2: 3 first, then 1. Query 3: 0 (0.6), 1 (0.58), 2.
-    assert training.mean_average_precision(x, [[0, 1], [2, 3]]) == pytest.approx((1 + (1 + 1 / 3) / 2) / 2)
-
-
 @pytest.mark.parametrize(
     "change, sentence",
     [

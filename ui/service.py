@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from pathlib import Path
 
-from extractor import Extractor
+from extractor import Extractor, choose_extractor
 from index_store import Store, StoreError, current_version
 from search import Engine
 
@@ -36,7 +37,9 @@ class Service:
             try:
                 version = (path, current_version(path)[1])
                 if version != self._opened:
-                    self._extractor = self._extractor or Extractor()
+                    if self._extractor is None:
+                        self._extractor, choice = choose_extractor()
+                        print(f"descriptors: {choice}", file=sys.stderr)
                     self._engine = Engine(Store(path, self._extractor), self._extractor)
                     self._opened = version
             except StoreError as error:
