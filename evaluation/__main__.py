@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from extractor import DEFAULT_MODEL, BadModel, Extractor
+from extractor import DEFAULT_MODEL, BadModel, BadPhoto, Extractor
 from index_store import Store, StoreError
 from search import Engine
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (BadGroups, BadModel, StoreError, FileNotFoundError) as error:
+    except (BadGroups, BadModel, BadPhoto, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -15,6 +15,7 @@ import numpy as np
 from extractor import Extractor, available_cores, int8_beside, read_photo
 from extractor.engines import is_available
 
+from .groups import BadGroups
 from .metrics import mean_average_precision
 
 SCALES = (1.0, 2**-0.5, 0.5)
@@ -76,12 +77,15 @@ def measure(
     """All ways at all sizes (longest side, pixels), single-scale and, if `multi`, with SCALES.
 
     Speed is measured on SPEED_PHOTOS photos after a first one; mAP needs all photos of the folder described by each way.
+    Raises BadGroups.
     """
     paths = sorted(p for p in folder.iterdir() if p.is_file())
     number = {path.name: i for i, path in enumerate(paths)}
-    groups = (
-        [[number[f] for f in files] for files in json.loads(groups_file.read_text()).values()] if groups_file else []
-    )
+    try:
+        named = json.loads(groups_file.read_text()) if groups_file else {}
+        groups = [[number[file] for file in files] for files in named.values()]
+    except (ValueError, KeyError) as error:
+        raise BadGroups(f"{groups_file} does not fit {folder}: {error}") from None
     photos = [read_photo(path) for path in (paths if groups else paths[:: max(1, len(paths) // SPEED_PHOTOS)])]
     expected: dict[tuple, np.ndarray] = {}
     rows = []

@@ -17,8 +17,9 @@ from .store import Store
 
 
 def bar(items, total: int, what: str):
-    """A progress bar on standard error."""
-    return tqdm(items, total=total, desc=f"{what:10s}", unit="", disable=None, dynamic_ncols=True)
+    """A progress bar on standard error; into a log file it writes every few seconds only."""
+    often = 0.1 if sys.stderr.isatty() else 5.0
+    return tqdm(items, total=total, desc=f"{what:10s}", unit="", mininterval=often, dynamic_ncols=True)
 
 
 def run_build(args: argparse.Namespace) -> None:
