@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from extractor import SUFFIXES, BadModel, BadPhoto, int8_beside
 from model import BadCheckpoint, load_checkpoint
 from model.published import DownloadFailed, download, format_list
 
+from .learn import whiten_on
 from .parity import ParityError, check_parity, format_table
 from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
 from .recipe import BadRecipe, choose_recipe
@@ -34,7 +36,12 @@ def run_export(args: argparse.Namespace) -> None:
     network, provenance = load_checkpoint(args.checkpoint)
     if args.licence:
         provenance = dataclasses.replace(provenance, licence=args.licence)
-    recipe = choose_recipe(provenance, args.longest_side, args.scales, args.dim)
+    if args.whiten_on:
+        recipe = choose_recipe(provenance, args.longest_side, args.scales)
+        shown = partial(tqdm, desc="learning a whitening", disable=None)
+        recipe = whiten_on(network, provenance, recipe, args.whiten_on, args.groups, args.dim, shown)
+    else:
+        recipe = choose_recipe(provenance, args.longest_side, args.scales, args.dim)
     scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
     print(f"{network.architecture}, GeM p = {float(network.pool.p.detach()):.3f}, {network.output_dim} dimensions")
     print(f"longest side {recipe.longest_side}, scales {scales}")
@@ -89,6 +96,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--longest-side", type=int, help="pixels (default: what the checkpoint was made for)")
     parser.add_argument("--scales", type=scales, default=(1.0,), help='e.g. 1,0.7071,0.5, or "published" (default 1)')
     parser.add_argument("--dim", type=int, help="keep so many dimensions of a whitening learned afterwards")
+    parser.add_argument("--whiten-on", type=Path, metavar="FOLDER", help="learn a whitening from these photos (PCA)")
+    parser.add_argument("--groups", type=Path, help="with --whiten-on: JSON of photos of the same thing, for Lw")
     parser.add_argument("--licence", help="licence of the weights, where the checkpoint does not name it")
     parser.add_argument("--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos for the parity check")
     parser.add_argument("--count", type=int, default=8, help="how many of them (default 8)")

@@ -1,4 +1,4 @@
-"""python -m model train CONFIG.toml"""
+"""python -m model train CONFIG.toml | distill CONFIG.toml"""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from extractor import BadPhoto
+
 from .checkpoint import BadCheckpoint
 from .config import BadConfig, TrainConfig, read_config
 from .data import BadTrainingData
+from .distill import Distillation, DistillConfig
+from .teacher import BadTeacher
 from .train import Run
 
 
@@ -22,16 +26,28 @@ def run_train(args: argparse.Namespace) -> None:
     print(f"best validation mAP {best:.4f}: {config.out / 'best.safetensors'}")
 
 
+def run_distill(args: argparse.Namespace) -> None:
+    run = Distillation(read_config(args.config, DistillConfig))
+    if run.step:
+        print(f"going on at step {run.step}")
+    print(f"{len(run.paths)} photos; log and weights go to {run.config.out}")
+    run.train()
+    print(f"{run.step} steps: {run.config.out / 'student.safetensors'}")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model", description="Train descriptor networks.")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("train", help="fine-tune with tuples and hard negatives")
     command.add_argument("config", type=Path, help="TOML file, see model/configs")
     command.set_defaults(run=run_train)
+    command = commands.add_parser("distill", help="learn from an ONNX model, without labels")
+    command.add_argument("config", type=Path, help="TOML file, see model/configs")
+    command.set_defaults(run=run_distill)
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (BadConfig, BadCheckpoint, BadTrainingData, FileNotFoundError) as error:
+    except (BadConfig, BadCheckpoint, BadPhoto, BadTeacher, BadTrainingData, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -226,8 +226,14 @@ class Run:
         value = validate(self.network, self.provenance, self.config)
         if value > self.state.best:
             self.state.best = value
-            write_weights(self.network, self.provenance, self.config.out / "best.safetensors", self.config)
+            write_weights(self.network, self.provenance, self.config.out / "best.safetensors", self.recipe())
         return value
+
+    def recipe(self) -> str:
+        """What this training was, in words, for the weights' metadata."""
+        loss = self.config.loss
+        second = f", second order x {loss.second_order}" if loss.second_order else ""
+        return f"fine-tuned: {loss.name}, margin {loss.margin}{second}"
 
     def note(self, **facts) -> None:
         """Append a line to the log and redraw the curve."""
@@ -263,22 +269,19 @@ class Run:
         self.state = State(**content["state"], tuples=None if tuples is None else tuples.numpy())
 
 
-def write_weights(network: GeMResNet, provenance: Provenance, path: Path, config: TrainConfig) -> None:
-    """The network in the project's own format: float16, with statistics and p as float32."""
+def write_weights(network: GeMResNet, provenance: Provenance, path: Path, training: str) -> None:
+    """The network in the project's own format: float16, with statistics and p as float32. training: added to its history."""
     tensors = {}
     for name, value in network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             half = name.endswith((".weight", ".bias"))
             tensors[name] = value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
-    loss = f"{config.loss.name}, margin {config.loss.margin}" + (
-        f", second order x {config.loss.second_order}" if config.loss.second_order else ""
-    )
     metadata = {
         "architecture": network.architecture,
         "image_size": str(provenance.longest_side),
         "mean": ",".join(map(str, provenance.mean)),
         "std": ",".join(map(str, provenance.std)),
-        "training": f"{provenance.training}; fine-tuned: {loss}",
+        "training": f"{provenance.training}; {training}",
         "licence": provenance.licence,
     }
     partial = path.with_name(f".{path.name}")

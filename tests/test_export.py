@@ -13,8 +13,16 @@ from safetensors.torch import save_file
 
 from export import Recipe, check_parity, to_onnx
 from export import __main__ as command
-from extractor import DEFAULT_MODEL, BadModel, Extractor, seal
-from model import BadCheckpoint, GeMResNet, Provenance, build_network, load_checkpoint
+from extractor import DEFAULT_MODEL, BadModel, Extractor, read_photo, resize, seal
+from model import (
+    BadCheckpoint,
+    GeMResNet,
+    Provenance,
+    build_network,
+    learn_whitening,
+    load_checkpoint,
+    pca_whitening,
+)
 
 from .conftest import GALLERY
 
@@ -170,3 +178,52 @@ def test_future_metadata_is_refused(proto, tmp_path):
     (tmp_path / "future.onnx").write_bytes(seal(model.SerializeToString()))
     with pytest.raises(BadModel, match="schema 99"):
         Extractor(tmp_path / "future.onnx")
+
+
+@pytest.mark.parametrize("paired", [False, True], ids=["PCA", "Lw"])
+def test_whitening_is_learned_from_a_folder_and_saved_with_the_model(tmp_path, paired, capsys):
+    torch.manual_seed(3)
+    plain = GeMResNet("resnet50", None).eval()
+    state = {k: v for k, v in plain.state_dict().items() if not k.endswith("tracked")}
+    save_file(state, tmp_path / "net.safetensors", metadata={"image_size": "64"})
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = [f"{thing}{n}.jpg" for thing in ("hammer-", "fish-", "windmill-") for n in (1, 2, 3, 4)]
+    for name in names:
+        (folder / name).write_bytes((GALLERY / name).read_bytes())
+    (folder / "broken.jpg").write_bytes(b"x")
+    groups = {thing: [n for n in names if n.startswith(thing)] for thing in ("hammer", "fish", "windmill")}
+    (tmp_path / "groups.json").write_text(json.dumps(groups))
+    arguments = ["--checkpoint", tmp_path / "net.safetensors", "--out", tmp_path / "net.onnx", "--count", "1"]
+    arguments += ["--whiten-on", folder, "--dim", "6"] + (["--groups", tmp_path / "groups.json"] if paired else [])
+    assert command.main([str(a) for a in arguments]) == 0
+    assert "whitening learned afterwards, to 6 dimensions" in capsys.readouterr().out
+
+    extractor = Extractor(tmp_path / "net.onnx")
+    photos = [read_photo(folder / name) for name in names]
+    with torch.inference_mode():
+        x = np.concatenate([plain(torch.from_numpy(extractor.normalise(resize(p, 64))[None])).numpy() for p in photos])
+    if paired:
+        rows = {name: i for i, name in enumerate(names)}
+        pairs = [(rows[a], rows[b]) for g in groups.values() for i, a in enumerate(g) for b in g[i + 1 :]]
+        expected = learn_whitening(x, np.array(pairs))
+    else:
+        expected = pca_whitening(x)
+    found = extractor.describe(photos)
+    assert found.shape == (12, 6)
+    # Signs of eigenvectors are free: compare what does not depend on them.
+    np.testing.assert_allclose(found @ found.T, (y := expected.truncated(6)(x)) @ y.T, atol=0.05)
+
+
+def test_whitening_says_what_is_wrong_with_its_groups(tmp_path, capsys):
+    save_file(
+        {k: v for k, v in GeMResNet("resnet50", None).state_dict().items() if not k.endswith("tracked")},
+        tmp_path / "net.safetensors",
+    )
+    (tmp_path / "a.jpg").write_bytes((GALLERY / "wine.jpg").read_bytes())
+    (tmp_path / "b.jpg").write_bytes((GALLERY / "dune.jpg").read_bytes())
+    (tmp_path / "groups.json").write_text('{"x": ["a.jpg", "c.jpg"]}')
+    arguments = ["--checkpoint", tmp_path / "net.safetensors", "--out", tmp_path / "net.onnx", "--longest-side", "64"]
+    arguments += ["--whiten-on", tmp_path, "--groups", tmp_path / "groups.json"]
+    assert command.main([str(a) for a in arguments]) == 1
+    assert "names 'c.jpg', which is not among the photos" in capsys.readouterr().err
