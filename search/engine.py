@@ -34,8 +34,8 @@ class Query:
 
     own_id: the query's own gallery id, or None for an upload. copy_id: the gallery photo that is the query again, or
     None; it is a hit, but in diffusion it counts as the query. ids, similarity: candidates, best first. background,
-    spread: the query's own scale of similarity. cost_ms: what the stages cost whose results are kept here. photo: an
-    upload's pixels, until its features are known.
+    spread: the query's own scale of similarity. cost_ms: what the stages cost whose results are kept here. An upload
+    itself is not kept: the engine outlives the visit.
     """
 
     descriptor: np.ndarray
@@ -46,7 +46,6 @@ class Query:
     background: float
     spread: float
     cost_ms: dict[str, float]
-    photo: np.ndarray | None = None
     features: LocalFeatures | None = None
     verifications: dict[int, Verification | None] = field(default_factory=dict)
 
@@ -117,7 +116,7 @@ class Engine:
         if sift:
             looked_at = current.ids[: ranking.SHORTLIST]
             with watch.stage("sift"):
-                new = self._verify(known, looked_at, notes)
+                new = self._verify(query, known, looked_at, notes)
             # Only these count: what another toggle or the match viewer has looked at must not change this answer.
             inliers = {int(id): known.inliers(id) or 0 for id in looked_at}
             if new:
@@ -145,7 +144,7 @@ class Engine:
         """
         self.store.catalogue.photo(id)
         known = self._prepare(query, Stopwatch())
-        self._verify(known, np.array([id]), [])
+        self._verify(query, known, np.array([id]), [])
         similarity = float(self._similarity(known.descriptor, np.array([id]))[0])
         rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
         return self._hit(known, id, similarity, similarity, {"descriptor": rank}, shown=True)
@@ -159,7 +158,7 @@ class Engine:
             if key in self._queries:
                 self._queries.move_to_end(key)
                 return self._queries[key]
-        own_id, photo = None, None
+        own_id = None
         if isinstance(query, bytes):
             with watch.stage("decode"):
                 photo = decode(query)
@@ -177,7 +176,7 @@ class Engine:
         is_copy = own_id is None and len(ids) > 0 and similarity[0] >= COPY
         background, spread = scale(similarity[int(is_copy) :])
         copy_id = int(ids[0]) if is_copy else None
-        known = Query(descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms), photo)
+        known = Query(descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms))
         with self._lock:
             self._queries[key] = known
             while len(self._queries) > REMEMBERED_QUERIES:
@@ -228,12 +227,12 @@ class Engine:
         scores = mix(similarity, reached[everyone], confidence, known.background, known.spread)
         return Ranking(everyone, similarity, scores).sorted()
 
-    def _verify(self, known: Query, ids: np.ndarray, notes: list[str]) -> int:
+    def _verify(self, query: bytes | int, known: Query, ids: np.ndarray, notes: list[str]) -> int:
         """Match the query with photos not yet looked at; returns how many those were."""
         todo = [int(id) for id in ids if int(id) not in known.verifications]
         if todo and known.features is None:
             try:
-                known.features = self._query_features(known)
+                known.features = self._query_features(query)
             except (OSError, BadPhoto):
                 notes.append("Nothing could be verified: the file of the query has changed or is gone.")
                 return 0
@@ -246,15 +245,8 @@ class Engine:
             notes.append(f"{unread} photos could not be verified: their files have changed or are gone.")
         return len(todo)
 
-    def _query_features(self, known: Query) -> LocalFeatures:
-        if known.own_id is not None:
-            return self.store.local_features(known.own_id)
-        photo = known.photo
-        if photo is None:  # another thread has just finished them
-            return known.features
-        features = local_features(photo)
-        known.features, known.photo = features, None
-        return features
+    def _query_features(self, query: bytes | int) -> LocalFeatures:
+        return local_features(decode(query)) if isinstance(query, bytes) else self.store.local_features(query)
 
     def _hit(
         self, known: Query, id: int, similarity: float, score: float, positions: dict[str, dict[int, int]], shown: bool

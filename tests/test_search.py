@@ -121,6 +121,17 @@ def test_a_toggle_costs_only_its_own_stage(gallery, extractor, monkeypatch):
     assert files(again) == files(third)
 
 
+def test_an_upload_itself_is_not_kept(gallery, extractor):
+    engine = Engine(gallery, extractor)
+    data = (GALLERY / "petra.jpg").read_bytes()
+    shape = read_photo(GALLERY / "petra.jpg").shape
+    for sift in (False, True):
+        engine.search(data, sift=sift)
+        (known,) = engine._queries.values()
+        kept = [value for value in vars(known).values() if value is not None]
+        assert not any(isinstance(value, bytes) or getattr(value, "shape", None) == shape for value in kept)
+
+
 def test_only_the_last_queries_are_remembered(gallery, extractor, monkeypatch):
     monkeypatch.setattr("search.engine.REMEMBERED_QUERIES", 2)
     engine = Engine(gallery, extractor)

@@ -169,7 +169,7 @@ def start_page(engine: Engine) -> None:
     )
     with drop, st.container(key="upload-first"):
         uploader("visible")
-        st.html('<p class="small">Your photo stays in memory for this visit and is not kept.</p>')
+        st.html('<p class="small">Your photo is forgotten when you leave.</p>')
     st.html('<div class="section">Or start with one of these</div>')
     samples = sample_queries(engine.store)
     with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
