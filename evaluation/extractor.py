@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import platform
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from extractor import Extractor, available_cores, int8_beside, read_photo
+from extractor import DEFAULT_MODEL, Extractor, available_cores, int8_beside, read_photo
 from extractor.engines import is_available
 
 from .groups import BadGroups
@@ -140,3 +142,23 @@ def format_rows(rows: list[Row]) -> str:
             f"| {row.name} | {row.size} | {row.scales} | {1 / row.seconds:.1f} | {ratio:.2f} | {row.cosine:.4f} | {value} |"
         )
     return "\n".join(lines)
+
+
+def add_command(commands) -> None:
+    """Add `extractor` to the command line's sub-parsers."""
+    command = commands.add_parser("extractor", help="speed and mAP of every way to run the network")
+    command.add_argument("--photos", type=Path, required=True)
+    command.add_argument(
+        "--groups", type=Path, help="groups of these photos, for mAP; without them only speed and cosine"
+    )
+    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--sizes", type=int, nargs="+", default=[224, 362, 480, 1024], help="longest sides, pixels")
+    command.add_argument("--multi", action="store_true", help="also with three scales")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    rows = measure(
+        args.model, args.photos, args.groups, args.sizes, args.multi, lambda jobs: tqdm(jobs, desc="ways", disable=None)
+    )
+    print(format_rows(rows))

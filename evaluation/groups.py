@@ -6,13 +6,16 @@ queries first, then over groups, so that a landmark with 80 photos counts no mor
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from extractor import DEFAULT_MODEL, Extractor
 from index_store import Store
 from search import Engine
 
@@ -134,3 +137,25 @@ def format_table(results: list[MethodResult]) -> str:
     lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in table]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def add_command(commands) -> None:
+    """Add `groups` to the command line's sub-parsers."""
+    command = commands.add_parser("groups", help="photos of the same thing find each other: mAP and recall@1 by stage")
+    command.add_argument("--store", type=Path, required=True)
+    command.add_argument("--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}')
+    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--by-group", action="store_true", help="also one line for each group")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    extractor = Extractor(args.model)
+    engine = Engine(Store(args.store, extractor), extractor)
+    groups = read_groups(args.groups, engine.store)
+    results = evaluate_groups(engine, groups, lambda pairs: tqdm(pairs, desc="queries", disable=None))
+    print(format_table(results))
+    if args.by_group:
+        print(f"\n{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
+        for name, ids in groups.items():
+            print(f"{name[:24]:>24s} ({len(ids):3d})  " + "  ".join(f"{r.group_map[name]:16.3f}" for r in results))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from .decode import resize
+from .multiscale import Region
 
 SIFT_SIDE = 640  # longest side photos are shrunk to before detection; points are in pixels of that size
 MAX_POINTS = 1000
@@ -30,6 +31,13 @@ class LocalFeatures:
     points: np.ndarray
     descriptors: np.ndarray
     size: tuple[int, int]
+
+    def inside(self, region: Region) -> LocalFeatures:
+        """Those keypoints that lie in a region of the photo; coordinates stay the whole photo's."""
+        left, top, right, bottom = region
+        x, y = (self.points / (self.size[1], self.size[0])).T
+        kept = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)
+        return LocalFeatures(self.points[kept], self.descriptors[kept], self.size)
 
     def to_bytes(self) -> bytes:
         header = np.array((len(self.points), *self.size), HEADER)

@@ -1,4 +1,4 @@
-"""python -m model train CONFIG.toml | distill CONFIG.toml"""
+"""python -m model train CONFIG.toml [KEY=VALUE ...] | distill CONFIG.toml [KEY=VALUE ...]"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .train import Run
 
 
 def run_train(args: argparse.Namespace) -> None:
-    config = read_config(args.config, TrainConfig)
+    config = read_config(args.config, TrainConfig, args.changes)
     run = Run(config)
     if run.state.epoch or run.state.tuples is not None:
         print(f"going on at epoch {run.state.epoch}, step {run.state.step}")
@@ -27,7 +27,7 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 def run_distill(args: argparse.Namespace) -> None:
-    run = Distillation(read_config(args.config, DistillConfig))
+    run = Distillation(read_config(args.config, DistillConfig, args.changes))
     if run.step:
         print(f"going on at step {run.step}")
     print(f"{len(run.paths)} photos; log and weights go to {run.config.out}")
@@ -38,12 +38,16 @@ def run_distill(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model", description="Train descriptor networks.")
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("train", help="fine-tune with tuples and hard negatives")
-    command.add_argument("config", type=Path, help="TOML file, see model/configs")
-    command.set_defaults(run=run_train)
-    command = commands.add_parser("distill", help="learn from an ONNX model, without labels")
-    command.add_argument("config", type=Path, help="TOML file, see model/configs")
-    command.set_defaults(run=run_distill)
+    for name, run, what in (
+        ("train", run_train, "fine-tune with tuples and hard negatives"),
+        ("distill", run_distill, "learn from an ONNX model, without labels"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("config", type=Path, help="TOML file, see model/configs")
+        command.add_argument(
+            "changes", nargs="*", metavar="KEY=VALUE", help="other values than the file's, such as loss.name='\"n-tuple\"'"
+        )
+        command.set_defaults(run=run)
     args = parser.parse_args(argv)
     try:
         args.run(args)

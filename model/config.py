@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -70,13 +71,28 @@ class TrainConfig:
     save_every: int = 10
 
 
-def read_config(path: Path, kind: type) -> Any:
-    """A configuration dataclass from a TOML file; relative paths start at the file. Raises BadConfig."""
+def read_config(path: Path, kind: type, changes: Sequence[str] = ()) -> Any:
+    """A configuration dataclass from a TOML file; relative paths start at the file. Raises BadConfig.
+
+    changes: "key=value" or "table.key=value" with values as in the file, instead of what the file says.
+    """
     try:
         with open(path, "rb") as file:
-            return fill(kind, tomllib.load(file), path.parent, "")
+            table = tomllib.load(file)
+        for change in changes:
+            overlay(table, tomllib.loads(change))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadConfig(f"{path}: {error}") from error
+    return fill(kind, table, path.parent, "")
+
+
+def overlay(table: dict[str, Any], change: dict[str, Any]) -> None:
+    """Put the values of `change` into `table`, recursively."""
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(table.get(key), dict):
+            overlay(table[key], value)
+        else:
+            table[key] = value
 
 
 def fill(kind: type, table: dict[str, Any], base: Path, where: str) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from extractor import BadPhoto, Extractor, LocalFeatures, decode, local_features
+from extractor import BadPhoto, Extractor, LocalFeatures, Region, decode, local_features
 from index_store import SHORTLIST as CANDIDATES
 from index_store import Store, shortlist
 
@@ -94,16 +94,26 @@ class Engine:
     def __init__(self, store: Store, extractor: Extractor):
         self.store = store
         self.extractor = extractor
-        self._queries: OrderedDict[str, Query] = OrderedDict()
+        self._queries: OrderedDict[tuple, Query] = OrderedDict()
         self._lock = threading.Lock()
 
-    def search(self, query: bytes | int, *, diffusion: bool = False, sift: bool = False, k: int = 20) -> SearchResult:
+    def search(
+        self,
+        query: bytes | int,
+        *,
+        diffusion: bool = False,
+        sift: bool = False,
+        region: Region | None = None,
+        k: int = 20,
+    ) -> SearchResult:
         """The k best photos for an uploaded photo (its bytes) or for a gallery photo (its id; it is not its own hit).
 
-        Raises UnsupportedImage or ImageTooLarge for bytes that are no usable photo, KeyError for an unknown id.
+        region: the part of the query that counts, as fractions (left, top, right, bottom); None: all of it.
+        Raises UnsupportedImage or ImageTooLarge for bytes that are no usable photo, KeyError for an unknown id, ValueError
+        for a region that is empty or outside; with a region also what `Store.pixels` raises for a gallery photo.
         """
         watch, notes = Stopwatch(), []
-        known = self._prepare(query, watch)
+        known = self._prepare(query, region, watch)
         reused_ms = {} if watch.ms else dict(known.cost_ms)
         reused_ms.pop("sift", None)
         current = Ranking(known.ids, known.similarity, known.similarity)
@@ -116,7 +126,7 @@ class Engine:
         if sift:
             looked_at = current.ids[: ranking.SHORTLIST]
             with watch.stage("sift"):
-                new = self._verify(query, known, looked_at, notes)
+                new = self._verify(query, region, known, looked_at, notes)
             # Only these count: what another toggle or the match viewer has looked at must not change this answer.
             inliers = {int(id): known.inliers(id) or 0 for id in looked_at}
             if new:
@@ -137,36 +147,35 @@ class Engine:
         ]
         return SearchResult(hits, watch.ms, reused_ms, notes)
 
-    def explain(self, query: bytes | int, id: int) -> Hit:
+    def explain(self, query: bytes | int, id: int, region: Region | None = None) -> Hit:
         """One gallery photo as a hit of the query, verified whether or not it was on the shortlist.
 
         Raises as `search`, and KeyError for an unknown id.
         """
         self.store.catalogue.photo(id)
-        known = self._prepare(query, Stopwatch())
-        self._verify(query, known, np.array([id]), [])
+        known = self._prepare(query, region, Stopwatch())
+        self._verify(query, region, known, np.array([id]), [])
         similarity = float(self._similarity(known.descriptor, np.array([id]))[0])
         rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
         return self._hit(known, id, similarity, similarity, {"descriptor": rank}, shown=True)
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, query: bytes | int, watch: Stopwatch) -> Query:
+    def _prepare(self, query: bytes | int, region: Region | None, watch: Stopwatch) -> Query:
         """Descriptor and candidates of a query, remembered from before if it was asked lately."""
-        key = hashlib.sha256(query).hexdigest() if isinstance(query, bytes) else f"id {query}"
+        key = (hashlib.sha256(query).hexdigest() if isinstance(query, bytes) else query, region)
         with self._lock:
             if key in self._queries:
                 self._queries.move_to_end(key)
                 return self._queries[key]
-        own_id = None
-        if isinstance(query, bytes):
-            with watch.stage("decode"):
-                photo = decode(query)
-            with watch.stage("describe"):
-                descriptor = self.extractor.describe([photo])[0]
-        else:
-            own_id = self.store.catalogue.photo(query).id
+        own_id = None if isinstance(query, bytes) else self.store.catalogue.photo(query).id
+        if own_id is not None and region is None:
             descriptor = self.store.descriptors[own_id].astype(np.float32)
+        else:
+            with watch.stage("decode"):
+                photo = self._query_pixels(query)
+            with watch.stage("describe"):
+                descriptor = self.extractor.describe([photo], [region])[0]
         with watch.stage("index"):
             ids = shortlist(self.store.index, descriptor, CANDIDATES)
             ids = ids[ids != (-1 if own_id is None else own_id)]
@@ -227,12 +236,14 @@ class Engine:
         scores = mix(similarity, reached[everyone], confidence, known.background, known.spread)
         return Ranking(everyone, similarity, scores).sorted()
 
-    def _verify(self, query: bytes | int, known: Query, ids: np.ndarray, notes: list[str]) -> int:
+    def _verify(
+        self, query: bytes | int, region: Region | None, known: Query, ids: np.ndarray, notes: list[str]
+    ) -> int:
         """Match the query with photos not yet looked at; returns how many those were."""
         todo = [int(id) for id in ids if int(id) not in known.verifications]
         if todo and known.features is None:
             try:
-                known.features = self._query_features(query)
+                known.features = self._query_features(query, region)
             except (OSError, BadPhoto):
                 notes.append("Nothing could be verified: the file of the query has changed or is gone.")
                 return 0
@@ -245,8 +256,15 @@ class Engine:
             notes.append(f"{unread} photos could not be verified: their files have changed or are gone.")
         return len(todo)
 
-    def _query_features(self, query: bytes | int) -> LocalFeatures:
-        return local_features(decode(query)) if isinstance(query, bytes) else self.store.local_features(query)
+    def _query_pixels(self, query: bytes | int) -> np.ndarray:
+        return decode(query) if isinstance(query, bytes) else self.store.pixels(query)
+
+    def _query_features(self, query: bytes | int, region: Region | None) -> LocalFeatures:
+        if isinstance(query, bytes):
+            features = local_features(self._query_pixels(query))
+        else:
+            features = self.store.local_features(query)
+        return features if region is None else features.inside(region)
 
     def _hit(
         self, known: Query, id: int, similarity: float, score: float, positions: dict[str, dict[int, int]], shown: bool
