@@ -45,7 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=what)
         command.add_argument("config", type=Path, help="TOML file, see model/configs")
         command.add_argument(
-            "changes", nargs="*", metavar="KEY=VALUE", help="other values than the file's, such as loss.name='\"n-tuple\"'"
+            "changes",
+            nargs="*",
+            metavar="KEY=VALUE",
+            help="other values than the file's, such as loss.name='\"n-tuple\"'",
         )
         command.set_defaults(run=run)
     args = parser.parse_args(argv)
