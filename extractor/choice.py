@@ -65,13 +65,14 @@ def time_and_describe(extractor: Extractor, photos: list[np.ndarray]) -> tuple[f
     return best, descriptors
 
 
-def choose_extractor(model: str | Path = DEFAULT_MODEL, threads: int | None = None) -> tuple[Extractor, str]:
+def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple[Extractor, str]:
     """The fastest extractor that agrees with the float32 model, and a sentence that says what was chosen and why.
 
+    calls: how many calls will run side by side, see `Extractor`.
     Raises as `Extractor` for the float32 model; a candidate that fails only drops out.
     """
     model = Path(model)
-    reference = Extractor(model, threads)
+    reference = Extractor(model, calls=calls)
     options = candidates(model)
     photos = [read_photo(path) for path in PROBES if path.is_file()]
     if not options or not photos:
@@ -80,7 +81,7 @@ def choose_extractor(model: str | Path = DEFAULT_MODEL, threads: int | None = No
     best, chosen, trials = base / WORTH_IT, reference, []
     for name, path, engine in options:
         try:
-            extractor = Extractor(path, threads, engine)
+            extractor = Extractor(path, engine=engine, calls=calls)
             if extractor.fingerprint != reference.fingerprint:
                 raise BadModel("it was made from another model")
             milliseconds, descriptors = time_and_describe(extractor, photos)

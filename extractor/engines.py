@@ -22,9 +22,9 @@ class Engine(Protocol):
 class OnnxRuntime:
     """onnxruntime on the CPU. A model that points to other files for its weights cannot be followed and is refused."""
 
-    def __init__(self, model: bytes, threads: int):
+    def __init__(self, model: bytes, threads: int, calls: int):
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = max(1, threads // calls)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -37,7 +37,7 @@ class OnnxRuntime:
 class OpenVino:
     """OpenVINO on the CPU; bfloat16 computes in half the digits on processors that can."""
 
-    def __init__(self, model: bytes, threads: int, bfloat16: bool):
+    def __init__(self, model: bytes, threads: int, calls: int, bfloat16: bool):
         import openvino
 
         core = openvino.Core()
@@ -45,6 +45,7 @@ class OpenVino:
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": calls,
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         }
         self._compiled = core.compile_model(graph, "CPU", settings)
@@ -64,8 +65,11 @@ def is_available(engine: str) -> bool:
     return engine == "onnxruntime" or importlib.util.find_spec("openvino") is not None
 
 
-def start(engine: str, model: bytes, threads: int) -> Engine:
-    """An engine by its name in ENGINES. Raises what the engine raises for a model it cannot run."""
+def start(engine: str, model: bytes, threads: int, calls: int) -> Engine:
+    """An engine by its name in ENGINES; `calls` calls side by side share the threads.
+
+    Raises what the engine raises for a model it cannot run.
+    """
     if engine == "onnxruntime":
-        return OnnxRuntime(model, threads)
-    return OpenVino(model, threads, bfloat16=engine == "openvino-bf16")
+        return OnnxRuntime(model, threads, calls)
+    return OpenVino(model, threads, calls, bfloat16=engine == "openvino-bf16")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from extractor import DEFAULT_MODEL, BadModel, choose_extractor
+from extractor import DEFAULT_MODEL, BadModel, available_cores, choose_extractor
 
 from .builder import RECALL_SHORTLIST, SHORTLIST, build
 from .errors import StoreError
@@ -23,7 +23,7 @@ def bar(items, total: int, what: str):
 
 
 def run_build(args: argparse.Namespace) -> None:
-    extractor, choice = choose_extractor(args.model)
+    extractor, choice = choose_extractor(args.model, calls=available_cores())
     print(f"descriptors: {choice}", file=sys.stderr)
     manifest = build(args.photos, args.store, extractor, bar)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {args.store}")

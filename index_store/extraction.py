@@ -11,9 +11,11 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from extractor import BadPhoto, Extractor, available_cores, decode, encode_jpeg, local_features, read_bytes, resize
@@ -22,7 +24,7 @@ from .catalogue import Skipped
 
 THUMBNAIL_SIDE = 480
 THUMBNAIL_QUALITY = 80
-COMMIT_EVERY = 16  # photos; a killed build loses fewer than this
+COMMIT_EVERY = 16  # photos; a killed build loses fewer than this and those in hand
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,7 @@ class Journal:
             self._db.execute("DELETE FROM photos")
             self._db.execute("DELETE FROM model")
             self._db.execute("INSERT INTO model VALUES (?)", (fingerprint,))
-        self._db.commit()
-        self._pending = 0
+        self.commit()
 
     def finished(self) -> set[str]:
         """SHA-256 digests of all photos in the journal."""
@@ -101,28 +102,34 @@ class Journal:
 
 @dataclass(frozen=True)
 class Read:
-    """One photo file as a reading thread leaves it. problem: why it cannot be used, or "". photo: None if known already."""
+    """One photo file as a worker leaves it. problem: why it cannot be used, or "". photo: None if its content was known."""
 
     file: str
     sha256: str = ""
     problem: str = ""
-    photo: np.ndarray | None = None
-    thumbnail: bytes = b""
-    features: bytes = b""
+    photo: Extracted | None = None
 
 
-def read_file(root: Path, file: str, known: Set[str]) -> Read:
-    """Decode a photo and make all of it that needs no network, unless its content is in `known` (SHA-256 digests)."""
+def extract(root: Path, file: str, extractor: Extractor, known: Set[str]) -> Read:
+    """Read a photo and make all that is kept of it, unless its content is in `known` (SHA-256 digests)."""
     try:
         data = read_bytes(root / file)
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in known:
             return Read(file, sha256)
-        photo = decode(data)
+        pixels = decode(data)
     except (BadPhoto, OSError) as error:
         return Read(file, problem=str(error))
-    thumbnail = encode_jpeg(resize(photo, THUMBNAIL_SIDE), THUMBNAIL_QUALITY)
-    return Read(file, sha256, photo=photo, thumbnail=thumbnail, features=local_features(photo).to_bytes())
+    return Read(
+        file,
+        sha256,
+        photo=Extracted(
+            descriptor=extractor.describe([pixels])[0].astype(np.float16),
+            size=pixels.shape[:2],
+            thumbnail=encode_jpeg(resize(pixels, THUMBNAIL_SIDE), THUMBNAIL_QUALITY),
+            features=local_features(pixels).to_bytes(),
+        ),
+    )
 
 
 def extract_all(
@@ -135,35 +142,47 @@ def extract_all(
 ) -> tuple[list[tuple[str, str]], list[Skipped]]:
     """Bring every photo into the journal. Returns ([(file, sha256)] in order, the files that cannot be used).
 
+    Each core takes a photo through all stages by itself; an extractor made for as many `calls` as there are cores suits
+    that best. (Photos of equal shape in one batch were slower, see `python -m evaluation extraction`.)
     live: photos of the live generation by SHA-256, empty if there is none of this model.
     """
     indexed: list[tuple[str, str]] = []
     skipped: list[Skipped] = []
     known = journal.finished() | live.keys()
-    for item in progress(ahead(lambda file: read_file(root, file, known), files)):
-        if item.problem:
-            skipped.append(Skipped(item.file, item.problem))
-            continue
-        indexed.append((item.file, item.sha256))
-        if item.sha256 in journal:
-            continue
-        if item.photo is None:
-            journal[item.sha256] = live[item.sha256]
-        else:
-            descriptor = extractor.describe([item.photo])[0].astype(np.float16)
-            journal[item.sha256] = Extracted(descriptor, item.photo.shape[:2], item.thumbnail, item.features)
+    with one_thread_each():
+        for item in progress(side_by_side(lambda file: extract(root, file, extractor, known), files)):
+            if item.problem:
+                skipped.append(Skipped(item.file, item.problem))
+                continue
+            indexed.append((item.file, item.sha256))
+            if item.sha256 not in journal:
+                journal[item.sha256] = item.photo or live[item.sha256]
     journal.commit()
     return indexed, skipped
 
 
-def ahead(function: Callable, items: Iterable) -> Iterator:
-    """`map` in threads that keeps a few results ready, in order, without running away from the consumer."""
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """OpenCV's own threads would compete with the photos that are handled side by side."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def side_by_side(function: Callable, items: Iterable) -> Iterator:
+    """`map` in one thread a core that keeps a few results ready, in order, without running away from the consumer."""
     workers = available_cores()
     queue: deque = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            queue.append(pool.submit(function, item))
-            if len(queue) > 2 * workers:
+        try:
+            for item in items:
+                queue.append(pool.submit(function, item))
+                if len(queue) > 2 * workers:
+                    yield queue.popleft().result()
+            while queue:
                 yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -76,9 +76,9 @@ def test_int8_says_what_it_needs(float_model, tmp_path, capsys):
     assert "x.onnx is damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("engine", ["openvino", "openvino-bf16"])
-def test_openvino_gives_the_same_descriptors(extractor, engine):
-    other = Extractor(engine=engine)
+@pytest.mark.parametrize("engine, calls", [("onnxruntime", 2), ("openvino", 1), ("openvino", 2), ("openvino-bf16", 1)])
+def test_every_engine_gives_the_same_descriptors(extractor, engine, calls):
+    other = Extractor(engine=engine, calls=calls)
     photos = [read_photo(GALLERY / name) for name in ("petra.jpg", "wine.jpg")]
     assert (other.describe(photos) * extractor.describe(photos)).sum(1).min() > 0.999
     assert other.fingerprint == extractor.fingerprint and other.card == extractor.card
@@ -108,7 +108,7 @@ class Candidate:
 def test_a_candidate_is_taken_only_if_it_is_right_and_faster(extractor, monkeypatch, noise, speed, fingerprint, taken):
     candidate = Candidate(extractor, noise, fingerprint)
 
-    def start(model, threads=None, engine="onnxruntime"):
+    def start(model, engine="onnxruntime", calls=1):
         return candidate if engine == "test" else extractor
 
     def timed(which, photos):
@@ -123,7 +123,7 @@ def test_a_candidate_is_taken_only_if_it_is_right_and_faster(extractor, monkeypa
 
 
 def test_a_candidate_that_does_not_run_drops_out(extractor, monkeypatch):
-    def start(model, threads=None, engine="onnxruntime"):
+    def start(model, engine="onnxruntime", calls=1):
         if engine == "test":
             raise BadModel("no such instruction")
         return extractor
