@@ -2,7 +2,8 @@
 
 from .engine import Engine
 from .ranking import FLOOR
+from .reranker import RERANKERS, Reranker
 from .result import Hit, SearchResult
 from .verification import Verification, verify
 
-__all__ = ["FLOOR", "Engine", "Hit", "SearchResult", "Verification", "verify"]
+__all__ = ["FLOOR", "RERANKERS", "Engine", "Hit", "Reranker", "SearchResult", "Verification", "verify"]

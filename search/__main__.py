@@ -1,4 +1,4 @@
-"""python -m search QUERY --store STORE [--diffusion] [--sift] [-k 20] [--json]"""
+"""python -m search QUERY --store STORE [--diffusion | --rerank NAME] [--sift] [-k 20] [--json]"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from extractor import read_bytes as read_photo_bytes
 from index_store import Store, StoreError
 
 from .engine import Engine
+from .reranker import RERANKERS
 from .result import SearchResult
 
 
@@ -31,7 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("query", type=Path, help="a JPEG, PNG or WebP photo")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="descriptor model (default: the shipped one)")
-    parser.add_argument("--diffusion", action="store_true", help="rerank by diffusion")
+    rerank = parser.add_mutually_exclusive_group()
+    rerank.add_argument("--rerank", choices=RERANKERS, metavar="NAME", help=f"rerank by {', '.join(RERANKERS)}")
+    rerank.add_argument(
+        "--diffusion", dest="rerank", action="store_const", const="diffusion", help="--rerank diffusion"
+    )
     parser.add_argument("--sift", action="store_true", help="verify the best by matching points")
     parser.add_argument("-k", type=int, default=20, help="how many photos to show (default 20)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -41,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         extractor = Extractor(args.model)
         engine = Engine(Store(args.store, extractor), extractor)
-        result = engine.search(read_photo_bytes(args.query), diffusion=args.diffusion, sift=args.sift, k=args.k)
+        query, reranker = read_photo_bytes(args.query), args.rerank or "diffusion"
+        result = engine.search(query, diffusion=bool(args.rerank), reranker=reranker, sift=args.sift, k=args.k)
     except (BadPhoto, BadModel, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

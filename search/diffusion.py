@@ -12,9 +12,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from index_store import Store
+
+from .query import Query
+from .ranking import Ranking, Verified, cosine, order, verified_seed_weights
+
 SEEDS = 5
 REACH = 5
 BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
+ADDED = 500  # most photos a walk brings in beside the candidates
 MIX = 2.0  # weight of the diffusion score (largest = 1) against the standardised similarity (nearest = 1)
 MIN_SPREAD = 1e-6
 
@@ -43,7 +49,7 @@ def diffuse(
     weights: np.ndarray,
     removed: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the seeds' offline rows times their weights: ids int (m,) and scores float64 (m,), all scores > 0.
+    """Sum of the seeds' offline rows times their weights: ids int (m,), rising, and scores float64 (m,), all > 0.
 
     row_ids, row_values (n, M): the seeds' rows. removed: offline row (ids, values) of a gallery photo, itself in slot 0,
     to take out of the graph. That is one rank-one update of the inverse (block inversion):
@@ -60,6 +66,12 @@ def diffuse(
         scores[here] -= at_removed * own_values[there] / own_values[0]
     kept = (ids >= 0) & (scores > 1e-9)
     return ids[kept], scores[kept]
+
+
+def scores_of(wanted: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Scores float32 of the wanted ids (m,) from those of ids (n,), which rise; 0 for an id that is not among them."""
+    slots = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return np.where(ids[slots] == wanted, scores[slots], 0).astype(np.float32)
 
 
 def scale(similarity: np.ndarray) -> tuple[float, float]:
@@ -84,3 +96,40 @@ def mix(
     Arrays (m,). The nearest photo, if diffusion is sure of it as well, has 1; one at the background that is not reached 0.
     """
     return ((similarity - background) / spread + MIX * confidence * diffused / diffused.max()) / (1 + MIX)
+
+
+class Diffusion:
+    """Walks from the nearest photos, or from the verified ones once there are any; may add photos."""
+
+    def __init__(self, store: Store):
+        self.store = store
+
+    def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
+        if verified is not None:
+            trusted = verified.without(query.in_gallery)
+            return self._walk(query, current, trusted.ids, verified_seed_weights(trusted.inliers), 1.0)
+        _, others = current.parted(query.in_gallery)
+        seeds = others.ids[:SEEDS]
+        neighbour_ids, neighbour_sims = self.store.neighbour_ids[seeds], self.store.neighbour_sims[seeds]
+        weights = seed_weights(others.similarity[:SEEDS], neighbour_ids, neighbour_sims, query.in_gallery)
+        return self._walk(query, current, seeds, weights, confidence(weights, query.spread))
+
+    def _walk(
+        self, query: Query, current: Ranking, seeds: np.ndarray, weights: np.ndarray, confidence: float
+    ) -> Ranking:
+        """Mix the walk from the seeds into the similarity; the ranking as it is if the walk leads nowhere."""
+        store, own = self.store, query.in_gallery
+        removed = None if own is None else (store.diffusion_ids[own], store.diffusion_values[own])
+        ids, diffused = diffuse(store.diffusion_ids[seeds], store.diffusion_values[seeds], weights, removed)
+        if len(ids) == 0:
+            return current
+        # The walk may reach photos that were not among the candidates; the descriptors of each must be fetched.
+        new = ids[(ids != own) & ~np.isin(ids, current.ids, assume_unique=True)]
+        new = new[order(scores_of(new, ids, diffused))[:ADDED]]
+        everyone = np.concatenate([current.ids, new])
+        similarity = np.concatenate([current.similarity, cosine(query.descriptor, store.descriptors[new])])
+        reached = scores_of(everyone, ids, diffused)
+        if query.copy_id is not None:
+            reached[everyone == query.copy_id] = diffused.max()
+        scores = mix(similarity, reached, confidence, query.background, query.spread)
+        return Ranking(everyone, similarity, scores).sorted()

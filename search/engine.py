@@ -1,6 +1,6 @@
 """Engine: one query through all stages.
 
-photo -> descriptor -> shortlist (IVF-PQ) -> exact rescoring -> [diffusion] -> [SIFT verification] -> hits
+photo -> descriptor -> shortlist (IVF-PQ) -> exact rescoring -> [global reranking] -> [SIFT verification] -> hits
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,44 +19,15 @@ from index_store import SHORTLIST as CANDIDATES
 from index_store import Store, shortlist
 
 from . import ranking
-from .diffusion import SEEDS, confidence, diffuse, mix, scale, seed_weights
+from .diffusion import scale
+from .query import Query
+from .ranking import Ranking, Verified, cosine
+from .reranker import RERANKERS, Reranker
 from .result import Hit, SearchResult
-from .verification import Verification, verify
+from .verification import verify
 
 REMEMBERED_QUERIES = 32
 COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
-
-
-@dataclass
-class Query:
-    """What is known of one query so far; grows as stages are asked for.
-
-    own_id: the query's own gallery id, or None for an upload. copy_id: the gallery photo that is the query again, or
-    None; it is a hit, but in diffusion it counts as the query. ids, similarity: candidates, best first. background,
-    spread: the query's own scale of similarity. cost_ms: what the stages cost whose results are kept here. An upload
-    itself is not kept: the engine outlives the visit.
-    """
-
-    descriptor: np.ndarray
-    own_id: int | None
-    copy_id: int | None
-    ids: np.ndarray
-    similarity: np.ndarray
-    background: float
-    spread: float
-    cost_ms: dict[str, float]
-    features: LocalFeatures | None = None
-    verifications: dict[int, Verification | None] = field(default_factory=dict)
-
-    @property
-    def in_gallery(self) -> int | None:
-        """The gallery photo that is the query, if any."""
-        return self.copy_id if self.own_id is None else self.own_id
-
-    def inliers(self, id: int) -> int | None:
-        """Matched points of a photo; None if it was not looked at or could not be read."""
-        verification = self.verifications.get(int(id))
-        return None if verification is None else verification.inliers
 
 
 class Stopwatch:
@@ -75,19 +45,6 @@ class Stopwatch:
             self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1000
 
 
-@dataclass
-class Ranking:
-    """An order in the making: gallery ids (n,), their similarity and score (n,), best score first."""
-
-    ids: np.ndarray
-    similarity: np.ndarray
-    scores: np.ndarray
-
-    def sorted(self) -> Ranking:
-        by = ranking.order(self.scores)
-        return Ranking(self.ids[by], self.similarity[by], self.scores[by])
-
-
 class Engine:
     """Searches one store. Thread-safe; remembers the last queries, so that a toggle costs only its own stage."""
 
@@ -96,6 +53,8 @@ class Engine:
         self.extractor = extractor
         self._queries: OrderedDict[tuple, Query] = OrderedDict()
         self._lock = threading.Lock()
+        self._rerankers: dict[str, Reranker] = {}
+        self._rerankers_lock = threading.Lock()  # its own, because making a reranker may take long
 
     def search(
         self,
@@ -103,15 +62,20 @@ class Engine:
         *,
         diffusion: bool = False,
         sift: bool = False,
+        reranker: str = "diffusion",
         region: Region | None = None,
         k: int = 20,
     ) -> SearchResult:
         """The k best photos for an uploaded photo (its bytes) or for a gallery photo (its id; it is not its own hit).
 
+        diffusion: whether to rerank globally; reranker: by which of RERANKERS, also the name of the stage.
         region: the part of the query that counts, as fractions (left, top, right, bottom); None: all of it.
         Raises UnsupportedImage or ImageTooLarge for bytes that are no usable photo, KeyError for an unknown id, ValueError
-        for a region that is empty or outside; with a region also what `Store.pixels` raises for a gallery photo.
+        for an unknown reranker and for a region that is empty or outside; with a region also what `Store.pixels` raises
+        for a gallery photo.
         """
+        if reranker not in RERANKERS:
+            raise ValueError(f"There is no reranker {reranker!r}, only {', '.join(RERANKERS)}.")
         watch, notes = Stopwatch(), []
         known = self._prepare(query, region, watch)
         reused_ms = {} if watch.ms else dict(known.cost_ms)
@@ -119,9 +83,9 @@ class Engine:
         current = Ranking(known.ids, known.similarity, known.similarity)
         stage_ranks = {"descriptor": current.ids}
         if diffusion:
-            with watch.stage("diffusion"):
-                current = self._diffuse_from_nearest(known, current)
-            stage_ranks["diffusion"] = current.ids
+            with watch.stage(reranker):
+                current = self._reranker(reranker).rerank(known, current)
+            stage_ranks[reranker] = current.ids
         inliers: dict[int, int] = {}
         if sift:
             looked_at = current.ids[: ranking.SHORTLIST]
@@ -135,10 +99,11 @@ class Engine:
                 del watch.ms["sift"]
                 reused_ms["sift"] = known.cost_ms.get("sift", 0.0)
             if diffusion:
-                with watch.stage("diffusion"):
-                    current = self._diffuse_from_verified(known, current, inliers)
-            points = np.array([inliers.get(int(id), 0) for id in current.ids])
-            current = Ranking(current.ids, current.similarity, ranking.lift_verified(current.scores, points)).sorted()
+                verified = Verified.among(looked_at, np.array([inliers[int(id)] for id in looked_at], int))
+                with watch.stage(reranker):
+                    current = self._reranker(reranker).rerank(known, current, verified)
+            points = np.array([inliers.get(int(id), 0) for id in current.ids], int)
+            current = current.rescored(ranking.lift_verified(current.scores, points))
             stage_ranks["sift"] = current.ids
         positions = {stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stage_ranks.items()}
         hits = [
@@ -155,7 +120,7 @@ class Engine:
         self.store.catalogue.photo(id)
         known = self._prepare(query, region, Stopwatch())
         self._verify(query, region, known, np.array([id]), [])
-        similarity = float(self._similarity(known.descriptor, np.array([id]))[0])
+        similarity = float(cosine(known.descriptor, self.store.descriptors[[id]])[0])
         rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
         return self._hit(known, id, similarity, similarity, {"descriptor": rank}, shown=True)
 
@@ -179,7 +144,7 @@ class Engine:
         with watch.stage("index"):
             ids = shortlist(self.store.index, descriptor, CANDIDATES)
             ids = ids[ids != (-1 if own_id is None else own_id)]
-            similarity = self._similarity(descriptor, ids)
+            similarity = cosine(descriptor, self.store.descriptors[ids])
             best = ranking.order(similarity)
             ids, similarity = ids[best], similarity[best]
         is_copy = own_id is None and len(ids) > 0 and similarity[0] >= COPY
@@ -192,49 +157,13 @@ class Engine:
                 self._queries.popitem(last=False)
         return known
 
-    def _similarity(self, descriptor: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Exact cosine of a descriptor (D,) with the stored descriptors of ids (n,)."""
-        # Rows stored as float16 are unit to three digits only.
-        return np.clip(self.store.descriptors[ids].astype(np.float32) @ descriptor, -1, 1)
-
-    def _diffuse_from_nearest(self, known: Query, current: Ranking) -> Ranking:
-        fresh = slice(int(known.copy_id is not None), int(known.copy_id is not None) + SEEDS)
-        seeds = current.ids[fresh]
-        weights = seed_weights(
-            current.similarity[fresh],
-            self.store.neighbour_ids[seeds],
-            self.store.neighbour_sims[seeds],
-            known.in_gallery,
-        )
-        return self._diffuse(known, current, seeds, weights, confidence(weights, known.spread))
-
-    def _diffuse_from_verified(self, known: Query, current: Ranking, points: dict[int, int]) -> Ranking:
-        """Walk from the verified photos; without any, the ranking stays what the nearest ones made of it."""
-        inliers = np.array([0 if id == known.copy_id else points.get(int(id), 0) for id in current.ids])
-        trusted = inliers >= ranking.FLOOR
-        weights = ranking.verified_seed_weights(inliers[trusted])
-        return self._diffuse(known, current, current.ids[trusted], weights, 1.0)
-
-    def _diffuse(
-        self, known: Query, current: Ranking, seeds: np.ndarray, weights: np.ndarray, confidence: float
-    ) -> Ranking:
-        """Mix the walk from the seeds into the similarity; the ranking as it is if the walk leads nowhere."""
-        store, own = self.store, known.in_gallery
-        removed = None if own is None else (store.diffusion_ids[own], store.diffusion_values[own])
-        ids, diffused = diffuse(store.diffusion_ids[seeds], store.diffusion_values[seeds], weights, removed)
-        if len(ids) == 0:
-            return current
-        reached = np.zeros(len(store), np.float32)
-        reached[ids] = diffused
-        if known.copy_id is not None:
-            reached[known.copy_id] = diffused.max()
-        # The walk may reach photos that were not among the candidates.
-        new = np.setdiff1d(ids, current.ids)
-        new = new[new != own]
-        everyone = np.concatenate([current.ids, new])
-        similarity = np.concatenate([current.similarity, self._similarity(known.descriptor, new)])
-        scores = mix(similarity, reached[everyone], confidence, known.background, known.spread)
-        return Ranking(everyone, similarity, scores).sorted()
+    def _reranker(self, name: str) -> Reranker:
+        """The reranker of that name, made when first asked for."""
+        if name not in self._rerankers:
+            with self._rerankers_lock:
+                if name not in self._rerankers:
+                    self._rerankers[name] = RERANKERS[name](self.store)
+        return self._rerankers[name]
 
     def _verify(
         self, query: bytes | int, region: Region | None, known: Query, ids: np.ndarray, notes: list[str]

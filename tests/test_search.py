@@ -137,7 +137,7 @@ def test_only_the_last_queries_are_remembered(gallery, extractor, monkeypatch):
     engine = Engine(gallery, extractor)
     for query in (1, 2, 3):
         engine.search(query)
-    assert list(engine._queries) == ["id 2", "id 3"]
+    assert list(engine._queries) == [(2, None), (3, None)]
 
 
 def test_what_was_looked_at_before_does_not_change_an_answer(gallery, extractor, monkeypatch):

@@ -1,0 +1,494 @@
+"""The global reranking methods against slow loops over their sources' equations, and within the engine."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import faiss
+import numpy as np
+import pytest
+
+from index_store import Store
+from search import RERANKERS, Engine, diffusion, expansion, k_reciprocal, ranking, superglobal
+from search.__main__ import main
+from search.diffusion import scale, scores_of, seed_weights
+from search.expansion import augment
+from search.k_reciprocal import reciprocal_distance
+from search.query import Query
+from search.ranking import Ranking, Verified, cosine, nearest, order
+from search.superglobal import superglobal_scores
+
+from .conftest import GALLERY, unit_rows
+
+WITHOUT_VERIFIED = ["dba", "k-reciprocal", "superglobal"]  # methods that make nothing of verified photos
+
+
+class ArrayStore:
+    """What rerankers read of a store, exact: full neighbour lists, a flat index, diffusion rows of a dense inverse."""
+
+    def __init__(self, rows: np.ndarray, walk: np.ndarray | None = None):
+        count = len(rows)
+        self.descriptors = rows.astype(np.float16)
+        exact = self.descriptors.astype(np.float32)
+        sims = np.einsum("id,jd->ij", exact, exact)
+        self.neighbour_ids = np.full((count, 11), -1, np.int32)
+        self.neighbour_sims = np.zeros((count, 11), np.float32)
+        for i in range(count):
+            near = neighbours_of(sims, i, 10)
+            self.neighbour_ids[i, : len(near)] = near
+            self.neighbour_sims[i, : len(near)] = sims[i, near]
+        self.walk = mutual_walk(sims) if walk is None else walk
+        self.inverse = np.linalg.inv(np.eye(count) - 0.95 * self.walk)
+        self.diffusion_ids = np.stack([[i, *np.delete(np.arange(count), i)] for i in range(count)]).astype(np.int32)
+        self.diffusion_values = np.take_along_axis(self.inverse, self.diffusion_ids, 1).astype(np.float16)
+        self.index = faiss.IndexFlatIP(rows.shape[1])
+        self.index.add(exact)
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+
+def neighbours_of(sims: np.ndarray, i: int, k: int) -> list[int]:
+    """i itself, then its k nearest; of equally near ones the first."""
+    return sorted(range(len(sims)), key=lambda j: (j != i, -sims[i, j], j))[: k + 1]
+
+
+def mutual_walk(sims: np.ndarray) -> np.ndarray:
+    near = [set(neighbours_of(sims, i, 6)) - {i} for i in range(len(sims))]
+    edges = np.array(
+        [[max(s, 0) * (j in near[i] and i in near[j]) for j, s in enumerate(row)] for i, row in enumerate(sims)]
+    )
+    root = np.sqrt(np.where(edges.sum(1) > 0, edges.sum(1), 1))
+    return edges / root[:, None] / root[None]
+
+
+def ask(store: ArrayStore, descriptor: np.ndarray, own_id: int | None = None, copy_id: int | None = None):
+    """Query and first ranking as the engine prepares them; every photo is a candidate."""
+    ids = np.delete(np.arange(len(store)), [] if own_id is None else own_id)
+    similarity = cosine(descriptor, store.descriptors[ids])
+    ids, similarity = ids[order(similarity)], similarity[order(similarity)]
+    query = Query(descriptor, own_id, copy_id, ids, similarity, *scale(similarity[int(copy_id is not None) :]))
+    return query, Ranking(ids, similarity, similarity)
+
+
+def sign_rows(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Unit vectors (count, 16) whose products are exact multiples of 1/8: ties everywhere, and no rounding."""
+    return rng.choice(np.float32([-0.25, 0.25]), (count, 16))
+
+
+def some_rows(kind: str, count: int) -> np.ndarray:
+    rng = np.random.default_rng(count)
+    if kind == "ties":
+        return sign_rows(rng, count)
+    rows = unit_rows(rng, count, 24, 6)
+    if kind == "duplicates":
+        rows[1::3] = rows[: len(rows[1::3])]
+    return rows.astype(np.float16).astype(np.float32)
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.sqrt((np.asarray(vector, float) ** 2).sum())
+
+
+EVERY = pytest.mark.parametrize(
+    ("kind", "count"), [(k, n) for k in ("clusters", "duplicates", "ties") for n in (2, 3, 8, 90)]
+)
+
+
+# -- each method and its equations ----------------------------------------------------------------------------------------
+
+
+def slow_expansion(descriptor: np.ndarray, rows: np.ndarray, sims: np.ndarray, k: int) -> np.ndarray:
+    """L2(q + sum over the k nearest of sim ** 3 x_i), equally near ones in their order."""
+    total = descriptor.astype(float)
+    for i in sorted(range(len(rows)), key=lambda i: (-sims[i], i))[:k]:
+        total = total + min(max(sims[i], 0.0), 1.0) ** 3 * rows[i].astype(float)
+    return unit(total)
+
+
+@EVERY
+def test_alpha_query_expansion_is_its_equation(kind, count):
+    rows = some_rows(kind, count)
+    store, descriptor = ArrayStore(rows[1:]), rows[0]
+    answer = RERANKERS["alpha-qe"](store).rerank(*ask(store, descriptor))
+    expanded = slow_expansion(descriptor, rows[1:], rows[1:] @ descriptor, 10)
+    assert sorted(answer.ids) == list(range(count - 1))
+    np.testing.assert_allclose(answer.scores, np.clip(rows[1:] @ expanded, -1, 1)[answer.ids], atol=1e-5)
+    np.testing.assert_allclose(answer.similarity, np.clip(rows[1:] @ descriptor, -1, 1)[answer.ids], atol=1e-5)
+    assert (np.diff(answer.scores) <= 0).all()
+
+
+def test_alpha_query_expansion_finds_photos_that_were_not_candidates():
+    rows = some_rows("clusters", 90)
+    store = ArrayStore(rows)
+    query, current = ask(store, rows[0], own_id=0)
+    answer = RERANKERS["alpha-qe"](store).rerank(query, current[:12])
+    whole = RERANKERS["alpha-qe"](store).rerank(query, current)
+    assert sorted(answer.ids) == list(range(1, 90))
+    np.testing.assert_array_equal(answer.ids, whole.ids)
+    np.testing.assert_allclose(answer.similarity, rows[answer.ids] @ rows[0], atol=1e-5)
+
+
+def test_verified_photos_take_the_place_of_the_nearest():
+    """Chum et al. 2007: the mean of the query and the verified ones, which all weigh the same; itself is not one of them."""
+    rows = some_rows("clusters", 40)
+    store = ArrayStore(rows)
+    method = RERANKERS["alpha-qe"](store)
+    query, current = ask(store, rows[3], copy_id=3)
+    answer = method.rerank(
+        query, method.rerank(query, current), Verified(np.array([3, 20, 31]), np.array([200, 10, 90]))
+    )
+    others = np.delete(np.arange(40), 3)
+    expected = rows @ unit(rows[3] + rows[20] + rows[31])
+    assert answer.ids[0] == 3 and sorted(answer.ids[1:]) == list(others)
+    np.testing.assert_array_equal(answer.ids[1:], others[order(expected[others])])
+
+
+@EVERY
+def test_augmented_descriptors_are_their_equation(kind, count, monkeypatch):
+    monkeypatch.setattr(expansion, "BLOCK", 7)
+    rows = some_rows(kind, count)
+    store = ArrayStore(rows)
+    method = RERANKERS["dba"](store)
+    assert method.augmented.dtype == np.float16
+    for i in range(count):
+        others = np.delete(np.arange(count), i)
+        expected = slow_expansion(rows[i], rows[others], rows[others] @ rows[i], 9)
+        np.testing.assert_allclose(method.augmented[i].astype(float), expected, atol=5e-4)
+    answer = method.rerank(*ask(store, rows[0], own_id=0))
+    expected = augment(store.descriptors, answer.ids, *lists(store, answer.ids), exclude=0).astype(float) @ rows[0]
+    np.testing.assert_allclose(answer.scores, np.clip(expected, -1, 1), atol=1e-5)
+
+
+def lists(store: ArrayStore, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return store.neighbour_ids[ids], store.neighbour_sims[ids]
+
+
+def test_unused_slots_and_left_out_photos_add_nothing():
+    rows = np.eye(4, dtype=np.float32)
+    near = np.array([[0, 2, -1, 1]]), np.float32([[1, 0.5, 0, 1]])
+    np.testing.assert_allclose(augment(rows, np.array([0]), *near)[0], unit([1, 1, 0.125, 0]), atol=1e-3)
+    np.testing.assert_allclose(augment(rows, np.array([0]), *near, exclude=1)[0], unit([1, 0, 0.125, 0]), atol=1e-3)
+
+
+def slow_reciprocal_distance(rows: np.ndarray, k1: int = 20, k2: int = 6, weight: float = 0.3) -> list[float]:
+    """Zhong et al. 2017, equations 1 to 12, with sets; distances as in the authors' code."""
+    sims = np.clip(rows.astype(float) @ rows.T.astype(float), -1, 1)
+    count = len(rows)
+    squared = [[0.0 if i == j else 2 - 2 * sims[i, j] for j in range(count)] for i in range(count)]
+    d = [[value / (max(row) or 1.0) for value in row] for row in squared]
+    reach = {k: [neighbours_of(sims, i, k) for i in range(count)] for k in (k1, k1 // 2)}
+
+    def mutual(p: int, k: int) -> set[int]:  # (2)
+        return {g for g in reach[k][p] if p in reach[k][g]}
+
+    v = []
+    for p in range(count):
+        joined = set(mutual(p, k1))  # (3)
+        for q in mutual(p, k1):
+            half = mutual(q, k1 // 2)
+            if len(mutual(p, k1) & half) >= 2 / 3 * len(half):
+                joined |= half
+        total = sum(np.exp(-d[p][g]) for g in joined)
+        v.append([np.exp(-d[p][g]) / total if g in joined else 0.0 for g in range(count)])  # (7)
+    mean = [[np.mean([v[i][g] for i in reach[k1][p][:k2]]) for g in range(count)] for p in range(count)]  # (11)
+    answer = []
+    for g in range(1, count):
+        smaller = sum(min(a, b) for a, b in zip(mean[0], mean[g]))
+        larger = sum(max(a, b) for a, b in zip(mean[0], mean[g]))
+        answer.append((1 - weight) * (1 - smaller / larger) + weight * d[0][g])  # (10), (12)
+    return answer
+
+
+@EVERY
+def test_k_reciprocal_distance_is_its_equations(kind, count):
+    rows = some_rows(kind, count)
+    np.testing.assert_allclose(reciprocal_distance(rows), slow_reciprocal_distance(rows), atol=1e-5)
+    store = ArrayStore(rows[1:])
+    answer = RERANKERS["k-reciprocal"](store).rerank(*ask(store, rows[0]))
+    by = order(rows[1:] @ rows[0])
+    expected = slow_reciprocal_distance(np.concatenate([rows[:1], rows[1:][by]]))
+    assert sorted(answer.ids) == list(range(count - 1)) and (np.diff(answer.scores) <= 0).all()
+    np.testing.assert_allclose(answer.scores, [1 - expected[list(by).index(id)] for id in answer.ids], atol=1e-5)
+
+
+def slow_superglobal(descriptor: np.ndarray, rows: np.ndarray, k: int = 9, beta: float = 0.15) -> list[float]:
+    sims = rows @ rows.T
+    refined = []
+    for i in range(len(rows)):
+        total, weights = rows[i].astype(float), 1.0
+        for j in neighbours_of(sims, i, k)[1:]:
+            total = total + beta * max(sims[i, j], 0.0) * rows[j]
+            weights += beta * max(sims[i, j], 0.0)
+        refined.append(total / weights)
+    first = [x @ descriptor for x in refined]
+    best = sorted(range(len(rows)), key=lambda i: -first[i])[: k + 1]
+    expanded = [max(refined[i][c] for i in best) for c in range(rows.shape[1])]
+    return [(s + x @ expanded) / 2 for s, x in zip(first, refined)]
+
+
+@pytest.mark.parametrize("kind", ["clusters", "duplicates"])
+@pytest.mark.parametrize("count", [2, 3, 8, 90])
+def test_superglobal_is_its_rule(kind, count):
+    rows = some_rows(kind, count)
+    expected = slow_superglobal(rows[0], rows[1:])
+    np.testing.assert_allclose(superglobal_scores(rows[0], rows[1:]), expected, atol=1e-5)
+    store = ArrayStore(rows[1:])
+    answer = RERANKERS["superglobal"](store).rerank(*ask(store, rows[0]))
+    assert sorted(answer.ids) == list(range(count - 1)) and (np.diff(answer.scores) <= 0).all()
+    np.testing.assert_allclose(answer.scores, np.array(expected)[answer.ids], atol=1e-5)
+
+
+def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
+    rows = some_rows("clusters", 90)
+    store, descriptor = ArrayStore(rows[1:]), rows[0]
+    query, current = ask(store, descriptor)
+    answer = RERANKERS["diffusion"](store).rerank(query, current)
+    walked, total = np.zeros(89), 0.0
+    for seed, similarity in zip(current.ids[:5], current.similarity[:5]):
+        weight = max(0.0, float(similarity) - float(store.neighbour_sims[seed, 5]))
+        walked += weight * store.inverse[seed]
+        total += weight
+    assert total > 0
+    trust = min(1.0, total / query.spread)
+    expected = ((rows[1:] @ descriptor - query.background) / query.spread + 2 * trust * walked / walked.max()) / 3
+    np.testing.assert_allclose(answer.scores, expected[answer.ids], atol=2e-3)
+    verified = RERANKERS["diffusion"](store).rerank(query, answer, Verified(np.array([40, 7]), np.array([12, 80])))
+    walked = (1 - np.exp(-12 / 15)) * store.inverse[40] + (1 - np.exp(-80 / 15)) * store.inverse[7]
+    expected = ((rows[1:] @ descriptor - query.background) / query.spread + 2 * walked / walked.max()) / 3
+    np.testing.assert_allclose(verified.scores, expected[verified.ids], atol=2e-3)
+
+
+def test_diffusion_brings_in_the_photos_it_reaches_most(monkeypatch):
+    rows = some_rows("clusters", 90)
+    store = ArrayStore(rows[1:])
+    query, current = ask(store, rows[0])
+    seeds = current.ids[:5]
+    walked = seed_weights(current.similarity[:5], *lists(store, seeds)) @ store.inverse[seeds]
+    beyond = np.setdiff1d(np.flatnonzero(walked > 1e-9), seeds)
+    whole = RERANKERS["diffusion"](store).rerank(query, current[:5])
+    assert set(whole.ids) == {*seeds, *beyond}
+    np.testing.assert_allclose(whole.similarity, rows[1:][whole.ids] @ rows[0], atol=1e-5)
+    monkeypatch.setattr(diffusion, "ADDED", 4)
+    some = RERANKERS["diffusion"](store).rerank(query, current[:5])
+    assert set(some.ids) == {*seeds, *beyond[order(walked[beyond])[:4]]}
+
+
+def test_scores_are_looked_up_by_id():
+    ids, scores = np.array([2, 5, 9]), np.array([0.5, 0.25, 1.0])
+    np.testing.assert_array_equal(scores_of(np.array([9, 0, 2, 7, 99, 5]), ids, scores), [1, 0, 0.5, 0, 0, 0.25])
+
+
+# -- the query's own photo is no evidence ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [4, 30, 77])
+@pytest.mark.parametrize("name", RERANKERS)
+def test_a_query_in_the_gallery_gets_the_answer_of_a_gallery_without_it(name, gone):
+    """Known by its id, or an upload whose copy is there: the same scores; the copy comes first."""
+    rows = some_rows("clusters", 90)
+    rest = np.delete(np.arange(90), gone)
+    whole = ArrayStore(rows)
+    without = ArrayStore(rows[rest], whole.walk[np.ix_(rest, rest)])
+    expected = RERANKERS[name](without).rerank(*ask(without, rows[gone]))
+    # Diffusion rows are stored as float16; the others are exact to the rounding of float32.
+    tolerance = 5e-3 if name == "diffusion" else 1e-5
+    scores = dict(zip(rest[expected.ids], expected.scores))
+    for options in ({"own_id": gone}, {"copy_id": gone}):
+        answer = RERANKERS[name](whole).rerank(*ask(whole, rows[gone], **options))
+        others = answer.ids[answer.ids != gone]
+        assert sorted(others) == sorted(rest) and len(answer.ids) == len(others) + ("copy_id" in options)
+        found = answer.scores[answer.ids != gone]
+        if "copy_id" in options:
+            assert answer.ids[0] == gone
+            found = found + (expected.scores.max() - found.max())  # lowered together below the copy
+        np.testing.assert_allclose(found, [scores[id] for id in others], atol=tolerance)
+
+
+@pytest.mark.parametrize("name", RERANKERS)
+def test_the_query_itself_would_change_the_answer(name):
+    """What the test above excludes is not nothing: taken for any other photo, the copy moves the others' scores."""
+    rows = some_rows("clusters", 90)
+    store = ArrayStore(rows)
+    method = RERANKERS[name](store)
+    aware = method.rerank(*ask(store, rows[30], copy_id=30))
+    unaware = method.rerank(*ask(store, rows[30]))
+    gaps = [dict(zip(a.ids, a.scores - a.scores[a.ids != 30].max())) for a in (aware, unaware)]
+    assert max(abs(gaps[0][id] - gaps[1][id]) for id in range(90) if id != 30) > 0.01
+
+
+# -- what the methods share -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RERANKERS)
+def test_a_gallery_of_the_query_alone_has_no_hits(name):
+    store = ArrayStore(some_rows("clusters", 1))
+    assert len(RERANKERS[name](store).rerank(*ask(store, store.descriptors[0].astype(np.float32), own_id=0)).ids) == 0
+
+
+@pytest.mark.parametrize("name", RERANKERS)
+def test_a_query_verified_by_its_own_copy_alone_keeps_its_answer(name):
+    store = ArrayStore(some_rows("clusters", 30))
+    query, current = ask(store, store.descriptors[3].astype(np.float32), copy_id=3)
+    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([3]), np.array([200]))) is current
+
+
+@pytest.mark.parametrize("name", WITHOUT_VERIFIED)
+def test_methods_that_make_nothing_of_verified_photos_keep_their_answer(name):
+    rows = some_rows("clusters", 30)
+    store = ArrayStore(rows)
+    query, current = ask(store, rows[0], own_id=0)
+    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([9]), np.array([50]))) is current
+
+
+@pytest.mark.parametrize(("name", "module"), [("k-reciprocal", k_reciprocal), ("superglobal", superglobal)])
+def test_photos_beyond_the_shortlist_keep_their_order_below(name, module, monkeypatch):
+    monkeypatch.setattr(module, "SHORTLIST", 25)
+    rows = some_rows("clusters", 60)
+    store = ArrayStore(rows)
+    query, current = ask(store, rows[0], copy_id=0)
+    answer = RERANKERS[name](store).rerank(query, current)
+    head = RERANKERS[name](store).rerank(query, current[:26])
+    np.testing.assert_array_equal(answer.ids, np.concatenate([head.ids, current.ids[26:]]))
+    assert (np.diff(answer.scores) <= 0).all() and sorted(head.ids) != list(head.ids)
+    np.testing.assert_allclose(answer.scores[:26], head.scores)
+
+
+def test_nearest_puts_itself_first_and_keeps_ties_in_order():
+    sims = np.array([[1, 1, 0.5, 0.5], [1, 1, 0.5, 0.5], [0.5, 0.5, 1.0, 0.9], [0.5, 0.5, 0.9, 0.9]])
+    np.testing.assert_array_equal(nearest(sims, 2), [[0, 1, 2], [1, 0, 2], [2, 3, 0], [3, 2, 0]])
+    assert nearest(sims, 9).shape == (4, 4) and sims[3, 3] == 0.9
+
+
+def test_rankings_are_parted_and_joined():
+    scores = np.array([0.9, 0.5, 0.4])
+    ranking = Ranking(np.array([7, 3, 5]), scores, scores)
+    alone, others = ranking.parted(3)
+    assert list(alone.ids) == [3] and list(others.ids) == [7, 5]
+    joined = alone.followed_by(others)
+    assert list(joined.ids) == [3, 7, 5]
+    np.testing.assert_allclose(joined.scores, [0.5, 0.5, 0.0])
+    nobody, everybody = ranking.parted(None)
+    assert len(nobody.ids) == 0
+    for same in (everybody, nobody.followed_by(ranking), ranking.followed_by(nobody)):
+        np.testing.assert_array_equal(same.scores, scores)
+    np.testing.assert_array_equal(others.followed_by(alone).scores, [0.9, 0.4, 0.4])
+
+
+def test_verified_photos_have_enough_points():
+    verified = Verified.among(np.array([4, 5, 6]), np.array([9, 10, 300]))
+    assert list(verified.ids) == [5, 6] and list(verified.without(6).inliers) == [10]
+    assert list(verified.without(None).ids) == [5, 6]
+
+
+# -- within the engine ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(small_built, extractor) -> Engine:
+    return Engine(Store(small_built / "store", extractor), extractor)
+
+
+@pytest.mark.parametrize("sift", [False, True])
+@pytest.mark.parametrize("name", RERANKERS)
+def test_every_method_goes_through_all_stages(small, name, sift):
+    query = small.store.catalogue.find("taj-mahal.jpg").id
+    upload = small.store.photo_path(query).read_bytes()
+    for source, count in ((query, 11), (upload, 12)):
+        result = small.search(source, diffusion=True, reranker=name, sift=sift)
+        hits = result.hits
+        assert len(hits) == count == len({hit.id for hit in hits}) and [hit.score for hit in hits] == sorted(
+            (hit.score for hit in hits), reverse=True
+        )
+        stages = {"descriptor", name, "sift"} if sift else {"descriptor", name}
+        assert all(set(hit.stage_ranks) == stages for hit in hits) and name in result.timings_ms
+        assert ("diffusion" in result.timings_ms) == (name == "diffusion")
+        assert [hit.stage_ranks["sift" if sift else name] for hit in hits] == list(range(1, count + 1))
+    assert hits[0].file == "taj-mahal.jpg"
+
+
+def test_methods_get_the_verified_photos_in_the_second_round(small, monkeypatch):
+    rounds = []
+
+    class Recorder:
+        def __init__(self, store):
+            pass
+
+        def rerank(self, query, current, verified=None):
+            rounds.append((current, verified))
+            return current
+
+    monkeypatch.setitem(RERANKERS, "recorder", Recorder)
+    query = small.store.catalogue.find("colosseum.jpg").id
+    small.search(query, diffusion=True, reranker="recorder")
+    assert [verified for _, verified in rounds] == [None]
+    hits = small.search(query, diffusion=True, reranker="recorder", sift=True).hits
+    (_, nothing), (_, verified) = rounds[1:]
+    assert nothing is None and {hit.id: hit.inliers for hit in hits if hit.verified} == dict(
+        zip(verified.ids, verified.inliers)
+    )
+    assert small.store.catalogue.find("colosseum-2.jpg").id in verified.ids
+
+
+def test_verifications_serve_every_method(small_built, extractor, monkeypatch):
+    engine = Engine(Store(small_built / "store", extractor), extractor)
+    monkeypatch.setattr(ranking, "SHORTLIST", 4)
+    calls = []
+
+    def counted(*features, original=engine.search.__globals__["verify"]):
+        calls.append(features)
+        return original(*features)
+
+    monkeypatch.setattr("search.engine.verify", counted)
+    for name in RERANKERS:
+        hits = engine.search(0, diffusion=True, reranker=name, sift=True).hits
+        assert sum(hit.inliers is not None for hit in hits) == 4
+    (known,) = engine._queries.values()
+    assert 4 <= len(calls) == len(known.verifications) <= 11
+
+
+def test_a_method_is_made_when_first_asked_for_and_once(small_built, extractor, monkeypatch):
+    made = []
+
+    class Slow(RERANKERS["dba"]):
+        def __init__(self, store):
+            made.append(threading.current_thread().name)
+            time.sleep(0.05)
+            super().__init__(store)
+
+    monkeypatch.setitem(RERANKERS, "dba", Slow)
+    engine = Engine(Store(small_built / "store", extractor), extractor)
+    engine.search(0, diffusion=True)
+    assert made == []
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(engine.search(0, diffusion=True, reranker="dba").hits))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1 and len(answers) == 6 and all(answer == answers[0] for answer in answers)
+
+
+def test_an_unknown_method_is_refused(small):
+    with pytest.raises(ValueError, match="diffusion, alpha-qe, dba, k-reciprocal, superglobal"):
+        small.search(0, diffusion=True, reranker="magic")
+
+
+def test_command_names_a_method(small_built, capsys):
+    common = [str(GALLERY / "colosseum.jpg"), "--store", str(small_built / "store"), "--json"]
+    answers = {}
+    for options in (["--diffusion"], ["--rerank", "diffusion"], ["--rerank", "superglobal", "--sift"]):
+        assert main([*common, *options]) == 0
+        answers[" ".join(options)] = json.loads(capsys.readouterr().out)
+    assert answers["--diffusion"]["hits"] == answers["--rerank diffusion"]["hits"]
+    stages = answers["--rerank superglobal --sift"]["hits"][0]["stage_ranks"]
+    assert list(stages) == ["descriptor", "superglobal", "sift"]
+    for wrong in (["--rerank", "magic"], ["--diffusion", "--rerank", "dba"]):
+        with pytest.raises(SystemExit):
+            main([*common, *wrong])
+        capsys.readouterr()
