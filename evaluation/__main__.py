@@ -1,4 +1,4 @@
-"""python -m evaluation groups | extractor  (each with --help)"""
+"""python -m evaluation run | report | fit | groups | extractor | extraction | diffusion  (each with --help)"""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import sys
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 
-from . import extractor, groups
-from .groups import BadGroups
+from . import diffusion, extraction, extractor, fit, groups, report
+from . import run as run_dataset
+from .datasets import BadDataset
+from .results import BadResults
 
-COMMANDS = (groups, extractor)
+COMMANDS = (run_dataset, report, fit, groups, extractor, extraction, diffusion)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (BadGroups, BadModel, BadPhoto, StoreError, OSError) as error:
+    except (BadDataset, BadModel, BadPhoto, BadResults, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

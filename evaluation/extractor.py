@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from extractor import DEFAULT_MODEL, Extractor, available_cores, int8_beside, read_photo
 from extractor.engines import is_available
+from metrics import mean_average_precision
 
 from .groups import BadGroups
-from .metrics import mean_average_precision
 
 SCALES = (1.0, 2**-0.5, 0.5)
 SPEED_PHOTOS = 12
@@ -63,14 +63,12 @@ def torch_extractor(model: Path, torch) -> Extractor:
     network, _ = load_checkpoint(model)
     torch.set_num_threads(available_cores())
 
-    class Torch:
-        def run(self, batch: np.ndarray) -> np.ndarray:
+    class TorchExtractor(Extractor):
+        def forward(self, batch: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
                 return network(torch.from_numpy(batch)).numpy()
 
-    extractor = Extractor(model)
-    extractor._engine = Torch()
-    return extractor
+    return TorchExtractor(model)
 
 
 def measure(

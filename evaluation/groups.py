@@ -1,13 +1,12 @@
-"""The groups protocol: photos of the same thing find each other, each photo of a group being the query once.
+"""The groups protocol on a store as it is: what each stage is worth, in a few lines. `run` gives intervals, and keeps all.
 
-The query is taken out of its own results (and out of the diffusion graph). Average precision is averaged over a group's
-queries first, then over groups, so that a landmark with 80 photos counts no more than one with two.
+The rules are those of `datasets/groups.py`: each photo of a group is the query once and is taken out of its own results (and
+out of the diffusion graph); queries are averaged over their group before groups are.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ from tqdm import tqdm
 
 from extractor import DEFAULT_MODEL, Extractor
 from index_store import Store
+from metrics import mean_over_groups
 from search import Engine
 
-from .metrics import average_precision, recall_at_1
-
-FEW = 3  # groups of at most so many photos are "few-view"
+from .datasets import BadGroups
+from .datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
+from .measure import ask, by_group
+from .results import QueryResult, format_rows
 
 METHODS = {
     "rerank off": {},
@@ -30,9 +31,7 @@ METHODS = {
     "diffusion + SIFT": {"diffusion": True, "sift": True},
 }
 
-
-class BadGroups(Exception):
-    """The groups file cannot be used with this store."""
+__all__ = ["METHODS", "BadGroups", "MethodResult", "Score", "evaluate_groups", "format_table", "read_groups"]
 
 
 @dataclass(frozen=True)
@@ -56,61 +55,33 @@ class MethodResult:
     group_map: dict[str, float]
 
 
-def read_groups(path: Path, store: Store) -> dict[str, list[int]]:
-    """Group name -> gallery ids, from {"name": ["file", ...]}. Raises BadGroups naming what does not fit."""
-    try:
-        named = json.loads(path.read_text())
-        if not isinstance(named, dict) or not all(isinstance(files, list) for files in named.values()):
-            raise ValueError('it must be {"name": ["file", ...], ...}')
-    except (OSError, ValueError) as error:
-        raise BadGroups(f"{path} cannot be read: {error}") from None
-    groups = {}
-    for name, files in named.items():
-        if len(set(map(str, files))) < max(2, len(files)):
-            raise BadGroups(f"Group {name!r} needs at least two photos, each named once.")
-        photos = [store.catalogue.find(str(file)) for file in files]
-        if None in photos:
-            raise BadGroups(f"Group {name!r} names {files[photos.index(None)]!r}, which is not in the store.")
-        groups[name] = [photo.id for photo in photos]
-    if not groups:
-        raise BadGroups(f"{path} names no groups.")
-    return groups
+def read_groups(path: Path, store: Store) -> dict[str, list[str]]:
+    """Group name -> gallery files, from {"name": ["file", ...]}. Raises BadGroups naming what does not fit."""
+    return check_groups(load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store")
 
 
-def mean_score(groups: dict[str, list[int]], aps: dict[str, list[float]], r1s: dict[str, list[float]]) -> Score | None:
-    """Mean over the given groups of each group's mean; None without groups."""
-    if not groups:
+def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
+    """One cell of the table; None without groups."""
+    aps = by_group(queries, method, setup, "mAP")
+    if not aps:
         return None
-    return Score(
-        groups=len(groups),
-        queries=sum(map(len, groups.values())),
-        map=float(np.mean([np.mean(aps[name]) for name in groups])),
-        recall_at_1=float(np.mean([np.mean(r1s[name]) for name in groups])),
-    )
+    r1s = by_group(queries, method, setup, "recall@1")
+    return Score(len(aps), sum(map(len, aps.values())), mean_over_groups(aps), mean_over_groups(r1s))
 
 
 def evaluate_groups(
-    engine: Engine, groups: dict[str, list[int]], progress: Callable[[Iterable], Iterable] = iter
+    engine: Engine, groups: dict[str, list[str]], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[MethodResult]:
-    """All METHODS on all groups. progress wraps the list of (group, query id) pairs."""
-    few = {name: ids for name, ids in groups.items() if len(ids) <= FEW}
-    many = {name: ids for name, ids in groups.items() if len(ids) > FEW}
-    aps = {method: {name: [] for name in groups} for method in METHODS}
-    r1s = {method: {name: [] for name in groups} for method in METHODS}
-    for name, query in progress([(name, id) for name, ids in groups.items() for id in ids]):
-        positives = set(groups[name]) - {query}
-        for method, stages in METHODS.items():
-            hits = engine.search(query, k=len(engine.store), **stages).hits
-            ranked = [hit.id for hit in hits]
-            aps[method][name].append(average_precision(ranked, positives))
-            r1s[method][name].append(recall_at_1(ranked, positives))
+    """All METHODS on all groups (of `read_groups`). progress wraps the list of queries."""
+    gallery = [photo.file for photo in engine.store.catalogue.photos()]
+    queries = ask(engine, of_groups("groups", engine.store.root, gallery, groups), METHODS, progress).queries
     return [
         MethodResult(
             method,
-            all=mean_score(groups, aps[method], r1s[method]),
-            few=mean_score(few, aps[method], r1s[method]),
-            many=mean_score(many, aps[method], r1s[method]),
-            group_map={name: float(np.mean(values)) for name, values in aps[method].items()},
+            all=score(queries, method, EVERY),
+            few=score(queries, method, FEW_VIEW),
+            many=score(queries, method, MANY_VIEW),
+            group_map={name: float(np.mean(aps)) for name, aps in by_group(queries, method, EVERY, "mAP").items()},
         )
         for method in METHODS
     ]
@@ -126,17 +97,9 @@ def format_table(results: list[MethodResult]) -> str:
     def cell(score: Score | None) -> str:
         return f"{score.map:.3f} / {score.recall_at_1:.3f}" if score else "-"
 
-    columns = [
-        title("all groups", first.all),
-        title("few-view, 2-3", first.few),
-        title("many-view", first.many),
-    ]
+    columns = [title(EVERY, first.all), title(FEW_VIEW, first.few), title(MANY_VIEW, first.many)]
     rows = [[r.method, cell(r.all), cell(r.few), cell(r.many)] for r in results]
-    table = [["mAP / recall@1", *columns], *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in table]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    return format_rows([["mAP / recall@1", *columns], *rows])
 
 
 def add_command(commands) -> None:
@@ -153,9 +116,9 @@ def run(args: argparse.Namespace) -> None:
     extractor = Extractor(args.model)
     engine = Engine(Store(args.store, extractor), extractor)
     groups = read_groups(args.groups, engine.store)
-    results = evaluate_groups(engine, groups, lambda pairs: tqdm(pairs, desc="queries", disable=None))
+    results = evaluate_groups(engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None))
     print(format_table(results))
     if args.by_group:
         print(f"\n{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
-        for name, ids in groups.items():
-            print(f"{name[:24]:>24s} ({len(ids):3d})  " + "  ".join(f"{r.group_map[name]:16.3f}" for r in results))
+        for name, files in groups.items():
+            print(f"{name[:24]:>24s} ({len(files):3d})  " + "  ".join(f"{r.group_map[name]:16.3f}" for r in results))

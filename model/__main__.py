@@ -1,4 +1,4 @@
-"""python -m model train CONFIG.toml [KEY=VALUE ...] | distill CONFIG.toml [KEY=VALUE ...]"""
+"""python -m model train CONFIG.toml [KEY=VALUE ...] | distill CONFIG.toml [KEY=VALUE ...] | compare CHECKPOINT ..."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from extractor import BadPhoto
 
-from .checkpoint import BadCheckpoint
-from .config import BadConfig, TrainConfig, read_config
+from .checkpoint import BadCheckpoint, load_checkpoint
+from .config import BadConfig, TrainConfig, Validation, read_config
 from .data import BadTrainingData
 from .distill import Distillation, DistillConfig
 from .teacher import BadTeacher
-from .train import Run
+from .train import Run, validate
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -35,6 +35,14 @@ def run_distill(args: argparse.Namespace) -> None:
     print(f"{run.step} steps: {run.config.out / 'student.safetensors'}")
 
 
+def run_compare(args: argparse.Namespace) -> None:
+    print("| checkpoint | GeM p | mAP |\n|---|---|---|")
+    for path in args.checkpoints:
+        network, provenance = load_checkpoint(path)
+        value = validate(network.eval(), provenance, Validation(args.photos, args.groups))
+        print(f"| {path.parent.name}/{path.name} | {network.pool.p.item():.3f} | {value:.4f} |", flush=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model", description="Train descriptor networks.")
     commands = parser.add_subparsers(required=True)
@@ -51,6 +59,11 @@ def main(argv: list[str] | None = None) -> int:
             help="other values than the file's, such as loss.name='\"n-tuple\"'",
         )
         command.set_defaults(run=run)
+    command = commands.add_parser("compare", help="mAP of checkpoints on photos in groups")
+    command.add_argument("checkpoints", type=Path, nargs="+", help="files of any kind `python -m export` reads")
+    command.add_argument("--photos", type=Path, required=True)
+    command.add_argument("--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}')
+    command.set_defaults(run=run_compare)
     args = parser.parse_args(argv)
     try:
         args.run(args)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from extractor import SUFFIXES
+from plain_pickle import BadPickle, read_plain_pickle
 
 
 class BadTrainingData(Exception):
@@ -81,33 +81,13 @@ def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
     Photo `cid` lies at root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid. Raises BadTrainingData.
     """
     try:
-        with open(table, "rb") as file:
-            part = PlainUnpickler(file).load()[split]
+        part = read_plain_pickle(table)[split]
         cids = list(part["cids"])
         clusters = np.asarray(part["cluster"], np.int64)
         pairs = np.stack([np.asarray(part["qidxs"], np.int64), np.asarray(part["pidxs"], np.int64)], axis=1)
-    except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError) as error:
+    except (BadPickle, KeyError, TypeError, ValueError) as error:
         raise BadTrainingData(f"{table.name} is no retrieval-SfM table ({error})") from error
     return TrainingSet([root / cid[-2:] / cid[-4:-2] / cid[-6:-4] / cid for cid in cids], clusters, pairs)
-
-
-class PlainUnpickler(pickle.Unpickler):
-    """Reads lists, dictionaries, strings and numbers, numpy's included, and nothing that could run."""
-
-    ALLOWED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy._core.multiarray", "scalar"),
-        ("_codecs", "encode"),
-    }
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
 
 
 def sample_epoch(

@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from evaluation.metrics import mean_average_precision
 from extractor import read_photo, resize
+from metrics import mean_average_precision
 
 from .checkpoint import Provenance, load_checkpoint
-from .config import BadConfig, TrainConfig
+from .config import BadConfig, TrainConfig, Validation
 from .data import TrainingSet, read_folders, read_landmarks_csv, read_sfm, read_unlabelled, sample_epoch
 from .losses import FIRST_ORDER, make_loss
 from .mining import hard_negatives
@@ -53,23 +53,26 @@ def read_data(config: TrainConfig) -> TrainingSet:
 class Photos:
     """Training photos as normalised tensors; decoded ones are kept small, so that a folder fits into memory."""
 
-    def __init__(self, training: TrainingSet, provenance: Provenance, config: TrainConfig):
-        self._training, self._config = training, config
+    def __init__(self, paths: list[Path], provenance: Provenance, size: int, with_views: bool = False, seed: int = 0):
+        self._paths, self._size, self._with_views, self._seed = paths, size, with_views, seed
         self._mean, self._std = np.float32(provenance.mean), np.float32(provenance.std)
         self._small: dict[int, np.ndarray] = {}
 
     def tensor(self, photo: int, view: int, epoch: int) -> torch.Tensor:
-        """Float32 (3, h, w). Unlabelled photos: a random view that depends on (photo, view, epoch); others: as they are."""
+        """Float32 (3, h, w): the photo with longest side `size`, or `with_views` a square view of it, random but the plain one.
+
+        A random view depends on (seed, photo, view, epoch).
+        """
         if photo not in self._small:
             # Twice the size leaves crops something to enlarge from.
-            self._small[photo] = resize(read_photo(self._training.paths[photo]), 2 * self._config.size)
-        pixels, size = self._small[photo], self._config.size
-        if self._config.data.kind != "unlabelled":
+            self._small[photo] = resize(read_photo(self._paths[photo]), 2 * self._size)
+        pixels, size = self._small[photo], self._size
+        if not self._with_views:
             pixels = resize(pixels, size)
         elif view == PLAIN:
             pixels = plain_view(pixels, size)
         else:
-            pixels = random_view(pixels, size, np.random.default_rng([self._config.seed, epoch, photo, view]))
+            pixels = random_view(pixels, size, np.random.default_rng([self._seed, epoch, photo, view]))
         return torch.from_numpy(((pixels.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1))
 
 
@@ -113,15 +116,11 @@ def mine(network: GeMResNet, training: TrainingSet, photos: Photos, config: Trai
     return np.hstack([pairs[complete], pool[found[complete]]])
 
 
-def validate(network: GeMResNet, provenance: Provenance, config: TrainConfig) -> float:
+def validate(network: GeMResNet, provenance: Provenance, validation: Validation) -> float:
     """Mean over groups of the mean average precision of their photos as queries, at the checkpoint's own size."""
-    groups: dict[str, list[str]] = json.loads(config.validation.groups.read_text())
-    files = sorted(p for p in config.validation.photos.iterdir() if p.is_file())
-    whole = TrainingSet(files, np.arange(len(files)), np.array([[0, 0]]))
-    sized = dataclasses.replace(
-        config, size=provenance.longest_side, data=dataclasses.replace(config.data, kind="folders")
-    )
-    photos = Photos(whole, provenance, sized)
+    groups: dict[str, list[str]] = json.loads(validation.groups.read_text())
+    files = sorted(p for p in validation.photos.iterdir() if p.is_file())
+    photos = Photos(files, provenance, provenance.longest_side)
     descriptors = describe_all(network, photos, [(i, PLAIN) for i in range(len(files))], 0, "validation")
     number = {path.name: i for i, path in enumerate(files)}
     return mean_average_precision(descriptors, [[number[file] for file in members] for members in groups.values()])
@@ -149,7 +148,8 @@ class Run:
         self.network, self.provenance = load_checkpoint(config.start)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(device, memory_format=torch.channels_last).eval()  # eval: BatchNorm statistics stay as they are
-        self.photos = Photos(self.training, self.provenance, config)
+        unlabelled = config.data.kind == "unlabelled"
+        self.photos = Photos(self.training.paths, self.provenance, config.size, unlabelled, config.seed)
         self.loss = make_loss(config.loss.name, config.loss.margin, config.loss.second_order)
         p = self.network.pool.p
         others = [parameter for parameter in self.network.parameters() if parameter is not p]
@@ -223,7 +223,7 @@ class Run:
 
     def keep_if_best(self) -> float:
         """Validate; write the network if it is the best so far."""
-        value = validate(self.network, self.provenance, self.config)
+        value = validate(self.network, self.provenance, self.config.validation)
         if value > self.state.best:
             self.state.best = value
             write_weights(self.network, self.provenance, self.config.out / "best.safetensors", self.recipe())

@@ -18,7 +18,7 @@ from extractor import read_photo
 from model import GeMResNet, load_checkpoint
 from model import train as training
 from model.__main__ import main
-from model.config import TrainConfig, read_config
+from model.config import BadConfig, TrainConfig, read_config
 from model.data import BadTrainingData, TrainingSet, read_folders, read_landmarks_csv, read_sfm, read_unlabelled
 from model.losses import contrastive, make_loss, n_tuple, second_order, triplet
 from model.mining import hard_negatives
@@ -234,6 +234,27 @@ def test_run_leaves_log_curve_and_best_weights(course, capsys):
             assert torch.equal(network.state_dict()[name], value), "BatchNorm statistics stay frozen"
     assert main(["train", str(course / "logged.toml")]) == 0
     assert "going on at epoch 2" in capsys.readouterr().out, "a finished run has nothing more to do"
+
+
+def test_values_on_the_command_line_replace_the_files(course):
+    changes = ['out="elsewhere"', "loss.margin=0.25", "rate=1e-6"]
+    config, plain = (
+        read_config(course / "run.toml", TrainConfig, changes),
+        read_config(course / "run.toml", TrainConfig),
+    )
+    loss = dataclasses.replace(plain.loss, margin=0.25)
+    assert config == dataclasses.replace(plain, out=course / "elsewhere", loss=loss, rate=1e-6)
+    for change, sentence in (("rat=1", "unknown key rat"), ("rate", "Expected '='"), ("loss=1", "loss must be")):
+        with pytest.raises(BadConfig, match=sentence):
+            read_config(course / "run.toml", TrainConfig, [change])
+
+
+def test_compare_lists_checkpoints_with_their_map(course, capsys):
+    where = ["--photos", str(course / "valid"), "--groups", str(course / "groups.json")]
+    assert main(["compare", str(course / "start.safetensors"), *where]) == 0
+    network, provenance = load_checkpoint(course / "start.safetensors")
+    expected = training.validate(network.eval(), provenance, read_config(course / "run.toml", TrainConfig).validation)
+    assert f"/start.safetensors | {network.pool.p.item():.3f} | {expected:.4f} |" in capsys.readouterr().out
 
 
 def test_training_lowers_the_loss(course):

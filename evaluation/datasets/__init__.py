@@ -1,0 +1,46 @@
+"""Published and private data sets behind one interface: read one by its name, ask its queries, let it judge the rankings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .benchmark import BadDataset, Benchmark, Query, Truth, Values
+from .buildings import read_classic, read_revisited
+from .groups import BadGroups, read_folders, read_groups
+from .numbered import read_holidays, read_ukbench
+
+READERS = {
+    "roxford5k": read_revisited,
+    "rparis6k": read_revisited,
+    "oxford5k": read_classic,
+    "paris6k": read_classic,
+    "holidays": read_holidays,
+    "ukbench": read_ukbench,
+    "groups": read_groups,
+    "folders": read_folders,
+}
+
+
+def read_dataset(name: str, root: Path, groups: Path | None = None) -> Benchmark:
+    """The data set of that name (one of READERS) in its published layout below `root`.
+
+    groups: file that sorts the photos, of the data set "groups" only. Raises BadDataset saying what is missing and where to
+    get it, NothingToIndex for a folder without photos.
+    """
+    if not root.is_dir():
+        raise BadDataset(f"There is no folder {root}.")
+    if groups is not None and name != "groups":
+        raise BadDataset(f"A groups file belongs to the data set groups, not to {name}.")
+    return read_groups(name, root, groups) if name == "groups" else READERS[name](name, root)
+
+
+__all__ = [
+    "READERS",
+    "BadDataset",
+    "BadGroups",
+    "Benchmark",
+    "Query",
+    "Truth",
+    "Values",
+    "read_dataset",
+]

@@ -1,0 +1,336 @@
+"""What offline diffusion costs and is worth: rows a second against the published way, a query's time, and how short rows may be.
+
+How close a truncated row is to that of the whole graph is told by its sum alone: (I - alpha S)^-1 has no negative element, and
+truncation makes every element smaller (index_store/diffusion.py). So the sum over the whole row's, its share of mass, is 1 minus
+the relative L1 distance to it; of all rows at once, the whole sums solve (I - alpha S) m = 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import cg
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from extractor import DEFAULT_MODEL, Extractor, available_cores
+from index_store import Store, ann, graph
+from index_store.diffusion import ALPHA, BLOCK, KEPT, REGION, diffusion_rows, solve_block
+from index_store.regions import blocks, region
+from metrics import average_precision, mean_over_groups
+from search import Engine
+from search.diffusion import diffuse
+
+from .extractor import hardware
+from .groups import read_groups
+from .results import format_rows
+
+TRUNCATION = 1000  # of the published way
+SAMPLE = 1200  # rows solved the published way
+ROUNDS = 3
+QUERIES = 400
+
+Progress = Callable[[Iterable], Iterable]
+
+
+# -- rows a second ---------------------------------------------------------------------------------------------------
+
+
+def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Unit rows float32 (count, dim): half of them views of things that have 2 to 300 (Zipf), half of them alone.
+
+    Similarities to the nearest, 10th and 100th photo, isolated photos and edges of the graph are about those of the shipped
+    model on real photos.
+    """
+    rng = np.random.default_rng(seed)
+    spectrum = np.arange(1, dim + 1) ** -0.4
+    spectrum /= np.linalg.norm(spectrum)
+    views = np.minimum(1 + rng.zipf(2.1, count), 300)
+    views = views[np.cumsum(views) <= count / 2]
+    things = np.concatenate([views, np.ones(count - views.sum(), int)])
+    spread = np.where(np.repeat(things, things) > 1, 0.6 * np.exp(0.4 * rng.normal(size=count)), 0)
+    rows = np.repeat(rng.normal(size=(len(things), dim)), things, axis=0)
+    rows += spread[:, None] * rng.normal(size=(count, dim))
+    rows *= spectrum
+    rows[:, -1] += 1.7  # what all photos have in common
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rng.permutation(rows).astype(np.float32)
+
+
+def published_graph(ids: np.ndarray, sims: np.ndarray) -> sparse.csr_array:
+    """S of the published code: mutual neighbours of all lists (`self_first`), weight similarity cubed."""
+    rows = np.repeat(np.arange(len(ids)), ids.shape[1] - 1)
+    columns, weights = ids[:, 1:].ravel(), np.maximum(sims[:, 1:].ravel(), 0).astype(np.float64) ** 3
+    known = columns >= 0
+    directed = sparse.csr_array((weights[known], (rows[known], columns[known])), shape=(len(ids), len(ids)))
+    mutual = directed.minimum(directed.T).tocsr()
+    scale = sparse.diags_array(1 / np.sqrt(mutual.sum(axis=1) + 1e-12))
+    return (scale @ mutual @ scale).tocsr()
+
+
+def laplacian(walk: sparse.csr_array, alpha: float) -> sparse.csr_array:
+    return (sparse.eye_array(walk.shape[0]) - alpha * walk).tocsr()
+
+
+def published_row(system: sparse.csr_array, nearest: np.ndarray) -> np.ndarray:
+    """Row of a photo solved on its nearest (itself in slot 0), as the published code does it."""
+    start = np.zeros(len(nearest), system.dtype)
+    start[0] = 1
+    return cg(system[nearest][:, nearest], start, rtol=1e-6, maxiter=20)[0]
+
+
+def start_worker(system: sparse.csr_array) -> None:
+    global worker_system
+    worker_system = system
+    threadpool_limits(1)
+
+
+def published_sums(nearest: np.ndarray) -> list[float]:
+    return [float(published_row(worker_system, row).sum()) for row in nearest]
+
+
+def nearest_of(descriptors: np.ndarray, photos: np.ndarray, k: int) -> np.ndarray:
+    """Exact nearest ids (n, k) of some photos, each itself in slot 0."""
+    nearest = np.empty((len(photos), k), int)
+    for photo, row in zip(photos, nearest):
+        sims = descriptors @ descriptors[photo]
+        sims[photo] = np.inf
+        best = np.argpartition(-sims, k - 1)[:k]
+        row[:] = best[np.argsort(-sims[best])]
+    return nearest
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Rows a second of both ways on one graph, and shares of mass (n,) of the same sampled rows. kept: after the cut."""
+
+    edges: float
+    published: float
+    blocks: float
+    published_share: np.ndarray
+    share: np.ndarray
+    kept_share: np.ndarray
+
+
+def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) -> Speed:
+    """Both ways in turns, on all cores: the published one, one process a core, on sampled rows, blocks on all rows."""
+    count = len(descriptors)
+    sample = np.random.default_rng(1).permutation(count)[:SAMPLE]
+    nearest = nearest_of(descriptors, sample, min(count, TRUNCATION))
+    system = laplacian(walk, alpha)
+    row_ids = np.empty((count, min(count, KEPT)), np.int32)
+    row_values = np.empty(row_ids.shape, np.float16)
+    published, ours, sums = [], [], []
+    cores = available_cores()
+    with ProcessPoolExecutor(cores, get_context("spawn"), start_worker, (system.astype(np.float32),)) as pool:
+        list(pool.map(published_sums, [nearest[:5]] * 4 * cores))
+        for part in np.array_split(nearest, ROUNDS):
+            begin = time.perf_counter()
+            sums += sum(pool.map(published_sums, np.array_split(part, 4 * cores)), [])
+            published.append(len(part) / (time.perf_counter() - begin))
+            begin = time.perf_counter()
+            diffusion_rows(walk, row_ids, row_values, alpha)
+            ours.append(count / (time.perf_counter() - begin))
+    whole = cg(system, np.ones(count), rtol=1e-9, maxiter=5000)[0]
+    share = np.zeros(count)
+    for block in blocks(walk, BLOCK):
+        if np.isin(block, sample).any():
+            share[block] = (
+                solve_block(walk, region(walk, block, REGION, alpha), len(block), alpha).sum(1) / whole[block]
+            )
+    return Speed(
+        walk.nnz / count,
+        float(np.median(published)),
+        float(np.median(ours)),
+        np.array(sums) / whole[sample],
+        share[sample],
+        row_values[sample].sum(1, dtype=np.float64) / whole[sample],
+    )
+
+
+def speed_row(name: str, speed: Speed) -> list[str]:
+    closer = speed.share >= speed.published_share * (1 - 1e-3)
+    worst = np.min(speed.share / speed.published_share - 1)
+    return [
+        name,
+        f"{speed.edges:.1f}",
+        f"{speed.published:.0f}",
+        f"{speed.blocks:.0f}",
+        f"{speed.blocks / speed.published:.1f}",
+        f"{speed.published_share.mean():.4f}",
+        f"{speed.share.mean():.4f}",
+        f"{speed.kept_share.mean():.4f}",
+        f"{closer.mean():.1%}, worst {worst:+.3f}",
+    ]
+
+
+def speed_rows(count: int, dim: int) -> list[list[str]]:
+    """Table, head first: the graph of this project, and the published one with the published alpha."""
+    descriptors = made_descriptors(count, dim)
+    ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, graph.BACKGROUND + 1)))
+    head = [
+        f"{count} rows",
+        "edges a photo",
+        "published, rows/s",
+        "blocks, rows/s",
+        "times",
+        "mass, published",
+        "mass, blocks",
+        f"mass, {KEPT} kept",
+        "at least as close",
+    ]
+    ours = measure_rows(descriptors, graph.neighbour_graph(ids, sims), ALPHA)
+    published = measure_rows(descriptors, published_graph(ids, sims), 0.99)
+    return [
+        head,
+        speed_row(f"this graph, alpha {ALPHA}", ours),
+        speed_row("50 neighbours, similarity cubed, alpha 0.99", published),
+    ]
+
+
+# -- a query -----------------------------------------------------------------------------------------------------------
+
+
+def write_made_rows(folder: Path, count: int, kept: int, batch: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-mapped rows as a store has them, ids at random over the gallery, values as of a harmonic series.
+
+    Random ids are the worst case for a query: its seeds have nothing in common. Raises OSError if the disk is too small.
+    """
+    needed = count * kept * 6
+    if shutil.disk_usage(folder).free < 1.2 * needed:
+        raise OSError(f"The rows need {needed / 1e9:.1f} GB in {folder}; there is not enough free space.")
+    rng = np.random.default_rng(0)
+    ids = np.lib.format.open_memmap(folder / "ids.npy", "w+", np.int32, (count, kept))
+    values = np.lib.format.open_memmap(folder / "values.npy", "w+", np.float16, (count, kept))
+    for start in range(0, count, batch):
+        stop = min(count, start + batch)
+        ids[start:stop] = rng.integers(count, size=(stop - start, kept))
+        ids[start:stop, 0] = np.arange(start, stop)
+        values[start:stop] = 1.5 / np.arange(1, kept + 1)
+    ids.flush()
+    values.flush()
+    return ids, values
+
+
+def query_ms(row_ids: np.ndarray, row_values: np.ndarray, seeds: int, queries: int = QUERIES) -> np.ndarray:
+    """Milliseconds (queries,) from the seeds' numbers to the scores of all photos that they reach."""
+    rng = np.random.default_rng(seeds)
+    times = []
+    for _ in range(queries):
+        chosen, weights = rng.integers(len(row_ids), size=seeds), rng.random(seeds).astype(np.float32) + 0.1
+        begin = time.perf_counter()
+        diffuse(row_ids[chosen], row_values[chosen], weights)
+        times.append(1000 * (time.perf_counter() - begin))
+    return np.array(times)
+
+
+def query_rows(count: int, kept: int) -> list[list[str]]:
+    """Table, head first."""
+    rows = [[f"{count} rows of {kept}", "median ms", "99th percentile ms", "ids a query"]]
+    with tempfile.TemporaryDirectory() as folder:
+        ids, values = write_made_rows(Path(folder), count, kept)
+        for seeds in (5, 20, 100):
+            query_ms(ids, values, seeds, 20)
+            times = query_ms(ids, values, seeds)
+            rows.append(
+                [f"{seeds} seeds", f"{np.median(times):.2f}", f"{np.percentile(times, 99):.2f}", f"{seeds * kept}"]
+            )
+        del ids, values
+    return rows
+
+
+# -- how short rows may be ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cut:
+    """kept: values a row. map: of the groups, diffusion on. mass: mean share of the whole rows' mass. bytes: a photo."""
+
+    kept: int
+    map: float
+    mass: float
+    bytes: int
+
+
+def measure_cuts(
+    store: Store, extractor: Extractor, groups: dict[str, list[str]], cuts: list[int], progress: Progress = iter
+) -> list[Cut]:
+    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of `read_groups`."""
+    count = len(store)
+    ids, sims = graph.self_first(*ann.exact_knn(store.descriptors, min(count, graph.BACKGROUND + 1)))
+    walk = graph.neighbour_graph(ids, sims)
+    row_ids = np.empty((count, min(count, max(cuts))), np.int32)
+    row_values = np.empty(row_ids.shape, np.float16)
+    diffusion_rows(walk, row_ids, row_values)
+    whole = cg(laplacian(walk, ALPHA), np.ones(count), rtol=1e-9, maxiter=5000)[0]
+    measured = []
+    for kept in progress(sorted(cuts)):
+        cut = copy.copy(store)
+        cut.diffusion_ids, cut.diffusion_values = row_ids[:, :kept], row_values[:, :kept]
+        engine = Engine(cut, extractor)
+        precision = {}
+        for name, files in groups.items():
+            for file in files:
+                hits = engine.search(store.catalogue.find(file).id, diffusion=True, k=count).hits
+                found = average_precision([hit.file for hit in hits], set(files) - {file})
+                precision.setdefault(name, []).append(found)
+        mass = float((row_values[:, :kept].sum(1, dtype=np.float64) / whole).mean())
+        measured.append(Cut(kept, mean_over_groups(precision), mass, min(kept, count) * 6))
+    return measured
+
+
+def cut_rows(cuts: list[Cut]) -> list[list[str]]:
+    """Table, head first."""
+    head = ["kept values", "mAP with diffusion", "share of mass", "bytes a photo", "GB at a million"]
+    return [head, *([f"{c.kept}", f"{c.map:.4f}", f"{c.mass:.4f}", f"{c.bytes}", f"{c.bytes / 1e3:.2f}"] for c in cuts)]
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+
+def add_command(commands) -> None:
+    """Add `diffusion` to the command line's sub-parsers."""
+    command = commands.add_parser("diffusion", help="offline diffusion: rows a second, a query's time, kept values")
+    command.add_argument("--rows", type=int, nargs="+", default=[], metavar="N", help="rows a second on made galleries")
+    command.add_argument("--dim", type=int, default=128, help="of the made descriptors")
+    command.add_argument("--query", type=int, metavar="N", help="a query's diffusion on a file of N made rows")
+    command.add_argument("--store", type=Path, help="with --groups: mAP against the values kept of a row")
+    command.add_argument("--groups", type=Path, help='JSON: {"name": ["file", ...], ...}')
+    command.add_argument("--cuts", type=int, nargs="+", default=[20, 50, 100, 200, 300])
+    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--json", type=Path, help="write the cuts to this file")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    print(f"Hardware: {hardware()}\n")
+    for count in args.rows:
+        print(format_rows(speed_rows(count, args.dim)), end="\n\n")
+    if args.query:
+        print(format_rows(query_rows(args.query, KEPT)), end="\n\n")
+    if args.store and args.groups:
+        extractor = Extractor(args.model)
+        store = Store(args.store, extractor)
+        cuts = measure_cuts(
+            store,
+            extractor,
+            read_groups(args.groups, store),
+            args.cuts,
+            lambda cuts: tqdm(cuts, desc="cuts", disable=None),
+        )
+        print(format_rows(cut_rows(cuts)))
+        if args.json:
+            args.json.write_text(json.dumps([dataclasses.asdict(cut) for cut in cuts], indent=1) + "\n")

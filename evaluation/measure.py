@@ -1,0 +1,136 @@
+"""Ask a benchmark's queries with several methods, and sum the answers up."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from extractor import read_bytes
+from search import Engine
+
+from .bootstrap import Estimate, estimate
+from .datasets import BadDataset, Benchmark, Query
+from .results import Answer, QueryResult, SetupResult
+
+Methods = Mapping[str, Mapping[str, Any]]
+"""Name -> arguments of `Engine.search` that make it."""
+
+FIRST = 10  # files kept of each answer
+# The engine keeps what these found, and every method of a query uses it: they count where they were first run.
+SHARED = ("decode", "describe", "index", "sift")
+RERANK = "rerank"  # what the stage of every global reranker is called here
+
+
+@dataclass(frozen=True)
+class Answers:
+    """queries: in the benchmark's order. stage_ms: method -> stage -> mean milliseconds a query. notes: of the engine."""
+
+    queries: list[QueryResult]
+    stage_ms: dict[str, dict[str, float]]
+    notes: list[str]
+
+
+def ask(
+    engine: Engine, benchmark: Benchmark, methods: Methods, progress: Callable[[Iterable], Iterable] = iter
+) -> Answers:
+    """All queries with all methods. progress wraps the list of queries.
+
+    A query whose own photo the protocol leaves out is asked as that gallery photo, and the engine leaves it out; the others
+    are asked as uploads. The engine verifies a pair of photos once, so "sift" costs a method what it cost the first one that
+    verified. Raises BadDataset for a query that the store does not hold, and OSError or BadPhoto for one that cannot be read.
+    """
+    warm_up(engine, benchmark, methods)
+    results, notes = [], Counter()
+    total_ms: dict[str, dict[str, float]] = {method: defaultdict(float) for method in methods}
+    for query in progress(benchmark.queries):
+        asked = gallery_id(engine, query) if query.own else read_bytes(query.photo)
+        answers, shared = {}, {}
+        for method, arguments in methods.items():
+            result = engine.search(asked, region=query.region, k=len(engine.store), **arguments)
+            files = [hit.file for hit in result.hits]
+            first = [(file, benchmark.verdict(query, file)) for file in files[:FIRST]]
+            answers[method] = Answer(benchmark.judge(query, files), first)
+            for stage, ms in {**result.reused_ms, **result.timings_ms}.items():
+                if stage in SHARED:
+                    total_ms[method][stage] += shared.setdefault(stage, ms)
+                else:
+                    total_ms[method][RERANK] += ms
+            notes.update(result.notes)
+        results.append(QueryResult(query.name, query.group, str(query.photo), query.own, query.region, answers))
+    count = max(1, len(results))
+    return Answers(
+        results,
+        {method: {stage: ms / count for stage, ms in stages.items()} for method, stages in total_ms.items()},
+        [f"{note} ({times} searches)" for note, times in notes.items()],
+    )
+
+
+def warm_up(engine: Engine, benchmark: Benchmark, methods: Methods) -> None:
+    """Have every method made: a reranker that prepares itself when it is first asked must not charge that to a query."""
+    for query in benchmark.queries[:1]:
+        asked = gallery_id(engine, query) if query.own else read_bytes(query.photo)
+        for arguments in methods.values():
+            engine.search(asked, **{**arguments, "sift": False})
+
+
+def gallery_id(engine: Engine, query: Query) -> int:
+    """Raises BadDataset."""
+    photo = engine.store.catalogue.find(query.own)
+    if photo is None:
+        raise BadDataset(f"The query {query.own} is not in the store: its photo could not be read, or came later.")
+    return photo.id
+
+
+def by_group(queries: list[QueryResult], method: str, setup: str, metric: str) -> dict[str, list[float]]:
+    """Values of one column: group -> its queries' values; queries without positives are left out."""
+    values = defaultdict(list)
+    for query in queries:
+        if setup in query.answers[method].values:
+            values[query.group].append(query.answers[method].values[setup][metric])
+    return dict(values)
+
+
+def gain_by_group(
+    queries: list[QueryResult], method: str, base: str, setup: str, metric: str
+) -> dict[str, list[float]]:
+    """As `by_group`, of the differences to the method `base`."""
+    ours, theirs = (by_group(queries, name, setup, metric) for name in (method, base))
+    return {group: [a - b for a, b in zip(ours[group], theirs[group])] for group in ours}
+
+
+def summarise(benchmark: Benchmark, queries: list[QueryResult], methods: Iterable[str], seed: int) -> list[SetupResult]:
+    """Means with intervals, setup by setup, without those that have no queries or ask just what an earlier one asked.
+
+    The first method is what gains are against. Raises BadDataset if no query has positives.
+    """
+    base, *others = methods
+    leading = next(iter(benchmark.metrics))
+    setups, seen = [], []
+    for setup in benchmark.setups:
+        values = by_group(queries, base, setup, leading)
+        truths = [query.truths.get(setup) for query in benchmark.queries]
+        if not values or (truths in seen and setup != benchmark.main):
+            continue
+        seen.append(truths)
+        counted = sum(map(len, values.values()))
+        estimates: dict[str, dict[str, Estimate]] = {
+            metric: {method: estimate(by_group(queries, method, setup, metric), seed) for method in (base, *others)}
+            for metric in benchmark.metrics
+        }
+        setups.append(
+            SetupResult(
+                name=setup,
+                queries=counted,
+                groups=len(values),
+                skipped=sum(setup in query.truths for query in benchmark.queries) - counted,
+                estimates=estimates,
+                gains={
+                    method: estimate(gain_by_group(queries, method, base, setup, leading), seed) for method in others
+                },
+            )
+        )
+    if benchmark.main not in [setup.name for setup in setups]:
+        raise BadDataset(f"No query of {benchmark.name} has anything to find.")
+    return setups

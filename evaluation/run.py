@@ -1,0 +1,191 @@
+"""From photos to the table: a data set's store is built if it is missing, its queries are asked, the answers are judged."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from extractor import DEFAULT_MODEL, Extractor
+from index_store import SHORTLIST, Store, StoreMissing, build
+from index_store.__main__ import bar
+from index_store.builder import Progress, silent
+from index_store.scan import scan
+from search import RERANKERS, Engine
+
+from .datasets import READERS, BadDataset, Benchmark, read_dataset
+from .extractor import hardware
+from .measure import Methods, ask, summarise
+from .results import Results, format_results, write_results
+from .simulate import Simulated, noisy, oracle
+
+BASE = "rerank off"
+METHODS: Methods = {
+    BASE: {},
+    **{name: {"diffusion": True, "reranker": name} for name in RERANKERS},
+    "SIFT": {"sift": True},
+    **{f"{name} + SIFT": {"diffusion": True, "reranker": name, "sift": True} for name in RERANKERS},
+}
+
+
+def open_or_build(benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent) -> Store:
+    """The store of exactly the benchmark's gallery: the one at `path`, or made there. A killed build goes on where it was.
+
+    A folder that holds more photos than the gallery (revisited Oxford's holds the queries, too) is not indexed itself: the
+    store gets a folder of links beside it. Raises BadDataset for a store of other photos, and what `Store` and `build` raise.
+    """
+    try:
+        store = Store(path, extractor)
+    except StoreMissing:
+        root = benchmark.root
+        if scan(root).files != benchmark.gallery:
+            root = link_gallery(benchmark, path.with_name(f"{path.name}-gallery"))
+        build(root, path, extractor, progress)
+        store = Store(path, extractor)
+    held = {photo.file for photo in store.catalogue.photos()}
+    known = held | {entry.file for entry in store.catalogue.skipped()}
+    if other := sorted((held - set(benchmark.gallery)) | (set(benchmark.gallery) - known)):
+        raise BadDataset(
+            f"The store at {path} is not of the gallery of {benchmark.name}: {other[0]} is in one of them only. "
+            "Name another place with --store, and it will be built there."
+        )
+    return store
+
+
+def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
+    """A folder with links to the gallery's photos, and nothing else."""
+    wanted = set(benchmark.gallery)
+    for file in wanted:
+        link, photo = folder / file, (benchmark.root / file).resolve()
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(photo)
+    for path in folder.rglob("*"):
+        if path.is_symlink() and path.relative_to(folder).as_posix() not in wanted:
+            path.unlink()
+    return folder
+
+
+def evaluate(
+    store: Store,
+    extractor: Extractor | Simulated,
+    benchmark: Benchmark,
+    methods: Methods,
+    seed: int,
+    model: str,
+    command: str,
+    progress=iter,
+) -> Results:
+    """All methods on all queries, with everything a reader must know beside the numbers.
+
+    model: the name to show. command: what was typed. progress wraps the list of queries. Raises as `ask` and `summarise`.
+    """
+    manifest = store.manifest
+    notes = list(benchmark.notes)
+    if left_out := store.catalogue.skipped():
+        notes.append(f"{len(left_out)} gallery photos are not in the store, the first: {left_out[0].file}.")
+    if len(store) > SHORTLIST:
+        notes.append(
+            f"A ranking holds what the search looks at, about {SHORTLIST} of {len(store)} photos; positives beyond it count as "
+            "not found."
+        )
+    answers = ask(Engine(store, extractor), benchmark, methods, progress)
+    return Results(
+        dataset=benchmark.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        seed=seed,
+        hardware=hardware(),
+        model={
+            "name": model,
+            "architecture": manifest.model["architecture"],
+            "dimensions": manifest.dim,
+            "longest_side": manifest.model["longest_side"],
+            "fingerprint": manifest.fingerprint,
+        },
+        store={"path": str(store.path.resolve()), "photos": len(store), "parameters": manifest.parameters},
+        notes=notes + answers.notes,
+        methods=list(methods),
+        main=benchmark.main,
+        setups=summarise(benchmark, answers.queries, methods, seed),
+        stage_ms=answers.stage_ms,
+        queries=answers.queries,
+    )
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def size(text: str) -> float:
+    """A number that is not negative, for argparse."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no size")
+    return value
+
+
+def add_command(commands) -> None:
+    """Add `run` to the command line's sub-parsers."""
+    command = commands.add_parser("run", help="a data set from its photos to the table of all methods, with intervals")
+    command.add_argument("--dataset", required=True, choices=READERS)
+    command.add_argument("--root", type=Path, required=True, help="folder of the data set, in its published layout")
+    command.add_argument(
+        "--groups", type=Path, help='of "groups": JSON {"name": ["file", ...], ...} if not beside the photos'
+    )
+    command.add_argument(
+        "--store", type=Path, help="used as it is if there, built if not (default: beside --out, or in stores/)"
+    )
+    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    command.add_argument("--out", type=Path, help="JSON file for everything found; `report` makes a page of it")
+    command.add_argument("--seed", type=int, default=0, help="of the bootstrap and of --noise")
+    simulation = command.add_mutually_exclusive_group()
+    simulation.add_argument(
+        "--noise",
+        type=size,
+        metavar="LENGTH",
+        help="simulate a weaker net: add Gaussian noise of this expected length to every descriptor (their length is 1)",
+    )
+    simulation.add_argument(
+        "--oracle",
+        type=share,
+        metavar="WEIGHT",
+        help="simulate a stronger net: move each photo by WEIGHT (0 to 1) towards the mean of the OTHER photos of its thing. "
+        "It uses the labels: what comes out says what the stages do with such descriptors, and nothing about the net",
+    )
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    benchmark = read_dataset(args.dataset, args.root, args.groups)
+    model = args.model.stem
+    things = benchmark.things() if args.oracle is not None else []
+    extractor = Extractor(args.model)
+    path = args.store or (args.out.with_suffix(".store") if args.out else Path("stores") / args.dataset)
+    store = open_or_build(benchmark, path, extractor, bar)
+    if args.noise is not None:
+        store, extractor = noisy(store, extractor, args.noise, args.seed, bar)
+        model += f" + simulated noise of length {args.noise:g}"
+    if args.oracle is not None:
+        store, extractor = oracle(store, extractor, things, args.oracle, bar)
+        model += f" + {args.oracle:g} of an oracle that knows the labels (simulation)"
+    results = evaluate(
+        store,
+        extractor,
+        benchmark,
+        {name: METHODS[name] for name in METHODS if name in args.methods},
+        args.seed,
+        model,
+        f"python -m evaluation {shlex.join(sys.argv[1:])}",
+        lambda queries: bar(queries, len(queries), "queries"),
+    )
+    print(format_results(results))
+    if args.out:
+        write_results(results, args.out)

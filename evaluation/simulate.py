@@ -1,0 +1,144 @@
+"""Weaker and stronger descriptors than the net's, made by calculation, to see what each stage is worth with them.
+
+A simulated store has its own folder, index, graph and offline diffusion; keypoints, thumbnails and catalogue are those of the
+store it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extractor import Extractor, Region
+from index_store import Store, StoreError
+from index_store.builder import Progress, silent, write_generation
+from index_store.extraction import Extracted
+from index_store.generation import new_generation, writing
+from index_store.scan import Listing
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    """Unit float32 (N, D): Gaussian noise of expected length `sigma` against the descriptors' 1 added, then renormalised.
+
+    What is added to a descriptor depends on the seed and on its own numbers (as float16), not on its row: photos with equal
+    files stay equal.
+    """
+    changed = np.empty(descriptors.shape, np.float32)
+    for row, out in zip(descriptors, changed):
+        rng = np.random.default_rng([seed, zlib.crc32(row.astype(np.float16).tobytes())])
+        out[:] = unit(row.astype(np.float32) + sigma / np.sqrt(len(row)) * rng.normal(size=len(row)))
+    return changed
+
+
+def towards_others(descriptors: np.ndarray, things: Sequence[Sequence[int]], weight: float) -> np.ndarray:
+    """Unit float32 (N, D): each row of a thing becomes (1 - weight) x itself + weight x the unit mean of its OTHER rows.
+
+    An oracle: it knows the labels. things: disjoint rows (at least two) that show the same thing; other rows stay.
+    """
+    changed = unit(descriptors.astype(np.float32))
+    for rows in things:
+        rows = list(rows)
+        members = unit(descriptors[rows].astype(np.float32))
+        changed[rows] = unit((1 - weight) * members + weight * unit(members.sum(0) - members))
+    return changed
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Stands for the extractor of a simulated store: the net of `extractor`, with `change` applied to what it says."""
+
+    extractor: Extractor
+    fingerprint: str
+    change: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def card(self):
+        return self.extractor.card
+
+    @property
+    def model_sha256(self) -> str:
+        return self.extractor.model_sha256
+
+    def describe(self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None) -> np.ndarray:
+        """As `Extractor.describe`."""
+        return self.change(self.extractor.describe(photos, regions))
+
+
+class ChangedPhotos:
+    """What a store holds of each photo, by SHA-256 of its content, with other descriptors (N, D)."""
+
+    def __init__(self, store: Store, descriptors: np.ndarray):
+        self._store, self._descriptors = store, descriptors
+        self._photos = {photo.sha256: photo for photo in store.catalogue.photos()}
+
+    def __getitem__(self, sha256: str) -> Extracted:
+        photo = self._photos[sha256]
+        return Extracted(
+            descriptor=self._descriptors[photo.id].astype(np.float16),
+            size=(photo.height, photo.width),
+            thumbnail=self._store.thumbnail(photo.id),
+            features=self._store.local_features(photo.id).to_bytes(),
+        )
+
+
+def derive(
+    store: Store, path: Path, descriptors: np.ndarray, extractor: Simulated, progress: Progress = silent
+) -> Store:
+    """The store at `path` with these descriptors (N, D) in place of `store`'s; taken as it is if it is there already."""
+    try:
+        return Store(path, extractor)
+    except StoreError:
+        pass
+    photos = [(photo.file, photo.sha256) for photo in store.catalogue.photos()]
+    listing = Listing([file for file, _ in photos], [], store.manifest.listing)
+    with writing(path), new_generation(path) as folder:
+        changed = ChangedPhotos(store, descriptors)
+        write_generation(folder, store.root, listing, photos, store.catalogue.skipped(), extractor, changed, progress)
+    return Store(path, extractor)
+
+
+def simulated_fingerprint(store: Store, name: str, seed: int, things: Sequence[Sequence[int]]) -> str:
+    """Equal for simulations that give the same descriptors, and never that of a net."""
+    facts = [store.manifest.fingerprint, store.version, name, seed, things]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def noisy(
+    store: Store, extractor: Extractor, sigma: float, seed: int, progress: Progress = silent
+) -> tuple[Store, Simulated]:
+    """A store beside `store` whose net is worse: see `with_noise`. Queries from outside get noise as well."""
+    name = f"noise-{sigma:g}"
+
+    def change(descriptors: np.ndarray) -> np.ndarray:
+        return with_noise(descriptors, sigma, seed)
+
+    simulated = Simulated(extractor, simulated_fingerprint(store, name, seed, []), change)
+    path = store.path.with_name(f"{store.path.name}-{name}")
+    return derive(store, path, change(np.asarray(store.descriptors)), simulated, progress), simulated
+
+
+def oracle(
+    store: Store, extractor: Extractor, things: Sequence[Sequence[str]], weight: float, progress: Progress = silent
+) -> tuple[Store, Simulated]:
+    """A store beside `store` whose net is better: see `towards_others`. things: files that show the same thing.
+
+    Only photos of the gallery can be queries; a photo that could not be read is left out of its thing.
+    """
+    ids = {photo.file: photo.id for photo in store.catalogue.photos()}
+    rows = [[ids[file] for file in thing if file in ids] for thing in things]
+    rows = [members for members in rows if len(members) > 1]
+    name = f"oracle-{weight:g}"
+    simulated = Simulated(extractor, simulated_fingerprint(store, name, 0, rows), unit)
+    path = store.path.with_name(f"{store.path.name}-{name}")
+    descriptors = towards_others(np.asarray(store.descriptors), rows, weight)
+    return derive(store, path, descriptors, simulated, progress), simulated

@@ -1,0 +1,23 @@
+"""Retrieval metrics: rankings in, numbers out. The bottom room: it knows no photos, stores or networks."""
+
+from .means import group_means, mean_average_precision, mean_over_groups
+from .ranking import (
+    average_precision,
+    found_among,
+    precision_at,
+    recall_at_1,
+    trapezoid_average_precision,
+    without,
+)
+
+__all__ = [
+    "average_precision",
+    "found_among",
+    "group_means",
+    "mean_average_precision",
+    "mean_over_groups",
+    "precision_at",
+    "recall_at_1",
+    "trapezoid_average_precision",
+    "without",
+]

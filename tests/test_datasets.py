@@ -1,0 +1,306 @@
+"""Each reader on a tiny data set in the published layout."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluation.datasets import BadDataset, BadGroups, Truth, read_dataset
+from evaluation.datasets.buildings import UPRIGHT, upright_region
+from extractor import read_photo
+from index_store import NothingToIndex
+from plain_pickle import BadPickle, read_plain_pickle
+
+
+def write_photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
+    """A JPEG of coloured noise, size being (height, width)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+# -- revisited ---------------------------------------------------------------------------------------------------------
+
+GND = {
+    "imlist": ["a", "b", "c", "d", "e"],
+    "qimlist": ["q1", "q2"],
+    "gnd": [
+        {"bbx": [16.0, 12.0, 48.0, 36.0], "easy": [0, 1], "hard": np.array([2]), "junk": [3]},
+        {"bbx": np.array([0.0, 0.0, 64.0, 48.0]), "easy": [], "hard": [4, 4], "junk": []},
+    ],
+}
+
+
+@pytest.fixture
+def revisited(tmp_path) -> Path:
+    for number, name in enumerate([*GND["imlist"], *GND["qimlist"]]):
+        write_photo(tmp_path / "jpg" / f"{name}.jpg", number)
+    (tmp_path / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(GND, protocol=2))
+    return tmp_path
+
+
+def files(*stems: str) -> frozenset[str]:
+    return frozenset(f"{stem}.jpg" for stem in stems)
+
+
+def test_revisited_reads_setups_boxes_and_gallery(revisited):
+    benchmark = read_dataset("roxford5k", revisited)
+    assert benchmark.gallery == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]  # and not the queries
+    assert benchmark.setups == ("Easy", "Medium", "Hard") and benchmark.main == "Medium"
+    first, second = benchmark.queries
+    assert first.photo == revisited / "jpg" / "q1.jpg" and first.own is None
+    assert first.region == (0.25, 0.25, 0.75, 0.75) and second.region == (0, 0, 1, 1)
+    assert first.truths == {
+        "Easy": Truth(files("a", "b"), files("c", "d")),
+        "Medium": Truth(files("a", "b", "c"), files("d")),
+        "Hard": Truth(files("c"), files("a", "b", "d")),
+    }
+    assert second.truths["Hard"].positives == files("e")
+    assert benchmark.notes == ["Not the published data set: 5 gallery photos and 2 queries, published are 4993 and 70."]
+
+
+def test_revisited_judges_by_hand(revisited):
+    benchmark = read_dataset("roxford5k", revisited)
+    first, second = benchmark.queries
+    values = benchmark.judge(first, ["d.jpg", "a.jpg", "e.jpg", "c.jpg", "b.jpg"])
+    # Easy: a e b. Medium: a e c b. Hard: e c.
+    assert values["Easy"] == pytest.approx(
+        {"mAP": (1 + (1 / 2 + 2 / 3) / 2) / 2, "mP@1": 1, "mP@5": 2 / 3, "mP@10": 2 / 3}
+    )
+    medium = (1 + (1 / 2 + 2 / 3) / 2 + (2 / 3 + 3 / 4) / 2) / 3
+    assert values["Medium"] == pytest.approx({"mAP": medium, "mP@1": 1, "mP@5": 3 / 4, "mP@10": 3 / 4})
+    assert values["Hard"] == pytest.approx({"mAP": (0 + 1 / 2) / 2, "mP@1": 0, "mP@5": 1 / 2, "mP@10": 1 / 2})
+    assert set(benchmark.judge(second, ["e.jpg"])) == {"Medium", "Hard"}  # nothing easy to find: does not count there
+    verdicts = [benchmark.verdict(first, file) for file in ("a.jpg", "c.jpg", "d.jpg", "e.jpg")]
+    assert verdicts == ["relevant", "relevant", "junk", "irrelevant"]
+    with pytest.raises(BadDataset, match="does not sort its gallery into things"):
+        benchmark.things()
+
+
+class Evil:
+    def __reduce__(self):
+        return eval, ("1 + 1",)
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        ({**GND, "gnd": Evil()}, "asks for builtins.eval"),
+        ({**GND, "imlist": Path("x")}, "asks for pathlib"),
+        ({"imlist": []}, "no ground truth"),
+        ([1], "no ground truth"),
+        ({**GND, "gnd": GND["gnd"][:1]}, "do not fit"),
+        ({**GND, "gnd": [{**GND["gnd"][0], "easy": [99]}] * 2}, "no ground truth"),
+        ({**GND, "gnd": [{**GND["gnd"][0], "easy": [-1]}] * 2}, "negative index"),
+        ({**GND, "gnd": [{**GND["gnd"][0], "bbx": [1, 2, 3]}] * 2}, "do not fit"),
+        ({**GND, "gnd": [{**GND["gnd"][0], "bbx": [70, 0, 90, 48]}] * 2}, "is not inside"),
+    ],
+)
+def test_bad_ground_truth_is_refused(revisited, content, sentence):
+    (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(BadDataset, match=sentence):
+        read_dataset("roxford5k", revisited)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04", b"garbage", pickle.dumps([1, "x"])[:-3]])
+def test_damaged_pickles_are_refused(tmp_path, data):
+    (tmp_path / "x.pkl").write_bytes(data)
+    with pytest.raises(BadPickle):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
+def test_plain_pickles_are_read(tmp_path):
+    content = {"a": [1, 2.5, "x", None], "b": np.arange(6, dtype=np.int32).reshape(2, 3), "c": np.float64(3)}
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+        found = read_plain_pickle(tmp_path / "x.pkl")
+        assert found["a"] == content["a"] and (found["b"] == content["b"]).all() and found["c"] == 3
+
+
+@pytest.mark.parametrize("missing", ["gnd_roxford5k.pkl", "jpg", "jpg/c.jpg", "jpg/q2.jpg"])
+def test_revisited_names_what_is_missing(revisited, missing):
+    path = revisited / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(BadDataset, match=f"{missing} is missing.*Get it from https?://"):
+        read_dataset("roxford5k", revisited)
+
+
+@pytest.mark.parametrize("orientation", [1, *UPRIGHT])
+def test_a_box_follows_the_photo_when_it_is_turned(tmp_path, orientation):
+    """A white box on black, found again in the decoded photo where the region says."""
+    pixels = np.zeros((200, 300, 3), np.uint8)
+    pixels[20:90, 30:180] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    left, top, right, bottom = upright_region(tmp_path / "x.png", (30, 20, 180, 90))
+    photo = read_photo(tmp_path / "x.png")
+    rows, columns = np.nonzero(photo[..., 0] > 127)
+    height, width = photo.shape[:2]
+    found = (columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height)
+    assert (left, top, right, bottom) == pytest.approx(found)
+
+
+# -- classic -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["oxford5k", "paris6k"])
+def classic(tmp_path, request) -> tuple[str, Path]:
+    oxford = request.param == "oxford5k"
+    photos = tmp_path / ("oxbuild_images" if oxford else "paris/defense")
+    for number, stem in enumerate(["all_souls_000013", "b", "c", "d", "e"]):
+        write_photo(photos / f"{stem}.jpg", number)
+    lists = tmp_path / "gt_files"
+    lists.mkdir()
+    prefix = "oxc1_" if oxford else ""
+    (lists / "all_souls_1_query.txt").write_text(f"{prefix}all_souls_000013 16.0 12.0 48.0 36.0\n")
+    (lists / "all_souls_1_good.txt").write_text("b\n")
+    (lists / "all_souls_1_ok.txt").write_text("all_souls_000013\nc\n")
+    (lists / "all_souls_1_junk.txt").write_text("d\n")
+    return request.param, tmp_path
+
+
+def test_classic_keeps_the_query_in_the_gallery_as_a_positive(classic):
+    name, root = classic
+    benchmark = read_dataset(name, root)
+    folder = "" if name == "oxford5k" else "defense/"
+
+    def inside(*stems):
+        return frozenset(f"{folder}{stem}.jpg" for stem in stems)
+
+    assert benchmark.gallery == sorted(inside("all_souls_000013", "b", "c", "d", "e"))
+    (query,) = benchmark.queries
+    assert query.own is None and query.region == (0.25, 0.25, 0.75, 0.75) and query.photo.is_file()
+    truth = query.truths[benchmark.main]
+    assert truth == Truth(inside("all_souls_000013", "b", "c"), inside("d"))
+    ranking = [f"{folder}{stem}.jpg" for stem in ("all_souls_000013", "d", "e", "b", "c")]
+    expected = (1 + (1 / 2 + 2 / 3) / 2 + (2 / 3 + 3 / 4) / 2) / 3
+    assert benchmark.judge(query, ranking) == {benchmark.main: {"mAP": pytest.approx(expected)}}
+
+
+@pytest.mark.parametrize(
+    "spoil, sentence",
+    [
+        (lambda lists: (lists / "all_souls_1_ok.txt").unlink(), "all_souls_1_ok.txt is missing"),
+        (lambda lists: (lists / "all_souls_1_ok.txt").write_text("zz"), "names zz, and there is no such photo"),
+        (lambda lists: (lists / "all_souls_1_query.txt").write_text("b 1 2"), "a photo's name and a box"),
+        (lambda lists: (lists / "all_souls_1_query.txt").unlink(), "no \\*_query.txt"),
+        (lambda lists: shutil.rmtree(lists), "gt_files is missing"),
+    ],
+)
+def test_classic_names_what_is_wrong(classic, spoil, sentence):
+    name, root = classic
+    spoil(root / "gt_files")
+    with pytest.raises(BadDataset, match=sentence):
+        read_dataset(name, root)
+
+
+# -- numbered ----------------------------------------------------------------------------------------------------------
+
+
+def test_holidays(tmp_path):
+    for number in (100000, 100001, 100002, 100100, 100101, 149900):
+        write_photo(tmp_path / "jpg" / f"{number}.jpg", number)
+    benchmark = read_dataset("holidays", tmp_path)
+    assert len(benchmark.gallery) == 6
+    assert [query.own for query in benchmark.queries] == ["100000.jpg", "100100.jpg", "149900.jpg"]
+    first = benchmark.queries[0]
+    assert first.truths[benchmark.main].positives == {"100001.jpg", "100002.jpg"}
+    # The query's own photo is junk, wherever it comes.
+    ranking = ["100000.jpg", "100001.jpg", "100100.jpg", "100002.jpg"]
+    expected = {benchmark.main: {"mAP": pytest.approx((1 + (1 / 2 + 2 / 3) / 2) / 2)}}
+    assert benchmark.judge(first, ranking) == benchmark.judge(first, ranking[1:]) == expected
+    assert benchmark.judge(benchmark.queries[2], ranking) == {}  # alone: cannot be judged
+    assert ["100100.jpg", "100101.jpg"] in benchmark.things()
+
+
+def test_ukbench(tmp_path):
+    for number in range(8):
+        write_photo(tmp_path / "full" / f"ukbench{number:05d}.jpg", number)
+    benchmark = read_dataset("ukbench", tmp_path)
+    names = [f"ukbench{number:05d}.jpg" for number in range(8)]
+    assert benchmark.gallery == names and [query.own for query in benchmark.queries] == names
+    query = benchmark.queries[5]
+
+    def n_s(*numbers):
+        return benchmark.judge(query, [names[i] for i in numbers])[benchmark.main]["N-S"]
+
+    assert n_s(4, 6, 7, 0) == 4 and n_s(4, 0, 7, 6) == 3 and n_s(0, 1, 2, 3) == 1
+    assert n_s(5, 4, 6, 7) == 4  # the engine does not return it; if it did, it would not count twice
+    assert benchmark.things() == [names[:4], names[4:]]
+    (tmp_path / "full" / "ukbench00006.jpg").unlink()
+    with pytest.raises(BadDataset, match="ukbench00006.jpg is missing"):
+        read_dataset("ukbench", tmp_path)
+
+
+@pytest.mark.parametrize("name, folder", [("holidays", "jpg"), ("ukbench", "full")])
+def test_numbered_names_what_is_missing(tmp_path, name, folder):
+    with pytest.raises(BadDataset, match=f"{folder} is missing.*https://"):
+        read_dataset(name, tmp_path)
+    write_photo(tmp_path / folder / "x.jpg")
+    with pytest.raises(BadDataset, match="no photos of this data set"):
+        read_dataset(name, tmp_path)
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------
+
+
+def check_three_things(benchmark):
+    assert benchmark.gallery == sorted(
+        ["tower/1.jpg", "tower/2.jpg", "gate/1.jpg", "gate/2.jpg", "gate/3.jpg", "gate/4.jpg", "x.jpg"]
+    )
+    assert [query.own for query in benchmark.queries if query.group == "tower"] == ["tower/1.jpg", "tower/2.jpg"]
+    by_name = {query.own: query for query in benchmark.queries}
+    assert len(by_name) == 6
+    assert by_name["gate/2.jpg"].truths["many-view"].positives == {"gate/1.jpg", "gate/3.jpg", "gate/4.jpg"}
+    assert set(by_name["gate/2.jpg"].truths) == {"all groups", "many-view"}
+    assert set(by_name["tower/1.jpg"].truths) == {"all groups", "few-view, 2-3"}
+    values = benchmark.judge(by_name["tower/1.jpg"], ["tower/1.jpg", "x.jpg", "tower/2.jpg"])
+    assert values["all groups"] == values["few-view, 2-3"] == {"mAP": 1 / 2, "recall@1": 0.0}
+
+
+@pytest.fixture
+def things(tmp_path) -> Path:
+    root = tmp_path / "photos"
+    for number, file in enumerate(["tower/1", "tower/2", "gate/1", "gate/2", "gate/3", "gate/4", "x"]):
+        write_photo(root / f"{file}.jpg", number)
+    return root
+
+
+def test_folders(things):
+    check_three_things(read_dataset("folders", things))
+    write_photo(things / "alone" / "1.jpg")
+    assert {query.group for query in read_dataset("folders", things).queries} == {"tower", "gate"}
+
+
+@pytest.mark.parametrize("place", ["photos/groups.json", "groups.json", "named.json"])
+def test_groups_inside_beside_or_named(things, place):
+    groups = {"tower": ["tower/1.jpg", "tower/2.jpg"], "gate": [f"gate/{i}.jpg" for i in range(1, 5)]}
+    (things.parent / place).write_text(json.dumps(groups))
+    named = things.parent / place if place == "named.json" else None
+    check_three_things(read_dataset("groups", things, named))
+
+
+def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
+    with pytest.raises(BadGroups, match="groups.json is missing"):
+        read_dataset("groups", things)
+    (tmp_path / "groups.json").write_text('{"tower": ["tower/1.jpg", "tower/9.jpg"]}')
+    with pytest.raises(BadGroups, match="'tower/9.jpg', which is not in"):
+        read_dataset("groups", things)
+    with pytest.raises(BadGroups, match="No sub-folder"):
+        read_dataset("folders", things / "tower")
+    with pytest.raises(BadDataset, match="belongs to the data set groups"):
+        read_dataset("folders", things, tmp_path / "groups.json")
+    with pytest.raises(BadDataset, match="no folder"):
+        read_dataset("folders", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingToIndex):
+        read_dataset("folders", tmp_path / "empty")
