@@ -1,4 +1,4 @@
-"""python -m evaluation run | report | fit | groups | extractor | extraction | diffusion  (each with --help)"""
+"""python -m evaluation run | report | fit | groups | extractor | extraction | diffusion | verification  (each with --help)"""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 
-from . import diffusion, extraction, extractor, fit, groups, report
+from . import diffusion, extraction, extractor, fit, groups, report, verification
 from . import run as run_dataset
 from .datasets import BadDataset
 from .results import BadResults
 
-COMMANDS = (run_dataset, report, fit, groups, extractor, extraction, diffusion)
+COMMANDS = (run_dataset, report, fit, groups, extractor, extraction, diffusion, verification)
 
 
 def main(argv: list[str] | None = None) -> int:

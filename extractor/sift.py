@@ -16,6 +16,7 @@ from .multiscale import Region
 SIFT_SIDE = 640  # longest side photos are shrunk to before detection; points are in pixels of that size
 MAX_POINTS = 1000
 DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
+LAYOUT = 2  # of LocalFeatures.to_bytes: points, descriptors, frames
 HEADER = np.dtype([("points", "<u4"), ("height", "<u2"), ("width", "<u2")])
 
 
@@ -24,11 +25,13 @@ class LocalFeatures:
     """Keypoints of one photo.
 
     points: float32 (n, 2), x and y in pixels of the photo shrunk to SIFT_SIDE.
+    frames: complex64 (n,), diameter in those pixels times exp(i angle), the angle from the x axis towards the y axis.
     descriptors: uint8 (n, 128), RootSIFT times DESCRIPTOR_SCALE.
     size: (height, width) of the shrunk photo.
     """
 
     points: np.ndarray
+    frames: np.ndarray
     descriptors: np.ndarray
     size: tuple[int, int]
 
@@ -37,11 +40,12 @@ class LocalFeatures:
         left, top, right, bottom = region
         x, y = (self.points / (self.size[1], self.size[0])).T
         kept = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)
-        return LocalFeatures(self.points[kept], self.descriptors[kept], self.size)
+        return LocalFeatures(self.points[kept], self.frames[kept], self.descriptors[kept], self.size)
 
     def to_bytes(self) -> bytes:
         header = np.array((len(self.points), *self.size), HEADER)
-        return header.tobytes() + self.points.astype("<f4").tobytes() + self.descriptors.tobytes()
+        arrays = (self.points.astype("<f4"), self.descriptors, self.frames.astype("<c8"))
+        return header.tobytes() + b"".join(array.tobytes() for array in arrays)
 
     @staticmethod
     def from_bytes(data: bytes) -> LocalFeatures:
@@ -49,7 +53,8 @@ class LocalFeatures:
         n = int(header["points"])
         points = np.frombuffer(data, "<f4", 2 * n, HEADER.itemsize).reshape(n, 2)
         descriptors = np.frombuffer(data, np.uint8, 128 * n, HEADER.itemsize + 8 * n).reshape(n, 128)
-        return LocalFeatures(points, descriptors, (int(header["height"]), int(header["width"])))
+        frames = np.frombuffer(data, "<c8", n, HEADER.itemsize + 136 * n)
+        return LocalFeatures(points, frames, descriptors, (int(header["height"]), int(header["width"])))
 
 
 def local_features(photo: np.ndarray) -> LocalFeatures:
@@ -58,12 +63,15 @@ def local_features(photo: np.ndarray) -> LocalFeatures:
     # OpenCV may return a few more than asked for where the weakest tie, hence the cut.
     keypoints, sift = cv2.SIFT_create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
     if not keypoints:
-        return LocalFeatures(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), grey.shape)
+        return LocalFeatures(
+            np.empty((0, 2), np.float32), np.empty(0, np.complex64), np.empty((0, 128), np.uint8), grey.shape
+        )
     strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:MAX_POINTS]
     sift = sift[strongest]
     root = np.sqrt(sift / np.maximum(np.abs(sift).sum(1, keepdims=True), 1e-7))
     return LocalFeatures(
         points=np.float32([keypoints[i].pt for i in strongest]),
+        frames=np.complex64([keypoints[i].size * np.exp(1j * np.deg2rad(keypoints[i].angle)) for i in strongest]),
         descriptors=np.clip(np.round(root * DESCRIPTOR_SCALE), 0, 255).astype(np.uint8),
         size=grey.shape,
     )

@@ -88,7 +88,12 @@ def extraction_parameters() -> dict[str, dict]:
     """What shapes the thumbnails and keypoints kept of each photo."""
     return {
         "thumbnails": {"longest_side": extraction.THUMBNAIL_SIDE, "quality": extraction.THUMBNAIL_QUALITY},
-        "local_features": {"longest_side": sift.SIFT_SIDE, "points": sift.MAX_POINTS, "budget": LOCAL_FEATURES_BUDGET},
+        "local_features": {
+            "longest_side": sift.SIFT_SIDE,
+            "points": sift.MAX_POINTS,
+            "layout": sift.LAYOUT,
+            "budget": LOCAL_FEATURES_BUDGET,
+        },
     }
 
 
@@ -107,7 +112,12 @@ def build_parameters(count: int, dim: int) -> dict[str, dict]:
     return {
         "ann": dataclasses.asdict(ann.choose_parameters(count, dim)),
         "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
-        "diffusion": {"alpha": diffusion.ALPHA, "truncation": diffusion.TRUNCATION, "kept": diffusion.KEPT},
+        "diffusion": {
+            "alpha": diffusion.ALPHA,
+            "block": diffusion.BLOCK,
+            "region": diffusion.REGION,
+            "kept": diffusion.KEPT,
+        },
         **extraction_parameters(),
     }
 
@@ -146,16 +156,19 @@ def write_generation(
     ann.save_index(index, folder / "index.faiss")
 
     for _ in progress(range(1), 1, "neighbours"):
-        ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, diffusion.TRUNCATION)))
+        ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, graph.BACKGROUND + 1)))
     # Queries ask for these few only: the graph's edges and the reach of each photo.
     near = min(count, graph.NEIGHBOURS + 1)
     np.save(folder / "neighbour_ids.npy", np.ascontiguousarray(ids[:, :near]), allow_pickle=False)
     np.save(folder / "neighbour_sims.npy", np.ascontiguousarray(sims[:, :near]), allow_pickle=False)
 
     walk = graph.neighbour_graph(ids, sims)
-    row_ids, row_values = diffusion.diffusion_rows(walk, ids, progress=lambda i: progress(i, count, "diffusion"))
-    np.save(folder / "diffusion_ids.npy", row_ids, allow_pickle=False)
-    np.save(folder / "diffusion_values.npy", row_values, allow_pickle=False)
+    shape = (count, min(count, diffusion.KEPT))
+    row_ids = np.lib.format.open_memmap(folder / "diffusion_ids.npy", "w+", np.int32, shape)
+    row_values = np.lib.format.open_memmap(folder / "diffusion_values.npy", "w+", np.float16, shape)
+    diffusion.diffusion_rows(walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion"))
+    row_ids.flush()
+    row_values.flush()
 
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),

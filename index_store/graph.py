@@ -48,7 +48,7 @@ def neighbour_graph(
     last = np.minimum((ids >= 0).sum(1) - 1, min(background, k - 1))
     b = np.where(last > 0, sims[np.arange(count), last], 0.0).astype(np.float64)
     near_ids, near_sims = ids[:, 1 : neighbours + 1], sims[:, 1 : neighbours + 1].astype(np.float64)
-    rows = np.repeat(np.arange(count), near_ids.shape[1])
+    rows = np.repeat(np.arange(count, dtype=np.int32), near_ids.shape[1])
     columns, values = near_ids.ravel(), near_sims.ravel()
     keep = columns >= 0
     rows, columns, values = rows[keep], columns[keep], values[keep]

@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import StoreCorrupt
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "manifest.json"
 
 

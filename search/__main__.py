@@ -18,10 +18,11 @@ from .result import SearchResult
 
 def format_hits(result: SearchResult) -> str:
     """The answer as a plain-text table, with the time of each stage."""
-    lines = ["rank  score  similarity  points  photo"]
+    lines = ["rank  the same?     similarity  points  photo"]
     for rank, hit in enumerate(result.hits, 1):
         points = str(hit.inliers) if hit.verified else ""
-        lines.append(f"{rank:4d}  {hit.score:5.2f}  {hit.similarity:10.3f}  {points:>6s}  {hit.file}")
+        judged = f"{hit.confidence:6s} {hit.probability:4.0%}"
+        lines.append(f"{rank:4d}  {judged}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}")
     lines.append("")
     lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
     return "\n".join(lines + result.notes)

@@ -14,14 +14,14 @@ import numpy as np
 
 from index_store import Store
 
+from .fusion import load_share
 from .query import Query
-from .ranking import Ranking, Verified, cosine, order, verified_seed_weights
+from .ranking import Ranking, Verified, cosine, order
 
 SEEDS = 5
 REACH = 5
 BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
 ADDED = 500  # most photos a walk brings in beside the candidates
-MIX = 2.0  # weight of the diffusion score (largest = 1) against the standardised similarity (nearest = 1)
 MIN_SPREAD = 1e-6
 
 
@@ -89,25 +89,34 @@ def confidence(weights: np.ndarray, spread: float) -> float:
 
 
 def mix(
-    similarity: np.ndarray, diffused: np.ndarray, confidence: float, background: float, spread: float
+    similarity: np.ndarray,
+    diffused: np.ndarray,
+    confidence: float,
+    background: float,
+    spread: float,
+    share: float,
 ) -> np.ndarray:
-    """(Similarity in units of the query's `scale` + MIX x confidence x diffusion score relative to the largest) / (1 + MIX).
+    """(Similarity in units of the query's `scale` + share x confidence x walk relative to its largest) / (1 + share).
 
     Arrays (m,). The nearest photo, if diffusion is sure of it as well, has 1; one at the background that is not reached 0.
     """
-    return ((similarity - background) / spread + MIX * confidence * diffused / diffused.max()) / (1 + MIX)
+    return ((similarity - background) / spread + share * confidence * diffused / diffused.max()) / (1 + share)
 
 
 class Diffusion:
-    """Walks from the nearest photos, or from the verified ones once there are any; may add photos."""
+    """Walks from the nearest photos, or from the verified ones once there are any; may add photos.
+
+    share: weight of the walk against the similarity, see `mix`; fitted together with `fusion`.
+    """
 
     def __init__(self, store: Store):
         self.store = store
+        self.share = load_share()
 
     def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
         if verified is not None:
             trusted = verified.without(query.in_gallery)
-            return self._walk(query, current, trusted.ids, verified_seed_weights(trusted.inliers), 1.0)
+            return self._walk(query, current, trusted.ids, trusted.weights, 1.0)
         _, others = current.parted(query.in_gallery)
         seeds = others.ids[:SEEDS]
         neighbour_ids, neighbour_sims = self.store.neighbour_ids[seeds], self.store.neighbour_sims[seeds]
@@ -131,5 +140,5 @@ class Diffusion:
         reached = scores_of(everyone, ids, diffused)
         if query.copy_id is not None:
             reached[everyone == query.copy_id] = diffused.max()
-        scores = mix(similarity, reached, confidence, query.background, query.spread)
+        scores = mix(similarity, reached, confidence, query.background, query.spread, self.share)
         return Ranking(everyone, similarity, scores).sorted()

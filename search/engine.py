@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from extractor import BadPhoto, Extractor, LocalFeatures, Region, decode, local_
 from index_store import SHORTLIST as CANDIDATES
 from index_store import Store, shortlist
 
-from . import ranking
+from . import fusion, ranking
 from .diffusion import scale
+from .fusion import Evidence
 from .query import Query
 from .ranking import Ranking, Verified, cosine
 from .reranker import RERANKERS, Reranker
 from .result import Hit, SearchResult
-from .verification import verify
+from .verification import Verification, verify_many
 
 REMEMBERED_QUERIES = 32
 COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
@@ -45,12 +47,31 @@ class Stopwatch:
             self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1000
 
 
-class Engine:
-    """Searches one store. Thread-safe; remembers the last queries, so that a toggle costs only its own stage."""
+@dataclass(frozen=True)
+class Answer:
+    """All that the stages found out. ranking: the global order; evidence: what speaks for each of its photos; mode: of
+    `fusion`; looked_at: ids that were to be verified; stage_ranks: ids in the order after each stage."""
 
-    def __init__(self, store: Store, extractor: Extractor):
+    query: Query
+    ranking: Ranking
+    evidence: Evidence
+    mode: str
+    looked_at: np.ndarray
+    stage_ranks: dict[str, np.ndarray]
+    reused_ms: dict[str, float]
+
+
+class Engine:
+    """Searches one store. Thread-safe; remembers the last queries, so that a toggle costs only its own stage.
+
+    weights: of `fusion`, by mode.
+    """
+
+    def __init__(self, store: Store, extractor: Extractor, remember: int = REMEMBERED_QUERIES):
         self.store = store
         self.extractor = extractor
+        self.weights = fusion.load_weights()
+        self._remember = remember
         self._queries: OrderedDict[tuple, Query] = OrderedDict()
         self._lock = threading.Lock()
         self._rerankers: dict[str, Reranker] = {}
@@ -74,43 +95,29 @@ class Engine:
         for an unknown reranker and for a region that is empty or outside; with a region also what `Store.pixels` raises
         for a gallery photo.
         """
-        if reranker not in RERANKERS:
-            raise ValueError(f"There is no reranker {reranker!r}, only {', '.join(RERANKERS)}.")
         watch, notes = Stopwatch(), []
-        known = self._prepare(query, region, watch)
-        reused_ms = {} if watch.ms else dict(known.cost_ms)
-        reused_ms.pop("sift", None)
-        current = Ranking(known.ids, known.similarity, known.similarity)
-        stage_ranks = {"descriptor": current.ids}
-        if diffusion:
-            with watch.stage(reranker):
-                current = self._reranker(reranker).rerank(known, current)
-            stage_ranks[reranker] = current.ids
-        inliers: dict[int, int] = {}
+        answer = self._rank(query, diffusion, sift, reranker, region, watch, notes)
+        known, current = answer.query, answer.ranking
+        log_odds = fusion.log_odds(answer.evidence, self.weights[answer.mode])
+        stage_ranks = answer.stage_ranks
         if sift:
-            looked_at = current.ids[: ranking.SHORTLIST]
-            with watch.stage("sift"):
-                new = self._verify(query, region, known, looked_at, notes)
-            # Only these count: what another toggle or the match viewer has looked at must not change this answer.
-            inliers = {int(id): known.inliers(id) or 0 for id in looked_at}
-            if new:
-                known.cost_ms["sift"] = known.cost_ms.get("sift", 0.0) + watch.ms["sift"]
-            else:
-                del watch.ms["sift"]
-                reused_ms["sift"] = known.cost_ms.get("sift", 0.0)
-            if diffusion:
-                verified = Verified.among(looked_at, np.array([inliers[int(id)] for id in looked_at], int))
-                with watch.stage(reranker):
-                    current = self._reranker(reranker).rerank(known, current, verified)
-            points = np.array([inliers.get(int(id), 0) for id in current.ids], int)
-            current = current.rescored(ranking.lift_verified(current.scores, points))
+            current = current.rescored(log_odds)
+            log_odds = current.scores
             stage_ranks["sift"] = current.ids
         positions = {stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stage_ranks.items()}
+        shown = {int(id) for id in answer.looked_at}
         hits = [
-            self._hit(known, int(id), float(similarity), float(score), positions, shown=int(id) in inliers)
-            for id, similarity, score in zip(current.ids[:k], current.similarity, current.scores)
+            self._hit(known, int(id), float(similarity), float(score), odds, positions, shown=int(id) in shown)
+            for id, similarity, score, odds in zip(current.ids[:k], current.similarity, current.scores, log_odds)
         ]
-        return SearchResult(hits, watch.ms, reused_ms, notes)
+        return SearchResult(hits, watch.ms, answer.reused_ms, notes)
+
+    def evidence(
+        self, query: bytes | int, *, diffusion: bool = False, sift: bool = False, reranker: str = "diffusion"
+    ) -> tuple[np.ndarray, Evidence, str]:
+        """What `search` judges by: ids (n,) in global order, what speaks for each, and `fusion.mode`. Raises as `search`."""
+        answer = self._rank(query, diffusion, sift, reranker, None, Stopwatch(), [])
+        return answer.ranking.ids, answer.evidence, answer.mode
 
     def explain(self, query: bytes | int, id: int, region: Region | None = None) -> Hit:
         """One gallery photo as a hit of the query, verified whether or not it was on the shortlist.
@@ -120,11 +127,63 @@ class Engine:
         self.store.catalogue.photo(id)
         known = self._prepare(query, region, Stopwatch())
         self._verify(query, region, known, np.array([id]), [])
-        similarity = float(cosine(known.descriptor, self.store.descriptors[[id]])[0])
+        similarity, log_odds, _ = self._pairwise(known, np.array([id]))
         rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
-        return self._hit(known, id, similarity, similarity, {"descriptor": rank}, shown=True)
+        return self._hit(known, id, float(similarity[0]), float(log_odds[0]), log_odds[0], {"descriptor": rank}, True)
+
+    def reranker(self, name: str) -> Reranker:
+        """The reranker of that name, made when first asked for. Raises ValueError for an unknown name."""
+        if name not in RERANKERS:
+            raise ValueError(f"There is no reranker {name!r}, only {', '.join(RERANKERS)}.")
+        if name not in self._rerankers:
+            with self._rerankers_lock:
+                if name not in self._rerankers:
+                    self._rerankers[name] = RERANKERS[name](self.store)
+        return self._rerankers[name]
 
     # -- stages ------------------------------------------------------------------------------------------------------
+
+    def _rank(
+        self,
+        query: bytes | int,
+        diffusion: bool,
+        sift: bool,
+        reranker: str,
+        region: Region | None,
+        watch: Stopwatch,
+        notes: list[str],
+    ) -> Answer:
+        """All stages but the last, fusion."""
+        if reranker not in RERANKERS:
+            raise ValueError(f"There is no reranker {reranker!r}, only {', '.join(RERANKERS)}.")
+        known = self._prepare(query, region, watch)
+        reused_ms = {} if watch.ms else dict(known.cost_ms)
+        reused_ms.pop("sift", None)
+        current = Ranking(known.ids, known.similarity, known.similarity)
+        stage_ranks = {"descriptor": current.ids}
+        if diffusion:
+            with watch.stage(reranker):
+                current = self.reranker(reranker).rerank(known, current)
+            stage_ranks[reranker] = current.ids
+        # Only these count: what another toggle or the match viewer has looked at must not change this answer.
+        looked_at = current.ids[: ranking.SHORTLIST] if sift else current.ids[:0]
+        verified = None
+        if sift:
+            with watch.stage("sift"):
+                new = self._verify(query, region, known, looked_at, notes)
+            if new:
+                known.cost_ms["sift"] = known.cost_ms.get("sift", 0.0) + watch.ms["sift"]
+            else:
+                del watch.ms["sift"]
+                reused_ms["sift"] = known.cost_ms.get("sift", 0.0)
+            if diffusion:
+                with watch.stage(reranker):
+                    verified = self._trusted(known, looked_at)
+                    current = self.reranker(reranker).rerank(known, current, verified)
+        own_scale = scale(current.scores[current.ids != known.copy_id])
+        evidence = self._evidence(known, current.ids, current.scores, own_scale, looked_at)
+        mode = fusion.mode(diffusion, sift, verified is not None and len(verified.without(known.in_gallery).ids) > 0)
+        return Answer(known, current, evidence, mode, looked_at, stage_ranks, reused_ms)
 
     def _prepare(self, query: bytes | int, region: Region | None, watch: Stopwatch) -> Query:
         """Descriptor and candidates of a query, remembered from before if it was asked lately."""
@@ -153,17 +212,9 @@ class Engine:
         known = Query(descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms))
         with self._lock:
             self._queries[key] = known
-            while len(self._queries) > REMEMBERED_QUERIES:
+            while len(self._queries) > self._remember:
                 self._queries.popitem(last=False)
         return known
-
-    def _reranker(self, name: str) -> Reranker:
-        """The reranker of that name, made when first asked for."""
-        if name not in self._rerankers:
-            with self._rerankers_lock:
-                if name not in self._rerankers:
-                    self._rerankers[name] = RERANKERS[name](self.store)
-        return self._rerankers[name]
 
     def _verify(
         self, query: bytes | int, region: Region | None, known: Query, ids: np.ndarray, notes: list[str]
@@ -176,14 +227,48 @@ class Engine:
             except (OSError, BadPhoto):
                 notes.append("Nothing could be verified: the file of the query has changed or is gone.")
                 return 0
+        found: dict[int, Verification | None] = dict.fromkeys(todo)
+        features = {}
         for id in todo:
             try:
-                known.verifications[id] = verify(known.features, self.store.local_features(id))
+                features[id] = self.store.local_features(id)
             except (OSError, BadPhoto):
-                known.verifications[id] = None
+                continue
+        found.update(zip(features, verify_many(known.features, list(features.values()))))
+        known.verifications.update(found)
         if unread := sum(known.verifications[int(id)] is None for id in ids):
             notes.append(f"{unread} photos could not be verified: their files have changed or are gone.")
         return len(todo)
+
+    def _evidence(
+        self, known: Query, ids: np.ndarray, scores: np.ndarray, scale: tuple[float, float], looked_at: np.ndarray
+    ) -> Evidence:
+        """What speaks for each photo; scores (n,) are measured on their own scale (background, spread), and verification
+        counts for the photos `looked_at` only."""
+        seen = {int(id): known.verifications.get(int(id)) for id in looked_at}
+        found = [seen.get(int(id)) for id in ids]
+        return Evidence(
+            known.background,
+            known.spread,
+            standing=(scores - scale[0]) / scale[1],
+            verified=np.array([v is not None and v.inliers >= ranking.FLOOR for v in found], bool),
+            inliers=np.array([0 if v is None else v.inliers for v in found], int),
+            matches=np.array([0 if v is None else v.matches for v in found], int),
+            coverage=np.array([0 if v is None else v.spread for v in found], float),
+        )
+
+    def _pairwise(self, known: Query, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Verified photos judged by their own evidence alone: similarity, log-odds, and whether they verify, each (n,)."""
+        similarity = cosine(known.descriptor, self.store.descriptors[ids])
+        evidence = self._evidence(known, ids, similarity, (known.background, known.spread), ids)
+        return similarity, fusion.log_odds(evidence, self.weights["sift"]), evidence.verified
+
+    def _trusted(self, known: Query, looked_at: np.ndarray) -> Verified:
+        """The photos that probably show the same thing, for a reranker to start from."""
+        _, log_odds, verified = self._pairwise(known, looked_at)
+        probability = fusion.probability(log_odds)
+        trusted = verified & (probability >= fusion.LIKELY)
+        return Verified(looked_at[trusted], probability[trusted])
 
     def _query_pixels(self, query: bytes | int) -> np.ndarray:
         return decode(query) if isinstance(query, bytes) else self.store.pixels(query)
@@ -196,7 +281,14 @@ class Engine:
         return features if region is None else features.inside(region)
 
     def _hit(
-        self, known: Query, id: int, similarity: float, score: float, positions: dict[str, dict[int, int]], shown: bool
+        self,
+        known: Query,
+        id: int,
+        similarity: float,
+        score: float,
+        log_odds: float,
+        positions: dict[str, dict[int, int]],
+        shown: bool,
     ) -> Hit:
         photo = self.store.catalogue.photo(id)
         inliers = known.inliers(id) if shown else None
@@ -206,6 +298,7 @@ class Engine:
             title=photo.title,
             score=score,
             similarity=similarity,
+            probability=float(fusion.probability(log_odds)),
             stage_ranks={stage: ranks[id] for stage, ranks in positions.items() if id in ranks},
             inliers=inliers,
             verified=inliers is not None and inliers >= ranking.FLOOR,

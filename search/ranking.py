@@ -1,9 +1,4 @@
-"""How similarity, reranking and verification become one order. Arrays in, arrays out.
-
-Measured on 30 development landmarks (README, "What the toggles do"): verified photos first, by matched points; below
-the floor nothing is known, so the others keep the order they had, or, with diffusion on, are walked to from the
-verified photos, which are better seeds than the nearest ones.
-"""
+"""Rankings: photos with their similarity and score, best first. What the stages hand to one another."""
 
 from __future__ import annotations
 
@@ -11,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FLOOR = 10  # matched points from which on two photos are taken to show the same thing
+FLOOR = 8  # matched points from which on two photos are taken to show the same thing
 SHORTLIST = 100  # best photos that are verified
-HALF_INLIERS = 50.0  # lift a verified photo's score by one half
-TYPICAL_INLIERS = 15.0  # a verified seed with this many points has 63 % of the largest weight
 
 
 @dataclass
@@ -55,19 +48,14 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Verified:
-    """Photos that SIFT has verified: gallery ids (n,), best ranked first, and their matched points (n,), FLOOR or more."""
+    """Photos that SIFT has verified: gallery ids (n,), best ranked first, and the probability (n,) that each is the thing."""
 
     ids: np.ndarray
-    inliers: np.ndarray
-
-    @staticmethod
-    def among(ids: np.ndarray, inliers: np.ndarray) -> Verified:
-        """The verified ones of photos (n,) with so many matched points (n,)."""
-        return Verified(ids[inliers >= FLOOR], inliers[inliers >= FLOOR])
+    weights: np.ndarray
 
     def without(self, id: int | None) -> Verified:
         others = self.ids != id
-        return Verified(self.ids[others], self.inliers[others])
+        return Verified(self.ids[others], self.weights[others])
 
 
 def order(scores: np.ndarray) -> np.ndarray:
@@ -89,16 +77,3 @@ def nearest(similarity: np.ndarray, k: int) -> np.ndarray:
     own_first = similarity.copy()
     np.fill_diagonal(own_first, np.inf)
     return order(own_first)[:, : k + 1]
-
-
-def verified_seed_weights(inliers: np.ndarray) -> np.ndarray:
-    """Weights 0 to 1 of verified photos (n,) as diffusion seeds: 1 - exp(-inliers / TYPICAL_INLIERS)."""
-    return 1 - np.exp(-inliers / TYPICAL_INLIERS)
-
-
-def lift_verified(scores: np.ndarray, inliers: np.ndarray) -> np.ndarray:
-    """Scores (n,) with verified photos (inliers >= FLOOR) lifted above all others, most points first.
-
-    They get max(1, best score) + inliers / (inliers + HALF_INLIERS); the others keep theirs.
-    """
-    return np.where(inliers >= FLOOR, max(1.0, scores.max(initial=0)) + inliers / (inliers + HALF_INLIERS), scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import fusion
 from .verification import Verification
 
 
@@ -12,10 +13,11 @@ from .verification import Verification
 class Hit:
     """One photo of the answer.
 
-    similarity: cosine of the descriptors, -1 to 1. score: what the order is by (the similarity; with diffusion the mix;
-    verified photos above all others); it falls from hit to hit and compares only within one answer.
+    similarity: cosine of the descriptors, -1 to 1. score: what the order is by (the similarity; reranked globally, that
+    method's score; with SIFT the log-odds of `fusion`); it falls from hit to hit and compares only within one answer.
+    probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on can tell (`fusion`).
     inliers: matched points, None if the photo was not looked at, 0 if nothing plausible was found.
-    stage_ranks: rank from 1 after each stage ("descriptor", "diffusion", "sift") that was on and had the photo.
+    stage_ranks: rank from 1 after each stage ("descriptor", the global reranker's name, "sift") that was on and had it.
     """
 
     id: int
@@ -23,10 +25,21 @@ class Hit:
     title: str
     score: float
     similarity: float
+    probability: float
     stage_ranks: dict[str, int]
     inliers: int | None = None
     verified: bool = False
     verification: Verification | None = None
+
+    @property
+    def confidence(self) -> str:
+        """The probability as a word: "sure", "likely" or "unsure"."""
+        return fusion.word(self.probability)
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it is better folded away."""
+        return self.probability < fusion.CUT
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class SearchResult:
                     "title": hit.title,
                     "score": round(hit.score, 6),
                     "similarity": round(hit.similarity, 6),
+                    "probability": round(hit.probability, 6),
+                    "confidence": hit.confidence,
                     "inliers": hit.inliers,
                     "verified": hit.verified,
                     "stage_ranks": hit.stage_ranks,

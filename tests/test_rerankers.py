@@ -138,7 +138,7 @@ def test_verified_photos_take_the_place_of_the_nearest():
     method = RERANKERS["alpha-qe"](store)
     query, current = ask(store, rows[3], copy_id=3)
     answer = method.rerank(
-        query, method.rerank(query, current), Verified(np.array([3, 20, 31]), np.array([200, 10, 90]))
+        query, method.rerank(query, current), Verified(np.array([3, 20, 31]), np.array([0.9, 0.5, 0.8]))
     )
     others = np.delete(np.arange(40), 3)
     expected = rows @ unit(rows[3] + rows[20] + rows[31])
@@ -245,7 +245,9 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
     rows = some_rows("clusters", 90)
     store, descriptor = ArrayStore(rows[1:]), rows[0]
     query, current = ask(store, descriptor)
-    answer = RERANKERS["diffusion"](store).rerank(query, current)
+    method = RERANKERS["diffusion"](store)
+    method.share = 2.0
+    answer = method.rerank(query, current)
     walked, total = np.zeros(89), 0.0
     for seed, similarity in zip(current.ids[:5], current.similarity[:5]):
         weight = max(0.0, float(similarity) - float(store.neighbour_sims[seed, 5]))
@@ -255,8 +257,8 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
     trust = min(1.0, total / query.spread)
     expected = ((rows[1:] @ descriptor - query.background) / query.spread + 2 * trust * walked / walked.max()) / 3
     np.testing.assert_allclose(answer.scores, expected[answer.ids], atol=2e-3)
-    verified = RERANKERS["diffusion"](store).rerank(query, answer, Verified(np.array([40, 7]), np.array([12, 80])))
-    walked = (1 - np.exp(-12 / 15)) * store.inverse[40] + (1 - np.exp(-80 / 15)) * store.inverse[7]
+    verified = method.rerank(query, answer, Verified(np.array([40, 7]), np.array([0.55, 0.99])))
+    walked = 0.55 * store.inverse[40] + 0.99 * store.inverse[7]
     expected = ((rows[1:] @ descriptor - query.background) / query.spread + 2 * walked / walked.max()) / 3
     np.testing.assert_allclose(verified.scores, expected[verified.ids], atol=2e-3)
 
@@ -332,7 +334,7 @@ def test_a_gallery_of_the_query_alone_has_no_hits(name):
 def test_a_query_verified_by_its_own_copy_alone_keeps_its_answer(name):
     store = ArrayStore(some_rows("clusters", 30))
     query, current = ask(store, store.descriptors[3].astype(np.float32), copy_id=3)
-    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([3]), np.array([200]))) is current
+    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([3]), np.array([0.9]))) is current
 
 
 @pytest.mark.parametrize("name", WITHOUT_VERIFIED)
@@ -340,7 +342,7 @@ def test_methods_that_make_nothing_of_verified_photos_keep_their_answer(name):
     rows = some_rows("clusters", 30)
     store = ArrayStore(rows)
     query, current = ask(store, rows[0], own_id=0)
-    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([9]), np.array([50]))) is current
+    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([9]), np.array([0.9]))) is current
 
 
 @pytest.mark.parametrize(("name", "module"), [("k-reciprocal", k_reciprocal), ("superglobal", superglobal)])
@@ -377,9 +379,9 @@ def test_rankings_are_parted_and_joined():
     np.testing.assert_array_equal(others.followed_by(alone).scores, [0.9, 0.4, 0.4])
 
 
-def test_verified_photos_have_enough_points():
-    verified = Verified.among(np.array([4, 5, 6]), np.array([9, 10, 300]))
-    assert list(verified.ids) == [5, 6] and list(verified.without(6).inliers) == [10]
+def test_a_verified_photo_can_be_left_out():
+    verified = Verified(np.array([5, 6]), np.array([0.6, 0.9]))
+    assert list(verified.without(6).ids) == [5] and list(verified.without(6).weights) == [0.6]
     assert list(verified.without(None).ids) == [5, 6]
 
 
@@ -426,9 +428,8 @@ def test_methods_get_the_verified_photos_in_the_second_round(small, monkeypatch)
     assert [verified for _, verified in rounds] == [None]
     hits = small.search(query, diffusion=True, reranker="recorder", sift=True).hits
     (_, nothing), (_, verified) = rounds[1:]
-    assert nothing is None and {hit.id: hit.inliers for hit in hits if hit.verified} == dict(
-        zip(verified.ids, verified.inliers)
-    )
+    assert nothing is None and set(verified.ids) <= {hit.id for hit in hits if hit.verified}
+    assert (0.5 <= verified.weights).all() and (verified.weights <= 1).all()
     assert small.store.catalogue.find("colosseum-2.jpg").id in verified.ids
 
 
@@ -437,11 +438,11 @@ def test_verifications_serve_every_method(small_built, extractor, monkeypatch):
     monkeypatch.setattr(ranking, "SHORTLIST", 4)
     calls = []
 
-    def counted(*features, original=engine.search.__globals__["verify"]):
-        calls.append(features)
-        return original(*features)
+    def counted(query, hits, original=engine.search.__globals__["verify_many"]):
+        calls.extend(hits)
+        return original(query, hits)
 
-    monkeypatch.setattr("search.engine.verify", counted)
+    monkeypatch.setattr("search.engine.verify_many", counted)
     for name in RERANKERS:
         hits = engine.search(0, diffusion=True, reranker=name, sift=True).hits
         assert sum(hit.inliers is not None for hit in hits) == 4

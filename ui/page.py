@@ -86,6 +86,7 @@ def start_over() -> None:
     state = st.session_state
     state.pop("upload", None)
     state.pop("problem", None)
+    state.pop("weaker", None)
     state.shown = FIRST_PAGE
     st.query_params.pop("photo", None)
     new_uploader()
@@ -225,23 +226,45 @@ def results_page(engine: Engine, query: Query) -> None:
     if not result.hits:
         st.info("This photo is the only one in the gallery.")
         return
-    if sift and not any(hit.verified for hit in result.hits):
-        st.caption("No photo could be verified: these look most alike, but may well show other things.")
-    name = " + ".join(label for label, on in (("Diffusion", diffusion), ("SIFT", sift)) if on) or "Rerank off"
-    panes = two_panes(engine.store, off, result, name) if compare else one_pane(engine.store, result)
-    clicked = results_grid(panes, key="results")
+    if compare:
+        name = " + ".join(label for label, on in (("Diffusion", diffusion), ("SIFT", sift)) if on) or "Rerank off"
+        grids = [results_grid(two_panes(engine.store, off, result, name), key="results")]
+    else:
+        grids, more = folded_results(engine, result, more)
     if more:
         st.button("Show more", on_click=show_more, width="stretch")
     # The browser names files: a build may have given the ids to other photos since the page was drawn.
-    if clicked.search and (photo := engine.store.catalogue.find(clicked.search)):
-        search_with(engine, photo.id)
-        st.rerun()
-    if clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
-        evidence(engine, query, photo.id)
+    for clicked in grids:
+        if clicked.search and (photo := engine.store.catalogue.find(clicked.search)):
+            search_with(engine, photo.id)
+            st.rerun()
+        if clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
+            evidence(engine, query, photo.id)
+
+
+def folded_results(engine: Engine, result: SearchResult, more: bool) -> tuple[list, bool]:
+    """Draw the hits, the weaker ones only when asked for; the drawn grids, and whether there is more to show in them."""
+    strong = [hit for hit in result.hits if not hit.is_weak]
+    weak = result.hits[len(strong) :]
+    if not strong:
+        st.caption("Nothing here is likely to be the same thing. These look most alike.")
+        return [results_grid(one_pane(engine.store, weak), key="results")], more
+    grids = [results_grid(one_pane(engine.store, strong), key="results")]
+    if not weak:
+        return grids, more
+    if not st.session_state.get("weaker"):
+        st.button("Show weaker matches", on_click=show_weaker, width="stretch")
+        return grids, False
+    grids.append(results_grid(one_pane(engine.store, weak, "Weaker matches"), key="weak-results"))
+    return grids, more
 
 
 def show_more() -> None:
     st.session_state.shown += MORE
+
+
+def show_weaker() -> None:
+    st.session_state.weaker = True
 
 
 def query_card(engine: Engine, query: Query) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,17 @@ def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, 
         "file": hit.file,
         "title": hit.title,
         "thumbnail": thumbnail_url(store, hit.id),
-        "meta": f"score {hit.score:.2f}",
+        "confidence": hit.confidence,
+        "detail": f"{100 * hit.probability:.0f} % the same thing, similarity {hit.similarity:.3f}, score {hit.score:.2f}",
         "points": hit.inliers if hit.verified else None,
         "move": move[0],
         "direction": move[1],
     }
 
 
-def one_pane(store: Store, result: SearchResult) -> list[dict[str, Any]]:
+def one_pane(store: Store, hits: Sequence[Hit], heading: str = "") -> list[dict[str, Any]]:
     """The plain grid."""
-    return [{"heading": "", "hits": [tile(store, hit) for hit in result.hits]}]
+    return [{"heading": heading, "hits": [tile(store, hit) for hit in hits]}]
 
 
 def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-// Draws the result tiles. Data: {panes: [{heading, hits: [{file, title, thumbnail, meta, points, move, direction}]}]}
+// Draws the result tiles. Data: {panes: [{heading, hits: [{file, title, thumbnail, confidence, detail, points, move, direction}]}]}
 const LENS =
   '<svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="2" aria-hidden="true">' +
   '<circle cx="6.5" cy="6.5" r="4.5"/><path d="M10 10l4.5 4.5" stroke-linecap="round"/></svg>';
@@ -37,7 +37,9 @@ function tile(hit, send) {
   name.title = hit.file;
   title.append(name);
   if (hit.move) title.append(element("span", `move ${hit.direction}`, hit.move));
-  caption.append(title, element("div", "meta", hit.meta));
+  const confidence = element("div", `confidence ${hit.confidence}`, hit.confidence);
+  confidence.title = hit.detail;
+  caption.append(title, confidence);
   figure.append(open, again, caption);
   if (hit.points) {
     const badge = element("span", "verified", `✓ ${hit.points} points`);
