@@ -1,8 +1,13 @@
 """Fits what `search.fusion` knows: weights of the evidence, and diffusion's share, on groups of photos of the same thing.
 
-Logistic regression by maximum likelihood, each group weighing the same and each of its photos the query once. Whether the
-result holds for other things is judged by fits that leave out one group at a time: the mAP printed, the log-loss and the
-reliability plot are of queries whose group the weights had not seen.
+Logistic regression by maximum likelihood, each group weighing the same and each of its photos the query once. That settles the
+order. But a probability means something only for galleries like the one it was fitted on. So that the page is not too sure of
+itself in a gallery that has one or two photos of most things and none of others, the log-odds are then scaled and shifted
+(Platt 1999) on the same answers with other weights: a query's relevant photos weigh together no more than VIEWS, and the
+store's photos that are in no group, which must show what no other photo shows, are queries too and weigh as much as the rest.
+
+Whether the result holds for other things is judged by fits that leave out one group at a time: the mAP printed, the log-loss
+and the reliability plot are of queries whose group the weights had not seen.
 """
 
 from __future__ import annotations
@@ -24,7 +29,8 @@ from search import Engine, fusion
 
 from .groups import read_groups
 
-SHARES = (1.0, 2.0, 3.0, 4.0, 6.0)
+SHARES = (1.0, 2.0, 4.0, 6.0)
+VIEWS = 2.0
 RIDGE = 1e-4  # weight decay of standardised features: only to keep weights finite
 BINS = (0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1)
 
@@ -33,13 +39,18 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Samples:
-    """All queries' candidates under one setting of the toggles. features (n, F); mode (n,) of `fusion`; relevant bool (n,);
-    weight (n,), the same sum for each group; query (n,) and group (n,), numbers of what each candidate belongs to."""
+    """All queries' candidates under one setting of the toggles.
+
+    features (n, F); mode (n,) of `fusion`; relevant bool (n,); weight and prior (n,), of the two fits; query and group (n,),
+    numbers of what each candidate belongs to. A photo that is in no group has a negative number as a query, and is left
+    out together with a group.
+    """
 
     features: np.ndarray
     mode: np.ndarray
     relevant: np.ndarray
     weight: np.ndarray
+    prior: np.ndarray
     query: np.ndarray
     group: np.ndarray
 
@@ -68,19 +79,21 @@ def fit(features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, free: in
     return weights
 
 
-def collect(engine: Engine, groups: dict[str, list[int]], reranked: bool, sift: bool, progress: Progress) -> Samples:
-    """Ask every photo of every group."""
+def collect(engine: Engine, groups: list[list[int]], reranked: bool, sift: bool, progress: Progress) -> Samples:
+    """Ask every photo of the store."""
+    alone = np.setdiff1d(np.arange(len(engine.store)), [id for members in groups for id in members])
+    queries = [(g, id, 1 / len(members)) for g, members in enumerate(groups) for id in members]
+    known = len(queries)
+    queries += [(j % len(groups), id, len(groups) / len(alone)) for j, id in enumerate(alone)]
     parts = []
-    queries = [(g, id) for g, members in enumerate(groups.values()) for id in members]
-    for number, (g, id) in enumerate(progress(queries)):
-        members = list(groups.values())[g]
-        ids, evidence, mode = engine.evidence(id, diffusion=reranked, sift=sift)
+    for number, (g, id, share) in enumerate(progress(queries)):
+        ids, evidence, mode = engine.evidence(int(id), diffusion=reranked, sift=sift)
         n = len(ids)
-        relevant = np.isin(ids, members)
-        weight = np.full(n, 1 / len(members) / n)
-        parts.append(
-            (fusion.features(evidence, sift), np.full(n, mode), relevant, weight, np.full(n, number), np.full(n, g))
-        )
+        relevant = np.isin(ids, groups[g]) & (number < known)
+        weight = np.full(n, share / n if number < known else 0.0)
+        prior = share / n * np.where(relevant, np.minimum(1, VIEWS / max(1, relevant.sum())), 1)
+        query = np.full(n, number if number < known else -number)
+        parts.append((fusion.features(evidence, sift), np.full(n, mode), relevant, weight, prior, query, np.full(n, g)))
     return Samples(*(np.concatenate(column) for column in zip(*parts)))
 
 
@@ -89,7 +102,13 @@ def fit_samples(samples: Samples, kept: np.ndarray) -> dict[str, np.ndarray]:
     free, weights = len(fusion.OF_THE_QUERY), {}
     for mode in np.unique(samples.mode[kept]):
         part = kept & (samples.mode == mode)
-        weights[str(mode)] = fit(samples.features[part], samples.relevant[part], samples.weight[part], free)
+        features, relevant = samples.features[part], samples.relevant[part]
+        w = fit(features, relevant, samples.weight[part], free)
+        odds = features @ w
+        shift, scale = fit(np.stack([np.ones(len(odds)), odds], axis=1), relevant, samples.prior[part], 1)
+        w *= scale
+        w[0] += shift
+        weights[str(mode)] = w
     return weights
 
 
@@ -103,12 +122,14 @@ def held_out(samples: Samples) -> np.ndarray:
     return odds
 
 
-def mean_ap(samples: Samples, scores: np.ndarray, groups: dict[str, list[int]]) -> float:
+def mean_ap(samples: Samples, scores: np.ndarray, groups: list[list[int]]) -> float:
     """Mean over groups of the mAP of an order by scores (n,); what is missing from a ranking counts."""
-    sizes = [len(members) for members in groups.values()]
+    sizes = [len(members) for members in groups]
     by_group: list[list[float]] = [[] for _ in groups]
     starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
     for start, end in zip(starts, np.r_[starts[1:], len(scores)]):
+        if samples.query[start] < 0:
+            continue
         order = np.argsort(-scores[start:end], kind="stable")
         hits = np.flatnonzero(samples.relevant[start:end][order])
         wanted = sizes[samples.group[start]] - 1
@@ -120,11 +141,11 @@ def mean_ap(samples: Samples, scores: np.ndarray, groups: dict[str, list[int]]) 
 def reliability(samples: Samples, odds: np.ndarray) -> list[tuple[float, float, float]]:
     """For each of BINS that holds any: mean probability, share that is relevant, share of all relevant ones."""
     p, rows = fusion.probability(odds), []
-    total = (samples.weight * samples.relevant).sum()
+    total = (samples.prior * samples.relevant).sum()
     for low, high in zip(BINS, BINS[1:]):
         inside = (low <= p) & (p < high if high < 1 else p <= 1)
         if inside.any():
-            weight, relevant = samples.weight[inside], samples.relevant[inside]
+            weight, relevant = samples.prior[inside], samples.relevant[inside]
             found = (weight * relevant).sum()
             rows.append(
                 (float(np.average(p[inside], weights=weight)), float(found / weight.sum()), float(found / total))
@@ -134,7 +155,7 @@ def reliability(samples: Samples, odds: np.ndarray) -> list[tuple[float, float, 
 
 def log_loss(samples: Samples, odds: np.ndarray) -> float:
     """Mean over candidates, in nats."""
-    return float(np.average(np.logaddexp(0, odds) - samples.relevant * odds, weights=samples.weight))
+    return float(np.average(np.logaddexp(0, odds) - samples.relevant * odds, weights=samples.prior))
 
 
 def add_command(commands) -> None:
@@ -152,7 +173,7 @@ def run(args: argparse.Namespace) -> None:
     extractor = Extractor(args.model)
     store = Store(args.store, extractor)
     named = read_groups(args.groups, store)
-    groups = {name: [store.catalogue.find(file).id for file in files] for name, files in named.items()}
+    groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
     engine = Engine(store, extractor, remember=len(store))
 
     def progress(what: str) -> Progress:
@@ -198,6 +219,6 @@ def write(path: Path, weights: dict[str, np.ndarray], share: float, store: Store
         mode: dict(zip(fusion.feature_names(mode in fusion.WITH_POINTS), map(float, w.round(4))))
         for mode, w in weights.items()
     }
-    source = {"photos": len(store), "groups": len(groups), "queries": sum(map(len, groups.values()))}
+    source = {"photos": len(store), "groups": len(groups), "queries": sum(map(len, groups))}
     source["fingerprint"] = store.manifest.fingerprint
     path.write_text(json.dumps({"fitted_on": source, "diffusion_share": share, "weights": named}, indent=2) + "\n")

@@ -8,8 +8,8 @@ The paper solves one system for each photo, on its 1000 nearest. Here photos tha
 share one system and one factorisation. I - alpha S is an M-matrix: the inverse of a principal part of it is never
 negative and grows, element by element, to the inverse of the whole as the part grows. So of two truncated rows that with
 the larger sum is the closer one, and how close it is needs no inverse: the sums of the whole inverse's rows solve
-(I - alpha S) m = 1. For the same reason Cholesky's method and the substitutions here add numbers of one sign only, and
-float32 holds even the smallest values to several digits.
+(I - alpha S) m = 1. For the same reason elimination and substitution here add numbers of one sign only, but for the
+diagonal, and float32 holds even the smallest values to several digits.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from .regions import blocks, region
 ALPHA = 0.95
 BLOCK = 192  # photos whose rows are solved together
 REGION = 2000  # photos in a block's system of equations
-ELIMINATIONS = 3
-CHUNK = 64
-KEPT = 300  # largest values stored of a row
+ELIMINATIONS = 3  # sparse rounds before the rest is solved dense: about half of a region is gone by then
+CHUNK = 64  # columns of a dense step
+KEPT = 150  # largest values stored of a row; from 50 on mAP stays as it is (python -m evaluation diffusion --cuts)
 
 
 def solve_block(walk: sparse.csr_array, ids: np.ndarray, count: int, alpha: float = ALPHA) -> np.ndarray:
-    """The last `count` rows of the inverse of (I - alpha S)[T, T], float32 (count, |T|).
+    """The last `count` rows of the inverse of (I - alpha S)[T, T], float32 (count, |T|), by symmetric block elimination.
 
-    walk: S of `neighbour_graph`. ids: T, distinct ids (|T|,).
+    walk: S of `neighbour_graph`. ids: T, distinct ids (|T|,). numpy alone: its products and inverses, other than scipy's
+    factorisations, let other threads work.
     """
     system = sparse.eye_array(len(ids), dtype=np.float32, format="csr") - submatrix(walk, ids, alpha)
-    # Photos without edges among them are eliminated at once, which leaves fewer for the dense factorisation.
+    # Photos without edges among them are eliminated at once; photos whose rows are wanted stay to the end.
     left, steps = np.arange(len(ids)), []
     for _ in range(ELIMINATIONS):
         apart = unconnected(system, len(left) - count)
@@ -50,6 +51,7 @@ def solve_block(walk: sparse.csr_array, ids: np.ndarray, count: int, alpha: floa
         system = system[rest][:, rest] - coupling.T @ scaled
         steps.append((left[apart], left[rest], scaled))
         left = left[rest]
+    # The rest by chunks: below the diagonal `dense` holds what is eliminated, above it the same scaled by the pivot.
     dense, first = system.toarray(), len(left) - count
     for start in range(0, first, CHUNK):
         stop = min(start + CHUNK, first)
@@ -127,7 +129,8 @@ def diffusion_rows(
 
     todo = blocks(walk, block)
     pool = ThreadPoolExecutor(available_cores())
-    # One thread a block: threads inside the small factorisations would mostly wait for one another.
+    # One thread a block: threads inside the small products would mostly wait for one another, and on a busy machine for
+    # seconds. It also makes the rows the same whatever the number of cores.
     with threadpool_limits(1, user_api="blas"):
         try:
             for _ in progress(pool.map(solve, todo), len(todo)):

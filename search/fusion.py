@@ -23,7 +23,7 @@ OF_THE_POINTS = ("verified", "points", "agreement", "coverage")
 VERIFIED, NONE_VERIFIED = "reranked, verified", "reranked, none verified"
 WITH_POINTS = ("sift", VERIFIED, NONE_VERIFIED)  # modes with verification
 SURE, LIKELY = 0.9, 0.5  # least probabilities that bear these words
-CUT = 0.1  # photos less probable than this are folded away
+CUT = 0.05  # photos less probable than this are folded away
 
 
 @dataclass(frozen=True)

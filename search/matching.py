@@ -16,9 +16,7 @@ import onnxruntime
 from extractor.sift import DESCRIPTOR_SCALE
 
 RATIO = 0.9  # loose on purpose: the geometry is the judge
-NOISE = (
-    0.02  # of a cosine: two that are both nearer than this are equally near, as the windows of a drawn or modern facade
-)
+NOISE = 0.025  # of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade are
 
 UINT8, INT32 = 2, 6  # ONNX TensorProto.DataType
 LENGTH_DELIMITED = 2  # protobuf wire type
@@ -28,8 +26,8 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
     """One-to-one matches int (m, 2), most distinctive first, of RootSIFT bytes uint8 (n, 128) and (k, 128).
 
     Two points match if each is the other's nearest and, seen from one of them at least, nearer than `ratio` times the second
-    nearest. So `match(b, a)` are the same pairs as `match(a, b)`, ties aside. Cosine is inner product / DESCRIPTOR_SCALE squared
-    (bytes keep the norms of RootSIFT to half a percent).
+    nearest. So `match(b, a)` are the pairs of `match(a, b)`, ties aside. The cosine is the inner product / DESCRIPTOR_SCALE
+    squared: bytes keep the norms of RootSIFT to half a percent.
     """
     if len(query) < 2 or len(hit) < 2:
         return np.empty((0, 2), np.int64)

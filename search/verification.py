@@ -34,9 +34,6 @@ VOTE_ERROR = (
 )
 VOTE_TURN = 30.0  # degrees
 VOTE_ZOOM = 2.0  # times larger or smaller than guessed
-RIVAL = (
-    1.75  # inliers for each vote of the best contradicting guess. Two buildings with the same windows reach 0.8 to 1.7
-)
 MAX_ERROR = 6.0  # reprojection error, pixels at the features' size (640 longest side)
 MIN_MATCHES = 6  # below this a homography says nothing
 MIN_SPREAD = 0.002  # of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined
@@ -99,9 +96,8 @@ def is_margin(
     That is where captions, watermarks and logos are. A thing that two photos show is rarely in the same margin of both.
     """
     source, target = source / np.float32(source_size[::-1]), target / np.float32(target_size[::-1])
-    nearer = np.minimum(
-        np.maximum(source, target), 1 - np.minimum(source, target)
-    )  # to the same side, of the worse end
+    # Distance to the same side, of the end that is further from it.
+    nearer = np.minimum(np.maximum(source, target), 1 - np.minimum(source, target))
     return (nearer < EDGE).any(1) | (nearer < CORNER).all(1)
 
 

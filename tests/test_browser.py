@@ -80,7 +80,11 @@ def test_upload_toggle_compare_open(visit):
     expect(visit.get_by_text("points", exact=False).first).to_be_visible()
     expect(visit.get_by_role("button", name="Open Eiffel tower 2")).to_be_visible()
     reranked = hits(visit)
-    assert set(reranked[:3]) == {"Tour eiffel", "Eiffel tower", "Eiffel tower 2"} and len(reranked) == 24
+    assert set(reranked[:3]) == {"Tour eiffel", "Eiffel tower", "Eiffel tower 2"} and len(reranked) < 24
+    expect(visit.get_by_text("sure", exact=True).first).to_be_visible()
+    visit.get_by_role("button", name="Show weaker matches").click()
+    expect(visit.get_by_role("heading", name="Weaker matches")).to_be_visible()
+    assert len(hits(visit)) == 24 and hits(visit)[: len(reranked)] == reranked
     assert no_sideways_scroll(visit)
     first = visit.get_by_role("button", name="Open ").first.locator("img")
     assert first.evaluate("image => image.complete && image.naturalWidth > 100"), "thumbnails arrive by URL"

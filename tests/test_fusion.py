@@ -92,15 +92,45 @@ def samples() -> fitting.Samples:
     query = np.repeat(np.arange(5), 3)
     group = np.repeat([0, 0, 1, 1, 1], 3)
     mode = np.repeat(["sift", "off", "off", "sift", "off"], 3)
-    return fitting.Samples(np.ones((15, 1)), mode, relevant, np.ones(15), query, group)
+    return fitting.Samples(np.ones((15, 1)), mode, relevant, np.ones(15), np.ones(15), query, group)
 
 
 def test_mean_ap_by_hand():
     scores = np.tile([3.0, 2.0, 1.0], 5)
-    groups = {"a": [0, 1], "b": [2, 3, 4]}
+    groups = [[0, 1], [2, 3, 4]]
     # a: 1 and 1/2; b: (1 + 1) / 2, (1 + 2/3) / 2, and one of two found at rank 2: (1/2) / 2
     expected = ((1 + 0.5) / 2 + (1 + 5 / 6 + 0.25) / 3) / 2
     assert fitting.mean_ap(samples(), scores, groups) == pytest.approx(expected)
+
+
+def test_photos_in_no_group_are_queries_without_an_answer(gallery, extractor):
+    engine = Engine(gallery, extractor, remember=400)
+    find = gallery.catalogue.find
+    pair = [find("colosseum.jpg").id, find("colosseum-2.jpg").id]
+    three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
+    found = fitting.collect(engine, [pair, three], reranked=False, sift=False, progress=iter)
+    assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
+    assert not found.relevant[found.query < 0].any()
+    known = found.query >= 0
+    irrelevant = ~found.relevant
+    for g in (0, 1):
+        part = known & irrelevant & (found.group == g)
+        assert found.weight[part].sum() == pytest.approx(1, abs=0.01), "groups weigh the same"
+        assert found.prior[part].sum() == pytest.approx(1, abs=0.01)
+    assert found.weight[~known].sum() == 0
+    assert found.prior[~known].sum() == pytest.approx(2, abs=0.01), "all others together weigh as much as all groups"
+
+
+def test_the_second_fit_keeps_the_order_and_meets_the_prior():
+    rng = np.random.default_rng(3)
+    x = np.column_stack([np.ones(6000), np.zeros(6000), rng.normal(size=(6000, 2))])
+    y = rng.random(6000) < fusion.probability(x @ [-1.0, 0.0, 1.5, 1.0])
+    prior = np.where(y, 0.1, 1.0)  # a tenth as many are relevant where it will be used
+    found = fitting.Samples(x, np.full(6000, "off"), y, np.ones(6000), prior, np.arange(6000), np.zeros(6000, int))
+    weights = fitting.fit_samples(found, np.ones(6000, bool))["off"]
+    assert weights[2] / weights[3] == pytest.approx(1.5, rel=0.1)
+    mean = np.average(fusion.probability(x @ weights), weights=prior)
+    assert mean == pytest.approx(np.average(y, weights=prior), rel=0.02)
 
 
 def test_reliability_by_hand():

@@ -32,11 +32,20 @@ def walk(node):
 
 
 def panes(app: AppTest) -> list[dict]:
-    """What the result grid was given to draw."""
+    """What the result grids were given to draw."""
     assert not app.exception
     grids = [node.proto for node in walk(app.main) if getattr(node, "type", "") == "bidi_component"]
-    (data,) = [json.loads(proto.json) for proto in grids if proto.component_name == "results_grid"]
-    return data["panes"]
+    drawn = [json.loads(proto.json) for proto in grids if proto.component_name == "results_grid"]
+    return [pane for data in drawn for pane in data["panes"]]
+
+
+def press(app: AppTest, label: str) -> None:
+    [button] = [b for b in app.button if b.label == label]
+    button.click().run()
+
+
+def labels(app: AppTest) -> list[str]:
+    return [b.label for b in app.button]
 
 
 def titles(pane: dict, count: int) -> list[str]:
@@ -67,18 +76,19 @@ def title(file: str) -> str:
 def test_upload_search_and_toggle(app):
     upload(app, "eiffel-tower.jpg")
     (pane,) = panes(app)
-    assert set(titles(pane, 3)) == {"Eiffel tower", "Eiffel tower 2", "Tour eiffel"} and len(pane["hits"]) == 24
+    assert set(titles(pane, 3)) == {"Eiffel tower", "Eiffel tower 2", "Tour eiffel"} and len(pane["hits"]) < 24
+    assert [hit["confidence"] for hit in pane["hits"][:2]] == ["sure", "sure"]
     assert pane["hits"][0]["points"] >= 10 and pane["hits"][0]["thumbnail"].endswith("/thumbnail.jpg")
     for stage in ("decode", "describe", "index", "diffusion", "SIFT"):
         assert stage in html_of(app)
 
     app.toggle(key="sift").set_value(False).run()
-    (without,) = panes(app)
+    without, *_ = panes(app)
     assert all(hit["points"] is None for hit in without["hits"]) and "SIFT" not in html_of(app)
 
     app.toggle(key="diffusion").set_value(False).run()
-    (unranked,) = panes(app)
-    scores = [float(hit["meta"].split()[-1]) for hit in unranked["hits"]]
+    unranked, *_ = panes(app)
+    scores = [float(hit["detail"].split()[-1]) for hit in unranked["hits"]]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -135,12 +145,28 @@ def test_what_cannot_be_read_gets_one_sentence(app, data, sentence):
     assert not app.error and titles(panes(app)[0], 1) == ["Petra"], "and the next photo clears it"
 
 
-def test_show_more_and_new_search(app):
+def test_weaker_matches_are_folded_away(app):
     upload(app, "petra.jpg")
-    [b for b in app.button if b.label == "Show more"][0].click().run()
-    assert len(panes(app)[0]["hits"]) == 48
-    [b for b in app.button if b.label == "New search"][0].click().run()
+    (strong,) = panes(app)
+    assert "Show more" not in labels(app)
+    press(app, "Show weaker matches")
+    again, weak = panes(app)
+    assert again == strong and weak["heading"] == "Weaker matches" and len(strong["hits"] + weak["hits"]) == 24
+    percent = [int(hit["detail"].split()[0]) for hit in strong["hits"] + weak["hits"]]
+    assert percent == sorted(percent, reverse=True) and percent[len(strong["hits"]) - 1] >= 5 >= percent[-1]
+    press(app, "Show more")
+    assert sum(len(pane["hits"]) for pane in panes(app)) == 48
+    press(app, "New search")
     assert "very same thing" in html_of(app)
+    upload(app, "petra.jpg")
+    assert panes(app) == [strong], "a new search is folded again"
+
+
+def test_when_nothing_is_likely_the_page_says_so(app, monkeypatch):
+    monkeypatch.setattr("search.fusion.CUT", 1.1)
+    upload(app, "petra.jpg")
+    (pane,) = panes(app)
+    assert len(pane["hits"]) == 24 and "Nothing here is likely to be the same thing" in app.caption[0].value
 
 
 def test_missing_store_is_said_in_a_sentence(app, monkeypatch, tmp_path):
@@ -163,9 +189,10 @@ def test_show_more_reaches_the_last_photo(photos, tmp_path, extractor, monkeypat
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
     app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "wine.jpg")
-    assert len(panes(app)[0]["hits"]) == 11
-    [b for b in app.button if b.label == "Show more"][0].click().run()
-    assert len(panes(app)[0]["hits"]) == 12 and not [b for b in app.button if b.label == "Show more"]
+    press(app, "Show weaker matches")
+    assert sum(len(pane["hits"]) for pane in panes(app)) == 11
+    press(app, "Show more")
+    assert sum(len(pane["hits"]) for pane in panes(app)) == 12 and "Show more" not in labels(app)
 
 
 def test_movement():

@@ -196,7 +196,8 @@ def test_command_prints_one_json_object(gallery_path, tmp_path, capsys):
 def test_command_prints_a_table_and_clear_errors(gallery_path, tmp_path, capsys):
     assert main([str(GALLERY / "wine.jpg"), "--store", str(gallery_path), "-k", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["rank", "score", "similarity", "points", "photo"] and lines[1].endswith("wine.jpg")
+    assert lines[0].split() == ["rank", "the", "same?", "similarity", "points", "photo"]
+    assert lines[1].split()[:2] == ["1", "sure"] and lines[1].endswith("wine.jpg")
     assert len(lines) == 6 and "describe" in lines[5]
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     for query, store, sentence in [
