@@ -98,10 +98,12 @@ def collect(engine: Engine, groups: list[list[int]], reranked: bool, sift: bool,
 
 
 def fit_samples(samples: Samples, kept: np.ndarray) -> dict[str, np.ndarray]:
-    """`fit` on some of the samples (mask (n,)), each mode by itself."""
+    """`fit` on some of the samples (mask (n,)), each mode by itself; no weights for a mode without a relevant photo."""
     free, weights = len(fusion.OF_THE_QUERY), {}
     for mode in np.unique(samples.mode[kept]):
         part = kept & (samples.mode == mode)
+        if not (samples.weight[part] * samples.relevant[part]).any():
+            continue  # nothing to learn from
         features, relevant = samples.features[part], samples.relevant[part]
         w = fit(features, relevant, samples.weight[part], free)
         odds = features @ w

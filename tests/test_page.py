@@ -162,11 +162,12 @@ def test_weaker_matches_are_folded_away(app):
     assert panes(app) == [strong], "a new search is folded again"
 
 
-def test_when_nothing_is_likely_the_page_says_so(app, monkeypatch):
-    monkeypatch.setattr("search.fusion.CUT", 1.1)
-    upload(app, "petra.jpg")
+def test_when_nothing_is_likely_the_page_says_so_and_folds_nothing(app):
+    app.query_params["photo"] = MISSED
+    app.run()
     (pane,) = panes(app)
-    assert len(pane["hits"]) == 24 and "Nothing here is likely to be the same thing" in app.caption[0].value
+    assert len(pane["hits"]) == 24 and {hit["confidence"] for hit in pane["hits"]} == {"unsure"}
+    assert "Nothing here is likely to be the same thing" in app.caption[0].value and "Show more" in labels(app)
 
 
 def test_missing_store_is_said_in_a_sentence(app, monkeypatch, tmp_path):

@@ -244,11 +244,11 @@ def results_page(engine: Engine, query: Query) -> None:
 
 def folded_results(engine: Engine, result: SearchResult, more: bool) -> tuple[list, bool]:
     """Draw the hits, the weaker ones only when asked for; the drawn grids, and whether there is more to show in them."""
+    if result.hits[0].confidence == "unsure":
+        st.caption("Nothing here is likely to be the same thing. These look most alike.")
+        return [results_grid(one_pane(engine.store, result.hits), key="results")], more
     strong = [hit for hit in result.hits if not hit.is_weak]
     weak = result.hits[len(strong) :]
-    if not strong:
-        st.caption("Nothing here is likely to be the same thing. These look most alike.")
-        return [results_grid(one_pane(engine.store, weak), key="results")], more
     grids = [results_grid(one_pane(engine.store, strong), key="results")]
     if not weak:
         return grids, more
