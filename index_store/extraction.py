@@ -143,7 +143,7 @@ def extract_all(
     """Bring every photo into the journal. Returns ([(file, sha256)] in order, the files that cannot be used).
 
     Each core takes a photo through all stages by itself; an extractor made for as many `calls` as there are cores suits
-    that best. (Photos of equal shape in one batch were slower, see `python -m evaluation extraction`.)
+    that best. (Batches of equal shape gain less, see `python -m evaluation extraction`.)
     live: photos of the live generation by SHA-256, empty if there is none of this model.
     """
     indexed: list[tuple[str, str]] = []
