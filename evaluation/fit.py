@@ -25,7 +25,7 @@ from tqdm import tqdm
 from extractor import DEFAULT_MODEL, Extractor
 from index_store import Store
 from metrics import average_precision
-from search import Engine, fusion
+from search import MATCHERS, Engine, fusion
 
 from .groups import read_groups
 
@@ -79,7 +79,9 @@ def fit(features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, free: in
     return weights
 
 
-def collect(engine: Engine, groups: list[list[int]], reranked: bool, sift: bool, progress: Progress) -> Samples:
+def collect(
+    engine: Engine, groups: list[list[int]], reranked: bool, sift: bool, matcher: str, progress: Progress
+) -> Samples:
     """Ask every photo of the store."""
     alone = np.setdiff1d(np.arange(len(engine.store)), [id for members in groups for id in members])
     queries = [(g, id, 1 / len(members)) for g, members in enumerate(groups) for id in members]
@@ -87,7 +89,7 @@ def collect(engine: Engine, groups: list[list[int]], reranked: bool, sift: bool,
     queries += [(j % len(groups), id, len(groups) / len(alone)) for j, id in enumerate(alone)]
     parts = []
     for number, (g, id, share) in enumerate(progress(queries)):
-        ids, evidence, mode = engine.evidence(int(id), diffusion=reranked, sift=sift)
+        ids, evidence, mode = engine.evidence(int(id), diffusion=reranked, sift=sift, matcher=matcher)
         n = len(ids)
         relevant = np.isin(ids, groups[g]) & (number < known)
         weight = np.full(n, share / n if number < known else 0.0)
@@ -166,7 +168,8 @@ def add_command(commands) -> None:
     command.add_argument("--store", type=Path, required=True)
     command.add_argument("--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}')
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
-    command.add_argument("--out", type=Path, default=fusion.WEIGHTS, help="default: what the engine reads")
+    command.add_argument("--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)")
+    command.add_argument("--out", type=Path, help="default: what the engine reads")
     command.add_argument("--curve", type=Path, help="also write the reliability plot for `evaluation report`")
     command.set_defaults(run=run)
 
@@ -177,38 +180,40 @@ def run(args: argparse.Namespace) -> None:
     named = read_groups(args.groups, store)
     groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
     engine = Engine(store, extractor, remember=len(store))
+    label = MATCHERS[args.matcher].label
 
     def progress(what: str) -> Progress:
         return lambda queries: tqdm(queries, desc=what, disable=None)
 
     def gather(reranked: bool, sift: bool, what: str) -> Samples:
-        samples = collect(engine, groups, reranked, sift, progress(what))
-        engine.weights |= fit_samples(samples, np.ones(len(samples.group), bool))
+        samples = collect(engine, groups, reranked, sift, args.matcher, progress(what))
+        engine.weights[args.matcher] |= fit_samples(samples, np.ones(len(samples.group), bool))
         return samples
 
-    # Without diffusion first: its second round starts from photos that "sift" has judged.
-    fitted = {"off": gather(False, False, "off"), "SIFT": gather(False, True, "SIFT")}
-    weights = dict(engine.weights)
-    print("| diffusion's share | mAP, diffusion | mAP, diffusion + SIFT |\n|---|---|---|")
+    # Without diffusion first: its second round starts from photos that "verification" has judged.
+    fitted = {"off": gather(False, False, "off"), label: gather(False, True, label)}
+    weights = dict(engine.weights[args.matcher])
+    print(f"| diffusion's share | mAP, diffusion | mAP, diffusion + {label} |\n|---|---|---|")
     best = -1.0
-    for share in SHARES:
+    # The share is diffusion's own, fitted with SIFT, and holds with every matcher.
+    for share in SHARES if args.matcher == "sift" else [fusion.load_share()]:
         engine.reranker("diffusion").share = share
         trial = {"diffusion": gather(True, False, f"share {share}")}
-        trial["diffusion + SIFT"] = gather(True, True, f"share {share}, SIFT")
+        trial[f"diffusion + {label}"] = gather(True, True, f"share {share}, {label}")
         maps = [mean_ap(samples, held_out(samples), groups) for samples in trial.values()]
         print(f"| {share} | {maps[0]:.4f} | {maps[1]:.4f} |")
         if sum(maps) > best:
-            best, chosen, weights = sum(maps), share, dict(engine.weights)
+            best, chosen, weights = sum(maps), share, dict(engine.weights[args.matcher])
             fitted |= trial
     print("\n| toggles | mAP of held-out groups | log-loss |\n|---|---|---|")
     for name, samples in fitted.items():
         odds = held_out(samples)
         print(f"| {name} | {mean_ap(samples, odds, groups):.4f} | {log_loss(samples, odds):.4f} |")
-    print("\n| probability (diffusion + SIFT) | that are the same thing | share of all that are |\n|---|---|---|")
+    print(f"\n| probability (diffusion + {label}) | that are the same thing | share of all that are |\n|---|---|---|")
     rows = reliability(samples, odds)
     for p, relevant, share in rows:
         print(f"| {p:.3f} | {relevant:.3f} | {share:.3f} |")
-    write(args.out, weights, chosen, store, groups)
+    write(args.out or fusion.fitted_for(args.matcher), weights, chosen, store, groups)
     if args.curve:
         curve = {"title": "Reliability of the probability on the page, groups held out", "xlabel": "probability"}
         curve |= {"ylabel": "share that is the same thing", "x": [r[0] for r in rows], "y": [r[1] for r in rows]}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extractor import read_bytes
-from search import Engine
+from search import MATCHERS, Engine
 
 from .bootstrap import Estimate, estimate
 from .datasets import BadDataset, Benchmark, Query
@@ -19,7 +19,7 @@ Methods = Mapping[str, Mapping[str, Any]]
 
 FIRST = 10  # files kept of each answer
 # The engine keeps what these found, and every method of a query uses it: they count where they were first run.
-SHARED = ("decode", "describe", "index", "sift")
+SHARED = ("decode", "describe", "index", *MATCHERS)
 RERANK = "rerank"  # what the stage of every global reranker is called here
 
 
@@ -38,7 +38,7 @@ def ask(
     """All queries with all methods. progress wraps the list of queries.
 
     A query whose own photo the protocol leaves out is asked as that gallery photo, and the engine leaves it out; the others
-    are asked as uploads. The engine verifies a pair of photos once, so "sift" costs a method what it cost the first one that
+    are asked as uploads. The engine verifies a pair of photos once, so verifying costs a method what it cost the first one that
     verified. Raises BadDataset for a query that the store does not hold, and OSError or BadPhoto for one that cannot be read.
     """
     warm_up(engine, benchmark, methods)

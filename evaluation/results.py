@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from extractor import Region
+from search import MATCHERS
 
 from .bootstrap import LEVEL, Estimate
 from .datasets import Values
@@ -139,7 +140,7 @@ def estimates_from(rows: dict[str, dict[str, float]]) -> dict[str, Estimate]:
 def stages_of(results: Results) -> list[str]:
     """Names of all stages, in the order in which they run."""
     names = list(dict.fromkeys(stage for stages in results.stage_ms.values() for stage in stages))
-    return sorted(names, key=lambda stage: stage == "sift")  # stable: verification is last
+    return sorted(names, key=lambda stage: stage in MATCHERS)  # stable: verification is last
 
 
 def format_estimate(estimate: Estimate) -> str:

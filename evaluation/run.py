@@ -28,6 +28,10 @@ METHODS: Methods = {
     "SIFT": {"sift": True},
     **{f"{name} + SIFT": {"diffusion": True, "reranker": name, "sift": True} for name in RERANKERS},
 }
+LEARNED: Methods = {  # only when asked for: their models are not part of the repository
+    "XFeat": {"sift": True, "matcher": "xfeat"},
+    "diffusion + XFeat": {"diffusion": True, "sift": True, "matcher": "xfeat"},
+}
 
 
 def open_or_build(benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent) -> Store:
@@ -143,7 +147,7 @@ def add_command(commands) -> None:
         "--store", type=Path, help="used as it is if there, built if not (default: beside --out, or in stores/)"
     )
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
-    command.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    command.add_argument("--methods", nargs="+", choices=METHODS | LEARNED, default=list(METHODS), metavar="METHOD")
     command.add_argument("--out", type=Path, help="JSON file for everything found; `report` makes a page of it")
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and of --noise")
     simulation = command.add_mutually_exclusive_group()
@@ -180,7 +184,7 @@ def run(args: argparse.Namespace) -> None:
         store,
         extractor,
         benchmark,
-        {name: METHODS[name] for name in METHODS if name in args.methods},
+        {name: how for name, how in (METHODS | LEARNED).items() if name in args.methods},
         args.seed,
         model,
         f"python -m evaluation {shlex.join(sys.argv[1:])}",

@@ -1,4 +1,4 @@
-"""python -m export --checkpoint FILE --out MODEL.onnx | --int8 MODEL.onnx | --list | --download NAME"""
+"""python -m export --checkpoint FILE --out MODEL.onnx | --int8 MODEL.onnx | --xfeat | --list | --download NAME"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from extractor import SUFFIXES, BadModel, BadPhoto, int8_beside
+from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside
 from model import BadCheckpoint, load_checkpoint
 from model.published import DownloadFailed, download, format_list
 
@@ -19,6 +19,7 @@ from .parity import ParityError, check_parity, format_table
 from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
 from .recipe import BadRecipe, choose_recipe
 from .to_onnx import export_onnx
+from .xfeat import Missing, export_xfeat
 
 SAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 
@@ -88,10 +89,11 @@ def main(argv: list[str] | None = None) -> int:
         "--checkpoint", type=Path, help="file of the network: safetensors, cirtorch, SOLAR, torchvision, ONNX"
     )
     what.add_argument("--int8", type=Path, metavar="MODEL", help="exported model to make an int8 model from")
+    what.add_argument("--xfeat", action="store_true", help="the models of learned matching, XFeat and LighterGlue")
     what.add_argument("--list", action="store_true", help="the published nets")
     what.add_argument("--download", metavar="NAME", help="fetch a published net and verify it")
     parser.add_argument(
-        "--out", type=Path, help="ONNX file to write (--int8: beside the model); with --download the folder"
+        "--out", type=Path, help="ONNX file to write (--int8: beside the model); with --xfeat and --download the folder"
     )
     parser.add_argument("--longest-side", type=int, help="pixels (default: what the checkpoint was made for)")
     parser.add_argument("--scales", type=scales, default=(1.0,), help='e.g. 1,0.7071,0.5, or "published" (default 1)')
@@ -109,11 +111,24 @@ def main(argv: list[str] | None = None) -> int:
             print(format_list())
         elif args.int8:
             run_int8(args)
+        elif args.xfeat:
+            for path in export_xfeat(args.out or DEFAULT_MODEL.parent):
+                print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         elif args.download:
             print(download(args.download, args.out or Path(".")))
         else:
             run_export(args)
-    except (OSError, ValueError, BadCheckpoint, BadPhoto, BadModel, BadRecipe, DownloadFailed, ParityError) as error:
+    except (
+        OSError,
+        ValueError,
+        BadCheckpoint,
+        BadPhoto,
+        BadModel,
+        BadRecipe,
+        DownloadFailed,
+        Missing,
+        ParityError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -18,6 +18,7 @@ from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_
 from .multiscale import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
+from .xfeat import XFeatKeypoints, read_matching_model
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -32,6 +33,7 @@ __all__ = [
     "ModelCard",
     "Region",
     "UnsupportedImage",
+    "XFeatKeypoints",
     "available_cores",
     "choose_extractor",
     "decode",
@@ -41,6 +43,7 @@ __all__ = [
     "local_features",
     "read_bytes",
     "read_card",
+    "read_matching_model",
     "read_photo",
     "resize",
     "seal",

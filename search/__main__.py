@@ -1,4 +1,4 @@
-"""python -m search QUERY --store STORE [--diffusion | --rerank NAME] [--sift] [-k 20] [--json]"""
+"""python -m search QUERY --store STORE [--diffusion | --rerank NAME] [--sift | --match NAME] [-k 20] [--json]"""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from extractor import DEFAULT_MODEL, BadModel, BadPhoto, Extractor
+from extractor import DEFAULT_MODEL, BadModel, BadPhoto, Extractor, Region
 from extractor import read_bytes as read_photo_bytes
 from index_store import Store, StoreError
 
-from .engine import Engine
+from .engine import UNCALIBRATED, Engine
+from .matcher import MATCHERS
 from .reranker import RERANKERS
 from .result import SearchResult
 
@@ -28,6 +29,14 @@ def format_hits(result: SearchResult) -> str:
     return "\n".join(lines + result.notes)
 
 
+def region(text: str) -> Region:
+    """Four fractions with commas between, for argparse."""
+    left, top, right, bottom = (float(part) for part in text.split(","))
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(text)
+    return left, top, right, bottom
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m search", description="Find photos of the same thing.")
     parser.add_argument("query", type=Path, help="a JPEG, PNG or WebP photo")
@@ -38,7 +47,15 @@ def main(argv: list[str] | None = None) -> int:
     rerank.add_argument(
         "--diffusion", dest="rerank", action="store_const", const="diffusion", help="--rerank diffusion"
     )
-    parser.add_argument("--sift", action="store_true", help="verify the best by matching points")
+    match = parser.add_mutually_exclusive_group()
+    match.add_argument("--match", choices=MATCHERS, metavar="NAME", help=f"verify the best by {', '.join(MATCHERS)}")
+    match.add_argument("--sift", dest="match", action="store_const", const="sift", help="--match sift")
+    parser.add_argument(
+        "--region",
+        type=region,
+        metavar="L,T,R,B",
+        help="the part of the query that counts: left, top, right, bottom as fractions of its size, e.g. 0.2,0,0.8,0.5",
+    )
     parser.add_argument("-k", type=int, default=20, help="how many photos to show (default 20)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
@@ -47,8 +64,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         extractor = Extractor(args.model)
         engine = Engine(Store(args.store, extractor), extractor)
-        query, reranker = read_photo_bytes(args.query), args.rerank or "diffusion"
-        result = engine.search(query, diffusion=bool(args.rerank), reranker=reranker, sift=args.sift, k=args.k)
+        if not engine.is_calibrated:
+            print(f"warning: {UNCALIBRATED}", file=sys.stderr)
+        result = engine.search(
+            read_photo_bytes(args.query),
+            diffusion=bool(args.rerank),
+            reranker=args.rerank or "diffusion",
+            sift=bool(args.match),
+            matcher=args.match or "sift",
+            region=args.region,
+            k=args.k,
+        )
     except (BadPhoto, BadModel, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -15,20 +15,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extractor import BadPhoto, Extractor, LocalFeatures, Region, decode, local_features
+from extractor import BadPhoto, Extractor, LocalFeatures, Region, decode
 from index_store import SHORTLIST as CANDIDATES
 from index_store import Store, shortlist
 
 from . import fusion, ranking
 from .diffusion import scale
 from .fusion import Evidence
+from .matcher import MATCHERS, Matcher
 from .query import Query
 from .ranking import Ranking, Verified, cosine
 from .reranker import RERANKERS, Reranker
 from .result import Hit, SearchResult
-from .verification import Verification, verify_many
+from .verification import Verification
 
 REMEMBERED_QUERIES = 32
+UNCALIBRATED = "How probable a match is was fitted for another model; python -m evaluation fit fits it for this one."
 COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
 
 
@@ -64,18 +66,18 @@ class Answer:
 class Engine:
     """Searches one store. Thread-safe; remembers the last queries, so that a toggle costs only its own stage.
 
-    weights: of `fusion`, by mode.
+    weights: of `fusion`, by matcher and mode.
     """
 
     def __init__(self, store: Store, extractor: Extractor, remember: int = REMEMBERED_QUERIES):
         self.store = store
         self.extractor = extractor
-        self.weights = fusion.load_weights()
+        self.weights = {name: fusion.load_weights(fusion.fitted_for(name)) for name in MATCHERS}
         self._remember = remember
         self._queries: OrderedDict[tuple, Query] = OrderedDict()
         self._lock = threading.Lock()
-        self._rerankers: dict[str, Reranker] = {}
-        self._rerankers_lock = threading.Lock()  # its own, because making a reranker may take long
+        self._made: dict[str, Reranker | Matcher] = {}
+        self._made_lock = threading.Lock()  # its own, because making a reranker may take long
 
     def search(
         self,
@@ -84,62 +86,86 @@ class Engine:
         diffusion: bool = False,
         sift: bool = False,
         reranker: str = "diffusion",
+        matcher: str = "sift",
         region: Region | None = None,
         k: int = 20,
     ) -> SearchResult:
         """The k best photos for an uploaded photo (its bytes) or for a gallery photo (its id; it is not its own hit).
 
         diffusion: whether to rerank globally; reranker: by which of RERANKERS, also the name of the stage.
+        sift: whether to verify the best; matcher: by which of MATCHERS, also the name of the stage.
         region: the part of the query that counts, as fractions (left, top, right, bottom); None: all of it.
         Raises UnsupportedImage or ImageTooLarge for bytes that are no usable photo, KeyError for an unknown id, ValueError
-        for an unknown reranker and for a region that is empty or outside; with a region also what `Store.pixels` raises
-        for a gallery photo.
+        for an unknown reranker or matcher and for a region that is empty or outside, BadModel for a matcher whose models
+        are not there; with a region also what `Store.pixels` raises for a gallery photo.
         """
         watch, notes = Stopwatch(), []
-        answer = self._rank(query, diffusion, sift, reranker, region, watch, notes)
+        answer = self._rank(query, diffusion, sift, reranker, matcher, region, watch, notes)
         known, current = answer.query, answer.ranking
-        log_odds = fusion.log_odds(answer.evidence, self.weights[answer.mode])
+        log_odds = fusion.log_odds(answer.evidence, self.weights[matcher][answer.mode])
         stage_ranks = answer.stage_ranks
         if sift:
             current = current.rescored(log_odds)
             log_odds = current.scores
-            stage_ranks["sift"] = current.ids
+            stage_ranks[matcher] = current.ids
         positions = {stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stage_ranks.items()}
         shown = {int(id) for id in answer.looked_at}
         hits = [
-            self._hit(known, int(id), float(similarity), float(score), odds, positions, shown=int(id) in shown)
+            self._hit(known, int(id), float(similarity), float(score), odds, positions, matcher, shown=int(id) in shown)
             for id, similarity, score, odds in zip(current.ids[:k], current.similarity, current.scores, log_odds)
         ]
         return SearchResult(hits, watch.ms, answer.reused_ms, notes)
 
     def evidence(
-        self, query: bytes | int, *, diffusion: bool = False, sift: bool = False, reranker: str = "diffusion"
+        self,
+        query: bytes | int,
+        *,
+        diffusion: bool = False,
+        sift: bool = False,
+        reranker: str = "diffusion",
+        matcher: str = "sift",
     ) -> tuple[np.ndarray, Evidence, str]:
         """What `search` judges by: ids (n,) in global order, what speaks for each, and `fusion.mode`. Raises as `search`."""
-        answer = self._rank(query, diffusion, sift, reranker, None, Stopwatch(), [])
+        answer = self._rank(query, diffusion, sift, reranker, matcher, None, Stopwatch(), [])
         return answer.ranking.ids, answer.evidence, answer.mode
 
-    def explain(self, query: bytes | int, id: int, region: Region | None = None) -> Hit:
+    def explain(self, query: bytes | int, id: int, region: Region | None = None, matcher: str = "sift") -> Hit:
         """One gallery photo as a hit of the query, verified whether or not it was on the shortlist.
 
         Raises as `search`, and KeyError for an unknown id.
         """
         self.store.catalogue.photo(id)
         known = self._prepare(query, region, Stopwatch())
-        self._verify(query, region, known, np.array([id]), [])
-        similarity, log_odds, _ = self._pairwise(known, np.array([id]))
+        self._verify(query, region, known, matcher, np.array([id]), [])
+        similarity, log_odds, _ = self._pairwise(known, matcher, np.array([id]))
         rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
-        return self._hit(known, id, float(similarity[0]), float(log_odds[0]), log_odds[0], {"descriptor": rank}, True)
+        return self._hit(
+            known, id, float(similarity[0]), float(log_odds[0]), log_odds[0], {"descriptor": rank}, matcher, True
+        )
 
     def reranker(self, name: str) -> Reranker:
         """The reranker of that name, made when first asked for. Raises ValueError for an unknown name."""
-        if name not in RERANKERS:
-            raise ValueError(f"There is no reranker {name!r}, only {', '.join(RERANKERS)}.")
-        if name not in self._rerankers:
-            with self._rerankers_lock:
-                if name not in self._rerankers:
-                    self._rerankers[name] = RERANKERS[name](self.store)
-        return self._rerankers[name]
+        return self._make(name, RERANKERS, "reranker")
+
+    def matcher(self, name: str) -> Matcher:
+        """The matcher of that name, made when first asked for. Raises ValueError for an unknown name, BadModel for a matcher
+        whose models are not there."""
+        return self._make(name, MATCHERS, "matcher")
+
+    def _make(self, name: str, known: dict[str, type], kind: str) -> Reranker | Matcher:
+        if name not in known:
+            raise ValueError(f"There is no {kind} {name!r}, only {', '.join(known)}.")
+        if name not in self._made:
+            with self._made_lock:
+                if name not in self._made:
+                    self._made[name] = known[name](self.store)
+        return self._made[name]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the probabilities were fitted for the store's model. Those of another one order photos just as well, but are
+        no probabilities until `python -m evaluation fit` has fitted them anew."""
+        return self.store.manifest.fingerprint == fusion.load_fingerprint()
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
@@ -149,39 +175,40 @@ class Engine:
         diffusion: bool,
         sift: bool,
         reranker: str,
+        matcher: str,
         region: Region | None,
         watch: Stopwatch,
         notes: list[str],
     ) -> Answer:
         """All stages but the last, fusion."""
-        if reranker not in RERANKERS:
-            raise ValueError(f"There is no reranker {reranker!r}, only {', '.join(RERANKERS)}.")
+        reranking, matching = self.reranker(reranker), self.matcher(matcher)
         known = self._prepare(query, region, watch)
         reused_ms = {} if watch.ms else dict(known.cost_ms)
-        reused_ms.pop("sift", None)
+        for name in MATCHERS:
+            reused_ms.pop(name, None)
         current = Ranking(known.ids, known.similarity, known.similarity)
         stage_ranks = {"descriptor": current.ids}
         if diffusion:
             with watch.stage(reranker):
-                current = self.reranker(reranker).rerank(known, current)
+                current = reranking.rerank(known, current)
             stage_ranks[reranker] = current.ids
         # Only these count: what another toggle or the match viewer has looked at must not change this answer.
-        looked_at = current.ids[: ranking.SHORTLIST] if sift else current.ids[:0]
+        looked_at = current.ids[: matching.shortlist] if sift else current.ids[:0]
         verified = None
         if sift:
-            with watch.stage("sift"):
-                new = self._verify(query, region, known, looked_at, notes)
+            with watch.stage(matcher):
+                new = self._verify(query, region, known, matcher, looked_at, notes)
             if new:
-                known.cost_ms["sift"] = known.cost_ms.get("sift", 0.0) + watch.ms["sift"]
+                known.cost_ms[matcher] = known.cost_ms.get(matcher, 0.0) + watch.ms[matcher]
             else:
-                del watch.ms["sift"]
-                reused_ms["sift"] = known.cost_ms.get("sift", 0.0)
+                del watch.ms[matcher]
+                reused_ms[matcher] = known.cost_ms.get(matcher, 0.0)
             if diffusion:
                 with watch.stage(reranker):
-                    verified = self._trusted(known, looked_at)
-                    current = self.reranker(reranker).rerank(known, current, verified)
+                    verified = self._trusted(known, matcher, looked_at)
+                    current = reranking.rerank(known, current, verified)
         own_scale = scale(current.scores[current.ids != known.copy_id])
-        evidence = self._evidence(known, current.ids, current.scores, own_scale, looked_at)
+        evidence = self._evidence(known, matcher, current.ids, current.scores, own_scale, looked_at)
         mode = fusion.mode(diffusion, sift, verified is not None and len(verified.without(known.in_gallery).ids) > 0)
         return Answer(known, current, evidence, mode, looked_at, stage_ranks, reused_ms)
 
@@ -217,13 +244,20 @@ class Engine:
         return known
 
     def _verify(
-        self, query: bytes | int, region: Region | None, known: Query, ids: np.ndarray, notes: list[str]
+        self,
+        query: bytes | int,
+        region: Region | None,
+        known: Query,
+        matcher: str,
+        ids: np.ndarray,
+        notes: list[str],
     ) -> int:
         """Match the query with photos not yet looked at; returns how many those were."""
-        todo = [int(id) for id in ids if int(id) not in known.verifications]
-        if todo and known.features is None:
+        matching, verifications = self.matcher(matcher), known.verifications[matcher]
+        todo = [int(id) for id in ids if int(id) not in verifications]
+        if todo and matcher not in known.features:
             try:
-                known.features = self._query_features(query, region)
+                known.features[matcher] = self._query_features(query, region, matching)
             except (OSError, BadPhoto):
                 notes.append("Nothing could be verified: the file of the query has changed or is gone.")
                 return 0
@@ -231,41 +265,48 @@ class Engine:
         features = {}
         for id in todo:
             try:
-                features[id] = self.store.local_features(id)
+                features[id] = matching.gallery_features(id)
             except (OSError, BadPhoto):
                 continue
-        found.update(zip(features, verify_many(known.features, list(features.values()))))
-        known.verifications.update(found)
-        if unread := sum(known.verifications[int(id)] is None for id in ids):
+        if features:
+            found.update(zip(features, matching.verify_many(known.features[matcher], list(features.values()))))
+        verifications.update(found)
+        if unread := sum(verifications[int(id)] is None for id in ids):
             notes.append(f"{unread} photos could not be verified: their files have changed or are gone.")
         return len(todo)
 
     def _evidence(
-        self, known: Query, ids: np.ndarray, scores: np.ndarray, scale: tuple[float, float], looked_at: np.ndarray
+        self,
+        known: Query,
+        matcher: str,
+        ids: np.ndarray,
+        scores: np.ndarray,
+        scale: tuple[float, float],
+        looked_at: np.ndarray,
     ) -> Evidence:
         """What speaks for each photo; scores (n,) are measured on their own scale (background, spread), and verification
         counts for the photos `looked_at` only."""
-        seen = {int(id): known.verifications.get(int(id)) for id in looked_at}
+        seen = {int(id): known.verifications[matcher].get(int(id)) for id in looked_at}
         found = [seen.get(int(id)) for id in ids]
         return Evidence(
             known.background,
             known.spread,
             standing=(scores - scale[0]) / scale[1],
-            verified=np.array([v is not None and v.inliers >= ranking.FLOOR for v in found], bool),
+            verified=np.array([v is not None and v.inliers >= MATCHERS[matcher].floor for v in found], bool),
             inliers=np.array([0 if v is None else v.inliers for v in found], int),
             matches=np.array([0 if v is None else v.matches for v in found], int),
             coverage=np.array([0 if v is None else v.spread for v in found], float),
         )
 
-    def _pairwise(self, known: Query, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pairwise(self, known: Query, matcher: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Verified photos judged by their own evidence alone: similarity, log-odds, and whether they verify, each (n,)."""
         similarity = cosine(known.descriptor, self.store.descriptors[ids])
-        evidence = self._evidence(known, ids, similarity, (known.background, known.spread), ids)
-        return similarity, fusion.log_odds(evidence, self.weights["sift"]), evidence.verified
+        evidence = self._evidence(known, matcher, ids, similarity, (known.background, known.spread), ids)
+        return similarity, fusion.log_odds(evidence, self.weights[matcher]["verification"]), evidence.verified
 
-    def _trusted(self, known: Query, looked_at: np.ndarray) -> Verified:
+    def _trusted(self, known: Query, matcher: str, looked_at: np.ndarray) -> Verified:
         """The photos that probably show the same thing, for a reranker to start from."""
-        _, log_odds, verified = self._pairwise(known, looked_at)
+        _, log_odds, verified = self._pairwise(known, matcher, looked_at)
         probability = fusion.probability(log_odds)
         trusted = verified & (probability >= fusion.LIKELY)
         return Verified(looked_at[trusted], probability[trusted])
@@ -273,11 +314,11 @@ class Engine:
     def _query_pixels(self, query: bytes | int) -> np.ndarray:
         return decode(query) if isinstance(query, bytes) else self.store.pixels(query)
 
-    def _query_features(self, query: bytes | int, region: Region | None) -> LocalFeatures:
+    def _query_features(self, query: bytes | int, region: Region | None, matching: Matcher) -> LocalFeatures:
         if isinstance(query, bytes):
-            features = local_features(self._query_pixels(query))
+            features = matching.features(decode(query))
         else:
-            features = self.store.local_features(query)
+            features = matching.gallery_features(query)
         return features if region is None else features.inside(region)
 
     def _hit(
@@ -288,10 +329,12 @@ class Engine:
         score: float,
         log_odds: float,
         positions: dict[str, dict[int, int]],
+        matcher: str,
         shown: bool,
     ) -> Hit:
         photo = self.store.catalogue.photo(id)
-        inliers = known.inliers(id) if shown else None
+        verification = known.verifications[matcher].get(id) if shown else None
+        inliers = None if verification is None else verification.inliers
         return Hit(
             id=id,
             file=photo.file,
@@ -301,6 +344,6 @@ class Engine:
             probability=float(fusion.probability(log_odds)),
             stage_ranks={stage: ranks[id] for stage, ranks in positions.items() if id in ranks},
             inliers=inliers,
-            verified=inliers is not None and inliers >= ranking.FLOOR,
-            verification=known.verifications.get(id) if shown else None,
+            verified=inliers is not None and inliers >= MATCHERS[matcher].floor,
+            verification=verification,
         )

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-WEIGHTS = Path(__file__).with_name("fusion.json")
+FITTED = Path(__file__).with_name("fusion.json")
 OF_THE_QUERY = ("bias", "background")
 OF_THE_RANK = ("standing", "excess")
 OF_THE_POINTS = ("verified", "points", "agreement", "coverage")
 VERIFIED, NONE_VERIFIED = "reranked, verified", "reranked, none verified"
-WITH_POINTS = ("sift", VERIFIED, NONE_VERIFIED)  # modes with verification
+WITH_POINTS = ("verification", VERIFIED, NONE_VERIFIED)  # modes with verification
 SURE, LIKELY = 0.9, 0.5  # least probabilities that bear these words
 CUT = 0.05  # photos less probable than this are folded away
 
@@ -63,7 +63,12 @@ def features(evidence: Evidence, sift: bool) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def load_weights(path: Path = WEIGHTS) -> dict[str, np.ndarray]:
+def fitted_for(matcher: str) -> Path:
+    """The file with the weights of one of `matcher.MATCHERS`: what points are worth depends on who matched them."""
+    return FITTED if matcher == "sift" else FITTED.with_name(f"fusion-{matcher}.json")
+
+
+def load_weights(path: Path = FITTED) -> dict[str, np.ndarray]:
     """Mode (see `mode`) -> weights (F,), in the order of `feature_names`."""
     modes = json.loads(path.read_text())["weights"]
     return {
@@ -72,19 +77,25 @@ def load_weights(path: Path = WEIGHTS) -> dict[str, np.ndarray]:
     }
 
 
-def load_share(path: Path = WEIGHTS) -> float:
+def load_share(path: Path = FITTED) -> float:
     """Weight of diffusion against similarity (`diffusion.mix`), fitted with the rest."""
     return json.loads(path.read_text())["diffusion_share"]
 
 
+def load_fingerprint(path: Path = FITTED) -> str:
+    """Of the model whose descriptors the weights were fitted on (`Extractor.fingerprint`)."""
+    return json.loads(path.read_text())["fitted_on"]["fingerprint"]
+
+
 def mode(reranked: bool, sift: bool, verified: bool = False) -> str:
-    """Name of a set of weights: "off", "reranked", "sift", and with both on "reranked, verified" or "reranked, none verified".
+    """Name of a set of weights: "off", "reranked", "verification", and with both on "reranked, verified" or "reranked, none
+    verified".
 
     A walk from verified photos is worth much more than one from the nearest, which is what is left if none was verified.
     """
     if reranked and sift:
         return VERIFIED if verified else NONE_VERIFIED
-    return "reranked" if reranked else "sift" if sift else "off"
+    return "reranked" if reranked else "verification" if sift else "off"
 
 
 def log_odds(evidence: Evidence, weights: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ class Hit:
     method's score; with SIFT the log-odds of `fusion`); it falls from hit to hit and compares only within one answer.
     probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on can tell (`fusion`).
     inliers: matched points, None if the photo was not looked at, 0 if nothing plausible was found.
-    stage_ranks: rank from 1 after each stage ("descriptor", the global reranker's name, "sift") that was on and had it.
+    stage_ranks: rank from 1 after each stage ("descriptor", the global reranker's name, the matcher's) that was on and had it.
     """
 
     id: int

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -67,20 +67,35 @@ class Verification:
     spread: float
 
 
-def verify_many(query: LocalFeatures, hits: Sequence[LocalFeatures]) -> list[Verification]:
+def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
+    """Match two photos' RootSIFT features and `judge` the matches. Keeps to one core."""
+    pairs = in_scene(query, hit, match(query.descriptors, hit.descriptors))
+    turn = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
+    return judge(query, hit, pairs, vote(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], turn))
+
+
+def verify_many(
+    query: LocalFeatures,
+    hits: Sequence[LocalFeatures],
+    verify: Callable[[LocalFeatures, LocalFeatures], Verification] = verify,
+) -> list[Verification]:
     """`verify` with each of the hits, on all cores."""
     with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(partial(verify, query), hits))
 
 
-def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
-    """Match two photos' features and fit a homography; no inliers when there is no plausible one. Keeps to one core."""
-    pairs = match(query.descriptors, hit.descriptors)
+def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
+    """Those of the matches int (m, 2) that do not lie in the same margin of both photos (`is_margin`)."""
+    return pairs[~is_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)]
+
+
+def judge(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray, candidates: np.ndarray) -> Verification:
+    """Fit a homography to the matches int (m, 2), most distinctive first; no inliers when there is no plausible one.
+
+    candidates: indices of the matches it is estimated from.
+    """
     source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
-    scene = ~is_margin(source, query.size, target, hit.size)
-    pairs, source, target = pairs[scene], source[scene], target[scene]
-    turn = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
-    homography, inside = fit(source, target, vote(source, target, turn))
+    homography, inside = fit(source, target, candidates)
     spread = max(covered(source[inside], query.size), covered(target[inside], hit.size))
     if spread < MIN_SPREAD:
         homography, inside, spread = None, inside[:0], 0.0

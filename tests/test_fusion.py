@@ -91,7 +91,7 @@ def samples() -> fitting.Samples:
     relevant = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 0]]).ravel().astype(bool)
     query = np.repeat(np.arange(5), 3)
     group = np.repeat([0, 0, 1, 1, 1], 3)
-    mode = np.repeat(["sift", "off", "off", "sift", "off"], 3)
+    mode = np.repeat(["verification", "off", "off", "verification", "off"], 3)
     return fitting.Samples(np.ones((15, 1)), mode, relevant, np.ones(15), np.ones(15), query, group)
 
 
@@ -108,7 +108,7 @@ def test_photos_in_no_group_are_queries_without_an_answer(gallery, extractor):
     find = gallery.catalogue.find
     pair = [find("colosseum.jpg").id, find("colosseum-2.jpg").id]
     three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
-    found = fitting.collect(engine, [pair, three], reranked=False, sift=False, progress=iter)
+    found = fitting.collect(engine, [pair, three], reranked=False, sift=False, matcher="sift", progress=iter)
     assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
     assert not found.relevant[found.query < 0].any()
     known = found.query >= 0
@@ -144,7 +144,7 @@ def test_reliability_by_hand():
     assert sum(row[2] for row in rows) == pytest.approx(1)
 
 
-FITTED = {"sift": np.array([5.0]), "off": np.array([7.0])}
+FITTED = {"verification": np.array([5.0]), "off": np.array([7.0])}
 
 
 def test_held_out_has_not_seen_its_own_group(monkeypatch):
@@ -165,7 +165,7 @@ def test_the_command_writes_what_the_engine_reads(gallery, gallery_path, extract
     assert "diffusion + SIFT" in capsys.readouterr().out
     assert fusion.load_share(out) == 1.0 and set(json.loads(curve.read_text())) >= {"title", "x", "y"}
     engine = Engine(gallery, extractor)
-    engine.weights = fusion.load_weights(out)
+    engine.weights["sift"] = fusion.load_weights(out)
     hits = engine.search(gallery.catalogue.find("colosseum.jpg").id, diffusion=True, sift=True).hits
     assert hits[0].file == "colosseum-2.jpg" and hits[0].probability > hits[1].probability
     assert hits[0].score == pytest.approx(np.log(hits[0].probability / (1 - hits[0].probability)), rel=1e-3)

@@ -231,3 +231,21 @@ def test_photo_routes(gallery, gallery_path, monkeypatch):
     assert client.get("/healthz").json() == {"status": "ok", "photos": 310}
     monkeypatch.setenv("GEM_STORE", str(gallery_path / "none"))
     assert client.get("/healthz").status_code == 503
+
+
+def test_a_part_of_the_photo_is_searched_with(app, engine):
+    upload(app, "taj-mahal.jpg")
+    whole = panes(app)
+    across = next(s for s in app.slider if s.key.startswith("across"))
+    across.set_value((25, 75)).run()
+    region = (0.25, 0.0, 0.75, 1.0)
+    expected = engine.search((GALLERY / "taj-mahal.jpg").read_bytes(), diffusion=True, sift=True, region=region)
+    (pane,) = panes(app)
+    assert [hit["file"] for hit in pane["hits"]] == [hit.file for hit in expected.hits if not hit.is_weak]
+    assert "a part of it" in html_of(app) and "left:25%;top:0%;width:50%;height:100%" in html_of(app)
+    down = next(s for s in app.slider if s.key.startswith("down"))
+    down.set_value((100, 100)).run()
+    assert not app.exception and "top:95%" in html_of(app) and "height:5%" in html_of(app)
+    press(app, "New search")
+    upload(app, "taj-mahal.jpg")
+    assert panes(app) == whole, "a new search is with the whole photo again"

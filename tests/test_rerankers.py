@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from index_store import Store
-from search import RERANKERS, Engine, diffusion, expansion, k_reciprocal, ranking, superglobal
+from search import RERANKERS, Engine, diffusion, expansion, k_reciprocal, superglobal, verify_many
 from search.__main__ import main
 from search.diffusion import scale, scores_of, seed_weights
 from search.expansion import augment
 from search.k_reciprocal import reciprocal_distance
+from search.matcher import Sift
 from search.query import Query
 from search.ranking import Ranking, Verified, cosine, nearest, order
 from search.superglobal import superglobal_scores
@@ -435,19 +436,19 @@ def test_methods_get_the_verified_photos_in_the_second_round(small, monkeypatch)
 
 def test_verifications_serve_every_method(small_built, extractor, monkeypatch):
     engine = Engine(Store(small_built / "store", extractor), extractor)
-    monkeypatch.setattr(ranking, "SHORTLIST", 4)
+    monkeypatch.setattr(Sift, "shortlist", 4)
     calls = []
 
-    def counted(query, hits, original=engine.search.__globals__["verify_many"]):
+    def counted(query, hits, original=verify_many):
         calls.extend(hits)
         return original(query, hits)
 
-    monkeypatch.setattr("search.engine.verify_many", counted)
+    monkeypatch.setattr("search.matcher.verify_many", counted)
     for name in RERANKERS:
         hits = engine.search(0, diffusion=True, reranker=name, sift=True).hits
         assert sum(hit.inliers is not None for hit in hits) == 4
     (known,) = engine._queries.values()
-    assert 4 <= len(calls) == len(known.verifications) <= 11
+    assert 4 <= len(calls) == len(known.verifications["sift"]) <= 11
 
 
 def test_a_method_is_made_when_first_asked_for_and_once(small_built, extractor, monkeypatch):

@@ -10,8 +10,9 @@ import pytest
 
 from extractor import UnsupportedImage, encode_jpeg, read_photo, resize
 from index_store import Store, build
-from search import FLOOR, Engine, ranking
+from search import FLOOR, Engine
 from search.__main__ import main
+from search.matcher import Sift
 
 from .conftest import GALLERY
 
@@ -141,7 +142,7 @@ def test_only_the_last_queries_are_remembered(gallery, extractor):
 def test_what_was_looked_at_before_does_not_change_an_answer(gallery, extractor, monkeypatch):
     """A photo below the shortlist, verified by the match viewer, must not jump up in the next search."""
     query = gallery.catalogue.find("colosseum.jpg").id
-    monkeypatch.setattr(ranking, "SHORTLIST", 0)
+    monkeypatch.setattr(Sift, "shortlist", 0)
     fresh = files(Engine(gallery, extractor).search(query, diffusion=True, sift=True))
     engine = Engine(gallery, extractor)
     assert engine.explain(query, gallery.catalogue.find("colosseum-2.jpg").id).verified
@@ -152,7 +153,7 @@ def test_what_was_looked_at_before_does_not_change_an_answer(gallery, extractor,
 def test_explain_looks_at_photos_beyond_the_shortlist(engine, monkeypatch):
     query = engine.store.catalogue.find("colosseum.jpg").id
     other = engine.store.catalogue.find("colosseum-2.jpg").id
-    monkeypatch.setattr(ranking, "SHORTLIST", 0)
+    monkeypatch.setattr(Sift, "shortlist", 0)
     hit = engine.explain(query, other)
     assert hit.verified and hit.verification.inliers == hit.inliers == len(hit.verification.query_points)
     with pytest.raises(KeyError):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from extractor import BadModel, BadPhoto, decode, encode_jpeg, resize
+from extractor import BadModel, BadPhoto, Region, decode, encode_jpeg, resize
 from index_store import StoreError
 from search import Engine, SearchResult
 
 from .match import match_viewer
+from .part import choose_part
 from .results import ASSETS, one_pane, results_grid, two_panes
 from .routes import thumbnail_url, view_url
 from .samples import MISSED, sample_queries
@@ -191,7 +192,7 @@ def results_page(engine: Engine, query: Query) -> None:
     with st.container(key="strip"):
         card, switches, clock = st.columns([4, 5, 4], vertical_alignment="center", gap="medium")
         with card:
-            query_card(engine, query)
+            region = query_card(engine, query)
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
             diffusion = st.toggle(
                 "Diffusion",
@@ -215,8 +216,8 @@ def results_page(engine: Engine, query: Query) -> None:
             )
         k = st.session_state.shown
         with st.spinner("Searching…", show_time=False):
-            result = engine.search(query.source, diffusion=diffusion, sift=sift, k=k + 1)
-            off = engine.search(query.source, k=k) if compare else None
+            result = engine.search(query.source, diffusion=diffusion, sift=sift, region=region, k=k + 1)
+            off = engine.search(query.source, region=region, k=k) if compare else None
         more = len(result.hits) > k
         del result.hits[k:]
         with clock:
@@ -239,7 +240,7 @@ def results_page(engine: Engine, query: Query) -> None:
             search_with(engine, photo.id)
             st.rerun()
         if clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
-            evidence(engine, query, photo.id)
+            evidence(engine, query, region, photo.id)
 
 
 def folded_results(engine: Engine, result: SearchResult, more: bool) -> tuple[list, bool]:
@@ -267,20 +268,26 @@ def show_weaker() -> None:
     st.session_state.weaker = True
 
 
-def query_card(engine: Engine, query: Query) -> None:
+def query_card(engine: Engine, query: Query) -> Region | None:
+    """Draw the query; the part of it that counts, None for all of it."""
     src = query.image["src"] if isinstance(query.source, bytes) else thumbnail_url(engine.store, query.source)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", key="query"):
-        st.html(
+        card = st.empty()
+        with st.popover("Part", type="tertiary", icon=":material/crop:", help="Search with a part of the photo"):
+            region = choose_part(src, uploader_key())
+        origin = query.origin if region is None else f"{query.origin}, a part of it"
+        card.html(
             f'<div class="query"><img src="{src}" alt="The photo searched with"><div>'
-            f'<b>{html.escape(query.title)}</b><span class="small">{query.origin}</span></div></div>'
+            f'<b>{html.escape(query.title)}</b><span class="small">{origin}</span></div></div>'
         )
         st.button("New search", on_click=start_over, type="tertiary", icon=":material/close:")
+    return region
 
 
 @st.dialog("The evidence", width="large")
-def evidence(engine: Engine, query: Query, id: int) -> None:
+def evidence(engine: Engine, query: Query, region: Region | None, id: int) -> None:
     """Query and hit side by side with the matched points."""
-    hit = engine.explain(query.source, id)
+    hit = engine.explain(query.source, id, region)
     if hit.verified:
         st.markdown(f"**{hit.inliers} points** of the two photos fit together: very likely the same thing.")
     elif hit.inliers is None:

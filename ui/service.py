@@ -10,7 +10,7 @@ from pathlib import Path
 
 from extractor import Extractor, choose_extractor
 from index_store import Store, StoreError, current_version
-from search import Engine
+from search import UNCALIBRATED, Engine
 
 STORE_VARIABLE = "GEM_STORE"
 DEFAULT_STORE = Path(__file__).resolve().parent.parent / "stores" / "gallery"
@@ -42,6 +42,8 @@ class Service:
                         print(f"descriptors: {choice}", file=sys.stderr)
                     self._engine = Engine(Store(path, self._extractor), self._extractor)
                     self._opened = version
+                    if not self._engine.is_calibrated:
+                        log.warning(UNCALIBRATED)
             except StoreError as error:
                 if self._engine is None or self._opened[0] != path:
                     raise

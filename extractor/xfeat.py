@@ -1,0 +1,61 @@
+"""RGB photo -> XFeat keypoints, a learned alternative to SIFT's (Potje et al. 2024, "XFeat: accelerated features").
+
+The network is an ONNX file that `python -m export --xfeat` makes; it is optional and not part of the repository.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from .decode import resize
+from .extractor import DEFAULT_MODEL, BadModel, available_cores
+from .sealing import is_sealed
+from .sift import SIFT_SIDE, LocalFeatures
+
+XFEAT_MODEL = DEFAULT_MODEL.with_name("xfeat.onnx")
+STRIDE = 32  # the network takes sides that are multiples of this
+
+
+def read_matching_model(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """An ONNX file of `python -m export --xfeat`. Raises BadModel if it is missing or damaged."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadModel(
+            f"{path} is not there. Make it: pip install -r requirements-matchers.txt && python -m export --xfeat"
+        ) from None
+    if not is_sealed(data):
+        raise BadModel(f"{path} is damaged (checksum). Make it again: python -m export --xfeat")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+class XFeatKeypoints:
+    """The strongest XFeat keypoints of a photo. Thread-safe. Raises BadModel."""
+
+    def __init__(self, model: Path = XFEAT_MODEL):
+        self._session = read_matching_model(model, available_cores())
+
+    def __call__(self, photo: np.ndarray) -> LocalFeatures:
+        """Of a decoded photo, uint8 RGB (H, W, 3): points in pixels of the photo shrunk to SIFT_SIDE, strongest first;
+        descriptors float16 (n, 64), unit vectors; frames all 1, these keypoints have neither size nor angle."""
+        small = resize(photo, SIFT_SIDE)
+        height, width = small.shape[:2]
+        # As the authors' code: squeezed to the next smaller multiple, and the points stretched back.
+        fitted = max(STRIDE, width // STRIDE * STRIDE), max(STRIDE, height // STRIDE * STRIDE)
+        image = cv2.resize(small.astype(np.float32) / 255, fitted, interpolation=cv2.INTER_LINEAR)
+        points, scores, descriptors = self._session.run(None, {"photo": image.transpose(2, 0, 1)[None]})
+        found = scores > 0
+        points = points[found] * np.float32([width / fitted[0], height / fitted[1]])
+        return LocalFeatures(
+            points=points,
+            frames=np.ones(len(points), np.complex64),
+            descriptors=descriptors[found].astype(np.float16),
+            size=(height, width),
+        )
