@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -142,6 +143,31 @@ def test_sample_query_and_search_from_a_hit(visit):
     assert "photo=colosseum-2.jpg" in visit.url and hits(visit)[0] == "Colosseum"
     visit.get_by_role("button", name="New search").click()
     expect(visit.get_by_text("Find photos of the very same thing")).to_be_visible()
+
+
+def test_a_part_of_the_photo(visit):
+    upload(visit, "taj-mahal.jpg")
+    visit.get_by_role("button", name="Part").click()
+    left = visit.get_by_role("slider", name="From left to right").first
+    expect(left).to_be_visible()
+    left.focus()
+    for _ in range(20):
+        visit.keyboard.press("ArrowRight")
+    expect(visit.get_by_text("A part of it")).to_be_visible(timeout=60_000)
+    expect(visit.locator(".part i")).to_have_attribute("style", re.compile("left: ?20%"))
+    frame, photo = (visit.locator(f".part {part}").bounding_box() for part in ("i", "img"))
+    assert frame["x"] - photo["x"] == pytest.approx(0.2 * photo["width"], abs=3)
+    visit.keyboard.press("Escape")
+    visit.get_by_role("button", name="Open ").first.click()
+    expect(visit.get_by_role("dialog").locator("svg g").first).to_be_attached(timeout=60_000)
+    query = visit.get_by_role("dialog").locator(".stage img").first.bounding_box()
+    starts = (
+        visit.get_by_role("dialog")
+        .locator("svg circle")
+        .evaluate_all("all => all.filter((c, i) => i % 2 == 0).map(c => c.getBoundingClientRect()).map(b => b.x + 3)")
+    )
+    assert min(starts) >= query["x"] + 0.2 * query["width"] - 3, "points outside the part do not count"
+    assert no_sideways_scroll(visit)
 
 
 def test_unreadable_upload(visit, tmp_path):

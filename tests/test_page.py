@@ -242,7 +242,7 @@ def test_a_part_of_the_photo_is_searched_with(app, engine):
     expected = engine.search((GALLERY / "taj-mahal.jpg").read_bytes(), diffusion=True, sift=True, region=region)
     (pane,) = panes(app)
     assert [hit["file"] for hit in pane["hits"]] == [hit.file for hit in expected.hits if not hit.is_weak]
-    assert "a part of it" in html_of(app) and "left:25%;top:0%;width:50%;height:100%" in html_of(app)
+    assert "A part of it" in html_of(app) and "left:25%;top:0%;width:50%;height:100%" in html_of(app)
     down = next(s for s in app.slider if s.key.startswith("down"))
     down.set_value((100, 100)).run()
     assert not app.exception and "top:95%" in html_of(app) and "height:5%" in html_of(app)

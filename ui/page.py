@@ -190,7 +190,7 @@ def start_page(engine: Engine) -> None:
 
 def results_page(engine: Engine, query: Query) -> None:
     with st.container(key="strip"):
-        card, switches, clock = st.columns([4, 5, 4], vertical_alignment="center", gap="medium")
+        card, switches, clock = st.columns([5, 5, 4], vertical_alignment="center", gap="medium")
         with card:
             region = query_card(engine, query)
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
@@ -275,7 +275,7 @@ def query_card(engine: Engine, query: Query) -> Region | None:
         card = st.empty()
         with st.popover("Part", type="tertiary", icon=":material/crop:", help="Search with a part of the photo"):
             region = choose_part(src, uploader_key())
-        origin = query.origin if region is None else f"{query.origin}, a part of it"
+        origin = query.origin if region is None else "A part of it"
         card.html(
             f'<div class="query"><img src="{src}" alt="The photo searched with"><div>'
             f'<b>{html.escape(query.title)}</b><span class="small">{origin}</span></div></div>'
