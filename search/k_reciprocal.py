@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from index_store import Store
+from .ranking import nearest
+from .shortlisted import ShortlistReranker
 
-from .query import Query
-from .ranking import Ranking, Verified, nearest
-
-SHORTLIST = 400  # best photos that are reordered
 K1 = 20  # neighbours that must be mutual
 K2 = 6  # photos, itself among them, whose encodings are averaged
 LAMBDA = 0.3  # weight of the plain distance
@@ -54,16 +51,8 @@ def reciprocal_distance(rows: np.ndarray) -> np.ndarray:
     return (1 - LAMBDA) * jaccard + LAMBDA * distance[0, 1:]
 
 
-class KReciprocal:
-    """Reorders the best SHORTLIST photos; score: 1 - d*. The others keep their order below."""
+class KReciprocal(ShortlistReranker):
+    """Score: 1 - d*."""
 
-    def __init__(self, store: Store):
-        self.store = store
-
-    def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
-        if verified is not None:
-            return current
-        copy, others = current.parted(query.in_gallery)
-        head, tail = others[:SHORTLIST], others[SHORTLIST:]
-        rows = np.concatenate([query.descriptor[None], self.store.descriptors[head.ids]]).astype(np.float32)
-        return copy.followed_by(head.rescored(1 - reciprocal_distance(rows))).followed_by(tail)
+    def scores(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return 1 - reciprocal_distance(np.concatenate([descriptor[None], rows]))

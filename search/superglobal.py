@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from index_store import Store
+from .ranking import nearest, order
+from .shortlisted import ShortlistReranker
 
-from .query import Query
-from .ranking import Ranking, Verified, nearest, order
-
-SHORTLIST = 400  # M, best photos that are reordered
 NEIGHBOURS = 9  # K, beside the photo itself
 BETA = 0.15  # weight of a neighbour of similarity 1; the photo itself has 1
 
@@ -42,16 +39,8 @@ def superglobal_scores(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return (first + refined @ expanded) / 2
 
 
-class SuperGlobal:
-    """Reorders the best SHORTLIST photos. The others keep their order below."""
+class SuperGlobal(ShortlistReranker):
+    """Score: `superglobal_scores`."""
 
-    def __init__(self, store: Store):
-        self.store = store
-
-    def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
-        if verified is not None:
-            return current
-        copy, others = current.parted(query.in_gallery)
-        head, tail = others[:SHORTLIST], others[SHORTLIST:]
-        rows = self.store.descriptors[head.ids].astype(np.float32)
-        return copy.followed_by(head.rescored(superglobal_scores(query.descriptor, rows))).followed_by(tail)
+    def scores(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return superglobal_scores(descriptor, rows)

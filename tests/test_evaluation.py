@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -198,17 +199,15 @@ TWO_THINGS = {
 }
 
 
+def run_two_things(built: Path, folder: Path) -> list[str]:
+    """Arguments of `run` on TWO_THINGS among the photos of `small_built`."""
+    groups = folder / "named.json"
+    groups.write_text(json.dumps(TWO_THINGS))
+    return ["run", "--dataset", "groups", "--root", str(built / "photos"), "--groups", str(groups)]
+
+
 def test_run_groups_through_all_methods(small_built, small_store, extractor, tmp_path, capsys):
-    (tmp_path / "named.json").write_text(json.dumps(TWO_THINGS))
-    arguments = [
-        "run",
-        "--dataset",
-        "groups",
-        "--root",
-        str(small_built / "photos"),
-        "--groups",
-        str(tmp_path / "named.json"),
-    ]
+    arguments = run_two_things(small_built, tmp_path)
     out = tmp_path / "results.json"
     before = (small_built / "store" / "CURRENT").read_text()
     assert main([*arguments, "--store", str(small_built / "store"), "--out", str(out), "--seed", "3"]) == 0
@@ -395,16 +394,7 @@ def test_simulated_stores_are_whole_and_apart(small_built, extractor, tmp_path):
 
 def test_run_with_a_simulation(small_built, tmp_path, capsys):
     shutil.copytree(small_built / "store", tmp_path / "store")
-    (tmp_path / "named.json").write_text(json.dumps(TWO_THINGS))
-    arguments = [
-        "run",
-        "--dataset",
-        "groups",
-        "--root",
-        str(small_built / "photos"),
-        "--groups",
-        str(tmp_path / "named.json"),
-    ]
+    arguments = run_two_things(small_built, tmp_path)
     arguments += ["--store", str(tmp_path / "store"), "--methods", "rerank off", "diffusion"]
     means = {}
     for option in (["--noise", "4"], ["--noise", "0"], ["--oracle", "0.9"]):

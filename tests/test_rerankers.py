@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from index_store import Store
-from search import RERANKERS, Engine, diffusion, expansion, k_reciprocal, superglobal, verify_many
+from search import RERANKERS, Engine, diffusion, expansion, verify_many
 from search.__main__ import main
 from search.diffusion import scale, scores_of, seed_weights
 from search.expansion import augment
@@ -346,9 +346,9 @@ def test_methods_that_make_nothing_of_verified_photos_keep_their_answer(name):
     assert RERANKERS[name](store).rerank(query, current, Verified(np.array([9]), np.array([0.9]))) is current
 
 
-@pytest.mark.parametrize(("name", "module"), [("k-reciprocal", k_reciprocal), ("superglobal", superglobal)])
-def test_photos_beyond_the_shortlist_keep_their_order_below(name, module, monkeypatch):
-    monkeypatch.setattr(module, "SHORTLIST", 25)
+@pytest.mark.parametrize("name", ["k-reciprocal", "superglobal"])
+def test_photos_beyond_the_shortlist_keep_their_order_below(name, monkeypatch):
+    monkeypatch.setattr("search.shortlisted.SHORTLIST", 25)
     rows = some_rows("clusters", 60)
     store = ArrayStore(rows)
     query, current = ask(store, rows[0], copy_id=0)
