@@ -7,7 +7,7 @@ import dataclasses
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from .groups import BadGroups
 SCALES = (1.0, 2**-0.5, 0.5)
 SPEED_PHOTOS = 12
 BASELINE = "onnxruntime float32"
+NAMES = ("torch float32", BASELINE, "onnxruntime int8", "OpenVINO bf16", "OpenVINO int8")
 
 Progress = Callable[[Iterable], Iterable]
 
@@ -72,9 +73,16 @@ def torch_extractor(model: Path, torch) -> Extractor:
 
 
 def measure(
-    model: Path, folder: Path, groups_file: Path | None, sizes: list[int], multi: bool, progress: Progress = iter
+    model: Path,
+    folder: Path,
+    groups_file: Path | None,
+    sizes: list[int],
+    multi: bool,
+    engines: Collection[str] = NAMES,
+    progress: Progress = iter,
 ) -> list[Row]:
-    """All ways at all sizes (longest side, pixels), single-scale and, if `multi`, with SCALES.
+    """All ways that are among `engines`, and BASELINE, at all sizes (longest side, pixels), single-scale and, if `multi`, with
+    SCALES.
 
     Speed is measured on SPEED_PHOTOS photos after a first one; mAP needs all photos of the folder described by each way.
     Raises BadGroups.
@@ -90,7 +98,7 @@ def measure(
     expected: dict[tuple, np.ndarray] = {}
     rows = []
     started = ways(model)
-    order = [BASELINE, *(name for name in started if name != BASELINE)]
+    order = [BASELINE, *(name for name in started if name in engines and name != BASELINE)]
     jobs = [(name, size, scales) for name in order for size in sizes for scales in ((1.0,), SCALES)[: 1 + multi]]
     for name, size, scales in progress(jobs):
         extractor = started[name]()
@@ -151,12 +159,26 @@ def add_command(commands) -> None:
     )
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     command.add_argument("--sizes", type=int, nargs="+", default=[224, 362, 480, 1024], help="longest sides, pixels")
+    command.add_argument(
+        "--engines",
+        nargs="+",
+        choices=NAMES,
+        default=NAMES,
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)} (default: all)",
+    )
     command.add_argument("--multi", action="store_true", help="also with three scales")
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     rows = measure(
-        args.model, args.photos, args.groups, args.sizes, args.multi, lambda jobs: tqdm(jobs, desc="ways", disable=None)
+        args.model,
+        args.photos,
+        args.groups,
+        args.sizes,
+        args.multi,
+        args.engines,
+        lambda jobs: tqdm(jobs, desc="ways", disable=None),
     )
     print(format_rows(rows))

@@ -14,7 +14,7 @@ from .decode import resize
 from .multiscale import Region
 
 SIFT_SIDE = 640  # longest side photos are shrunk to before detection; points are in pixels of that size
-MAX_POINTS = 1000
+MAX_POINTS = 2000
 DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
 LAYOUT = 2  # of LocalFeatures.to_bytes: points, descriptors, frames
 HEADER = np.dtype([("points", "<u4"), ("height", "<u2"), ("width", "<u2")])

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation import verification as benchmark
 from extractor import LocalFeatures, local_features, read_photo
-from extractor.sift import DESCRIPTOR_SCALE
+from extractor.sift import DESCRIPTOR_SCALE, MAX_POINTS
 from index_store import Store
 from search.matching import NOISE, RATIO, inner_products, match
 from search.ranking import FLOOR
@@ -355,7 +355,7 @@ def test_features_survive_storage_and_flat_photos_have_none(photo):
     np.testing.assert_array_equal(again.points, features.points)
     np.testing.assert_array_equal(again.frames, features.frames)
     np.testing.assert_array_equal(again.descriptors, features.descriptors)
-    assert again.size == features.size and 0 < len(again.points) <= 1000
+    assert again.size == features.size and 0 < len(again.points) <= MAX_POINTS
     flat = local_features(np.full((60, 80, 3), 90, np.uint8))
     assert len(flat.points) == 0 and LocalFeatures.from_bytes(flat.to_bytes()).size == (60, 80)
     assert verify(flat, features).inliers == verify(features, flat).inliers == verify(flat, flat).inliers == 0
@@ -385,7 +385,7 @@ def test_a_region_keeps_the_keypoints_inside(photo):
 def test_root_sift_is_the_root_of_the_l1_normalised_histogram(photo):
     features = local_features(photo)
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    _, sift = cv2.SIFT_create(nfeatures=1000).detectAndCompute(grey, None)
+    _, sift = cv2.SIFT_create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
     root = np.sqrt(sift / sift.sum(1, keepdims=True))
     rows = features.descriptors / np.linalg.norm(features.descriptors.astype(np.float32), axis=1, keepdims=True)
     assert len(features.points) > 500 and (rows @ root.T).max(1).min() > 0.999
