@@ -190,7 +190,7 @@ def start_page(engine: Engine) -> None:
 
 def results_page(engine: Engine, query: Query) -> None:
     with st.container(key="strip"):
-        card, switches, clock = st.columns([5, 5, 4], vertical_alignment="center", gap="medium")
+        card, switches, clock = st.columns([5, 6, 4], vertical_alignment="center", gap="medium")
         with card:
             region = query_card(engine, query)
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
