@@ -52,13 +52,11 @@ def feature_names(sift: bool) -> tuple[str, ...]:
 def features(evidence: Evidence, sift: bool) -> np.ndarray:
     """float64 (n, F), the columns of `feature_names`.
 
-    standing: at least 0. All photos below the background are as good as unknown; how far below must not outweigh points.
     excess: how far above the background the best similarity is, times the standing. points: ln(1 + inliers), agreement:
     inliers over matches, coverage: root of the covered share; all three 0 below a plausible model (0 inliers).
     """
     n = len(evidence.standing)
-    standing = np.maximum(evidence.standing, 0)
-    columns = [np.ones(n), np.full(n, evidence.background), standing, standing * evidence.spread]
+    columns = [np.ones(n), np.full(n, evidence.background), evidence.standing, evidence.standing * evidence.spread]
     if sift:
         agreement = evidence.inliers / np.maximum(evidence.matches, 1)
         columns += [evidence.verified, np.log1p(evidence.inliers), agreement, np.sqrt(evidence.coverage)]

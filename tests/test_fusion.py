@@ -57,18 +57,7 @@ def test_without_verification_the_order_is_the_global_one():
     known = evidence(50, np.random.default_rng(0))
     for name in ("off", "reranked"):
         odds = fusion.log_odds(known, fusion.load_weights()[name])
-        above = known.standing > 0
-        assert (np.diff(odds) <= 0).all() and (np.diff(odds[above]) < 0).all() and above.sum() > 10
-        assert len(set(odds[~above])) == 1, "below the background all are alike, and a stable sort keeps their order"
-
-
-def test_how_far_below_the_background_does_not_outweigh_points():
-    standing = np.array([0.0, -0.5, -40.0])
-    points = np.full(3, 33)
-    known = fusion.Evidence(0.8, 0.05, standing, np.ones(3, bool), points, points, np.full(3, 0.2))
-    for name in fusion.WITH_POINTS:
-        odds = fusion.log_odds(known, fusion.load_weights()[name])
-        assert odds[0] == odds[1] == odds[2]
+        assert (np.diff(odds) < 0).all()
 
 
 def test_fit_is_the_most_likely_regression():
