@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from index_store import Store
@@ -12,15 +14,15 @@ from .ranking import Ranking, Verified
 SHORTLIST = 400  # best photos that are reordered
 
 
-class ShortlistReranker:
+class ShortlistReranker(ABC):
     """Reorders the best SHORTLIST photos by `scores`. The others keep their order below. Makes nothing of verified photos."""
 
     def __init__(self, store: Store):
         self.store = store
 
+    @abstractmethod
     def scores(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """(n,), higher is better, of the query's descriptor float32 (D,) and the photos' (n, D)."""
-        raise NotImplementedError
 
     def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
         if verified is not None:
