@@ -66,15 +66,19 @@ def picture(src: str, shape: tuple[int, ...], title: str) -> dict:
 # -- what the visitor does ---------------------------------------------------------------------------------------------
 
 
-def take_upload() -> None:
-    """Search with the photo just uploaded. The uploader is emptied at once, so that Streamlit lets go of the file."""
-    file = st.session_state[uploader_key()]
+def take_upload(key: str) -> None:
+    """Search with the photo just uploaded. The uploader is emptied at once, so that Streamlit lets go of the file.
+
+    key: of the uploader that changed. On a slow line that can be one that was already replaced, and then empty.
+    """
+    file = st.session_state.get(key)
+    if file is None:
+        return
     start_over()
-    if file is not None:
-        try:
-            st.session_state.upload = upload_query(file.getvalue(), file.name)
-        except BadPhoto as error:
-            st.session_state.problem = str(error)
+    try:
+        st.session_state.upload = upload_query(file.getvalue(), file.name)
+    except BadPhoto as error:
+        st.session_state.problem = str(error)
 
 
 def search_with(engine: Engine, id: int) -> None:
@@ -153,11 +157,13 @@ def header(engine: Engine, with_uploader: bool) -> None:
 
 
 def uploader(label_visibility: str) -> None:
+    key = uploader_key()
     st.file_uploader(
         "Drop a photo here, or choose one",
         type=["jpg", "jpeg", "png", "webp"],
-        key=uploader_key(),
+        key=key,
         on_change=take_upload,
+        args=(key,),
         label_visibility=label_visibility,
     )
 
