@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from evaluation import diffusion
+from evaluation import diffusion_speed
 from evaluation.__main__ import main
-from evaluation.diffusion import measure_cuts, measure_rows, query_ms, write_made_rows
+from evaluation.diffusion import measure_cuts, query_ms, write_made_rows
 from evaluation.published_diffusion import laplacian, made_descriptors, nearest_of, published_graph, published_row
 from extractor import DEFAULT_MODEL
 from index_store import Store, ann, graph
@@ -58,11 +58,11 @@ def test_baseline_solves_each_row_on_its_nearest(made):
 
 def test_shares_of_mass_are_those_of_the_inverse(made, monkeypatch):
     """500 photos fit into one region: blocks have all the mass; the baseline has what its truncated systems have."""
-    monkeypatch.setattr(diffusion, "SAMPLE", 40)
-    monkeypatch.setattr(diffusion, "ROUNDS", 1)
-    monkeypatch.setattr(diffusion, "TRUNCATION", 60)
+    monkeypatch.setattr(diffusion_speed, "SAMPLE", 40)
+    monkeypatch.setattr(diffusion_speed, "ROUNDS", 1)
+    monkeypatch.setattr(diffusion_speed, "TRUNCATION", 60)
     walk = graph.neighbour_graph(*graph.self_first(*ann.exact_knn(made, 51)))
-    speed = measure_rows(made, walk, 0.9)
+    speed = diffusion_speed.measure_rows(made, walk, 0.9)
     system = np.eye(500) - 0.9 * walk.toarray()
     whole = np.linalg.inv(system).sum(1)
     sample = np.random.default_rng(1).permutation(500)[:40]
@@ -70,7 +70,7 @@ def test_shares_of_mass_are_those_of_the_inverse(made, monkeypatch):
     np.testing.assert_allclose(speed.share, 1, atol=1e-4)
     np.testing.assert_allclose(speed.published_share, alone / whole[sample], atol=1e-3)
     assert (speed.kept_share < speed.share + 1e-3).all() and speed.published > 0 and speed.blocks > 0
-    assert diffusion.speed_row("graph", speed)[-1].startswith("100.0%")
+    assert diffusion_speed.speed_row("graph", speed)[-1].startswith("100.0%")
 
 
 def test_made_rows_are_as_a_store_has_them(tmp_path):
