@@ -52,11 +52,14 @@ def feature_names(sift: bool) -> tuple[str, ...]:
 def features(evidence: Evidence, sift: bool) -> np.ndarray:
     """float64 (n, F), the columns of `feature_names`.
 
-    excess: how far above the background the best similarity is, times the standing. points: ln(1 + inliers), agreement:
-    inliers over matches, coverage: root of the covered share; all three 0 below a plausible model (0 inliers).
+    standing: as it is, but a verified photo counts as no worse than the background: the points show the same thing from a
+    view that the descriptor does not know. excess: how far above the background the best similarity is, times the standing.
+    points: ln(1 + inliers), agreement: inliers over matches, coverage: root of the covered share; all three 0 below a
+    plausible model (0 inliers).
     """
     n = len(evidence.standing)
-    columns = [np.ones(n), np.full(n, evidence.background), evidence.standing, evidence.standing * evidence.spread]
+    standing = np.maximum(evidence.standing, np.where(evidence.verified & sift, 0, -np.inf))
+    columns = [np.ones(n), np.full(n, evidence.background), standing, standing * evidence.spread]
     if sift:
         agreement = evidence.inliers / np.maximum(evidence.matches, 1)
         columns += [evidence.verified, np.log1p(evidence.inliers), agreement, np.sqrt(evidence.coverage)]

@@ -77,7 +77,9 @@ def upload(page: Page, name: str) -> None:
 def hits(page: Page) -> list[str]:
     """Titles of the hits in order, read at one moment of a settled page."""
     settle(page)
-    return page.get_by_role("button", name="Open ").evaluate_all("all => all.map(b => b.ariaLabel.replace('Open ', ''))")
+    return page.get_by_role("button", name="Open ").evaluate_all(
+        "all => all.map(b => b.ariaLabel.replace('Open ', ''))"
+    )
 
 
 def no_sideways_scroll(page: Page) -> bool:

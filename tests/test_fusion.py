@@ -53,6 +53,15 @@ def test_more_evidence_never_lowers_a_photo():
         assert (w[len(fusion.OF_THE_QUERY) :] >= 0).all() and w[2] + w[3] > 0
 
 
+def test_matched_points_outweigh_a_standing_below_the_background():
+    """A verified photo is judged as if it stood at the background at least, one without points by where it stands."""
+    standing = np.array([-2.0, -2.0, 0.0])
+    none = np.zeros(3)
+    known = Evidence(0.6, 0.2, standing, np.array([True, False, False]), none, none, none)
+    weights = np.array([0.0, 0.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
+    assert fusion.log_odds(known, weights) == pytest.approx([5.0, -2 * 3 - 2 * 0.2 * 4, 0.0])
+
+
 def test_without_verification_the_order_is_the_global_one():
     known = evidence(50, np.random.default_rng(0))
     for name in ("off", "reranked"):
