@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from index_store import build
 from search import SearchResult
-from ui.page import plain, timing_bar
+from ui.page import FIRST_PAGE, plain, timing_bar
 from ui.results import movement
 from ui.routes import ROUTES, thumbnail_url
 from ui.samples import FOUND, MISSED, sample_queries
@@ -239,7 +239,8 @@ def test_a_part_of_the_photo_is_searched_with(app, engine):
     across = next(s for s in app.slider if s.key.startswith("across"))
     across.set_value((25, 75)).run()
     region = (0.25, 0.0, 0.75, 1.0)
-    expected = engine.search((GALLERY / "taj-mahal.jpg").read_bytes(), diffusion=True, sift=True, region=region)
+    data = (GALLERY / "taj-mahal.jpg").read_bytes()
+    expected = engine.search(data, diffusion=True, sift=True, region=region, k=FIRST_PAGE)
     (pane,) = panes(app)
     assert [hit["file"] for hit in pane["hits"]] == [hit.file for hit in expected.hits if not hit.is_weak]
     assert "A part of it" in html_of(app) and "left:25%;top:0%;width:50%;height:100%" in html_of(app)
