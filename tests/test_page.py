@@ -250,3 +250,18 @@ def test_a_part_of_the_photo_is_searched_with(app, engine):
     press(app, "New search")
     upload(app, "taj-mahal.jpg")
     assert panes(app) == whole, "a new search is with the whole photo again"
+
+
+def test_an_uploader_that_was_replaced_changes_nothing():
+    """On a slow line its change may arrive after the search it began."""
+
+    def script():
+        import streamlit as st
+
+        from ui.page import take_upload
+
+        st.session_state.upload = "the search under way"
+        take_upload("upload-of-before")
+
+    app = AppTest.from_function(script).run()
+    assert not app.exception and app.session_state["upload"] == "the search under way"
