@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 
+from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 
-from . import diffusion, extraction, extractor, fit, groups, report, verification
+from . import fit, groups, report
 from . import run as run_dataset
-from .datasets import BadDataset
 from .results import BadResults
+from .studies import diffusion_cost as diffusion
+from .studies import engines as extractor
+from .studies import extraction, verification
 
 COMMANDS = (run_dataset, report, fit, groups, extractor, extraction, diffusion, verification)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m evaluation", description="Measure what each stage is worth.")
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation", description="Measure what each stage is worth."
+    )
     commands = parser.add_subparsers(required=True)
     for module in COMMANDS:
         module.add_command(commands)

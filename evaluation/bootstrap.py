@@ -22,7 +22,9 @@ class Estimate:
     high: float
 
 
-def interval(units: np.ndarray, seed: int, level: float = LEVEL, resamples: int = RESAMPLES) -> tuple[float, float]:
+def interval(
+    units: np.ndarray, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
+) -> tuple[float, float]:
     """Low and high end of the interval of the mean of units (n,), n of which are drawn with replacement `resamples` times.
 
     Equal seeds draw the same units, so that methods are compared on the same resamples. Raises ValueError without units.

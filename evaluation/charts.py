@@ -33,9 +33,7 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def rect(x: float, y: float, width: float, height: float, kind: str, title: str) -> str:
-    shape = (
-        f'<rect x="{x:.2f}" y="{y:.2f}" width="{max(width, 0.3):.2f}" height="{max(height, 0.3):.2f}" class="{kind}">'
-    )
+    shape = f'<rect x="{x:.2f}" y="{y:.2f}" width="{max(width, 0.3):.2f}" height="{max(height, 0.3):.2f}" class="{kind}">'
     return f"{shape}<title>{escape(title)}</title></rect>"
 
 
@@ -52,7 +50,10 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     raw = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    return [round(i * step, 12) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [
+        round(i * step, 12)
+        for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
 
 def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
@@ -83,7 +84,9 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
     return svg(bottom + 20, title, parts)
 
 
-def stacked_chart(title: str, parts_of: Sequence[tuple[str, dict[str, float]]], names: Sequence[str]) -> str:
+def stacked_chart(
+    title: str, parts_of: Sequence[tuple[str, dict[str, float]]], names: Sequence[str]
+) -> str:
     """One row a method, its stages' milliseconds end to end; the colour of a stage is its place in `names`."""
     longest = max((sum(parts.values()) for _, parts in parts_of), default=0.0) or 1.0
     scale = (WIDTH - LABEL - VALUE) / longest
@@ -94,7 +97,16 @@ def stacked_chart(title: str, parts_of: Sequence[tuple[str, dict[str, float]]], 
         for number, name in enumerate(names):
             if name in parts:
                 width = parts[name] * scale
-                shapes.append(rect(x, y + 5, width, ROW - 10, f"stage{number % 8}", f"{name}: {parts[name]:.1f} ms"))
+                shapes.append(
+                    rect(
+                        x,
+                        y + 5,
+                        width,
+                        ROW - 10,
+                        f"stage{number % 8}",
+                        f"{name}: {parts[name]:.1f} ms",
+                    )
+                )
                 x += width
         shapes.append(text(WIDTH, y + ROW / 2 + 4, f"{sum(parts.values()):.0f}", "number", "end"))
     return svg(ROW * len(parts_of), title, shapes)
@@ -119,12 +131,18 @@ def bars_chart(title: str, values: Sequence[float]) -> str:
         ]
     for i, value in enumerate(ordered):
         top, kind = (at(value), "up") if value > 0 else (at(0), "down")
-        parts.append(rect(MARGIN + i * width, top, width * 0.9, abs(at(0) - at(value)), kind, f"{value:+.3f}"))
+        parts.append(
+            rect(
+                MARGIN + i * width, top, width * 0.9, abs(at(0) - at(value)), kind, f"{value:+.3f}"
+            )
+        )
     parts.append(line(MARGIN, at(0), WIDTH, at(0), "zero"))
     return svg(PLOT, title, parts)
 
 
-def curve_chart(title: str, x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str) -> str:
+def curve_chart(
+    title: str, x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str
+) -> str:
     """y over x (at least one point), joined in their order.
 
     The x axis is logarithmic if x spans a factor of LOG_RANGE. If all x and y are shares (0 to 1) both axes are drawn in full,
@@ -140,7 +158,11 @@ def curve_chart(title: str, x: Sequence[float], y: Sequence[float], xlabel: str,
     def along(value: float) -> float:
         if first == last:
             return (MARGIN + right) / 2
-        share = math.log(value / first) / math.log(last / first) if logarithmic else (value - first) / (last - first)
+        share = (
+            math.log(value / first) / math.log(last / first)
+            if logarithmic
+            else (value - first) / (last - first)
+        )
         return MARGIN + share * (right - MARGIN)
 
     def up(value: float) -> float:
@@ -162,10 +184,14 @@ def curve_chart(title: str, x: Sequence[float], y: Sequence[float], xlabel: str,
     if shares:
         parts.append(line(along(0), up(0), along(1), up(1), "base"))
     points = [(along(a), up(b)) for a, b in zip(x, y)]
-    parts.append(f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}" class="curve"/>')
+    parts.append(
+        f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}" class="curve"/>'
+    )
     for (a, b), value_x, value_y in zip(points, x, y):
         hint = escape(f"{value_x:g}, {value_y:.4g}")
-        parts.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" class="dot"><title>{hint}</title></circle>')
+        parts.append(
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" class="dot"><title>{hint}</title></circle>'
+        )
     parts.append(text((MARGIN + right) / 2, floor + 34, xlabel, "axis", "middle"))
     return svg(floor + 40, title, parts)
 
@@ -179,5 +205,14 @@ def padded(low: float, high: float) -> tuple[float, float]:
 def powers(first: float, last: float) -> list[float]:
     """1, 2 and 5 times powers of ten from first to last, powers alone where that is enough."""
     exponents = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
-    found = [f * 10.0**e for e in exponents for f in (1, 2, 5) if first * 0.999 <= f * 10.0**e <= last * 1.001]
-    return found if len(found) <= 7 else [value for value in found if math.log10(value) == round(math.log10(value))]
+    found = [
+        f * 10.0**e
+        for e in exponents
+        for f in (1, 2, 5)
+        if first * 0.999 <= f * 10.0**e <= last * 1.001
+    ]
+    return (
+        found
+        if len(found) <= 7
+        else [value for value in found if math.log10(value) == round(math.log10(value))]
+    )

@@ -25,7 +25,8 @@ from tqdm import tqdm
 from extractor import DEFAULT_MODEL, Extractor
 from index_store import Store
 from metrics import average_precision
-from search import MATCHERS, Engine, fusion
+from search import MATCHERS, Engine
+from search.fusion import fusion
 
 from .groups import read_groups
 
@@ -69,7 +70,9 @@ def fit(features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, free: in
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         odds = scaled @ w
         value = share @ (np.logaddexp(0, odds) - relevant * odds) + RIDGE * w[1:] @ w[1:]
-        slope = scaled.T @ (share * (fusion.probability(odds) - relevant)) + 2 * RIDGE * np.r_[0, w[1:]]
+        slope = (
+            scaled.T @ (share * (fusion.probability(odds) - relevant)) + 2 * RIDGE * np.r_[0, w[1:]]
+        )
         return value, slope
 
     bounds = [(None, None)] * free + [(0, None)] * (features.shape[1] - free)
@@ -80,7 +83,12 @@ def fit(features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, free: in
 
 
 def collect(
-    engine: Engine, groups: list[list[int]], reranked: bool, sift: bool, matcher: str, progress: Progress
+    engine: Engine,
+    groups: list[list[int]],
+    reranked: bool,
+    sift: bool,
+    matcher: str,
+    progress: Progress,
 ) -> Samples:
     """Ask every photo of the store."""
     alone = np.setdiff1d(np.arange(len(engine.store)), [id for members in groups for id in members])
@@ -89,13 +97,25 @@ def collect(
     queries += [(j % len(groups), id, len(groups) / len(alone)) for j, id in enumerate(alone)]
     parts = []
     for number, (g, id, share) in enumerate(progress(queries)):
-        ids, evidence, mode = engine.evidence(int(id), diffusion=reranked, sift=sift, matcher=matcher)
+        ids, evidence, mode = engine.evidence(
+            int(id), diffusion=reranked, sift=sift, matcher=matcher
+        )
         n = len(ids)
         relevant = np.isin(ids, groups[g]) & (number < known)
         weight = np.full(n, share / n if number < known else 0.0)
         prior = share / n * np.where(relevant, np.minimum(1, VIEWS / max(1, relevant.sum())), 1)
         query = np.full(n, number if number < known else -number)
-        parts.append((fusion.features(evidence, sift), np.full(n, mode), relevant, weight, prior, query, np.full(n, g)))
+        parts.append(
+            (
+                fusion.features(evidence, sift),
+                np.full(n, mode),
+                relevant,
+                weight,
+                prior,
+                query,
+                np.full(n, g),
+            )
+        )
     return Samples(*(np.concatenate(column) for column in zip(*parts)))
 
 
@@ -109,7 +129,9 @@ def fit_samples(samples: Samples, kept: np.ndarray) -> dict[str, np.ndarray]:
         features, relevant = samples.features[part], samples.relevant[part]
         w = fit(features, relevant, samples.weight[part], free)
         odds = features @ w
-        shift, scale = fit(np.stack([np.ones(len(odds)), odds], axis=1), relevant, samples.prior[part], 1)
+        shift, scale = fit(
+            np.stack([np.ones(len(odds)), odds], axis=1), relevant, samples.prior[part], 1
+        )
         w *= scale
         w[0] += shift
         weights[str(mode)] = w
@@ -138,7 +160,9 @@ def mean_ap(samples: Samples, scores: np.ndarray, groups: list[list[int]]) -> fl
         hits = np.flatnonzero(samples.relevant[start:end][order])
         wanted = sizes[samples.group[start]] - 1
         missing = range(-1, hits.size - wanted - 1, -1)
-        by_group[samples.group[start]].append(average_precision(range(end - start), [*hits, *missing]))
+        by_group[samples.group[start]].append(
+            average_precision(range(end - start), [*hits, *missing])
+        )
     return float(np.mean([np.mean(values) for values in by_group]))
 
 
@@ -152,7 +176,11 @@ def reliability(samples: Samples, odds: np.ndarray) -> list[tuple[float, float, 
             weight, relevant = samples.prior[inside], samples.relevant[inside]
             found = (weight * relevant).sum()
             rows.append(
-                (float(np.average(p[inside], weights=weight)), float(found / weight.sum()), float(found / total))
+                (
+                    float(np.average(p[inside], weights=weight)),
+                    float(found / weight.sum()),
+                    float(found / total),
+                )
             )
     return rows
 
@@ -164,13 +192,21 @@ def log_loss(samples: Samples, odds: np.ndarray) -> float:
 
 def add_command(commands) -> None:
     """Add `fit` to the command line's sub-parsers."""
-    command = commands.add_parser("fit", help="fit the constants of fusion on groups of photos of the same thing")
+    command = commands.add_parser(
+        "fit", help="fit the constants of fusion on groups of photos of the same thing"
+    )
     command.add_argument("--store", type=Path, required=True)
-    command.add_argument("--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}')
+    command.add_argument(
+        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
+    )
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
-    command.add_argument("--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)")
+    command.add_argument(
+        "--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)"
+    )
     command.add_argument("--out", type=Path, help="default: what the engine reads")
-    command.add_argument("--curve", type=Path, help="also write the reliability plot for `evaluation report`")
+    command.add_argument(
+        "--curve", type=Path, help="also write the reliability plot for `evaluation report`"
+    )
     command.set_defaults(run=run)
 
 
@@ -209,18 +245,33 @@ def run(args: argparse.Namespace) -> None:
     for name, samples in fitted.items():
         odds = held_out(samples)
         print(f"| {name} | {mean_ap(samples, odds, groups):.4f} | {log_loss(samples, odds):.4f} |")
-    print(f"\n| probability (diffusion + {label}) | that are the same thing | share of all that are |\n|---|---|---|")
+    print(
+        f"\n| probability (diffusion + {label}) | that are the same thing | share of all that are |\n|---|---|---|"
+    )
     rows = reliability(samples, odds)
     for p, relevant, share in rows:
         print(f"| {p:.3f} | {relevant:.3f} | {share:.3f} |")
     write(args.out or fusion.fitted_for(args.matcher), weights, chosen, store, groups)
     if args.curve:
-        curve = {"title": "Reliability of the probability on the page, groups held out", "xlabel": "probability"}
-        curve |= {"ylabel": "share that is the same thing", "x": [r[0] for r in rows], "y": [r[1] for r in rows]}
+        curve = {
+            "title": "Reliability of the probability on the page, groups held out",
+            "xlabel": "probability",
+        }
+        curve |= {
+            "ylabel": "share that is the same thing",
+            "x": [r[0] for r in rows],
+            "y": [r[1] for r in rows],
+        }
         args.curve.write_text(json.dumps(curve, indent=2) + "\n")
 
 
-def write(path: Path, weights: dict[str, np.ndarray], share: float, store: Store, groups: dict[str, list[int]]) -> None:
+def write(
+    path: Path,
+    weights: dict[str, np.ndarray],
+    share: float,
+    store: Store,
+    groups: dict[str, list[int]],
+) -> None:
     """The file `search.fusion` reads."""
     named = {
         mode: dict(zip(fusion.feature_names(mode in fusion.WITH_POINTS), map(float, w.round(4))))
@@ -228,4 +279,7 @@ def write(path: Path, weights: dict[str, np.ndarray], share: float, store: Store
     }
     source = {"photos": len(store), "groups": len(groups), "queries": sum(map(len, groups))}
     source["fingerprint"] = store.manifest.fingerprint
-    path.write_text(json.dumps({"fitted_on": source, "diffusion_share": share, "weights": named}, indent=2) + "\n")
+    path.write_text(
+        json.dumps({"fitted_on": source, "diffusion_share": share, "weights": named}, indent=2)
+        + "\n"
+    )

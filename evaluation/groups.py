@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from datasets import BadGroups
+from datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
 from extractor import DEFAULT_MODEL, Extractor
 from index_store import Store
 from metrics import mean_over_groups
 from search import Engine
 
-from .datasets import BadGroups
-from .datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
 from .measure import ask, by_group
 from .results import QueryResult, format_rows
 
@@ -31,7 +31,15 @@ METHODS = {
     "diffusion + SIFT": {"diffusion": True, "sift": True},
 }
 
-__all__ = ["METHODS", "BadGroups", "MethodResult", "Score", "evaluate_groups", "format_table", "read_groups"]
+__all__ = [
+    "METHODS",
+    "BadGroups",
+    "MethodResult",
+    "Score",
+    "evaluate_groups",
+    "format_table",
+    "read_groups",
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,9 @@ class MethodResult:
 
 def read_groups(path: Path, store: Store) -> dict[str, list[str]]:
     """Group name -> gallery files, from {"name": ["file", ...]}. Raises BadGroups naming what does not fit."""
-    return check_groups(load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store")
+    return check_groups(
+        load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store"
+    )
 
 
 def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
@@ -66,7 +76,9 @@ def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
     if not aps:
         return None
     r1s = by_group(queries, method, setup, "recall@1")
-    return Score(len(aps), sum(map(len, aps.values())), mean_over_groups(aps), mean_over_groups(r1s))
+    return Score(
+        len(aps), sum(map(len, aps.values())), mean_over_groups(aps), mean_over_groups(r1s)
+    )
 
 
 def evaluate_groups(
@@ -74,14 +86,19 @@ def evaluate_groups(
 ) -> list[MethodResult]:
     """All METHODS on all groups (of `read_groups`). progress wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
-    queries = ask(engine, of_groups("groups", engine.store.root, gallery, groups), METHODS, progress).queries
+    queries = ask(
+        engine, of_groups("groups", engine.store.root, gallery, groups), METHODS, progress
+    ).queries
     return [
         MethodResult(
             method,
             all=score(queries, method, EVERY),
             few=score(queries, method, FEW_VIEW),
             many=score(queries, method, MANY_VIEW),
-            group_map={name: float(np.mean(aps)) for name, aps in by_group(queries, method, EVERY, "mAP").items()},
+            group_map={
+                name: float(np.mean(aps))
+                for name, aps in by_group(queries, method, EVERY, "mAP").items()
+            },
         )
         for method in METHODS
     ]
@@ -104,9 +121,13 @@ def format_table(results: list[MethodResult]) -> str:
 
 def add_command(commands) -> None:
     """Add `groups` to the command line's sub-parsers."""
-    command = commands.add_parser("groups", help="photos of the same thing find each other: mAP and recall@1 by stage")
+    command = commands.add_parser(
+        "groups", help="photos of the same thing find each other: mAP and recall@1 by stage"
+    )
     command.add_argument("--store", type=Path, required=True)
-    command.add_argument("--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}')
+    command.add_argument(
+        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
+    )
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     command.add_argument("--by-group", action="store_true", help="also one line for each group")
     command.set_defaults(run=run)
@@ -116,9 +137,14 @@ def run(args: argparse.Namespace) -> None:
     extractor = Extractor(args.model)
     engine = Engine(Store(args.store, extractor), extractor)
     groups = read_groups(args.groups, engine.store)
-    results = evaluate_groups(engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None))
+    results = evaluate_groups(
+        engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
+    )
     print(format_table(results))
     if args.by_group:
         print(f"\n{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
         for name, files in groups.items():
-            print(f"{name[:24]:>24s} ({len(files):3d})  " + "  ".join(f"{r.group_map[name]:16.3f}" for r in results))
+            print(
+                f"{name[:24]:>24s} ({len(files):3d})  "
+                + "  ".join(f"{r.group_map[name]:16.3f}" for r in results)
+            )

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets import BadDataset, Benchmark, Query
 from extractor import read_bytes
 from search import MATCHERS, Engine
 
 from .bootstrap import Estimate, estimate
-from .datasets import BadDataset, Benchmark, Query
 from .results import Answer, QueryResult, SetupResult
 
 Methods = Mapping[str, Mapping[str, Any]]
@@ -33,7 +33,10 @@ class Answers:
 
 
 def ask(
-    engine: Engine, benchmark: Benchmark, methods: Methods, progress: Callable[[Iterable], Iterable] = iter
+    engine: Engine,
+    benchmark: Benchmark,
+    methods: Methods,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> Answers:
     """All queries with all methods. progress wraps the list of queries.
 
@@ -58,11 +61,16 @@ def ask(
                 else:
                     total_ms[method][RERANK] += ms
             notes.update(result.notes)
-        results.append(QueryResult(query.name, query.group, str(query.photo), query.own, query.region, answers))
+        results.append(
+            QueryResult(query.name, query.group, str(query.photo), query.own, query.region, answers)
+        )
     count = max(1, len(results))
     return Answers(
         results,
-        {method: {stage: ms / count for stage, ms in stages.items()} for method, stages in total_ms.items()},
+        {
+            method: {stage: ms / count for stage, ms in stages.items()}
+            for method, stages in total_ms.items()
+        },
         [f"{note} ({times} searches)" for note, times in notes.items()],
     )
 
@@ -79,11 +87,15 @@ def gallery_id(engine: Engine, query: Query) -> int:
     """Raises BadDataset."""
     photo = engine.store.catalogue.find(query.own)
     if photo is None:
-        raise BadDataset(f"The query {query.own} is not in the store: its photo could not be read, or came later.")
+        raise BadDataset(
+            f"The query {query.own} is not in the store: its photo could not be read, or came later."
+        )
     return photo.id
 
 
-def by_group(queries: list[QueryResult], method: str, setup: str, metric: str) -> dict[str, list[float]]:
+def by_group(
+    queries: list[QueryResult], method: str, setup: str, metric: str
+) -> dict[str, list[float]]:
     """Values of one column: group -> its queries' values; queries without positives are left out."""
     values = defaultdict(list)
     for query in queries:
@@ -100,7 +112,9 @@ def gain_by_group(
     return {group: [a - b for a, b in zip(ours[group], theirs[group])] for group in ours}
 
 
-def summarise(benchmark: Benchmark, queries: list[QueryResult], methods: Iterable[str], seed: int) -> list[SetupResult]:
+def summarise(
+    benchmark: Benchmark, queries: list[QueryResult], methods: Iterable[str], seed: int
+) -> list[SetupResult]:
     """Means with intervals, setup by setup, without those that have no queries or ask just what an earlier one asked.
 
     The first method is what gains are against. Raises BadDataset if no query has positives.
@@ -116,7 +130,10 @@ def summarise(benchmark: Benchmark, queries: list[QueryResult], methods: Iterabl
         seen.append(truths)
         counted = sum(map(len, values.values()))
         estimates: dict[str, dict[str, Estimate]] = {
-            metric: {method: estimate(by_group(queries, method, setup, metric), seed) for method in (base, *others)}
+            metric: {
+                method: estimate(by_group(queries, method, setup, metric), seed)
+                for method in (base, *others)
+            }
             for metric in benchmark.metrics
         }
         setups.append(
@@ -127,7 +144,8 @@ def summarise(benchmark: Benchmark, queries: list[QueryResult], methods: Iterabl
                 skipped=sum(setup in query.truths for query in benchmark.queries) - counted,
                 estimates=estimates,
                 gains={
-                    method: estimate(gain_by_group(queries, method, base, setup, leading), seed) for method in others
+                    method: estimate(gain_by_group(queries, method, base, setup, leading), seed)
+                    for method in others
                 },
             )
         )

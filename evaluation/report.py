@@ -57,7 +57,9 @@ def read_curve(facts: dict[str, Any]) -> Curve:
         x, y = ([float(value) for value in facts[axis]] for axis in "xy")
         if len(x) != len(y) or not x or not all(map(math.isfinite, x + y)):
             raise ValueError("x and y must be equally many numbers")
-        return Curve(str(facts["title"]), x, y, str(facts.get("xlabel", "")), str(facts.get("ylabel", "")))
+        return Curve(
+            str(facts["title"]), x, y, str(facts.get("xlabel", "")), str(facts.get("ylabel", ""))
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise BadResults(f"This is no curve ({type(error).__name__}: {error}).") from error
 
@@ -70,7 +72,9 @@ def read_file(path: Path) -> Results | Curve:
             raise BadResults("It holds no object.")
         return read_curve(facts) if "x" in facts else results_from(facts)
     except (ValueError, BadResults) as error:
-        raise BadResults(f"{path} holds neither results of `evaluation run` nor a curve: {error}") from error
+        raise BadResults(
+            f"{path} holds neither results of `evaluation run` nor a curve: {error}"
+        ) from error
 
 
 class Pictures:
@@ -105,7 +109,9 @@ def crop(photo: np.ndarray, region: Region | None) -> np.ndarray:
     if region is None:
         return photo
     height, width = photo.shape[:2]
-    left, top, right, bottom = (round(share * side) for share, side in zip(region, (width, height) * 2))
+    left, top, right, bottom = (
+        round(share * side) for share, side in zip(region, (width, height) * 2)
+    )
     return photo[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
@@ -117,7 +123,9 @@ def data_uri(photo: np.ndarray) -> str:
 def table(rows: Sequence[Sequence[str]]) -> str:
     """HTML table, head first; what stands in brackets is printed small."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-    lines = ["".join(f"<td>{interval_small(escape(cell))}</td>" for cell in row) for row in rows[1:]]
+    lines = [
+        "".join(f"<td>{interval_small(escape(cell))}</td>" for cell in row) for row in rows[1:]
+    ]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
@@ -135,13 +143,18 @@ def photo_tag(kind: str, file: str, uri: str | None) -> str:
     return f'<div class="photo {kind_name}" title="{name}, {kind_name}">{inside}{mark}</div>'
 
 
-def question(results: Results, query: QueryResult, methods: Sequence[str], pictures: Pictures) -> str:
+def question(
+    results: Results, query: QueryResult, methods: Sequence[str], pictures: Pictures
+) -> str:
     """One query with the first answers of each method."""
     strips = []
     for method in methods:
         answer = query.answers[method]
         value = answer.values[results.main][results.metric]
-        photos = [photo_tag(verdict, file, pictures.of_gallery(file)) for file, verdict in answer.first[:SHOWN]]
+        photos = [
+            photo_tag(verdict, file, pictures.of_gallery(file))
+            for file, verdict in answer.first[:SHOWN]
+        ]
         caption = f'<div class="soft">{escape(method)}, {escape(of_one(results.metric))} {value:.3f}</div>'
         strips.append(f'{caption}<div class="strip">{"".join(photos)}</div>')
     where = f"{query.group}: {query.name}" if query.group != query.name else query.name
@@ -167,7 +180,9 @@ def pick(results: Results, method: str) -> dict[str, list[QueryResult]]:
     judged = [query for query in results.queries if results.main in query.answers[base].values]
     by_gain = sorted(judged, key=lambda query: value(query, method) - value(query, base))
     by_value = sorted(judged, key=lambda query: value(query, method))
-    gained = [query for query in by_gain[::-1][:PICKED] if value(query, method) > value(query, base)]
+    gained = [
+        query for query in by_gain[::-1][:PICKED] if value(query, method) > value(query, base)
+    ]
     lost = [query for query in by_gain[:PICKED] if value(query, method) < value(query, base)]
     shown = {id(query) for query in gained + lost}
     best = [query for query in by_value[::-1] if id(query) not in shown][:PICKED]
@@ -180,7 +195,10 @@ def pick(results: Results, method: str) -> dict[str, list[QueryResult]]:
 def gains(results: Results, method: str) -> list[float]:
     """The leading metric above the first method's, for each query that is judged."""
     values = [
-        [query.answers[name].values[results.main][results.metric] for name in (method, results.methods[0])]
+        [
+            query.answers[name].values[results.main][results.metric]
+            for name in (method, results.methods[0])
+        ]
         for query in results.queries
         if results.main in query.answers[method].values
     ]
@@ -199,26 +217,38 @@ def results_section(results: Results) -> str:
     lead = f"{base} {means[base].mean:.3f}"
     if best != base:
         lead += f", {best} {means[best].mean:.3f}"
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts_of(results).items())
+    facts = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>"
+        for name, text in facts_of(results).items()
+    )
     notes = "".join(f"<li>{escape(note)}</li>" for note in results.notes)
     charts = [
         card(
             setup_title(setup),
-            interval_chart(f"{results.metric}, {setup.name}", list(setup.estimates[results.metric].items())),
+            interval_chart(
+                f"{results.metric}, {setup.name}", list(setup.estimates[results.metric].items())
+            ),
             f"{results.metric}, mean and interval",
         )
         for setup in results.setups
     ]
     stages = stages_of(results)
-    legend = "".join(f'<li><i class="stage{i % 8}"></i>{escape(stage)}</li>' for i, stage in enumerate(stages))
-    time = stacked_chart("time", [(method, results.stage_ms[method]) for method in results.methods], stages)
+    legend = "".join(
+        f'<li><i class="stage{i % 8}"></i>{escape(stage)}</li>' for i, stage in enumerate(stages)
+    )
+    time = stacked_chart(
+        "time", [(method, results.stage_ms[method]) for method in results.methods], stages
+    )
     charts.append(card("Time a query, milliseconds", f'{time}<ul class="legend">{legend}</ul>'))
     parts = [
         f"<h1>{escape(results.dataset)}</h1>",
         f'<p class="lead">{escape(results.metric)}, {escape(results.main)}: {escape(lead)}</p>',
         f'<div class="card"><dl>{facts}</dl>{f"<ul>{notes}</ul>" if notes else ""}</div>',
         f'<h2>What each method is worth</h2><div class="cards">{"".join(charts)}</div>',
-        *(f"<h2>{escape(setup_title(setup))}</h2>{table(setup_rows(results, setup))}" for setup in results.setups),
+        *(
+            f"<h2>{escape(setup_title(setup))}</h2>{table(setup_rows(results, setup))}"
+            for setup in results.setups
+        ),
         f"<h2>Time by stage</h2>{table(stage_rows(results))}",
     ]
     if results.methods[1:]:
@@ -252,7 +282,9 @@ def make_report(contents: Sequence[Results | Curve]) -> str:
     """The page as HTML: results in their order, then all curves."""
     curves = [content for content in contents if isinstance(content, Curve)]
     results = [content for content in contents if isinstance(content, Results)]
-    sections = [results_section(result) for result in results] + ([curves_section(curves)] if curves else [])
+    sections = [results_section(result) for result in results] + (
+        [curves_section(curves)] if curves else []
+    )
     title = escape(", ".join(result.dataset for result in results) or "Curves")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

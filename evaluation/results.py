@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets import Values
 from extractor import Region
 from search import MATCHERS
 
 from .bootstrap import LEVEL, Estimate
-from .datasets import Values
 
 SCHEMA = 1
 
@@ -101,12 +101,16 @@ def results_from(facts: dict[str, Any]) -> Results:
     """The object that `write_results` has written. Raises BadResults."""
     try:
         if facts["schema"] != SCHEMA:
-            raise BadResults(f"These results have schema {facts['schema']}; this version reads {SCHEMA}.")
+            raise BadResults(
+                f"These results have schema {facts['schema']}; this version reads {SCHEMA}."
+            )
         setups = [
             SetupResult(
                 **{
                     **setup,
-                    "estimates": {metric: estimates_from(rows) for metric, rows in setup["estimates"].items()},
+                    "estimates": {
+                        metric: estimates_from(rows) for metric, rows in setup["estimates"].items()
+                    },
                     "gains": estimates_from(setup["gains"]),
                 }
             )
@@ -118,7 +122,9 @@ def results_from(facts: dict[str, Any]) -> Results:
                     **query,
                     "region": tuple(query["region"]) if query["region"] else None,
                     "answers": {
-                        method: Answer(answer["values"], [(file, verdict) for file, verdict in answer["first"]])
+                        method: Answer(
+                            answer["values"], [(file, verdict) for file, verdict in answer["first"]]
+                        )
                         for method, answer in query["answers"].items()
                     },
                 }
@@ -130,7 +136,9 @@ def results_from(facts: dict[str, Any]) -> Results:
             raise ValueError("no methods")
         return results
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise BadResults(f"These are no results of this version ({type(error).__name__}: {error}).") from error
+        raise BadResults(
+            f"These are no results of this version ({type(error).__name__}: {error})."
+        ) from error
 
 
 def estimates_from(rows: dict[str, dict[str, float]]) -> dict[str, Estimate]:
@@ -178,7 +186,13 @@ def stage_rows(results: Results) -> list[list[str]]:
     rows = []
     for method in results.methods:
         ms = results.stage_ms[method]
-        rows.append([method, *(f"{ms[s]:.1f}" if s in ms else "" for s in stages), f"{sum(ms.values()):.1f}"])
+        rows.append(
+            [
+                method,
+                *(f"{ms[s]:.1f}" if s in ms else "" for s in stages),
+                f"{sum(ms.values()):.1f}",
+            ]
+        )
     return [["ms a query", *stages, "together"], *rows]
 
 
@@ -199,7 +213,10 @@ def facts_of(results: Results) -> dict[str, str]:
 def format_rows(rows: list[list[str]]) -> str:
     """Markdown table from rows of cells, head first."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |"
+        for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
 
@@ -209,6 +226,9 @@ def format_results(results: Results) -> str:
     parts = ["\n".join(f"{name}: {text}" for name, text in facts_of(results).items())]
     if results.notes:
         parts.append("\n".join(f"- {note}" for note in results.notes))
-    parts += [f"{setup_title(setup)}\n\n{format_rows(setup_rows(results, setup))}" for setup in results.setups]
+    parts += [
+        f"{setup_title(setup)}\n\n{format_rows(setup_rows(results, setup))}"
+        for setup in results.setups
+    ]
     parts.append(format_rows(stage_rows(results)))
     return "\n\n".join(parts)

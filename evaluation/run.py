@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from datasets import READERS, BadDataset, Benchmark, read_dataset
 from extractor import DEFAULT_MODEL, Extractor
 from index_store import SHORTLIST, Store, StoreMissing, build
 from index_store.__main__ import bar
@@ -15,11 +16,10 @@ from index_store.builder import Progress, silent
 from index_store.scan import scan
 from search import RERANKERS, Engine
 
-from .datasets import READERS, BadDataset, Benchmark, read_dataset
-from .extractor import hardware
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
+from .studies.engines import hardware
 
 BASE = "rerank off"
 METHODS: Methods = {
@@ -34,7 +34,9 @@ LEARNED: Methods = {  # only when asked for: their models are not part of the re
 }
 
 
-def open_or_build(benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent) -> Store:
+def open_or_build(
+    benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent
+) -> Store:
     """The store of exactly the benchmark's gallery: the one at `path`, or made there. A killed build goes on where it was.
 
     A folder that holds more photos than the gallery (revisited Oxford's holds the queries, too) is not indexed itself: the
@@ -89,7 +91,9 @@ def evaluate(
     manifest = store.manifest
     notes = list(benchmark.notes)
     if left_out := store.catalogue.skipped():
-        notes.append(f"{len(left_out)} gallery photos are not in the store, the first: {left_out[0].file}.")
+        notes.append(
+            f"{len(left_out)} gallery photos are not in the store, the first: {left_out[0].file}."
+        )
     if len(store) > SHORTLIST:
         notes.append(
             f"A ranking holds what the search looks at, about {SHORTLIST} of {len(store)} photos; positives beyond it count as "
@@ -109,7 +113,11 @@ def evaluate(
             "longest_side": manifest.model["longest_side"],
             "fingerprint": manifest.fingerprint,
         },
-        store={"path": str(store.path.resolve()), "photos": len(store), "parameters": manifest.parameters},
+        store={
+            "path": str(store.path.resolve()),
+            "photos": len(store),
+            "parameters": manifest.parameters,
+        },
         notes=notes + answers.notes,
         methods=list(methods),
         main=benchmark.main,
@@ -137,18 +145,30 @@ def size(text: str) -> float:
 
 def add_command(commands) -> None:
     """Add `run` to the command line's sub-parsers."""
-    command = commands.add_parser("run", help="a data set from its photos to the table of all methods, with intervals")
+    command = commands.add_parser(
+        "run", help="a data set from its photos to the table of all methods, with intervals"
+    )
     command.add_argument("--dataset", required=True, choices=READERS)
-    command.add_argument("--root", type=Path, required=True, help="folder of the data set, in its published layout")
     command.add_argument(
-        "--groups", type=Path, help='of "groups": JSON {"name": ["file", ...], ...} if not beside the photos'
+        "--root", type=Path, required=True, help="folder of the data set, in its published layout"
     )
     command.add_argument(
-        "--store", type=Path, help="used as it is if there, built if not (default: beside --out, or in stores/)"
+        "--groups",
+        type=Path,
+        help='of "groups": JSON {"name": ["file", ...], ...} if not beside the photos',
+    )
+    command.add_argument(
+        "--store",
+        type=Path,
+        help="used as it is if there, built if not (default: beside --out, or in stores/)",
     )
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
-    command.add_argument("--methods", nargs="+", choices=METHODS | LEARNED, default=list(METHODS), metavar="METHOD")
-    command.add_argument("--out", type=Path, help="JSON file for everything found; `report` makes a page of it")
+    command.add_argument(
+        "--methods", nargs="+", choices=METHODS | LEARNED, default=list(METHODS), metavar="METHOD"
+    )
+    command.add_argument(
+        "--out", type=Path, help="JSON file for everything found; `report` makes a page of it"
+    )
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and of --noise")
     simulation = command.add_mutually_exclusive_group()
     simulation.add_argument(
@@ -172,7 +192,9 @@ def run(args: argparse.Namespace) -> None:
     model = args.model.stem
     things = benchmark.things() if args.oracle is not None else []
     extractor = Extractor(args.model)
-    path = args.store or (args.out.with_suffix(".store") if args.out else Path("stores") / args.dataset)
+    path = args.store or (
+        args.out.with_suffix(".store") if args.out else Path("stores") / args.dataset
+    )
     store = open_or_build(benchmark, path, extractor, bar)
     if args.noise is not None:
         store, extractor = noisy(store, extractor, args.noise, args.seed, bar)

@@ -36,11 +36,15 @@ def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
     changed = np.empty(descriptors.shape, np.float32)
     for row, out in zip(descriptors, changed):
         rng = np.random.default_rng([seed, zlib.crc32(row.astype(np.float16).tobytes())])
-        out[:] = unit(row.astype(np.float32) + sigma / np.sqrt(len(row)) * rng.normal(size=len(row)))
+        out[:] = unit(
+            row.astype(np.float32) + sigma / np.sqrt(len(row)) * rng.normal(size=len(row))
+        )
     return changed
 
 
-def towards_others(descriptors: np.ndarray, things: Sequence[Sequence[int]], weight: float) -> np.ndarray:
+def towards_others(
+    descriptors: np.ndarray, things: Sequence[Sequence[int]], weight: float
+) -> np.ndarray:
     """Unit float32 (N, D): each row of a thing becomes (1 - weight) x itself + weight x the unit mean of its OTHER rows.
 
     An oracle: it knows the labels. things: disjoint rows (at least two) that show the same thing; other rows stay.
@@ -69,7 +73,9 @@ class Simulated:
     def model_sha256(self) -> str:
         return self.extractor.model_sha256
 
-    def describe(self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None) -> np.ndarray:
+    def describe(
+        self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
+    ) -> np.ndarray:
         """As `Extractor.describe`."""
         return self.change(self.extractor.describe(photos, regions))
 
@@ -92,7 +98,11 @@ class ChangedPhotos:
 
 
 def derive(
-    store: Store, path: Path, descriptors: np.ndarray, extractor: Simulated, progress: Progress = silent
+    store: Store,
+    path: Path,
+    descriptors: np.ndarray,
+    extractor: Simulated,
+    progress: Progress = silent,
 ) -> Store:
     """The store at `path` with these descriptors (N, D) in place of `store`'s; taken as it is if it is there already."""
     try:
@@ -103,11 +113,22 @@ def derive(
     listing = Listing([file for file, _ in photos], [], store.manifest.listing)
     with writing(path), new_generation(path) as folder:
         changed = ChangedPhotos(store, descriptors)
-        write_generation(folder, store.root, listing, photos, store.catalogue.skipped(), extractor, changed, progress)
+        write_generation(
+            folder,
+            store.root,
+            listing,
+            photos,
+            store.catalogue.skipped(),
+            extractor,
+            changed,
+            progress,
+        )
     return Store(path, extractor)
 
 
-def simulated_fingerprint(store: Store, name: str, seed: int, things: Sequence[Sequence[int]]) -> str:
+def simulated_fingerprint(
+    store: Store, name: str, seed: int, things: Sequence[Sequence[int]]
+) -> str:
     """Equal for simulations that give the same descriptors, and never that of a net."""
     facts = [store.manifest.fingerprint, store.version, name, seed, things]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -124,11 +145,17 @@ def noisy(
 
     simulated = Simulated(extractor, simulated_fingerprint(store, name, seed, []), change)
     path = store.path.with_name(f"{store.path.name}-{name}")
-    return derive(store, path, change(np.asarray(store.descriptors)), simulated, progress), simulated
+    return derive(
+        store, path, change(np.asarray(store.descriptors)), simulated, progress
+    ), simulated
 
 
 def oracle(
-    store: Store, extractor: Extractor, things: Sequence[Sequence[str]], weight: float, progress: Progress = silent
+    store: Store,
+    extractor: Extractor,
+    things: Sequence[Sequence[str]],
+    weight: float,
+    progress: Progress = silent,
 ) -> tuple[Store, Simulated]:
     """A store beside `store` whose net is better: see `towards_others`. things: files that show the same thing.
 

@@ -15,18 +15,22 @@ from model import BadCheckpoint, load_checkpoint
 from model.published import DownloadFailed, download, format_list
 
 from .learn import whiten_on
+from .matching_models import Missing, export_xfeat
 from .parity import ParityError, check_parity, format_table
 from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
 from .recipe import BadRecipe, choose_recipe
 from .to_onnx import export_onnx
-from .xfeat import Missing, export_xfeat
 
 SAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 
 
 def sample(folder: Path, count: int) -> list[Path]:
     """`count` photos spread evenly over a folder (fewer if it has fewer)."""
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    found = (
+        sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        if folder.is_dir()
+        else []
+    )
     return found[:: max(1, len(found) // max(1, count))][:count]
 
 
@@ -40,11 +44,15 @@ def run_export(args: argparse.Namespace) -> None:
     if args.whiten_on:
         recipe = choose_recipe(provenance, args.longest_side, args.scales)
         shown = partial(tqdm, desc="learning a whitening", disable=None)
-        recipe = whiten_on(network, provenance, recipe, args.whiten_on, args.groups, args.dim, shown)
+        recipe = whiten_on(
+            network, provenance, recipe, args.whiten_on, args.groups, args.dim, shown
+        )
     else:
         recipe = choose_recipe(provenance, args.longest_side, args.scales, args.dim)
     scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
-    print(f"{network.architecture}, GeM p = {float(network.pool.p.detach()):.3f}, {network.output_dim} dimensions")
+    print(
+        f"{network.architecture}, GeM p = {float(network.pool.p.detach()):.3f}, {network.output_dim} dimensions"
+    )
     print(f"longest side {recipe.longest_side}, scales {scales}")
     if recipe.whitening:
         print(f"whitening learned afterwards, to {len(recipe.whitening.projection)} dimensions")
@@ -60,7 +68,9 @@ def run_export(args: argparse.Namespace) -> None:
 
 def run_int8(args: argparse.Namespace) -> None:
     photos = sample(args.photos, CALIBRATION_PHOTOS + TEST_PHOTOS)
-    result = quantise_int8(args.int8, photos, lambda blocks: tqdm(blocks, desc="sensitivity", disable=None))
+    result = quantise_int8(
+        args.int8, photos, lambda blocks: tqdm(blocks, desc="sensitivity", disable=None)
+    )
     print("block          harm (1 - median cosine, this block alone in int8)")
     for block, harm in list(result.harm.items())[:8]:
         print(f"{block:13s} {harm:8.5f}{'  kept in float' if block in result.kept_float else ''}")
@@ -86,22 +96,47 @@ def main(argv: list[str] | None = None) -> int:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--checkpoint", type=Path, help="file of the network: safetensors, cirtorch, SOLAR, torchvision, ONNX"
+        "--checkpoint",
+        type=Path,
+        help="file of the network: safetensors, cirtorch, SOLAR, torchvision, ONNX",
     )
-    what.add_argument("--int8", type=Path, metavar="MODEL", help="exported model to make an int8 model from")
-    what.add_argument("--xfeat", action="store_true", help="the models of learned matching, XFeat and LighterGlue")
+    what.add_argument(
+        "--int8", type=Path, metavar="MODEL", help="exported model to make an int8 model from"
+    )
+    what.add_argument(
+        "--xfeat", action="store_true", help="the models of learned matching, XFeat and LighterGlue"
+    )
     what.add_argument("--list", action="store_true", help="the published nets")
     what.add_argument("--download", metavar="NAME", help="fetch a published net and verify it")
     parser.add_argument(
-        "--out", type=Path, help="ONNX file to write (--int8: beside the model); with --xfeat and --download the folder"
+        "--out",
+        type=Path,
+        help="ONNX file to write (--int8: beside the model); with --xfeat and --download the folder",
     )
-    parser.add_argument("--longest-side", type=int, help="pixels (default: what the checkpoint was made for)")
-    parser.add_argument("--scales", type=scales, default=(1.0,), help='e.g. 1,0.7071,0.5, or "published" (default 1)')
-    parser.add_argument("--dim", type=int, help="keep so many dimensions of a whitening learned afterwards")
-    parser.add_argument("--whiten-on", type=Path, metavar="FOLDER", help="learn a whitening from these photos (PCA)")
-    parser.add_argument("--groups", type=Path, help="with --whiten-on: JSON of photos of the same thing, for Lw")
-    parser.add_argument("--licence", help="licence of the weights, where the checkpoint does not name it")
-    parser.add_argument("--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos for the parity check")
+    parser.add_argument(
+        "--longest-side", type=int, help="pixels (default: what the checkpoint was made for)"
+    )
+    parser.add_argument(
+        "--scales",
+        type=scales,
+        default=(1.0,),
+        help='e.g. 1,0.7071,0.5, or "published" (default 1)',
+    )
+    parser.add_argument(
+        "--dim", type=int, help="keep so many dimensions of a whitening learned afterwards"
+    )
+    parser.add_argument(
+        "--whiten-on", type=Path, metavar="FOLDER", help="learn a whitening from these photos (PCA)"
+    )
+    parser.add_argument(
+        "--groups", type=Path, help="with --whiten-on: JSON of photos of the same thing, for Lw"
+    )
+    parser.add_argument(
+        "--licence", help="licence of the weights, where the checkpoint does not name it"
+    )
+    parser.add_argument(
+        "--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos for the parity check"
+    )
     parser.add_argument("--count", type=int, default=8, help="how many of them (default 8)")
     args = parser.parse_args(argv)
     if args.checkpoint and not args.out:

@@ -49,7 +49,11 @@ def whiten_on(
     if len(rows) < 2:
         raise BadRecipe(f"there are no two photos to learn a whitening from in {folder}")
     descriptors = np.stack(rows)
-    learned = pca_whitening(descriptors) if groups is None else learn_whitening(descriptors, read_pairs(groups, row_of))
+    learned = (
+        pca_whitening(descriptors)
+        if groups is None
+        else learn_whitening(descriptors, read_pairs(groups, row_of))
+    )
     return dataclasses.replace(recipe, whitening=cut(learned, dim))
 
 
@@ -58,7 +62,9 @@ def read_pairs(groups: Path, row_of: dict[str, int]) -> np.ndarray:
     try:
         named = json.loads(groups.read_text())
         pairs = [
-            (row_of[a], row_of[b]) for files in named.values() for a, b in itertools.combinations(map(str, files), 2)
+            (row_of[a], row_of[b])
+            for files in named.values()
+            for a, b in itertools.combinations(map(str, files), 2)
         ]
     except (OSError, ValueError, AttributeError) as error:
         raise BadRecipe(f"{groups} cannot be read: {error}") from None

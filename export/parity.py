@@ -55,14 +55,24 @@ def check_parity(network: GeMResNet, onnx_path: Path, photos: list[Path]) -> lis
         for name, aspect in ASPECTS.items():
             cosines, differences = [], []
             for photo in decoded:
-                tensor = extractor.normalise(resize(crop_to_aspect(photo, aspect), longest_side))[None]
+                tensor = extractor.normalise(resize(crop_to_aspect(photo, aspect), longest_side))[
+                    None
+                ]
                 with torch.inference_mode():
                     expected = network(torch.from_numpy(tensor)).numpy()
                 actual = extractor.forward(tensor)
                 norms = np.linalg.norm(expected) * np.linalg.norm(actual)
                 cosines.append(float((expected * actual).sum() / norms))
                 differences.append(float(np.abs(expected - actual).max()))
-            rows.append(ParityRow(longest_side, name, len(photos), float(np.min(cosines)), float(np.max(differences))))
+            rows.append(
+                ParityRow(
+                    longest_side,
+                    name,
+                    len(photos),
+                    float(np.min(cosines)),
+                    float(np.max(differences)),
+                )
+            )
     bad = [row for row in rows if not row.min_cosine >= MIN_COSINE]  # "not >=": a NaN is bad, too
     if bad:
         raise ParityError(

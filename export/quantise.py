@@ -59,7 +59,11 @@ class Inputs(CalibrationDataReader):
 
 def block_of(node: onnx.NodeProto) -> str | None:
     """The residual block (or stem) a convolution belongs to, by the name of its weights: "features.5.2"."""
-    found = re.search(r"features\.(\d+(?:\.\d+)?)\.", " ".join(node.input)) if node.op_type == "Conv" else None
+    found = (
+        re.search(r"features\.(\d+(?:\.\d+)?)\.", " ".join(node.input))
+        if node.op_type == "Conv"
+        else None
+    )
     return f"features.{found[1]}" if found else None
 
 
@@ -92,7 +96,11 @@ def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelP
     if len(keep) == len(convolutions):
         return model
     # The additions of the norms, "+ epsilon": 8 bits would make the length of every descriptor wrong.
-    keep += [node.name for node in model.graph.node if node.op_type == "Add" and constants & set(node.input)]
+    keep += [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Add" and constants & set(node.input)
+    ]
     alone = len(blocks) == 1  # one block's harm is that of its convolutions
     operators = ["Conv"] if alone else OPERATORS
     quantizer = QDQQuantizer(
@@ -125,7 +133,9 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
     Raises BadModel for another kind of file, ValueError for too few photos.
     """
     if len(photos) < CALIBRATION_PHOTOS + TEST_PHOTOS:
-        raise ValueError(f"int8 needs {CALIBRATION_PHOTOS + TEST_PHOTOS} photos, there are {len(photos)}")
+        raise ValueError(
+            f"int8 needs {CALIBRATION_PHOTOS + TEST_PHOTOS} photos, there are {len(photos)}"
+        )
     extractor = Extractor(path)
     side = extractor.card.longest_side
     batches = [extractor.normalise(resize(read_photo(photo), side))[None] for photo in photos]
@@ -148,7 +158,11 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
             if found >= TARGET or len(kept) == len(blocks):
                 break
             kept = list(harm)[: max(1, 2 * len(kept))]
-    original = {p.key: p.value for p in onnx.load(str(path)).metadata_props if not p.key.startswith("seal.")}
+    original = {
+        p.key: p.value for p in onnx.load(str(path)).metadata_props if not p.key.startswith("seal.")
+    }
     facts = {"precision": "int8", "source": extractor.model_sha256}
-    helper.set_model_props(model, original | {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()})
+    helper.set_model_props(
+        model, original | {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()}
+    )
     return Quantised(seal(model.SerializeToString()), harm, kept, found)

@@ -38,10 +38,14 @@ def choose_recipe(
     learned = provenance.learned_whitening
     whitening = learned.get(mode)
     if learned and whitening is None:
-        raise BadRecipe(f"the checkpoint holds no whitening for {'several scales' if mode == 'ms' else 'one scale'}")
+        raise BadRecipe(
+            f"the checkpoint holds no whitening for {'several scales' if mode == 'ms' else 'one scale'}"
+        )
     if dim is not None:
         if whitening is None:
-            raise BadRecipe("--dim cuts a whitening learned afterwards, and this checkpoint holds none")
+            raise BadRecipe(
+                "--dim cuts a whitening learned afterwards, and this checkpoint holds none"
+            )
         try:
             whitening = whitening.truncated(dim)
         except ValueError as error:

@@ -98,10 +98,16 @@ def store_as_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
             continue
         half = value.astype(np.float16)
         if not np.isfinite(half).all():
-            raise ValueError(f"{name} does not fit into float16 (largest value {np.abs(value).max():.3g})")
+            raise ValueError(
+                f"{name} does not fit into float16 (largest value {np.abs(value).max():.3g})"
+            )
         tensor.CopyFrom(numpy_helper.from_array(half, name))
         renamed[name] = f"{name}.float32"
-        casts.append(helper.make_node("Cast", [name], [renamed[name]], name=f"{name}.cast", to=TensorProto.FLOAT))
+        casts.append(
+            helper.make_node(
+                "Cast", [name], [renamed[name]], name=f"{name}.cast", to=TensorProto.FLOAT
+            )
+        )
     for node in graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
     nodes = casts + list(graph.node)
@@ -115,14 +121,18 @@ def describe_model(
 ) -> onnx.ModelProto:
     """Write into the file all that a reader needs to use it rightly (strings, numbers and lists as JSON)."""
     p = float(network.pool.p.detach())
-    powered = len(recipe.scales) > 1 and network.whiten is None  # whitened values can be negative: no power of them
+    powered = (
+        len(recipe.scales) > 1 and network.whiten is None
+    )  # whitened values can be negative: no power of them
     facts = {
         "schema": METADATA_SCHEMA,
         "architecture": network.architecture,
         "pooling": "gem",
         "p": p,
         "whitening": network.whiten is not None,
-        "output_dim": network.output_dim if recipe.whitening is None else len(recipe.whitening.projection),
+        "output_dim": network.output_dim
+        if recipe.whitening is None
+        else len(recipe.whitening.projection),
         "longest_side": recipe.longest_side,
         "mean": provenance.mean,
         "std": provenance.std,
@@ -151,7 +161,11 @@ def to_onnx(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> onnx.
 
 
 def export_onnx(
-    network: GeMResNet, provenance: Provenance, recipe: Recipe, out: str | Path, accept: Callable[[Path], None]
+    network: GeMResNet,
+    provenance: Provenance,
+    recipe: Recipe,
+    out: str | Path,
+    accept: Callable[[Path], None],
 ) -> None:
     """Write the network to `out`, but only once `accept(path)` has looked at the finished file without raising."""
     out = Path(out)

@@ -85,7 +85,9 @@ def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple
             if extractor.fingerprint != reference.fingerprint:
                 raise BadModel("it was made from another model")
             milliseconds, descriptors = time_and_describe(extractor, photos)
-        except Exception as error:  # engines raise families of their own; whatever it is, float32 still runs
+        except (
+            Exception
+        ) as error:  # engines raise families of their own; whatever it is, float32 still runs
             trials.append(Trial(name, problem=str(error).splitlines()[0][:120]))
             continue
         cosine = float(np.median((descriptors * expected).sum(1)))
@@ -97,9 +99,15 @@ def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple
 
 def describe_choice(base: float, trials: list[Trial], replaced: bool, best: float) -> str:
     """One line: the choice, then every trial."""
-    name = next((t.name for t in trials if t.milliseconds == best), "float32") if replaced else "float32"
+    name = (
+        next((t.name for t in trials if t.milliseconds == best), "float32")
+        if replaced
+        else "float32"
+    )
     tried = [
-        f"{t.name} {t.problem}" if t.problem else f"{t.name} {t.milliseconds:.0f} ms, cosine {t.cosine:.4f}"
+        f"{t.name} {t.problem}"
+        if t.problem
+        else f"{t.name} {t.milliseconds:.0f} ms, cosine {t.cosine:.4f}"
         for t in trials
     ]
     return f"{name} (float32 {base:.0f} ms a photo; {'; '.join(tried)})"

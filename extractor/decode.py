@@ -21,7 +21,9 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE = 12_000
 MAX_ASPECT = 20
 MIN_SIDE = 16
-WORKING_SIDE = 1024  # longest side of every decoded photo: enough for descriptors, SIFT and the match viewer
+WORKING_SIDE = (
+    1024  # longest side of every decoded photo: enough for descriptors, SIFT and the match viewer
+)
 
 EXIF_ORIENTATION = 0x0112
 TURNS = {
@@ -76,7 +78,9 @@ def decode(data: bytes) -> np.ndarray:
         raise ImageTooLarge(f"The photo has more than {MAX_PIXELS // 10**6} megapixels.") from None
     except MemoryError:
         raise ImageTooLarge("The photo needs more memory than there is.") from None
-    except Exception as error:  # codecs raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
+    except (
+        Exception
+    ) as error:  # codecs raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
         raise UnsupportedImage(
             f"The photo is damaged and cannot be read ({str(error) or type(error).__name__})."
         ) from error
@@ -97,7 +101,9 @@ def read_photo(path: str | Path) -> np.ndarray:
 def check_bytes(count: int) -> None:
     """Raise ImageTooLarge for a file of more than MAX_BYTES."""
     if count > MAX_BYTES:
-        raise ImageTooLarge(f"The file has {count / 2**20:.0f} MB; {MAX_BYTES // 2**20} MB is the most.")
+        raise ImageTooLarge(
+            f"The file has {count / 2**20:.0f} MB; {MAX_BYTES // 2**20} MB is the most."
+        )
 
 
 def check_size(width: int, height: int) -> None:
@@ -108,9 +114,13 @@ def check_size(width: int, height: int) -> None:
             f"and {MAX_SIDE} pixels a side are allowed."
         )
     if min(width, height) < MIN_SIDE:
-        raise UnsupportedImage(f"The photo has {width} x {height} pixels; {MIN_SIDE} a side is the least.")
+        raise UnsupportedImage(
+            f"The photo has {width} x {height} pixels; {MIN_SIDE} a side is the least."
+        )
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageTooLarge(f"The photo is stretched {width} x {height}; {MAX_ASPECT} to 1 is the most.")
+        raise ImageTooLarge(
+            f"The photo is stretched {width} x {height}; {MAX_ASPECT} to 1 is the most."
+        )
 
 
 def resizable(image: Image.Image) -> Image.Image:
@@ -148,7 +158,11 @@ def fit(image: Image.Image, longest_side: int) -> Image.Image:
 
 def resize(photo: np.ndarray, longest_side: int) -> np.ndarray:
     """`fit` for an RGB array (H, W, 3) uint8."""
-    return photo if max(photo.shape[:2]) <= longest_side else np.asarray(fit(Image.fromarray(photo), longest_side))
+    return (
+        photo
+        if max(photo.shape[:2]) <= longest_side
+        else np.asarray(fit(Image.fromarray(photo), longest_side))
+    )
 
 
 def encode_jpeg(photo: np.ndarray, quality: int = 85) -> bytes:

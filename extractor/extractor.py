@@ -70,7 +70,10 @@ def read_whitening(metadata: dict[str, str], name: str) -> tuple[np.ndarray, np.
         with np.load(
             io.BytesIO(base64.b64decode(metadata[WHITENING_KEY], validate=True)), allow_pickle=False
         ) as arrays:
-            mean, projection = arrays["mean"].astype(np.float32), arrays["projection"].astype(np.float32)
+            mean, projection = (
+                arrays["mean"].astype(np.float32),
+                arrays["projection"].astype(np.float32),
+            )
         if projection.ndim != 2 or projection.shape[1:] != mean.shape:
             raise ValueError(f"shapes {mean.shape}, {projection.shape}")
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
@@ -82,10 +85,14 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
     """ModelCard from an ONNX file's metadata. Raises BadModel when the file is not one of ours."""
     try:
         facts = {
-            k.removeprefix(METADATA_PREFIX): json.loads(v) for k, v in metadata.items() if k.startswith(METADATA_PREFIX)
+            k.removeprefix(METADATA_PREFIX): json.loads(v)
+            for k, v in metadata.items()
+            if k.startswith(METADATA_PREFIX)
         }
         if facts["schema"] != METADATA_SCHEMA:
-            raise BadModel(f"{name} has metadata of schema {facts['schema']}; this version reads {METADATA_SCHEMA}.")
+            raise BadModel(
+                f"{name} has metadata of schema {facts['schema']}; this version reads {METADATA_SCHEMA}."
+            )
         return ModelCard(
             architecture=facts["architecture"],
             output_dim=int(facts["output_dim"]),
@@ -101,7 +108,9 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
             source=facts.get("source", ""),
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise BadModel(f"{name} is an ONNX model, but not a descriptor model made by `python -m export`.") from error
+        raise BadModel(
+            f"{name} is an ONNX model, but not a descriptor model made by `python -m export`."
+        ) from error
 
 
 class Extractor:
@@ -126,10 +135,14 @@ class Extractor:
             raise FileNotFoundError(f"There is no descriptor model at {path}.")
         data = path.read_bytes()
         if not is_sealed(data):
-            raise BadModel(f"{path.name} is damaged, or not a descriptor model made by `python -m export`.")
+            raise BadModel(
+                f"{path.name} is damaged, or not a descriptor model made by `python -m export`."
+            )
         try:
             self._engine = start(engine, data, threads or available_cores(), calls)
-        except Exception as error:  # engines raise families of their own, without a public base class
+        except (
+            Exception
+        ) as error:  # engines raise families of their own, without a public base class
             raise BadModel(f"{path.name} cannot be run by {engine}.") from error
         metadata = self._engine.metadata
         self.card = read_card(metadata, path.name)
@@ -165,7 +178,9 @@ class Extractor:
         """uint8 RGB (H, W, 3) -> float32 (3, H, W) with the mean and deviation the model was trained with."""
         return ((photo.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)
 
-    def describe(self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None) -> np.ndarray:
+    def describe(
+        self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
+    ) -> np.ndarray:
         """Unit descriptors float32 (N, D) of decoded photos, uint8 RGB (H, W, 3). Photos of equal shape run as one batch.
 
         regions: for each photo the part of it that counts (see `crop_region`), or None for all of it.
@@ -185,7 +200,11 @@ class Extractor:
     def describe_batch(self, batch: np.ndarray) -> np.ndarray:
         """Normalised float32 (N, 3, h, w) at scale 1 -> unit descriptors (N, D): all scales, aggregated, whitened."""
         descriptors = [self.forward(rescale(batch, scale)) for scale in self.card.scales]
-        together = descriptors[0] if len(descriptors) == 1 else aggregate(np.stack(descriptors), self.card.msp)
+        together = (
+            descriptors[0]
+            if len(descriptors) == 1
+            else aggregate(np.stack(descriptors), self.card.msp)
+        )
         if self._whitening is None:
             return together
         mean, projection = self._whitening

@@ -13,7 +13,9 @@ import numpy as np
 from .decode import resize
 from .multiscale import Region
 
-SIFT_SIDE = 640  # longest side photos are shrunk to before detection; points are in pixels of that size
+SIFT_SIDE = (
+    640  # longest side photos are shrunk to before detection; points are in pixels of that size
+)
 MAX_POINTS = 2000
 DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
 LAYOUT = 2  # of LocalFeatures.to_bytes: points, descriptors, frames
@@ -40,7 +42,9 @@ class LocalFeatures:
         left, top, right, bottom = region
         x, y = (self.points / (self.size[1], self.size[0])).T
         kept = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)
-        return LocalFeatures(self.points[kept], self.frames[kept], self.descriptors[kept], self.size)
+        return LocalFeatures(
+            self.points[kept], self.frames[kept], self.descriptors[kept], self.size
+        )
 
     def to_bytes(self) -> bytes:
         header = np.array((len(self.points), *self.size), HEADER)
@@ -52,9 +56,13 @@ class LocalFeatures:
         header = np.frombuffer(data, HEADER, 1)[0]
         n = int(header["points"])
         points = np.frombuffer(data, "<f4", 2 * n, HEADER.itemsize).reshape(n, 2)
-        descriptors = np.frombuffer(data, np.uint8, 128 * n, HEADER.itemsize + 8 * n).reshape(n, 128)
+        descriptors = np.frombuffer(data, np.uint8, 128 * n, HEADER.itemsize + 8 * n).reshape(
+            n, 128
+        )
         frames = np.frombuffer(data, "<c8", n, HEADER.itemsize + 136 * n)
-        return LocalFeatures(points, frames, descriptors, (int(header["height"]), int(header["width"])))
+        return LocalFeatures(
+            points, frames, descriptors, (int(header["height"]), int(header["width"]))
+        )
 
 
 def local_features(photo: np.ndarray) -> LocalFeatures:
@@ -64,14 +72,19 @@ def local_features(photo: np.ndarray) -> LocalFeatures:
     keypoints, sift = cv2.SIFT_create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
     if not keypoints:
         return LocalFeatures(
-            np.empty((0, 2), np.float32), np.empty(0, np.complex64), np.empty((0, 128), np.uint8), grey.shape
+            np.empty((0, 2), np.float32),
+            np.empty(0, np.complex64),
+            np.empty((0, 128), np.uint8),
+            grey.shape,
         )
     strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:MAX_POINTS]
     sift = sift[strongest]
     root = np.sqrt(sift / np.maximum(np.abs(sift).sum(1, keepdims=True), 1e-7))
     return LocalFeatures(
         points=np.float32([keypoints[i].pt for i in strongest]),
-        frames=np.complex64([keypoints[i].size * np.exp(1j * np.deg2rad(keypoints[i].angle)) for i in strongest]),
+        frames=np.complex64(
+            [keypoints[i].size * np.exp(1j * np.deg2rad(keypoints[i].angle)) for i in strongest]
+        ),
         descriptors=np.clip(np.round(root * DESCRIPTOR_SCALE), 0, 255).astype(np.uint8),
         size=grey.shape,
     )

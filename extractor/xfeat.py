@@ -50,7 +50,9 @@ class XFeatKeypoints:
         # As the authors' code: squeezed to the next smaller multiple, and the points stretched back.
         fitted = max(STRIDE, width // STRIDE * STRIDE), max(STRIDE, height // STRIDE * STRIDE)
         image = cv2.resize(small.astype(np.float32) / 255, fitted, interpolation=cv2.INTER_LINEAR)
-        points, scores, descriptors = self._session.run(None, {"photo": image.transpose(2, 0, 1)[None]})
+        points, scores, descriptors = self._session.run(
+            None, {"photo": image.transpose(2, 0, 1)[None]}
+        )
         found = scores > 0
         points = points[found] * np.float32([width / fitted[0], height / fitted[1]])
         return LocalFeatures(

@@ -19,7 +19,9 @@ from .store import Store
 def bar(items, total: int, what: str):
     """A progress bar on standard error; into a log file it writes every few seconds only."""
     often = 0.1 if sys.stderr.isatty() else 5.0
-    return tqdm(items, total=total, desc=f"{what:10s}", unit="", mininterval=often, dynamic_ncols=True)
+    return tqdm(
+        items, total=total, desc=f"{what:10s}", unit="", mininterval=often, dynamic_ncols=True
+    )
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -54,13 +56,24 @@ def run_info(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m index_store", description="Make a folder of photos searchable.")
+    parser = argparse.ArgumentParser(
+        prog="python -m index_store", description="Make a folder of photos searchable."
+    )
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("build", help="index a folder, or bring its store up to date")
-    command.add_argument("photos", type=Path, help="folder of JPEG, PNG and WebP photos, searched with its sub-folders")
-    command.add_argument("--store", type=Path, required=True, help="folder of the store, made if it is missing")
     command.add_argument(
-        "--model", type=Path, default=DEFAULT_MODEL, help="descriptor model (default: the shipped one)"
+        "photos",
+        type=Path,
+        help="folder of JPEG, PNG and WebP photos, searched with its sub-folders",
+    )
+    command.add_argument(
+        "--store", type=Path, required=True, help="folder of the store, made if it is missing"
+    )
+    command.add_argument(
+        "--model",
+        type=Path,
+        default=DEFAULT_MODEL,
+        help="descriptor model (default: the shipped one)",
     )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="verify a store and say what is in it")
@@ -73,7 +86,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted: run the same command again to go on where it stopped", file=sys.stderr)
+        print(
+            "\ninterrupted: run the same command again to go on where it stopped", file=sys.stderr
+        )
         return 130
     return 0
 

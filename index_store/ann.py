@@ -55,7 +55,9 @@ def choose_parameters(count: int, dim: int) -> AnnParameters:
     return AnnParameters(nlist, codes, bits, nprobe=min(nlist, PROBES))
 
 
-def build_index(descriptors: np.ndarray, parameters: AnnParameters, batch: int = 65536) -> faiss.IndexIVFPQ:
+def build_index(
+    descriptors: np.ndarray, parameters: AnnParameters, batch: int = 65536
+) -> faiss.IndexIVFPQ:
     """Train on a sample and add all descriptors (N, D), float16 or float32, a batch at a time."""
     count, dim = descriptors.shape
     index = faiss.index_factory(dim, parameters.factory, faiss.METRIC_L2)
@@ -91,7 +93,9 @@ def load_index(path: Path, parameters: AnnParameters, count: int, dim: int) -> f
 
 def shortlist(index: faiss.Index, descriptor: np.ndarray, size: int) -> np.ndarray:
     """Row numbers (at most `size`, unordered quality, no -1) of probable neighbours of one descriptor (D,)."""
-    _, ids = index.search(np.ascontiguousarray(descriptor[None], np.float32), min(size, index.ntotal))
+    _, ids = index.search(
+        np.ascontiguousarray(descriptor[None], np.float32), min(size, index.ntotal)
+    )
     return ids[0][ids[0] >= 0]
 
 
@@ -103,5 +107,7 @@ def exact_knn(descriptors: np.ndarray, k: int, batch: int = 4096) -> tuple[np.nd
     ids = np.empty((len(flat), k), np.int32)
     sims = np.empty((len(flat), k), np.float32)
     for start in range(0, len(flat), batch):
-        sims[start : start + batch], ids[start : start + batch] = index.search(flat[start : start + batch], k)
+        sims[start : start + batch], ids[start : start + batch] = index.search(
+            flat[start : start + batch], k
+        )
     return ids, sims

@@ -12,7 +12,8 @@ import numpy as np
 
 from extractor import Extractor, sift
 
-from . import ann, diffusion, extraction, graph
+from . import ann, extraction, graph
+from . import offline_diffusion as diffusion
 from .catalogue import Photo, Skipped, title_of, write_catalogue
 from .errors import NothingToIndex, StoreError
 from .extraction import Journal, extract_all
@@ -22,7 +23,9 @@ from .packed import write_packed
 from .scan import Listing, scan
 from .store import Store, StoredPhotos
 
-LOCAL_FEATURES_BUDGET = 8 * 2**30  # bytes; about 60,000 photos, the others' keypoints are found when they are needed
+LOCAL_FEATURES_BUDGET = (
+    8 * 2**30
+)  # bytes; about 60,000 photos, the others' keypoints are found when they are needed
 RECALL_QUERIES = 200
 RECALL_SHORTLIST = 100  # the index is judged by a shortlist this small: a query's would hold all of a small gallery
 SHORTLIST = 1000  # candidates the index proposes to a query, rescored exactly
@@ -35,7 +38,9 @@ def silent(items: Iterable, total: int, what: str) -> Iterable:
     return items
 
 
-def build(photos: str | Path, store: str | Path, extractor: Extractor, progress: Progress = silent) -> Manifest:
+def build(
+    photos: str | Path, store: str | Path, extractor: Extractor, progress: Progress = silent
+) -> Manifest:
     """Index all photos under a folder; the store's live generation is replaced when the new one is complete.
 
     progress(items, total, what) is called for each long stage and must yield the items. Unusable files are left out with
@@ -60,9 +65,13 @@ def build(photos: str | Path, store: str | Path, extractor: Extractor, progress:
                 lambda items: progress(items, len(listing.files), "photos"),
             )
             if not indexed:
-                raise NothingToIndex(f"None of the {len(skipped)} photos in {root} can be read: {skipped[0].reason}")
+                raise NothingToIndex(
+                    f"None of the {len(skipped)} photos in {root} can be read: {skipped[0].reason}"
+                )
             with new_generation(store) as folder:
-                write_generation(folder, root, listing, indexed, skipped, extractor, journal, progress)
+                write_generation(
+                    folder, root, listing, indexed, skipped, extractor, journal, progress
+                )
         except BaseException:
             journal.close()
             raise
@@ -87,7 +96,10 @@ def is_up_to_date(manifest: Manifest, root: Path, listing: Listing) -> bool:
 def extraction_parameters() -> dict[str, dict]:
     """What shapes the thumbnails and keypoints kept of each photo."""
     return {
-        "thumbnails": {"longest_side": extraction.THUMBNAIL_SIDE, "quality": extraction.THUMBNAIL_QUALITY},
+        "thumbnails": {
+            "longest_side": extraction.THUMBNAIL_SIDE,
+            "quality": extraction.THUMBNAIL_QUALITY,
+        },
         "local_features": {
             "longest_side": sift.SIFT_SIDE,
             "points": sift.MAX_POINTS,
@@ -166,7 +178,9 @@ def write_generation(
     shape = (count, min(count, diffusion.KEPT))
     row_ids = np.lib.format.open_memmap(folder / "diffusion_ids.npy", "w+", np.int32, shape)
     row_values = np.lib.format.open_memmap(folder / "diffusion_values.npy", "w+", np.float16, shape)
-    diffusion.diffusion_rows(walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion"))
+    diffusion.diffusion_rows(
+        walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
+    )
     row_ids.flush()
     row_values.flush()
 
@@ -196,5 +210,8 @@ def within_budget(blobs: Iterable[bytes], budget: int) -> Iterator[bytes]:
 def shortlist_recall(index, descriptors: np.ndarray, ids: np.ndarray) -> float:
     """Share of the exact 10 nearest (ids: lists of `self_first`) among the index's first RECALL_SHORTLIST, sampled photos."""
     queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
-    found = [np.isin(ids[q, :10], ann.shortlist(index, descriptors[q], RECALL_SHORTLIST)).mean() for q in queries]
+    found = [
+        np.isin(ids[q, :10], ann.shortlist(index, descriptors[q], RECALL_SHORTLIST)).mean()
+        for q in queries
+    ]
     return round(float(np.mean(found)), 4)

@@ -64,7 +64,9 @@ class Catalogue:
     """Read access; safe to use from many threads."""
 
     def __init__(self, path: Path):
-        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
         self._lock = threading.Lock()
 
     def _rows(self, query: str, *values) -> list[tuple]:

@@ -18,7 +18,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from extractor import BadPhoto, Extractor, available_cores, decode, encode_jpeg, local_features, read_bytes, resize
+from extractor import (
+    BadPhoto,
+    Extractor,
+    available_cores,
+    decode,
+    encode_jpeg,
+    local_features,
+    read_bytes,
+    resize,
+)
 
 from .catalogue import Skipped
 
@@ -46,7 +55,9 @@ class Journal:
             self._open(fingerprint)
             if self._db.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("damaged")
-        except sqlite3.DatabaseError:  # damaged by a crash of the machine: it only saves time, start anew
+        except (
+            sqlite3.DatabaseError
+        ):  # damaged by a crash of the machine: it only saves time, start anew
             for file in path.parent.glob(f"{path.name}*"):
                 file.unlink()
             self._open(fingerprint)
@@ -70,12 +81,17 @@ class Journal:
         return {sha256 for (sha256,) in self._db.execute("SELECT sha256 FROM photos")}
 
     def __contains__(self, sha256: str) -> bool:
-        return self._db.execute("SELECT 1 FROM photos WHERE sha256 = ?", (sha256,)).fetchone() is not None
+        return (
+            self._db.execute("SELECT 1 FROM photos WHERE sha256 = ?", (sha256,)).fetchone()
+            is not None
+        )
 
     def __getitem__(self, sha256: str) -> Extracted:
         row = self._db.execute("SELECT * FROM photos WHERE sha256 = ?", (sha256,)).fetchone()
         _, descriptor, height, width, thumbnail, features = row
-        return Extracted(np.frombuffer(descriptor, np.float16), (height, width), thumbnail, features)
+        return Extracted(
+            np.frombuffer(descriptor, np.float16), (height, width), thumbnail, features
+        )
 
     def __setitem__(self, sha256: str, photo: Extracted) -> None:
         self._db.execute(
@@ -150,7 +166,9 @@ def extract_all(
     skipped: list[Skipped] = []
     known = journal.finished() | live.keys()
     with one_thread_each():
-        for item in progress(side_by_side(lambda file: extract(root, file, extractor, known), files)):
+        for item in progress(
+            side_by_side(lambda file: extract(root, file, extractor, known), files)
+        ):
             if item.problem:
                 skipped.append(Skipped(item.file, item.problem))
                 continue

@@ -65,7 +65,9 @@ def current(store: Path) -> tuple[Path, Manifest, str]:
     try:
         text = (folder / FILE_NAME).read_bytes()
     except FileNotFoundError:
-        raise StoreCorrupt(f"Generation {name} is missing from the store. Build it again.") from None
+        raise StoreCorrupt(
+            f"Generation {name} is missing from the store. Build it again."
+        ) from None
     if hashlib.sha256(text).hexdigest() != expected:
         raise StoreCorrupt(f"{FILE_NAME} is damaged (its checksum differs). Build the store again.")
     return folder, Manifest.from_json(text.decode()), expected

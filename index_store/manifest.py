@@ -52,13 +52,18 @@ class Manifest:
                 )
             return Manifest(**facts)
         except (ValueError, TypeError, AttributeError) as error:
-            raise StoreCorrupt(f"{FILE_NAME} is damaged ({error}). Build the store again.") from None
+            raise StoreCorrupt(
+                f"{FILE_NAME} is damaged ({error}). Build the store again."
+            ) from None
 
 
 def checksum(path: Path) -> dict[str, Any]:
     """SHA-256 and size of a file."""
     with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+        return {
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+            "bytes": path.stat().st_size,
+        }
 
 
 def verify_artefacts(folder: Path, manifest: Manifest) -> None:

@@ -28,7 +28,9 @@ class Packed:
         self._offsets = np.load(folder / f"{name}.npy", allow_pickle=False)
         path = folder / f"{name}.bin"
         # An empty file cannot be mapped.
-        self._bytes = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+        self._bytes = (
+            np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+        )
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

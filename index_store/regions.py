@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-HOPS_WHEN_FULL = 2  # hops walked after a region has reached its size: they replace photos by ones visited more
+HOPS_WHEN_FULL = (
+    2  # hops walked after a region has reached its size: they replace photos by ones visited more
+)
 
 
 def blocks(walk: sparse.csr_array, size: int) -> list[np.ndarray]:
@@ -32,7 +34,9 @@ def blocks(walk: sparse.csr_array, size: int) -> list[np.ndarray]:
             break
         _, merged = np.unique(np.where(mutual, np.minimum(own, best), own), return_inverse=True)
         cluster, sizes = merged[cluster], np.bincount(merged, sizes).astype(int)
-        edges = sparse.csr_array((weights, (merged[rows], merged[columns])), shape=(len(sizes), len(sizes))).tocoo()
+        edges = sparse.csr_array(
+            (weights, (merged[rows], merged[columns])), shape=(len(sizes), len(sizes))
+        ).tocoo()
         rows, columns, weights = edges.row, edges.col, edges.data
     starts, filled = [], size
     for start, count in zip(np.cumsum(sizes) - sizes, sizes):
@@ -43,7 +47,9 @@ def blocks(walk: sparse.csr_array, size: int) -> list[np.ndarray]:
     return np.split(np.argsort(cluster, kind="stable").astype(np.int32), starts[1:])
 
 
-def best_neighbours(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+def best_neighbours(
+    rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, count: int
+) -> np.ndarray:
     """For each of `count` nodes the column of its highest score, itself if it has no edge. Edges (E,), sorted by row."""
     best = np.arange(count)
     if len(rows):

@@ -13,7 +13,20 @@ from .catalogue import Skipped
 from .errors import NothingToIndex
 
 # Photos by their name, but of a format that is not read; people want to know that they were left out.
-FOREIGN_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".jp2", ".cr2", ".nef", ".arw", ".dng")
+FOREIGN_SUFFIXES = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".jp2",
+    ".cr2",
+    ".nef",
+    ".arw",
+    ".dng",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,9 @@ def scan(root: Path) -> Listing:
             if suffix in SUFFIXES:
                 photos.append(file)
             else:
-                foreign.append(Skipped(file, f"Files of type {suffix} are not read; JPEG, PNG and WebP are."))
+                foreign.append(
+                    Skipped(file, f"Files of type {suffix} are not read; JPEG, PNG and WebP are.")
+                )
     if not photos:
         raise NothingToIndex(f"There is no JPEG, PNG or WebP photo in {root}.")
     photos.sort()

@@ -38,7 +38,9 @@ class Store:
         try:
             self._open()
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            raise StoreCorrupt(f"The store at {path} cannot be read ({error}). Build it again.") from error
+            raise StoreCorrupt(
+                f"The store at {path} cannot be read ({error}). Build it again."
+            ) from error
 
     def _open(self) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
@@ -58,7 +60,9 @@ class Store:
 
     def _array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
         array = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        if len(array.shape) != len(shape) or any(want not in (None, have) for have, want in zip(array.shape, shape)):
+        if len(array.shape) != len(shape) or any(
+            want not in (None, have) for have, want in zip(array.shape, shape)
+        ):
             raise ValueError(f"{name} has shape {array.shape}")
         return array
 
@@ -101,7 +105,9 @@ class StoredPhotos(Mapping[str, Extracted]):
 
     def __init__(self, store: Store):
         self._store = store
-        self._ids = {photo.sha256: photo for photo in store.catalogue.photos() if store._features[photo.id]}
+        self._ids = {
+            photo.sha256: photo for photo in store.catalogue.photos() if store._features[photo.id]
+        }
 
     def __getitem__(self, sha256: str) -> Extracted:
         photo: Photo = self._ids[sha256]

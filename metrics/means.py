@@ -34,5 +34,7 @@ def mean_average_precision(descriptors: np.ndarray, groups: list[list[int]]) -> 
     for number, members in enumerate(groups):
         order = np.argsort(-(descriptors[members] @ descriptors.T), axis=1, kind="stable").tolist()
         rankings = [[i for i in row if i != query] for query, row in zip(members, order)]
-        values[str(number)] = [average_precision(ranking, set(members) - {q}) for q, ranking in zip(members, rankings)]
+        values[str(number)] = [
+            average_precision(ranking, set(members) - {q}) for q, ranking in zip(members, rankings)
+        ]
     return mean_over_groups(values)

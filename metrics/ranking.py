@@ -35,7 +35,9 @@ def average_precision(ranking: Sequence[Hashable], positives: Collection[Hashabl
     return float(np.sum(np.arange(1, len(at) + 1) / (at + 1)) / len(set(positives)))
 
 
-def trapezoid_average_precision(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> float:
+def trapezoid_average_precision(
+    ranking: Sequence[Hashable], positives: Collection[Hashable]
+) -> float:
     """Average precision as Oxford5k and all its successors compute it, 0 to 1. Raises ValueError.
 
     Area under the precision-recall curve by the trapezoid rule (Philbin et al. 2007, their compute_ap): the precision of

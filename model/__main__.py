@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.training import BadTrainingData
 from extractor import BadPhoto
 
 from .checkpoint import BadCheckpoint, load_checkpoint
-from .config import BadConfig, TrainConfig, Validation, read_config
-from .data import BadTrainingData
-from .distill import Distillation, DistillConfig
-from .teacher import BadTeacher
-from .train import Run, validate
+from .training.config import BadConfig, TrainConfig, Validation, read_config
+from .training.distill import Distillation, DistillConfig
+from .training.teacher import BadTeacher
+from .training.train import Run, validate
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -21,7 +21,9 @@ def run_train(args: argparse.Namespace) -> None:
     run = Run(config)
     if run.state.epoch or run.state.tuples is not None:
         print(f"going on at epoch {run.state.epoch}, step {run.state.step}")
-    print(f"{len(run.training.paths)} photos, {len(run.training.pairs)} pairs; log and weights go to {config.out}")
+    print(
+        f"{len(run.training.paths)} photos, {len(run.training.pairs)} pairs; log and weights go to {config.out}"
+    )
     best = run.train()
     print(f"best validation mAP {best:.4f}: {config.out / 'best.safetensors'}")
 
@@ -40,11 +42,16 @@ def run_compare(args: argparse.Namespace) -> None:
     for path in args.checkpoints:
         network, provenance = load_checkpoint(path)
         value = validate(network.eval(), provenance, Validation(args.photos, args.groups))
-        print(f"| {path.parent.name}/{path.name} | {network.pool.p.item():.3f} | {value:.4f} |", flush=True)
+        print(
+            f"| {path.parent.name}/{path.name} | {network.pool.p.item():.3f} | {value:.4f} |",
+            flush=True,
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model", description="Train descriptor networks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m model", description="Train descriptor networks."
+    )
     commands = parser.add_subparsers(required=True)
     for name, run, what in (
         ("train", run_train, "fine-tune with tuples and hard negatives"),
@@ -60,9 +67,13 @@ def main(argv: list[str] | None = None) -> int:
         )
         command.set_defaults(run=run)
     command = commands.add_parser("compare", help="mAP of checkpoints on photos in groups")
-    command.add_argument("checkpoints", type=Path, nargs="+", help="files of any kind `python -m export` reads")
+    command.add_argument(
+        "checkpoints", type=Path, nargs="+", help="files of any kind `python -m export` reads"
+    )
     command.add_argument("--photos", type=Path, required=True)
-    command.add_argument("--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}')
+    command.add_argument(
+        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
+    )
     command.set_defaults(run=run_compare)
     args = parser.parse_args(argv)
     try:
@@ -71,7 +82,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted: run the same command again to go on at the same step", file=sys.stderr)
+        print(
+            "\ninterrupted: run the same command again to go on at the same step", file=sys.stderr
+        )
         return 130
     return 0
 

@@ -87,14 +87,20 @@ def read_file(path: Path) -> tuple[State, Provenance]:
         return read_cirtorch(content["state_dict"], content["meta"])
     if "conv1.weight" in content and "layer1.0.conv1.weight" in content:
         return read_torchvision(content)
-    raise BadCheckpoint(f"it is of no known kind; its first keys are {', '.join(map(str, list(content)[:3]))}")
+    raise BadCheckpoint(
+        f"it is of no known kind; its first keys are {', '.join(map(str, list(content)[:3]))}"
+    )
 
 
 def unpickle(path: Path) -> Any:
     """torch.load that makes nothing but tensors, numpy arrays and plain values. Raises BadCheckpoint."""
     reconstruct, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
     allowed: list[Any] = [np.ndarray, np.dtype]
-    allowed += [getattr(np.dtypes, name) for name in np.dtypes.__all__ if name.startswith(("Float", "Int", "UInt"))]
+    allowed += [
+        getattr(np.dtypes, name)
+        for name in np.dtypes.__all__
+        if name.startswith(("Float", "Int", "UInt"))
+    ]
     for package in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before and since numpy 2
         allowed += [(reconstruct, f"{package}._reconstruct"), (scalar, f"{package}.scalar")]
     try:
@@ -102,7 +108,9 @@ def unpickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
-            raise BadCheckpoint(f"it asks for {found[1]}, and only tensors and numpy arrays are read") from error
+            raise BadCheckpoint(
+                f"it asks for {found[1]}, and only tensors and numpy arrays are read"
+            ) from error
         raise BadCheckpoint("it is damaged or no checkpoint") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise BadCheckpoint("it is damaged or no checkpoint") from error
@@ -142,10 +150,14 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
         model = onnx.load(str(path), load_external_data=False)
         card = read_card({p.key: p.value for p in model.metadata_props}, path.name)
         known = GeMResNet(card.architecture, card.output_dim, attention=True).state_dict().keys()
-        tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in known}
+        tensors = {
+            t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in known
+        }
     except BadModel as error:
         raise BadCheckpoint(str(error)) from error
-    except Exception as error:  # protobuf raises its own DecodeError, a hostile graph may raise anything
+    except (
+        Exception
+    ) as error:  # protobuf raises its own DecodeError, a hostile graph may raise anything
         raise BadCheckpoint("it is damaged or no ONNX model") from error
     state = {name: torch.from_numpy(value.copy()) for name, value in tensors.items()}
     return state, Provenance(card.longest_side, card.mean, card.std, card.training, card.licence)
@@ -157,9 +169,13 @@ def read_cirtorch(state: State, meta: dict[str, Any]) -> tuple[State, Provenance
         if name not in meta:
             raise BadCheckpoint(f"its meta lacks {name!r}")
     if meta["architecture"] not in BLOCKS:
-        raise BadCheckpoint(f"it is a {meta['architecture']}; of the ResNets {', '.join(BLOCKS)} are read")
+        raise BadCheckpoint(
+            f"it is a {meta['architecture']}; of the ResNets {', '.join(BLOCKS)} are read"
+        )
     if meta["pooling"] != "gem" or meta.get("regional") or meta.get("local_whitening"):
-        raise BadCheckpoint("only global GeM pooling with one exponent is read (no gemmp, regional or local whitening)")
+        raise BadCheckpoint(
+            "only global GeM pooling with one exponent is read (no gemmp, regional or local whitening)"
+        )
     if any(key.startswith("features.conv1.") for key in state):
         state = rename(state, SOLAR_NAMES)
     whitened = bool(meta.get("whitening", False))
@@ -169,7 +185,8 @@ def read_cirtorch(state: State, meta: dict[str, Any]) -> tuple[State, Provenance
         longest_side=PUBLISHED_SIDE,
         mean=tuple(map(float, meta["mean"])),
         std=tuple(map(float, meta["std"])),
-        training=f"published {meta['architecture']} GeM" + (" with attention" if meta.get("soa") else ""),
+        training=f"published {meta['architecture']} GeM"
+        + (" with attention" if meta.get("soa") else ""),
         published_scales=SCALES_WHITENED if whitened else SCALES_LW,
         learned_whitening=read_learned_whitening(meta.get("Lw") or {}),
     )
@@ -183,16 +200,22 @@ def read_learned_whitening(stored: dict[str, Any]) -> dict[str, Whitening]:
             mean = np.asarray(arrays["m"], np.float32).reshape(-1)
             projection = np.asarray(arrays["P"], np.float32)
             if projection.shape != (len(mean), len(mean)):
-                raise BadCheckpoint(f"Lw of {dataset} has shapes {mean.shape} and {projection.shape}")
+                raise BadCheckpoint(
+                    f"Lw of {dataset} has shapes {mean.shape} and {projection.shape}"
+                )
             found[mode] = Whitening(mean, projection)
     return found
 
 
 def read_torchvision(state: State) -> tuple[State, Provenance]:
     """An ImageNet classifier: its trunk under GeM."""
-    state = rename({key: value for key, value in state.items() if not key.startswith("fc.")}, TORCHVISION_NAMES)
+    state = rename(
+        {key: value for key, value in state.items() if not key.startswith("fc.")}, TORCHVISION_NAMES
+    )
     state["pool.p"] = torch.tensor([GEM_INIT])
-    return state, Provenance(longest_side=PUBLISHED_SIDE, training="ImageNet classification (torchvision)")
+    return state, Provenance(
+        longest_side=PUBLISHED_SIDE, training="ImageNet classification (torchvision)"
+    )
 
 
 TORCHVISION_NAMES = {
@@ -234,21 +257,27 @@ def architecture_of(keys: set[str]) -> str:
 
 def build_network(state: State) -> GeMResNet:
     """Network in eval mode from a state dict in the project's layout. Raises BadCheckpoint naming what does not fit."""
-    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}  # old files lack them
+    state = {
+        k: v for k, v in state.items() if not k.endswith("num_batches_tracked")
+    }  # old files lack them
     whitening = state.get("whiten.weight")
     network = GeMResNet(
         architecture_of(set(state)),
         None if whitening is None else len(whitening),
         attention=any(key.startswith("soa") for key in state),
     )
-    expected = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    expected = {
+        k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
     if missing := sorted(expected.keys() - state.keys()):
         raise BadCheckpoint(f"{len(missing)} tensors are missing: {', '.join(missing[:5])}")
     if foreign := sorted(state.keys() - expected.keys()):
         raise BadCheckpoint(f"{len(foreign)} tensors are unknown: {', '.join(foreign[:5])}")
     for key, value in state.items():
         if value.shape != expected[key].shape:
-            raise BadCheckpoint(f"{key} has shape {tuple(value.shape)} instead of {tuple(expected[key].shape)}")
+            raise BadCheckpoint(
+                f"{key} has shape {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
+            )
         if not torch.isfinite(value).all():
             raise BadCheckpoint(f"{key} holds values that are not finite")
         if key.endswith("running_var") and not (value > 0).all():

@@ -16,7 +16,11 @@ def grow(network: GeMResNet, architecture: str) -> GeMResNet:
     small, large = BLOCKS[network.architecture], BLOCKS[architecture]
     if any(s > n for s, n in zip(small, large)):
         raise ValueError(f"{network.architecture} has more blocks in a stage than {architecture}")
-    grown = GeMResNet(architecture, None if network.whiten is None else network.output_dim, network.soa4 is not None)
+    grown = GeMResNet(
+        architecture,
+        None if network.whiten is None else network.output_dim,
+        network.soa4 is not None,
+    )
     grown.load_state_dict(network.state_dict(), strict=False)
     with torch.no_grad():
         for stage, before, after in zip(range(4, 8), small, large):

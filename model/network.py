@@ -102,7 +102,9 @@ class SecondOrderAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         f, g, h = (branch(x).flatten(2) for branch in (self.f, self.g, self.h))  # (B, mid, N)
-        attention = torch.softmax(f.transpose(1, 2) @ g * f.shape[1] ** -0.5, dim=2)  # (B, N, N), rows sum to 1
+        attention = torch.softmax(
+            f.transpose(1, 2) @ g * f.shape[1] ** -0.5, dim=2
+        )  # (B, N, N), rows sum to 1
         mixed = h @ attention.transpose(1, 2)  # (B, mid, N)
         return x + self.v(mixed.unflatten(2, x.shape[2:]))
 
@@ -115,7 +117,9 @@ class GeMResNet(nn.Module):
     forward: normalised RGB (B, 3, H, W) float32 -> unit descriptors (B, D) float32. H and W are free (at least 32).
     """
 
-    def __init__(self, architecture: str = "resnet101", output_dim: int | None = 512, attention: bool = False):
+    def __init__(
+        self, architecture: str = "resnet101", output_dim: int | None = 512, attention: bool = False
+    ):
         super().__init__()
         self.architecture = architecture
         self.features = resnet_trunk(architecture)

@@ -35,26 +35,48 @@ class Published:
 
 def _cirtorch(path: str, whitening: str, map: tuple[float, float, float, float]) -> Published:
     scales = SCALES_WHITENED if whitening == "inside" else SCALES_LW
-    return Published(f"{CIRTORCH}/{path}", path.removesuffix(".pth").rsplit("-", 1)[1], scales, whitening, map)
+    return Published(
+        f"{CIRTORCH}/{path}", path.removesuffix(".pth").rsplit("-", 1)[1], scales, whitening, map
+    )
 
 
 def _torchvision(file: str) -> Published:
-    return Published(f"{TORCHVISION}/{file}", file.removesuffix(".pth").rsplit("-", 1)[1], (1.0,), "none")
+    return Published(
+        f"{TORCHVISION}/{file}", file.removesuffix(".pth").rsplit("-", 1)[1], (1.0,), "none"
+    )
 
 
 _GL18, _SFM = "gl18/gl18-tl", "retrieval-SfM-120k/rSfM120k-tl"
 PUBLISHED = {
-    "gl18-resnet50-gem-w": _cirtorch(f"{_GL18}-resnet50-gem-w-83fdc30.pth", "inside", (63.6, 40.9, 78.0, 57.5)),
-    "gl18-resnet101-gem-w": _cirtorch(f"{_GL18}-resnet101-gem-w-a4d43db.pth", "inside", (67.3, 44.3, 80.6, 61.5)),
-    "gl18-resnet152-gem-w": _cirtorch(f"{_GL18}-resnet152-gem-w-21278d5.pth", "inside", (68.7, 44.2, 79.7, 60.3)),
-    "sfm120k-resnet50-gem-w": _cirtorch(f"{_SFM}-resnet50-gem-w-97bf910.pth", "inside", (64.7, 39.0, 76.3, 54.9)),
-    "sfm120k-resnet101-gem-w": _cirtorch(f"{_SFM}-resnet101-gem-w-a155e54.pth", "inside", (67.8, 41.7, 77.6, 56.3)),
-    "sfm120k-resnet152-gem-w": _cirtorch(f"{_SFM}-resnet152-gem-w-f39cada.pth", "inside", (68.8, 41.3, 78.0, 57.2)),
+    "gl18-resnet50-gem-w": _cirtorch(
+        f"{_GL18}-resnet50-gem-w-83fdc30.pth", "inside", (63.6, 40.9, 78.0, 57.5)
+    ),
+    "gl18-resnet101-gem-w": _cirtorch(
+        f"{_GL18}-resnet101-gem-w-a4d43db.pth", "inside", (67.3, 44.3, 80.6, 61.5)
+    ),
+    "gl18-resnet152-gem-w": _cirtorch(
+        f"{_GL18}-resnet152-gem-w-21278d5.pth", "inside", (68.7, 44.2, 79.7, 60.3)
+    ),
+    "sfm120k-resnet50-gem-w": _cirtorch(
+        f"{_SFM}-resnet50-gem-w-97bf910.pth", "inside", (64.7, 39.0, 76.3, 54.9)
+    ),
+    "sfm120k-resnet101-gem-w": _cirtorch(
+        f"{_SFM}-resnet101-gem-w-a155e54.pth", "inside", (67.8, 41.7, 77.6, 56.3)
+    ),
+    "sfm120k-resnet152-gem-w": _cirtorch(
+        f"{_SFM}-resnet152-gem-w-f39cada.pth", "inside", (68.8, 41.3, 78.0, 57.2)
+    ),
     "sfm120k-resnet101-gem": _cirtorch(
-        "retrieval-SfM-120k/retrievalSfM120k-resnet101-gem-b80fb85.pth", "Lw", (65.4, 40.1, 76.7, 55.2)
+        "retrieval-SfM-120k/retrievalSfM120k-resnet101-gem-b80fb85.pth",
+        "Lw",
+        (65.4, 40.1, 76.7, 55.2),
     ),
     "solar-resnet101": Published(
-        f"{IMPERIAL}/fznpeayct6btel2og2wjjgvqw0ziqnk4.pth", "", SCALES_WHITENED, "inside", (69.9, 47.91, 81.57, 64.45)
+        f"{IMPERIAL}/fznpeayct6btel2og2wjjgvqw0ziqnk4.pth",
+        "",
+        SCALES_WHITENED,
+        "inside",
+        (69.9, 47.91, 81.57, 64.45),
     ),
     "imagenet-resnet101": _torchvision("resnet101-63fe2227.pth"),
     "imagenet-resnet101-v2": _torchvision("resnet101-cd907fc2.pth"),
@@ -67,7 +89,9 @@ class DownloadFailed(Exception):
 
 def format_list() -> str:
     """All published nets as a plain-text table."""
-    lines = [f"{'name':24s} {'SHA-256':9s} {'scales':17s} {'msp':3s} {'whitening':9s} {'ROxf M/H':11s} RPar M/H"]
+    lines = [
+        f"{'name':24s} {'SHA-256':9s} {'scales':17s} {'msp':3s} {'whitening':9s} {'ROxf M/H':11s} RPar M/H"
+    ]
     for name, net in PUBLISHED.items():
         scales = " ".join(f"{s:.3g}" for s in net.scales)
         roxf, rpar = (f"{net.map[i]:.1f}/{net.map[i + 1]:.1f}" if net.map else "-" for i in (0, 2))
@@ -86,10 +110,16 @@ def download(name: str, folder: str | Path) -> Path:
     import pooch  # only here: everything else works without it
 
     if name not in PUBLISHED:
-        raise DownloadFailed(f"there is no published net {name!r}; the names are {', '.join(PUBLISHED)}")
+        raise DownloadFailed(
+            f"there is no published net {name!r}; the names are {', '.join(PUBLISHED)}"
+        )
     net = PUBLISHED[name]
     try:
-        path = Path(pooch.retrieve(net.address, known_hash=None, fname=f"{name}.pth", path=folder, progressbar=True))
+        path = Path(
+            pooch.retrieve(
+                net.address, known_hash=None, fname=f"{name}.pth", path=folder, progressbar=True
+            )
+        )
     except Exception as error:  # requests, urllib3, OS: all mean the same to the person
         raise DownloadFailed(
             f"{net.address} cannot be reached ({type(error).__name__}). Fetch it on another machine, then run: "
@@ -98,5 +128,7 @@ def download(name: str, folder: str | Path) -> Path:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(net.sha256):
         path.unlink()
-        raise DownloadFailed(f"{net.address} is not the published file: SHA-256 {digest[:12]}…, not {net.sha256}…")
+        raise DownloadFailed(
+            f"{net.address} is not the published file: SHA-256 {digest[:12]}…, not {net.sha256}…"
+        )
     return path

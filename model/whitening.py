@@ -30,7 +30,9 @@ class Whitening:
     def truncated(self, dim: int) -> Whitening:
         """The first `dim` output dimensions. Raises ValueError if there are fewer."""
         if not 1 <= dim <= len(self.projection):
-            raise ValueError(f"whitening has {len(self.projection)} dimensions, {dim} are asked for")
+            raise ValueError(
+                f"whitening has {len(self.projection)} dimensions, {dim} are asked for"
+            )
         return Whitening(self.mean, self.projection[:dim])
 
 

@@ -1,11 +1,11 @@
 """Query time: find, rerank, explain. One `Engine`, one `SearchResult`."""
 
 from .engine import UNCALIBRATED, Engine
-from .matcher import MATCHERS, Matcher
 from .ranking import FLOOR
-from .reranker import RERANKERS, Reranker
+from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, SearchResult
-from .verification import Verification, verify, verify_many
+from .verify.matcher import MATCHERS, Matcher
+from .verify.verification import Verification
 
 __all__ = [
     "FLOOR",
@@ -18,6 +18,4 @@ __all__ = [
     "Reranker",
     "SearchResult",
     "Verification",
-    "verify",
-    "verify_many",
 ]

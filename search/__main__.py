@@ -12,9 +12,9 @@ from extractor import read_bytes as read_photo_bytes
 from index_store import Store, StoreError
 
 from .engine import UNCALIBRATED, Engine
-from .matcher import MATCHERS
-from .reranker import RERANKERS
+from .rerank.reranker import RERANKERS
 from .result import SearchResult
+from .verify.matcher import MATCHERS
 
 
 def format_hits(result: SearchResult) -> str:
@@ -38,18 +38,38 @@ def region(text: str) -> Region:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m search", description="Find photos of the same thing.")
+    parser = argparse.ArgumentParser(
+        prog="python -m search", description="Find photos of the same thing."
+    )
     parser.add_argument("query", type=Path, help="a JPEG, PNG or WebP photo")
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="descriptor model (default: the shipped one)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=DEFAULT_MODEL,
+        help="descriptor model (default: the shipped one)",
+    )
     rerank = parser.add_mutually_exclusive_group()
-    rerank.add_argument("--rerank", choices=RERANKERS, metavar="NAME", help=f"rerank by {', '.join(RERANKERS)}")
     rerank.add_argument(
-        "--diffusion", dest="rerank", action="store_const", const="diffusion", help="--rerank diffusion"
+        "--rerank", choices=RERANKERS, metavar="NAME", help=f"rerank by {', '.join(RERANKERS)}"
+    )
+    rerank.add_argument(
+        "--diffusion",
+        dest="rerank",
+        action="store_const",
+        const="diffusion",
+        help="--rerank diffusion",
     )
     match = parser.add_mutually_exclusive_group()
-    match.add_argument("--match", choices=MATCHERS, metavar="NAME", help=f"verify the best by {', '.join(MATCHERS)}")
-    match.add_argument("--sift", dest="match", action="store_const", const="sift", help="--match sift")
+    match.add_argument(
+        "--match",
+        choices=MATCHERS,
+        metavar="NAME",
+        help=f"verify the best by {', '.join(MATCHERS)}",
+    )
+    match.add_argument(
+        "--sift", dest="match", action="store_const", const="sift", help="--match sift"
+    )
     parser.add_argument(
         "--region",
         type=region,
@@ -78,7 +98,9 @@ def main(argv: list[str] | None = None) -> int:
     except (BadPhoto, BadModel, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(result.to_dict(str(args.query)), indent=2) if args.json else format_hits(result))
+    print(
+        json.dumps(result.to_dict(str(args.query)), indent=2) if args.json else format_hits(result)
+    )
     return 0
 
 

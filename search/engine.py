@@ -19,15 +19,16 @@ from extractor import BadPhoto, Extractor, LocalFeatures, Region, decode
 from index_store import SHORTLIST as CANDIDATES
 from index_store import Store, shortlist
 
-from . import fusion, ranking
-from .diffusion import scale
-from .fusion import Evidence
-from .matcher import MATCHERS, Matcher
+from . import ranking
+from .fusion import fusion
+from .fusion.fusion import Evidence
 from .query import Query
 from .ranking import Ranking, Verified, cosine
-from .reranker import RERANKERS, Reranker
+from .rerank.diffusion import scale
+from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, SearchResult
-from .verification import Verification
+from .verify.matcher import MATCHERS, Matcher
+from .verify.verification import Verification
 
 REMEMBERED_QUERIES = 32
 UNCALIBRATED = "How probable a match is was fitted for another model; python -m evaluation fit fits it for this one."
@@ -108,11 +109,25 @@ class Engine:
             current = current.rescored(log_odds)
             log_odds = current.scores
             stage_ranks[matcher] = current.ids
-        positions = {stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stage_ranks.items()}
+        positions = {
+            stage: {int(id): rank for rank, id in enumerate(ids, 1)}
+            for stage, ids in stage_ranks.items()
+        }
         shown = {int(id) for id in answer.looked_at}
         hits = [
-            self._hit(known, int(id), float(similarity), float(score), odds, positions, matcher, shown=int(id) in shown)
-            for id, similarity, score, odds in zip(current.ids[:k], current.similarity, current.scores, log_odds)
+            self._hit(
+                known,
+                int(id),
+                float(similarity),
+                float(score),
+                odds,
+                positions,
+                matcher,
+                shown=int(id) in shown,
+            )
+            for id, similarity, score, odds in zip(
+                current.ids[:k], current.similarity, current.scores, log_odds
+            )
         ]
         return SearchResult(hits, watch.ms, answer.reused_ms, notes)
 
@@ -129,7 +144,9 @@ class Engine:
         answer = self._rank(query, diffusion, sift, reranker, matcher, None, Stopwatch(), [])
         return answer.ranking.ids, answer.evidence, answer.mode
 
-    def explain(self, query: bytes | int, id: int, region: Region | None = None, matcher: str = "sift") -> Hit:
+    def explain(
+        self, query: bytes | int, id: int, region: Region | None = None, matcher: str = "sift"
+    ) -> Hit:
         """One gallery photo as a hit of the query, verified whether or not it was on the shortlist.
 
         Raises as `search`, and KeyError for an unknown id.
@@ -140,7 +157,14 @@ class Engine:
         similarity, log_odds, _ = self._pairwise(known, matcher, np.array([id]))
         rank = {int(other): rank for rank, other in enumerate(known.ids, 1)}
         return self._hit(
-            known, id, float(similarity[0]), float(log_odds[0]), log_odds[0], {"descriptor": rank}, matcher, True
+            known,
+            id,
+            float(similarity[0]),
+            float(log_odds[0]),
+            log_odds[0],
+            {"descriptor": rank},
+            matcher,
+            True,
         )
 
     def reranker(self, name: str) -> Reranker:
@@ -209,7 +233,11 @@ class Engine:
                     current = reranking.rerank(known, current, verified)
         own_scale = scale(current.scores[current.ids != known.copy_id])
         evidence = self._evidence(known, matcher, current.ids, current.scores, own_scale, looked_at)
-        mode = fusion.mode(diffusion, sift, verified is not None and len(verified.without(known.in_gallery).ids) > 0)
+        mode = fusion.mode(
+            diffusion,
+            sift,
+            verified is not None and len(verified.without(known.in_gallery).ids) > 0,
+        )
         return Answer(known, current, evidence, mode, looked_at, stage_ranks, reused_ms)
 
     def _prepare(self, query: bytes | int, region: Region | None, watch: Stopwatch) -> Query:
@@ -236,7 +264,9 @@ class Engine:
         is_copy = own_id is None and len(ids) > 0 and similarity[0] >= COPY
         background, spread = scale(similarity[int(is_copy) :])
         copy_id = int(ids[0]) if is_copy else None
-        known = Query(descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms))
+        known = Query(
+            descriptor, own_id, copy_id, ids, similarity, background, spread, dict(watch.ms)
+        )
         with self._lock:
             self._queries[key] = known
             while len(self._queries) > self._remember:
@@ -259,7 +289,9 @@ class Engine:
             try:
                 known.features[matcher] = self._query_features(query, region, matching)
             except (OSError, BadPhoto):
-                notes.append("Nothing could be verified: the file of the query has changed or is gone.")
+                notes.append(
+                    "Nothing could be verified: the file of the query has changed or is gone."
+                )
                 return 0
         found: dict[int, Verification | None] = dict.fromkeys(todo)
         features = {}
@@ -269,10 +301,16 @@ class Engine:
             except (OSError, BadPhoto):
                 continue
         if features:
-            found.update(zip(features, matching.verify_many(known.features[matcher], list(features.values()))))
+            found.update(
+                zip(
+                    features, matching.verify_many(known.features[matcher], list(features.values()))
+                )
+            )
         verifications.update(found)
         if unread := sum(verifications[int(id)] is None for id in ids):
-            notes.append(f"{unread} photos could not be verified: their files have changed or are gone.")
+            notes.append(
+                f"{unread} photos could not be verified: their files have changed or are gone."
+            )
         return len(todo)
 
     def _evidence(
@@ -292,17 +330,27 @@ class Engine:
             known.background,
             known.spread,
             standing=(scores - scale[0]) / scale[1],
-            verified=np.array([v is not None and v.inliers >= MATCHERS[matcher].floor for v in found], bool),
+            verified=np.array(
+                [v is not None and v.inliers >= MATCHERS[matcher].floor for v in found], bool
+            ),
             inliers=np.array([0 if v is None else v.inliers for v in found], int),
             matches=np.array([0 if v is None else v.matches for v in found], int),
             coverage=np.array([0 if v is None else v.spread for v in found], float),
         )
 
-    def _pairwise(self, known: Query, matcher: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pairwise(
+        self, known: Query, matcher: str, ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Verified photos judged by their own evidence alone: similarity, log-odds, and whether they verify, each (n,)."""
         similarity = cosine(known.descriptor, self.store.descriptors[ids])
-        evidence = self._evidence(known, matcher, ids, similarity, (known.background, known.spread), ids)
-        return similarity, fusion.log_odds(evidence, self.weights[matcher]["verification"]), evidence.verified
+        evidence = self._evidence(
+            known, matcher, ids, similarity, (known.background, known.spread), ids
+        )
+        return (
+            similarity,
+            fusion.log_odds(evidence, self.weights[matcher]["verification"]),
+            evidence.verified,
+        )
 
     def _trusted(self, known: Query, matcher: str, looked_at: np.ndarray) -> Verified:
         """The photos that probably show the same thing, for a reranker to start from."""
@@ -314,7 +362,9 @@ class Engine:
     def _query_pixels(self, query: bytes | int) -> np.ndarray:
         return decode(query) if isinstance(query, bytes) else self.store.pixels(query)
 
-    def _query_features(self, query: bytes | int, region: Region | None, matching: Matcher) -> LocalFeatures:
+    def _query_features(
+        self, query: bytes | int, region: Region | None, matching: Matcher
+    ) -> LocalFeatures:
         if isinstance(query, bytes):
             features = matching.features(decode(query))
         else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from extractor import LocalFeatures
 
-from .verification import Verification
+from .verify.verification import Verification
 
 
 @dataclass
@@ -32,7 +32,9 @@ class Query:
     spread: float
     cost_ms: dict[str, float] = field(default_factory=dict)
     features: dict[str, LocalFeatures] = field(default_factory=dict)
-    verifications: defaultdict[str, dict[int, Verification | None]] = field(default_factory=lambda: defaultdict(dict))
+    verifications: defaultdict[str, dict[int, Verification | None]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
 
     @property
     def in_gallery(self) -> int | None:

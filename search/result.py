@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import fusion
-from .verification import Verification
+from .fusion import fusion
+from .verify.verification import Verification
 
 
 @dataclass(frozen=True)

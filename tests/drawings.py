@@ -8,7 +8,9 @@ import numpy as np
 WIDTH, HEIGHT = 640, 480
 
 
-def texture(seed: int, width: int = WIDTH, height: int = HEIGHT, contrast: float = 40) -> np.ndarray:
+def texture(
+    seed: int, width: int = WIDTH, height: int = HEIGHT, contrast: float = 40
+) -> np.ndarray:
     """A wall nothing else looks like: noise at several scales."""
     rng = np.random.default_rng(seed)
     wall = np.full((height, width), 130.0)
@@ -33,8 +35,12 @@ def window_grid(photo: np.ndarray, rows: int, columns: int, margin: int = 55) ->
             right, bottom = left + width, top + height
             cv2.rectangle(photo, (left, top), (right, bottom), (40, 45, 60), -1)
             cv2.rectangle(photo, (left, top), (right, bottom), (225, 220, 210), 3)
-            cv2.line(photo, ((left + right) // 2, top), ((left + right) // 2, bottom), (225, 220, 210), 2)
-            cv2.line(photo, (left, top + height // 3), (right, top + height // 3), (225, 220, 210), 2)
+            cv2.line(
+                photo, ((left + right) // 2, top), ((left + right) // 2, bottom), (225, 220, 210), 2
+            )
+            cv2.line(
+                photo, (left, top + height // 3), (right, top + height // 3), (225, 220, 210), 2
+            )
             cv2.rectangle(photo, (left - 4, bottom + 2), (right + 4, bottom + 6), (90, 80, 70), -1)
     return photo
 
@@ -58,7 +64,10 @@ def page(seed: int) -> np.ndarray:
     """A page of random words in one font: the letters are the same on every page."""
     rng = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnoprstuvw"))
-    lines = [" ".join("".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(7)) for _ in range(17)]
+    lines = [
+        " ".join("".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(7))
+        for _ in range(17)
+    ]
     return write(np.full((HEIGHT, WIDTH, 3), 240, np.uint8), lines, 20, 40, colour=20)
 
 
@@ -70,7 +79,16 @@ def sign(seed: int, width: int = 150, height: int = 110) -> np.ndarray:
         x, y = rng.integers(0, (width, height))
         shade = tuple(int(v) for v in rng.integers(0, 255, 3))
         half = rng.integers(3, 14, 2)
-        cv2.ellipse(board, (int(x), int(y)), (int(half[0]), int(half[1])), float(rng.integers(180)), 0, 360, shade, -1)
+        cv2.ellipse(
+            board,
+            (int(x), int(y)),
+            (int(half[0]), int(half[1])),
+            float(rng.integers(180)),
+            0,
+            360,
+            shade,
+            -1,
+        )
     return board
 
 
@@ -80,6 +98,10 @@ def put(photo: np.ndarray, patch: np.ndarray, left: int, top: int) -> np.ndarray
     return photo
 
 
-def warped(photo: np.ndarray, homography: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+def warped(
+    photo: np.ndarray, homography: np.ndarray, size: tuple[int, int] | None = None
+) -> np.ndarray:
     """The photo mapped by a homography, in a picture of (width, height), by default its own."""
-    return cv2.warpPerspective(photo, homography, size or photo.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpPerspective(
+        photo, homography, size or photo.shape[1::-1], borderMode=cv2.BORDER_REFLECT
+    )

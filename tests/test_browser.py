@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from .conftest import GALLERY, ROOT
+from tests.conftest import GALLERY, ROOT
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
 
@@ -55,7 +55,10 @@ def visit(browser, request, address):
     page = browser.new_page(viewport={"width": width, "height": height})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url),
+    )
     page.goto(address)
     expect(page.get_by_text("Find photos of the very same thing")).to_be_visible(timeout=60_000)
     settle(page)
@@ -66,7 +69,9 @@ def visit(browser, request, address):
 
 def settle(page: Page) -> None:
     """Wait for the end of the script's run: until then parts of the last run stand beside parts of the new one."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
+    expect(page.get_by_test_id("stApp")).to_have_attribute(
+        "data-test-script-state", "notRunning", timeout=60_000
+    )
 
 
 def upload(page: Page, name: str) -> None:
@@ -91,14 +96,19 @@ def test_upload_toggle_compare_open(visit):
     expect(visit.get_by_text("points", exact=False).first).to_be_visible()
     expect(visit.get_by_role("button", name="Open Eiffel tower 2")).to_be_visible()
     reranked = hits(visit)
-    assert set(reranked[:3]) == {"Tour eiffel", "Eiffel tower", "Eiffel tower 2"} and len(reranked) < 24
+    assert (
+        set(reranked[:3]) == {"Tour eiffel", "Eiffel tower", "Eiffel tower 2"}
+        and len(reranked) < 24
+    )
     expect(visit.get_by_text("sure", exact=True).first).to_be_visible()
     visit.get_by_role("button", name="Show weaker matches").click()
     expect(visit.get_by_role("heading", name="Weaker matches")).to_be_visible()
     assert len(hits(visit)) == 24 and hits(visit)[: len(reranked)] == reranked
     assert no_sideways_scroll(visit)
     first = visit.get_by_role("button", name="Open ").first.locator("img")
-    assert first.evaluate("image => image.complete && image.naturalWidth > 100"), "thumbnails arrive by URL"
+    assert first.evaluate("image => image.complete && image.naturalWidth > 100"), (
+        "thumbnails arrive by URL"
+    )
 
     visit.get_by_text("SIFT verification", exact=True).click()
     visit.get_by_text("Diffusion", exact=True).click()
@@ -134,7 +144,10 @@ def test_upload_toggle_compare_open(visit):
     )
     for i, (x, y) in enumerate(ends):  # every line begins in the query and ends in the hit
         box = boxes[i % 2]
-        assert box["x"] - 1 <= x <= box["x"] + box["width"] + 1 and box["y"] - 1 <= y <= box["y"] + box["height"] + 1
+        assert (
+            box["x"] - 1 <= x <= box["x"] + box["width"] + 1
+            and box["y"] - 1 <= y <= box["y"] + box["height"] + 1
+        )
 
     dialog.get_by_role("button", name="Overlay").click()
     expect(dialog.locator(".overlay")).to_be_visible()
@@ -152,7 +165,9 @@ def test_sample_query_and_search_from_a_hit(visit):
     expect(visit).to_have_url(re.compile("photo=colosseum.jpg"))
     assert hits(visit)[0] == "Colosseum 2"
     visit.get_by_role("button", name="Search with this photo: Colosseum 2").click()
-    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible(timeout=60_000)
+    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible(
+        timeout=60_000
+    )
     expect(visit).to_have_url(re.compile("photo=colosseum-2.jpg"))
     assert hits(visit)[0] == "Colosseum"
     visit.get_by_role("button", name="New search").click()
@@ -178,15 +193,21 @@ def test_a_part_of_the_photo(visit):
     starts = (
         visit.get_by_role("dialog")
         .locator("svg circle")
-        .evaluate_all("all => all.filter((c, i) => i % 2 == 0).map(c => c.getBoundingClientRect()).map(b => b.x + 3)")
+        .evaluate_all(
+            "all => all.filter((c, i) => i % 2 == 0).map(c => c.getBoundingClientRect()).map(b => b.x + 3)"
+        )
     )
-    assert min(starts) >= query["x"] + 0.2 * query["width"] - 3, "points outside the part do not count"
+    assert min(starts) >= query["x"] + 0.2 * query["width"] - 3, (
+        "points outside the part do not count"
+    )
     assert no_sideways_scroll(visit)
 
 
 def test_unreadable_upload(visit, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a photo")
     visit.locator("input[type=file]").set_input_files(tmp_path / "broken.jpg")
-    expect(visit.get_by_text("This is not a JPEG, PNG or WebP photo.")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("This is not a JPEG, PNG or WebP photo.")).to_be_visible(
+        timeout=60_000
+    )
     upload(visit, "petra.jpg")
     expect(visit.get_by_text("This is not a JPEG")).to_have_count(0)

@@ -12,12 +12,23 @@ from torch.nn import functional as F
 
 from export import BadRecipe, Recipe, choose_recipe, to_onnx
 from extractor import Extractor, seal
-from model import BadCheckpoint, GeMResNet, Whitening, learn_whitening, load_checkpoint, pca_whitening
+from model import (
+    BadCheckpoint,
+    GeMResNet,
+    Whitening,
+    learn_whitening,
+    load_checkpoint,
+    pca_whitening,
+)
 from model.published import PUBLISHED, DownloadFailed, download, format_list
+from tests.test_model import plain_forward
 
-from .test_model import plain_forward
-
-META = {"architecture": "resnet50", "pooling": "gem", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+META = {
+    "architecture": "resnet50",
+    "pooling": "gem",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
 
 
 def random_state(output_dim: int | None = None, attention: bool = False) -> dict[str, torch.Tensor]:
@@ -55,13 +66,20 @@ def x() -> torch.Tensor:
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 def test_cirtorch_whitened_inside(tmp_path, x, legacy):
     state = random_state(2048)
-    meta = META | {"whitening": True, "local_whitening": False, "regional": False, "outputdim": 2048}
+    meta = META | {
+        "whitening": True,
+        "local_whitening": False,
+        "regional": False,
+        "outputdim": 2048,
+    }
     path = tmp_path / "gl18-tl-resnet50-gem-w.pth"
     content = {"meta": meta, "state_dict": state, "epoch": 3, "min_loss": np.float64(0.2)}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     network, provenance = load_checkpoint(path)
     torch.testing.assert_close(describe(network, x), plain_forward(state, x), rtol=1e-4, atol=1e-5)
-    assert provenance.longest_side == 1024 and provenance.published_scales == pytest.approx((1, 2**0.5, 2**-0.5))
+    assert provenance.longest_side == 1024 and provenance.published_scales == pytest.approx(
+        (1, 2**0.5, 2**-0.5)
+    )
     assert provenance.learned_whitening == {} and choose_recipe(provenance).scales == (1.0,)
 
 
@@ -74,7 +92,10 @@ def test_cirtorch_without_counters_and_optional_meta(tmp_path):
 
 def test_cirtorch_whitened_afterwards(tmp_path, rng):
     arrays = {
-        dataset: {m: {"m": rng.normal(size=(2048, 1)), "P": rng.normal(size=(2048, 2048))} for m in ("ss", "ms")}
+        dataset: {
+            m: {"m": rng.normal(size=(2048, 1)), "P": rng.normal(size=(2048, 2048))}
+            for m in ("ss", "ms")
+        }
         for dataset in ("retrieval-SfM-120k", "retrieval-SfM-30k")
     }
     content = {"meta": META | {"whitening": False, "Lw": arrays}, "state_dict": random_state()}
@@ -113,7 +134,10 @@ def test_solar(tmp_path, x):
     def block(x, name):  # the published description, position by position
         def branch(part, y):
             y = F.conv2d(y, state[f"{name}.{part}.0.weight"], state[f"{name}.{part}.0.bias"])
-            bn = [state[f"{name}.{part}.1.{k}"] for k in ("running_mean", "running_var", "weight", "bias")]
+            bn = [
+                state[f"{name}.{part}.1.{k}"]
+                for k in ("running_mean", "running_var", "weight", "bias")
+            ]
             return F.relu(F.batch_norm(y, *bn))
 
         f, g = branch("f", x), branch("g", x)
@@ -128,21 +152,29 @@ def test_solar(tmp_path, x):
 
     with torch.inference_mode():
         to_layer3 = network.features[:-1](x)
-        torch.testing.assert_close(network.soa4(to_layer3), block(to_layer3, "soa4"), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network.soa4(to_layer3), block(to_layer3, "soa4"), rtol=1e-4, atol=1e-5
+        )
         maps = block(network.features[-1](block(to_layer3, "soa4")), "soa5")
         torch.testing.assert_close(network.maps(x), maps, rtol=1e-4, atol=1e-4)
 
 
 def test_torchvision(tmp_path, x):
     state = random_state()
-    names = {"features.0.": "conv1.", "features.1.": "bn1."} | {f"features.{n + 3}.": f"layer{n}." for n in range(1, 5)}
+    names = {"features.0.": "conv1.", "features.1.": "bn1."} | {
+        f"features.{n + 3}.": f"layer{n}." for n in range(1, 5)
+    }
     flat = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
     for key, value in state.items():
         prefix = next((old for old in names if key.startswith(old)), None)
         if prefix:
             flat[names[prefix] + key[len(prefix) :]] = value
     network, provenance = load_checkpoint(save(tmp_path / "resnet50-0676ba61.pth", flat))
-    assert network.whiten is None and network.pool.p.item() == 3 and provenance.published_scales == (1.0,)
+    assert (
+        network.whiten is None
+        and network.pool.p.item() == 3
+        and provenance.published_scales == (1.0,)
+    )
     for key, value in state.items():
         if key != "pool.p" and not key.endswith("tracked"):
             assert torch.equal(network.state_dict()[key], value), key
@@ -183,11 +215,17 @@ def exported(tmp_path_factory):
     """A net without whitening, used at three scales with a whitening learned afterwards, as the TPAMI nets are."""
     state = {k: v.half().float() if v.is_floating_point() else v for k, v in random_state().items()}
     folder = tmp_path_factory.mktemp("tpami")
-    network, provenance = load_checkpoint(save(folder / "net.pth", {"meta": META, "state_dict": state}))
+    network, provenance = load_checkpoint(
+        save(folder / "net.pth", {"meta": META, "state_dict": state})
+    )
     rng = np.random.default_rng(6)
-    whitening = Whitening(rng.normal(0, 0.01, 2048).astype(np.float32), rng.normal(size=(64, 2048)).astype(np.float32))
+    whitening = Whitening(
+        rng.normal(0, 0.01, 2048).astype(np.float32), rng.normal(size=(64, 2048)).astype(np.float32)
+    )
     recipe = Recipe(160, (1.0, 2**-0.5, 0.5), whitening)
-    (folder / "net.onnx").write_bytes(seal(to_onnx(network, provenance, recipe).SerializeToString()))
+    (folder / "net.onnx").write_bytes(
+        seal(to_onnx(network, provenance, recipe).SerializeToString())
+    )
     return folder / "net.onnx", state, whitening
 
 
@@ -195,12 +233,18 @@ def test_multi_scale_descriptor_as_published(exported):
     """Against torch's own resampling and the rule written out."""
     path, state, whitening = exported
     extractor = Extractor(path)
-    assert extractor.card.output_dim == 64 and extractor.card.msp == pytest.approx(state["pool.p"].item())
+    assert extractor.card.output_dim == 64 and extractor.card.msp == pytest.approx(
+        state["pool.p"].item()
+    )
     photo = np.random.default_rng(1).integers(0, 256, (101, 143, 3), np.uint8)
     tensor = torch.from_numpy(extractor.normalise(photo))[None]
     total = 0
     for scale in (1.0, 2**-0.5, 0.5):
-        at = tensor if scale == 1 else F.interpolate(tensor, scale_factor=scale, mode="bilinear", align_corners=False)
+        at = (
+            tensor
+            if scale == 1
+            else F.interpolate(tensor, scale_factor=scale, mode="bilinear", align_corners=False)
+        )
         p = state["pool.p"]
         maps = describe_maps(state, at)
         v = maps.clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
@@ -234,7 +278,9 @@ def test_rescale_equals_torch(rng, scale):
     from extractor.multiscale import rescale
 
     batch = rng.normal(size=(2, 3, 37, 53)).astype(np.float32)
-    expected = F.interpolate(torch.from_numpy(batch), scale_factor=scale, mode="bilinear", align_corners=False)
+    expected = F.interpolate(
+        torch.from_numpy(batch), scale_factor=scale, mode="bilinear", align_corners=False
+    )
     found = rescale(batch, scale)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected.numpy(), atol=5e-5)
@@ -283,7 +329,9 @@ def test_pca_whitening_gives_unit_covariance(rng):
     x, _ = correlated_pairs(rng)
     learned = pca_whitening(x)
     np.testing.assert_allclose(
-        np.cov((x - learned.mean) @ learned.projection.T, rowvar=False, bias=True), np.eye(12), atol=1e-3
+        np.cov((x - learned.mean) @ learned.projection.T, rowvar=False, bias=True),
+        np.eye(12),
+        atol=1e-3,
     )
     flat = np.hstack([x, x[:, :2]])  # two directions without variance
     assert np.isfinite(pca_whitening(flat)(flat)).all()

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.datasets import BadDataset, BadGroups, Truth, read_dataset
-from evaluation.datasets.buildings import UPRIGHT, upright_region
+from datasets import BadDataset, BadGroups, Truth, read_dataset
+from datasets.buildings import UPRIGHT, upright_region
+from datasets.plain_pickle import BadPickle, read_plain_pickle
 from extractor import read_photo
 from index_store import NothingToIndex
-from plain_pickle import BadPickle, read_plain_pickle
 
 
 def write_photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
@@ -64,7 +64,9 @@ def test_revisited_reads_setups_boxes_and_gallery(revisited):
         "Hard": Truth(files("c"), files("a", "b", "d")),
     }
     assert second.truths["Hard"].positives == files("e")
-    assert benchmark.notes == ["Not the published data set: 5 gallery photos and 2 queries, published are 4993 and 70."]
+    assert benchmark.notes == [
+        "Not the published data set: 5 gallery photos and 2 queries, published are 4993 and 70."
+    ]
 
 
 def test_revisited_judges_by_hand(revisited):
@@ -76,9 +78,16 @@ def test_revisited_judges_by_hand(revisited):
         {"mAP": (1 + (1 / 2 + 2 / 3) / 2) / 2, "mP@1": 1, "mP@5": 2 / 3, "mP@10": 2 / 3}
     )
     medium = (1 + (1 / 2 + 2 / 3) / 2 + (2 / 3 + 3 / 4) / 2) / 3
-    assert values["Medium"] == pytest.approx({"mAP": medium, "mP@1": 1, "mP@5": 3 / 4, "mP@10": 3 / 4})
-    assert values["Hard"] == pytest.approx({"mAP": (0 + 1 / 2) / 2, "mP@1": 0, "mP@5": 1 / 2, "mP@10": 1 / 2})
-    assert set(benchmark.judge(second, ["e.jpg"])) == {"Medium", "Hard"}  # nothing easy to find: does not count there
+    assert values["Medium"] == pytest.approx(
+        {"mAP": medium, "mP@1": 1, "mP@5": 3 / 4, "mP@10": 3 / 4}
+    )
+    assert values["Hard"] == pytest.approx(
+        {"mAP": (0 + 1 / 2) / 2, "mP@1": 0, "mP@5": 1 / 2, "mP@10": 1 / 2}
+    )
+    assert set(benchmark.judge(second, ["e.jpg"])) == {
+        "Medium",
+        "Hard",
+    }  # nothing easy to find: does not count there
     verdicts = [benchmark.verdict(first, file) for file in ("a.jpg", "c.jpg", "d.jpg", "e.jpg")]
     assert verdicts == ["relevant", "relevant", "junk", "irrelevant"]
     with pytest.raises(BadDataset, match="does not sort its gallery into things"):
@@ -118,7 +127,11 @@ def test_damaged_pickles_are_refused(tmp_path, data):
 
 
 def test_plain_pickles_are_read(tmp_path):
-    content = {"a": [1, 2.5, "x", None], "b": np.arange(6, dtype=np.int32).reshape(2, 3), "c": np.float64(3)}
+    content = {
+        "a": [1, 2.5, "x", None],
+        "b": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "c": np.float64(3),
+    }
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
         found = read_plain_pickle(tmp_path / "x.pkl")
@@ -145,7 +158,12 @@ def test_a_box_follows_the_photo_when_it_is_turned(tmp_path, orientation):
     photo = read_photo(tmp_path / "x.png")
     rows, columns = np.nonzero(photo[..., 0] > 127)
     height, width = photo.shape[:2]
-    found = (columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height)
+    found = (
+        columns.min() / width,
+        rows.min() / height,
+        (columns.max() + 1) / width,
+        (rows.max() + 1) / height,
+    )
     assert (left, top, right, bottom) == pytest.approx(found)
 
 
@@ -190,8 +208,14 @@ def test_classic_keeps_the_query_in_the_gallery_as_a_positive(classic):
     "spoil, sentence",
     [
         (lambda lists: (lists / "all_souls_1_ok.txt").unlink(), "all_souls_1_ok.txt is missing"),
-        (lambda lists: (lists / "all_souls_1_ok.txt").write_text("zz"), "names zz, and there is no such photo"),
-        (lambda lists: (lists / "all_souls_1_query.txt").write_text("b 1 2"), "a photo's name and a box"),
+        (
+            lambda lists: (lists / "all_souls_1_ok.txt").write_text("zz"),
+            "names zz, and there is no such photo",
+        ),
+        (
+            lambda lists: (lists / "all_souls_1_query.txt").write_text("b 1 2"),
+            "a photo's name and a box",
+        ),
         (lambda lists: (lists / "all_souls_1_query.txt").unlink(), "no \\*_query.txt"),
         (lambda lists: shutil.rmtree(lists), "gt_files is missing"),
     ],
@@ -234,7 +258,9 @@ def test_ukbench(tmp_path):
         return benchmark.judge(query, [names[i] for i in numbers])[benchmark.main]["N-S"]
 
     assert n_s(4, 6, 7, 0) == 4 and n_s(4, 0, 7, 6) == 3 and n_s(0, 1, 2, 3) == 1
-    assert n_s(5, 4, 6, 7) == 4  # the engine does not return it; if it did, it would not count twice
+    assert (
+        n_s(5, 4, 6, 7) == 4
+    )  # the engine does not return it; if it did, it would not count twice
     assert benchmark.things() == [names[:4], names[4:]]
     (tmp_path / "full" / "ukbench00006.jpg").unlink()
     with pytest.raises(BadDataset, match="ukbench00006.jpg is missing"):
@@ -255,12 +281,27 @@ def test_numbered_names_what_is_missing(tmp_path, name, folder):
 
 def check_three_things(benchmark):
     assert benchmark.gallery == sorted(
-        ["tower/1.jpg", "tower/2.jpg", "gate/1.jpg", "gate/2.jpg", "gate/3.jpg", "gate/4.jpg", "x.jpg"]
+        [
+            "tower/1.jpg",
+            "tower/2.jpg",
+            "gate/1.jpg",
+            "gate/2.jpg",
+            "gate/3.jpg",
+            "gate/4.jpg",
+            "x.jpg",
+        ]
     )
-    assert [query.own for query in benchmark.queries if query.group == "tower"] == ["tower/1.jpg", "tower/2.jpg"]
+    assert [query.own for query in benchmark.queries if query.group == "tower"] == [
+        "tower/1.jpg",
+        "tower/2.jpg",
+    ]
     by_name = {query.own: query for query in benchmark.queries}
     assert len(by_name) == 6
-    assert by_name["gate/2.jpg"].truths["many-view"].positives == {"gate/1.jpg", "gate/3.jpg", "gate/4.jpg"}
+    assert by_name["gate/2.jpg"].truths["many-view"].positives == {
+        "gate/1.jpg",
+        "gate/3.jpg",
+        "gate/4.jpg",
+    }
     assert set(by_name["gate/2.jpg"].truths) == {"all groups", "many-view"}
     assert set(by_name["tower/1.jpg"].truths) == {"all groups", "few-view, 2-3"}
     values = benchmark.judge(by_name["tower/1.jpg"], ["tower/1.jpg", "x.jpg", "tower/2.jpg"])
@@ -270,7 +311,9 @@ def check_three_things(benchmark):
 @pytest.fixture
 def things(tmp_path) -> Path:
     root = tmp_path / "photos"
-    for number, file in enumerate(["tower/1", "tower/2", "gate/1", "gate/2", "gate/3", "gate/4", "x"]):
+    for number, file in enumerate(
+        ["tower/1", "tower/2", "gate/1", "gate/2", "gate/3", "gate/4", "x"]
+    ):
         write_photo(root / f"{file}.jpg", number)
     return root
 
@@ -283,7 +326,10 @@ def test_folders(things):
 
 @pytest.mark.parametrize("place", ["photos/groups.json", "groups.json", "named.json"])
 def test_groups_inside_beside_or_named(things, place):
-    groups = {"tower": ["tower/1.jpg", "tower/2.jpg"], "gate": [f"gate/{i}.jpg" for i in range(1, 5)]}
+    groups = {
+        "tower": ["tower/1.jpg", "tower/2.jpg"],
+        "gate": [f"gate/{i}.jpg" for i in range(1, 5)],
+    }
     (things.parent / place).write_text(json.dumps(groups))
     named = things.parent / place if place == "named.json" else None
     check_three_things(read_dataset("groups", things, named))

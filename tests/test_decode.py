@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extractor import WORKING_SIDE, BadPhoto, ImageTooLarge, UnsupportedImage, decode, encode_jpeg, read_photo, resize
-
-from .conftest import GALLERY
+from extractor import (
+    WORKING_SIDE,
+    BadPhoto,
+    ImageTooLarge,
+    UnsupportedImage,
+    decode,
+    encode_jpeg,
+    read_photo,
+    resize,
+)
+from tests.conftest import GALLERY
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -41,7 +49,15 @@ def test_formats(format):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_comes_out_upright(orientation):
     upright = quadrants()
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # PIL transposes that turn upright into the stored pixels
+    undo = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # PIL transposes that turn upright into the stored pixels
     stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -51,7 +67,9 @@ def test_every_exif_orientation_comes_out_upright(orientation):
 
 def exif_block(*tags: bytes) -> bytes:
     """EXIF of raw 12-byte tags, for what Pillow reads but would not write."""
-    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(tags) + struct.pack("<I", 0)
+    return (
+        b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(tags) + struct.pack("<I", 0)
+    )
 
 
 def test_broken_metadata_does_not_cost_the_photo():
@@ -65,14 +83,22 @@ def test_broken_metadata_does_not_cost_the_photo():
 
 
 def test_multi_picture_jpeg_of_a_phone_gives_its_first_picture():
-    data = encoded(quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), "black")])
+    data = encoded(
+        quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), "black")]
+    )
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "MPO" and image.n_frames == 2
     np.testing.assert_allclose(decode(data)[4, 4], (255, 0, 0), atol=8)
 
 
 def test_animation_gives_its_first_frame():
-    data = encoded(quadrants(), "WEBP", save_all=True, append_images=[Image.new("RGB", (64, 48))], lossless=True)
+    data = encoded(
+        quadrants(),
+        "WEBP",
+        save_all=True,
+        append_images=[Image.new("RGB", (64, 48))],
+        lossless=True,
+    )
     np.testing.assert_array_equal(decode(data)[4, 4], (255, 0, 0))
 
 
@@ -82,7 +108,9 @@ def test_modes():
     red = decode(encoded(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "JPEG"))[5, 5]
     np.testing.assert_allclose(red, (255, 0, 0), atol=8)
     grey = Image.new("LA", (32, 32), (77, 255))
-    assert (decode(encoded(grey)) == 77).all() and (decode(encoded(Image.new("1", (32, 32), 1))) == 255).all()
+    assert (decode(encoded(grey)) == 77).all() and (
+        decode(encoded(Image.new("1", (32, 32), 1))) == 255
+    ).all()
     deep = Image.fromarray(np.full((32, 32), 0x8080, np.uint16))
     assert (decode(encoded(deep)) == 128).all(), "16 bits are scaled, not clipped"
     palette = quadrants().convert("P")
@@ -90,12 +118,18 @@ def test_modes():
 
 
 def test_large_photos_are_shrunk_and_small_ones_left():
-    assert decode(encoded(Image.new("RGB", (3000, 1500)), "JPEG")).shape == (WORKING_SIDE // 2, WORKING_SIDE, 3)
+    assert decode(encoded(Image.new("RGB", (3000, 1500)), "JPEG")).shape == (
+        WORKING_SIDE // 2,
+        WORKING_SIDE,
+        3,
+    )
     assert decode(encoded(Image.new("RGB", (100, 40)))).shape == (40, 100, 3)
 
 
 def test_draft_mode_changes_pixels_little():
-    photo = Image.fromarray(read_photo(GALLERY / "colosseum.jpg")).resize((2560, 1920), Image.Resampling.BICUBIC)
+    photo = Image.fromarray(read_photo(GALLERY / "colosseum.jpg")).resize(
+        (2560, 1920), Image.Resampling.BICUBIC
+    )
     data = encoded(photo, "JPEG", quality=95)
     full = Image.open(io.BytesIO(data)).convert("RGB")
     full.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
@@ -107,7 +141,8 @@ def png_header(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     body = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -136,7 +171,8 @@ def test_other_formats_are_refused_whatever_their_name(format):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8\xff", b"RIFF1234WEBP"]
+    "data",
+    [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8\xff", b"RIFF1234WEBP"],
 )
 def test_not_photos(data):
     with pytest.raises(UnsupportedImage):
@@ -169,7 +205,9 @@ def test_flipped_bytes_give_pixels_or_a_typed_error(format):
 
 def test_fresh_jpeg_has_no_metadata():
     with Image.open(io.BytesIO(encode_jpeg(decode(encoded(quadrants()))))) as image:
-        assert not image.getexif() and "icc_profile" not in image.info and "comment" not in image.info
+        assert (
+            not image.getexif() and "icc_profile" not in image.info and "comment" not in image.info
+        )
 
 
 def test_resize_never_enlarges():

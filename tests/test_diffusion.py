@@ -7,12 +7,11 @@ import pytest
 from scipy import sparse
 
 from index_store import ann
-from index_store.diffusion import diffusion_rows, solve_block, strongest, unconnected
 from index_store.graph import neighbour_graph, self_first
+from index_store.offline_diffusion import diffusion_rows, solve_block, strongest, unconnected
 from index_store.regions import blocks, region
-from search.diffusion import SEEDS, confidence, diffuse, scale, seed_weights
-
-from .conftest import unit_rows
+from search.rerank.diffusion import SEEDS, confidence, diffuse, scale, seed_weights
+from tests.conftest import unit_rows
 
 
 def test_self_first_handles_duplicates_and_holes():
@@ -75,7 +74,11 @@ def dense_rows(row_ids: np.ndarray, row_values: np.ndarray) -> np.ndarray:
     for i, (ids, values) in enumerate(zip(row_ids, row_values)):
         used = int((ids >= 0).sum())
         assert (ids[:used] >= 0).all() and (ids[used:] == -1).all() and (values[used:] == 0).all()
-        assert len(set(ids[:used])) == used and (values[:used] > 0).all() and (np.diff(values[1:used]) <= 0).all()
+        assert (
+            len(set(ids[:used])) == used
+            and (values[:used] > 0).all()
+            and (np.diff(values[1:used]) <= 0).all()
+        )
         dense[i, ids[:used]] = values[:used]
     return dense
 
@@ -204,12 +207,16 @@ def test_truncated_rows_only_grow_towards_the_whole_ones(rng):
         ids = np.concatenate([order[5:size], order[:5]]).astype(np.int32)
         found = np.zeros((5, 300))
         found[:, ids] = solve_block(walk, ids, 5)
-        assert (found >= before * (1 - 1e-5)).all() and (found <= exact[order[:5]] * (1 + 1e-5)).all()
+        assert (found >= before * (1 - 1e-5)).all() and (
+            found <= exact[order[:5]] * (1 + 1e-5)
+        ).all()
         distance = np.abs(exact[order[:5]] - found).sum(1)
         np.testing.assert_allclose(distance, exact[order[:5]].sum(1) - found.sum(1), atol=1e-4)
         before = found
     np.testing.assert_allclose(before, exact[order[:5]], rtol=1e-4)
-    np.testing.assert_allclose(exact.sum(1), np.linalg.solve(np.eye(300) - 0.95 * walk.toarray(), np.ones(300)))
+    np.testing.assert_allclose(
+        exact.sum(1), np.linalg.solve(np.eye(300) - 0.95 * walk.toarray(), np.ones(300))
+    )
 
 
 def test_blocks_come_closer_than_rows_solved_alone_on_their_nearest():
@@ -233,14 +240,17 @@ def test_rows_do_not_depend_on_the_order_of_photos(rng):
     walk = pieces(rng)
     order = rng.permutation(160)
     moved = dense_rows(*rows_of(sparse.csr_array(walk.toarray()[np.ix_(order, order)]), block=16))
-    np.testing.assert_allclose(moved, dense_rows(*rows_of(walk, block=16))[np.ix_(order, order)], rtol=2e-3, atol=1e-7)
+    np.testing.assert_allclose(
+        moved, dense_rows(*rows_of(walk, block=16))[np.ix_(order, order)], rtol=2e-3, atol=1e-7
+    )
 
 
 def test_rows_are_the_same_every_time_and_in_files(rng, tmp_path):
     walk = random_graph(rng, 700, 1500)
     first, second = (rows_of(walk, kept=30, block=32, size=150) for _ in range(2))
     files = [
-        np.lib.format.open_memmap(tmp_path / f"{array.dtype}.npy", "w+", array.dtype, array.shape) for array in first
+        np.lib.format.open_memmap(tmp_path / f"{array.dtype}.npy", "w+", array.dtype, array.shape)
+        for array in first
     ]
     diffusion_rows(walk, *files, block=32, size=150)
     for file in files:
@@ -261,7 +271,9 @@ def test_cut_keeps_the_largest_values(walked):
 
 def test_the_photo_itself_stays_first_among_larger_values():
     """A hub is reached more often than a leaf returns to itself; values below what float16 holds are left out."""
-    ids, values = strongest(np.float32([[2.0, 0.5, 1.25, 1e-9], [3.0, 0, 1.5, 1.0]]), np.array([9, 7, 4, 5]), 4)
+    ids, values = strongest(
+        np.float32([[2.0, 0.5, 1.25, 1e-9], [3.0, 0, 1.5, 1.0]]), np.array([9, 7, 4, 5]), 4
+    )
     np.testing.assert_array_equal(ids, [[4, 9, 7, -1], [5, 9, 4, -1]])
     np.testing.assert_array_equal(values, np.float16([[1.25, 2, 0.5, 0], [1, 3, 1.5, 0]]))
 
@@ -275,7 +287,10 @@ def test_progress_is_told_the_number_of_items_and_may_stop_the_work(rng):
             yield item
 
     rows_of(walk, block=40, progress=display)
-    assert seen == [(i, len(blocks(walk, 40))) for i in range(1, len(blocks(walk, 40)) + 1)] and len(seen) > 8
+    assert (
+        seen == [(i, len(blocks(walk, 40))) for i in range(1, len(blocks(walk, 40)) + 1)]
+        and len(seen) > 8
+    )
 
     def stop(items, total):
         for item in items:
@@ -306,14 +321,19 @@ def test_query_in_the_gallery_is_taken_out_of_the_graph_exactly(walked):
     system = np.eye(len(rest)) - 0.95 * walk.toarray()[np.ix_(rest, rest)]
     expected = np.zeros(walk.shape[0])
     expected[rest] = weights @ np.linalg.inv(system)[np.searchsorted(rest, seeds)]
-    found_ids, found = diffuse(row_ids[seeds], row_values[seeds], weights, (row_ids[gone], row_values[gone]))
+    found_ids, found = diffuse(
+        row_ids[seeds], row_values[seeds], weights, (row_ids[gone], row_values[gone])
+    )
     np.testing.assert_allclose(found, expected[found_ids], rtol=5e-3, atol=2e-3)
     assert gone not in found_ids
 
 
 def test_seeds_must_be_reciprocal():
     ids = np.array([[0, 1, 2, 3, 4, 5, 6], [7, 0, 8, -1, -1, -1, -1], [9, -1, -1, -1, -1, -1, -1]])
-    sims = np.array([[1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [1, 0.3, 0.2, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]], np.float32)
+    sims = np.array(
+        [[1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [1, 0.3, 0.2, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]],
+        np.float32,
+    )
     query = np.float32([0.55, 0.5, 0.1])
     np.testing.assert_allclose(seed_weights(query, ids, sims), [0.05, 0.3, 0.1], atol=1e-6)
     # Photo 0's reach is 0.5; overlooking its neighbour 3, it is 0.4. Nearer ones than the query: no seed.

@@ -13,12 +13,11 @@ from torch.nn import functional as F
 
 from model import GeMResNet, load_checkpoint
 from model.__main__ import main
-from model.config import read_config
-from model.distill import Distillation, DistillConfig, map_loss, stage_maps
 from model.grow import grow
-from model.teacher import BadTeacher, Teacher
-
-from .test_training import small_photo
+from model.training.config import read_config
+from model.training.distill import Distillation, DistillConfig, map_loss, stage_maps
+from model.training.teacher import BadTeacher, Teacher
+from tests.test_training import small_photo
 
 
 def test_a_grown_network_computes_what_the_small_one_did():
@@ -64,7 +63,10 @@ def teacher_path(tmp_path_factory):
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     path = tmp_path_factory.mktemp("teacher") / "teacher.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        str(path),
+    )
     return path, weights
 
 
@@ -93,7 +95,9 @@ def test_bad_teacher_file(tmp_path):
 
 def test_map_loss_by_hand():
     """A teacher's map of twice the size is averaged over 2 x 2; then 1 - cosine over channels, mean over positions."""
-    student = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])  # (1, 2, 1, 2): vectors (1, 0) and (0, 2)
+    student = torch.tensor(
+        [[[[1.0, 0.0]], [[0.0, 2.0]]]]
+    )  # (1, 2, 1, 2): vectors (1, 0) and (0, 2)
     teacher = torch.zeros(1, 2, 2, 4)
     teacher[0, 0, :, :2] = torch.tensor([[4.0, 0], [0, 0]])  # averages to (1, 0): cosine 1
     teacher[0, 0, :, 2:] = 1.0
@@ -103,7 +107,12 @@ def test_map_loss_by_hand():
 
 def test_stage_maps_have_strides_4_to_32():
     maps = stage_maps(GeMResNet("resnet50", None).eval(), torch.zeros(1, 3, 128, 64))
-    assert [tuple(m.shape[1:]) for m in maps] == [(256, 32, 16), (512, 16, 8), (1024, 8, 4), (2048, 4, 2)]
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (256, 32, 16),
+        (512, 16, 8),
+        (1024, 8, 4),
+        (2048, 4, 2),
+    ]
 
 
 @pytest.fixture
@@ -140,7 +149,9 @@ def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch)
     assert resumed.step == 2
     resumed.train()
     for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(
+            resumed.network.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name
+        )
 
 
 def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, tmp_path, capsys):
@@ -152,7 +163,9 @@ def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, t
         after = sum(x.item() for x in run.losses(1000))
     assert after < before
     student, provenance = load_checkpoint(tmp_path / "long" / "student.safetensors")
-    assert student.architecture == "resnet50" and "distilled from teacher.onnx" in provenance.training
+    assert (
+        student.architecture == "resnet50" and "distilled from teacher.onnx" in provenance.training
+    )
     config = course("grown", 'start = "long/student.safetensors"')
     grown = Distillation(dataclasses.replace(config, architecture="resnet101"))
     assert grown.network.architecture == "resnet101"
@@ -163,6 +176,8 @@ def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, t
     course("command")
     assert main(["distill", str(tmp_path / "command.toml")]) == 0
     assert "4 steps" in capsys.readouterr().out
-    (tmp_path / "bad.toml").write_text((tmp_path / "command.toml").read_text().replace("stride4", "stride5"))
+    (tmp_path / "bad.toml").write_text(
+        (tmp_path / "command.toml").read_text().replace("stride4", "stride5")
+    )
     assert main(["distill", str(tmp_path / "bad.toml")]) == 1
     assert "no tensor 'stride5'" in capsys.readouterr().err

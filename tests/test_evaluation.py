@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from datasets import BadDataset, Benchmark, Query, Truth, read_dataset
 from evaluation.__main__ import main
 from evaluation.bootstrap import Estimate, estimate, interval
-from evaluation.datasets import BadDataset, Benchmark, Query, Truth, read_dataset
 from evaluation.groups import BadGroups, evaluate_groups, read_groups
 from evaluation.measure import ask, summarise
 from evaluation.results import BadResults, format_results, results_from
@@ -24,8 +24,7 @@ from index_store import Store, StoreMismatch
 from metrics import average_precision, trapezoid_average_precision
 from search import RERANKERS, Engine
 from search.result import SearchResult
-
-from .conftest import FEW_PHOTOS, GALLERY, ROOT, unit_rows
+from tests.conftest import FEW_PHOTOS, GALLERY, ROOT, unit_rows
 
 GROUPS = ROOT / "gallery" / "groups.json"
 
@@ -40,7 +39,9 @@ def test_no_toggle_lowers_the_sample_gallery(results):
     assert off > 0.55
     for method in ("diffusion", "SIFT", "diffusion + SIFT"):
         assert results[method].all.map >= off, method
-    assert results["diffusion + SIFT"].all.map >= max(results["diffusion"].all.map, results["SIFT"].all.map)
+    assert results["diffusion + SIFT"].all.map >= max(
+        results["diffusion"].all.map, results["SIFT"].all.map
+    )
 
 
 def test_groups_count_equally(results):
@@ -63,7 +64,10 @@ def test_near_identical_groups_are_perfect(results):
 
 
 def test_command_prints_the_table(gallery_path, tmp_path, capsys):
-    two = {"Taj": ["taj-mahal.jpg", "taj-mahal-2.jpg"], "Tower": ["eiffel-tower.jpg", "eiffel-tower-2.jpg"]}
+    two = {
+        "Taj": ["taj-mahal.jpg", "taj-mahal-2.jpg"],
+        "Tower": ["eiffel-tower.jpg", "eiffel-tower-2.jpg"],
+    }
     (tmp_path / "groups.json").write_text(json.dumps(two))
     arguments = ["groups", "--store", str(gallery_path), "--groups", str(tmp_path / "groups.json")]
     assert main([*arguments, "--by-group"]) == 0
@@ -96,7 +100,9 @@ def test_bad_groups_files(gallery, tmp_path, text, sentence):
 def test_bootstrap_is_exact_where_there_is_nothing_to_draw():
     assert interval(np.full(7, 0.25), seed=0) == (0.25, 0.25)
     assert interval(np.array([0.6]), seed=3) == (0.6, 0.6)
-    assert estimate({"a": [1.0, 0.0], "b": [0.5]}, seed=0) == Estimate(0.5, 0.5, 0.5)  # groups are drawn, not queries
+    assert estimate({"a": [1.0, 0.0], "b": [0.5]}, seed=0) == Estimate(
+        0.5, 0.5, 0.5
+    )  # groups are drawn, not queries
     with pytest.raises(ValueError, match="nothing to resample"):
         estimate({}, seed=0)
 
@@ -114,7 +120,9 @@ def test_bootstrap_is_seeded_and_agrees_with_the_normal_interval(rng):
     assert (low, high) == interval(values, seed=5) != interval(values, seed=6)
     assert low < values.mean() < high
     half = 1.96 * values.std() / np.sqrt(len(values))
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+    assert (low, high) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=0.1 * half
+    )
 
 
 # -- asking and summing up, with an engine that answers by heart -------------------------------------------------------
@@ -149,12 +157,16 @@ def test_answers_are_judged_and_summed_up(small_store):
         Query("x", GALLERY / a, truths["x"], "gx", region=(0, 0, 1, 0.5)),
         Query("y", GALLERY / a, truths["y"], "gy", own=a),
     ]
-    benchmark = Benchmark("made", GALLERY, FEW_PHOTOS, queries, ("one", "two"), "one", {"AP": average_precision})
+    benchmark = Benchmark(
+        "made", GALLERY, FEW_PHOTOS, queries, ("one", "two"), "one", {"AP": average_precision}
+    )
     parrot = Parrot(small_store, {"off": [c, d, b], "better": [a, b, d]})
     methods = {"off": {}, "better": {"diffusion": True, "reranker": "better"}}
     answers = ask(parrot, benchmark, methods)
     _, _, first, second, third, _ = parrot.asked  # after a warm-up of both
-    assert first[:3] == (read_bytes(GALLERY / a), (0, 0, 1, 0.5), len(small_store)) and first[3] == {}
+    assert (
+        first[:3] == (read_bytes(GALLERY / a), (0, 0, 1, 0.5), len(small_store)) and first[3] == {}
+    )
     assert second[3] == methods["better"] and third[0] == small_store.catalogue.find(a).id
     x, y = answers.queries
     assert (
@@ -163,11 +175,16 @@ def test_answers_are_judged_and_summed_up(small_store):
     )
     assert x.answers["off"].first == [(c, "junk"), (d, "irrelevant"), (b, "relevant")]
     # The own photo of y is taken out even if an engine returned it.
-    assert x.answers["better"].values["one"]["AP"] == 1 / 2 and y.answers["better"].values["one"]["AP"] == 1.0
+    assert (
+        x.answers["better"].values["one"]["AP"] == 1 / 2
+        and y.answers["better"].values["one"]["AP"] == 1.0
+    )
     assert y.answers["better"].first[0] == (a, "junk")
     # What both methods need costs both the same; the reranker costs its own.
     assert answers.stage_ms == {"off": {"index": 2.0}, "better": {"index": 2.0, "rerank": 3.0}}
-    (one,) = summarise(benchmark, answers.queries, methods, seed=0)  # nobody has anything to find in the other
+    (one,) = summarise(
+        benchmark, answers.queries, methods, seed=0
+    )  # nobody has anything to find in the other
     assert (one.name, one.queries, one.groups, one.skipped) == ("one", 2, 2, 0)
     assert (
         one.estimates["AP"]["off"].mean == pytest.approx((1 / 2 + 7 / 12) / 2)
@@ -182,11 +199,15 @@ def test_skipped_queries_are_counted(small_store):
         Query("x", GALLERY / a, {"one": Truth(frozenset({b}))}, "x", own=a),
         Query("y", GALLERY / b, {"one": Truth(frozenset())}, "y", own=b),
     ]
-    benchmark = Benchmark("made", GALLERY, FEW_PHOTOS, queries, ("one",), "one", {"AP": average_precision})
+    benchmark = Benchmark(
+        "made", GALLERY, FEW_PHOTOS, queries, ("one",), "one", {"AP": average_precision}
+    )
     answers = ask(Parrot(small_store, {"off": [b]}), benchmark, {"off": {}})
     (one,) = summarise(benchmark, answers.queries, {"off": {}}, seed=0)
     assert (one.queries, one.skipped, one.estimates["AP"]["off"].mean) == (1, 1, 1.0)
-    empty = Benchmark("made", GALLERY, FEW_PHOTOS, queries[1:], ("one",), "one", {"AP": average_precision})
+    empty = Benchmark(
+        "made", GALLERY, FEW_PHOTOS, queries[1:], ("one",), "one", {"AP": average_precision}
+    )
     with pytest.raises(BadDataset, match="has anything to find"):
         summarise(empty, answers.queries[1:], {"off": {}}, seed=0)
 
@@ -210,26 +231,43 @@ def test_run_groups_through_all_methods(small_built, small_store, extractor, tmp
     arguments = run_two_things(small_built, tmp_path)
     out = tmp_path / "results.json"
     before = (small_built / "store" / "CURRENT").read_text()
-    assert main([*arguments, "--store", str(small_built / "store"), "--out", str(out), "--seed", "3"]) == 0
+    assert (
+        main([*arguments, "--store", str(small_built / "store"), "--out", str(out), "--seed", "3"])
+        == 0
+    )
     assert (small_built / "store" / "CURRENT").read_text() == before  # used as it is
     printed = capsys.readouterr().out
     results = results_from(json.loads(out.read_text()))
     assert printed.strip() == format_results(results)
     assert results.methods == list(METHODS) and len(METHODS) == 2 * len(RERANKERS) + 2
-    assert [setup.name for setup in results.setups] == ["all groups"]  # few-view would be the same again
+    assert [setup.name for setup in results.setups] == [
+        "all groups"
+    ]  # few-view would be the same again
     # Against the engine asked by hand.
     engine = Engine(small_store, extractor)
     for method in ("rerank off", "SIFT", "diffusion + SIFT"):
         aps = []
         for files in TWO_THINGS.values():
-            found = [engine.search(small_store.catalogue.find(f).id, k=12, **METHODS[method]).hits for f in files]
+            found = [
+                engine.search(small_store.catalogue.find(f).id, k=12, **METHODS[method]).hits
+                for f in files
+            ]
             aps.append(
-                np.mean([average_precision([h.file for h in hits], set(files) - {f}) for f, hits in zip(files, found)])
+                np.mean(
+                    [
+                        average_precision([h.file for h in hits], set(files) - {f})
+                        for f, hits in zip(files, found)
+                    ]
+                )
             )
         assert results.main_setup.estimates["mAP"][method].mean == pytest.approx(np.mean(aps))
     stages = {method: set(ms) for method, ms in results.stage_ms.items()}
     assert stages["rerank off"] == {"index"} and stages["dba + SIFT"] == {"index", "rerank", "sift"}
-    assert results.seed == 3 and results.hardware and results.model["fingerprint"] == extractor.fingerprint
+    assert (
+        results.seed == 3
+        and results.hardware
+        and results.model["fingerprint"] == extractor.fingerprint
+    )
 
 
 @pytest.fixture
@@ -248,7 +286,12 @@ def revisited(tmp_path):
 
     boxes = [0.0, 0.0, 200.0, 150.0], [10.0, 0.0, 200.0, 150.0]
     entries = [
-        dict(bbx=boxes[0], easy=numbers("taj-mahal-2"), hard=numbers("taj-mahal-3"), junk=numbers("igloo")),
+        dict(
+            bbx=boxes[0],
+            easy=numbers("taj-mahal-2"),
+            hard=numbers("taj-mahal-3"),
+            junk=numbers("igloo"),
+        ),
         dict(bbx=boxes[1], easy=[], hard=numbers("colosseum-2"), junk=[]),
     ]
     gnd = {"imlist": gallery, "qimlist": queries, "gnd": entries}
@@ -274,9 +317,14 @@ def test_run_revisited_from_photos(revisited, extractor, tmp_path, capsys):
     assert "Easy: 1 queries, 1 without positives left out" in capsys.readouterr().out
     store = Store(tmp_path / "out" / "roxf.store", extractor)
     held = {photo.file for photo in store.catalogue.photos()}
-    assert held == set(FEW_PHOTOS) - {"taj-mahal.jpg", "colosseum.jpg"}  # else a query would find itself
+    assert held == set(FEW_PHOTOS) - {
+        "taj-mahal.jpg",
+        "colosseum.jpg",
+    }  # else a query would find itself
     results = results_from(json.loads(out.read_text()))
-    assert results.methods == ["rerank off", "SIFT"] and [setup.name for setup in results.setups] == [
+    assert results.methods == ["rerank off", "SIFT"] and [
+        setup.name for setup in results.setups
+    ] == [
         "Easy",
         "Medium",
         "Hard",
@@ -288,7 +336,11 @@ def test_run_revisited_from_photos(revisited, extractor, tmp_path, capsys):
         assert query.region != (0, 0, 1, 1)
         hits = engine.search(read_bytes(query.photo), region=query.region, k=10).hits
         truth = query.truths["Medium"]
-        aps.append(trapezoid_average_precision([h.file for h in hits if h.file not in truth.ignored], truth.positives))
+        aps.append(
+            trapezoid_average_precision(
+                [h.file for h in hits if h.file not in truth.ignored], truth.positives
+            )
+        )
     assert results.main_setup.estimates["mAP"]["rerank off"].mean == pytest.approx(np.mean(aps))
     assert {"decode", "describe", "index"} == set(results.stage_ms["rerank off"])
     # Again: the store is there, nothing is built.
@@ -308,7 +360,13 @@ def test_classic_query_finds_its_own_photo(small_store, extractor):
     file = "taj-mahal.jpg"
     query = Query(file, small_store.root / file, {"one": Truth(frozenset({file}))}, file)
     benchmark = Benchmark(
-        "oxford5k", small_store.root, sorted(FEW_PHOTOS), [query], ("one",), "one", {"mAP": trapezoid_average_precision}
+        "oxford5k",
+        small_store.root,
+        sorted(FEW_PHOTOS),
+        [query],
+        ("one",),
+        "one",
+        {"mAP": trapezoid_average_precision},
     )
     results = evaluate(small_store, extractor, benchmark, {"rerank off": {}}, 0, "model", "command")
     assert results.main_setup.estimates["mAP"]["rerank off"].mean == 1.0
@@ -328,7 +386,12 @@ def test_run_says_what_is_missing(arguments, sentence, tmp_path, capsys):
 
 
 def test_bad_results_are_refused():
-    for facts in ({}, {"schema": 99}, {"schema": 1, "setups": 3}, {"schema": 1, "setups": [], "queries": []}):
+    for facts in (
+        {},
+        {"schema": 99},
+        {"schema": 1, "setups": 3},
+        {"schema": 1, "setups": [], "queries": []},
+    ):
         with pytest.raises(BadResults):
             results_from(facts)
 
@@ -342,7 +405,9 @@ def test_noise_has_the_length_asked_for(rng):
     assert np.linalg.norm(noised, axis=1) == pytest.approx(1, abs=1e-5)
     # Noise of length s at a right angle: cosine 1 / sqrt(1 + s^2).
     assert (rows * noised).sum(1).mean() == pytest.approx(1 / np.sqrt(1.25), abs=0.01)
-    assert (with_noise(rows[7:8], 0.5, seed=1) == noised[7:8]).all()  # the row alone decides, and the seed
+    assert (
+        with_noise(rows[7:8], 0.5, seed=1) == noised[7:8]
+    ).all()  # the row alone decides, and the seed
     assert not np.allclose(with_noise(rows, 0.5, seed=2), noised)
     assert with_noise(rows, 0.0, seed=1) == pytest.approx(rows, abs=1e-6)
 
@@ -351,7 +416,9 @@ def test_the_oracle_looks_at_the_others_only():
     x = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0]])
     moved = towards_others(x, [[0, 1, 2]], 1.0)
     half = np.sqrt(0.5)
-    assert moved == pytest.approx(np.array([[0, half, half], [half, 0, half], [half, half, 0], x[3]]), abs=1e-6)
+    assert moved == pytest.approx(
+        np.array([[0, half, half], [half, 0, half], [half, half, 0], x[3]]), abs=1e-6
+    )
     assert towards_others(x, [[0, 1, 2]], 0.0) == pytest.approx(x, abs=1e-6)
 
 
@@ -361,7 +428,11 @@ def test_simulated_stores_are_whole_and_apart(small_built, extractor, tmp_path):
     things = list(TWO_THINGS.values())
     weak, weak_net = noisy(store, extractor, 1.0, seed=0)
     strong, strong_net = oracle(store, extractor, things, 0.8)
-    assert {path.name for path in tmp_path.iterdir()} >= {"store", "store-noise-1", "store-oracle-0.8"}
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "store",
+        "store-noise-1",
+        "store-oracle-0.8",
+    }
     expected = with_noise(np.asarray(store.descriptors), 1.0, 0)
     assert np.asarray(weak.descriptors, np.float32) == pytest.approx(expected, abs=1e-3)
     taj, gate = ([store.catalogue.find(file).id for file in files] for files in things)
@@ -372,11 +443,19 @@ def test_simulated_stores_are_whole_and_apart(small_built, extractor, tmp_path):
 
     for ids in (taj, gate):
         assert inside(weak, ids) < inside(store, ids) < inside(strong, ids)
-    for other in (weak, strong):  # everything made from descriptors is made anew, the rest is taken over
-        sims = np.asarray(other.descriptors, np.float32) @ np.asarray(other.descriptors, np.float32).T
+    for other in (
+        weak,
+        strong,
+    ):  # everything made from descriptors is made anew, the rest is taken over
+        sims = (
+            np.asarray(other.descriptors, np.float32) @ np.asarray(other.descriptors, np.float32).T
+        )
         np.fill_diagonal(sims, 2)
         assert (other.neighbour_ids[:, 1] == np.argsort(-sims, axis=1)[:, 1]).all()
-        assert other.thumbnail(3) == store.thumbnail(3) and other.catalogue.photos() == store.catalogue.photos()
+        assert (
+            other.thumbnail(3) == store.thumbnail(3)
+            and other.catalogue.photos() == store.catalogue.photos()
+        )
         assert other.local_features(3).to_bytes() == store.local_features(3).to_bytes()
         with pytest.raises(StoreMismatch):
             Store(other.path, extractor)  # never taken for a real one

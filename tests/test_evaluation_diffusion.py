@@ -7,14 +7,20 @@ import json
 import numpy as np
 import pytest
 
-from evaluation import diffusion_speed
 from evaluation.__main__ import main
-from evaluation.diffusion import measure_cuts, query_ms, write_made_rows
-from evaluation.published_diffusion import laplacian, made_descriptors, nearest_of, published_graph, published_row
+from evaluation.studies import offline_speed as diffusion_speed
+from evaluation.studies.diffusion_cost import measure_cuts, query_ms, write_made_rows
+from evaluation.studies.published_diffusion import (
+    laplacian,
+    made_descriptors,
+    nearest_of,
+    published_graph,
+    published_row,
+)
 from extractor import DEFAULT_MODEL
 from index_store import Store, ann, graph
 from search import Engine
-from search.diffusion import diffuse
+from search.rerank.diffusion import diffuse
 
 GROUPS = {
     "taj": ["taj-mahal.jpg", "taj-mahal-2.jpg", "taj-mahal-3.jpg"],
@@ -40,7 +46,9 @@ def test_published_graph_equals_its_definition(made):
     np.put_along_axis(near, ids[:, 1:].astype(int), True, 1)
     weights = np.where(near & near.T, np.maximum(made @ made.T, 0).astype(float) ** 3, 0)
     scale = np.sqrt(weights.sum(1) + 1e-12)
-    np.testing.assert_allclose(published_graph(ids, sims).toarray(), weights / scale[:, None] / scale, atol=1e-5)
+    np.testing.assert_allclose(
+        published_graph(ids, sims).toarray(), weights / scale[:, None] / scale, atol=1e-5
+    )
 
 
 def test_baseline_solves_each_row_on_its_nearest(made):
@@ -66,17 +74,30 @@ def test_shares_of_mass_are_those_of_the_inverse(made, monkeypatch):
     system = np.eye(500) - 0.9 * walk.toarray()
     whole = np.linalg.inv(system).sum(1)
     sample = np.random.default_rng(1).permutation(500)[:40]
-    alone = [np.linalg.inv(system[np.ix_(near, near)])[0].sum() for near in nearest_of(made, sample, 60)]
+    alone = [
+        np.linalg.inv(system[np.ix_(near, near)])[0].sum() for near in nearest_of(made, sample, 60)
+    ]
     np.testing.assert_allclose(speed.share, 1, atol=1e-4)
     np.testing.assert_allclose(speed.published_share, alone / whole[sample], atol=1e-3)
-    assert (speed.kept_share < speed.share + 1e-3).all() and speed.published > 0 and speed.blocks > 0
+    assert (
+        (speed.kept_share < speed.share + 1e-3).all() and speed.published > 0 and speed.blocks > 0
+    )
     assert diffusion_speed.speed_row("graph", speed)[-1].startswith("100.0%")
 
 
 def test_made_rows_are_as_a_store_has_them(tmp_path):
     ids, values = write_made_rows(tmp_path, 50, 7, batch=20)
-    assert ids.dtype == np.int32 and values.dtype == np.float16 and ids.shape == values.shape == (50, 7)
-    assert (ids[:, 0] == np.arange(50)).all() and ids.min() >= 0 and ids.max() < 50 and (np.diff(values) < 0).all()
+    assert (
+        ids.dtype == np.int32
+        and values.dtype == np.float16
+        and ids.shape == values.shape == (50, 7)
+    )
+    assert (
+        (ids[:, 0] == np.arange(50)).all()
+        and ids.min() >= 0
+        and ids.max() < 50
+        and (np.diff(values) < 0).all()
+    )
     assert (query_ms(ids, values, 5, queries=3) > 0).all()
     assert len(diffuse(ids[:3], values[:3], np.ones(3, np.float32))[0]) <= 21
     with pytest.raises(OSError, match="GB"):
@@ -92,7 +113,10 @@ def test_cuts_are_measured_with_the_rows_they_name(small_built, extractor):
     for files in GROUPS.values():
         engine, wanted = Engine(store, extractor), []
         for file in files:
-            hits = [hit.file for hit in engine.search(store.catalogue.find(file).id, diffusion=True, k=12).hits]
+            hits = [
+                hit.file
+                for hit in engine.search(store.catalogue.find(file).id, diffusion=True, k=12).hits
+            ]
             ranks = sorted(hits.index(other) + 1 for other in files if other != file)
             wanted.append(np.mean([(i + 1) / rank for i, rank in enumerate(ranks)]))
         precisions.append(np.mean(wanted))

@@ -23,8 +23,7 @@ from model import (
     load_checkpoint,
     pca_whitening,
 )
-
-from .conftest import GALLERY
+from tests.conftest import GALLERY
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +31,9 @@ def network() -> GeMResNet:
     torch.manual_seed(2)
     network = GeMResNet("resnet50", output_dim=32).eval()
     with torch.no_grad():
-        for (
-            parameter
-        ) in network.parameters():  # what the file can hold, so that parity tests the graph and not rounding
+        for parameter in (
+            network.parameters()
+        ):  # what the file can hold, so that parity tests the graph and not rounding
             parameter.copy_(parameter.half().float())
         network.pool.p.fill_(2.7)
     return network
@@ -42,7 +41,9 @@ def network() -> GeMResNet:
 
 @pytest.fixture(scope="module")
 def proto(network) -> onnx.ModelProto:
-    return to_onnx(network, Provenance(longest_side=200, training="random", licence="CC0-1.0"), Recipe(200))
+    return to_onnx(
+        network, Provenance(longest_side=200, training="random", licence="CC0-1.0"), Recipe(200)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,9 @@ def test_initialisers_are_the_parameters_by_name_in_half_precision(network, prot
         np.testing.assert_array_equal(found[name].astype(np.float32), value.numpy(), err_msg=name)
         half = name.endswith((".weight", ".bias"))
         assert found[name].dtype == (np.float16 if half else np.float32), name
-    assert not [t.name for t in proto.graph.initializer if t.HasField("data_location") and t.data_location]
+    assert not [
+        t.name for t in proto.graph.initializer if t.HasField("data_location") and t.data_location
+    ]
 
 
 def test_batch_height_and_width_are_free(onnx_path):
@@ -75,12 +78,19 @@ def test_batch_height_and_width_are_free(onnx_path):
 
 def test_metadata_describes_the_file(onnx_path):
     card = Extractor(onnx_path).card
-    assert (card.architecture, card.output_dim, card.longest_side, card.licence) == ("resnet50", 32, 200, "CC0-1.0")
+    assert (card.architecture, card.output_dim, card.longest_side, card.licence) == (
+        "resnet50",
+        32,
+        200,
+        "CC0-1.0",
+    )
     assert card.p == pytest.approx(2.7) and card.std == (0.229, 0.224, 0.225)
 
 
 def test_onnx_equals_torch_on_real_photos(network, onnx_path):
-    rows = check_parity(network, onnx_path, [GALLERY / "taj-mahal.jpg", GALLERY / "eiffel-tower.jpg"])
+    rows = check_parity(
+        network, onnx_path, [GALLERY / "taj-mahal.jpg", GALLERY / "eiffel-tower.jpg"]
+    )
     assert {row.aspect for row in rows} == {"as taken", "1:1", "3:1", "1:3"} and len(
         {r.longest_side for r in rows}
     ) == 4
@@ -100,8 +110,19 @@ def test_shipped_file_equals_torch_on_real_photos():
 
 def test_command_writes_nothing_when_parity_fails(network, tmp_path, monkeypatch, capsys):
     checkpoint, out = tmp_path / "net.safetensors", tmp_path / "out" / "net.onnx"
-    save_file({k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}, checkpoint)
-    arguments = ["--checkpoint", str(checkpoint), "--out", str(out), "--count", "1", "--licence", "CC0-1.0"]
+    save_file(
+        {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}, checkpoint
+    )
+    arguments = [
+        "--checkpoint",
+        str(checkpoint),
+        "--out",
+        str(out),
+        "--count",
+        "1",
+        "--licence",
+        "CC0-1.0",
+    ]
     monkeypatch.setattr("export.parity.MIN_COSINE", 1.1)
     assert command.main(arguments) == 1
     assert "disagree" in capsys.readouterr().err and list(out.parent.iterdir()) == []
@@ -113,7 +134,12 @@ def test_command_writes_nothing_when_parity_fails(network, tmp_path, monkeypatch
 
 def test_command_names_what_is_wrong_with_a_checkpoint(tmp_path, capsys):
     (tmp_path / "x.safetensors").write_bytes(b"not a checkpoint")
-    assert command.main(["--checkpoint", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "x.onnx")]) == 1
+    assert (
+        command.main(
+            ["--checkpoint", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "x.onnx")]
+        )
+        == 1
+    )
     assert "x.safetensors: it is damaged or not a safetensors file" in capsys.readouterr().err
     assert not (tmp_path / "x.onnx").exists()
 
@@ -164,7 +190,11 @@ def test_model_with_outside_weights_is_refused(proto, tmp_path):
     model = onnx.ModelProto()
     model.CopyFrom(proto)
     onnx.save(
-        model, str(tmp_path / "outside.onnx"), save_as_external_data=True, location="outside.bin", size_threshold=0
+        model,
+        str(tmp_path / "outside.onnx"),
+        save_as_external_data=True,
+        location="outside.bin",
+        size_threshold=0,
     )
     with pytest.raises(BadModel):
         Extractor(tmp_path / "outside.onnx")
@@ -192,20 +222,38 @@ def test_whitening_is_learned_from_a_folder_and_saved_with_the_model(tmp_path, p
     for name in names:
         (folder / name).write_bytes((GALLERY / name).read_bytes())
     (folder / "broken.jpg").write_bytes(b"x")
-    groups = {thing: [n for n in names if n.startswith(thing)] for thing in ("hammer", "fish", "windmill")}
+    groups = {
+        thing: [n for n in names if n.startswith(thing)] for thing in ("hammer", "fish", "windmill")
+    }
     (tmp_path / "groups.json").write_text(json.dumps(groups))
-    arguments = ["--checkpoint", tmp_path / "net.safetensors", "--out", tmp_path / "net.onnx", "--count", "1"]
-    arguments += ["--whiten-on", folder, "--dim", "6"] + (["--groups", tmp_path / "groups.json"] if paired else [])
+    arguments = [
+        "--checkpoint",
+        tmp_path / "net.safetensors",
+        "--out",
+        tmp_path / "net.onnx",
+        "--count",
+        "1",
+    ]
+    arguments += ["--whiten-on", folder, "--dim", "6"] + (
+        ["--groups", tmp_path / "groups.json"] if paired else []
+    )
     assert command.main([str(a) for a in arguments]) == 0
     assert "whitening learned afterwards, to 6 dimensions" in capsys.readouterr().out
 
     extractor = Extractor(tmp_path / "net.onnx")
     photos = [read_photo(folder / name) for name in names]
     with torch.inference_mode():
-        x = np.concatenate([plain(torch.from_numpy(extractor.normalise(resize(p, 64))[None])).numpy() for p in photos])
+        x = np.concatenate(
+            [
+                plain(torch.from_numpy(extractor.normalise(resize(p, 64))[None])).numpy()
+                for p in photos
+            ]
+        )
     if paired:
         rows = {name: i for i, name in enumerate(names)}
-        pairs = [(rows[a], rows[b]) for g in groups.values() for i, a in enumerate(g) for b in g[i + 1 :]]
+        pairs = [
+            (rows[a], rows[b]) for g in groups.values() for i, a in enumerate(g) for b in g[i + 1 :]
+        ]
         expected = learn_whitening(x, np.array(pairs))
     else:
         expected = pca_whitening(x)
@@ -217,13 +265,24 @@ def test_whitening_is_learned_from_a_folder_and_saved_with_the_model(tmp_path, p
 
 def test_whitening_says_what_is_wrong_with_its_groups(tmp_path, capsys):
     save_file(
-        {k: v for k, v in GeMResNet("resnet50", None).state_dict().items() if not k.endswith("tracked")},
+        {
+            k: v
+            for k, v in GeMResNet("resnet50", None).state_dict().items()
+            if not k.endswith("tracked")
+        },
         tmp_path / "net.safetensors",
     )
     (tmp_path / "a.jpg").write_bytes((GALLERY / "wine.jpg").read_bytes())
     (tmp_path / "b.jpg").write_bytes((GALLERY / "dune.jpg").read_bytes())
     (tmp_path / "groups.json").write_text('{"x": ["a.jpg", "c.jpg"]}')
-    arguments = ["--checkpoint", tmp_path / "net.safetensors", "--out", tmp_path / "net.onnx", "--longest-side", "64"]
+    arguments = [
+        "--checkpoint",
+        tmp_path / "net.safetensors",
+        "--out",
+        tmp_path / "net.onnx",
+        "--longest-side",
+        "64",
+    ]
     arguments += ["--whiten-on", tmp_path, "--groups", tmp_path / "groups.json"]
     assert command.main([str(a) for a in arguments]) == 1
     assert "names 'c.jpg', which is not among the photos" in capsys.readouterr().err

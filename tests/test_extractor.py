@@ -9,12 +9,14 @@ import sys
 import numpy as np
 
 from extractor import Extractor, read_photo
-
-from .conftest import GALLERY, ROOT
+from tests.conftest import GALLERY, ROOT
 
 
 def test_descriptors_are_unit_and_do_not_depend_on_the_batch(extractor):
-    photos = [read_photo(GALLERY / name) for name in ("taj-mahal.jpg", "wine.jpg", "taj-mahal-2.jpg", "bulb.jpg")]
+    photos = [
+        read_photo(GALLERY / name)
+        for name in ("taj-mahal.jpg", "wine.jpg", "taj-mahal-2.jpg", "bulb.jpg")
+    ]
     photos += [photos[0][:, ::-1]]  # same shape as the first: runs in one batch with it
     together = extractor.describe(photos)
     assert together.shape == (5, extractor.card.output_dim) and together.dtype == np.float32

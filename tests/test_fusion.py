@@ -10,8 +10,9 @@ from scipy.optimize import approx_fprime, minimize
 
 from evaluation import fit as fitting
 from evaluation.__main__ import main
-from search import Engine, fusion
-from search.fusion import Evidence
+from search import Engine
+from search.fusion import fusion
+from search.fusion.fusion import Evidence
 
 
 def evidence(n: int, rng: np.random.Generator) -> Evidence:
@@ -28,7 +29,15 @@ def evidence(n: int, rng: np.random.Generator) -> Evidence:
 
 
 def test_log_odds_written_out():
-    known = Evidence(0.6, 0.2, np.array([0.5]), np.array([True]), np.array([20]), np.array([40]), np.array([0.25]))
+    known = Evidence(
+        0.6,
+        0.2,
+        np.array([0.5]),
+        np.array([True]),
+        np.array([20]),
+        np.array([40]),
+        np.array([0.25]),
+    )
     weights = np.array([-1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
     expected = -1 + 2 * 0.6 + 3 * 0.5 + 4 * 0.5 * 0.2 + 5 * 1 + 6 * np.log(21) + 7 * 0.5 + 8 * 0.5
     assert fusion.log_odds(known, weights) == pytest.approx([expected])
@@ -42,7 +51,13 @@ def test_probability_is_the_logistic_function_and_never_overflows():
 
 
 def test_words():
-    assert [fusion.word(p) for p in (0.95, 0.9, 0.6, 0.5, 0.2)] == ["sure", "sure", "likely", "likely", "unsure"]
+    assert [fusion.word(p) for p in (0.95, 0.9, 0.6, 0.5, 0.2)] == [
+        "sure",
+        "sure",
+        "likely",
+        "likely",
+        "unsure",
+    ]
 
 
 def test_more_evidence_never_lowers_a_photo():
@@ -97,7 +112,9 @@ def test_evidence_that_speaks_against_gets_no_weight():
 
 def samples() -> fitting.Samples:
     """Two groups of 2 and 3 photos; of the last query one relevant photo is missing."""
-    relevant = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 0]]).ravel().astype(bool)
+    relevant = (
+        np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 0]]).ravel().astype(bool)
+    )
     query = np.repeat(np.arange(5), 3)
     group = np.repeat([0, 0, 1, 1, 1], 3)
     mode = np.repeat(["verification", "off", "off", "verification", "off"], 3)
@@ -117,7 +134,9 @@ def test_photos_in_no_group_are_queries_without_an_answer(gallery, extractor):
     find = gallery.catalogue.find
     pair = [find("colosseum.jpg").id, find("colosseum-2.jpg").id]
     three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
-    found = fitting.collect(engine, [pair, three], reranked=False, sift=False, matcher="sift", progress=iter)
+    found = fitting.collect(
+        engine, [pair, three], reranked=False, sift=False, matcher="sift", progress=iter
+    )
     assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
     assert not found.relevant[found.query < 0].any()
     known = found.query >= 0
@@ -127,7 +146,9 @@ def test_photos_in_no_group_are_queries_without_an_answer(gallery, extractor):
         assert found.weight[part].sum() == pytest.approx(1, abs=0.01), "groups weigh the same"
         assert found.prior[part].sum() == pytest.approx(1, abs=0.01)
     assert found.weight[~known].sum() == 0
-    assert found.prior[~known].sum() == pytest.approx(2, abs=0.01), "all others together weigh as much as all groups"
+    assert found.prior[~known].sum() == pytest.approx(2, abs=0.01), (
+        "all others together weigh as much as all groups"
+    )
 
 
 def test_the_second_fit_keeps_the_order_and_meets_the_prior():
@@ -135,7 +156,9 @@ def test_the_second_fit_keeps_the_order_and_meets_the_prior():
     x = np.column_stack([np.ones(6000), np.zeros(6000), rng.normal(size=(6000, 2))])
     y = rng.random(6000) < fusion.probability(x @ [-1.0, 0.0, 1.5, 1.0])
     prior = np.where(y, 0.1, 1.0)  # a tenth as many are relevant where it will be used
-    found = fitting.Samples(x, np.full(6000, "off"), y, np.ones(6000), prior, np.arange(6000), np.zeros(6000, int))
+    found = fitting.Samples(
+        x, np.full(6000, "off"), y, np.ones(6000), prior, np.arange(6000), np.zeros(6000, int)
+    )
     weights = fitting.fit_samples(found, np.ones(6000, bool))["off"]
     assert weights[2] / weights[3] == pytest.approx(1.5, rel=0.1)
     mean = np.average(fusion.probability(x @ weights), weights=prior)
@@ -158,23 +181,36 @@ FITTED = {"verification": np.array([5.0]), "off": np.array([7.0])}
 
 def test_held_out_has_not_seen_its_own_group(monkeypatch):
     seen = []
-    monkeypatch.setattr(fitting, "fit_samples", lambda s, kept: seen.append(set(s.group[kept])) or FITTED)
+    monkeypatch.setattr(
+        fitting, "fit_samples", lambda s, kept: seen.append(set(s.group[kept])) or FITTED
+    )
     odds = fitting.held_out(samples())
     assert seen == [{1}, {0}]
     assert odds.tolist() == [5.0] * 3 + [7.0] * 6 + [5.0] * 3 + [7.0] * 3, "each by its own mode"
 
 
-def test_the_command_writes_what_the_engine_reads(gallery, gallery_path, extractor, tmp_path, capsys, monkeypatch):
+def test_the_command_writes_what_the_engine_reads(
+    gallery, gallery_path, extractor, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(fitting, "SHARES", (1.0,))
-    groups = {"Taj Mahal": ["taj-mahal.jpg", "taj-mahal-2.jpg"], "Colosseum": ["colosseum.jpg", "colosseum-2.jpg"]}
+    groups = {
+        "Taj Mahal": ["taj-mahal.jpg", "taj-mahal-2.jpg"],
+        "Colosseum": ["colosseum.jpg", "colosseum-2.jpg"],
+    }
     (tmp_path / "g.json").write_text(json.dumps(groups))
     out, curve = tmp_path / "fusion.json", tmp_path / "curve.json"
     where = ["--store", str(gallery_path), "--groups", str(tmp_path / "g.json"), "--out", str(out)]
     assert main(["fit", *where, "--curve", str(curve)]) == 0
     assert "diffusion + SIFT" in capsys.readouterr().out
-    assert fusion.load_share(out) == 1.0 and set(json.loads(curve.read_text())) >= {"title", "x", "y"}
+    assert fusion.load_share(out) == 1.0 and set(json.loads(curve.read_text())) >= {
+        "title",
+        "x",
+        "y",
+    }
     engine = Engine(gallery, extractor)
     engine.weights["sift"] = fusion.load_weights(out)
     hits = engine.search(gallery.catalogue.find("colosseum.jpg").id, diffusion=True, sift=True).hits
     assert hits[0].file == "colosseum-2.jpg" and hits[0].probability > hits[1].probability
-    assert hits[0].score == pytest.approx(np.log(hits[0].probability / (1 - hits[0].probability)), rel=1e-3)
+    assert hits[0].score == pytest.approx(
+        np.log(hits[0].probability / (1 - hits[0].probability)), rel=1e-3
+    )

@@ -7,8 +7,7 @@ import pytest
 
 from index_store import ann
 from index_store.ann import choose_parameters
-
-from .conftest import unit_rows
+from tests.conftest import unit_rows
 
 
 @pytest.mark.parametrize("count", [1, 2, 38, 39, 310, 5_000, 100_000, 1_000_000])
@@ -39,7 +38,9 @@ def test_shortlist_with_rescoring_equals_flat_search(rng):
     """Shortlist much smaller than the gallery, lists only probed in part: the best 10 still come out as in flat search."""
     rows = unit_rows(rng, 12_000, 64, 300)
     queries = unit_rows(np.random.default_rng(8), 0, 64, 1)
-    queries = rows[rng.integers(len(rows), size=100)] + 0.03 * rng.normal(size=(100, 64)).astype(np.float32)
+    queries = rows[rng.integers(len(rows), size=100)] + 0.03 * rng.normal(size=(100, 64)).astype(
+        np.float32
+    )
     chosen = choose_parameters(*rows.shape)
     assert chosen.nprobe < chosen.nlist
     index = ann.build_index(rows, chosen)
@@ -66,4 +67,6 @@ def test_exact_knn_equals_numpy(rng):
     ids, sims = ann.exact_knn(rows, 15, batch=64)
     exact = np.sort(rows @ rows.T, axis=1)[:, ::-1][:, :15]
     np.testing.assert_allclose(sims, exact, atol=1e-5)
-    np.testing.assert_allclose(np.take_along_axis(rows @ rows.T, ids.astype(int), 1), exact, atol=1e-5)
+    np.testing.assert_allclose(
+        np.take_along_axis(rows @ rows.T, ids.astype(int), 1), exact, atol=1e-5
+    )

@@ -35,7 +35,12 @@ EVERY_METRIC = [
         ([1, 9, 8], {1, 2}, 1 / 2, 1 / 2),  # the second positive was not returned
         ([9, 8, 7], {1, 2}, 0.0, 0.0),
         ([], {1}, 0.0, 0.0),
-        ([1, 9, 2, 8, 3], {1, 2, 3}, (1 + 2 / 3 + 3 / 5) / 3, (1 + (1 / 2 + 2 / 3) / 2 + (2 / 4 + 3 / 5) / 2) / 3),
+        (
+            [1, 9, 2, 8, 3],
+            {1, 2, 3},
+            (1 + 2 / 3 + 3 / 5) / 3,
+            (1 + (1 / 2 + 2 / 3) / 2 + (2 / 4 + 3 / 5) / 2) / 3,
+        ),
     ],
 )
 def test_average_precision_by_hand(ranking, positives, plain, trapezoid):
@@ -47,7 +52,12 @@ def test_average_precision_by_hand(ranking, positives, plain, trapezoid):
     "ranking, positives, k, expected",
     [
         ([1, 9, 2, 8], {1, 2}, 1, 1.0),
-        ([1, 9, 2, 8], {1, 2}, 5, 2 / 3),  # the last positive is at rank 3: the 8 behind it does not count
+        (
+            [1, 9, 2, 8],
+            {1, 2},
+            5,
+            2 / 3,
+        ),  # the last positive is at rank 3: the 8 behind it does not count
         ([1, 2, 9, 8, 7, 6], {1, 2}, 5, 1.0),
         ([9, 8, 7, 6, 5, 1], {1}, 5, 0.0),
         ([9, 1, 8, 2, 7, 3], {1, 2, 3}, 5, 2 / 5),
@@ -100,7 +110,9 @@ def test_metrics_against_the_slow_way(rng):
         assert average_precision(clean, positives) == pytest.approx(slow_plain(clean, positives))
         assert trapezoid <= average_precision(clean, positives) + 1e-12
         for k in (1, 5, 10):
-            assert precision_at(clean, positives, k) == pytest.approx(slow_precision(clean, positives, k))
+            assert precision_at(clean, positives, k) == pytest.approx(
+                slow_precision(clean, positives, k)
+            )
         assert found_among(clean, positives, 4) == len(set(clean[:4]) & positives)
         assert recall_at_1(clean, positives) == float(clean[:1] != [] and clean[0] in positives)
 

@@ -29,7 +29,9 @@ def test_gem_is_the_generalised_mean():
 
 
 def test_l2n_adds_epsilon_to_the_norm():
-    np.testing.assert_allclose(l2n(torch.tensor([[3.0, 4.0]])).numpy(), [[3 / 5.000001, 4 / 5.000001]], rtol=1e-6)
+    np.testing.assert_allclose(
+        l2n(torch.tensor([[3.0, 4.0]])).numpy(), [[3 / 5.000001, 4 / 5.000001]], rtol=1e-6
+    )
 
 
 def plain_forward(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -46,10 +48,18 @@ def plain_forward(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tens
             block = f"features.{stage}.{i}"
             stride = 2 if stage > 4 and i == 0 else 1
             y = F.relu(bn(F.conv2d(x, state[f"{block}.conv1.weight"]), f"{block}.bn1"))
-            y = F.relu(bn(F.conv2d(y, state[f"{block}.conv2.weight"], stride=stride, padding=1), f"{block}.bn2"))
+            y = F.relu(
+                bn(
+                    F.conv2d(y, state[f"{block}.conv2.weight"], stride=stride, padding=1),
+                    f"{block}.bn2",
+                )
+            )
             y = bn(F.conv2d(y, state[f"{block}.conv3.weight"]), f"{block}.bn3")
             if i == 0:
-                x = bn(F.conv2d(x, state[f"{block}.downsample.0.weight"], stride=stride), f"{block}.downsample.1")
+                x = bn(
+                    F.conv2d(x, state[f"{block}.downsample.0.weight"], stride=stride),
+                    f"{block}.downsample.1",
+                )
             x = F.relu(x + y)
     p = state["pool.p"]
     y = x.clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
@@ -62,11 +72,17 @@ def plain_forward(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tens
 def test_forward_equals_a_plain_restatement(network, size):
     x = torch.randn(2, 3, *size)
     with torch.inference_mode():
-        torch.testing.assert_close(network(x), plain_forward(network.state_dict(), x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network(x), plain_forward(network.state_dict(), x), rtol=1e-4, atol=1e-5
+        )
 
 
 def stored(network: GeMResNet) -> dict[str, torch.Tensor]:
-    return {k: v.clone() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    return {
+        k: v.clone()
+        for k, v in network.state_dict().items()
+        if not k.endswith("num_batches_tracked")
+    }
 
 
 def test_checkpoint_round_trip_key_by_key(network, tmp_path):
@@ -76,7 +92,11 @@ def test_checkpoint_round_trip_key_by_key(network, tmp_path):
     assert loaded.architecture == "resnet50" and loaded.output_dim == 64 and not loaded.training
     for key, value in stored(network).items():
         assert torch.equal(loaded.state_dict()[key], value), key
-    assert (provenance.longest_side, provenance.mean, provenance.licence) == (224, (0.1, 0.2, 0.3), "CC0-1.0")
+    assert (provenance.longest_side, provenance.mean, provenance.licence) == (
+        224,
+        (0.1, 0.2, 0.3),
+        "CC0-1.0",
+    )
 
 
 def test_checkpoints_that_do_not_fit_are_refused_by_name(network, tmp_path):

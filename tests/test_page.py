@@ -11,12 +11,11 @@ from streamlit.testing.v1 import AppTest
 
 from index_store import build
 from search import SearchResult
+from tests.conftest import GALLERY, ROOT
 from ui.page import FIRST_PAGE, plain, timing_bar
 from ui.results import movement
 from ui.routes import ROUTES, thumbnail_url
 from ui.samples import FOUND, MISSED, sample_queries
-
-from .conftest import GALLERY, ROOT
 
 
 @pytest.fixture
@@ -53,12 +52,16 @@ def titles(pane: dict, count: int) -> list[str]:
 
 
 def html_of(app: AppTest) -> str:
-    return " ".join(node.proto.body for node in walk(app.main) if getattr(node, "type", "") == "html")
+    return " ".join(
+        node.proto.body for node in walk(app.main) if getattr(node, "type", "") == "html"
+    )
 
 
 def upload(app: AppTest, name: str, data: bytes | None = None) -> AppTest:
     app.run()
-    app.file_uploader[0].set_value((name, data or (GALLERY / name).read_bytes(), "image/jpeg")).run()
+    app.file_uploader[0].set_value(
+        (name, data or (GALLERY / name).read_bytes(), "image/jpeg")
+    ).run()
     return app
 
 
@@ -76,9 +79,14 @@ def title(file: str) -> str:
 def test_upload_search_and_toggle(app):
     upload(app, "eiffel-tower.jpg")
     (pane,) = panes(app)
-    assert set(titles(pane, 3)) == {"Eiffel tower", "Eiffel tower 2", "Tour eiffel"} and len(pane["hits"]) < 24
+    assert (
+        set(titles(pane, 3)) == {"Eiffel tower", "Eiffel tower 2", "Tour eiffel"}
+        and len(pane["hits"]) < 24
+    )
     assert [hit["confidence"] for hit in pane["hits"][:2]] == ["sure", "sure"]
-    assert pane["hits"][0]["points"] >= 10 and pane["hits"][0]["thumbnail"].endswith("/thumbnail.jpg")
+    assert pane["hits"][0]["points"] >= 10 and pane["hits"][0]["thumbnail"].endswith(
+        "/thumbnail.jpg"
+    )
     for stage in ("decode", "describe", "index", "diffusion", "SIFT"):
         assert stage in html_of(app)
 
@@ -106,7 +114,9 @@ def test_compare_shows_both_and_how_far_each_photo_moved(app):
         elif before[hit["file"]] == rank:
             expected = ""
         else:
-            expected = f"{'▲' if before[hit['file']] > rank else '▼'}{abs(before[hit['file']] - rank)}"
+            expected = (
+                f"{'▲' if before[hit['file']] > rank else '▼'}{abs(before[hit['file']] - rank)}"
+            )
         assert hit["move"] == expected
         seen.add(expected[:1])
     assert {"▲", "▼"} <= seen
@@ -151,9 +161,16 @@ def test_weaker_matches_are_folded_away(app):
     assert "Show more" not in labels(app)
     press(app, "Show weaker matches")
     again, weak = panes(app)
-    assert again == strong and weak["heading"] == "Weaker matches" and len(strong["hits"] + weak["hits"]) == 24
+    assert (
+        again == strong
+        and weak["heading"] == "Weaker matches"
+        and len(strong["hits"] + weak["hits"]) == 24
+    )
     percent = [int(hit["detail"].split()[0]) for hit in strong["hits"] + weak["hits"]]
-    assert percent == sorted(percent, reverse=True) and percent[len(strong["hits"]) - 1] >= 5 >= percent[-1]
+    assert (
+        percent == sorted(percent, reverse=True)
+        and percent[len(strong["hits"]) - 1] >= 5 >= percent[-1]
+    )
     press(app, "Show more")
     assert sum(len(pane["hits"]) for pane in panes(app)) == 48
     press(app, "New search")
@@ -167,7 +184,9 @@ def test_when_nothing_is_likely_the_page_says_so_and_folds_nothing(app):
     app.run()
     (pane,) = panes(app)
     assert len(pane["hits"]) == 24 and {hit["confidence"] for hit in pane["hits"]} == {"unsure"}
-    assert "Nothing here is likely to be the same thing" in app.caption[0].value and "Show more" in labels(app)
+    assert "Nothing here is likely to be the same thing" in app.caption[
+        0
+    ].value and "Show more" in labels(app)
 
 
 def test_missing_store_is_said_in_a_sentence(app, monkeypatch, tmp_path):
@@ -203,7 +222,12 @@ def test_movement():
 
 def test_timing_bar_fades_what_was_reused():
     bar = timing_bar(SearchResult([], {"diffusion": 2.5}, {"describe": 97.5}))
-    assert bar.count('class="reused"') == 2 and "width:97.5%" in bar and "describe 98 ms" in bar and "2.5 ms" in bar
+    assert (
+        bar.count('class="reused"') == 2
+        and "width:97.5%" in bar
+        and "describe 98 ms" in bar
+        and "2.5 ms" in bar
+    )
 
 
 def test_samples_of_any_store(small_built, extractor):
@@ -211,7 +235,9 @@ def test_samples_of_any_store(small_built, extractor):
 
     chosen = sample_queries(Store(small_built / "store", extractor))
     assert 3 <= len(chosen) <= 7 and len({photo.id for photo in chosen}) == len(chosen)
-    assert chosen[0].file.startswith(("colosseum", "brandenburg", "taj")), "photos that have a match come first"
+    assert chosen[0].file.startswith(("colosseum", "brandenburg", "taj")), (
+        "photos that have a match come first"
+    )
 
 
 def test_photo_routes(gallery, gallery_path, monkeypatch):
@@ -219,7 +245,10 @@ def test_photo_routes(gallery, gallery_path, monkeypatch):
     client = TestClient(Starlette(routes=ROUTES))
     answer = client.get(thumbnail_url(gallery, 5))
     assert answer.status_code == 200 and answer.content == gallery.thumbnail(5)
-    assert answer.headers["content-type"] == "image/jpeg" and "immutable" in answer.headers["cache-control"]
+    assert (
+        answer.headers["content-type"] == "image/jpeg"
+        and "immutable" in answer.headers["cache-control"]
+    )
     view = client.get(thumbnail_url(gallery, 5).replace("thumbnail", "view"))
     assert view.status_code == 200 and len(view.content) > len(answer.content)
     for wrong in (
@@ -242,8 +271,12 @@ def test_a_part_of_the_photo_is_searched_with(app, engine):
     data = (GALLERY / "taj-mahal.jpg").read_bytes()
     expected = engine.search(data, diffusion=True, sift=True, region=region, k=FIRST_PAGE)
     (pane,) = panes(app)
-    assert [hit["file"] for hit in pane["hits"]] == [hit.file for hit in expected.hits if not hit.is_weak]
-    assert "A part of it" in html_of(app) and "left:25%;top:0%;width:50%;height:100%" in html_of(app)
+    assert [hit["file"] for hit in pane["hits"]] == [
+        hit.file for hit in expected.hits if not hit.is_weak
+    ]
+    assert "A part of it" in html_of(app) and "left:25%;top:0%;width:50%;height:100%" in html_of(
+        app
+    )
     down = next(s for s in app.slider if s.key.startswith("down"))
     down.set_value((100, 100)).run()
     assert not app.exception and "top:95%" in html_of(app) and "height:5%" in html_of(app)

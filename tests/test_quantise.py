@@ -7,13 +7,12 @@ import onnx
 import pytest
 import torch
 
-from evaluation import extractor as benchmark
+from evaluation.studies import engines as benchmark
 from export import Recipe, quantise, to_onnx
 from export.__main__ import main
 from extractor import DEFAULT_MODEL, BadModel, Extractor, choice, int8_beside, read_photo, seal
 from model import GeMResNet, Provenance
-
-from .conftest import GALLERY
+from tests.conftest import GALLERY
 
 PHOTOS = sorted(GALLERY.iterdir())[::7][:44]
 
@@ -60,7 +59,9 @@ def test_sensitivity_pass_keeps_the_most_harmful_blocks_in_float(float_model, mo
     """Judged against a target that only the float model can reach: everything is kept; against none, nothing is."""
     monkeypatch.setattr(quantise, "TARGET", 1.1)
     result = quantise.quantise_int8(float_model, PHOTOS)
-    assert result.kept_float == list(result.harm) and len(result.harm) == 17 and result.cosine > 0.999
+    assert (
+        result.kept_float == list(result.harm) and len(result.harm) == 17 and result.cosine > 0.999
+    )
     assert list(result.harm.values()) == sorted(result.harm.values(), reverse=True)
     assert "QuantizeLinear" not in kinds(result.model)
     monkeypatch.setattr(quantise, "TARGET", -1.0)
@@ -76,7 +77,9 @@ def test_int8_says_what_it_needs(float_model, tmp_path, capsys):
     assert "x.onnx is damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("engine, calls", [("onnxruntime", 2), ("openvino", 1), ("openvino", 2), ("openvino-bf16", 1)])
+@pytest.mark.parametrize(
+    "engine, calls", [("onnxruntime", 2), ("openvino", 1), ("openvino", 2), ("openvino-bf16", 1)]
+)
 def test_every_engine_gives_the_same_descriptors(extractor, engine, calls):
     other = Extractor(engine=engine, calls=calls)
     photos = [read_photo(GALLERY / name) for name in ("petra.jpg", "wine.jpg")]
@@ -92,7 +95,9 @@ class Candidate:
         self.fingerprint = fingerprint or reference.fingerprint
 
     def describe(self, photos):
-        x = self._reference.describe(photos) + self._noise * np.random.default_rng(0).normal(size=(len(photos), 512))
+        x = self._reference.describe(photos) + self._noise * np.random.default_rng(0).normal(
+            size=(len(photos), 512)
+        )
         return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
@@ -105,7 +110,9 @@ class Candidate:
         (0.001, 0.2, "another", False),  # made from another model
     ],
 )
-def test_a_candidate_is_taken_only_if_it_is_right_and_faster(extractor, monkeypatch, noise, speed, fingerprint, taken):
+def test_a_candidate_is_taken_only_if_it_is_right_and_faster(
+    extractor, monkeypatch, noise, speed, fingerprint, taken
+):
     candidate = Candidate(extractor, noise, fingerprint)
 
     def start(model, engine="onnxruntime", calls=1):
@@ -145,8 +152,14 @@ def test_benchmark_lists_every_way(float_model, tmp_path, monkeypatch):
     for name in ("taj-mahal.jpg", "taj-mahal-2.jpg", "wine.jpg"):
         (tmp_path / name).write_bytes((GALLERY / name).read_bytes())
     (tmp_path.parent / "g.json").write_text('{"Taj Mahal": ["taj-mahal.jpg", "taj-mahal-2.jpg"]}')
-    rows = benchmark.measure(float_model, tmp_path, tmp_path.parent / "g.json", [64, 96], multi=True)
-    assert {row.name for row in rows} == {"torch float32", benchmark.BASELINE, "OpenVINO bf16"} and len(rows) == 12
+    rows = benchmark.measure(
+        float_model, tmp_path, tmp_path.parent / "g.json", [64, 96], multi=True
+    )
+    assert {row.name for row in rows} == {
+        "torch float32",
+        benchmark.BASELINE,
+        "OpenVINO bf16",
+    } and len(rows) == 12
     assert all(row.seconds > 0 and row.cosine > 0.99 and 0 < row.map <= 1 for row in rows)
     table = benchmark.format_rows(rows)
     assert table.startswith("Hardware: ") and table.count("\n| ") == 13

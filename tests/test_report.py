@@ -13,11 +13,25 @@ import pytest
 
 from evaluation.__main__ import main
 from evaluation.bootstrap import Estimate
-from evaluation.charts import MAX_BARS, bars_chart, curve_chart, interval_chart, stacked_chart, ticks
+from evaluation.charts import (
+    MAX_BARS,
+    bars_chart,
+    curve_chart,
+    interval_chart,
+    stacked_chart,
+    ticks,
+)
 from evaluation.report import Curve, make_report, pick, read_curve, read_file
-from evaluation.results import Answer, BadResults, QueryResult, Results, SetupResult, results_from, write_results
-
-from .conftest import FEW_PHOTOS
+from evaluation.results import (
+    Answer,
+    BadResults,
+    QueryResult,
+    Results,
+    SetupResult,
+    results_from,
+    write_results,
+)
+from tests.conftest import FEW_PHOTOS
 
 EVIL = "<script>alert(1)</script>.jpg"
 VOID = {"meta", "img", "br"}
@@ -51,7 +65,11 @@ class Page(HTMLParser):
 
 def made_results(store: Path, methods=("rerank off", "diffusion", "SIFT")) -> Results:
     """Ten queries whose AP by method is known: off i/10, diffusion (9-i)/10, SIFT always 1/2."""
-    values = {"rerank off": lambda i: i / 10, "diffusion": lambda i: (9 - i) / 10, "SIFT": lambda i: 0.5}
+    values = {
+        "rerank off": lambda i: i / 10,
+        "diffusion": lambda i: (9 - i) / 10,
+        "SIFT": lambda i: 0.5,
+    }
     first = [(EVIL, "relevant"), (FEW_PHOTOS[1], "irrelevant"), (FEW_PHOTOS[2], "junk")]
     queries = [
         QueryResult(
@@ -60,11 +78,16 @@ def made_results(store: Path, methods=("rerank off", "diffusion", "SIFT")) -> Re
             photo="/nowhere.jpg",
             own=FEW_PHOTOS[i],
             region=None,
-            answers={method: Answer({"all": {"mAP": values[method](i)}}, first) for method in methods},
+            answers={
+                method: Answer({"all": {"mAP": values[method](i)}}, first) for method in methods
+            },
         )
         for i in range(10)
     ]
-    estimates = {method: Estimate(np.mean([values[method](i) for i in range(10)]), 0.2, 0.8) for method in methods}
+    estimates = {
+        method: Estimate(np.mean([values[method](i) for i in range(10)]), 0.2, 0.8)
+        for method in methods
+    }
     gains = {method: Estimate(0.0, -0.1, 0.1) for method in methods[1:]}
     return Results(
         dataset=EVIL,
@@ -72,7 +95,13 @@ def made_results(store: Path, methods=("rerank off", "diffusion", "SIFT")) -> Re
         command=f"python -m evaluation run {EVIL}",
         seed=0,
         hardware="an abacus & a friend",
-        model={"name": "net", "architecture": "r", "dimensions": 4, "longest_side": 320, "fingerprint": "0" * 64},
+        model={
+            "name": "net",
+            "architecture": "r",
+            "dimensions": 4,
+            "longest_side": 320,
+            "fingerprint": "0" * 64,
+        },
         store={"path": str(store), "photos": 12, "parameters": {}},
         notes=[EVIL],
         methods=list(methods),
@@ -104,7 +133,9 @@ def test_the_page_is_sound_and_loads_nothing(html):
     page = Page(html)
     assert not re.search(r"https?://|url\(|@import", html)
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(page.tags)
-    sources = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action")]
+    sources = [
+        value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action")
+    ]
     assert sources and all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
@@ -127,8 +158,17 @@ def test_the_page_says_everything(html):
 
 
 def test_pictures_are_framed_by_verdict_and_missing_ones_named(html):
-    frames = [value for tag, name, value in Page(html).attributes if name == "class" and value.startswith("photo ")]
-    assert frames.count("photo relevant") == frames.count("photo irrelevant") == frames.count("photo junk") > 0
+    frames = [
+        value
+        for tag, name, value in Page(html).attributes
+        if name == "class" and value.startswith("photo ")
+    ]
+    assert (
+        frames.count("photo relevant")
+        == frames.count("photo irrelevant")
+        == frames.count("photo junk")
+        > 0
+    )
     assert frames.count("photo query") > 0
     # The evil file is in no store: its name stands where its picture would be.
     assert "<span>&lt;script&gt;alert(1)&lt;/script&gt;.jpg</span>" in html
@@ -146,13 +186,21 @@ def test_queries_that_are_picked(results):
 def test_a_run_of_one_method_and_a_store_that_is_gone(tmp_path):
     html = make_report([made_results(tmp_path / "gone", methods=("rerank off",))])
     text = Page(html).text
-    assert "The store of this run is not there any more" in text and "Gain of each query" not in text
+    assert (
+        "The store of this run is not there any more" in text and "Gain of each query" not in text
+    )
     assert "<img" not in html and FEW_PHOTOS[1] in html
 
 
 def test_command_takes_results_and_curves_in_any_order(results, tmp_path, capsys):
     write_results(results, tmp_path / "results.json")
-    curve = {"title": "kept", "x": [10, 100, 1000], "y": [0.5, 0.6, 0.65], "xlabel": "values", "ylabel": "mAP"}
+    curve = {
+        "title": "kept",
+        "x": [10, 100, 1000],
+        "y": [0.5, 0.6, 0.65],
+        "xlabel": "values",
+        "ylabel": "mAP",
+    }
     (tmp_path / "curve.json").write_text(json.dumps(curve))
     files = [str(tmp_path / name) for name in ("curve.json", "results.json")]
     assert main(["report", *files, "--out", str(tmp_path / "page.html")]) == 0
@@ -203,7 +251,9 @@ def test_interval_chart_is_to_scale():
 def test_bars_are_sorted_and_to_scale():
     html = bars_chart("t", [0.1, -0.4, 0.2])
     up, down = numbers(html, "rect", "height", "up"), numbers(html, "rect", "height", "down")
-    assert up == pytest.approx([2 * up[1], up[1]], abs=0.02) and down == pytest.approx([4 * up[1]], abs=0.02)
+    assert up == pytest.approx([2 * up[1], up[1]], abs=0.02) and down == pytest.approx(
+        [4 * up[1]], abs=0.02
+    )
     many = bars_chart("t", np.linspace(-1, 1, 5000))
     assert many.count("<rect") == MAX_BARS
     assert bars_chart("t", []).count("<rect") == 0
@@ -212,20 +262,38 @@ def test_bars_are_sorted_and_to_scale():
 def test_stacked_bars_lie_end_to_end():
     html = stacked_chart("t", [("m", {"a": 10.0, "b": 30.0})], ["a", "b"])
     (x0,), (x1,) = numbers(html, "rect", "x", "stage0"), numbers(html, "rect", "x", "stage1")
-    (w0,), (w1,) = numbers(html, "rect", "width", "stage0"), numbers(html, "rect", "width", "stage1")
+    (w0,), (w1,) = (
+        numbers(html, "rect", "width", "stage0"),
+        numbers(html, "rect", "width", "stage1"),
+    )
     assert x1 == pytest.approx(x0 + w0, abs=0.02) and w1 == pytest.approx(3 * w0, abs=0.02)
 
 
 def test_curves_choose_their_axes():
-    logarithmic = numbers(curve_chart("t", [1, 10, 100], [5, 6, 9], "x", "y"), "circle", "cx", "dot")
-    assert logarithmic[1] - logarithmic[0] == pytest.approx(logarithmic[2] - logarithmic[1], abs=0.2)
+    logarithmic = numbers(
+        curve_chart("t", [1, 10, 100], [5, 6, 9], "x", "y"), "circle", "cx", "dot"
+    )
+    assert logarithmic[1] - logarithmic[0] == pytest.approx(
+        logarithmic[2] - logarithmic[1], abs=0.2
+    )
     linear = numbers(curve_chart("t", [1, 10, 19], [5, 6, 9], "x", "y"), "circle", "cx", "dot")
     assert linear[1] - linear[0] == pytest.approx(linear[2] - linear[1], abs=0.2)
     reliability = curve_chart("t", [0.0, 0.5, 1.0], [0.0, 0.5, 1.0], "x", "y")
-    assert 'class="base"' in reliability and 'class="base"' not in curve_chart("t", [1, 2], [0, 1], "x", "y")
-    (x1,), (y1,) = numbers(reliability, "line", "x1", "base"), numbers(reliability, "line", "y1", "base")
-    assert numbers(reliability, "circle", "cx", "dot")[0] == x1 and numbers(reliability, "circle", "cy", "dot")[0] == y1
-    for single in (curve_chart("t", [3], [4], "x", "y"), curve_chart("t", [1, 2], [0.5, 0.5], "x", "y")):
+    assert 'class="base"' in reliability and 'class="base"' not in curve_chart(
+        "t", [1, 2], [0, 1], "x", "y"
+    )
+    (x1,), (y1,) = (
+        numbers(reliability, "line", "x1", "base"),
+        numbers(reliability, "line", "y1", "base"),
+    )
+    assert (
+        numbers(reliability, "circle", "cx", "dot")[0] == x1
+        and numbers(reliability, "circle", "cy", "dot")[0] == y1
+    )
+    for single in (
+        curve_chart("t", [3], [4], "x", "y"),
+        curve_chart("t", [1, 2], [0.5, 0.5], "x", "y"),
+    ):
         assert "nan" not in single and "inf" not in single
 
 

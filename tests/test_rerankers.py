@@ -11,19 +11,24 @@ import numpy as np
 import pytest
 
 from index_store import Store
-from search import RERANKERS, Engine, diffusion, expansion, verify_many
+from search import RERANKERS, Engine
 from search.__main__ import main
-from search.diffusion import scale, scores_of, seed_weights
-from search.expansion import augment
-from search.k_reciprocal import reciprocal_distance
-from search.matcher import Sift
 from search.query import Query
 from search.ranking import Ranking, Verified, cosine, nearest, order
-from search.superglobal import superglobal_scores
+from search.rerank import diffusion, expansion
+from search.rerank.diffusion import scale, scores_of, seed_weights
+from search.rerank.expansion import augment
+from search.rerank.k_reciprocal import reciprocal_distance
+from search.rerank.superglobal import superglobal_scores
+from search.verify import verify_many
+from search.verify.matcher import Sift
+from tests.conftest import GALLERY, unit_rows
 
-from .conftest import GALLERY, unit_rows
-
-WITHOUT_VERIFIED = ["dba", "k-reciprocal", "superglobal"]  # methods that make nothing of verified photos
+WITHOUT_VERIFIED = [
+    "dba",
+    "k-reciprocal",
+    "superglobal",
+]  # methods that make nothing of verified photos
 
 
 class ArrayStore:
@@ -42,8 +47,12 @@ class ArrayStore:
             self.neighbour_sims[i, : len(near)] = sims[i, near]
         self.walk = mutual_walk(sims) if walk is None else walk
         self.inverse = np.linalg.inv(np.eye(count) - 0.95 * self.walk)
-        self.diffusion_ids = np.stack([[i, *np.delete(np.arange(count), i)] for i in range(count)]).astype(np.int32)
-        self.diffusion_values = np.take_along_axis(self.inverse, self.diffusion_ids, 1).astype(np.float16)
+        self.diffusion_ids = np.stack(
+            [[i, *np.delete(np.arange(count), i)] for i in range(count)]
+        ).astype(np.int32)
+        self.diffusion_values = np.take_along_axis(self.inverse, self.diffusion_ids, 1).astype(
+            np.float16
+        )
         self.index = faiss.IndexFlatIP(rows.shape[1])
         self.index.add(exact)
 
@@ -59,18 +68,25 @@ def neighbours_of(sims: np.ndarray, i: int, k: int) -> list[int]:
 def mutual_walk(sims: np.ndarray) -> np.ndarray:
     near = [set(neighbours_of(sims, i, 6)) - {i} for i in range(len(sims))]
     edges = np.array(
-        [[max(s, 0) * (j in near[i] and i in near[j]) for j, s in enumerate(row)] for i, row in enumerate(sims)]
+        [
+            [max(s, 0) * (j in near[i] and i in near[j]) for j, s in enumerate(row)]
+            for i, row in enumerate(sims)
+        ]
     )
     root = np.sqrt(np.where(edges.sum(1) > 0, edges.sum(1), 1))
     return edges / root[:, None] / root[None]
 
 
-def ask(store: ArrayStore, descriptor: np.ndarray, own_id: int | None = None, copy_id: int | None = None):
+def ask(
+    store: ArrayStore, descriptor: np.ndarray, own_id: int | None = None, copy_id: int | None = None
+):
     """Query and first ranking as the engine prepares them; every photo is a candidate."""
     ids = np.delete(np.arange(len(store)), [] if own_id is None else own_id)
     similarity = cosine(descriptor, store.descriptors[ids])
     ids, similarity = ids[order(similarity)], similarity[order(similarity)]
-    query = Query(descriptor, own_id, copy_id, ids, similarity, *scale(similarity[int(copy_id is not None) :]))
+    query = Query(
+        descriptor, own_id, copy_id, ids, similarity, *scale(similarity[int(copy_id is not None) :])
+    )
     return query, Ranking(ids, similarity, similarity)
 
 
@@ -101,7 +117,9 @@ EVERY = pytest.mark.parametrize(
 # -- each method and its equations ----------------------------------------------------------------------------------------
 
 
-def slow_expansion(descriptor: np.ndarray, rows: np.ndarray, sims: np.ndarray, k: int) -> np.ndarray:
+def slow_expansion(
+    descriptor: np.ndarray, rows: np.ndarray, sims: np.ndarray, k: int
+) -> np.ndarray:
     """L2(q + sum over the k nearest of sim ** 3 x_i), equally near ones in their order."""
     total = descriptor.astype(float)
     for i in sorted(range(len(rows)), key=lambda i: (-sims[i], i))[:k]:
@@ -116,8 +134,12 @@ def test_alpha_query_expansion_is_its_equation(kind, count):
     answer = RERANKERS["alpha-qe"](store).rerank(*ask(store, descriptor))
     expanded = slow_expansion(descriptor, rows[1:], rows[1:] @ descriptor, 10)
     assert sorted(answer.ids) == list(range(count - 1))
-    np.testing.assert_allclose(answer.scores, np.clip(rows[1:] @ expanded, -1, 1)[answer.ids], atol=1e-5)
-    np.testing.assert_allclose(answer.similarity, np.clip(rows[1:] @ descriptor, -1, 1)[answer.ids], atol=1e-5)
+    np.testing.assert_allclose(
+        answer.scores, np.clip(rows[1:] @ expanded, -1, 1)[answer.ids], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        answer.similarity, np.clip(rows[1:] @ descriptor, -1, 1)[answer.ids], atol=1e-5
+    )
     assert (np.diff(answer.scores) <= 0).all()
 
 
@@ -139,7 +161,9 @@ def test_verified_photos_take_the_place_of_the_nearest():
     method = RERANKERS["alpha-qe"](store)
     query, current = ask(store, rows[3], copy_id=3)
     answer = method.rerank(
-        query, method.rerank(query, current), Verified(np.array([3, 20, 31]), np.array([0.9, 0.5, 0.8]))
+        query,
+        method.rerank(query, current),
+        Verified(np.array([3, 20, 31]), np.array([0.9, 0.5, 0.8])),
     )
     others = np.delete(np.arange(40), 3)
     expected = rows @ unit(rows[3] + rows[20] + rows[31])
@@ -159,7 +183,10 @@ def test_augmented_descriptors_are_their_equation(kind, count, monkeypatch):
         expected = slow_expansion(rows[i], rows[others], rows[others] @ rows[i], 9)
         np.testing.assert_allclose(method.augmented[i].astype(float), expected, atol=5e-4)
     answer = method.rerank(*ask(store, rows[0], own_id=0))
-    expected = augment(store.descriptors, answer.ids, *lists(store, answer.ids), exclude=0).astype(float) @ rows[0]
+    expected = (
+        augment(store.descriptors, answer.ids, *lists(store, answer.ids), exclude=0).astype(float)
+        @ rows[0]
+    )
     np.testing.assert_allclose(answer.scores, np.clip(expected, -1, 1), atol=1e-5)
 
 
@@ -170,11 +197,17 @@ def lists(store: ArrayStore, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_unused_slots_and_left_out_photos_add_nothing():
     rows = np.eye(4, dtype=np.float32)
     near = np.array([[0, 2, -1, 1]]), np.float32([[1, 0.5, 0, 1]])
-    np.testing.assert_allclose(augment(rows, np.array([0]), *near)[0], unit([1, 1, 0.125, 0]), atol=1e-3)
-    np.testing.assert_allclose(augment(rows, np.array([0]), *near, exclude=1)[0], unit([1, 0, 0.125, 0]), atol=1e-3)
+    np.testing.assert_allclose(
+        augment(rows, np.array([0]), *near)[0], unit([1, 1, 0.125, 0]), atol=1e-3
+    )
+    np.testing.assert_allclose(
+        augment(rows, np.array([0]), *near, exclude=1)[0], unit([1, 0, 0.125, 0]), atol=1e-3
+    )
 
 
-def slow_reciprocal_distance(rows: np.ndarray, k1: int = 20, k2: int = 6, weight: float = 0.3) -> list[float]:
+def slow_reciprocal_distance(
+    rows: np.ndarray, k1: int = 20, k2: int = 6, weight: float = 0.3
+) -> list[float]:
     """Zhong et al. 2017, equations 1 to 12, with sets; distances as in the authors' code."""
     sims = np.clip(rows.astype(float) @ rows.T.astype(float), -1, 1)
     count = len(rows)
@@ -194,7 +227,9 @@ def slow_reciprocal_distance(rows: np.ndarray, k1: int = 20, k2: int = 6, weight
                 joined |= half
         total = sum(np.exp(-d[p][g]) for g in joined)
         v.append([np.exp(-d[p][g]) / total if g in joined else 0.0 for g in range(count)])  # (7)
-    mean = [[np.mean([v[i][g] for i in reach[k1][p][:k2]]) for g in range(count)] for p in range(count)]  # (11)
+    mean = [
+        [np.mean([v[i][g] for i in reach[k1][p][:k2]]) for g in range(count)] for p in range(count)
+    ]  # (11)
     answer = []
     for g in range(1, count):
         smaller = sum(min(a, b) for a, b in zip(mean[0], mean[g]))
@@ -212,10 +247,14 @@ def test_k_reciprocal_distance_is_its_equations(kind, count):
     by = order(rows[1:] @ rows[0])
     expected = slow_reciprocal_distance(np.concatenate([rows[:1], rows[1:][by]]))
     assert sorted(answer.ids) == list(range(count - 1)) and (np.diff(answer.scores) <= 0).all()
-    np.testing.assert_allclose(answer.scores, [1 - expected[list(by).index(id)] for id in answer.ids], atol=1e-5)
+    np.testing.assert_allclose(
+        answer.scores, [1 - expected[list(by).index(id)] for id in answer.ids], atol=1e-5
+    )
 
 
-def slow_superglobal(descriptor: np.ndarray, rows: np.ndarray, k: int = 9, beta: float = 0.15) -> list[float]:
+def slow_superglobal(
+    descriptor: np.ndarray, rows: np.ndarray, k: int = 9, beta: float = 0.15
+) -> list[float]:
     sims = rows @ rows.T
     refined = []
     for i in range(len(rows)):
@@ -256,11 +295,16 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
         total += weight
     assert total > 0
     trust = min(1.0, total / query.spread)
-    expected = ((rows[1:] @ descriptor - query.background) / query.spread + 2 * trust * walked / walked.max()) / 3
+    expected = (
+        (rows[1:] @ descriptor - query.background) / query.spread
+        + 2 * trust * walked / walked.max()
+    ) / 3
     np.testing.assert_allclose(answer.scores, expected[answer.ids], atol=2e-3)
     verified = method.rerank(query, answer, Verified(np.array([40, 7]), np.array([0.55, 0.99])))
     walked = 0.55 * store.inverse[40] + 0.99 * store.inverse[7]
-    expected = ((rows[1:] @ descriptor - query.background) / query.spread + 2 * walked / walked.max()) / 3
+    expected = (
+        (rows[1:] @ descriptor - query.background) / query.spread + 2 * walked / walked.max()
+    ) / 3
     np.testing.assert_allclose(verified.scores, expected[verified.ids], atol=2e-3)
 
 
@@ -281,7 +325,9 @@ def test_diffusion_brings_in_the_photos_it_reaches_most(monkeypatch):
 
 def test_scores_are_looked_up_by_id():
     ids, scores = np.array([2, 5, 9]), np.array([0.5, 0.25, 1.0])
-    np.testing.assert_array_equal(scores_of(np.array([9, 0, 2, 7, 99, 5]), ids, scores), [1, 0, 0.5, 0, 0, 0.25])
+    np.testing.assert_array_equal(
+        scores_of(np.array([9, 0, 2, 7, 99, 5]), ids, scores), [1, 0, 0.5, 0, 0, 0.25]
+    )
 
 
 # -- the query's own photo is no evidence ---------------------------------------------------------------------------------
@@ -302,7 +348,9 @@ def test_a_query_in_the_gallery_gets_the_answer_of_a_gallery_without_it(name, go
     for options in ({"own_id": gone}, {"copy_id": gone}):
         answer = RERANKERS[name](whole).rerank(*ask(whole, rows[gone], **options))
         others = answer.ids[answer.ids != gone]
-        assert sorted(others) == sorted(rest) and len(answer.ids) == len(others) + ("copy_id" in options)
+        assert sorted(others) == sorted(rest) and len(answer.ids) == len(others) + (
+            "copy_id" in options
+        )
         found = answer.scores[answer.ids != gone]
         if "copy_id" in options:
             assert answer.ids[0] == gone
@@ -328,14 +376,24 @@ def test_the_query_itself_would_change_the_answer(name):
 @pytest.mark.parametrize("name", RERANKERS)
 def test_a_gallery_of_the_query_alone_has_no_hits(name):
     store = ArrayStore(some_rows("clusters", 1))
-    assert len(RERANKERS[name](store).rerank(*ask(store, store.descriptors[0].astype(np.float32), own_id=0)).ids) == 0
+    assert (
+        len(
+            RERANKERS[name](store)
+            .rerank(*ask(store, store.descriptors[0].astype(np.float32), own_id=0))
+            .ids
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("name", RERANKERS)
 def test_a_query_verified_by_its_own_copy_alone_keeps_its_answer(name):
     store = ArrayStore(some_rows("clusters", 30))
     query, current = ask(store, store.descriptors[3].astype(np.float32), copy_id=3)
-    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([3]), np.array([0.9]))) is current
+    assert (
+        RERANKERS[name](store).rerank(query, current, Verified(np.array([3]), np.array([0.9])))
+        is current
+    )
 
 
 @pytest.mark.parametrize("name", WITHOUT_VERIFIED)
@@ -343,12 +401,15 @@ def test_methods_that_make_nothing_of_verified_photos_keep_their_answer(name):
     rows = some_rows("clusters", 30)
     store = ArrayStore(rows)
     query, current = ask(store, rows[0], own_id=0)
-    assert RERANKERS[name](store).rerank(query, current, Verified(np.array([9]), np.array([0.9]))) is current
+    assert (
+        RERANKERS[name](store).rerank(query, current, Verified(np.array([9]), np.array([0.9])))
+        is current
+    )
 
 
 @pytest.mark.parametrize("name", ["k-reciprocal", "superglobal"])
 def test_photos_beyond_the_shortlist_keep_their_order_below(name, monkeypatch):
-    monkeypatch.setattr("search.shortlisted.SHORTLIST", 25)
+    monkeypatch.setattr("search.rerank.shortlisted.SHORTLIST", 25)
     rows = some_rows("clusters", 60)
     store = ArrayStore(rows)
     query, current = ask(store, rows[0], copy_id=0)
@@ -360,7 +421,9 @@ def test_photos_beyond_the_shortlist_keep_their_order_below(name, monkeypatch):
 
 
 def test_nearest_puts_itself_first_and_keeps_ties_in_order():
-    sims = np.array([[1, 1, 0.5, 0.5], [1, 1, 0.5, 0.5], [0.5, 0.5, 1.0, 0.9], [0.5, 0.5, 0.9, 0.9]])
+    sims = np.array(
+        [[1, 1, 0.5, 0.5], [1, 1, 0.5, 0.5], [0.5, 0.5, 1.0, 0.9], [0.5, 0.5, 0.9, 0.9]]
+    )
     np.testing.assert_array_equal(nearest(sims, 2), [[0, 1, 2], [1, 0, 2], [2, 3, 0], [3, 2, 0]])
     assert nearest(sims, 9).shape == (4, 4) and sims[3, 3] == 0.9
 
@@ -402,13 +465,15 @@ def test_every_method_goes_through_all_stages(small, name, sift):
     for source, count in ((query, 11), (upload, 12)):
         result = small.search(source, diffusion=True, reranker=name, sift=sift)
         hits = result.hits
-        assert len(hits) == count == len({hit.id for hit in hits}) and [hit.score for hit in hits] == sorted(
-            (hit.score for hit in hits), reverse=True
-        )
+        assert len(hits) == count == len({hit.id for hit in hits}) and [
+            hit.score for hit in hits
+        ] == sorted((hit.score for hit in hits), reverse=True)
         stages = {"descriptor", name, "sift"} if sift else {"descriptor", name}
         assert all(set(hit.stage_ranks) == stages for hit in hits) and name in result.timings_ms
         assert ("diffusion" in result.timings_ms) == (name == "diffusion")
-        assert [hit.stage_ranks["sift" if sift else name] for hit in hits] == list(range(1, count + 1))
+        assert [hit.stage_ranks["sift" if sift else name] for hit in hits] == list(
+            range(1, count + 1)
+        )
     assert hits[0].file == "taj-mahal.jpg"
 
 
@@ -443,7 +508,7 @@ def test_verifications_serve_every_method(small_built, extractor, monkeypatch):
         calls.extend(hits)
         return original(query, hits)
 
-    monkeypatch.setattr("search.matcher.verify_many", counted)
+    monkeypatch.setattr("search.verify.matcher.verify_many", counted)
     for name in RERANKERS:
         hits = engine.search(0, diffusion=True, reranker=name, sift=True).hits
         assert sum(hit.inliers is not None for hit in hits) == 4
@@ -466,7 +531,9 @@ def test_a_method_is_made_when_first_asked_for_and_once(small_built, extractor, 
     assert made == []
     answers = []
     threads = [
-        threading.Thread(target=lambda: answers.append(engine.search(0, diffusion=True, reranker="dba").hits))
+        threading.Thread(
+            target=lambda: answers.append(engine.search(0, diffusion=True, reranker="dba").hits)
+        )
         for _ in range(6)
     ]
     for thread in threads:
@@ -484,7 +551,11 @@ def test_an_unknown_method_is_refused(small):
 def test_command_names_a_method(small_built, capsys):
     common = [str(GALLERY / "colosseum.jpg"), "--store", str(small_built / "store"), "--json"]
     answers = {}
-    for options in (["--diffusion"], ["--rerank", "diffusion"], ["--rerank", "superglobal", "--sift"]):
+    for options in (
+        ["--diffusion"],
+        ["--rerank", "diffusion"],
+        ["--rerank", "superglobal", "--sift"],
+    ):
         assert main([*common, *options]) == 0
         answers[" ".join(options)] = json.loads(capsys.readouterr().out)
     assert answers["--diffusion"]["hits"] == answers["--rerank diffusion"]["hits"]

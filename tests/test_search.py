@@ -12,9 +12,8 @@ from extractor import UnsupportedImage, encode_jpeg, read_photo, resize
 from index_store import Store, build
 from search import FLOOR, Engine
 from search.__main__ import main
-from search.matcher import Sift
-
-from .conftest import GALLERY
+from search.verify.matcher import Sift
+from tests.conftest import GALLERY
 
 TOGGLES = [{"diffusion": d, "sift": s} for d in (False, True) for s in (False, True)]
 NEAR_IDENTICAL = [
@@ -48,7 +47,9 @@ def test_an_upload_saved_anew_is_still_recognised(engine):
     smaller = encode_jpeg(resize(read_photo(GALLERY / "colosseum.jpg"), 400), quality=60)
     hits = engine.search(smaller, diffusion=True, sift=True).hits
     assert (
-        {hits[0].file, hits[1].file} == {"colosseum.jpg", "colosseum-2.jpg"} and hits[0].verified and hits[1].verified
+        {hits[0].file, hits[1].file} == {"colosseum.jpg", "colosseum-2.jpg"}
+        and hits[0].verified
+        and hits[1].verified
     )
 
 
@@ -64,7 +65,9 @@ def test_candidates_equal_flat_search(engine):
         exact = descriptors @ descriptors[query]
         exact[query] = -2
         hits = engine.search(query, k=20).hits
-        np.testing.assert_allclose([hit.similarity for hit in hits], np.sort(exact)[::-1][:20], atol=1e-5)
+        np.testing.assert_allclose(
+            [hit.similarity for hit in hits], np.sort(exact)[::-1][:20], atol=1e-5
+        )
         assert [hit.score for hit in hits] == [hit.similarity for hit in hits]
 
 
@@ -72,7 +75,9 @@ def test_candidates_equal_flat_search(engine):
 def test_scores_fall_and_no_photo_comes_twice_or_is_its_own_hit(engine, toggles):
     for query in (3, 99, 250):
         hits = engine.search(query, k=len(engine.store), **toggles).hits
-        assert len(hits) == len(engine.store) - 1 == len({hit.id for hit in hits}) and query not in {h.id for h in hits}
+        assert len(hits) == len(engine.store) - 1 == len(
+            {hit.id for hit in hits}
+        ) and query not in {h.id for h in hits}
         scores = [hit.score for hit in hits]
         assert scores == sorted(scores, reverse=True)
 
@@ -86,7 +91,9 @@ def test_photos_of_which_nothing_is_known_keep_their_order_below_the_verified(en
     assert after[: len(verified)] == verified
     unknown = [hit.file for hit in after if not hit.inliers]
     assert len(unknown) > 200 and unknown == [f for f in files_of(before) if f in set(unknown)]
-    assert [hit.probability for hit in after] == sorted((hit.probability for hit in after), reverse=True)
+    assert [hit.probability for hit in after] == sorted(
+        (hit.probability for hit in after), reverse=True
+    )
 
 
 def files_of(hits) -> list[str]:
@@ -129,7 +136,9 @@ def test_an_upload_itself_is_not_kept(gallery, extractor):
         engine.search(data, sift=sift)
         (known,) = engine._queries.values()
         kept = [value for value in vars(known).values() if value is not None]
-        assert not any(isinstance(value, bytes) or getattr(value, "shape", None) == shape for value in kept)
+        assert not any(
+            isinstance(value, bytes) or getattr(value, "shape", None) == shape for value in kept
+        )
 
 
 def test_only_the_last_queries_are_remembered(gallery, extractor):
@@ -155,12 +164,16 @@ def test_explain_looks_at_photos_beyond_the_shortlist(engine, monkeypatch):
     other = engine.store.catalogue.find("colosseum-2.jpg").id
     monkeypatch.setattr(Sift, "shortlist", 0)
     hit = engine.explain(query, other)
-    assert hit.verified and hit.verification.inliers == hit.inliers == len(hit.verification.query_points)
+    assert hit.verified and hit.verification.inliers == hit.inliers == len(
+        hit.verification.query_points
+    )
     with pytest.raises(KeyError):
         engine.explain(query, 100_000)
 
 
-def test_originals_that_are_gone_are_said_and_nothing_breaks(photos, tmp_path, extractor, monkeypatch):
+def test_originals_that_are_gone_are_said_and_nothing_breaks(
+    photos, tmp_path, extractor, monkeypatch
+):
     monkeypatch.setattr("index_store.builder.LOCAL_FEATURES_BUDGET", 0)
     build(photos, tmp_path / "s", extractor)
     for name in ("wine.jpg", "bulb.jpg"):
@@ -189,7 +202,9 @@ def test_command_prints_one_json_object(gallery_path, tmp_path, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert answer["query"] == str(query) and len(answer["hits"]) == 5
     best = answer["hits"][1]
-    assert best["file"] == "colosseum-2.jpg" and best["inliers"] >= FLOOR and best["verified"] is True
+    assert (
+        best["file"] == "colosseum-2.jpg" and best["inliers"] >= FLOOR and best["verified"] is True
+    )
     assert set(best["stage_ranks"]) == {"descriptor", "diffusion", "sift"}
     assert set(answer["timings_ms"]) == {"decode", "describe", "index", "diffusion", "sift"}
 

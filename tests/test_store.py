@@ -25,8 +25,7 @@ from index_store import (
     builder,
 )
 from index_store.__main__ import main
-
-from .conftest import FEW_PHOTOS, ROOT
+from tests.conftest import FEW_PHOTOS, ROOT
 
 
 class CountingExtractor:
@@ -83,7 +82,9 @@ def test_bad_files_are_left_out_with_their_reason(photos, tmp_path, extractor, c
     reasons = {s.file: s.reason for s in store.catalogue.skipped()}
     assert set(reasons) == {"broken.jpg", "text.png", "phone.heic", "gone.jpg"}
     assert (
-        "damaged" in reasons["broken.jpg"] and "not a JPEG" in reasons["text.png"] and ".heic" in reasons["phone.heic"]
+        "damaged" in reasons["broken.jpg"]
+        and "not a JPEG" in reasons["text.png"]
+        and ".heic" in reasons["phone.heic"]
     )
     assert len(store) == 12 and store.catalogue.find("sub/Iglu_Nº 1.JPG") is not None
     printed = capsys.readouterr().out
@@ -123,7 +124,10 @@ def test_interrupted_build_resumes(photos, tmp_path, extractor):
     second = CountingExtractor(extractor)
     build(photos, tmp_path / "s", second)
     assert (first.described, second.described) == (5, 7)
-    assert len(Store(tmp_path / "s", extractor)) == 12 and not (tmp_path / "s" / "extracted.sqlite").exists()
+    assert (
+        len(Store(tmp_path / "s", extractor)) == 12
+        and not (tmp_path / "s" / "extracted.sqlite").exists()
+    )
 
 
 def test_rebuild_describes_only_what_is_new_and_nothing_if_nothing_is(photos, tmp_path, extractor):
@@ -139,7 +143,9 @@ def test_rebuild_describes_only_what_is_new_and_nothing_if_nothing_is(photos, tm
     assert after.catalogue.find("petra.jpg") and not after.catalogue.find("wine.jpg")
     old, new = before.catalogue.find("dune.jpg").id, after.catalogue.find("dune.jpg").id
     np.testing.assert_array_equal(before.descriptors[old], after.descriptors[new])
-    assert before.thumbnail(old) == after.thumbnail(new), "the generation that was open can still be read"
+    assert before.thumbnail(old) == after.thumbnail(new), (
+        "the generation that was open can still be read"
+    )
     assert len(list((tmp_path / "s" / "generations").iterdir())) == 1
 
 
@@ -159,7 +165,9 @@ def test_killed_build_leaves_the_old_generation_serving(photos, tmp_path, extrac
         "builder.write_packed = hang\n"
         f"build({str(photos)!r}, {str(store)!r}, Extractor())\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "writing\n"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -168,7 +176,9 @@ def test_killed_build_leaves_the_old_generation_serving(photos, tmp_path, extrac
     assert after.version == before.version and len(after) == 12
     counting = CountingExtractor(extractor)
     build(photos, store, counting)
-    assert len(Store(store, extractor)) == 13 and counting.described == 0, "what was done is not done again"
+    assert len(Store(store, extractor)) == 13 and counting.described == 0, (
+        "what was done is not done again"
+    )
     assert not list((store / "generations").glob(".*"))
 
 
@@ -237,7 +247,9 @@ class OtherModel(CountingExtractor):
 
 
 def test_store_of_another_model_is_refused_by_name(small, extractor):
-    with pytest.raises(StoreMismatch, match="another model .resnet101, 512 dimensions.*ffffffffffff"):
+    with pytest.raises(
+        StoreMismatch, match="another model .resnet101, 512 dimensions.*ffffffffffff"
+    ):
         Store(small, OtherModel(extractor))
     Store(small)  # looking into it needs no model
 
@@ -261,7 +273,9 @@ def test_info_prints_what_is_inside(small, capsys):
     assert main(["info", "--store", str(small / "none")]) == 1
     assert "There is no store" in capsys.readouterr().err
     (small / "file").write_text("")
-    assert main(["info", "--store", str(small / "file")]) == 1 and "error: " in capsys.readouterr().err
+    assert (
+        main(["info", "--store", str(small / "file")]) == 1 and "error: " in capsys.readouterr().err
+    )
 
 
 def test_photo_that_changed_after_indexing(photos, tmp_path, extractor):

@@ -14,17 +14,23 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from datasets.training import (
+    BadTrainingData,
+    TrainingSet,
+    read_folders,
+    read_landmarks_csv,
+    read_sfm,
+    read_unlabelled,
+)
 from extractor import read_photo
 from model import GeMResNet, load_checkpoint
-from model import train as training
 from model.__main__ import main
-from model.config import BadConfig, TrainConfig, read_config
-from model.data import BadTrainingData, TrainingSet, read_folders, read_landmarks_csv, read_sfm, read_unlabelled
-from model.losses import contrastive, make_loss, n_tuple, second_order, triplet
-from model.mining import hard_negatives
-from model.views import plain_view, random_view
-
-from .conftest import GALLERY, unit_rows
+from model.training import train as training
+from model.training.config import BadConfig, TrainConfig, read_config
+from model.training.losses import contrastive, make_loss, n_tuple, second_order, triplet
+from model.training.mining import hard_negatives
+from model.training.views import plain_view, random_view
+from tests.conftest import GALLERY, unit_rows
 
 
 @pytest.fixture
@@ -59,13 +65,16 @@ def plain_n_tuple(q, p, n, temperature):
         return sum(x * y for x, y in zip(a, b))
 
     return sum(
-        math.log(1 + sum(math.exp((dot(q[i], x) - dot(q[i], p[i])) / temperature) for x in n[i])) for i in range(len(q))
+        math.log(1 + sum(math.exp((dot(q[i], x) - dot(q[i], p[i])) / temperature) for x in n[i]))
+        for i in range(len(q))
     )
 
 
 def plain_second_order(q, p, n):
     rows = [(i, k) for i in range(len(q)) for k in range(len(n[i]))]
-    return math.sqrt(sum((square(q[i], n[i][k]) - square(p[i], n[i][k])) ** 2 for i, k in rows)) / len(q)
+    return math.sqrt(
+        sum((square(q[i], n[i][k]) - square(p[i], n[i][k])) ** 2 for i, k in rows)
+    ) / len(q)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +90,9 @@ def test_losses_equal_slow_restatements_and_finite_differences(tuples, loss, pla
     for margin in margins:
         arguments = (margin,) if margin != () else ()
         expected = plain(*[x.detach().tolist() for x in tuples], *arguments)
-        assert loss(*tuples, *arguments).item() == pytest.approx(expected, rel=1e-9) and expected > 0
+        assert (
+            loss(*tuples, *arguments).item() == pytest.approx(expected, rel=1e-9) and expected > 0
+        )
         assert torch.autograd.gradcheck(lambda *x, a=arguments: loss(*x, *a), tuples)
 
 
@@ -137,20 +148,40 @@ def test_data_from_folders_csv_sfm_and_unlabelled(tmp_path):
     for name in ("a/1.jpg", "a/2.jpg", "a/deep/3.png", "b/1.jpg", "c/1.jpg", "c/2.jpg"):
         small_photo(tmp_path / "photos" / name, len(name))
     folders = read_folders(tmp_path / "photos")
-    assert len(folders.paths) == 6 and list(folders.clusters) == [0, 0, 0, 1, 2, 2] and len(folders.pairs) == 5
+    assert (
+        len(folders.paths) == 6
+        and list(folders.clusters) == [0, 0, 0, 1, 2, 2]
+        and len(folders.pairs) == 5
+    )
     assert (folders.pairs[:, 0] != folders.pairs[:, 1]).all() and 3 not in folders.pairs
     unlabelled = read_unlabelled(tmp_path / "photos")
-    assert (unlabelled.pairs[:, 0] == unlabelled.pairs[:, 1]).all() and len(set(unlabelled.clusters)) == 6
+    assert (unlabelled.pairs[:, 0] == unlabelled.pairs[:, 1]).all() and len(
+        set(unlabelled.clusters)
+    ) == 6
 
     (tmp_path / "clean.csv").write_text("landmark_id,images\n7,abcd efgh\n9,ijkl\n")
     table = read_landmarks_csv(tmp_path / "clean.csv", tmp_path)
-    assert table.paths[0] == tmp_path / "a" / "b" / "c" / "abcd.jpg" and table.pairs.tolist() == [[0, 1], [1, 0]]
+    assert table.paths[0] == tmp_path / "a" / "b" / "c" / "abcd.jpg" and table.pairs.tolist() == [
+        [0, 1],
+        [1, 0],
+    ]
 
     cids = ["0123456789abcdef01", "0123456789abcdef02", "0123456789abcdef03"]
-    content = {"train": {"cids": cids, "cluster": [1, 1, 2], "qidxs": np.array([0, 1]), "pidxs": [1, 0], "bbxs": None}}
+    content = {
+        "train": {
+            "cids": cids,
+            "cluster": [1, 1, 2],
+            "qidxs": np.array([0, 1]),
+            "pidxs": [1, 0],
+            "bbxs": None,
+        }
+    }
     (tmp_path / "sfm.pkl").write_bytes(pickle.dumps(content, protocol=2))
     sfm = read_sfm(tmp_path / "sfm.pkl", tmp_path)
-    assert sfm.paths[0] == tmp_path / "01" / "ef" / "cd" / cids[0] and sfm.pairs.tolist() == [[0, 1], [1, 0]]
+    assert sfm.paths[0] == tmp_path / "01" / "ef" / "cd" / cids[0] and sfm.pairs.tolist() == [
+        [0, 1],
+        [1, 0],
+    ]
     (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": Path("x")}))
     with pytest.raises(BadTrainingData, match="asks for pathlib"):
         read_sfm(tmp_path / "sfm.pkl", tmp_path)
@@ -165,7 +196,9 @@ def course(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     network = GeMResNet("resnet50", 16)
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
-    save_file(state, folder / "start.safetensors", metadata={"image_size": "64", "licence": "CC0-1.0"})
+    save_file(
+        state, folder / "start.safetensors", metadata={"image_size": "64", "licence": "CC0-1.0"}
+    )
     for i in range(8):
         small_photo(folder / "photos" / f"{i}.jpg", i)
     groups = {}
@@ -213,7 +246,9 @@ def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
     assert (resumed.state.epoch, resumed.state.step) == (0, 2) and resumed.state.tuples is not None
     resumed.train()
     for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(
+            resumed.network.state_dict()[name], value, rtol=1e-4, atol=1e-6, msg=name
+        )
     torch.use_deterministic_algorithms(False)
 
 
@@ -223,15 +258,22 @@ def test_run_leaves_log_curve_and_best_weights(course, capsys):
     assert "best validation mAP" in capsys.readouterr().out
     out = course / "logged"
     entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [entry["epoch"] for entry in entries] == [0, 1, 2] and all(0 < e["validation"] <= 1 for e in entries)
+    assert [entry["epoch"] for entry in entries] == [0, 1, 2] and all(
+        0 < e["validation"] <= 1 for e in entries
+    )
     assert entries[1]["loss"] > 0 and entries[2]["p"] != entries[0]["p"]
     assert (out / "curve.png").read_bytes()[:4] == b"\x89PNG"
     network, provenance = load_checkpoint(out / "best.safetensors")
     start, _ = load_checkpoint(course / "start.safetensors")
-    assert provenance.longest_side == 64 and "triplet, margin 0.5, second order x 1.0" in provenance.training
+    assert (
+        provenance.longest_side == 64
+        and "triplet, margin 0.5, second order x 1.0" in provenance.training
+    )
     for name, value in start.state_dict().items():
         if name.endswith(("running_mean", "running_var")):
-            assert torch.equal(network.state_dict()[name], value), "BatchNorm statistics stay frozen"
+            assert torch.equal(network.state_dict()[name], value), (
+                "BatchNorm statistics stay frozen"
+            )
     assert main(["train", str(course / "logged.toml")]) == 0
     assert "going on at epoch 2" in capsys.readouterr().out, "a finished run has nothing more to do"
 
@@ -244,7 +286,11 @@ def test_values_on_the_command_line_replace_the_files(course):
     )
     loss = dataclasses.replace(plain.loss, margin=0.25)
     assert config == dataclasses.replace(plain, out=course / "elsewhere", loss=loss, rate=1e-6)
-    for change, sentence in (("rat=1", "unknown key rat"), ("rate", "Expected '='"), ("loss=1", "loss must be")):
+    for change, sentence in (
+        ("rat=1", "unknown key rat"),
+        ("rate", "Expected '='"),
+        ("loss=1", "loss must be"),
+    ):
         with pytest.raises(BadConfig, match=sentence):
             read_config(course / "run.toml", TrainConfig, [change])
 
@@ -253,8 +299,13 @@ def test_compare_lists_checkpoints_with_their_map(course, capsys):
     where = ["--photos", str(course / "valid"), "--groups", str(course / "groups.json")]
     assert main(["compare", str(course / "start.safetensors"), *where]) == 0
     network, provenance = load_checkpoint(course / "start.safetensors")
-    expected = training.validate(network.eval(), provenance, read_config(course / "run.toml", TrainConfig).validation)
-    assert f"/start.safetensors | {network.pool.p.item():.3f} | {expected:.4f} |" in capsys.readouterr().out
+    expected = training.validate(
+        network.eval(), provenance, read_config(course / "run.toml", TrainConfig).validation
+    )
+    assert (
+        f"/start.safetensors | {network.pool.p.item():.3f} | {expected:.4f} |"
+        in capsys.readouterr().out
+    )
 
 
 def test_training_lowers_the_loss(course):

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation import verification as benchmark
+from evaluation.studies import verification as benchmark
 from extractor import LocalFeatures, local_features, read_photo
 from extractor.sift import DESCRIPTOR_SCALE, MAX_POINTS
 from index_store import Store
-from search.matching import NOISE, RATIO, inner_products, match
 from search.ranking import FLOOR
-from search.verification import (
+from search.verify.ratio_test import NOISE, RATIO, inner_products, match
+from search.verify.verification import (
     MIN_MATCHES,
     SPOT,
     Verification,
@@ -24,9 +24,20 @@ from search.verification import (
     verify_many,
     vote,
 )
-
-from .conftest import GALLERY
-from .drawings import HEIGHT, WIDTH, facade, page, plain, put, sign, texture, warped, window_grid, write
+from tests.conftest import GALLERY
+from tests.drawings import (
+    HEIGHT,
+    WIDTH,
+    facade,
+    page,
+    plain,
+    put,
+    sign,
+    texture,
+    warped,
+    window_grid,
+    write,
+)
 
 ENOUGH = 15  # points: no doubt
 PERSPECTIVE = np.array([[0.85, 0.12, 20], [-0.1, 0.9, 40], [3e-4, -2e-4, 1]])
@@ -53,7 +64,9 @@ def test_recovers_a_known_homography(photo):
     assert result.inliers >= 100
     corners = np.float32([[50, 50], [550, 50], [50, 380], [550, 380]])
     assert np.abs(mapped(corners, PERSPECTIVE) - mapped(corners, result.homography)).max() < 4
-    error = np.linalg.norm(mapped(result.query_points, result.homography) - result.hit_points, axis=1)
+    error = np.linalg.norm(
+        mapped(result.query_points, result.homography) - result.hit_points, axis=1
+    )
     assert np.median(error) < 1.5 and error.max() < 6
     assert result.inliers == len(result.query_points) == len(result.hit_points) <= result.matches
     assert result.query_size == photo.shape[:2]
@@ -70,7 +83,9 @@ def enlarged(photo: np.ndarray) -> np.ndarray:
 
 
 def jpeg(photo: np.ndarray, quality: int) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return cv2.imdecode(
+        cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
+    )
 
 
 CHANGES = {
@@ -90,7 +105,10 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_same_building_is_verified(change):
     building = facade(1)
-    for result in (compare(building, CHANGES[change](building)), compare(CHANGES[change](building), building)):
+    for result in (
+        compare(building, CHANGES[change](building)),
+        compare(CHANGES[change](building), building),
+    ):
         assert result.inliers >= ENOUGH and result.spread > 0.3
 
 
@@ -148,12 +166,15 @@ def test_buildings_with_the_same_windows_are_not_the_same():
         "no walls": [window_grid(plain(seed), 4, 6) for seed in range(1, 6)],
         "spacings": [window_grid(plain(seed), 4, 6, margin=40 + 9 * seed) for seed in range(1, 6)],
         "numbers": [
-            window_grid(plain(seed), *grid) for seed, grid in enumerate([(4, 6), (4, 7), (5, 6), (5, 8), (3, 5)])
+            window_grid(plain(seed), *grid)
+            for seed, grid in enumerate([(4, 6), (4, 7), (5, 6), (5, 8), (3, 5)])
         ],
     }
     for name, photos in drawn.items():
         buildings = [local_features(photo) for photo in photos]
-        results = [result for i, one in enumerate(buildings) for result in verify_many(one, buildings[:i])]
+        results = [
+            result for i, one in enumerate(buildings) for result in verify_many(one, buildings[:i])
+        ]
         assert max(result.inliers for result in results) < FLOOR, name
         assert len(results) == 10 and np.mean([result.matches for result in results]) > 10, name
 
@@ -161,7 +182,10 @@ def test_buildings_with_the_same_windows_are_not_the_same():
 def test_pages_in_the_same_letters_are_not_the_same():
     pages = [local_features(page(seed)) for seed in range(1, 6)]
     results = verify_many(pages[0], pages[1:])
-    assert all(result.inliers == 0 for result in results) and min(result.matches for result in results) > 20
+    assert (
+        all(result.inliers == 0 for result in results)
+        and min(result.matches for result in results) > 20
+    )
 
 
 LOGO = sign(8, 150, 110)
@@ -210,25 +234,35 @@ def made(points: np.ndarray, frames: complex = 10) -> LocalFeatures:
 def scattered(width: float, height: float) -> np.ndarray:
     """27 points (27, 2) in a box of this size in pixels, around (320, 240), in no row."""
     x, y = np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.5, 0.5, 3))
-    return np.stack([320 + width * (x + 0.03 * np.sin(9 * y)), 240 + height * (y + 0.1 * np.sin(5 * x))], -1).reshape(
-        27, 2
-    )
+    return np.stack(
+        [320 + width * (x + 0.03 * np.sin(9 * y)), 240 + height * (y + 0.1 * np.sin(5 * x))], -1
+    ).reshape(27, 2)
 
 
 def test_matches_that_cover_next_to_nothing_are_refused():
     wide, dot, line = scattered(240, 180), scattered(9 * SPOT, 3 * SPOT), scattered(240, 1)
     result = verify(made(wide), made(wide + 20))
-    assert result.inliers == 27 and result.spread == pytest.approx(240 * 180 / (640 * 480), rel=0.15)
+    assert result.inliers == 27 and result.spread == pytest.approx(
+        240 * 180 / (640 * 480), rel=0.15
+    )
     for points in (dot, line):
         result = verify(made(points), made(points + 20))
-        assert (result.inliers, result.spread, result.matches) == (0, 0, 27) and result.homography is None
+        assert (result.inliers, result.spread, result.matches) == (
+            0,
+            0,
+            27,
+        ) and result.homography is None
 
 
 def test_keypoints_that_turn_otherwise_than_the_picture_are_no_evidence():
     points = scattered(240, 180)
     assert verify(made(points), made(points, 11)).inliers == 27  # sizes are rough
-    assert verify(made(points), made(points, 30)).inliers == 0  # three times larger, in a picture of the same scale
-    assert verify(made(points), made(points, 10j)).inliers == 0  # a quarter turn, in a picture that is upright
+    assert (
+        verify(made(points), made(points, 30)).inliers == 0
+    )  # three times larger, in a picture of the same scale
+    assert (
+        verify(made(points), made(points, 10j)).inliers == 0
+    )  # a quarter turn, in a picture that is upright
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
@@ -243,7 +277,10 @@ def test_keypoints_that_turn_otherwise_than_the_picture_are_no_evidence():
         (np.diag([-1.0, 1.0, 1.0]), False),  # mirrors
         (np.diag([0.01, 0.01, 1.0]), False),  # collapses
         (np.diag([10.0, 1.0, 1.0]), False),  # smears
-        (np.array([[1, 0, 0], [0, 1, 0], [-0.01, 0, 1.0]]), False),  # folds: the horizon crosses the photo
+        (
+            np.array([[1, 0, 0], [0, 1, 0], [-0.01, 0, 1.0]]),
+            False,
+        ),  # folds: the horizon crosses the photo
         (np.full((3, 3), np.nan), False),
     ],
 )
@@ -255,10 +292,28 @@ def test_plausible_homographies(homography, plausible):
 def test_margins_are_the_same_edge_or_corner_of_both():
     size, square = (400, 600), (500, 500)
     at = np.float32(
-        [[0.5, 0.5], [0.5, 0.97], [0.5, 0.03], [0.5, 0.97], [0.2, 0.8], [0.2, 0.8], [0.97, 0.5], [0.2, 0.5]]
+        [
+            [0.5, 0.5],
+            [0.5, 0.97],
+            [0.5, 0.03],
+            [0.5, 0.97],
+            [0.2, 0.8],
+            [0.2, 0.8],
+            [0.97, 0.5],
+            [0.2, 0.5],
+        ]
     )
     to = np.float32(
-        [[0.5, 0.5], [0.3, 0.93], [0.5, 0.97], [0.5, 0.85], [0.1, 0.9], [0.9, 0.9], [0.98, 0.2], [0.2, 0.5]]
+        [
+            [0.5, 0.5],
+            [0.3, 0.93],
+            [0.5, 0.97],
+            [0.5, 0.85],
+            [0.1, 0.9],
+            [0.9, 0.9],
+            [0.98, 0.2],
+            [0.2, 0.5],
+        ]
     )
     expected = [False, True, False, False, True, False, True, False]
     assert is_margin(at * (600, 400), size, to * (500, 500), square).tolist() == expected
@@ -288,9 +343,14 @@ def test_covered_share_is_that_of_the_hull():
 
 def test_inner_products_are_exact(rng):
     for rows, columns in ((1, 1), (3, 200), (257, 64)):
-        one, other = rng.integers(0, 256, (rows, 128), np.uint8), rng.integers(0, 256, (columns, 128), np.uint8)
+        one, other = (
+            rng.integers(0, 256, (rows, 128), np.uint8),
+            rng.integers(0, 256, (columns, 128), np.uint8),
+        )
         one[0] = other[0] = 255
-        np.testing.assert_array_equal(inner_products(one, other), one.astype(int) @ other.astype(int).T)
+        np.testing.assert_array_equal(
+            inner_products(one, other), one.astype(int) @ other.astype(int).T
+        )
 
 
 def rooted(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -309,14 +369,18 @@ def test_match_equals_brute_force(rng):
     hit[20] = query[0]  # query 0 has two equal targets, but each of them only query 0
     hit[21] = hit[22] = query[30]
     query[31] = query[30]  # two by two the same: nobody knows which is which
-    query[59] = query[5]  # queries 5 and 59 want the same target, which they alone are like: one gets it
+    query[59] = query[
+        5
+    ]  # queries 5 and 59 want the same target, which they alone are like: one gets it
     cosine = query.astype(np.float64) @ hit.T.astype(np.float64) / DESCRIPTOR_SCALE**2
     distance = np.sqrt(np.maximum(1 - cosine, NOISE))
     expected = {}
     for i in range(60):
         for j in range(50):
             row, column = np.delete(distance[i], j), np.delete(distance[:, j], i)
-            is_nearest = cosine[i, j] >= max(np.delete(cosine[i], j).max(), np.delete(cosine[:, j], i).max())
+            is_nearest = cosine[i, j] >= max(
+                np.delete(cosine[i], j).max(), np.delete(cosine[:, j], i).max()
+            )
             quotient = distance[i, j] / max(row.min(), column.min())
             if is_nearest and quotient < RATIO:
                 expected[i, j] = quotient
@@ -324,7 +388,9 @@ def test_match_equals_brute_force(rng):
     assert len({i for i, _ in found}) == len({j for _, j in found}) == len(found)
     ties = {(0, 0), (0, 20), (5, 5), (59, 5)}
     assert set(found) - ties == set(expected) - ties and len(set(found) & ties) == 2
-    assert {(i, i) for i in range(1, 20)} - ties <= set(found) and not {30, 31} & {i for i, _ in found}
+    assert {(i, i) for i in range(1, 20)} - ties <= set(found) and not {30, 31} & {
+        i for i, _ in found
+    }
     quotients = [expected[pair] for pair in found]
     assert (np.diff(quotients) >= -1e-12).all()
     flipped = {(int(i), int(j)) for j, i in match(hit, query)}
@@ -334,13 +400,21 @@ def test_match_equals_brute_force(rng):
 def test_many_equal_one_by_one(photo):
     query = local_features(photo)
     flat = local_features(np.full((60, 80, 3), 90, np.uint8))
-    hits = [flat, *(local_features(warped(photo, np.diag([s, s, 1.0]))) for s in (0.6, 0.9)), local_features(facade(1))]
+    hits = [
+        flat,
+        *(local_features(warped(photo, np.diag([s, s, 1.0]))) for s in (0.6, 0.9)),
+        local_features(facade(1)),
+    ]
     results = verify_many(query, hits)
     for hit, result in zip(hits, results, strict=True):
         alone = verify(query, hit)
         np.testing.assert_array_equal(result.query_points, alone.query_points)
         np.testing.assert_array_equal(result.hit_points, alone.hit_points)
-        assert (result.inliers, result.matches, result.spread) == (alone.inliers, alone.matches, alone.spread)
+        assert (result.inliers, result.matches, result.spread) == (
+            alone.inliers,
+            alone.matches,
+            alone.spread,
+        )
         assert result.hit_size == hit.size
     assert [result.inliers >= ENOUGH for result in results] == [False, True, True, False]
     assert verify_many(query, []) == []
@@ -358,18 +432,28 @@ def test_features_survive_storage_and_flat_photos_have_none(photo):
     assert again.size == features.size and 0 < len(again.points) <= MAX_POINTS
     flat = local_features(np.full((60, 80, 3), 90, np.uint8))
     assert len(flat.points) == 0 and LocalFeatures.from_bytes(flat.to_bytes()).size == (60, 80)
-    assert verify(flat, features).inliers == verify(features, flat).inliers == verify(flat, flat).inliers == 0
+    assert (
+        verify(flat, features).inliers
+        == verify(features, flat).inliers
+        == verify(flat, flat).inliers
+        == 0
+    )
 
 
 def test_frames_turn_and_grow_with_the_picture():
     query = local_features(texture(1))
     double = cv2.resize(texture(1)[:240, :320], (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-    quarter = np.ascontiguousarray(np.rot90(texture(1), -1))  # clockwise: the x axis becomes the y axis
+    quarter = np.ascontiguousarray(
+        np.rot90(texture(1), -1)
+    )  # clockwise: the x axis becomes the y axis
     for photo, expected in ((double, 2), (quarter, 1j)):
         hit = local_features(photo)
         pairs = match(query.descriptors, hit.descriptors)
         turn = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
-        assert len(pairs) > 50 and abs(np.median(turn.real) + 1j * np.median(turn.imag) - expected) < 0.1
+        assert (
+            len(pairs) > 50
+            and abs(np.median(turn.real) + 1j * np.median(turn.imag) - expected) < 0.1
+        )
 
 
 def test_a_region_keeps_the_keypoints_inside(photo):
@@ -387,7 +471,9 @@ def test_root_sift_is_the_root_of_the_l1_normalised_histogram(photo):
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     _, sift = cv2.SIFT_create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
     root = np.sqrt(sift / sift.sum(1, keepdims=True))
-    rows = features.descriptors / np.linalg.norm(features.descriptors.astype(np.float32), axis=1, keepdims=True)
+    rows = features.descriptors / np.linalg.norm(
+        features.descriptors.astype(np.float32), axis=1, keepdims=True
+    )
     assert len(features.points) > 500 and (rows @ root.T).max(1).min() > 0.999
     assert np.abs(np.linalg.norm(features.descriptors / DESCRIPTOR_SCALE, axis=1) - 1).max() < 0.006
 
@@ -397,7 +483,10 @@ def test_root_sift_is_the_root_of_the_l1_normalised_histogram(photo):
 
 def test_the_plain_loop_counts_what_it_should(photo):
     query = local_features(photo)
-    hits = [local_features(warped(photo, PERSPECTIVE)), local_features(np.full((60, 80, 3), 90, np.uint8))]
+    hits = [
+        local_features(warped(photo, PERSPECTIVE)),
+        local_features(np.full((60, 80, 3), 90, np.uint8)),
+    ]
     rows = [features.descriptors.astype(np.float32) for features in (query, *hits)]
     found = benchmark.naive(query, hits, rows)
     assert found[0] >= 100 and found[1] == 0

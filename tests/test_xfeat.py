@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from export.__main__ import main as export_main
-from export.xfeat import KEYPOINTS
+from export.matching_models import KEYPOINTS
 from extractor import BadModel, XFeatKeypoints, read_photo
 from index_store import Store
-from search import Engine, fusion
+from search import Engine
 from search.__main__ import main as search_main
-from search.matcher import MATCHERS
-from search.xfeat import XFeat, centred
-
-from .conftest import GALLERY
-from .drawings import warped
+from search.fusion import fusion
+from search.verify.lighterglue import XFeat, centred
+from search.verify.matcher import MATCHERS
+from tests.conftest import GALLERY
+from tests.drawings import warped
 
 PERSPECTIVE = np.array([[0.85, 0.12, 20], [-0.1, 0.9, 40], [3e-4, -2e-4, 1]])
 
@@ -47,13 +47,18 @@ def matcher(models, gallery) -> XFeat:
 
 def published_keypoints(detector, photo: np.ndarray) -> dict[str, np.ndarray]:
     image = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
-    return {name: value.numpy() for name, value in detector.detectAndCompute(image, top_k=KEYPOINTS)[0].items()}
+    return {
+        name: value.numpy()
+        for name, value in detector.detectAndCompute(image, top_k=KEYPOINTS)[0].items()
+    }
 
 
 @pytest.mark.parametrize("file", ["neuschwanstein-castle.jpg", "colosseum.jpg", "eiffel-tower.jpg"])
 def test_keypoints_are_the_package_s(models, published, file):
     photo = read_photo(GALLERY / file)
-    small = cv2.resize(photo, (photo.shape[1] * 500 // max(photo.shape), photo.shape[0] * 500 // max(photo.shape)))
+    small = cv2.resize(
+        photo, (photo.shape[1] * 500 // max(photo.shape), photo.shape[0] * 500 // max(photo.shape))
+    )
     ours = XFeatKeypoints(models / "xfeat.onnx")(small)
     theirs = published_keypoints(published[0], small)
     assert len(ours.points) == len(theirs["keypoints"]) > 100
@@ -68,13 +73,17 @@ def test_keypoints_are_the_package_s(models, published, file):
 
 def test_matches_are_the_package_s(matcher, published):
     detector, glue = published
-    glue.net.conf.width_confidence = -1  # the package drops points it gives up on, which saves time and changes little
+    glue.net.conf.width_confidence = (
+        -1
+    )  # the package drops points it gives up on, which saves time and changes little
     photos = [read_photo(GALLERY / name) for name in ("colosseum.jpg", "colosseum-2.jpg")]
     first, second = (matcher.features(photo) for photo in photos)
     data = {}
     for number, features in enumerate((first, second)):
         data[f"keypoints{number}"] = torch.from_numpy(features.points)[None]
-        data[f"descriptors{number}"] = torch.from_numpy(features.descriptors.astype(np.float32))[None]
+        data[f"descriptors{number}"] = torch.from_numpy(features.descriptors.astype(np.float32))[
+            None
+        ]
         data[f"image_size{number}"] = torch.tensor(features.size[::-1])[None]
     theirs = {tuple(pair) for pair in glue(data)["matches"][0].tolist()}
     ours = {tuple(pair) for pair in matcher.match(first, second).tolist()}
@@ -87,7 +96,9 @@ def test_recovers_a_known_homography(matcher):
     result = matcher.verify(matcher.features(photo), matcher.features(warped(photo, PERSPECTIVE)))
     assert result.inliers > 100
     corners = np.float32([[50, 50], [550, 50], [50, 380], [550, 380]])[:, None]
-    expected, found = (cv2.perspectiveTransform(corners, h) for h in (PERSPECTIVE, result.homography))
+    expected, found = (
+        cv2.perspectiveTransform(corners, h) for h in (PERSPECTIVE, result.homography)
+    )
     assert np.abs(expected - found).max() < 6
 
 
@@ -125,7 +136,9 @@ def test_search_verifies_with_it(engine, gallery):
     assert best.file == "colosseum-2.jpg" and best.verified and best.inliers >= XFeat.floor
     assert list(best.stage_ranks) == ["descriptor", "diffusion", "xfeat"]
     assert "xfeat" in learned.timings_ms and "sift" not in learned.timings_ms
-    assert XFeat.shortlist <= sum(hit.inliers is not None for hit in learned.hits) <= XFeat.shortlist
+    assert (
+        XFeat.shortlist <= sum(hit.inliers is not None for hit in learned.hits) <= XFeat.shortlist
+    )
     scores = [hit.score for hit in learned.hits]
     assert scores == sorted(scores, reverse=True)
 
@@ -139,9 +152,15 @@ def test_matchers_do_not_mix(engine, gallery, extractor):
         (hit.file, hit.inliers, hit.score) for hit in alone.hits
     ]
     again = engine.search(query, sift=True, matcher="xfeat")
-    assert again.timings_ms == {} and set(again.reused_ms) >= {"xfeat"} and "sift" not in again.reused_ms
+    assert (
+        again.timings_ms == {}
+        and set(again.reused_ms) >= {"xfeat"}
+        and "sift" not in again.reused_ms
+    )
     pair = gallery.catalogue.find("colosseum-2.jpg").id
-    assert engine.explain(query, pair, matcher="xfeat").inliers != engine.explain(query, pair).inliers
+    assert (
+        engine.explain(query, pair, matcher="xfeat").inliers != engine.explain(query, pair).inliers
+    )
 
 
 def test_every_matcher_has_its_weights():
@@ -149,11 +168,15 @@ def test_every_matcher_has_its_weights():
         weights = fusion.load_weights(fusion.fitted_for(name))
         assert {"verification", fusion.VERIFIED, fusion.NONE_VERIFIED} <= set(weights)
         assert fusion.load_fingerprint(fusion.fitted_for(name)) == fusion.load_fingerprint()
-    with_points = [fusion.load_weights(fusion.fitted_for(name))["verification"].tolist() for name in MATCHERS]
+    with_points = [
+        fusion.load_weights(fusion.fitted_for(name))["verification"].tolist() for name in MATCHERS
+    ]
     assert with_points[0] != with_points[1], "each was fitted with its own points"
 
 
-def test_a_missing_or_damaged_model_is_named(models, gallery_path, gallery, tmp_path, capsys, monkeypatch):
+def test_a_missing_or_damaged_model_is_named(
+    models, gallery_path, gallery, tmp_path, capsys, monkeypatch
+):
     with pytest.raises(BadModel, match="python -m export --xfeat"):
         XFeat(gallery, tmp_path / "xfeat.onnx")
     for name in ("xfeat.onnx", "lighterglue.onnx"):
@@ -164,14 +187,25 @@ def test_a_missing_or_damaged_model_is_named(models, gallery_path, gallery, tmp_
     broken.write_bytes(data)
     with pytest.raises(BadModel, match="lighterglue.onnx is damaged"):
         XFeat(gallery, tmp_path / "xfeat.onnx")
-    monkeypatch.setitem(MATCHERS, "xfeat", lambda store: XFeat(store, tmp_path / "nowhere" / "xfeat.onnx"))
-    assert search_main([str(GALLERY / "colosseum.jpg"), "--store", str(gallery_path), "--match", "xfeat"]) == 1
+    monkeypatch.setitem(
+        MATCHERS, "xfeat", lambda store: XFeat(store, tmp_path / "nowhere" / "xfeat.onnx")
+    )
+    assert (
+        search_main(
+            [str(GALLERY / "colosseum.jpg"), "--store", str(gallery_path), "--match", "xfeat"]
+        )
+        == 1
+    )
     assert "python -m export --xfeat" in capsys.readouterr().err
 
 
 def test_the_store_is_asked_for_a_photo_once(models, gallery, monkeypatch):
     asked = []
-    monkeypatch.setattr(Store, "pixels", lambda self, id, original=Store.pixels: asked.append(id) or original(self, id))
+    monkeypatch.setattr(
+        Store,
+        "pixels",
+        lambda self, id, original=Store.pixels: asked.append(id) or original(self, id),
+    )
     fresh = XFeat(gallery, models / "xfeat.onnx")
     assert fresh.gallery_features(3) is fresh.gallery_features(3)
     assert asked == [3]

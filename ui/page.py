@@ -124,7 +124,9 @@ def current_query(engine: Engine) -> Query | None:
 
 def render() -> None:
     """Draw the whole page once."""
-    st.set_page_config("Same Thing: search by photo", page_icon=str(ASSETS / "icon.png"), layout="wide")
+    st.set_page_config(
+        "Same Thing: search by photo", page_icon=str(ASSETS / "icon.png"), layout="wide"
+    )
     st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
     try:
         with st.spinner("Opening the gallery…"):
@@ -150,7 +152,9 @@ def plain(text: str) -> str:
 
 def header(engine: Engine, with_uploader: bool) -> None:
     brand, right = st.columns([3, 2], vertical_alignment="center")
-    brand.html(f'<div class="brand"><b>Same Thing</b><span>search {len(engine.store):,} photos by photo</span></div>')
+    brand.html(
+        f'<div class="brand"><b>Same Thing</b><span>search {len(engine.store):,} photos by photo</span></div>'
+    )
     if with_uploader:
         with right, st.container(key="upload-again"):
             uploader("collapsed")
@@ -222,7 +226,9 @@ def results_page(engine: Engine, query: Query) -> None:
             )
         k = st.session_state.shown
         with st.spinner("Searching…", show_time=False):
-            result = engine.search(query.source, diffusion=diffusion, sift=sift, region=region, k=k + 1)
+            result = engine.search(
+                query.source, diffusion=diffusion, sift=sift, region=region, k=k + 1
+            )
             off = engine.search(query.source, region=region, k=k) if compare else None
         more = len(result.hits) > k
         del result.hits[k:]
@@ -234,7 +240,10 @@ def results_page(engine: Engine, query: Query) -> None:
         st.info("This photo is the only one in the gallery.")
         return
     if compare:
-        name = " + ".join(label for label, on in (("Diffusion", diffusion), ("SIFT", sift)) if on) or "Rerank off"
+        name = (
+            " + ".join(label for label, on in (("Diffusion", diffusion), ("SIFT", sift)) if on)
+            or "Rerank off"
+        )
         grids = [results_grid(two_panes(engine.store, off, result, name), key="results")]
     else:
         grids, more = folded_results(engine, result, more)
@@ -276,10 +285,16 @@ def show_weaker() -> None:
 
 def query_card(engine: Engine, query: Query) -> Region | None:
     """Draw the query; the part of it that counts, None for all of it."""
-    src = query.image["src"] if isinstance(query.source, bytes) else thumbnail_url(engine.store, query.source)
+    src = (
+        query.image["src"]
+        if isinstance(query.source, bytes)
+        else thumbnail_url(engine.store, query.source)
+    )
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", key="query"):
         card = st.empty()
-        with st.popover("Part", type="tertiary", icon=":material/crop:", help="Search with a part of the photo"):
+        with st.popover(
+            "Part", type="tertiary", icon=":material/crop:", help="Search with a part of the photo"
+        ):
             region = choose_part(src, uploader_key())
         origin = query.origin if region is None else "A part of it"
         card.html(
@@ -295,20 +310,29 @@ def evidence(engine: Engine, query: Query, region: Region | None, id: int) -> No
     """Query and hit side by side with the matched points."""
     hit = engine.explain(query.source, id, region)
     if hit.verified:
-        st.markdown(f"**{hit.inliers} points** of the two photos fit together: very likely the same thing.")
+        st.markdown(
+            f"**{hit.inliers} points** of the two photos fit together: very likely the same thing."
+        )
     elif hit.inliers is None:
-        st.markdown("The points could not be compared: the file of one of the photos has changed or is gone.")
+        st.markdown(
+            "The points could not be compared: the file of one of the photos has changed or is gone."
+        )
     elif hit.inliers:
         st.markdown(f"Only **{hit.inliers} points** fit together, too few to prove anything.")
     else:
-        st.markdown("No points fit together. The two may look alike, or show the same thing from too far apart.")
+        st.markdown(
+            "No points fit together. The two may look alike, or show the same thing from too far apart."
+        )
     match_viewer(query.image, gallery_query(engine, id).image, hit.verification, key=f"match-{id}")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Search with this photo", icon=":material/image_search:", type="primary"):
             search_with(engine, id)
             st.rerun()
         ranks = ", ".join(f"{STAGES.get(s, (s,))[0]} {rank}" for s, rank in hit.stage_ranks.items())
-        st.caption(f"{plain(hit.file)} · similarity {hit.similarity:.3f}" + (f" · rank by {ranks}" if ranks else ""))
+        st.caption(
+            f"{plain(hit.file)} · similarity {hit.similarity:.3f}"
+            + (f" · rank by {ranks}" if ranks else "")
+        )
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
@@ -327,7 +351,7 @@ def timing_bar(result: SearchResult) -> str:
         title = "just now" if stage in result.timings_ms else "from before, reused"
         shown = f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}"
         parts.append(f'<i{faded} style="width:{100 * ms / total:.1f}%;background:{colour}"></i>')
-        legend.append(f'<span{faded} title="{title}"><i style="background:{colour}"></i>{name} {shown} ms</span>')
-    return (
-        f'<div class="times"><div class="track">{"".join(parts)}</div><div class="legend">{"".join(legend)}</div></div>'
-    )
+        legend.append(
+            f'<span{faded} title="{title}"><i style="background:{colour}"></i>{name} {shown} ms</span>'
+        )
+    return f'<div class="times"><div class="track">{"".join(parts)}</div><div class="legend">{"".join(legend)}</div></div>'

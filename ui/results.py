@@ -47,7 +47,9 @@ def one_pane(store: Store, hits: Sequence[Hit], heading: str = "") -> list[dict[
 def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> list[dict[str, Any]]:
     """Rerank off beside rerank on (called `name`), each hit of the latter with how far it moved."""
     before = {hit.id: rank for rank, hit in enumerate(off.hits, 1)}
-    moved = [tile(store, hit, movement(rank, before.get(hit.id))) for rank, hit in enumerate(on.hits, 1)]
+    moved = [
+        tile(store, hit, movement(rank, before.get(hit.id))) for rank, hit in enumerate(on.hits, 1)
+    ]
     return [
         {"heading": "Rerank off", "hits": [tile(store, hit) for hit in off.hits]},
         {"heading": name, "hits": moved},
@@ -62,4 +64,6 @@ def results_grid(panes: list[dict[str, Any]], key: str) -> Any:
         css=(ASSETS / "results.css").read_text(),
         js=(ASSETS / "results.js").read_text(),
     )
-    return grid(data={"panes": panes}, key=key, on_open_change=lambda: None, on_search_change=lambda: None)
+    return grid(
+        data={"panes": panes}, key=key, on_open_change=lambda: None, on_search_change=lambda: None
+    )

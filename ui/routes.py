@@ -14,7 +14,9 @@ from index_store import Store, StoreError
 
 from .service import service
 
-FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}  # the URL changes with every build
+FOREVER = {
+    "Cache-Control": "public, max-age=31536000, immutable"
+}  # the URL changes with every build
 
 
 def thumbnail_url(store: Store, id: int) -> str:
@@ -36,12 +38,19 @@ def view_jpeg(store: Store, id: int) -> bytes:
 def photo(request: Request) -> Response:
     store = service.engine().store
     id, size = request.path_params["id"], request.path_params["size"]
-    if request.path_params["version"] != store.version or not 0 <= id < len(store) or size not in ("thumbnail", "view"):
+    if (
+        request.path_params["version"] != store.version
+        or not 0 <= id < len(store)
+        or size not in ("thumbnail", "view")
+    ):
         return Response(status_code=404)
     if size == "view":
         try:
             return Response(view_jpeg(store, id), 200, FOREVER, "image/jpeg")
-        except (OSError, BadPhoto):  # gone or changed since it was indexed: what it was, until it is back
+        except (
+            OSError,
+            BadPhoto,
+        ):  # gone or changed since it was indexed: what it was, until it is back
             return Response(store.thumbnail(id), 200, {"Cache-Control": "no-store"}, "image/jpeg")
     return Response(store.thumbnail(id), 200, FOREVER, "image/jpeg")
 

@@ -1,0 +1,196 @@
+"""Oxford and Paris: the classic protocol (Philbin et al. 2007, 2008) and the revisited one (Radenovic et al. 2018).
+
+Queries are parts of photos; published boxes are in pixels of the file as it is stored, turned or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from extractor import FORMATS, SUFFIXES, Region
+from metrics import precision_at, trapezoid_average_precision
+
+from .benchmark import ALL, BadDataset, Benchmark, Query, Truth, expect, need
+from .plain_pickle import BadPickle, read_plain_pickle
+
+REVISITED = "http://cmp.felk.cvut.cz/revisitop/data/datasets"
+CLASSIC = "https://www.robots.ox.ac.uk/~vgg/data"
+ORIENTATION = 0x0112
+
+# (gallery photos, queries) as published; 20 of the 6412 files of Paris are damaged, and nobody counts them
+COUNTS = {
+    "roxford5k": (4993, 70),
+    "rparis6k": (6322, 70),
+    "oxford5k": (5063, 55),
+    "paris6k": (6412, 55),
+}
+
+# What a setup takes for positive, and what it ignores.
+SETUPS = {
+    "Easy": (("easy",), ("junk", "hard")),
+    "Medium": (("easy", "hard"), ("junk",)),
+    "Hard": (("hard",), ("junk", "easy")),
+}
+
+# Where a point (x, y) of the stored photo, in fractions, comes to lie when the photo is turned as its EXIF tag says.
+UPRIGHT: dict[int, Callable[[float, float], tuple[float, float]]] = {
+    2: lambda x, y: (1 - x, y),
+    3: lambda x, y: (1 - x, 1 - y),
+    4: lambda x, y: (x, 1 - y),
+    5: lambda x, y: (y, x),
+    6: lambda x, y: (1 - y, x),
+    7: lambda x, y: (1 - y, 1 - x),
+    8: lambda x, y: (y, 1 - x),
+}
+
+
+def upright_region(photo: Path, box: tuple[float, float, float, float]) -> Region:
+    """A box (left, top, right, bottom; pixels of the stored file) as fractions of the upright photo. Raises BadDataset."""
+    try:
+        with Image.open(photo, formats=FORMATS) as image:
+            (width, height), turn = image.size, UPRIGHT.get(image.getexif().get(ORIENTATION))
+    except OSError as error:
+        raise BadDataset(f"The query photo {photo} cannot be read ({error}).") from error
+    corners = np.clip(np.reshape(box, (2, 2)) / (width, height), 0, 1)
+    if turn:
+        corners = np.array([turn(*corner) for corner in corners])
+    (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+    if not (left < right and top < bottom):
+        raise BadDataset(f"The query box {tuple(box)} is not inside {photo}.")
+    return left, top, right, bottom
+
+
+def read_revisited(name: str, root: Path) -> Benchmark:
+    """ "roxford5k" or "rparis6k" as published: ROOT/gnd_NAME.pkl, and ROOT/jpg/ with the photos, the queries' among them.
+
+    Query photos are no part of the gallery. Metrics in each of the setups Easy, Medium and Hard: mAP (trapezoid) and
+    mP@1, 5 and 10; a query without positives in a setup does not count there. Raises BadDataset.
+    """
+    table = need(root / f"gnd_{name}.pkl", "the ground truth", f"{REVISITED}/{name}/gnd_{name}.pkl")
+    jpg = need(root / "jpg", f"the photos of {name.removeprefix('r')} in one folder", CLASSIC)
+    try:
+        content = read_plain_pickle(table)
+        gallery = [f"{stem}.jpg" for stem in content["imlist"]]
+        asked = [f"{stem}.jpg" for stem in content["qimlist"]]
+        entries = [
+            (
+                {
+                    part: frozenset(gallery[i] for i in indices(entry[part]))
+                    for part in ("easy", "hard", "junk")
+                },
+                tuple(float(x) for x in entry["bbx"]),
+            )
+            for entry in content["gnd"]
+        ]
+        if len(entries) != len(asked) or any(len(box) != 4 for _, box in entries):
+            raise ValueError("queries and boxes do not fit")
+    except (BadPickle, KeyError, IndexError, TypeError, ValueError) as error:
+        raise BadDataset(
+            f"{table} is no ground truth of the revisited protocol ({error})."
+        ) from error
+    for file in gallery + asked:
+        need(jpg / file, f"a photo of {name}", CLASSIC)
+    queries = [
+        Query(
+            name=file,
+            photo=jpg / file,
+            truths={
+                setup: Truth(union(parts, positives), union(parts, ignored))
+                for setup, (positives, ignored) in SETUPS.items()
+            },
+            group=file,
+            region=upright_region(jpg / file, box),
+        )
+        for file, (parts, box) in zip(asked, entries)
+    ]
+    metrics = {
+        "mAP": trapezoid_average_precision,
+        **{f"mP@{k}": partial(precision_at, k=k) for k in (1, 5, 10)},
+    }
+    notes = expect((len(gallery), len(queries)), COUNTS[name])
+    return Benchmark(name, jpg, sorted(gallery), queries, tuple(SETUPS), "Medium", metrics, notes)
+
+
+def indices(values) -> list[int]:
+    """A list or array of indices from 0. Raises ValueError for others."""
+    found = [int(i) for i in values]
+    if any(i < 0 for i in found):
+        raise ValueError("a negative index")
+    return found
+
+
+def union(parts: dict[str, frozenset[str]], names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset().union(*(parts[name] for name in names))
+
+
+# name -> (folder of the photos, archive of the photos, archive of the ground truth)
+ARCHIVES = {
+    "oxford5k": ("oxbuild_images", "oxbuild_images-v1.tgz", "gt_files_170407.tgz"),
+    "paris6k": ("paris", "paris_1-v1.tgz and paris_2-v1.tgz", "paris_120310.tgz"),
+}
+
+
+def read_classic(name: str, root: Path) -> Benchmark:
+    """ "oxford5k" or "paris6k" as published: ROOT/oxbuild_images/ or ROOT/paris/, and ROOT/gt_files/ with the lists
+    *_query.txt, *_good.txt, *_ok.txt and *_junk.txt.
+
+    Good and ok are positives, the query's own photo is one of them and stays in the gallery, junk is ignored; the metric is
+    mAP (trapezoid). Raises BadDataset.
+    """
+    folder, photos, lists = ARCHIVES[name]
+    images = need(root / folder, f"the photos ({photos})", CLASSIC)
+    truth = need(root / "gt_files", f"the lists of {lists}, unpacked there", CLASSIC)
+    # Paris has its photos in sub-folders; its lists name them without.
+    paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = {path.stem: path.relative_to(images).as_posix() for path in paths}
+    if not files:
+        raise BadDataset(f"There are no photos in {images}. Get {photos} from {CLASSIC}")
+    queries = []
+    for table in sorted(truth.glob("*_query.txt")):
+        label = table.name.removesuffix("_query.txt")
+        try:
+            stem, *numbers = table.read_text().split()
+            box = tuple(float(number) for number in numbers)
+            if len(box) != 4:
+                raise ValueError("four numbers")
+        except ValueError as error:
+            raise BadDataset(f"{table} should hold a photo's name and a box ({error}).") from error
+        good, ok, junk = (
+            read_list(truth / f"{label}_{part}.txt", files, images)
+            for part in ("good", "ok", "junk")
+        )
+        photo = images / find(stem.removeprefix("oxc1_"), files, images, table)
+        queries.append(
+            Query(
+                label,
+                photo,
+                {ALL: Truth(good | ok, junk)},
+                label,
+                region=upright_region(photo, box),
+            )
+        )
+    if not queries:
+        raise BadDataset(f"There is no *_query.txt in {truth}. Get {lists} from {CLASSIC}")
+    notes = expect((len(files), len(queries)), COUNTS[name])
+    metrics = {"mAP": trapezoid_average_precision}
+    return Benchmark(name, images, sorted(files.values()), queries, (ALL,), ALL, metrics, notes)
+
+
+def read_list(table: Path, files: dict[str, str], images: Path) -> frozenset[str]:
+    """Gallery files that a list of stems names. Raises BadDataset."""
+    stems = need(table, "a list of the ground truth", CLASSIC).read_text().split()
+    return frozenset(find(stem, files, images, table) for stem in stems)
+
+
+def find(stem: str, files: dict[str, str], images: Path, table: Path) -> str:
+    """The gallery file of that stem. Raises BadDataset."""
+    if stem not in files:
+        raise BadDataset(
+            f"{table.name} names {stem}, and there is no such photo in {images}. Get it from {CLASSIC}"
+        )
+    return files[stem]

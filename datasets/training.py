@@ -1,0 +1,109 @@
+"""Training photos and which of them show the same thing, from four kinds of collections."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extractor import SUFFIXES
+
+from .plain_pickle import BadPickle, read_plain_pickle
+
+
+class BadTrainingData(Exception):
+    """The collection cannot be used; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """paths: N photos. clusters: int (N,), what each shows. pairs: int (n, 2), query and positive of one cluster.
+
+    A pair (i, i) stands for two views of one photo, made by `views.random_view`.
+    """
+
+    paths: list[Path]
+    clusters: np.ndarray
+    pairs: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.pairs) == 0 or len(np.unique(self.clusters)) < 2:
+            raise BadTrainingData(
+                "training needs a pair of photos of one thing, and photos of another thing"
+            )
+        if not (self.clusters[self.pairs[:, 0]] == self.clusters[self.pairs[:, 1]]).all():
+            raise BadTrainingData("a pair joins photos of two clusters")
+
+
+def photos_under(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def read_unlabelled(root: Path) -> TrainingSet:
+    """Any photos: each is a thing of its own, its pairs are two random views of it."""
+    paths = photos_under(root)
+    own = np.arange(len(paths))
+    return TrainingSet(paths, own, np.stack([own, own], axis=1))
+
+
+def read_folders(root: Path, seed: int = 0) -> TrainingSet:
+    """A folder whose sub-folders are things."""
+    members = {
+        folder.name: photos_under(folder) for folder in sorted(root.iterdir()) if folder.is_dir()
+    }
+    return pair_up(members, seed)
+
+
+def read_landmarks_csv(table: Path, root: Path, seed: int = 0) -> TrainingSet:
+    """Google Landmarks v2 clean: rows `landmark_id,images`, ids in one string; photo abcd lies at root/a/b/c/abcd.jpg."""
+    with open(table, newline="") as file:
+        members = {
+            row["landmark_id"]: [
+                root / id[0] / id[1] / id[2] / f"{id}.jpg" for id in row["images"].split()
+            ]
+            for row in csv.DictReader(file)
+        }
+    return pair_up(members, seed)
+
+
+def pair_up(members: dict[str, list[Path]], seed: int) -> TrainingSet:
+    """Each photo of a thing with several is a query once, with another of them as its positive."""
+    rng = np.random.default_rng(seed)
+    paths, clusters, pairs = [], [], []
+    for cluster, files in enumerate(members.values()):
+        first = len(paths)
+        paths += files
+        clusters += [cluster] * len(files)
+        for i in range(len(files) if len(files) > 1 else 0):
+            other = (i + rng.integers(1, len(files))) % len(files)
+            pairs.append((first + i, first + int(other)))
+    return TrainingSet(paths, np.array(clusters), np.array(pairs, np.int64).reshape(-1, 2))
+
+
+def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
+    """retrieval-SfM-30k / -120k: pickle {"train": {...}, "val": {...}}, each with cids, cluster, qidxs, pidxs.
+
+    Photo `cid` lies at root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid. Raises BadTrainingData.
+    """
+    try:
+        part = read_plain_pickle(table)[split]
+        cids = list(part["cids"])
+        clusters = np.asarray(part["cluster"], np.int64)
+        pairs = np.stack(
+            [np.asarray(part["qidxs"], np.int64), np.asarray(part["pidxs"], np.int64)], axis=1
+        )
+    except (BadPickle, KeyError, TypeError, ValueError) as error:
+        raise BadTrainingData(f"{table.name} is no retrieval-SfM table ({error})") from error
+    return TrainingSet(
+        [root / cid[-2:] / cid[-4:-2] / cid[-6:-4] / cid for cid in cids], clusters, pairs
+    )
+
+
+def sample_epoch(
+    training: TrainingSet, queries: int, pool: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random pairs int (<= queries, 2) and distinct random photos int (<= pool,) for one epoch's mining."""
+    pairs = training.pairs[rng.permutation(len(training.pairs))[:queries]]
+    return pairs, rng.permutation(len(training.paths))[:pool]

@@ -1,0 +1,214 @@
+"""What offline diffusion costs and is worth: the command, a query's time, and how long rows must be."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse.linalg import cg
+from tqdm import tqdm
+
+from extractor import DEFAULT_MODEL, Extractor
+from index_store import Store, ann, graph
+from index_store.offline_diffusion import ALPHA, KEPT, diffusion_rows
+from metrics import average_precision, mean_over_groups
+from search import Engine
+from search.rerank.diffusion import diffuse
+
+from ..groups import BadGroups, read_groups
+from ..results import format_rows
+from .engines import hardware
+from .offline_speed import speed_rows
+from .published_diffusion import laplacian
+
+QUERIES = 400
+
+Progress = Callable[[Iterable], Iterable]
+
+
+# -- a query -----------------------------------------------------------------------------------------------------------
+
+
+def write_made_rows(
+    folder: Path, count: int, kept: int, batch: int = 20_000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-mapped rows as a store has them, ids at random over the gallery, values as of a harmonic series.
+
+    Random ids are the worst case for a query: its seeds have nothing in common. Raises OSError if the disk is too small.
+    """
+    needed = count * kept * 6
+    if shutil.disk_usage(folder).free < 1.2 * needed:
+        raise OSError(
+            f"The rows need {needed / 1e9:.1f} GB in {folder}; there is not enough free space."
+        )
+    rng = np.random.default_rng(0)
+    ids = np.lib.format.open_memmap(folder / "ids.npy", "w+", np.int32, (count, kept))
+    values = np.lib.format.open_memmap(folder / "values.npy", "w+", np.float16, (count, kept))
+    for start in range(0, count, batch):
+        stop = min(count, start + batch)
+        ids[start:stop] = rng.integers(count, size=(stop - start, kept))
+        ids[start:stop, 0] = np.arange(start, stop)
+        values[start:stop] = 1.5 / np.arange(1, kept + 1)
+    ids.flush()
+    values.flush()
+    return ids, values
+
+
+def query_ms(
+    row_ids: np.ndarray, row_values: np.ndarray, seeds: int, queries: int = QUERIES
+) -> np.ndarray:
+    """Milliseconds (queries,) from the seeds' numbers to the scores of all photos that they reach."""
+    rng = np.random.default_rng(seeds)
+    times = []
+    for _ in range(queries):
+        chosen, weights = (
+            rng.integers(len(row_ids), size=seeds),
+            rng.random(seeds).astype(np.float32) + 0.1,
+        )
+        begin = time.perf_counter()
+        diffuse(row_ids[chosen], row_values[chosen], weights)
+        times.append(1000 * (time.perf_counter() - begin))
+    return np.array(times)
+
+
+def query_rows(count: int, kept: int) -> list[list[str]]:
+    """Table, head first."""
+    rows = [[f"{count} rows of {kept}", "median ms", "99th percentile ms", "ids a query"]]
+    with tempfile.TemporaryDirectory() as folder:
+        ids, values = write_made_rows(Path(folder), count, kept)
+        for seeds in (5, 20, 100):
+            query_ms(ids, values, seeds, 20)
+            times = query_ms(ids, values, seeds)
+            rows.append(
+                [
+                    f"{seeds} seeds",
+                    f"{np.median(times):.2f}",
+                    f"{np.percentile(times, 99):.2f}",
+                    f"{seeds * kept}",
+                ]
+            )
+        del ids, values
+    return rows
+
+
+# -- how short rows may be ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cut:
+    """kept: values a row. map: of the groups, diffusion on. mass: mean share of the whole rows' mass. bytes: a photo."""
+
+    kept: int
+    map: float
+    mass: float
+    bytes: int
+
+
+def measure_cuts(
+    store: Store,
+    extractor: Extractor,
+    groups: dict[str, list[str]],
+    cuts: list[int],
+    progress: Progress = iter,
+) -> list[Cut]:
+    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of `read_groups`."""
+    count = len(store)
+    ids, sims = graph.self_first(
+        *ann.exact_knn(store.descriptors, min(count, graph.BACKGROUND + 1))
+    )
+    walk = graph.neighbour_graph(ids, sims)
+    row_ids = np.empty((count, min(count, max(cuts))), np.int32)
+    row_values = np.empty(row_ids.shape, np.float16)
+    diffusion_rows(walk, row_ids, row_values)
+    whole = cg(laplacian(walk, ALPHA), np.ones(count), rtol=1e-9, maxiter=5000)[0]
+    measured = []
+    for kept in progress(sorted(cuts)):
+        cut = copy.copy(store)
+        cut.diffusion_ids, cut.diffusion_values = row_ids[:, :kept], row_values[:, :kept]
+        engine = Engine(cut, extractor)
+        precision = {}
+        for name, files in groups.items():
+            for file in files:
+                hits = engine.search(store.catalogue.find(file).id, diffusion=True, k=count).hits
+                found = average_precision([hit.file for hit in hits], set(files) - {file})
+                precision.setdefault(name, []).append(found)
+        mass = float((row_values[:, :kept].sum(1, dtype=np.float64) / whole).mean())
+        measured.append(Cut(kept, mean_over_groups(precision), mass, min(kept, count) * 6))
+    return measured
+
+
+def cut_rows(cuts: list[Cut]) -> list[list[str]]:
+    """Table, head first."""
+    head = [
+        "kept values",
+        "mAP with diffusion",
+        "share of mass",
+        "bytes a photo",
+        "GB at a million",
+    ]
+    return [
+        head,
+        *(
+            [f"{c.kept}", f"{c.map:.4f}", f"{c.mass:.4f}", f"{c.bytes}", f"{c.bytes / 1e3:.2f}"]
+            for c in cuts
+        ),
+    ]
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+
+def add_command(commands) -> None:
+    """Add `diffusion` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "diffusion", help="offline diffusion: rows a second, a query's time, kept values"
+    )
+    command.add_argument(
+        "--rows", type=int, nargs="+", default=[], metavar="N", help="rows a second, made photos"
+    )
+    command.add_argument("--dim", type=int, default=128, help="of the made descriptors")
+    command.add_argument(
+        "--query", type=int, metavar="N", help="a query's diffusion on a file of N made rows"
+    )
+    command.add_argument(
+        "--store", type=Path, help="with --groups: mAP against the values kept of a row"
+    )
+    command.add_argument("--groups", type=Path, help='JSON: {"name": ["file", ...], ...}')
+    command.add_argument("--cuts", type=int, nargs="+", default=[20, 50, 100, 200, 300])
+    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--json", type=Path, help="write the cuts to this file")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    print(f"Hardware: {hardware()}\n")
+    if bool(args.store) != bool(args.groups):
+        raise BadGroups("--store and --groups go together.")
+    for count in args.rows or ([] if args.query or args.store else [20_000]):
+        print(format_rows(speed_rows(count, args.dim)), end="\n\n")
+    if args.query:
+        print(format_rows(query_rows(args.query, KEPT)), end="\n\n")
+    if args.store:
+        extractor = Extractor(args.model)
+        store = Store(args.store, extractor)
+        cuts = measure_cuts(
+            store,
+            extractor,
+            read_groups(args.groups, store),
+            args.cuts,
+            lambda cuts: tqdm(cuts, desc="cuts", disable=None),
+        )
+        print(format_rows(cut_rows(cuts)))
+        if args.json:
+            args.json.write_text(
+                json.dumps([dataclasses.asdict(cut) for cut in cuts], indent=1) + "\n"
+            )

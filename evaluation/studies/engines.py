@@ -1,0 +1,209 @@
+"""What each way to run the network costs and is worth: photos per second and mAP side by side, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from extractor import DEFAULT_MODEL, Extractor, available_cores, int8_beside, read_photo
+from extractor.engines import is_available
+from metrics import mean_average_precision
+
+from ..groups import BadGroups
+
+SCALES = (1.0, 2**-0.5, 0.5)
+SPEED_PHOTOS = 12
+BASELINE = "onnxruntime float32"
+NAMES = ("torch float32", BASELINE, "onnxruntime int8", "OpenVINO bf16", "OpenVINO int8")
+
+Progress = Callable[[Iterable], Iterable]
+
+
+@dataclass(frozen=True)
+class Row:
+    """seconds: a photo, decoding left out. map: of the groups, None if there are none. cosine: median with BASELINE."""
+
+    name: str
+    size: int
+    scales: int
+    seconds: float
+    map: float | None
+    cosine: float
+
+
+def ways(model: Path) -> dict[str, Callable[[], Extractor]]:
+    """Name -> how to start it, of everything that is installed here; BASELINE first."""
+    found = {BASELINE: lambda: Extractor(model)}
+    int8 = int8_beside(model)
+    if int8.is_file():
+        found["onnxruntime int8"] = lambda: Extractor(int8)
+    if is_available("openvino"):
+        found["OpenVINO bf16"] = lambda: Extractor(model, engine="openvino-bf16")
+        if int8.is_file():
+            found["OpenVINO int8"] = lambda: Extractor(int8, engine="openvino")
+    try:
+        import torch
+    except ImportError:
+        return found
+    return {"torch float32": lambda: torch_extractor(model, torch), **found}
+
+
+def torch_extractor(model: Path, torch) -> Extractor:
+    """The same network in torch, behind the same interface."""
+    from model import load_checkpoint
+
+    network, _ = load_checkpoint(model)
+    torch.set_num_threads(available_cores())
+
+    class TorchExtractor(Extractor):
+        def forward(self, batch: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return network(torch.from_numpy(batch)).numpy()
+
+    return TorchExtractor(model)
+
+
+def measure(
+    model: Path,
+    folder: Path,
+    groups_file: Path | None,
+    sizes: list[int],
+    multi: bool,
+    engines: Collection[str] = NAMES,
+    progress: Progress = iter,
+) -> list[Row]:
+    """All ways that are among `engines`, and BASELINE, at all sizes (longest side, pixels), single-scale and, if `multi`, with
+    SCALES.
+
+    Speed is measured on SPEED_PHOTOS photos after a first one; mAP needs all photos of the folder described by each way.
+    Raises BadGroups.
+    """
+    paths = sorted(p for p in folder.iterdir() if p.is_file())
+    number = {path.name: i for i, path in enumerate(paths)}
+    try:
+        named = json.loads(groups_file.read_text()) if groups_file else {}
+        groups = [[number[file] for file in files] for files in named.values()]
+    except (ValueError, KeyError) as error:
+        raise BadGroups(f"{groups_file} does not fit {folder}: {error}") from None
+    photos = [
+        read_photo(path)
+        for path in (paths if groups else paths[:: max(1, len(paths) // SPEED_PHOTOS)])
+    ]
+    expected: dict[tuple, np.ndarray] = {}
+    rows = []
+    started = ways(model)
+    order = [BASELINE, *(name for name in started if name in engines and name != BASELINE)]
+    jobs = [
+        (name, size, scales)
+        for name in order
+        for size in sizes
+        for scales in ((1.0,), SCALES)[: 1 + multi]
+    ]
+    for name, size, scales in progress(jobs):
+        extractor = started[name]()
+        extractor.card = dataclasses.replace(extractor.card, longest_side=size, scales=scales)
+        extractor.describe(photos[:1])
+        begin = time.perf_counter()
+        descriptors = [extractor.describe([photo])[0] for photo in photos[:SPEED_PHOTOS]]
+        seconds = (time.perf_counter() - begin) / len(descriptors)
+        if groups:
+            descriptors += [extractor.describe([photo])[0] for photo in photos[SPEED_PHOTOS:]]
+        found = np.stack(descriptors)
+        expected.setdefault((size, scales), found)
+        other = expected[size, scales]
+        norms = np.linalg.norm(found, axis=1) * np.linalg.norm(other, axis=1)
+        cosine = float(np.median((found * other).sum(1) / norms))
+        rows.append(
+            Row(
+                name,
+                size,
+                len(scales),
+                seconds,
+                mean_average_precision(found, groups) if groups else None,
+                cosine,
+            )
+        )
+    return rows
+
+
+def hardware() -> str:
+    """One line on what was measured on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+        flags = next(line for line in lines if line.startswith("flags")).split()
+        extras = [
+            flag
+            for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
+            if flag in flags
+        ]
+    except (OSError, StopIteration):
+        name, extras = platform.processor() or platform.machine(), []
+    return f"{name}, {available_cores()} threads, {' '.join(extras)}"
+
+
+def format_rows(rows: list[Row]) -> str:
+    """Markdown table; speeds also as a multiple of BASELINE at the same size and scales."""
+    base = {(row.size, row.scales): row.seconds for row in rows if row.name == BASELINE}
+    lines = [
+        f"Hardware: {hardware()}",
+        "",
+        "| engine | longest side | scales | photos/s | x float32 | cosine | mAP |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio = base[row.size, row.scales] / row.seconds
+        value = "-" if row.map is None else f"{row.map:.3f}"
+        lines.append(
+            f"| {row.name} | {row.size} | {row.scales} | {1 / row.seconds:.1f} | {ratio:.2f} | {row.cosine:.4f} | {value} |"
+        )
+    return "\n".join(lines)
+
+
+def add_command(commands) -> None:
+    """Add `extractor` to the command line's sub-parsers."""
+    command = commands.add_parser("extractor", help="speed and mAP of every way to run the network")
+    command.add_argument("--photos", type=Path, required=True)
+    command.add_argument(
+        "--groups",
+        type=Path,
+        help="groups of these photos, for mAP; without them only speed and cosine",
+    )
+    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument(
+        "--sizes", type=int, nargs="+", default=[224, 362, 480, 1024], help="longest sides, pixels"
+    )
+    command.add_argument(
+        "--engines",
+        nargs="+",
+        choices=NAMES,
+        default=NAMES,
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)} (default: all)",
+    )
+    command.add_argument("--multi", action="store_true", help="also with three scales")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    rows = measure(
+        args.model,
+        args.photos,
+        args.groups,
+        args.sizes,
+        args.multi,
+        args.engines,
+        lambda jobs: tqdm(jobs, desc="ways", disable=None),
+    )
+    print(format_rows(rows))

@@ -1,0 +1,95 @@
+"""What handling photos side by side buys when a folder is indexed: photos per second against one by one, in one run.
+
+The model is read and checked before the clock starts: that takes each way the same time, however many photos there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from extractor import (
+    DEFAULT_MODEL,
+    Extractor,
+    available_cores,
+    encode_jpeg,
+    int8_beside,
+    local_features,
+    resize,
+)
+from extractor import read_photo as read
+from index_store.extraction import THUMBNAIL_QUALITY, THUMBNAIL_SIDE, Journal, extract, extract_all
+from index_store.scan import scan
+
+from .engines import hardware
+
+BATCH = 8
+
+
+def one_by_one(root: Path, files: list[str], extractor: Extractor) -> None:
+    """The baseline: all cores on one photo after the other."""
+    for file in files:
+        extract(root, file, extractor, frozenset())
+
+
+def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) -> None:
+    """All cores on BATCH photos after one another, those of equal shape in one run of the network."""
+    for start in range(0, len(files), BATCH):
+        photos = [read(root / file) for file in files[start : start + BATCH]]
+        extractor.describe(photos)
+        for photo in photos:
+            encode_jpeg(resize(photo, THUMBNAIL_SIDE), THUMBNAIL_QUALITY)
+            local_features(photo).to_bytes()
+
+
+def side_by_side(root: Path, files: list[str], extractor: Extractor) -> None:
+    """As `index_store build` does it: one core to a photo."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "extracted.sqlite", extractor.fingerprint)
+        extract_all(root, files, extractor, journal, {}, iter)
+        journal.close()
+
+
+WAYS = {
+    "one by one": one_by_one,
+    "equal shapes together": equal_shapes_together,
+    "side by side": side_by_side,
+}
+
+
+def add_command(commands) -> None:
+    """Add `extraction` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "extraction", help="speed of indexing: side by side against one by one"
+    )
+    command.add_argument("photos", type=Path, help="folder of photos")
+    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument(
+        "--rounds", type=int, default=3, help="of each way, in turn; the median counts"
+    )
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    files = scan(args.photos).files
+    models = [path for path in (args.model, int8_beside(args.model)) if path.is_file()]
+    jobs = [(model, name) for model in models for name in WAYS]
+    seconds: dict[tuple[Path, str], list[float]] = {job: [] for job in jobs}
+    for model, name in tqdm(jobs * args.rounds, desc="rounds", disable=None):
+        extractor = Extractor(model, calls=available_cores() if name == "side by side" else 1)
+        start = time.perf_counter()
+        WAYS[name](args.photos, files, extractor)
+        seconds[model, name].append(time.perf_counter() - start)
+    print(f"Hardware: {hardware()}\n")
+    print(
+        f"| {len(files)} photos: decoding, thumbnail, SIFT, descriptor | model | photos/s | x one by one |"
+    )
+    print("|---|---|---|---|")
+    for model, name in jobs:
+        median, base = np.median(seconds[model, name]), np.median(seconds[model, "one by one"])
+        print(f"| {name} | {model.name} | {len(files) / median:.1f} | {base / median:.2f} |")

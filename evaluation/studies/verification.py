@@ -1,0 +1,184 @@
+"""What verifying the best hundred costs, beside the plain loop of OpenCV calls on the same features, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from extractor import LocalFeatures, available_cores, local_features
+from index_store import Store
+from search.ranking import FLOOR, SHORTLIST, cosine, order
+from search.verify.ratio_test import RATIO
+from search.verify.verification import (
+    CONFIDENCE,
+    MAX_ERROR,
+    MAX_ITERATIONS,
+    MIN_MATCHES,
+    verify_many,
+)
+
+from .engines import hardware
+
+Progress = Callable[[Iterable], Iterable]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """One query. ours, baseline, anew: ms for all its photos; passed, baseline_passed: bool (photos,), at or above FLOOR.
+
+    ours: features read from the store, then `verify_many`. anew: features found in the originals instead, those of the query
+    too, one photo after the other. baseline: `naive` on the features of `ours`, already in memory and already float32.
+    """
+
+    ours: float
+    baseline: float
+    anew: float
+    passed: np.ndarray
+    baseline_passed: np.ndarray
+
+
+def naive(
+    query: LocalFeatures, hits: Sequence[LocalFeatures], rows: Sequence[np.ndarray]
+) -> list[int]:
+    """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of `search.verification`.
+
+    rows: descriptors float32 (k, 128) of the query, then of the hits.
+    """
+    matcher = cv2.BFMatcher(cv2.NORM_L2)
+    inliers = []
+    for hit, descriptors in zip(hits, rows[1:]):
+        twos = (
+            matcher.knnMatch(rows[0], descriptors, k=2)
+            if len(rows[0]) and len(descriptors) > 1
+            else []
+        )
+        good = [first for first, second in twos if first.distance < RATIO * second.distance]
+        if len(good) < MIN_MATCHES:
+            inliers.append(0)
+            continue
+        source = query.points[[m.queryIdx for m in good]]
+        target = hit.points[[m.trainIdx for m in good]]
+        try:
+            _, mask = cv2.findHomography(
+                source,
+                target,
+                cv2.USAC_MAGSAC,
+                MAX_ERROR,
+                maxIters=MAX_ITERATIONS,
+                confidence=CONFIDENCE,
+            )
+        except cv2.error:  # some degenerate point sets raise
+            mask = None
+        inliers.append(0 if mask is None else int(mask.sum()))
+    return inliers
+
+
+def read(store: Store, ids: Iterable[int]) -> list[LocalFeatures]:
+    return [store.local_features(id) for id in ids]
+
+
+def find_anew(store: Store, id: int) -> LocalFeatures:
+    return local_features(store.pixels(id))
+
+
+def milliseconds(function: Callable, *arguments):
+    """Result of a call, and how long it took."""
+    start = time.perf_counter()
+    result = function(*arguments)
+    return result, (time.perf_counter() - start) * 1000
+
+
+def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> list[Costs]:
+    """Costs of the SHORTLIST nearest photos of each query (gallery ids). Raises OSError or BadPhoto for an original that is
+    gone or has changed.
+
+    A photo's features cost the same whatever the query, so finding them anew is timed once for each photo and added up.
+    """
+    shortlists = []
+    for query in queries:
+        best = order(cosine(store.descriptors[query].astype(np.float32), store.descriptors))
+        shortlists.append([int(id) for id in best if id != query][:SHORTLIST])
+    found_anew = {}
+    for id in progress(sorted({*queries, *(id for ids in shortlists for id in ids)})):
+        _, found_anew[id] = milliseconds(find_anew, store, id)
+    verify_many(
+        store.local_features(queries[0]), read(store, queries[:1])
+    )  # starts what starts once
+    costs = []
+    for query, ids in progress(list(zip(queries, shortlists))):
+        (features, *hits), reading = milliseconds(read, store, [query, *ids])
+        rows = [f.descriptors.astype(np.float32) for f in (features, *hits)]
+        verifications, verifying = milliseconds(verify_many, features, hits)
+        inliers, baseline = milliseconds(naive, features, hits, rows)
+        costs.append(
+            Costs(
+                ours=reading + verifying,
+                baseline=baseline,
+                anew=sum(found_anew[id] for id in (query, *ids)) + verifying,
+                passed=np.array([v.inliers >= FLOOR for v in verifications], bool),
+                baseline_passed=np.array([n >= FLOOR for n in inliers], bool),
+            )
+        )
+    return costs
+
+
+def format_costs(costs: list[Costs]) -> str:
+    """Markdown table, and who passes where."""
+    lines = [
+        f"Hardware: {hardware()}; OpenCV runs {cv2.getNumThreads()} threads, verification {available_cores()}",
+        "",
+        f"| {len(costs)} queries, the best {SHORTLIST} of each | median ms | 90th percentile ms | x plain loop |",
+        "|---|---|---|---|",
+    ]
+    ways = {
+        "verification, features from the store": "ours",
+        "verification, features found anew": "anew",
+    }
+    for title, name in {**ways, "plain loop: BFMatcher, ratio, homography": "baseline"}.items():
+        ms = np.array([getattr(cost, name) for cost in costs])
+        ratio = (
+            ""
+            if name == "anew"
+            else f"{np.median([cost.baseline / getattr(cost, name) for cost in costs]):.1f}"
+        )
+        lines.append(f"| {title} | {np.median(ms):.0f} | {np.percentile(ms, 90):.0f} | {ratio} |")
+    ours, baseline = (
+        np.concatenate([getattr(c, name) for c in costs]) for name in ("passed", "baseline_passed")
+    )
+    lines += [
+        "",
+        f"With {FLOOR} points or more, of {len(ours)} pairs: {(ours & baseline).sum()} in both, {(ours & ~baseline).sum()} in "
+        f"verification only, {(~ours & baseline).sum()} in the plain loop only.",
+    ]
+    return "\n".join(lines)
+
+
+def add_command(commands) -> None:
+    """Add `verification` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "verification", help="speed of verifying the best hundred against a plain loop"
+    )
+    command.add_argument("--store", type=Path, required=True)
+    command.add_argument(
+        "--queries", type=int, default=30, help="photos of the store taken as queries"
+    )
+    command.add_argument("--seed", type=int, default=0, help="which photos")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    store = Store(args.store)
+    rng = np.random.default_rng(args.seed)
+    queries = rng.choice(len(store), min(args.queries, len(store)), replace=False).tolist()
+    print(
+        format_costs(
+            measure(store, queries, lambda items: tqdm(items, desc="verification", disable=None))
+        )
+    )

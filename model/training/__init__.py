@@ -1,0 +1,1 @@
+"""Training: configuration, photos, views, losses, mining, distillation."""

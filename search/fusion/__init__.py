@@ -1,0 +1,1 @@
+"""Fusion: what each stage found out about a photo becomes one probability."""

@@ -1,0 +1,48 @@
+"""SuperGlobal: the shortlist's descriptors refine one another, then the query and its best photos ask again.
+
+Shao et al. 2023, "Global features are all you need for image retrieval and reranking", the reranking part. Vectors only:
+no graph, nothing prepared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ranking import nearest, order
+from .shortlisted import ShortlistReranker
+
+NEIGHBOURS = 9  # K, beside the photo itself
+BETA = 0.15  # weight of a neighbour of similarity 1; the photo itself has 1
+
+
+def refine(rows: np.ndarray) -> np.ndarray:
+    """Unit vectors float32 (n, D), each averaged with its NEIGHBOURS nearest, weighted by BETA x similarity (n, D).
+
+    Not of unit norm. A neighbour of negative similarity, met only in tiny galleries, has no weight.
+    """
+    similarity = rows @ rows.T
+    near = nearest(similarity, NEIGHBOURS)
+    weights = np.zeros_like(similarity)
+    np.put_along_axis(
+        weights, near, BETA * np.maximum(np.take_along_axis(similarity, near, 1), 0), axis=1
+    )
+    np.fill_diagonal(weights, 1)
+    return weights @ rows / weights.sum(1, keepdims=True)
+
+
+def superglobal_scores(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean (n,) of two similarities of the refined rows (n, D): to the query (D,), and to the largest component by
+    component of the NEIGHBOURS + 1 rows that are most similar to it."""
+    if len(rows) == 0:
+        return np.empty(0, np.float32)
+    refined = refine(rows)
+    first = refined @ descriptor
+    expanded = refined[order(first)[: NEIGHBOURS + 1]].max(0)
+    return (first + refined @ expanded) / 2
+
+
+class SuperGlobal(ShortlistReranker):
+    """Score: `superglobal_scores`."""
+
+    def scores(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return superglobal_scores(descriptor, rows)

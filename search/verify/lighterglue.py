@@ -1,0 +1,75 @@
+"""XFeat keypoints matched by LighterGlue: learned, slower than SIFT, less strict about what is the same.
+
+Potje et al. 2024, "XFeat: accelerated features for lightweight image matching"; LighterGlue is its small LightGlue
+(Lindenberger et al. 2023). Matches are judged as SIFT's are (`verification`), but there is no vote: these keypoints have no
+size or angle, and LighterGlue has thrown out most wrong matches itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from extractor import LocalFeatures, XFeatKeypoints, read_matching_model
+from extractor.xfeat import XFEAT_MODEL
+from index_store import Store
+
+from .verification import Verification, in_scene, judge, verify_many
+
+CACHED = 1000  # gallery photos whose keypoints are held, 75 kB each
+CONFIDENCE = 0.1  # least of a match, as published
+FEWEST = 2  # keypoints the matcher needs
+
+
+class XFeat:
+    """XFeat and LighterGlue on one store. Raises BadModel if their models are not there."""
+
+    label = "XFeat"
+    shortlist = 40  # a pair costs about twenty times what it costs with SIFT
+    floor = 30  # so many points agree on photos of different things now and then: porticos, towers
+
+    def __init__(self, store: Store, model: Path = XFEAT_MODEL):
+        self.store = store
+        self.features = XFeatKeypoints(model)
+        self._matcher = read_matching_model(model.with_name("lighterglue.onnx"), threads=1)
+        self.gallery_features = lru_cache(CACHED)(self._gallery_features)
+
+    def _gallery_features(self, id: int) -> LocalFeatures:
+        return self.features(self.store.pixels(id))
+
+    def verify_many(
+        self, query: LocalFeatures, hits: Sequence[LocalFeatures]
+    ) -> list[Verification]:
+        return verify_many(query, hits, self.verify)
+
+    def verify(self, query: LocalFeatures, hit: LocalFeatures) -> Verification:
+        """Match two photos' features and judge the matches. Keeps to one core."""
+        pairs = in_scene(query, hit, self.match(query, hit))
+        return judge(query, hit, pairs, np.arange(len(pairs)))
+
+    def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
+        """One-to-one matches int (m, 2), most confident first."""
+        if min(len(query.points), len(hit.points)) < FEWEST:
+            return np.empty((0, 2), np.int64)
+        inputs = {
+            "query_points": centred(query),
+            "query_descriptors": query.descriptors.astype(np.float32)[None],
+            "hit_points": centred(hit),
+            "hit_descriptors": hit.descriptors.astype(np.float32)[None],
+        }
+        confidence = self._matcher.run(None, inputs)[0]
+        nearest = confidence.argmax(1)
+        rows = np.flatnonzero(confidence.argmax(0)[nearest] == np.arange(len(nearest)))
+        best = confidence[rows, nearest[rows]]
+        order = np.argsort(-best, kind="stable")
+        order = order[best[order] > CONFIDENCE]
+        return np.stack([rows[order], nearest[rows[order]]], axis=1)
+
+
+def centred(features: LocalFeatures) -> np.ndarray:
+    """float32 (1, n, 2): points relative to the photo's middle, in halves of its longest side."""
+    size = np.float32(features.size[::-1])
+    return ((features.points - size / 2) / (size.max() / 2))[None]

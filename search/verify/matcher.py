@@ -1,0 +1,57 @@
+"""Ways to compare two photos point by point, behind one interface: which points of one are which of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from extractor import LocalFeatures, local_features
+from index_store import Store
+
+from .. import ranking
+from .lighterglue import XFeat
+from .verification import Verification, verify_many
+
+
+class Matcher(Protocol):
+    """One method on one store: `MATCHERS[name](store)`, which raises BadModel if a model it needs is not there. Thread-safe.
+
+    label: the name for people. shortlist: how many of the best photos are verified. floor: matched points from which on two
+    photos are taken to show the same thing.
+    """
+
+    label: str
+    shortlist: int
+    floor: int
+
+    def features(self, photo: np.ndarray) -> LocalFeatures:
+        """Keypoints of a decoded photo, uint8 RGB (H, W, 3)."""
+        ...
+
+    def gallery_features(self, id: int) -> LocalFeatures:
+        """Keypoints of a gallery photo. Raises as `Store.pixels`."""
+        ...
+
+    def verify_many(
+        self, query: LocalFeatures, hits: Sequence[LocalFeatures]
+    ) -> list[Verification]:
+        """The query with each of the hits."""
+        ...
+
+
+class Sift:
+    """RootSIFT, with the keypoints that the store holds."""
+
+    label = "SIFT"
+    shortlist = ranking.SHORTLIST
+    floor = ranking.FLOOR
+
+    def __init__(self, store: Store):
+        self.features = local_features
+        self.gallery_features = store.local_features
+        self.verify_many = verify_many
+
+
+MATCHERS: dict[str, type[Matcher]] = {"sift": Sift, "xfeat": XFeat}

@@ -1,0 +1,97 @@
+"""Descriptors of two photos -> which point of one is which point of the other.
+
+The ratio test (Lowe 2004) on RootSIFT bytes. All inner products of two photos are one product of byte matrices, exact in
+32-bit integers whatever the processor, which onnxruntime runs on the processor's byte instructions (MatMulInteger). That is
+several times faster than float32 products, and it keeps to the thread it is called from: the product of two small matrices by
+a multi-threaded BLAS spends its time waiting for the other thread as soon as other work wants the cores.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnxruntime
+
+from extractor.sift import DESCRIPTOR_SCALE
+
+RATIO = 0.9  # loose on purpose: the geometry is the judge
+NOISE = 0.025  # of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade are
+
+UINT8, INT32 = 2, 6  # ONNX TensorProto.DataType
+LENGTH_DELIMITED = 2  # protobuf wire type
+
+
+def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarray:
+    """One-to-one matches int (m, 2), most distinctive first, of RootSIFT bytes uint8 (n, 128) and (k, 128).
+
+    Two points match if each is the other's nearest and, seen from one of them at least, nearer than `ratio` times the second
+    nearest. So `match(b, a)` are the pairs of `match(a, b)`, ties aside. The cosine is the inner product / DESCRIPTOR_SCALE
+    squared: bytes keep the norms of RootSIFT to half a percent.
+    """
+    if len(query) < 2 or len(hit) < 2:
+        return np.empty((0, 2), np.int64)
+    products = inner_products(query, hit)
+    nearest = products.argmax(1)
+    best = products[np.arange(len(query)), nearest]
+    mutual = np.flatnonzero(best == products.max(0)[nearest])
+    _, first = np.unique(nearest[mutual], return_index=True)  # equally near rows: one of them
+    rows = mutual[np.sort(first)]
+    columns, best = nearest[rows], best[rows]
+    products[rows, columns] = -1
+    second = np.minimum(products[rows].max(1), products.max(0)[columns])
+    # Squared distances of unit vectors are 2 - 2 cos.
+    near, far = (np.maximum(1 - x / DESCRIPTOR_SCALE**2, NOISE) for x in (best, second))
+    quotient = np.sqrt(near / far)
+    order = np.argsort(quotient, kind="stable")
+    order = order[quotient[order] < ratio]
+    return np.stack([rows[order], columns[order]], axis=1)
+
+
+def inner_products(query: np.ndarray, hit: np.ndarray) -> np.ndarray:
+    """int32 (n, k) of uint8 (n, d) and (k, d)."""
+    return _session().run(None, {"query": query, "hit": hit})[0]
+
+
+@cache
+def _session() -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
+
+
+def _model() -> bytes:
+    """The ONNX model of `query @ hit.T`, written out in protobuf (field numbers of onnx.proto): serving has no onnx package."""
+    graph = (
+        _node("Transpose", ["hit"], "columns")
+        + _node("MatMulInteger", ["query", "columns"], "products")
+        + _field(2, b"products")  # GraphProto.name
+        + _field(11, _value("query", UINT8))
+        + _field(11, _value("hit", UINT8))
+        + _field(12, _value("products", INT32))
+    )
+    return (
+        _number(1, 8) + _field(7, graph) + _field(8, _number(2, 13))
+    )  # IR version 8, operator set 13
+
+
+def _node(operator: str, inputs: list[str], output: str) -> bytes:
+    names = b"".join(_field(1, name.encode()) for name in inputs) + _field(2, output.encode())
+    return _field(1, names + _field(4, operator.encode()))
+
+
+def _value(name: str, element: int) -> bytes:
+    """A tensor with two dimensions of any length."""
+    shape = _field(1, b"") + _field(1, b"")
+    return _field(1, name.encode()) + _field(2, _field(1, _number(1, element) + _field(2, shape)))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    length, size = b"", len(content)
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | LENGTH_DELIMITED]) + length + bytes([size]) + content
+
+
+def _number(number: int, value: int) -> bytes:
+    return bytes([number << 3, value])

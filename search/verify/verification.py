@@ -1,0 +1,225 @@
+"""Do two photos show the same thing? RootSIFT matches that agree on one homography say so, and where.
+
+1. Matching: one to one (`matching`). Many matches onto one target point make a degenerate model look supported (OpenCV issue
+   25546). Matches in the same margin of both photos are left out: captions, watermarks and logos are there.
+2. Vote: a keypoint has a size and an angle, so that a single match is a guess of the whole similarity transform (fast spatial
+   matching, Philbin et al. 2007, section 4). The guess that most matches agree with names the candidates; mostly there are
+   too few, and the photo is done with. What is left is nearly clean, which is why matching may be loose and few points
+   suffice.
+3. Model: homography of the candidates by USAC with the MAGSAC++ score (Barath et al. 2020), refused when it mirrors, folds or
+   collapses the picture. All matches that agree with it count, once per spot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from extractor import LocalFeatures, available_cores
+
+from .ratio_test import match
+
+EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
+CORNER = 0.25  # of both sides: a logo with its margin. No true pair of the development set rests on one corner of this size
+SEEDS = 100  # matches that guess, most distinctive first: of a true pair some are among them
+VOTE_ERROR = 25.0  # pixels at the larger of the two scales: a similarity is a rough model of a facade seen from the side
+VOTE_TURN = 30.0  # degrees
+VOTE_ZOOM = 2.0  # times larger or smaller than guessed
+MAX_ERROR = 6.0  # reprojection error, pixels at the features' size (640 longest side)
+MIN_MATCHES = 6  # below this a homography says nothing
+MIN_SPREAD = 0.002  # of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined
+MAX_ITERATIONS = 2000
+CONFIDENCE = 0.999
+MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
+MAX_STRETCH = 6.0  # longer over shorter axis of a small circle after the homography
+SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Evidence that query and hit show the same thing.
+
+    inliers: number of distinct matched spots that agree with the homography (0: none found).
+    homography: float64 (3, 3) from query to hit pixels, or None.
+    query_points, hit_points: float32 (inliers, 2), matched spots, most distinctive first, in pixels of the sizes below.
+    query_size, hit_size: (height, width) of the photos as the features saw them.
+    matches: number of one-to-one matches that were tried for agreement, those in the same margin of both photos left out.
+    spread: 0 to 1, share of the photo inside the convex hull of its matched spots, of the two photos the one with more: a
+        crop covers little of the whole, but the whole crop is covered.
+    """
+
+    inliers: int
+    homography: np.ndarray | None
+    query_points: np.ndarray
+    hit_points: np.ndarray
+    query_size: tuple[int, int]
+    hit_size: tuple[int, int]
+    matches: int
+    spread: float
+
+
+def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
+    """Match two photos' RootSIFT features and `judge` the matches. Keeps to one core."""
+    pairs = in_scene(query, hit, match(query.descriptors, hit.descriptors))
+    turn = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
+    return judge(query, hit, pairs, vote(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], turn))
+
+
+def verify_many(
+    query: LocalFeatures,
+    hits: Sequence[LocalFeatures],
+    verify: Callable[[LocalFeatures, LocalFeatures], Verification] = verify,
+) -> list[Verification]:
+    """`verify` with each of the hits, on all cores."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return list(pool.map(partial(verify, query), hits))
+
+
+def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
+    """Those of the matches int (m, 2) that do not lie in the same margin of both photos (`is_margin`)."""
+    return pairs[
+        ~is_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)
+    ]
+
+
+def judge(
+    query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray, candidates: np.ndarray
+) -> Verification:
+    """Fit a homography to the matches int (m, 2), most distinctive first; no inliers when there is no plausible one.
+
+    candidates: indices of the matches it is estimated from.
+    """
+    source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
+    homography, inside = fit(source, target, candidates)
+    spread = max(covered(source[inside], query.size), covered(target[inside], hit.size))
+    if spread < MIN_SPREAD:
+        homography, inside, spread = None, inside[:0], 0.0
+    source, target = source[inside], target[inside]
+    return Verification(
+        len(inside), homography, source, target, query.size, hit.size, len(pairs), spread
+    )
+
+
+def is_margin(
+    source: np.ndarray,
+    source_size: tuple[int, int],
+    target: np.ndarray,
+    target_size: tuple[int, int],
+) -> np.ndarray:
+    """bool (m,): whether matched points (m, 2) lie along the same edge of both photos, or in the same corner.
+
+    That is where captions, watermarks and logos are. A thing that two photos show is rarely in the same margin of both.
+    """
+    source, target = source / np.float32(source_size[::-1]), target / np.float32(target_size[::-1])
+    # Distance to the same side, of the end that is further from it.
+    nearer = np.minimum(np.maximum(source, target), 1 - np.minimum(source, target))
+    return (nearer < EDGE).any(1) | (nearer < CORNER).all(1)
+
+
+def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Indices of the matches (m, 2) to (m, 2) that agree with the guess most matches agree with.
+
+    A guess is the similarity transform that one match stands for. turn: complex (m,), zoom times exp(i rotation) from the
+    keypoint to its match, most distinctive first.
+    """
+    if len(turn) == 0:
+        return np.empty(0, np.int64)
+    source, target = (
+        points.astype(np.float64).view(np.complex128)[:, 0] for points in (source, target)
+    )
+    guess = turn[:SEEDS, None]
+    error = np.abs(target[:SEEDS, None] + guess * (source - source[:SEEDS, None]) - target)
+    other = turn / guess
+    zoom = np.abs(other)
+    votes = (
+        (error < VOTE_ERROR * np.maximum(1, np.abs(guess)))
+        & (other.real > zoom * np.cos(np.deg2rad(VOTE_TURN)))
+        & (zoom < VOTE_ZOOM)
+        & (zoom > 1 / VOTE_ZOOM)
+    )
+    return np.flatnonzero(votes[votes.sum(1).argmax()])
+
+
+def fit(
+    source: np.ndarray, target: np.ndarray, candidates: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Homography float64 (3, 3) of the matches `candidates`, and indices of all matched spots that agree with it.
+
+    None and no indices when there is no plausible one. source, target: float32 (m, 2).
+    """
+    nothing = None, np.empty(0, np.int64)
+    if len(candidates) < MIN_MATCHES:
+        return nothing
+    try:
+        homography, _ = cv2.findHomography(
+            source[candidates],
+            target[candidates],
+            cv2.USAC_MAGSAC,
+            MAX_ERROR,
+            maxIters=MAX_ITERATIONS,
+            confidence=CONFIDENCE,
+        )
+    except cv2.error:  # some degenerate point sets raise instead of returning no model
+        return nothing
+    if homography is None:
+        return nothing
+    mapped = cv2.perspectiveTransform(source[:, None], homography)[:, 0]
+    inside = np.flatnonzero(np.linalg.norm(mapped - target, axis=1) < MAX_ERROR)
+    inside = inside[distinct_spots(source[inside], target[inside])]
+    if len(inside) < MIN_MATCHES or not is_plausible(homography, source[inside]):
+        return nothing
+    return homography, inside
+
+
+def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
+    """Whether the homography keeps orientation and does not collapse or smear the picture anywhere around `points` (n, 2)."""
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    corners = np.array([(x, y, 1.0) for x in (left, right) for y in (top, bottom)])
+    x, y, w = homography @ corners.T
+    if (
+        not np.isfinite(homography).all()
+        or (np.abs(w) < 1e-9).any()
+        or (np.sign(w) != np.sign(w[0])).any()
+    ):
+        return False  # the horizon runs through the matched area
+    for u, v, depth in zip(x / w, y / w, w):
+        # Jacobian of the mapping at this corner
+        jacobian = (
+            np.array(
+                [
+                    homography[0, :2] - u * homography[2, :2],
+                    homography[1, :2] - v * homography[2, :2],
+                ]
+            )
+            / depth
+        )
+        long, short = np.linalg.svd(jacobian, compute_uv=False)
+        if np.linalg.det(jacobian) <= 0 or long > MAX_STRETCH * short:
+            return False
+        if not 1 / MAX_AREA_CHANGE <= long * short <= MAX_AREA_CHANGE:
+            return False
+    return True
+
+
+def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarray:
+    """Indices of matches that are separate evidence: one per cell of SPOT pixels in each photo.
+
+    SIFT gives one corner several keypoints (orientations, scales); counted one by one they would pass for many.
+    """
+    kept = np.arange(len(query_points))
+    for points in (query_points, hit_points):
+        _, first = np.unique(np.floor(points[kept] / SPOT), axis=0, return_index=True)
+        kept = kept[np.sort(first)]
+    return kept
+
+
+def covered(points: np.ndarray, size: tuple[int, int]) -> float:
+    """Share of a photo of this (height, width) inside the convex hull of points float32 (n, 2); 0 without points."""
+    if len(points) == 0:
+        return 0.0
+    return min(1.0, cv2.contourArea(cv2.convexHull(points)) / (size[0] * size[1]))
