@@ -15,7 +15,7 @@ from .decode import (
     resize,
 )
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores, read_card
-from .multiscale import Region
+from .region import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
 from .xfeat import XFeatKeypoints, read_matching_model

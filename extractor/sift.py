@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from .decode import resize
-from .multiscale import Region
+from .region import Region
 
 SIFT_SIDE = (
     640  # longest side photos are shrunk to before detection; points are in pixels of that size

@@ -273,21 +273,8 @@ def test_exported_file_reads_back_into_torch(exported, x):
     assert provenance.longest_side == 160
 
 
-@pytest.mark.parametrize("scale", [2**0.5, 2**-0.5, 0.5, 0.3])
-def test_rescale_equals_torch(rng, scale):
-    from extractor.multiscale import rescale
-
-    batch = rng.normal(size=(2, 3, 37, 53)).astype(np.float32)
-    expected = F.interpolate(
-        torch.from_numpy(batch), scale_factor=scale, mode="bilinear", align_corners=False
-    )
-    found = rescale(batch, scale)
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected.numpy(), atol=5e-5)
-
-
 def test_region_is_cropped_then_shrunk_by_the_published_rule():
-    from extractor.multiscale import crop_region
+    from extractor.region import crop_region
 
     photo = np.zeros((600, 800, 3), np.uint8)
     photo[150:450, 200:600] = 255
