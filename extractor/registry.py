@@ -22,6 +22,7 @@ class Entry:
             `python -m evaluation models`.
         licence: of the parameters.
         source: where they come from.
+        fingerprint: of the extractor (`Extractor.fingerprint`), by which a store knows its model.
     """
 
     file: str
@@ -33,6 +34,7 @@ class Entry:
     map_full: float
     licence: str
     source: str
+    fingerprint: str
 
     @property
     def path(self) -> Path:
@@ -50,6 +52,7 @@ MODELS = {
         0.748,
         "Apache-2.0",
         "distilled from EfficientNet-Lite2 on 180,000 crops of public photos",
+        "ef41c11302e65db04cb31a77a77cc6f488bea9025bf71a41342caefef6389c25",
     ),
 }
 DEFAULT = "gem-resnet101"
@@ -58,6 +61,11 @@ DEFAULT = "gem-resnet101"
 def model_path(name: str) -> Path:
     """The file of a model: one of MODELS by its name, any other by its path."""
     return MODELS[name].path if name in MODELS else Path(name)
+
+
+def name_of(fingerprint: str) -> str | None:
+    """The name in MODELS of the model with this fingerprint; None for another model."""
+    return next((name for name, entry in MODELS.items() if entry.fingerprint == fingerprint), None)
 
 
 def format_models() -> str:
