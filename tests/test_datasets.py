@@ -15,6 +15,7 @@ from PIL import Image
 from datasets import BadDataset, BadGroups, Truth, read_dataset
 from datasets.buildings import UPRIGHT, upright_region
 from datasets.plain_pickle import BadPickle, read_plain_pickle
+from datasets.training import BadTrainingData, read_landmarks_csv, read_sfm
 from extractor import read_photo
 from index_store import NothingToIndex
 
@@ -350,3 +351,43 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingToIndex):
         read_dataset("folders", tmp_path / "empty")
+
+
+# -- names that lead elsewhere -----------------------------------------------------------------------------------------
+
+ELSEWHERE = ["/etc/hosts", "../secret", "a/../../secret", "", 7, "a\0b", "..\\secret"]
+
+
+@pytest.mark.parametrize("part", ["imlist", "qimlist"])
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_ground_truth_names_nothing_outside_its_folder(revisited, part, name):
+    write_photo(revisited / "secret.jpg")
+    names = [name, *GND[part][1:]]
+    (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps({**GND, part: names}))
+    with pytest.raises(BadDataset, match="no ground truth.*name"):
+        read_dataset("roxford5k", revisited)
+
+
+@pytest.mark.parametrize("name", ["../../secret/012345", "/0123456", "012345..", 7])
+def test_an_sfm_table_names_nothing_outside_its_folder(tmp_path, name):
+    part = {"cids": [name, "0123456", "1234567"], "cluster": [1, 1, 2], "qidxs": [0], "pidxs": [1]}
+    (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part}))
+    with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+        read_sfm(tmp_path / "sfm.pkl", tmp_path)
+
+
+def test_an_sfm_table_whose_columns_do_not_fit_is_refused(tmp_path):
+    part = {"cids": ["0123456", "1234567"], "cluster": [1, 1], "qidxs": [0], "pidxs": [2]}
+    for change in ({}, {"pidxs": [-1]}, {"pidxs": [[[1]]]}, {"pidxs": [10**30]}, {"cluster": [1]}):
+        (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part | change}))
+        with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+            read_sfm(tmp_path / "sfm.pkl", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "rows", ["7,abcd /etc", "7,../../secret", "7,ab", "7", "landmark,7", '7,"\0"']
+)
+def test_a_landmarks_table_names_nothing_outside_its_folder(tmp_path, rows):
+    (tmp_path / "clean.csv").write_text(f"landmark_id,images\n{rows}\n")
+    with pytest.raises(BadTrainingData, match="clean.csv is no table of landmarks"):
+        read_landmarks_csv(tmp_path / "clean.csv", tmp_path)
