@@ -90,7 +90,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
         ]
         if len(entries) != len(asked) or any(len(box) != 4 for _, box in entries):
             raise ValueError("queries and boxes do not fit")
-    except (BadPickle, KeyError, IndexError, TypeError, ValueError) as error:
+    except (BadPickle, LookupError, TypeError, ValueError, OverflowError) as error:
         raise BadDataset(
             f"{table} is no ground truth of the revisited protocol ({error})."
         ) from error
