@@ -170,9 +170,7 @@ class Machine:
         load: makes the object that a persistent id stands for; None if there are none.
     """
 
-    def __init__(
-        self, known: Mapping[str, Callable[..., Any]], load: Callable[[Any], Any] | None = None
-    ):
+    def __init__(self, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None):
         self._known = known
         self._load = load
         self._stack: list[Any] = []
@@ -238,9 +236,9 @@ class Machine:
         elif name not in ("PROTO", "FRAME"):
             raise BadPickle(f"it holds more than plain values (the instruction {name})")
 
-    def _find(self, name: str) -> Callable[..., Any]:
+    def _find(self, name: str) -> Any:
         if name not in self._known:
-            raise BadPickle(f"it asks for {name[:100]}")
+            raise BadPickle(f"it asks for {name[:100]}, and only plain values and arrays are read")
         return self._known[name]
 
     def _to_mark(self) -> list[Any]:
