@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -15,10 +16,11 @@ from PIL import Image
 
 from datasets import BadDataset, BadGroups, Truth, read_dataset
 from datasets.buildings import UPRIGHT, upright_region
+from datasets.groups import photos_below
 from datasets.plain_pickle import BadPickle, read_plain_pickle
 from datasets.training import BadTrainingData, read_landmarks_csv, read_sfm
 from extractor import read_photo
-from index_store import NothingToIndex
+from index_store.scan import scan
 
 
 def write_photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
@@ -452,8 +454,46 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
     with pytest.raises(BadDataset, match="no folder"):
         read_dataset("folders", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NothingToIndex):
+    with pytest.raises(BadDataset, match="no JPEG, PNG or WebP photo"):
         read_dataset("folders", tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (
+            '{"a": ["tower/1.jpg", "tower/2.jpg"], "b": ["tower/2.jpg", "x.jpg"]}',
+            "is in two groups",
+        ),
+        (
+            '{"a": ["tower/1.jpg", "tower/2.jpg"], "a": ["x.jpg", "gate/1.jpg"]}',
+            "'a' is in it twice",
+        ),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a": ' * 100_000, "nested too deeply"),
+        ("null", "it must be"),
+        ('{"a": null}', "it must be"),
+        ('{"a": [null, null]}', "it must be"),
+        ('{"a": [1, 2]}', "it must be"),
+        ("9" * 5000, "cannot be read"),
+        ("{}", "names no groups"),
+        ("\xff", "cannot be read"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(things, tmp_path, text, sentence):
+    (tmp_path / "groups.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadGroups, match=sentence):
+        read_dataset("groups", things)
+
+
+def test_the_listing_agrees_with_what_a_store_would_hold(things):
+    write_photo(things / ".hidden" / "1.jpg")
+    write_photo(things / "deep" / "er" / "1.PNG")
+    (things / ".a.jpg").write_bytes(b"")
+    (things / "note.txt").write_text("no photo")
+    (things / "loop").symlink_to(things)
+    (things / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"")
+    assert photos_below(things) == scan(things).files
 
 
 # -- names that lead elsewhere -----------------------------------------------------------------------------------------
