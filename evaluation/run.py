@@ -18,6 +18,7 @@ from index_store.builder import Progress, silent
 from index_store.scan import scan
 from search import RERANKERS, Engine
 
+from .arguments import share, size
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
@@ -164,22 +165,6 @@ def evaluate(
         stage_ms=answers.stage_ms,
         queries=answers.queries,
     )
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def size(text: str) -> float:
-    """A number that is not negative, for argparse."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no size")
-    return value
 
 
 def add_command(commands) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from command import run_command
 from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside
 from model import BadCheckpoint, load_checkpoint
 from model.published import DownloadFailed, download, format_list
@@ -153,6 +154,8 @@ def main(argv: list[str] | None = None) -> int:
             print(download(args.download, args.out or Path(".")))
         else:
             run_export(args)
+    except BrokenPipeError:
+        raise  # for run_command
     except (
         OSError,
         ValueError,
@@ -170,4 +173,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

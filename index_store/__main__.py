@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, available_cores, choose_extractor
 
 from .builder import RECALL_SHORTLIST, SHORTLIST, build
@@ -82,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
+    except BrokenPipeError:
+        raise  # for run_command
     except (StoreError, BadModel, OSError, sqlite3.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -94,4 +97,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)
