@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from command import run_command
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
+    except BrokenPipeError:
+        raise  # for run_command
     except (BadDataset, BadModel, BadPhoto, BadResults, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -36,4 +39,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

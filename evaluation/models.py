@@ -129,8 +129,12 @@ def add_command(commands) -> None:
     command.add_argument(
         "names", nargs="+", metavar="NAME", help=f"{', '.join(MODELS)}, or the path of a model file"
     )
-    command.add_argument("--photos", type=Path, help="also on these photos (default: the sample gallery only)")
-    command.add_argument("--groups", type=Path, help='their groups, JSON {"name": ["file", ...], ...}')
+    command.add_argument(
+        "--photos", type=Path, help="also on these photos (default: the sample gallery only)"
+    )
+    command.add_argument(
+        "--groups", type=Path, help='their groups, JSON {"name": ["file", ...], ...}'
+    )
     command.add_argument("--stores", type=Path, default=Path("stores") / "models")
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     command.set_defaults(run=run)

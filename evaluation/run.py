@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from datasets import READERS, BadDataset, Benchmark, read_dataset
+from datasets.names import inside
 from extractor import DEFAULT_MODEL, Extractor
 from index_store import SHORTLIST, Store, StoreMissing, build
 from index_store.__main__ import bar
@@ -16,6 +18,7 @@ from index_store.builder import Progress, silent
 from index_store.scan import scan
 from search import RERANKERS, Engine
 
+from .arguments import share, size
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
@@ -61,17 +64,54 @@ def open_or_build(
 
 
 def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
-    """A folder with links to the gallery's photos, and nothing else."""
-    wanted = set(benchmark.gallery)
-    for file in wanted:
-        link, photo = folder / file, (benchmark.root / file).resolve()
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(photo)
-    for path in folder.rglob("*"):
-        if path.is_symlink() and path.relative_to(folder).as_posix() not in wanted:
-            path.unlink()
+    """A folder with links to the gallery's photos, and nothing else.
+
+    The links are made in a fresh folder, which takes its name when it is complete. A folder that is there
+    already is used if it holds just these links. Otherwise it is left alone, whoever made it.
+
+    Args:
+        benchmark: says which photos; their names lead nowhere but down from `benchmark.root`.
+        folder: where the links are wanted.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        BadDataset: something else is at `folder`, or a photo's name leads out of it.
+    """
+    try:
+        wanted = {inside(file): (benchmark.root / file).resolve() for file in benchmark.gallery}
+    except ValueError as error:
+        raise BadDataset(f"The gallery of {benchmark.name} cannot be linked: {error}.") from None
+    if folder.exists() or folder.is_symlink():
+        if links_in(folder) != wanted:
+            raise BadDataset(
+                f"{folder} is in the way: it is not the folder of links to the gallery of "
+                f"{benchmark.name}. Move it away, or name another place with --store."
+            )
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as made:
+        links = Path(made) / "links"
+        links.mkdir()
+        for file, photo in wanted.items():
+            (links / file).parent.mkdir(parents=True, exist_ok=True)
+            (links / file).symlink_to(photo)
+        links.rename(folder)
     return folder
+
+
+def links_in(folder: Path) -> dict[str, Path] | None:
+    """Links below a folder and where they lead; None if there is anything else but folders."""
+    if folder.is_symlink() or not folder.is_dir():
+        return None
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            found[path.relative_to(folder).as_posix()] = path.readlink()
+        elif not path.is_dir():
+            return None
+    return found
 
 
 def evaluate(
@@ -125,22 +165,6 @@ def evaluate(
         stage_ms=answers.stage_ms,
         queries=answers.queries,
     )
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def size(text: str) -> float:
-    """A number that is not negative, for argparse."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no size")
-    return value
 
 
 def add_command(commands) -> None:

@@ -1,5 +1,7 @@
 """Descriptor network -> ONNX, with proof that nothing was lost (needs torch and onnx; serving does not import this)."""
 
+import model  # noqa: F401 - first, because it says what to install where torch is missing
+
 from .backbone import Backbone, read_backbone, to_descriptor
 from .cut import BadBackbone
 from .parity import ParityError, ParityRow, check_parity, in_torch

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from command import run_command
 from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside, resize
 from extractor.registry import format_models
 from model import (
@@ -296,6 +297,8 @@ def main(argv: list[str] | None = None) -> int:
             run_backbone(args)
         else:
             run_checkpoint(args)
+    except BrokenPipeError:
+        raise  # for run_command
     except (
         OSError,
         ValueError,
@@ -314,4 +317,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sqlite3
 import sys
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, available_cores, choose_extractor
 
 from .builder import RECALL_SHORTLIST, SHORTLIST, build, described_before
@@ -109,10 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     tolerate_any_text()
     try:
         args.run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough; Python would complain again when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        raise  # for run_command
     except (StoreError, BadModel, OSError, sqlite3.Error) as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         return 1
@@ -125,4 +123,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

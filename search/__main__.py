@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, BadPhoto, Extractor, Region
 from extractor import read_bytes as read_photo_bytes
 from index_store import Store, StoreError
@@ -105,4 +106,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

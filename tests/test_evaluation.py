@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -17,7 +18,7 @@ from evaluation.bootstrap import Estimate, estimate, interval
 from evaluation.groups import BadGroups, evaluate_groups, read_groups
 from evaluation.measure import ask, summarise
 from evaluation.results import BadResults, format_results, results_from
-from evaluation.run import METHODS, evaluate, open_or_build
+from evaluation.run import METHODS, evaluate, link_gallery, open_or_build
 from evaluation.simulate import noisy, oracle, towards_others, with_noise
 from extractor import read_bytes
 from index_store import Store, StoreMismatch
@@ -353,6 +354,66 @@ def test_a_store_of_other_photos_is_refused(revisited, small_built, extractor, t
     benchmark = read_dataset("roxford5k", revisited)
     with pytest.raises(BadDataset, match="not of the gallery of roxford5k"):
         open_or_build(benchmark, small_built / "store", extractor)
+
+
+@pytest.fixture
+def linked(revisited):
+    """The benchmark of `revisited`, whose folder holds the queries, too, and where its links shall lie."""
+    return read_dataset("roxford5k", revisited), revisited / "stores" / "roxf-gallery"
+
+
+def test_a_gallery_is_linked_once_and_used_again(linked):
+    benchmark, folder = linked
+    for _ in range(2):
+        assert link_gallery(benchmark, folder) == folder
+        assert sorted(path.name for path in folder.iterdir()) == benchmark.gallery
+        assert all(
+            path.read_bytes() == benchmark_photo(benchmark, path) for path in folder.iterdir()
+        )
+    assert list(folder.parent.iterdir()) == [folder], "nothing half made stays"
+
+
+def benchmark_photo(benchmark: Benchmark, link: Path) -> bytes:
+    return (benchmark.root / link.name).read_bytes()
+
+
+def photo_in_the_way(folder: Path, root: Path) -> Path:
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(root / "igloo.jpg", folder / "igloo.jpg"))
+
+
+def link_in_the_way(folder: Path, root: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "mine.jpg").symlink_to(root / "dune.jpg")
+    return folder / "mine.jpg"
+
+
+def folder_elsewhere(folder: Path, root: Path) -> Path:
+    folder.parent.mkdir()
+    folder.symlink_to(root)
+    return root / "igloo.jpg"
+
+
+@pytest.mark.parametrize("lay", [photo_in_the_way, link_in_the_way, folder_elsewhere])
+def test_what_the_run_did_not_make_stays(linked, lay):
+    benchmark, folder = linked
+    mine = lay(folder, benchmark.root)
+    before = {path: path.is_symlink() for path in folder.rglob("*")}, mine.read_bytes()
+    with pytest.raises(BadDataset, match="roxf-gallery is in the way"):
+        link_gallery(benchmark, folder)
+    assert before == ({path: path.is_symlink() for path in folder.rglob("*")}, mine.read_bytes())
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_gallery_that_names_photos_elsewhere_is_not_linked(linked, absolute):
+    benchmark, folder = linked
+    victim = folder.parent / "victim.jpg"
+    victim.parent.mkdir()
+    victim.write_bytes(b"mine")
+    name = str(victim) if absolute else "../victim.jpg"
+    with pytest.raises(BadDataset, match="cannot be linked: the name"):
+        link_gallery(dataclasses.replace(benchmark, gallery=[name]), folder)
+    assert victim.read_bytes() == b"mine" and list(folder.parent.iterdir()) == [victim]
 
 
 def test_classic_query_finds_its_own_photo(small_store, extractor):

@@ -24,6 +24,7 @@ from metrics import average_precision, mean_over_groups
 from search import Engine
 from search.rerank.diffusion import diffuse
 
+from ..arguments import count
 from ..groups import BadGroups, read_groups
 from ..results import format_rows
 from .engines import hardware
@@ -173,17 +174,17 @@ def add_command(commands) -> None:
         "diffusion", help="offline diffusion: rows a second, a query's time, kept values"
     )
     command.add_argument(
-        "--rows", type=int, nargs="+", default=[], metavar="N", help="rows a second, made photos"
+        "--rows", type=count, nargs="+", default=[], metavar="N", help="rows a second, made photos"
     )
-    command.add_argument("--dim", type=int, default=128, help="of the made descriptors")
+    command.add_argument("--dim", type=count, default=128, help="of the made descriptors")
     command.add_argument(
-        "--query", type=int, metavar="N", help="a query's diffusion on a file of N made rows"
+        "--query", type=count, metavar="N", help="a query's diffusion on a file of N made rows"
     )
     command.add_argument(
         "--store", type=Path, help="with --groups: mAP against the values kept of a row"
     )
     command.add_argument("--groups", type=Path, help='JSON: {"name": ["file", ...], ...}')
-    command.add_argument("--cuts", type=int, nargs="+", default=[20, 50, 100, 200, 300])
+    command.add_argument("--cuts", type=count, nargs="+", default=[20, 50, 100, 200, 300])
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     command.add_argument("--json", type=Path, help="write the cuts to this file")
     command.set_defaults(run=run)
@@ -193,8 +194,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"Hardware: {hardware()}\n")
     if bool(args.store) != bool(args.groups):
         raise BadGroups("--store and --groups go together.")
-    for count in args.rows or ([] if args.query or args.store else [20_000]):
-        print(format_rows(speed_rows(count, args.dim)), end="\n\n")
+    for rows in args.rows or ([] if args.query or args.store else [20_000]):
+        print(format_rows(speed_rows(rows, args.dim)), end="\n\n")
     if args.query:
         print(format_rows(query_rows(args.query, KEPT)), end="\n\n")
     if args.store:

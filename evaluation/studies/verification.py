@@ -24,6 +24,7 @@ from search.verify.verification import (
     verify_many,
 )
 
+from ..arguments import count
 from .engines import hardware
 
 Progress = Callable[[Iterable], Iterable]
@@ -167,7 +168,7 @@ def add_command(commands) -> None:
     )
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
-        "--queries", type=int, default=30, help="photos of the store taken as queries"
+        "--queries", type=count, default=30, help="photos of the store taken as queries"
     )
     command.add_argument("--seed", type=int, default=0, help="which photos")
     command.set_defaults(run=run)
