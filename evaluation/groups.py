@@ -26,9 +26,9 @@ from .results import QueryResult, format_rows
 
 METHODS = {
     "rerank off": {},
-    "diffusion": {"diffusion": True},
-    "SIFT": {"sift": True},
-    "diffusion + SIFT": {"diffusion": True, "sift": True},
+    "diffusion": {"rerank": "diffusion"},
+    "SIFT": {"verify": "sift"},
+    "diffusion + SIFT": {"rerank": "diffusion", "verify": "sift"},
 }
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
     "Score",
     "evaluate_groups",
     "format_table",
-    "read_groups",
+    "store_groups",
 ]
 
 
@@ -63,7 +63,7 @@ class MethodResult:
     group_map: dict[str, float]
 
 
-def read_groups(path: Path, store: Store) -> dict[str, list[str]]:
+def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
     """Group name -> gallery files, from {"name": ["file", ...]}. Raises BadGroups naming what does not fit."""
     return check_groups(
         load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store"
@@ -84,7 +84,7 @@ def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
 def evaluate_groups(
     engine: Engine, groups: dict[str, list[str]], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[MethodResult]:
-    """All METHODS on all groups (of `read_groups`). progress wraps the list of queries."""
+    """All METHODS on all groups (of `store_groups`). progress wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
     queries = ask(
         engine, of_groups("groups", engine.store.root, gallery, groups), METHODS, progress
@@ -136,7 +136,7 @@ def add_command(commands) -> None:
 def run(args: argparse.Namespace) -> None:
     extractor = Extractor(args.model)
     engine = Engine(Store(args.store, extractor), extractor)
-    groups = read_groups(args.groups, engine.store)
+    groups = store_groups(args.groups, engine.store)
     results = evaluate_groups(
         engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
     )

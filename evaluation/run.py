@@ -27,13 +27,13 @@ from .studies.engines import hardware
 BASE = "rerank off"
 METHODS: Methods = {
     BASE: {},
-    **{name: {"diffusion": True, "reranker": name} for name in RERANKERS},
-    "SIFT": {"sift": True},
-    **{f"{name} + SIFT": {"diffusion": True, "reranker": name, "sift": True} for name in RERANKERS},
+    **{name: {"rerank": name} for name in RERANKERS},
+    "SIFT": {"verify": "sift"},
+    **{f"{name} + SIFT": {"rerank": name, "verify": "sift"} for name in RERANKERS},
 }
 LEARNED: Methods = {  # only when asked for: their models are not part of the repository
-    "XFeat": {"sift": True, "matcher": "xfeat"},
-    "diffusion + XFeat": {"diffusion": True, "sift": True, "matcher": "xfeat"},
+    "XFeat": {"verify": "xfeat"},
+    "diffusion + XFeat": {"rerank": "diffusion", "verify": "xfeat"},
 }
 
 

@@ -112,9 +112,11 @@ def test_galleries_of_very_few_photos(photos, tmp_path, extractor, count):
         (photos / name).unlink()
     build(photos, tmp_path / "s", extractor)
     engine = Engine(Store(tmp_path / "s", extractor), extractor)
-    result = engine.search((photos / FEW_PHOTOS[0]).read_bytes(), diffusion=True, sift=True)
+    result = engine.search(
+        engine.prepare((photos / FEW_PHOTOS[0]).read_bytes()), rerank="diffusion", verify="sift"
+    )
     assert len(result.hits) == count and result.hits[0].file == FEW_PHOTOS[0]
-    assert len(engine.search(0, diffusion=True, sift=True).hits) == count - 1
+    assert len(engine.search(engine.prepare(0), "diffusion", "sift").hits) == count - 1
 
 
 def test_interrupted_build_resumes(photos, tmp_path, extractor):

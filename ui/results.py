@@ -17,7 +17,12 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def movement(rank: int, before: int | None) -> tuple[str, str]:
-    """Text and direction of a hit's way from its rank without reranking (None: it was not shown) to `rank`."""
+    """Text and direction of a hit's way to its rank.
+
+    Args:
+        rank: with reranking, from 1.
+        before: without it; None if the photo was not shown.
+    """
     if before is None:
         return "new", "new"
     if before == rank:
@@ -26,13 +31,14 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
 
 
 def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, Any]:
-    """What the browser needs to draw one hit."""
+    """What the browser needs to draw one hit. move: as `movement` gives it."""
+    chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} % the same thing, "
     return {
         "file": hit.file,
         "title": hit.title,
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
-        "detail": f"{100 * hit.probability:.0f} % the same thing, similarity {hit.similarity:.3f}, score {hit.score:.2f}",
+        "detail": f"{chance}similarity {hit.similarity:.3f}, score {hit.score:.2f}",
         "points": hit.inliers if hit.verified else None,
         "move": move[0],
         "direction": move[1],
@@ -45,7 +51,14 @@ def one_pane(store: Store, hits: Sequence[Hit], heading: str = "") -> list[dict[
 
 
 def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> list[dict[str, Any]]:
-    """Rerank off beside rerank on (called `name`), each hit of the latter with how far it moved."""
+    """Rerank off beside rerank on, each hit of the latter with how far it moved.
+
+    Args:
+        store: what was searched.
+        off: the answer without reranking.
+        on: the answer with it.
+        name: what the latter is called.
+    """
     before = {hit.id: rank for rank, hit in enumerate(off.hits, 1)}
     moved = [
         tile(store, hit, movement(rank, before.get(hit.id))) for rank, hit in enumerate(on.hits, 1)
@@ -57,7 +70,11 @@ def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> l
 
 
 def results_grid(panes: list[dict[str, Any]], key: str) -> Any:
-    """Draw the panes. The returned object's `open` or `search` is the file of the hit that was just clicked, else None."""
+    """Draw the panes.
+
+    Returns:
+        An object whose `open` or `search` is the file of the hit that was just clicked, else None.
+    """
     grid = st.components.v2.component(
         "results_grid",
         html='<div class="panes"></div>',

@@ -25,7 +25,7 @@ from search import Engine
 from search.rerank.diffusion import diffuse
 
 from ..arguments import count
-from ..groups import BadGroups, read_groups
+from ..groups import BadGroups, store_groups
 from ..results import format_rows
 from .engines import hardware
 from .offline_speed import speed_rows
@@ -121,7 +121,7 @@ def measure_cuts(
     cuts: list[int],
     progress: Progress = iter,
 ) -> list[Cut]:
-    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of `read_groups`."""
+    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of `store_groups`."""
     count = len(store)
     ids, sims = graph.self_first(
         *ann.exact_knn(store.descriptors, min(count, graph.BACKGROUND + 1))
@@ -139,7 +139,8 @@ def measure_cuts(
         precision = {}
         for name, files in groups.items():
             for file in files:
-                hits = engine.search(store.catalogue.find(file).id, diffusion=True, k=count).hits
+                query = engine.prepare(store.catalogue.find(file).id)
+                hits = engine.search(query, rerank="diffusion", k=count).hits
                 found = average_precision([hit.file for hit in hits], set(files) - {file})
                 precision.setdefault(name, []).append(found)
         mass = float((row_values[:, :kept].sum(1, dtype=np.float64) / whole).mean())
@@ -204,7 +205,7 @@ def run(args: argparse.Namespace) -> None:
         cuts = measure_cuts(
             store,
             extractor,
-            read_groups(args.groups, store),
+            store_groups(args.groups, store),
             args.cuts,
             lambda cuts: tqdm(cuts, desc="cuts", disable=None),
         )
