@@ -1,4 +1,4 @@
-"""python -m evaluation run | report | fit | groups | extractor | extraction | diffusion | verification  (each with --help)"""
+"""python -m evaluation run | models | report | fit | groups | extractor | extraction | diffusion | verification"""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 
-from . import fit, groups, report
+from . import fit, groups, models, report
 from . import run as run_dataset
 from .results import BadResults
 from .studies import diffusion_cost as diffusion
 from .studies import engines as extractor
 from .studies import extraction, verification
 
-COMMANDS = (run_dataset, report, fit, groups, extractor, extraction, diffusion, verification)
+COMMANDS = (
+    run_dataset,
+    models,
+    report,
+    fit,
+    groups,
+    extractor,
+    extraction,
+    diffusion,
+    verification,
+)
 
 
 def main(argv: list[str] | None = None) -> int:

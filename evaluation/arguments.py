@@ -21,9 +21,14 @@ def size(text: str) -> float:
     return value
 
 
-def count(text: str) -> int:
-    """A whole number from 1 on, for argparse."""
+def count(text: str, least: int = 1) -> int:
+    """A whole number from `least` on, for argparse."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is not {least} or more")
     return value
+
+
+def amount(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    return count(text, least=0)

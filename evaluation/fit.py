@@ -22,8 +22,8 @@ import numpy as np
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from extractor import DEFAULT_MODEL, Extractor
-from index_store import Store
+from extractor import Extractor
+from index_store import Store, model_of
 from metrics import average_precision
 from search import MATCHERS, Engine, PreparedQuery
 from search.fusion import fusion
@@ -201,7 +201,7 @@ def add_command(commands) -> None:
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
     )
-    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument(
         "--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)"
     )
@@ -213,7 +213,7 @@ def add_command(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    extractor = Extractor(args.model)
+    extractor = Extractor(model_of(args.store, args.model))
     store = Store(args.store, extractor)
     named = store_groups(args.groups, store)
     groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from datasets import BadGroups
 from datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
-from extractor import DEFAULT_MODEL, Extractor
-from index_store import Store
+from extractor import Extractor
+from index_store import Store, model_of
 from metrics import mean_over_groups
 from search import Engine
 
@@ -128,13 +128,13 @@ def add_command(commands) -> None:
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
     )
-    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument("--by-group", action="store_true", help="also one line for each group")
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    extractor = Extractor(args.model)
+    extractor = Extractor(model_of(args.store, args.model))
     engine = Engine(Store(args.store, extractor), extractor)
     groups = store_groups(args.groups, engine.store)
     results = evaluate_groups(

@@ -18,10 +18,9 @@ from index_store.__main__ import bar
 
 from .bootstrap import Estimate
 from .results import format_estimate, format_rows
-from .run import METHODS, evaluate, open_or_build
+from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
 from .studies.engines import hardware
 
-STAGES = ("rerank off", "diffusion", "SIFT", "diffusion + SIFT")
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 TIMED = 24  # photos, after a first one
 
@@ -87,7 +86,7 @@ def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> l
             seed,
             path.stem,
             "",
-            lambda queries: bar(queries, len(queries), "queries"),
+            queries_bar,
         )
         timed = [benchmark.root / file for file in benchmark.gallery]
         timed = timed[:: max(1, len(timed) // TIMED)][:TIMED]

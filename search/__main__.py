@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from command import run_command
-from extractor import DEFAULT_MODEL, BadModel, BadPhoto, Extractor, Region
+from extractor import BadModel, BadPhoto, Extractor, Region
 from extractor import read_bytes as read_photo_bytes
-from index_store import Store, StoreError
+from index_store import Store, StoreError, model_of
 
 from .engine import Engine
 from .fuse import UNCALIBRATED
@@ -55,9 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument(
         "--model",
-        type=Path,
-        default=DEFAULT_MODEL,
-        help="descriptor model (default: the shipped one)",
+        help="descriptor model, for a store of one that is not the project's own",
     )
     rerank = parser.add_mutually_exclusive_group()
     rerank.add_argument(
@@ -100,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.region and len(args.photos) > 1:
         parser.error("--region belongs to a single photo")
     try:
-        extractor = Extractor(args.model)
+        extractor = Extractor(model_of(args.store, args.model))
         engine = Engine(Store(args.store, extractor), extractor)
         if not engine.is_calibrated(args.rerank, args.match):
             print(f"warning: {UNCALIBRATED}", file=sys.stderr)

@@ -13,9 +13,10 @@ from search import Engine, PreparedQuery, SearchResult
 
 from .match import match_viewer
 from .part import choose_part
-from .results import ASSETS, one_pane, results_grid, two_panes
+from .results import ASSETS, Pane, one_pane, results_grid, two_panes
 from .samples import MISSED
 from .service import Gallery, service
+from .stages import OFF, Stages, choose_stages
 from .subject import Subject, forget, gallery_subject, prepared_query, take_photo
 
 FIRST_PAGE = 24
@@ -105,11 +106,12 @@ def render() -> None:
     st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
     try:
         with st.spinner("Opening the gallery…"):
-            gallery = service.gallery()
+            galleries = service.galleries()
     except (StoreError, BadModel, FileNotFoundError) as error:
         st.error(str(error))
         return
     st.session_state.setdefault("shown", FIRST_PAGE)
+    gallery = next(iter(galleries.values()))
     subject = current_subject(gallery.engine)
     header(gallery.engine, with_uploader=subject is not None)
     if problem := st.session_state.get("problem"):
@@ -117,7 +119,7 @@ def render() -> None:
     if subject is None:
         start_page(gallery)
     else:
-        results_page(gallery.engine, subject)
+        results_page(galleries, subject)
 
 
 def plain(text: str) -> str:
@@ -175,45 +177,22 @@ def start_page(gallery: Gallery) -> None:
         )
 
 
-def results_page(engine: Engine, subject: Subject) -> None:
+def results_page(galleries: dict[str, Gallery], subject: Subject) -> None:
     """The photo searched with, the toggles, and the hits."""
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="center", gap="medium")
         with card:
             region = subject_card(subject)
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
-            diffusion = st.toggle(
-                "Diffusion",
-                value=True,
-                key="diffusion",
-                bind="query-params",
-                help="Walks from photo to photo through the gallery: views unlike yours are "
-                "reached over views in between.",
-            )
-            sift = st.toggle(
-                "SIFT verification",
-                value=True,
-                key="sift",
-                bind="query-params",
-                help="Matches points of your photo with the best hits; those that fit together "
-                "prove the same thing.",
-            )
-            compare = st.toggle(
-                "Compare",
-                key="compare",
-                bind="query-params",
-                help="Rerank off and on, side by side, with how far each photo moved.",
-            )
+            asked = choose_stages(galleries)
         k = st.session_state.shown
+        engine = galleries[asked.descriptor].engine
         with st.spinner("Searching…", show_time=False):
             query, problem = query_or_whole(engine, subject, region)
-            result = engine.search(
-                query,
-                rerank="diffusion" if diffusion else None,
-                verify="sift" if sift else None,
-                k=k + 1,
-            )
-            off = engine.search(query, k=k) if compare else None
+            result = engine.search(query, asked.rerank, asked.verify, k=k + 1)
+            other = None
+            if asked.against is not None:
+                other = other_answer(galleries, subject, region, asked, k)
         more = len(result.hits) > k
         del result.hits[k:]
         with clock:
@@ -225,12 +204,9 @@ def results_page(engine: Engine, subject: Subject) -> None:
     if not result.hits:
         st.info("This photo is the only one in the gallery.")
         return
-    if compare:
-        name = (
-            " + ".join(label for label, on in (("Diffusion", diffusion), ("SIFT", sift)) if on)
-            or "Rerank off"
-        )
-        grids = [results_grid(two_panes(engine.store, off, result, name), key="results")]
+    if other is not None:
+        name = asked.stages if asked.against == OFF else f"{asked.descriptor}: {asked.stages}"
+        grids = [results_grid(two_panes(other, Pane(name, engine.store, result)), key="results")]
     else:
         grids, more = folded_results(engine, result, more)
     if more:
@@ -242,6 +218,20 @@ def results_page(engine: Engine, subject: Subject) -> None:
             st.rerun()
         if clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
             evidence(engine, subject, query, photo.id)
+
+
+def other_answer(
+    galleries: dict[str, Gallery], subject: Subject, region: Region | None, asked: Stages, k: int
+) -> Pane:
+    """What the answer is compared with: the same descriptor without reranking, or another one."""
+    if asked.against == OFF:
+        engine = galleries[asked.descriptor].engine
+        query, _ = query_or_whole(engine, subject, region)
+        return Pane(OFF, engine.store, engine.search(query, k=k))
+    engine = galleries[asked.against].engine
+    query, _ = query_or_whole(engine, subject, region)
+    answer = engine.search(query, asked.rerank, asked.verify, k=k)
+    return Pane(f"{asked.against}: {asked.stages}", engine.store, answer)
 
 
 def query_or_whole(

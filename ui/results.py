@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,21 @@ from search import Hit, SearchResult
 from .routes import thumbnail_url
 
 ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One of two answers to the same question.
+
+    Attributes:
+        name: what it is called.
+        store: what was searched.
+        result: the answer.
+    """
+
+    name: str
+    store: Store
+    result: SearchResult
 
 
 def movement(rank: int, before: int | None) -> tuple[str, str]:
@@ -50,22 +66,17 @@ def one_pane(store: Store, hits: Sequence[Hit], heading: str = "") -> list[dict[
     return [{"heading": heading, "hits": [tile(store, hit) for hit in hits]}]
 
 
-def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> list[dict[str, Any]]:
-    """Rerank off beside rerank on, each hit of the latter with how far it moved.
-
-    Args:
-        store: what was searched.
-        off: the answer without reranking.
-        on: the answer with it.
-        name: what the latter is called.
-    """
-    before = {hit.id: rank for rank, hit in enumerate(off.hits, 1)}
+def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
+    """Two answers side by side, each hit of the second with how far it moved."""
+    ranks = {hit.file: rank for rank, hit in enumerate(before.result.hits, 1)}
     moved = [
-        tile(store, hit, movement(rank, before.get(hit.id))) for rank, hit in enumerate(on.hits, 1)
+        tile(after.store, hit, movement(rank, ranks.get(hit.file)))
+        for rank, hit in enumerate(after.result.hits, 1)
     ]
+    plain = [tile(before.store, hit) for hit in before.result.hits]
     return [
-        {"heading": "Rerank off", "hits": [tile(store, hit) for hit in off.hits]},
-        {"heading": name, "hits": moved},
+        {"heading": before.name, "hits": plain},
+        {"heading": after.name, "hits": moved},
     ]
 
 

@@ -28,14 +28,12 @@ def view_url(store: Store, id: int) -> str:
 
 def photo(request: Request) -> Response:
     """A gallery photo, as a thumbnail or as large as it is decoded."""
-    gallery = service.gallery()
-    store = gallery.engine.store
+    gallery = service.of_version(request.path_params["version"])
     id, size = request.path_params["id"], request.path_params["size"]
-    if (
-        request.path_params["version"] != store.version
-        or not 0 <= id < len(store)
-        or size not in ("thumbnail", "view")
-    ):
+    if gallery is None or size not in ("thumbnail", "view"):
+        return Response(status_code=404)
+    store = gallery.engine.store
+    if not 0 <= id < len(store):
         return Response(status_code=404)
     if size == "view":
         try:
