@@ -22,6 +22,7 @@ from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
 from .studies.engines import hardware
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
+GALLERY_GROUPS = GALLERY.with_name("groups.json")
 TIMED = 24  # photos, after a first one
 
 
@@ -140,7 +141,7 @@ def add_command(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    sets = {"sample gallery": read_dataset("groups", GALLERY, None)}
+    sets = {"sample gallery": read_dataset("groups", GALLERY, GALLERY_GROUPS)}
     if args.photos:
         sets[args.photos.name] = read_dataset("groups", args.photos, args.groups)
     rows = []
