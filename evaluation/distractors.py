@@ -51,7 +51,9 @@ def hide(
     progress: Progress,
     sizes: Sequence[int] = SIZES,
 ) -> list[Hidden]:
-    """Measure all methods at every size of gallery, the smallest first: each store goes on from the one before.
+    """Measure all methods at every size of gallery.
+
+    The largest comes first: its photos are described once, and the others' stores take them over.
 
     Args:
         benchmark: whose queries are asked.
@@ -62,6 +64,9 @@ def hide(
         evaluate: asks a store the benchmark's queries.
         progress: shows the builds.
         sizes: numbers of other photos. Sizes that the folder does not have become the number it has.
+
+    Returns:
+        One row a size, the smallest first.
 
     Raises:
         BadDataset: the folder holds no photos.
@@ -74,10 +79,15 @@ def hide(
     for file in benchmark.gallery:
         link(benchmark.root / file, gallery / file)
     rows = []
-    for size in sorted({min(size, len(others)) for size in sizes}):
-        for place in order[:size]:
-            photo = others[place]
-            link(photo, gallery / FOLDER / f"{place:07d}{photo.suffix.lower()}")
+    for size in sorted({min(size, len(others)) for size in sizes}, reverse=True):
+        chosen = {
+            f"{place:07d}{others[place].suffix.lower()}": others[place] for place in order[:size]
+        }
+        for name, photo in chosen.items():
+            link(photo, gallery / FOLDER / name)
+        for path in gallery.glob(f"{FOLDER}/*"):
+            if path.is_symlink() and path.name not in chosen:
+                path.unlink()  # a link of ours, to a photo that a larger gallery had
         build(gallery, work / "store", extractor, progress)
         with Store(work / "store", extractor) as store:
             held = [photo.file for photo in store.catalogue.photos()]
@@ -92,7 +102,7 @@ def hide(
                 stored / 1e6,
             )
         )
-    return rows
+    return rows[::-1]
 
 
 def link(photo: Path, place: Path) -> None:

@@ -501,3 +501,9 @@ def test_benchmark_measures_and_reports(small_built):
     report = benchmark.format_costs(costs)
     both = sum(int((cost.passed & cost.baseline_passed).sum()) for cost in costs)
     assert "Hardware: " in report and f"of {2 * (len(store) - 1)} pairs: {both} in both" in report
+
+
+def test_shipped_products_are_what_the_export_makes():
+    from export.inner_products import OUT, inner_products
+
+    assert OUT.read_bytes() == inner_products()

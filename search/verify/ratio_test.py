@@ -9,6 +9,7 @@ a multi-threaded BLAS spends its time waiting for the other thread as soon as ot
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -18,8 +19,7 @@ from extractor.sift import DESCRIPTOR_SCALE
 RATIO = 0.9  # loose on purpose: the geometry is the judge
 NOISE = 0.025  # of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade are
 
-UINT8, INT32 = 2, 6  # ONNX TensorProto.DataType
-LENGTH_DELIMITED = 2  # protobuf wire type
+PRODUCTS = Path(__file__).with_name("inner_products.onnx")  # made by `export.inner_products`
 
 
 def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarray:
@@ -57,41 +57,6 @@ def inner_products(query: np.ndarray, hit: np.ndarray) -> np.ndarray:
 def _session() -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
-
-
-def _model() -> bytes:
-    """The ONNX model of `query @ hit.T`, written out in protobuf (field numbers of onnx.proto): serving has no onnx package."""
-    graph = (
-        _node("Transpose", ["hit"], "columns")
-        + _node("MatMulInteger", ["query", "columns"], "products")
-        + _field(2, b"products")  # GraphProto.name
-        + _field(11, _value("query", UINT8))
-        + _field(11, _value("hit", UINT8))
-        + _field(12, _value("products", INT32))
+    return onnxruntime.InferenceSession(
+        PRODUCTS.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
-    return (
-        _number(1, 8) + _field(7, graph) + _field(8, _number(2, 13))
-    )  # IR version 8, operator set 13
-
-
-def _node(operator: str, inputs: list[str], output: str) -> bytes:
-    names = b"".join(_field(1, name.encode()) for name in inputs) + _field(2, output.encode())
-    return _field(1, names + _field(4, operator.encode()))
-
-
-def _value(name: str, element: int) -> bytes:
-    """A tensor with two dimensions of any length."""
-    shape = _field(1, b"") + _field(1, b"")
-    return _field(1, name.encode()) + _field(2, _field(1, _number(1, element) + _field(2, shape)))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    length, size = b"", len(content)
-    while size > 127:
-        length, size = length + bytes([size & 127 | 128]), size >> 7
-    return bytes([number << 3 | LENGTH_DELIMITED]) + length + bytes([size]) + content
-
-
-def _number(number: int, value: int) -> bytes:
-    return bytes([number << 3, value])
