@@ -185,7 +185,7 @@ def count_kept(folder: Skipped, kept: list[tuple[str, str]]) -> Skipped:
     count = sum(file.startswith(folder.file) for file, _ in kept)
     if not count:
         return folder
-    return Skipped(folder.file, f"{folder.reason} {count} photos indexed before are kept.")
+    return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")
 
 
 def is_up_to_date(manifest: Manifest, root: Path, listing: Listing) -> bool:

@@ -410,7 +410,7 @@ def test_a_full_disk_is_a_sentence(photos, tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize("limit", [20_000, 200_000, 1_000_000])
 def test_no_file_can_grow_any_more(photos, tmp_path, limit):
-    """A limit on the size of files, at which the system fails each write, in a process of its own."""
+    """A limit on the size of files, past which each write fails, in a process of its own."""
     code = (
         "import resource\n"
         "from index_store import build, StoreUnwritable\n"
