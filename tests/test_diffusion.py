@@ -224,7 +224,7 @@ def test_truncated_rows_only_grow_towards_the_whole_ones(rng):
 
 
 def test_blocks_come_closer_than_rows_solved_alone_on_their_nearest():
-    """The published truncation (a photo's nearest, here 60) against regions of 120 for 12 photos."""
+    """The published truncation (a photo's nearest, here 60) against regions for 12 photos."""
     rows = unit_rows(np.random.default_rng(3), 800, 16, 80)
     ids, sims = self_first(*ann.exact_knn(rows, 60))
     walk = neighbour_graph(ids, sims)
