@@ -1,25 +1,34 @@
 # make demo                       the page on the sample gallery, at http://127.0.0.1:8501
 # make demo PHOTOS=~/Pictures     the page on your own photos
+# make demo ... MODEL=NAME        with another descriptor: a name of `python -m export --models`, or a model file
 # make test                       all tests
 PYTHON ?= python3
 PHOTOS ?= gallery/photos
 STORE  ?=
+MODEL  ?=
 PORT   ?= 8501
-# Names of folders reach the shell through the environment, as they are: a quote in one is no syntax.
+# Names reach the shell through the environment, as they are: a quote in one is no syntax.
 override PHOTOS := $(value PHOTOS)
 override STORE := $(value STORE)
-export PHOTOS STORE
-# A store for each folder, named by the folder's path.
+override MODEL := $(value MODEL)
+export PHOTOS STORE MODEL
+# A store for each folder, named by the folder's path, and for each model but the first.
 NAMED_STORE = case "$$PHOTOS" in gallery/photos) echo stores/gallery;; \
 	*) echo "stores/$$(printf '%s' "$$PHOTOS" | cksum | cut -d' ' -f1)";; esac
 
 .PHONY: demo test clean
 
 demo: .venv/.serving
-	@store="$${STORE:-$$($(NAMED_STORE))}" && \
-	.venv/bin/python -m index_store build --store "$$store" -- "$$PHOTOS" && \
+	@base="$${STORE:-$$($(NAMED_STORE))}" && served= && set -- "$${MODEL:-gem-resnet101}" && \
+	if [ "$$PHOTOS$$STORE$$MODEL" = gallery/photos ]; then set -- "$$@" efficientnet-lite2; fi && \
+	for model; do \
+		name="$$(basename "$$model" .onnx)" && store="$$base" && \
+		if [ "$$name" != gem-resnet101 ] && [ -z "$$STORE" ]; then store="$$base-$$name"; fi && \
+		.venv/bin/python -m index_store build --store "$$store" --model "$$model" -- "$$PHOTOS" || exit; \
+		served="$$served$${served:+:}$$store"; \
+	done && \
 	printf 'Serving %s at http://127.0.0.1:%s   (Ctrl-C ends it)\n' "$$PHOTOS" $(PORT) && \
-	GEM_STORE="$$store" exec .venv/bin/streamlit run app.py --server.port $(PORT)
+	GEM_STORE="$$served" GEM_MODEL="$$MODEL" exec .venv/bin/streamlit run app.py --server.port $(PORT)
 
 test: .venv-dev/.ready
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install-browser

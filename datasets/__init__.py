@@ -22,10 +22,15 @@ READERS = {
 
 
 def read_dataset(name: str, root: Path, groups: Path | None = None) -> Benchmark:
-    """The data set of that name (one of READERS) in its published layout below `root`.
+    """A data set in its published layout.
 
-    groups: file that sorts the photos, of the data set "groups" only. Raises BadDataset saying what is missing and where to
-    get it, NothingToIndex for a folder without photos.
+    Args:
+        name: one of READERS.
+        root: folder of the data set.
+        groups: file that sorts the photos; of the data set "groups" only.
+
+    Raises:
+        BadDataset: something is missing or does not fit; it says where to get what is missing.
     """
     if not root.is_dir():
         raise BadDataset(f"There is no folder {root}.")

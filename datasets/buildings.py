@@ -16,6 +16,7 @@ from extractor import FORMATS, SUFFIXES, Region
 from metrics import precision_at, trapezoid_average_precision
 
 from .benchmark import ALL, BadDataset, Benchmark, Query, Truth, expect, need
+from .names import inside
 from .plain_pickle import BadPickle, read_plain_pickle
 
 REVISITED = "http://cmp.felk.cvut.cz/revisitop/data/datasets"
@@ -75,8 +76,8 @@ def read_revisited(name: str, root: Path) -> Benchmark:
     jpg = need(root / "jpg", f"the photos of {name.removeprefix('r')} in one folder", CLASSIC)
     try:
         content = read_plain_pickle(table)
-        gallery = [f"{stem}.jpg" for stem in content["imlist"]]
-        asked = [f"{stem}.jpg" for stem in content["qimlist"]]
+        gallery = [inside(f"{inside(stem)}.jpg") for stem in content["imlist"]]
+        asked = [inside(f"{inside(stem)}.jpg") for stem in content["qimlist"]]
         entries = [
             (
                 {
@@ -89,7 +90,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
         ]
         if len(entries) != len(asked) or any(len(box) != 4 for _, box in entries):
             raise ValueError("queries and boxes do not fit")
-    except (BadPickle, KeyError, IndexError, TypeError, ValueError) as error:
+    except (BadPickle, LookupError, TypeError, ValueError, OverflowError) as error:
         raise BadDataset(
             f"{table} is no ground truth of the revisited protocol ({error})."
         ) from error

@@ -7,9 +7,10 @@ more than one with two. Photos outside all groups are distractors.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
-from index_store.scan import scan
+from extractor import SUFFIXES
 from metrics import average_precision, recall_at_1
 
 from .benchmark import BadDataset, Benchmark, Query, Truth
@@ -34,39 +35,103 @@ def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[
     return Benchmark(name, root, gallery, queries, (EVERY, FEW_VIEW, MANY_VIEW), EVERY, metrics)
 
 
+def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object as a dictionary. Raises ValueError if it has a key twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:60]!r} is in it twice")
+    return found
+
+
 def load_groups(path: Path) -> dict[str, list[str]]:
-    """{"name": ["file", ...], ...} from a JSON file. Raises BadGroups."""
+    """Groups of photos from a JSON file, {"name": ["file", ...], ...}.
+
+    Raises:
+        BadGroups: the file holds something else, or no group.
+    """
     try:
-        named = json.loads(path.read_text())
+        named = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
         if not isinstance(named, dict) or not all(
-            isinstance(files, list) for files in named.values()
+            isinstance(files, list) and all(isinstance(file, str) for file in files)
+            for files in named.values()
         ):
             raise ValueError('it must be {"name": ["file", ...], ...}')
     except (OSError, ValueError) as error:
         raise BadGroups(f"{path} cannot be read: {error}") from None
+    except RecursionError:
+        raise BadGroups(f"{path} cannot be read: it is nested too deeply") from None
     if not named:
         raise BadGroups(f"{path} names no groups.")
-    return {name: [str(file) for file in files] for name, files in named.items()}
+    return named
 
 
 def check_groups(
     groups: dict[str, list[str]], gallery: list[str], where: str
 ) -> dict[str, list[str]]:
-    """The groups, if each has at least two photos, all different and all in the gallery. Raises BadGroups."""
+    """The groups themselves, if they fit a gallery.
+
+    Args:
+        groups: name -> files.
+        gallery: the files that there are.
+        where: what a message calls the gallery.
+
+    Raises:
+        BadGroups: a group has fewer than two photos, one twice, one of another group, or one that
+            is not in the gallery.
+    """
     known = set(gallery)
+    group_of: dict[str, str] = {}
     for name, files in groups.items():
         if len(set(files)) < max(2, len(files)):
             raise BadGroups(f"Group {name!r} needs at least two photos, each named once.")
         for file in files:
             if file not in known:
                 raise BadGroups(f"Group {name!r} names {file!r}, which is not in {where}.")
+            if file in group_of:
+                raise BadGroups(f"{file!r} is in two groups, {group_of[file]!r} and {name!r}.")
+            group_of[file] = name
     return groups
+
+
+def photos_below(root: Path) -> list[str]:
+    """All photos below a folder: relative paths with forward slashes, sorted.
+
+    Hidden files and folders are passed over, and links to folders are not followed, as when a store
+    is built.
+
+    Raises:
+        BadDataset: there are none.
+    """
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        found += [
+            (below / name).as_posix()
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    found = [file for file in found if is_text(file)]
+    if not found:
+        raise BadDataset(f"There is no JPEG, PNG or WebP photo in {root}.")
+    return sorted(found)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name is valid Unicode."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
     """All photos below ROOT, with groups from a JSON file: the one given, or groups.json in ROOT or beside it.
 
-    Raises BadGroups, NothingToIndex.
+    Raises BadDataset; BadGroups if the groups do not fit.
     """
     tables = [table] if table else [root / "groups.json", root.resolve().parent / "groups.json"]
     found = next((path for path in tables if path.is_file()), None)
@@ -74,16 +139,16 @@ def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
         raise BadGroups(
             f'{tables[0]} is missing: a JSON file {{"name": ["file", ...], ...}} that says what belongs together.'
         )
-    gallery = scan(root).files
+    gallery = photos_below(root)
     return of_groups(name, root, gallery, check_groups(load_groups(found), gallery, str(root)))
 
 
 def read_folders(name: str, root: Path) -> Benchmark:
     """All photos below ROOT, whose sub-folders are things; photos that are alone in theirs, or in none, are distractors.
 
-    Raises BadGroups, NothingToIndex.
+    Raises BadDataset; BadGroups if no folder holds two photos.
     """
-    gallery = scan(root).files
+    gallery = photos_below(root)
     groups: dict[str, list[str]] = {}
     for file in gallery:
         if "/" in file:

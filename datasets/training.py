@@ -10,6 +10,7 @@ import numpy as np
 
 from extractor import SUFFIXES
 
+from .names import inside
 from .plain_pickle import BadPickle, read_plain_pickle
 
 
@@ -57,14 +58,27 @@ def read_folders(root: Path, seed: int = 0) -> TrainingSet:
 
 
 def read_landmarks_csv(table: Path, root: Path, seed: int = 0) -> TrainingSet:
-    """Google Landmarks v2 clean: rows `landmark_id,images`, ids in one string; photo abcd lies at root/a/b/c/abcd.jpg."""
-    with open(table, newline="") as file:
-        members = {
-            row["landmark_id"]: [
-                root / id[0] / id[1] / id[2] / f"{id}.jpg" for id in row["images"].split()
-            ]
-            for row in csv.DictReader(file)
-        }
+    """Google Landmarks v2 clean: a table with the columns `landmark_id` and `images`.
+
+    Args:
+        table: CSV file; `images` holds ids with blanks between.
+        root: folder of the photos; photo abcd lies at root/a/b/c/abcd.jpg.
+        seed: of the choice of positives.
+
+    Raises:
+        BadTrainingData: the file is no such table, or an id leads out of `root`.
+    """
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            members = {
+                row["landmark_id"]: [
+                    root / inside(f"{id[0]}/{id[1]}/{id[2]}/{id}.jpg")
+                    for id in row["images"].split()
+                ]
+                for row in csv.DictReader(file)
+            }
+    except (csv.Error, KeyError, IndexError, AttributeError, ValueError) as error:
+        raise BadTrainingData(f"{table.name} is no table of landmarks ({error})") from error
     return pair_up(members, seed)
 
 
@@ -83,22 +97,30 @@ def pair_up(members: dict[str, list[Path]], seed: int) -> TrainingSet:
 
 
 def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
-    """retrieval-SfM-30k / -120k: pickle {"train": {...}, "val": {...}}, each with cids, cluster, qidxs, pidxs.
+    """retrieval-SfM-30k or -120k as published.
 
-    Photo `cid` lies at root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid. Raises BadTrainingData.
+    Args:
+        table: pickle {"train": {...}, "val": {...}}, each with cids, cluster, qidxs and pidxs.
+        root: folder of the photos; photo `cid` lies at root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid.
+        split: "train" or "val".
+
+    Raises:
+        BadTrainingData: the file is no such table, or a cid leads out of `root`.
     """
     try:
         part = read_plain_pickle(table)[split]
-        cids = list(part["cids"])
-        clusters = np.asarray(part["cluster"], np.int64)
-        pairs = np.stack(
-            [np.asarray(part["qidxs"], np.int64), np.asarray(part["pidxs"], np.int64)], axis=1
-        )
-    except (BadPickle, KeyError, TypeError, ValueError) as error:
+        paths = [
+            root / inside(f"{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{inside(cid)}")
+            for cid in part["cids"]
+        ]
+        clusters = np.array([int(cluster) for cluster in part["cluster"]], np.int64)
+        columns = [[int(row) for row in part[name]] for name in ("qidxs", "pidxs")]
+        pairs = np.stack([np.array(column, np.int64) for column in columns], axis=1)
+        if len(paths) != len(clusters) or not ((0 <= pairs) & (pairs < len(paths))).all():
+            raise ValueError("its columns do not fit")
+    except (BadPickle, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadTrainingData(f"{table.name} is no retrieval-SfM table ({error})") from error
-    return TrainingSet(
-        [root / cid[-2:] / cid[-4:-2] / cid[-6:-4] / cid for cid in cids], clusters, pairs
-    )
+    return TrainingSet(paths, clusters, pairs)
 
 
 def sample_epoch(

@@ -1,22 +1,33 @@
-"""python -m evaluation run | report | fit | groups | extractor | extraction | diffusion | verification  (each with --help)"""
+"""python -m evaluation run | models | report | fit | groups | extractor | extraction | diffusion | verification"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from command import run_command
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 
-from . import fit, groups, report
+from . import fit, groups, models, report
 from . import run as run_dataset
 from .results import BadResults
 from .studies import diffusion_cost as diffusion
 from .studies import engines as extractor
 from .studies import extraction, verification
 
-COMMANDS = (run_dataset, report, fit, groups, extractor, extraction, diffusion, verification)
+COMMANDS = (
+    run_dataset,
+    models,
+    report,
+    fit,
+    groups,
+    extractor,
+    extraction,
+    diffusion,
+    verification,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
+    except BrokenPipeError:
+        raise  # for run_command
     except (BadDataset, BadModel, BadPhoto, BadResults, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -36,4 +49,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

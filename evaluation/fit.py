@@ -22,13 +22,13 @@ import numpy as np
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from extractor import DEFAULT_MODEL, Extractor
-from index_store import Store
+from extractor import Extractor
+from index_store import Store, model_of
 from metrics import average_precision
-from search import MATCHERS, Engine
+from search import MATCHERS, Engine, PreparedQuery
 from search.fusion import fusion
 
-from .groups import read_groups
+from .groups import store_groups
 
 SHARES = (1.0, 2.0, 4.0, 6.0)
 VIEWS = 2.0
@@ -84,22 +84,24 @@ def fit(features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, free: in
 
 def collect(
     engine: Engine,
+    prepared: list[PreparedQuery],
     groups: list[list[int]],
     reranked: bool,
     sift: bool,
     matcher: str,
     progress: Progress,
 ) -> Samples:
-    """Ask every photo of the store."""
+    """Ask every photo of the store. prepared: all of them, by id; they keep what was verified."""
     alone = np.setdiff1d(np.arange(len(engine.store)), [id for members in groups for id in members])
     queries = [(g, id, 1 / len(members)) for g, members in enumerate(groups) for id in members]
     known = len(queries)
     queries += [(j % len(groups), id, len(groups) / len(alone)) for j, id in enumerate(alone)]
     parts = []
     for number, (g, id, share) in enumerate(progress(queries)):
-        ids, evidence, mode = engine.evidence(
-            int(id), diffusion=reranked, sift=sift, matcher=matcher
+        ids, evidence, any_verified = engine.evidence(
+            prepared[id], "diffusion" if reranked else None, matcher if sift else None
         )
+        mode = fusion.mode(reranked, sift, any_verified)
         n = len(ids)
         relevant = np.isin(ids, groups[g]) & (number < known)
         weight = np.full(n, share / n if number < known else 0.0)
@@ -199,7 +201,7 @@ def add_command(commands) -> None:
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
     )
-    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument(
         "--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)"
     )
@@ -211,35 +213,38 @@ def add_command(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    extractor = Extractor(args.model)
+    extractor = Extractor(model_of(args.store, args.model))
     store = Store(args.store, extractor)
-    named = read_groups(args.groups, store)
+    named = store_groups(args.groups, store)
     groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
-    engine = Engine(store, extractor, remember=len(store))
+    engine = Engine(store, extractor)
+    prepared = [engine.prepare(id) for id in range(len(store))]
     label = MATCHERS[args.matcher].label
 
     def progress(what: str) -> Progress:
         return lambda queries: tqdm(queries, desc=what, disable=None)
 
     def gather(reranked: bool, sift: bool, what: str) -> Samples:
-        samples = collect(engine, groups, reranked, sift, args.matcher, progress(what))
-        engine.weights[args.matcher] |= fit_samples(samples, np.ones(len(samples.group), bool))
+        samples = collect(engine, prepared, groups, reranked, sift, args.matcher, progress(what))
+        engine.fusion.weights[args.matcher] |= fit_samples(
+            samples, np.ones(len(samples.group), bool)
+        )
         return samples
 
     # Without diffusion first: its second round starts from photos that "verification" has judged.
     fitted = {"off": gather(False, False, "off"), label: gather(False, True, label)}
-    weights = dict(engine.weights[args.matcher])
+    weights = dict(engine.fusion.weights[args.matcher])
     print(f"| diffusion's share | mAP, diffusion | mAP, diffusion + {label} |\n|---|---|---|")
     best = -1.0
     # The share is diffusion's own, fitted with SIFT, and holds with every matcher.
     for share in SHARES if args.matcher == "sift" else [fusion.load_share()]:
-        engine.reranker("diffusion").share = share
+        engine.rerankers["diffusion"].share = share
         trial = {"diffusion": gather(True, False, f"share {share}")}
         trial[f"diffusion + {label}"] = gather(True, True, f"share {share}, {label}")
         maps = [mean_ap(samples, held_out(samples), groups) for samples in trial.values()]
         print(f"| {share} | {maps[0]:.4f} | {maps[1]:.4f} |")
         if sum(maps) > best:
-            best, chosen, weights = sum(maps), share, dict(engine.weights[args.matcher])
+            best, chosen, weights = sum(maps), share, dict(engine.fusion.weights[args.matcher])
             fitted |= trial
     print("\n| toggles | mAP of held-out groups | log-loss |\n|---|---|---|")
     for name, samples in fitted.items():

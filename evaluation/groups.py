@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from datasets import BadGroups
 from datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
-from extractor import DEFAULT_MODEL, Extractor
-from index_store import Store
+from extractor import Extractor
+from index_store import Store, model_of
 from metrics import mean_over_groups
 from search import Engine
 
@@ -26,9 +26,9 @@ from .results import QueryResult, format_rows
 
 METHODS = {
     "rerank off": {},
-    "diffusion": {"diffusion": True},
-    "SIFT": {"sift": True},
-    "diffusion + SIFT": {"diffusion": True, "sift": True},
+    "diffusion": {"rerank": "diffusion"},
+    "SIFT": {"verify": "sift"},
+    "diffusion + SIFT": {"rerank": "diffusion", "verify": "sift"},
 }
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
     "Score",
     "evaluate_groups",
     "format_table",
-    "read_groups",
+    "store_groups",
 ]
 
 
@@ -63,7 +63,7 @@ class MethodResult:
     group_map: dict[str, float]
 
 
-def read_groups(path: Path, store: Store) -> dict[str, list[str]]:
+def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
     """Group name -> gallery files, from {"name": ["file", ...]}. Raises BadGroups naming what does not fit."""
     return check_groups(
         load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store"
@@ -84,7 +84,7 @@ def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
 def evaluate_groups(
     engine: Engine, groups: dict[str, list[str]], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[MethodResult]:
-    """All METHODS on all groups (of `read_groups`). progress wraps the list of queries."""
+    """All METHODS on all groups (of `store_groups`). progress wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
     queries = ask(
         engine, of_groups("groups", engine.store.root, gallery, groups), METHODS, progress
@@ -128,15 +128,15 @@ def add_command(commands) -> None:
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
     )
-    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument("--by-group", action="store_true", help="also one line for each group")
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    extractor = Extractor(args.model)
+    extractor = Extractor(model_of(args.store, args.model))
     engine = Engine(Store(args.store, extractor), extractor)
-    groups = read_groups(args.groups, engine.store)
+    groups = store_groups(args.groups, engine.store)
     results = evaluate_groups(
         engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
     )

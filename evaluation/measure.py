@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import BadDataset, Benchmark, Query
 from extractor import read_bytes
-from search import MATCHERS, Engine
+from search import MATCHERS, Engine, PreparedQuery, SearchResult
 
 from .bootstrap import Estimate, estimate
 from .results import Answer, QueryResult, SetupResult
@@ -18,14 +18,20 @@ Methods = Mapping[str, Mapping[str, Any]]
 """Name -> arguments of `Engine.search` that make it."""
 
 FIRST = 10  # files kept of each answer
-# The engine keeps what these found, and every method of a query uses it: they count where they were first run.
-SHARED = ("decode", "describe", "index", *MATCHERS)
+# A prepared query keeps what these found, for all methods: what they cost the first one, all pay.
+SHARED = ("decode", "describe", "keypoints", "index", *MATCHERS)
 RERANK = "rerank"  # what the stage of every global reranker is called here
 
 
 @dataclass(frozen=True)
 class Answers:
-    """queries: in the benchmark's order. stage_ms: method -> stage -> mean milliseconds a query. notes: of the engine."""
+    """What was asked and found.
+
+    Attributes:
+        queries: in the benchmark's order.
+        stage_ms: method -> stage -> mean milliseconds a query.
+        notes: of the engine.
+    """
 
     queries: list[QueryResult]
     stage_ms: dict[str, dict[str, float]]
@@ -38,24 +44,34 @@ def ask(
     methods: Methods,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Answers:
-    """All queries with all methods. progress wraps the list of queries.
+    """All queries with all methods.
 
-    A query whose own photo the protocol leaves out is asked as that gallery photo, and the engine leaves it out; the others
-    are asked as uploads. The engine verifies a pair of photos once, so verifying costs a method what it cost the first one that
-    verified. Raises BadDataset for a query that the store does not hold, and OSError or BadPhoto for one that cannot be read.
+    A query whose own photo the protocol leaves out is asked as that gallery photo, and the engine
+    leaves it out; the others are asked as uploads. A pair of photos is verified once, so verifying
+    costs a method what it cost the first one that verified.
+
+    Args:
+        engine: on the benchmark's gallery.
+        benchmark: what to ask, and what is right.
+        methods: how to ask.
+        progress: wraps the list of queries.
+
+    Raises:
+        BadDataset: for a query that the store does not hold.
+        OSError, BadPhoto: for one that cannot be read.
     """
     warm_up(engine, benchmark, methods)
     results, notes = [], Counter()
     total_ms: dict[str, dict[str, float]] = {method: defaultdict(float) for method in methods}
     for query in progress(benchmark.queries):
-        asked = gallery_id(engine, query) if query.own else read_bytes(query.photo)
+        prepared = prepare(engine, query, methods)
         answers, shared = {}, {}
         for method, arguments in methods.items():
-            result = engine.search(asked, region=query.region, k=len(engine.store), **arguments)
+            result = engine.search(prepared, k=len(engine.store), **arguments)
             files = [hit.file for hit in result.hits]
             first = [(file, benchmark.verdict(query, file)) for file in files[:FIRST]]
             answers[method] = Answer(benchmark.judge(query, files), first)
-            for stage, ms in {**result.reused_ms, **result.timings_ms}.items():
+            for stage, ms in costs_of(result, arguments.get("verify")).items():
                 if stage in SHARED:
                     total_ms[method][stage] += shared.setdefault(stage, ms)
                 else:
@@ -75,16 +91,36 @@ def ask(
     )
 
 
+def prepare(engine: Engine, query: Query, methods: Methods) -> PreparedQuery:
+    """A query of a benchmark, with the keypoints that the methods will want. Raises as `ask`."""
+    source = gallery_id(engine, query) if query.own else read_bytes(query.photo)
+    matchers = {arguments.get("verify") for arguments in methods.values()} - {None}
+    return engine.prepare(source, query.region, sorted(matchers))
+
+
+def costs_of(result: SearchResult, verify: str | None) -> dict[str, float]:
+    """What an answer cost, reused stages included, in milliseconds.
+
+    The keypoints of an upload are found with the first method, whichever that is; they are counted
+    where something is verified.
+    """
+    stages = {**result.reused_ms, **result.timings_ms}
+    return {stage: ms for stage, ms in stages.items() if verify or stage != "keypoints"}
+
+
 def warm_up(engine: Engine, benchmark: Benchmark, methods: Methods) -> None:
-    """Have every method made: a reranker that prepares itself when it is first asked must not charge that to a query."""
+    """Have every reranker made.
+
+    One that prepares itself when it is first asked must not charge that to a query.
+    """
     for query in benchmark.queries[:1]:
-        asked = gallery_id(engine, query) if query.own else read_bytes(query.photo)
+        prepared = prepare(engine, query, methods)
         for arguments in methods.values():
-            engine.search(asked, **{**arguments, "sift": False})
+            engine.search(prepared, rerank=arguments.get("rerank"))
 
 
 def gallery_id(engine: Engine, query: Query) -> int:
-    """Raises BadDataset."""
+    """The gallery photo that a query is. Raises BadDataset."""
     photo = engine.store.catalogue.find(query.own)
     if photo is None:
         raise BadDataset(

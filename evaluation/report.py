@@ -71,7 +71,7 @@ def read_file(path: Path) -> Results | Curve:
         if not isinstance(facts, dict):
             raise BadResults("It holds no object.")
         return read_curve(facts) if "x" in facts else results_from(facts)
-    except (ValueError, BadResults) as error:
+    except (ValueError, RecursionError, BadResults) as error:
         raise BadResults(
             f"{path} holds neither results of `evaluation run` nor a curve: {error}"
         ) from error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from datasets import Values
 from extractor import Region
@@ -97,52 +99,83 @@ def write_results(results: Results, path: Path) -> None:
     path.write_text(json.dumps(dataclasses.asdict(results), indent=1) + "\n")
 
 
-def results_from(facts: dict[str, Any]) -> Results:
-    """The object that `write_results` has written. Raises BadResults."""
+def results_from(facts: Any) -> Results:
+    """The object that `write_results` has written.
+
+    Args:
+        facts: what was read from the JSON file.
+
+    Raises:
+        BadResults: it holds something else, or tables that do not fit its queries.
+    """
     try:
         if facts["schema"] != SCHEMA:
             raise BadResults(
-                f"These results have schema {facts['schema']}; this version reads {SCHEMA}."
+                f"These results have schema {facts['schema']!s:.20}; this version reads {SCHEMA}."
             )
-        setups = [
-            SetupResult(
-                **{
-                    **setup,
-                    "estimates": {
-                        metric: estimates_from(rows) for metric, rows in setup["estimates"].items()
-                    },
-                    "gains": estimates_from(setup["gains"]),
-                }
-            )
-            for setup in facts["setups"]
-        ]
-        queries = [
-            QueryResult(
-                **{
-                    **query,
-                    "region": tuple(query["region"]) if query["region"] else None,
-                    "answers": {
-                        method: Answer(
-                            answer["values"], [(file, verdict) for file, verdict in answer["first"]]
-                        )
-                        for method, answer in query["answers"].items()
-                    },
-                }
-            )
-            for query in facts["queries"]
-        ]
-        results = Results(**{**facts, "setups": setups, "queries": queries})
-        if not results.metric or not results.methods:
-            raise ValueError("no methods")
+        results = typed(Results, facts)
+        check_whole(results)
         return results
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise BadResults(
-            f"These are no results of this version ({type(error).__name__}: {error})."
+            f"These are no results of this version ({type(error).__name__}: {str(error)[:200]})."
         ) from error
 
 
-def estimates_from(rows: dict[str, dict[str, float]]) -> dict[str, Estimate]:
-    return {method: Estimate(**row) for method, row in rows.items()}
+def typed(hint: Any, value: Any) -> Any:
+    """A value from JSON as the type that a dataclass asks for. Raises TypeError or ValueError."""
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return hint(**{name: typed(hints[name], part) for name, part in value.items()})
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is UnionType:  # X | None
+        return None if value is None else typed(parts[0], value)
+    if origin is list and isinstance(value, list):
+        return [typed(parts[0], part) for part in value]
+    if origin is tuple and isinstance(value, list) and len(value) == len(parts):
+        return tuple(typed(part, item) for part, item in zip(parts, value))
+    if origin is dict and isinstance(value, dict):
+        return {name: typed(parts[1], part) for name, part in value.items()}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and number and math.isfinite(value):
+        return float(value)
+    if hint in (int, str) and type(value) is hint:
+        return value
+    raise TypeError(f"{str(value)[:40]!r} is no {getattr(hint, '__name__', hint)}")
+
+
+def check_whole(results: Results) -> None:
+    """Raise ValueError or LookupError unless what the tables and the report look up is there."""
+    if not results.methods or not results.metric:
+        raise ValueError("no methods")
+    for name in ("name", "architecture", "dimensions", "longest_side", "fingerprint"):
+        results.model[name]
+    if not isinstance(results.store["path"], str) or not isinstance(results.store["photos"], int):
+        raise ValueError("no store")
+    if not isinstance(results.model["fingerprint"], str):
+        raise ValueError("no fingerprint")
+    methods = set(results.methods)
+    if not methods <= results.stage_ms.keys() or len(methods) < len(results.methods):
+        raise ValueError("stages of other methods")
+    for setup in results.setups:
+        if not setup.estimates or any(
+            not methods <= row.keys() for row in setup.estimates.values()
+        ):
+            raise ValueError(f"no estimates of all methods in {setup.name!r}")
+    for query in results.queries:
+        if not methods <= query.answers.keys():
+            raise ValueError(f"not all methods have answered {query.name!r}")
+        judged = [query.answers[method].values.get(results.main) for method in results.methods]
+        if any((values is None) != (judged[0] is None) for values in judged) or any(
+            results.metric not in values for values in judged if values is not None
+        ):
+            raise ValueError(f"not all methods are judged on {query.name!r}")
+        if query.region is not None:
+            left, top, right, bottom = query.region
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError(f"no region of {query.name!r}")
 
 
 def stages_of(results: Results) -> list[str]:

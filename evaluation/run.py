@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from datasets import READERS, BadDataset, Benchmark, read_dataset
+from datasets.names import inside
 from extractor import DEFAULT_MODEL, Extractor
+from extractor.registry import model_path
 from index_store import SHORTLIST, Store, StoreMissing, build
 from index_store.__main__ import bar
 from index_store.builder import Progress, silent
 from index_store.scan import scan
 from search import RERANKERS, Engine
 
+from .arguments import amount, share, size
+from .distractors import SIZES, draw_hidden, format_hidden, hide
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
@@ -24,13 +29,14 @@ from .studies.engines import hardware
 BASE = "rerank off"
 METHODS: Methods = {
     BASE: {},
-    **{name: {"diffusion": True, "reranker": name} for name in RERANKERS},
-    "SIFT": {"sift": True},
-    **{f"{name} + SIFT": {"diffusion": True, "reranker": name, "sift": True} for name in RERANKERS},
+    **{name: {"rerank": name} for name in RERANKERS},
+    "SIFT": {"verify": "sift"},
+    **{f"{name} + SIFT": {"rerank": name, "verify": "sift"} for name in RERANKERS},
 }
+STAGES = (BASE, "diffusion", "SIFT", "diffusion + SIFT")  # what the page's toggles can be set to
 LEARNED: Methods = {  # only when asked for: their models are not part of the repository
-    "XFeat": {"sift": True, "matcher": "xfeat"},
-    "diffusion + XFeat": {"diffusion": True, "sift": True, "matcher": "xfeat"},
+    "XFeat": {"verify": "xfeat"},
+    "diffusion + XFeat": {"rerank": "diffusion", "verify": "xfeat"},
 }
 
 
@@ -61,17 +67,54 @@ def open_or_build(
 
 
 def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
-    """A folder with links to the gallery's photos, and nothing else."""
-    wanted = set(benchmark.gallery)
-    for file in wanted:
-        link, photo = folder / file, (benchmark.root / file).resolve()
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(photo)
-    for path in folder.rglob("*"):
-        if path.is_symlink() and path.relative_to(folder).as_posix() not in wanted:
-            path.unlink()
+    """A folder with links to the gallery's photos, and nothing else.
+
+    The links are made in a fresh folder, which takes its name when it is complete. A folder that is there
+    already is used if it holds just these links. Otherwise it is left alone, whoever made it.
+
+    Args:
+        benchmark: says which photos; their names lead nowhere but down from `benchmark.root`.
+        folder: where the links are wanted.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        BadDataset: something else is at `folder`, or a photo's name leads out of it.
+    """
+    try:
+        wanted = {inside(file): (benchmark.root / file).resolve() for file in benchmark.gallery}
+    except ValueError as error:
+        raise BadDataset(f"The gallery of {benchmark.name} cannot be linked: {error}.") from None
+    if folder.exists() or folder.is_symlink():
+        if links_in(folder) != wanted:
+            raise BadDataset(
+                f"{folder} is in the way: it is not the folder of links to the gallery of "
+                f"{benchmark.name}. Move it away, or name another place with --store."
+            )
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as made:
+        links = Path(made) / "links"
+        links.mkdir()
+        for file, photo in wanted.items():
+            (links / file).parent.mkdir(parents=True, exist_ok=True)
+            (links / file).symlink_to(photo)
+        links.rename(folder)
     return folder
+
+
+def links_in(folder: Path) -> dict[str, Path] | None:
+    """Links below a folder and where they lead; None if there is anything else but folders."""
+    if folder.is_symlink() or not folder.is_dir():
+        return None
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            found[path.relative_to(folder).as_posix()] = path.readlink()
+        elif not path.is_dir():
+            return None
+    return found
 
 
 def evaluate(
@@ -127,22 +170,6 @@ def evaluate(
     )
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def size(text: str) -> float:
-    """A number that is not negative, for argparse."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no size")
-    return value
-
-
 def add_command(commands) -> None:
     """Add `run` to the command line's sub-parsers."""
     command = commands.add_parser(
@@ -162,7 +189,7 @@ def add_command(commands) -> None:
         type=Path,
         help="used as it is if there, built if not (default: beside --out, or in stores/)",
     )
-    command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    command.add_argument("--model", type=model_path, default=DEFAULT_MODEL, metavar="NAME")
     command.add_argument(
         "--methods", nargs="+", choices=METHODS | LEARNED, default=list(METHODS), metavar="METHOD"
     )
@@ -184,11 +211,54 @@ def add_command(commands) -> None:
         help="simulate a stronger net: move each photo by WEIGHT (0 to 1) towards the mean of the OTHER photos of its thing. "
         "It uses the labels: what comes out says what the stages do with such descriptors, and nothing about the net",
     )
+    command.add_argument(
+        "--distractors",
+        type=Path,
+        metavar="FOLDER",
+        help="hide the data set among photos of this folder that show none of its things",
+    )
+    command.add_argument(
+        "--sizes",
+        type=amount,
+        nargs="+",
+        default=list(SIZES),
+        help="how many of them (default 0 3000 10000 30000)",
+    )
     command.set_defaults(run=run)
 
 
+def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
+    """The benchmark's photos among more and more others: the table, and its picture beside --out."""
+    extractor = Extractor(args.model)
+    if args.out is None:
+        raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")
+    rows = hide(
+        benchmark,
+        args.distractors,
+        args.out.with_suffix(".hidden"),
+        extractor,
+        {stage: METHODS[stage] for stage in STAGES},
+        lambda store, hidden, methods: evaluate(
+            store, extractor, hidden, methods, args.seed, args.model.stem, "", queries_bar
+        ),
+        bar,
+        args.sizes,
+    )
+    print(f"{args.model.stem}, {hardware()}\n\n{format_hidden(rows)}")
+    draw_hidden(rows, args.out.with_suffix(".png"))
+
+
+def queries_bar(queries):
+    """Progress through a list of queries."""
+    return bar(queries, len(queries), "queries")
+
+
 def run(args: argparse.Namespace) -> None:
+    """Ask a data set's queries, or the same among other photos."""
     benchmark = read_dataset(args.dataset, args.root, args.groups)
+    if args.distractors:
+        run_hidden(args, benchmark)
+        return
     model = args.model.stem
     things = benchmark.things() if args.oracle is not None else []
     extractor = Extractor(args.model)
@@ -210,7 +280,7 @@ def run(args: argparse.Namespace) -> None:
         args.seed,
         model,
         f"python -m evaluation {shlex.join(sys.argv[1:])}",
-        lambda queries: bar(queries, len(queries), "queries"),
+        queries_bar,
     )
     print(format_results(results))
     if args.out:

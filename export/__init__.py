@@ -1,16 +1,25 @@
 """Descriptor network -> ONNX, with proof that nothing was lost (needs torch and onnx; serving does not import this)."""
 
-from .parity import ParityError, ParityRow, check_parity
+import model  # noqa: F401 - first, because it says what to install where torch is missing
+
+from .backbone import Backbone, read_backbone, to_descriptor
+from .cut import BadBackbone
+from .parity import ParityError, ParityRow, check_parity, in_torch
 from .recipe import BadRecipe, Recipe, choose_recipe
-from .to_onnx import export_onnx, to_onnx
+from .to_onnx import to_onnx, write_model
 
 __all__ = [
+    "Backbone",
+    "BadBackbone",
     "BadRecipe",
     "ParityError",
     "ParityRow",
     "Recipe",
     "check_parity",
     "choose_recipe",
-    "export_onnx",
+    "in_torch",
+    "read_backbone",
+    "to_descriptor",
     "to_onnx",
+    "write_model",
 ]

@@ -1,4 +1,7 @@
-"""python -m export --checkpoint FILE --out MODEL.onnx | --int8 MODEL.onnx | --xfeat | --list | --download NAME"""
+"""python -m export --checkpoint FILE | --backbone FILE --map TENSOR --mean ... --std ... --size N, --out MODEL.onnx
+
+Also --int8 MODEL.onnx | --xfeat | --models | --list | --download NAME.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,40 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside
-from model import BadCheckpoint, load_checkpoint
+from command import run_command
+from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside, resize
+from extractor.registry import format_models
+from model import (
+    BadCheckpoint,
+    GeMResNet,
+    Provenance,
+    Whitening,
+    learn_whitening,
+    load_checkpoint,
+    pca_whitening,
+)
 from model.published import DownloadFailed, download, format_list
 
-from .learn import whiten_on
+from .backbone import VECTOR, Backbone, read_backbone, to_descriptor
+from .cut import BadBackbone
+from .learn import (
+    EXPONENTS,
+    Progress,
+    best_exponent,
+    describe_folder,
+    pairs_of,
+    power_whitening,
+    read_groups,
+)
 from .matching_models import Missing, export_xfeat
-from .parity import ParityError, check_parity, format_table
+from .parity import ParityError, check_parity, format_table, in_torch
+from .pooled import Pooler, check_exponent
 from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
-from .recipe import BadRecipe, choose_recipe
-from .to_onnx import export_onnx
+from .recipe import BadRecipe, Recipe, check_side, choose_recipe, cut
+from .to_onnx import to_onnx, write_model
 
 SAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 
@@ -34,36 +59,126 @@ def sample(folder: Path, count: int) -> list[Path]:
     return found[:: max(1, len(found) // max(1, count))][:count]
 
 
-def run_export(args: argparse.Namespace) -> None:
+def parity_photos(args: argparse.Namespace) -> list[Path]:
+    """The photos that a file is compared with its original on. Raises BadRecipe."""
     photos = sample(args.photos, args.count)
     if not photos:
         raise BadRecipe(f"there are no photos for the parity check in {args.photos}")
+    return photos
+
+
+def shown(what: str) -> Progress:
+    """A progress bar on standard error."""
+    return partial(tqdm, desc=what, disable=None)
+
+
+def report(out: Path, half: bool) -> None:
+    """Say what was written."""
+    stored = "" if half else ", parameters as float32: float16 would change the descriptors"
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB{stored})")
+
+
+def run_checkpoint(args: argparse.Namespace) -> None:
+    photos = parity_photos(args)
     network, provenance = load_checkpoint(args.checkpoint)
     if args.licence:
         provenance = dataclasses.replace(provenance, licence=args.licence)
-    if args.whiten_on:
-        recipe = choose_recipe(provenance, args.longest_side, args.scales)
-        shown = partial(tqdm, desc="learning a whitening", disable=None)
-        recipe = whiten_on(
-            network, provenance, recipe, args.whiten_on, args.groups, args.dim, shown
-        )
-    else:
-        recipe = choose_recipe(provenance, args.longest_side, args.scales, args.dim)
-    scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
-    print(
-        f"{network.architecture}, GeM p = {float(network.pool.p.detach()):.3f}, {network.output_dim} dimensions"
+    learning = args.whiten_on is not None
+    recipe = choose_recipe(
+        provenance,
+        args.longest_side,
+        args.scales,
+        None if learning else args.dim,
+        whitened=not (args.no_whitening or learning),
     )
+    if learning:
+        whitening = whitening_for(network, provenance, recipe, args.whiten_on, args.groups)
+        recipe = dataclasses.replace(recipe, whitening=cut(whitening, args.dim))
+    scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
+    p = float(network.pool.p.detach())
+    print(f"{network.architecture}, GeM p = {p:.3f}, {network.output_dim} dimensions")
     print(f"longest side {recipe.longest_side}, scales {scales}")
     if recipe.whitening:
-        print(f"whitening learned afterwards, to {len(recipe.whitening.projection)} dimensions")
-    export_onnx(
-        network,
-        provenance,
-        recipe,
+        kept = len(recipe.whitening.projection)
+        print(f"whitening learned afterwards, to {kept} dimensions")
+    original = in_torch(network, provenance, recipe)
+    half = write_model(
+        lambda half: to_onnx(network, provenance, recipe, half),
         args.out,
-        accept=lambda path: print(format_table(check_parity(network, path, photos))),
+        accept=lambda path: print(format_table(check_parity(original, path, photos))),
     )
-    print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+    report(args.out, half)
+
+
+def whitening_for(
+    network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
+) -> Whitening:
+    """A whitening learned on the photos of a folder, described as the recipe says: Lw with groups, else PCA."""
+    describe = in_torch(network, provenance, recipe)
+    rows, row_of = describe_folder(
+        lambda photo: describe(resize(photo, recipe.longest_side)),
+        folder,
+        shown("learning a whitening"),
+    )
+    if groups is None:
+        return pca_whitening(rows)
+    return learn_whitening(rows, pairs_of(read_groups(groups, row_of)))
+
+
+def run_backbone(args: argparse.Namespace) -> None:
+    photos = parity_photos(args)
+    side = check_side(args.longest_side)
+    backbone = read_backbone(args.backbone, args.map, args.mean, args.std, side)
+    check_exponent(backbone, args.p)
+    print(
+        f"{backbone.name}: {backbone.tensor} is a {backbone.kind} of {backbone.channels} channels"
+    )
+    if backbone.size:
+        print(f"photos are stretched to {backbone.size[1]} x {backbone.size[0]} pixels")
+    elif backbone.multiple > 1:
+        print(f"photos are shrunk to sides that are multiples of {backbone.multiple}")
+    p = args.p
+    if p is None and backbone.kind != VECTOR:
+        p = chosen_exponent(backbone, side, args)
+    pooler = Pooler(backbone, side, [1.0 if p is None else p])
+    facts = {
+        "training": f"{backbone.tensor} of {args.backbone.name}",
+        "licence": args.licence or "unknown",
+    }
+    whitening = None
+    if args.whiten_on:
+        rows, _ = describe_folder(pooler, args.whiten_on, shown("learning a whitening"))
+        whitening = cut(power_whitening(rows[:, 0]), args.dim)
+        facts["training"] += f"; whitening learned on {len(rows)} photos"
+        print(
+            f"whitening learned on {len(rows)} photos, {len(whitening.projection)} dimensions kept"
+        )
+    elif args.dim is not None:
+        raise BadRecipe("--dim cuts a whitening, which --whiten learns")
+
+    def original(photo: np.ndarray) -> np.ndarray:
+        unit = pooler.seen(photo)[0]
+        return unit if whitening is None else whitening(unit[None])[0]
+
+    sizes = [side, max(32, side * 3 // 4)]
+    half = write_model(
+        lambda half: to_descriptor(backbone, side, p, whitening, facts, half),
+        args.out,
+        accept=lambda path: print(format_table(check_parity(original, path, photos, sizes))),
+    )
+    report(args.out, half)
+
+
+def chosen_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> float:
+    """The exponent of GeM that finds most among labelled photos."""
+    groups = args.groups or args.photos.parent / "groups.json"
+    rows, row_of = describe_folder(
+        Pooler(backbone, side, EXPONENTS), args.photos, shown("choosing p")
+    )
+    best, found = best_exponent(rows, EXPONENTS, read_groups(groups, row_of))
+    tried = ", ".join(f"{p:g}: {value:.3f}" for p, value in found.items())
+    print(f"GeM p = {best:g} (mAP on {groups} by p: {tried})")
+    return best
 
 
 def run_int8(args: argparse.Namespace) -> None:
@@ -90,60 +205,87 @@ def scales(text: str) -> tuple[float, ...] | str:
     return values
 
 
-def main(argv: list[str] | None = None) -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export", description="Turn a descriptor network into one ONNX file."
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    add = parser.add_mutually_exclusive_group(required=True).add_argument
+    add(
         "--checkpoint",
         type=Path,
-        help="file of the network: safetensors, cirtorch, SOLAR, torchvision, ONNX",
+        help="file of a GeM-ResNet: safetensors, cirtorch, SOLAR, torchvision, ONNX",
     )
-    what.add_argument(
-        "--int8", type=Path, metavar="MODEL", help="exported model to make an int8 model from"
-    )
-    what.add_argument(
+    add("--backbone", type=Path, help="ONNX file of any image network; see docs/models.md")
+    add("--int8", type=Path, metavar="MODEL", help="exported model to make an int8 model from")
+    add(
         "--xfeat", action="store_true", help="the models of learned matching, XFeat and LighterGlue"
     )
-    what.add_argument("--list", action="store_true", help="the published nets")
-    what.add_argument("--download", metavar="NAME", help="fetch a published net and verify it")
-    parser.add_argument(
+    add("--models", action="store_true", help="the models that can be searched with")
+    add("--list", action="store_true", help="the published nets")
+    add("--download", metavar="NAME", help="fetch a published net and verify it")
+    add = parser.add_argument
+    add(
         "--out",
         type=Path,
         help="ONNX file to write (--int8: beside the model); with --xfeat and --download the folder",
     )
-    parser.add_argument(
-        "--longest-side", type=int, help="pixels (default: what the checkpoint was made for)"
+    add(
+        "--longest-side",
+        "--size",
+        type=int,
+        help="pixels that photos are shrunk to (a checkpoint says itself what it was made for)",
     )
-    parser.add_argument(
+    add(
         "--scales",
         type=scales,
         default=(1.0,),
         help='e.g. 1,0.7071,0.5, or "published" (default 1)',
     )
-    parser.add_argument(
-        "--dim", type=int, help="keep so many dimensions of a whitening learned afterwards"
+    add("--map", metavar="TENSOR", help="of a backbone: the map, tokens or vector to pool")
+    add("--mean", type=float, nargs="+", help="of a backbone's photos, RGB in 0 to 1 or 0 to 255")
+    add("--std", type=float, nargs="+", help="the deviation, likewise")
+    add(
+        "--p",
+        type=float,
+        help="of a backbone: exponent of GeM (default: what finds most among --photos by --groups)",
     )
-    parser.add_argument(
-        "--whiten-on", type=Path, metavar="FOLDER", help="learn a whitening from these photos (PCA)"
+    add(
+        "--whiten-on",
+        "--whiten",
+        type=Path,
+        metavar="FOLDER",
+        help="learn a whitening from these photos",
     )
-    parser.add_argument(
-        "--groups", type=Path, help="with --whiten-on: JSON of photos of the same thing, for Lw"
+    add("--dim", type=int, help="keep so many dimensions of a whitening learned afterwards")
+    add(
+        "--no-whitening",
+        action="store_true",
+        help="leave out a whitening that the checkpoint holds",
     )
-    parser.add_argument(
-        "--licence", help="licence of the weights, where the checkpoint does not name it"
+    add(
+        "--groups",
+        type=Path,
+        help="JSON of photos of the same thing: with --checkpoint --whiten-on for Lw, with --backbone for p "
+        "(default: the sample gallery's)",
     )
-    parser.add_argument(
-        "--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos for the parity check"
-    )
-    parser.add_argument("--count", type=int, default=8, help="how many of them (default 8)")
+    add("--licence", help="licence of the weights, where the checkpoint does not name it")
+    add("--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos to prove the file on")
+    add("--count", type=int, default=8, help="how many of them (default 8)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
     args = parser.parse_args(argv)
-    if args.checkpoint and not args.out:
-        parser.error("--checkpoint needs --out")
+    if (args.checkpoint or args.backbone) and not args.out:
+        parser.error("--checkpoint and --backbone need --out")
+    if args.backbone and not (args.map and args.mean and args.std and args.longest_side):
+        parser.error("--backbone needs --map, --mean, --std and --size")
     try:
         if args.list:
             print(format_list())
+        elif args.models:
+            print(format_models())
         elif args.int8:
             run_int8(args)
         elif args.xfeat:
@@ -151,11 +293,16 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         elif args.download:
             print(download(args.download, args.out or Path(".")))
+        elif args.backbone:
+            run_backbone(args)
         else:
-            run_export(args)
+            run_checkpoint(args)
+    except BrokenPipeError:
+        raise  # for run_command
     except (
         OSError,
         ValueError,
+        BadBackbone,
         BadCheckpoint,
         BadPhoto,
         BadModel,
@@ -170,4 +317,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -25,7 +25,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from extractor import Extractor, read_photo, resize, seal
 from extractor.extractor import METADATA_PREFIX
 
-OPERATORS = ["Conv", "Add", "Relu", "MaxPool"]
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+OPERATORS = [*PRODUCTS, "Add", "Relu", "Clip", "MaxPool"]
+PARTS = 16  # of a network whose blocks are not known by name
+HEAD = ("head.", "learned.", "scales.", "pool", "whiten")  # begin the names of what the export adds
 TARGET = 0.995  # median cosine with the float model on photos that were not calibrated on
 CALIBRATION_PHOTOS = 32
 TEST_PHOTOS = 8
@@ -57,14 +60,29 @@ class Inputs(CalibrationDataReader):
         return None if batch is None else {"image": batch}
 
 
-def block_of(node: onnx.NodeProto) -> str | None:
-    """The residual block (or stem) a convolution belongs to, by the name of its weights: "features.5.2"."""
-    found = (
-        re.search(r"features\.(\d+(?:\.\d+)?)\.", " ".join(node.input))
-        if node.op_type == "Conv"
-        else None
-    )
-    return f"features.{found[1]}" if found else None
+def blocks_of(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """Which products of the network are quantised or left alone together: {block: names of its nodes}, in their order.
+
+    Of a ResNet of ours a block is a residual block or the stem, by the names of its weights ("features.5.2"). Another
+    network's products are parted into PARTS, one after the other. The head (pooling, whitening, lengths) is in no block.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    products = [
+        node
+        for node in model.graph.node
+        if node.op_type in PRODUCTS and constants & set(node.input) and not is_head(node)
+    ]
+    found: dict[str, list[str]] = {}
+    for i, node in enumerate(products):
+        named = re.search(r"features\.(\d+(?:\.\d+)?)\.", " ".join(node.input))
+        block = f"features.{named[1]}" if named else f"part {i * PARTS // len(products) + 1}"
+        found.setdefault(block, []).append(node.name)
+    return found
+
+
+def is_head(node: onnx.NodeProto) -> bool:
+    """Whether a node belongs to what stands behind the network: pooling, whitening, lengths."""
+    return any(name.startswith(HEAD) for name in (node.name, *node.input))
 
 
 def fold(path: Path, folder: Path) -> Path:
@@ -88,21 +106,24 @@ def measure_ranges(folded: Path, batches: list[np.ndarray], folder: Path) -> Ten
 
 
 def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelProto:
-    """The model with the convolutions of `blocks`, and what lies between them, in int8."""
+    """The model with the products of `blocks`, and what lies between them, in int8."""
     model = onnx.load(str(folded))
     constants = {tensor.name for tensor in model.graph.initializer}
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    keep = [node.name for node in convolutions if block_of(node) not in blocks]
-    if len(keep) == len(convolutions):
+    chosen = {
+        name for block, names in blocks_of(model).items() if block in blocks for name in names
+    }
+    if not chosen:
         return model
+    keep = [n.name for n in model.graph.node if n.op_type in PRODUCTS and n.name not in chosen]
     # The additions of the norms, "+ epsilon": 8 bits would make the length of every descriptor wrong.
-    keep += [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "Add" and constants & set(node.input)
-    ]
-    alone = len(blocks) == 1  # one block's harm is that of its convolutions
-    operators = ["Conv"] if alone else OPERATORS
+    keep += [n.name for n in model.graph.node if n.op_type == "Add" and constants & set(n.input)]
+    # A clip behind a product is its activation; any other one is GeM's clamp.
+    made = {name: node.op_type for node in model.graph.node for name in node.output}
+    clips = [n for n in model.graph.node if n.op_type == "Clip"]
+    keep += [n.name for n in clips if made.get(n.input[0]) not in PRODUCTS]
+    keep += [n.name for n in model.graph.node if is_head(n)]
+    alone = len(blocks) == 1  # one block's harm is that of its products
+    operators = list(PRODUCTS) if alone else OPERATORS
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
@@ -140,7 +161,7 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
     side = extractor.card.longest_side
     batches = [extractor.normalise(resize(read_photo(photo), side))[None] for photo in photos]
     tests, calibration = batches[:TEST_PHOTOS], batches[TEST_PHOTOS:]
-    expected = np.concatenate([extractor.forward(batch) for batch in tests])
+    expected = np.concatenate([extractor.describe_batch(batch) for batch in tests])
 
     def cosine(model: onnx.ModelProto) -> float:
         return float(np.median((run_all(model.SerializeToString(), tests) * expected).sum(1)))
@@ -148,7 +169,7 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
     with tempfile.TemporaryDirectory() as name:
         folded = fold(path, Path(name))
         ranges = measure_ranges(folded, calibration, Path(name))
-        blocks = list(dict.fromkeys(filter(None, map(block_of, onnx.load(str(folded)).graph.node))))
+        blocks = list(blocks_of(onnx.load(str(folded))))
         harm = {block: 1 - cosine(quantise(folded, ranges, {block})) for block in progress(blocks)}
         harm = dict(sorted(harm.items(), key=lambda item: -item[1]))
         kept: list[str] = []

@@ -1,29 +1,28 @@
-"""Network -> one self-contained ONNX file: free batch, height and width, parameters under their own names as float16.
+"""GeM-ResNet -> one self-contained ONNX file with free batch, height and width.
 
-Half-precision storage halves the file; a Cast after each initialiser restores float32 before anything is computed, and
-onnxruntime folds the Casts (and the BatchNorms) away when it loads the model.
+The parameters stand in it under their own names, stored as float16. A Cast after each restores float32 before anything is
+computed; onnxruntime folds the Casts (and the BatchNorms) away when it loads the model.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnxscript import ir, optimizer
 
 from extractor import seal
-from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA, WHITENING_KEY
+from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA
 from model import GeMResNet, Provenance
 
+from .graph import INPUT, OUTPUT, store_as_float16, with_scales, with_whitening
+from .parity import ParityError
 from .recipe import Recipe
 
 OPSET = 20
@@ -38,8 +37,8 @@ def trace(network: GeMResNet) -> onnx.ModelProto:
         program = torch.onnx.export(
             network,
             (torch.zeros(2, 3, 96, 128),),
-            input_names=["image"],
-            output_names=["descriptor"],
+            input_names=[INPUT],
+            output_names=[OUTPUT],
             dynamic_shapes={"x": {0: free, 2: free, 3: free}},
             opset_version=OPSET,
             dynamo=True,
@@ -84,55 +83,16 @@ def drop_zero_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def store_as_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Store the parameters in half precision under their own names, cast back before use.
-
-    BatchNorm statistics and p stay float32: they are small, and variances can leave float16's range.
-    Raises ValueError if a parameter does not fit into float16.
-    """
-    graph, casts, renamed = proto.graph, [], {}
-    for tensor in graph.initializer:
-        name = tensor.name
-        value = numpy_helper.to_array(tensor)
-        if value.dtype != np.float32 or not name.endswith((".weight", ".bias")):
-            continue
-        half = value.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise ValueError(
-                f"{name} does not fit into float16 (largest value {np.abs(value).max():.3g})"
-            )
-        tensor.CopyFrom(numpy_helper.from_array(half, name))
-        renamed[name] = f"{name}.float32"
-        casts.append(
-            helper.make_node(
-                "Cast", [name], [renamed[name]], name=f"{name}.cast", to=TensorProto.FLOAT
-            )
-        )
-    for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-    nodes = casts + list(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return proto
-
-
 def describe_model(
-    proto: onnx.ModelProto, network: GeMResNet, provenance: Provenance, recipe: Recipe
+    model: onnx.ModelProto, network: GeMResNet, provenance: Provenance, recipe: Recipe
 ) -> onnx.ModelProto:
-    """Write into the file all that a reader needs to use it rightly (strings, numbers and lists as JSON)."""
-    p = float(network.pool.p.detach())
-    powered = (
-        len(recipe.scales) > 1 and network.whiten is None
-    )  # whitened values can be negative: no power of them
+    """Write into the file all that a reader needs to use it rightly."""
     facts = {
-        "schema": METADATA_SCHEMA,
         "architecture": network.architecture,
         "pooling": "gem",
-        "p": p,
+        "p": float(network.pool.p.detach()),
         "whitening": network.whiten is not None,
-        "output_dim": network.output_dim
-        if recipe.whitening is None
-        else len(recipe.whitening.projection),
+        "output_dim": recipe.output_dim(network),
         "longest_side": recipe.longest_side,
         "mean": provenance.mean,
         "std": provenance.std,
@@ -142,38 +102,74 @@ def describe_model(
     if network.soa4 is not None:
         facts["attention"] = True
     if len(recipe.scales) > 1:
-        facts |= {"scales": recipe.scales, "msp": p if powered else 1.0}
-    props = {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()}
+        facts |= {"scales": recipe.scales, "msp": recipe.msp(network)}
     if recipe.whitening is not None:
-        buffer = io.BytesIO()
-        half = recipe.whitening.projection.astype(np.float16)
-        np.savez(buffer, mean=recipe.whitening.mean, projection=half)
-        props[WHITENING_KEY] = base64.b64encode(buffer.getvalue()).decode()
-    helper.set_model_props(proto, props)
-    return proto
+        facts["learned_whitening"] = True
+    return with_facts(model, facts)
 
 
-def to_onnx(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> onnx.ModelProto:
-    """The whole export: a structurally checked, self-describing model (onnx.checker, shapes inferred throughout)."""
-    proto = describe_model(store_as_float16(trace(network)), network, provenance, recipe)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+def with_facts(model: onnx.ModelProto, facts: dict[str, object]) -> onnx.ModelProto:
+    """Write strings, numbers and lists into the file's metadata, as JSON under METADATA_PREFIX."""
+    facts = {"schema": METADATA_SCHEMA, **facts}
+    helper.set_model_props(
+        model, {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()}
+    )
+    return model
 
 
-def export_onnx(
-    network: GeMResNet,
-    provenance: Provenance,
-    recipe: Recipe,
-    out: str | Path,
-    accept: Callable[[Path], None],
-) -> None:
-    """Write the network to `out`, but only once `accept(path)` has looked at the finished file without raising."""
+def to_onnx(
+    network: GeMResNet, provenance: Provenance, recipe: Recipe, half: bool = True
+) -> onnx.ModelProto:
+    """The whole export: a checked, self-describing model that holds everything but the preparation of photos.
+
+    Args:
+        network: in eval mode.
+        provenance: where the parameters come from.
+        recipe: scales and a whitening learned afterwards go into the graph, too.
+        half: store the parameters as float16, computed in float32 all the same.
+
+    Raises:
+        ValueError: a parameter does not fit into float16.
+    """
+    model = with_scales(trace(network), recipe.scales, recipe.msp(network))
+    model = with_whitening(model, recipe.whitening)
+    model = describe_model(store_as_float16(model) if half else model, network, provenance, recipe)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def write_model(
+    make: Callable[[bool], onnx.ModelProto], out: str | Path, accept: Callable[[Path], None]
+) -> bool:
+    """Write a model to `out`, but only once it was compared with what it was made from.
+
+    Half precision halves the file. Where it costs more than the comparison allows, the parameters are stored whole.
+
+    Args:
+        make: gives the model; its argument says whether to store the parameters as float16.
+        out: replaced at once, when the finished file was accepted.
+        accept: looks at the finished file, and raises ParityError if it is not what it should be.
+
+    Returns:
+        Whether the parameters are stored as float16.
+
+    Raises:
+        ParityError: the file does not give the original's descriptors in float32 either.
+    """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     try:
-        partial.write_bytes(seal(to_onnx(network, provenance, recipe).SerializeToString()))
-        accept(partial)
-        partial.replace(out)
+        for half in (True, False):
+            try:
+                partial.write_bytes(seal(make(half).SerializeToString()))
+                accept(partial)
+            except (ParityError, ValueError):
+                if half:
+                    continue
+                raise
+            partial.replace(out)
+            return half
     finally:
         partial.unlink(missing_ok=True)
+    raise AssertionError("unreachable")

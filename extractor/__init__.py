@@ -16,7 +16,7 @@ from .decode import (
 )
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores, read_card
 from .files import open_regular, read_at_most
-from .multiscale import Region
+from .region import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
 from .xfeat import XFeatKeypoints, read_matching_model

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 import os
-import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +14,14 @@ import numpy as np
 
 from .decode import WORKING_SIDE
 from .engines import start
-from .multiscale import Region, aggregate, crop_region, rescale
+from .region import Region, crop_region
 from .sealing import is_sealed
 
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "model" / "weights" / "gem-resnet101.onnx"
 METADATA_PREFIX = "gem."
-METADATA_SCHEMA = 1
-WHITENING_KEY = "whitening.npz"
-WHITENING_EPS = 1e-6
+METADATA_SCHEMA = 2
+PLAIN_SCHEMA = 1  # files of one scale and without a learned whitening are the same in both
+OUTSIDE_WHITENING = "whitening.npz"  # where earlier versions kept what now lies in the graph
 PREPROCESSING = f"exif, draft and lanczos to {WORKING_SIDE}, lanczos to longest side, mean/std"
 
 
@@ -36,8 +33,18 @@ class BadModel(Exception):
 class ModelCard:
     """What the model file says of itself (its `gem.*` metadata).
 
-    output_dim: D of its descriptors, after whitening. scales, msp: see `multiscale.aggregate`.
-    precision: "float32" or "int8"; source: of an int8 model the SHA-256 of the float model's file.
+    Attributes:
+        architecture: of the network.
+        output_dim: components of its descriptors.
+        longest_side: pixels that photos are shrunk to.
+        mean, std: of RGB in 0 to 1, taken off and divided by before the network.
+        p: exponent of its GeM pooling; None for a network that pools in its own way.
+        training: where the parameters come from.
+        licence: of the parameters.
+        scales, msp: of multi-scale descriptors, see `export.recipe.Recipe`.
+        max_batch: photos that the network takes at a time; None for any number.
+        precision: "float32" or "int8".
+        source: of an int8 model the SHA-256 of the float model's file.
     """
 
     architecture: str
@@ -45,11 +52,12 @@ class ModelCard:
     longest_side: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    p: float
+    p: float | None
     training: str
     licence: str
     scales: tuple[float, ...] = (1.0,)
     msp: float = 1.0
+    max_batch: int | None = None
     precision: str = "float32"
     source: str = ""
 
@@ -57,28 +65,6 @@ class ModelCard:
 def available_cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def read_whitening(metadata: dict[str, str], name: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Whitening learned after training, from the file's metadata: mean float32 (D,) and projection float32 (d, D), or None.
-
-    Raises BadModel.
-    """
-    if WHITENING_KEY not in metadata:
-        return None
-    try:
-        with np.load(
-            io.BytesIO(base64.b64decode(metadata[WHITENING_KEY], validate=True)), allow_pickle=False
-        ) as arrays:
-            mean, projection = (
-                arrays["mean"].astype(np.float32),
-                arrays["projection"].astype(np.float32),
-            )
-        if projection.ndim != 2 or projection.shape[1:] != mean.shape:
-            raise ValueError(f"shapes {mean.shape}, {projection.shape}")
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise BadModel(f"The whitening inside {name} is damaged ({error}).") from error
-    return mean, projection
 
 
 def read_card(metadata: dict[str, str], name: str) -> ModelCard:
@@ -89,9 +75,16 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
             for k, v in metadata.items()
             if k.startswith(METADATA_PREFIX)
         }
-        if facts["schema"] != METADATA_SCHEMA:
+        if facts["schema"] not in (PLAIN_SCHEMA, METADATA_SCHEMA):
             raise BadModel(
-                f"{name} has metadata of schema {facts['schema']}; this version reads {METADATA_SCHEMA}."
+                f"{name} has metadata of schema {facts['schema']}; "
+                f"this version reads {METADATA_SCHEMA}."
+            )
+        outside = OUTSIDE_WHITENING in metadata or facts.get("scales", [1.0]) != [1.0]
+        if facts["schema"] == PLAIN_SCHEMA and outside:
+            raise BadModel(
+                f"{name} was made by an earlier version, which kept scales and whitening outside the "
+                "graph. Export it again."
             )
         return ModelCard(
             architecture=facts["architecture"],
@@ -99,11 +92,12 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
             longest_side=int(facts["longest_side"]),
             mean=tuple(facts["mean"]),
             std=tuple(facts["std"]),
-            p=float(facts["p"]),
+            p=None if facts["p"] is None else float(facts["p"]),
             training=facts["training"],
             licence=facts["licence"],
             scales=tuple(facts.get("scales", (1.0,))),
             msp=float(facts.get("msp", 1.0)),
+            max_batch=facts.get("max_batch"),
             precision=facts.get("precision", "float32"),
             source=facts.get("source", ""),
         )
@@ -116,11 +110,16 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
 class Extractor:
     """Runs one descriptor model. Thread-safe; holds the weights once.
 
-    model: path of an ONNX file written by `python -m export`.
-    threads: cores to use (default: all this process may run on). engine: one of `engines.ENGINES`.
-    calls: how many calls will run side by side, from threads of the caller, and share the cores. One photo at a time wants 1;
-    many photos are done sooner with one core each than with all cores on one after the other.
-    Raises FileNotFoundError, BadModel.
+    Args:
+        model: path of an ONNX file written by `python -m export`.
+        threads: cores to use; None for all that this process may run on.
+        engine: one of `engines.ENGINES`.
+        calls: how many calls will run side by side, from threads of the caller, and share the cores. One photo at a time
+            wants 1. Many photos are done sooner with one core each than with all cores on one after the other.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BadModel: it is damaged, not one of ours, or cannot be run.
     """
 
     def __init__(
@@ -130,7 +129,6 @@ class Extractor:
         engine: str = "onnxruntime",
         calls: int = 1,
     ):
-        self.engine = engine
         path = Path(model)
         if not path.is_file():
             raise FileNotFoundError(f"There is no descriptor model at {path}.")
@@ -141,13 +139,11 @@ class Extractor:
             )
         try:
             self._engine = start(engine, data, threads or available_cores(), calls)
-        except (
-            Exception
-        ) as error:  # engines raise families of their own, without a public base class
+        except Exception as error:  # engines raise families of their own, without a base class
             raise BadModel(f"{path.name} cannot be run by {engine}.") from error
-        metadata = self._engine.metadata
-        self.card = read_card(metadata, path.name)
-        self._whitening = read_whitening(metadata, path.name)
+        self.path = path
+        self.engine = engine
+        self.card = read_card(self._engine.metadata, path.name)
         self.model_sha256 = hashlib.sha256(data).hexdigest()
         self._mean = np.float32(self.card.mean)
         self._std = np.float32(self.card.std)
@@ -156,12 +152,16 @@ class Extractor:
     def _check(self) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
         descriptor = self.describe([noise])[0]
+        if descriptor.shape != (self.card.output_dim,):
+            raise BadModel(
+                f"The model gives {len(descriptor)} values, not the {self.card.output_dim} it names."
+            )
         if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also when it is not a number
             raise BadModel("The model does not give descriptors of length 1.")
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the model file and the preparation of photos: descriptors of equal fingerprints can be compared.
+        """SHA-256 over model file and preparation of photos. Descriptors of equal fingerprints can be compared.
 
         An int8 model counts as the float model it was made from.
         """
@@ -172,7 +172,6 @@ class Extractor:
             self.card.std,
             PREPROCESSING,
         ]
-        facts += [self.card.scales, self.card.msp] if self.card.scales != (1.0,) else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def normalise(self, photo: np.ndarray) -> np.ndarray:
@@ -182,9 +181,17 @@ class Extractor:
     def describe(
         self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
     ) -> np.ndarray:
-        """Unit descriptors float32 (N, D) of decoded photos, uint8 RGB (H, W, 3). Photos of equal shape run as one batch.
+        """Unit descriptors of decoded photos. Photos of equal shape run as one batch.
 
-        regions: for each photo the part of it that counts (see `crop_region`), or None for all of it.
+        Args:
+            photos: N arrays, uint8 RGB (H, W, 3).
+            regions: for each photo the part of it that counts, or None for all of it.
+
+        Returns:
+            float32 (N, D).
+
+        Raises:
+            ValueError: a region is empty or outside its photo.
         """
         inputs = [
             self.normalise(crop_region(photo, region, self.card.longest_side))
@@ -199,19 +206,10 @@ class Extractor:
         return out
 
     def describe_batch(self, batch: np.ndarray) -> np.ndarray:
-        """Normalised float32 (N, 3, h, w) at scale 1 -> unit descriptors (N, D): all scales, aggregated, whitened."""
-        descriptors = [self.forward(rescale(batch, scale)) for scale in self.card.scales]
-        together = (
-            descriptors[0]
-            if len(descriptors) == 1
-            else aggregate(np.stack(descriptors), self.card.msp)
-        )
-        if self._whitening is None:
-            return together
-        mean, projection = self._whitening
-        whitened = (together - mean) @ projection.T
-        return whitened / (np.linalg.norm(whitened, axis=1, keepdims=True) + WHITENING_EPS)
-
-    def forward(self, batch: np.ndarray) -> np.ndarray:
-        """The bare model: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D'), before whitening learned after."""
-        return self._engine.run(batch)
+        """Normalised float32 (N, 3, h, w) -> unit descriptors float32 (N, D)."""
+        together = self.card.max_batch or len(batch)
+        parts = [
+            self._engine.run(batch[start : start + together])
+            for start in range(0, len(batch), together)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

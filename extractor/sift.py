@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from .decode import resize
-from .multiscale import Region
+from .region import Region
 
 # Longest side that photos are shrunk to before detection; points are in pixels of that size.
 SIFT_SIDE = 640

@@ -14,7 +14,7 @@ from .errors import (
 )
 from .generation import current_version
 from .manifest import Manifest
-from .store import Store
+from .store import Store, model_of
 
 __all__ = [
     "SHORTLIST",
@@ -32,5 +32,6 @@ __all__ = [
     "StoreUnwritable",
     "build",
     "current_version",
+    "model_of",
     "shortlist",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sqlite3
 import sys
 from collections.abc import Iterable
@@ -11,7 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, available_cores, choose_extractor
+from extractor.registry import MODELS, model_path
 
 from .builder import RECALL_SHORTLIST, SHORTLIST, build, described_before
 from .errors import StoreError
@@ -97,9 +98,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.add_argument(
         "--model",
-        type=Path,
+        type=model_path,
         default=DEFAULT_MODEL,
-        help="descriptor model (default: the shipped one)",
+        metavar="NAME",
+        help=f"descriptor model: {', '.join(MODELS)}, or the path of a file (default: the first)",
     )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="verify a store and say what is in it")
@@ -109,10 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     tolerate_any_text()
     try:
         args.run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough; Python would complain again when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        raise  # for run_command
     except (StoreError, BadModel, OSError, sqlite3.Error) as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         return 1
@@ -125,4 +125,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

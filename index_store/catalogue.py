@@ -9,7 +9,7 @@ import re
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +90,9 @@ class Catalogue:
 
     def photo(self, id: int) -> Photo:
         """Raises KeyError for an unknown id."""
-        return self.photos_by_ids([id])[0]
+        return self.photos_of([id])[0]
 
-    def photos_by_ids(self, ids: Sequence[int]) -> list[Photo]:
+    def photos_of(self, ids: Iterable[int]) -> list[Photo]:
         """The photos of many ids at once, in the order of the ids; far quicker than one by one.
 
         Args:

@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from extractor import Extractor, LocalFeatures, UnsupportedImage, decode, local_features, read_bytes
+from extractor.registry import DEFAULT, model_path, name_of
 
 from .ann import AnnParameters, load_index
 from .arrays import load_array
@@ -181,3 +182,19 @@ class StoredPhotos(Mapping[str, Extracted]):
 
     def __len__(self) -> int:
         return len(self._photos)
+
+
+def model_of(path: Path, given: str | Path | None = None) -> Path:
+    """The model file for a store.
+
+    Args:
+        path: The store's folder.
+        given: A name of `extractor.registry.MODELS` or a model file, for a store of a model that is
+            not among them. None or empty for none; then the project's first model is tried.
+
+    Raises:
+        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
+    """
+    with opening(Path(path)) as generation:
+        known = name_of(generation.manifest.fingerprint)
+    return model_path(str(known or given or DEFAULT))

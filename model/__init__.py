@@ -1,8 +1,12 @@
 """The GeM-ResNet descriptor network and the checkpoints it is read from (needs torch; serving does not import this)."""
 
-from .checkpoint import BadCheckpoint, Provenance, build_network, load_checkpoint
-from .network import GeM, GeMResNet, SecondOrderAttention, l2n
-from .whitening import Whitening, learn_whitening, pca_whitening
+from command import need
+
+need("torch", "requirements-train.txt")
+
+from .checkpoint import BadCheckpoint, Provenance, build_network, load_checkpoint  # noqa: E402
+from .network import GeM, GeMResNet, SecondOrderAttention, l2n  # noqa: E402
+from .whitening import Whitening, learn_whitening, pca_whitening  # noqa: E402
 
 __all__ = [
     "BadCheckpoint",

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from command import run_command
 from datasets.training import BadTrainingData
 from extractor import BadPhoto
 
@@ -78,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
+    except BrokenPipeError:
+        raise  # for run_command
     except (BadConfig, BadCheckpoint, BadPhoto, BadTeacher, BadTrainingData, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -90,4 +93,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,21 +1,24 @@
-"""Query time: find, rerank, explain. One `Engine`, one `SearchResult`."""
+"""Query time: prepare a photo, search with it, explain a hit. One `Engine`, one `SearchResult`."""
 
-from .engine import UNCALIBRATED, Engine
-from .ranking import FLOOR
+from .engine import Engine
+from .fuse import UNCALIBRATED
+from .prepare import Source
+from .prepared import PreparedQuery
 from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, SearchResult
 from .verify.matcher import MATCHERS, Matcher
 from .verify.verification import Verification
 
 __all__ = [
-    "FLOOR",
     "MATCHERS",
     "RERANKERS",
     "UNCALIBRATED",
     "Engine",
     "Hit",
     "Matcher",
+    "PreparedQuery",
     "Reranker",
     "SearchResult",
+    "Source",
     "Verification",
 ]

@@ -1,4 +1,4 @@
-"""python -m search QUERY --store STORE [--diffusion | --rerank NAME] [--sift | --match NAME] [-k 20] [--json]"""
+"""python -m search PHOTO... --store STORE [--diffusion] [--sift] [-k 20] [--json]  (and --help)"""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-from extractor import DEFAULT_MODEL, BadModel, BadPhoto, Extractor, Region
+from command import run_command
+from extractor import BadModel, BadPhoto, Extractor, Region
 from extractor import read_bytes as read_photo_bytes
-from index_store import Store, StoreError
+from index_store import Store, StoreError, model_of
 
-from .engine import UNCALIBRATED, Engine
+from .engine import Engine
+from .fuse import UNCALIBRATED
 from .rerank.reranker import RERANKERS
 from .result import SearchResult
 from .verify.matcher import MATCHERS
@@ -22,7 +24,8 @@ def format_hits(result: SearchResult) -> str:
     lines = ["rank  the same?     similarity  points  photo"]
     for rank, hit in enumerate(result.hits, 1):
         points = str(hit.inliers) if hit.verified else ""
-        judged = f"{hit.confidence:6s} {hit.probability:4.0%}"
+        chance = "" if hit.probability is None else f"{hit.probability:4.0%}"
+        judged = f"{hit.confidence:6s} {chance:4s}"
         lines.append(f"{rank:4d}  {judged}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}")
     lines.append("")
     lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
@@ -37,17 +40,22 @@ def region(text: str) -> Region:
     return left, top, right, bottom
 
 
-def main(argv: list[str] | None = None) -> int:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m search", description="Find photos of the same thing."
     )
-    parser.add_argument("query", type=Path, help="a JPEG, PNG or WebP photo")
+    parser.add_argument(
+        "photos",
+        type=Path,
+        nargs="+",
+        metavar="PHOTO",
+        help="a JPEG, PNG or WebP photo; several show one thing and are searched with together",
+    )
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument(
         "--model",
-        type=Path,
-        default=DEFAULT_MODEL,
-        help="descriptor model (default: the shipped one)",
+        help="descriptor model, for a store of one that is not the project's own",
     )
     rerank = parser.add_mutually_exclusive_group()
     rerank.add_argument(
@@ -74,35 +82,42 @@ def main(argv: list[str] | None = None) -> int:
         "--region",
         type=region,
         metavar="L,T,R,B",
-        help="the part of the query that counts: left, top, right, bottom as fractions of its size, e.g. 0.2,0,0.8,0.5",
+        help="the part of a single photo that counts: left, top, right, bottom as fractions of its "
+        "size, e.g. 0.2,0,0.8,0.5",
     )
     parser.add_argument("-k", type=int, default=20, help="how many photos to show (default 20)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
     args = parser.parse_args(argv)
     if args.k < 1:
         parser.error("-k must be at least 1")
+    if args.region and len(args.photos) > 1:
+        parser.error("--region belongs to a single photo")
     try:
-        extractor = Extractor(args.model)
+        extractor = Extractor(model_of(args.store, args.model))
         engine = Engine(Store(args.store, extractor), extractor)
-        if not engine.is_calibrated:
+        if not engine.is_calibrated(args.rerank, args.match):
             print(f"warning: {UNCALIBRATED}", file=sys.stderr)
-        result = engine.search(
-            read_photo_bytes(args.query),
-            diffusion=bool(args.rerank),
-            reranker=args.rerank or "diffusion",
-            sift=bool(args.match),
-            matcher=args.match or "sift",
-            region=args.region,
-            k=args.k,
+        query = engine.prepare(
+            [read_photo_bytes(path) for path in args.photos],
+            args.region,
+            matchers=[args.match] if args.match else [],
         )
+        result = engine.search(query, rerank=args.rerank, verify=args.match, k=args.k)
     except (BadPhoto, BadModel, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(
-        json.dumps(result.to_dict(str(args.query)), indent=2) if args.json else format_hits(result)
-    )
+    names = [str(path) for path in args.photos]
+    if args.json:
+        print(json.dumps(result.to_dict(names[0] if len(names) == 1 else names), indent=2))
+    else:
+        print(format_hits(result))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,61 +1,122 @@
-"""Rankings: photos with their similarity and score, best first. What the stages hand to one another."""
+"""Rankings: photos in an order, with what speaks for each. Every stage takes one and returns one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-FLOOR = 8  # matched points from which on two photos are taken to show the same thing
-SHORTLIST = 100  # best photos that are verified
+if TYPE_CHECKING:
+    from .verify.verification import Verification
 
-
-@dataclass
-class Ranking:
-    """An order in the making: gallery ids (n,), their similarity and score (n,), best score first."""
-
-    ids: np.ndarray
-    similarity: np.ndarray
-    scores: np.ndarray
-
-    def __getitem__(self, which: slice | np.ndarray) -> Ranking:
-        """The photos at these positions, or where this mask (n,) is true."""
-        return Ranking(self.ids[which], self.similarity[which], self.scores[which])
-
-    def sorted(self) -> Ranking:
-        return self[order(self.scores)]
-
-    def rescored(self, scores: np.ndarray) -> Ranking:
-        """The same photos with other scores (n,), best first."""
-        return Ranking(self.ids, self.similarity, scores).sorted()
-
-    def parted(self, id: int | None) -> tuple[Ranking, Ranking]:
-        """The photo `id` alone (nothing if it is None or not here), and the others."""
-        alone = self.ids == id
-        return self[alone], self[~alone]
-
-    def followed_by(self, rest: Ranking) -> Ranking:
-        """This ranking, then all of the other one, whose scores are lowered together if they reach too high."""
-        floor = self.scores.min(initial=np.inf)
-        excess = max(0.0, rest.scores.max(initial=-np.inf) - floor)
-        lowered = np.minimum(rest.scores.astype(np.float64) - excess, floor)
-        return Ranking(
-            np.concatenate([self.ids, rest.ids]),
-            np.concatenate([self.similarity, rest.similarity]),
-            np.concatenate([self.scores, lowered]),
-        )
+BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
+MIN_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
 class Verified:
-    """Photos that SIFT has verified: gallery ids (n,), best ranked first, and the probability (n,) that each is the thing."""
+    """What verification says about the photos it was asked about.
+
+    Attributes:
+        found: gallery id -> evidence, None where a photo could not be read.
+        floor: matched points from which on two photos are taken to show the same thing.
+        notes: sentences on what could not be looked at, for a person.
+    """
+
+    found: Mapping[int, Verification | None]
+    floor: int
+    notes: tuple[str, ...] = ()
+
+    def passes(self, id: int) -> bool:
+        """Whether this photo has enough matched points."""
+        evidence = self.found.get(id)
+        return evidence is not None and evidence.inliers >= self.floor
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """An order in the making, best score first.
+
+    Attributes:
+        ids: gallery ids, int (n,).
+        similarity: cosine with the query's descriptor, (n,).
+        scores: what the order is by, (n,). They compare within one ranking only.
+        verified: what verification found, None before that stage.
+        probability: that each photo shows the same thing, (n,). None before fusion, and where no
+            probability was fitted.
+    """
+
+    ids: np.ndarray
+    similarity: np.ndarray
+    scores: np.ndarray
+    verified: Verified | None = None
+    probability: np.ndarray | None = None
+
+    def __getitem__(self, which: slice | np.ndarray) -> Ranking:
+        """The photos at these positions, or where this mask (n,) is true."""
+        probability = None if self.probability is None else self.probability[which]
+        return Ranking(
+            self.ids[which], self.similarity[which], self.scores[which], self.verified, probability
+        )
+
+    def sorted(self) -> Ranking:
+        """The same photos, best score first; ties keep their order."""
+        return self[order(self.scores)]
+
+    def rescored(self, scores: np.ndarray) -> Ranking:
+        """The same photos with other scores (n,), best first."""
+        return replace(self, scores=scores).sorted()
+
+    def extended(self, ids: np.ndarray, similarity: np.ndarray) -> Ranking:
+        """These photos too, after the others. Their score is their similarity until all are rescored.
+
+        Args:
+            ids: gallery ids that are not here yet, int (m,).
+            similarity: their cosine with the query's descriptor, (m,).
+        """
+        return replace(
+            self,
+            ids=np.concatenate([self.ids, ids]),
+            similarity=np.concatenate([self.similarity, similarity]),
+            scores=np.concatenate([self.scores, similarity]),
+            probability=None,
+        )
+
+    def parted(self, ids: np.ndarray) -> tuple[Ranking, Ranking]:
+        """Two rankings: the photos with these ids (m,), and all others. Both keep their order."""
+        among = np.isin(self.ids, ids)
+        return self[among], self[~among]
+
+    def followed_by(self, rest: Ranking) -> Ranking:
+        """This ranking, then all of the other one.
+
+        The other's scores are lowered together if they reach too high.
+        """
+        floor = self.scores.min(initial=np.inf)
+        excess = max(0.0, rest.scores.max(initial=-np.inf) - floor)
+        lowered = np.minimum(rest.scores.astype(np.float64) - excess, floor)
+        joined = self.extended(rest.ids, rest.similarity)
+        return replace(joined, scores=np.concatenate([self.scores, lowered]))
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Photos that probably show the same thing, for a reranker to start from.
+
+    Attributes:
+        ids: gallery ids, best ranked first, int (n,).
+        weights: the probability of each, (n,).
+    """
 
     ids: np.ndarray
     weights: np.ndarray
 
-    def without(self, id: int | None) -> Verified:
-        others = self.ids != id
-        return Verified(self.ids[others], self.weights[others])
+    def without(self, ids: np.ndarray) -> Trusted:
+        """The others."""
+        others = ~np.isin(self.ids, ids)
+        return Trusted(self.ids[others], self.weights[others])
 
 
 def order(scores: np.ndarray) -> np.ndarray:
@@ -69,10 +130,33 @@ def cosine(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.clip(rows.astype(np.float32) @ descriptor, -1, 1)
 
 
-def nearest(similarity: np.ndarray, k: int) -> np.ndarray:
-    """Neighbour lists int (n, min(k + 1, n)) of photos with these similarities (n, n): itself, then its k nearest.
+def scale(scores: np.ndarray) -> tuple[float, float]:
+    """A query's own yardstick, from its candidates' scores.
 
-    Itself first even among exact duplicates; ties keep their order.
+    Args:
+        scores: best first, (n,).
+
+    Returns:
+        The background: the BACKGROUND-th score. The spread: how far the best is above it, at least
+        MIN_SPREAD. (0, 1) without candidates.
+    """
+    if len(scores) == 0:
+        return 0.0, 1.0
+    background = float(scores[min(BACKGROUND, len(scores)) - 1])
+    return background, max(float(scores[0]) - background, MIN_SPREAD)
+
+
+def nearest(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Neighbour lists of photos: each photo itself, then its k nearest.
+
+    A photo comes first in its own list even among exact duplicates; ties keep their order.
+
+    Args:
+        similarity: of each photo with each, (n, n).
+        k: how many neighbours.
+
+    Returns:
+        int (n, min(k + 1, n)).
     """
     own_first = similarity.copy()
     np.fill_diagonal(own_first, np.inf)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fusion import fusion
+import numpy as np
+
+from index_store import Store
+
+from .fuse import CUT, word
+from .ranking import Ranking
 from .verify.verification import Verification
 
 
@@ -13,11 +19,20 @@ from .verify.verification import Verification
 class Hit:
     """One photo of the answer.
 
-    similarity: cosine of the descriptors, -1 to 1. score: what the order is by (the similarity; reranked globally, that
-    method's score; with SIFT the log-odds of `fusion`); it falls from hit to hit and compares only within one answer.
-    probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on can tell (`fusion`).
-    inliers: matched points, None if the photo was not looked at, 0 if nothing plausible was found.
-    stage_ranks: rank from 1 after each stage ("descriptor", the global reranker's name, the matcher's) that was on and had it.
+    Attributes:
+        id, file, title: of the gallery photo.
+        score: what the order is by: the similarity; reranked globally, that method's score; with
+            verification the log-odds of fusion. It falls from hit to hit and compares only within
+            one answer.
+        similarity: cosine of the descriptors, -1 to 1.
+        probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on
+            can tell. None where that was not fitted.
+        stage_ranks: rank from 1 after each stage ("descriptor", the reranker's name, the matcher's)
+            that was on and had it.
+        inliers: matched points. None if the photo was not looked at, 0 if nothing plausible was
+            found.
+        verified: whether those are enough.
+        verification: the evidence itself.
     """
 
     id: int
@@ -25,7 +40,7 @@ class Hit:
     title: str
     score: float
     similarity: float
-    probability: float
+    probability: float | None
     stage_ranks: dict[str, int]
     inliers: int | None = None
     verified: bool = False
@@ -33,21 +48,24 @@ class Hit:
 
     @property
     def confidence(self) -> str:
-        """The probability as a word: "sure", "likely" or "unsure"."""
-        return fusion.word(self.probability)
+        """The probability as a word: "sure", "likely" or "unsure"; "" if there is none."""
+        return "" if self.probability is None else word(self.probability)
 
     @property
     def is_weak(self) -> bool:
         """Whether it is better folded away."""
-        return self.probability < fusion.CUT
+        return self.probability is not None and self.probability < CUT
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits, best first.
+    """An answer.
 
-    timings_ms: stages that were run for this call. reused_ms: stages whose earlier result served, and what that had cost.
-    notes: sentences on what was left out, for a person.
+    Attributes:
+        hits: best first.
+        timings_ms: stages that were run since the last answer to this query.
+        reused_ms: stages whose earlier result served, and what that had cost.
+        notes: sentences on what was left out, for a person.
     """
 
     hits: list[Hit]
@@ -55,8 +73,8 @@ class SearchResult:
     reused_ms: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def to_dict(self, query: str) -> dict[str, Any]:
-        """The object `python -m search --json` prints."""
+    def to_dict(self, query: str | list[str]) -> dict[str, Any]:
+        """The object `python -m search --json` prints. query: the photo's name, or their names."""
         return {
             "query": query,
             "hits": [
@@ -65,8 +83,8 @@ class SearchResult:
                     "title": hit.title,
                     "score": round(hit.score, 6),
                     "similarity": round(hit.similarity, 6),
-                    "probability": round(hit.probability, 6),
-                    "confidence": hit.confidence,
+                    "probability": None if hit.probability is None else round(hit.probability, 6),
+                    "confidence": hit.confidence or None,
                     "inliers": hit.inliers,
                     "verified": hit.verified,
                     "stage_ranks": hit.stage_ranks,
@@ -76,3 +94,38 @@ class SearchResult:
             "timings_ms": {stage: round(ms, 3) for stage, ms in self.timings_ms.items()},
             "notes": self.notes,
         }
+
+
+def hits_of(store: Store, ranking: Ranking, stages: Mapping[str, np.ndarray]) -> list[Hit]:
+    """The photos of a ranking as hits.
+
+    Args:
+        store: names them.
+        ranking: after the last stage, best first.
+        stages: gallery ids in the order after each stage, best first.
+    """
+    photos = store.catalogue.photos_of(ranking.ids)
+    ranks = {
+        stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stages.items()
+    }
+    hits = []
+    for position, photo in enumerate(photos):
+        verified = ranking.verified
+        evidence = None if verified is None else verified.found.get(photo.id)
+        hits.append(
+            Hit(
+                id=photo.id,
+                file=photo.file,
+                title=photo.title,
+                score=float(ranking.scores[position]),
+                similarity=float(ranking.similarity[position]),
+                probability=(
+                    None if ranking.probability is None else float(ranking.probability[position])
+                ),
+                stage_ranks={name: of[photo.id] for name, of in ranks.items() if photo.id in of},
+                inliers=None if evidence is None else evidence.inliers,
+                verified=verified is not None and verified.passes(photo.id),
+                verification=evidence,
+            )
+        )
+    return hits

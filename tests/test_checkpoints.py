@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -45,6 +47,11 @@ def random_state(output_dim: int | None = None, attention: bool = False) -> dict
                 value.normal_(0, 0.05)  # zero at the start of training, which would hide the block
         network.pool.p.fill_(2.9)
     return {k: v.clone() for k, v in network.state_dict().items()}
+
+
+def random_names() -> list[str]:
+    with torch.device("meta"):
+        return list(GeMResNet("resnet50", None).state_dict())
 
 
 def save(path, content):
@@ -188,11 +195,11 @@ class Evil:
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        ({"meta": META, "state_dict": Evil()}, "asks for .*system, and only tensors"),
+        ({"meta": META, "state_dict": Evil()}, "asks for .*system, and only plain values"),
         ([1, 2], "holds a list"),
         ({"a": torch.ones(1)}, "no known kind; its first keys are a"),
         ({"meta": {"pooling": "gem"}, "state_dict": {}}, "meta lacks 'architecture'"),
-        ({"meta": META | {"architecture": "vgg16"}, "state_dict": {}}, "it is a vgg16"),
+        ({"meta": META | {"architecture": "vgg16"}, "state_dict": {}}, "its architecture is vgg16"),
         ({"meta": META | {"pooling": "gemmp"}, "state_dict": {}}, "only global GeM"),
         ({"meta": META | {"regional": True}, "state_dict": {}}, "only global GeM"),
         ({"meta": META | {"whitening": True}, "state_dict": {}}, "says whitening=True"),
@@ -201,6 +208,161 @@ class Evil:
 def test_files_that_are_refused(tmp_path, content, sentence):
     with pytest.raises(BadCheckpoint, match=sentence):
         load_checkpoint(save(tmp_path / "file.pth", content))
+
+
+NAMES = [name for name in random_names() if not name.endswith("tracked")]
+LW = {"m": np.zeros((2048, 1)), "P": np.eye(2048)}
+
+
+def with_weights(value):
+    return {"meta": META, "state_dict": {"features.0.weight": value}}
+
+
+def with_meta(**changes):
+    return {"meta": META | changes, "state_dict": dict.fromkeys(NAMES, torch.zeros(1))}
+
+
+def with_lw(**changes):
+    arrays = {name: value for name, value in (LW | changes).items() if value is not None}
+    return with_meta(Lw={"sfm": {"ss": arrays}})
+
+
+class Made:
+    """Pickled as a call of torch's or numpy's own."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+MALFORMED = {
+    "weights in a list": (with_weights([1.0]), "features.0.weight is a list"),
+    "weights that are a number": (with_weights(1.0), "features.0.weight is a float"),
+    "weights that are nothing": (with_weights(None), "features.0.weight is nothing"),
+    "weights in an array": (with_weights(np.ones(2)), "features.0.weight is a StoredArray"),
+    "meta tensor": (with_weights(torch.empty(2, device="meta")), "features.0.weight is a meta"),
+    "sparse": (with_weights(torch.eye(2).to_sparse()), "features.0.weight is a sparse"),
+    "sparse rows": (with_weights(torch.eye(2).to_sparse_csr()), "features.0.weight is a sparse"),
+    "quantised": (
+        with_weights(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)),
+        "features.0.weight is a quantised",
+    ),
+    "complex": (
+        with_weights(torch.ones(2, dtype=torch.complex64)),
+        "features.0.weight .*complex64",
+    ),
+    "boolean": (with_weights(torch.ones(2, dtype=torch.bool)), "features.0.weight .*torch.bool"),
+    "integer": (with_weights(torch.ones(2, dtype=torch.int32)), "features.0.weight .*int32"),
+    "late integer": (with_weights(torch.ones(2, dtype=torch.uint16)), "features.0.weight .*uint16"),
+    "float8": (with_weights(torch.ones(2).to(torch.float8_e4m3fn)), "features.0.weight .*float8"),
+    "state_dict that is a list": ({"meta": META, "state_dict": [1]}, "its state_dict is a list"),
+    "state_dict that is a tensor": (
+        {"meta": META, "state_dict": torch.ones(2)},
+        "its state_dict is a tensor",
+    ),
+    "no state_dict": ({"meta": META, "state_dict": None}, "its state_dict is nothing"),
+    "integer keys": ({"meta": META, "state_dict": {7: torch.ones(1)}}, "key that is a int"),
+    "endless key": ({"meta": META, "state_dict": {10**5000: torch.ones(1)}}, "key that is a int"),
+    "no meta": (with_weights(torch.ones(1)) | {"meta": None}, "its meta is nothing"),
+    "meta that is a list": (with_weights(torch.ones(1)) | {"meta": [1]}, "its meta is a list"),
+    "architecture that is a list": (with_meta(architecture=[1]), "its architecture is a list"),
+    "another architecture": (
+        with_meta(architecture="resnet101"),
+        "meta says resnet101, its tensors are those of a resnet50",
+    ),
+    "no mean": (with_meta(mean=None), "its mean is not three numbers"),
+    "mean of two": (with_meta(mean=[0.5, 0.5]), "its mean is not three numbers"),
+    "mean of words": (with_meta(mean=["a", "b", "c"]), "its mean is not three numbers"),
+    "mean without end": (with_meta(mean=[0.5, 0.5, float("inf")]), "its mean is not three numbers"),
+    "std of zero": (with_meta(std=[0.2, 0, 0.2]), "its std is not three positive numbers"),
+    "std below zero": (with_meta(std=[0.2, -1, 0.2]), "its std is not three positive numbers"),
+    "Lw that is a list": (with_meta(Lw=[1]), "its Lw is a list"),
+    "Lw of a list": (with_meta(Lw={"sfm": [1]}), "Lw of sfm is a list"),
+    "Lw with integer keys": (with_meta(Lw={1: {}}), "its Lw is a dict, .* names for keys"),
+    "Lw's mode a list": (with_meta(Lw={"sfm": {"ss": [1]}}), "Lw of sfm, ss is a list"),
+    "Lw without P": (with_lw(P=None), "Lw of sfm, ss, P is nothing"),
+    "Lw without m": (with_lw(m=None), "Lw of sfm, ss, m is nothing"),
+    "Lw with P as a list": (with_lw(P=[[1.0]]), "Lw of sfm, ss, P is a list"),
+    "Lw of integers": (with_lw(P=np.eye(2048, dtype=int)), "P is a StoredArray, not .* floats"),
+    "Lw of another dimension": (
+        with_lw(m=np.zeros((64, 1)), P=np.eye(64)),
+        r"Lw of sfm has shapes \(64,\) and \(64, 64\), and the network has 2048",
+    ),
+    "Lw that is not square": (with_lw(P=np.zeros((64, 2048))), "Lw of sfm has shapes"),
+    "Lw too large for float16": (with_lw(P=np.full((2048, 2048), 1e5)), "P .* large for float16"),
+    "Lw that is not finite": (with_lw(m=np.full((2048, 1), np.nan)), "m holds values"),
+    "Lw of pointers": (with_lw(P=Made(np.ndarray, (1,), "O", b"A" * 8)), "it "),
+    "Lw that is huge": (
+        with_lw(P=Made(np._core.multiarray._reconstruct, np.ndarray, (10**12,), b"b")),
+        "before it says what is in it",
+    ),
+    "no text in the first keys": ({10**5000: 1}, "first keys are a int"),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_checkpoints_are_refused_with_a_sentence(tmp_path, name, legacy):
+    content, sentence = MALFORMED[name]
+    path = tmp_path / "file.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(BadCheckpoint, match=f"file.pth: .*{sentence}") as caught:
+        load_checkpoint(path)
+    path.unlink()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def spoiled(data: bytes, old: bytes, new: bytes) -> bytes:
+    """A zip archive with other instructions in its data.pkl, checksums made anew."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(out, "w") as archive:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename.endswith("data.pkl"):
+                assert old in content
+                content = content.replace(old, new)
+            archive.writestr(entry.filename, content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "old, new, sentence",
+    [
+        (b"cpuq\x12K\x06", b"cpuq\x12J\xff\xff\xff\xff", "has a storage of another length"),
+        (b"cpuq\x12K\x06", b"cpuq\x12J\xff\xff\xff\x7f", "has a storage of another length"),
+        (b"K\x00K\x06\x85", b"K\x01K\x06\x85", "reaches beyond its storage"),
+        (b"K\x00K\x06\x85", b"J\xff\xff\xff\xffK\x06\x85", "has no usable shape"),
+        (b"K\x00K\x06\x85", b"K\x00K\x07\x85", "reaches beyond its storage"),
+        (b"K\x00K\x06\x85", b"K\x00)", "has no usable shape"),
+        (b"X\x01\0\0\x000", b"X\x01\0\0\x009", "has no storage in the file"),
+    ],
+)
+def test_tensors_that_do_not_fit_their_storage_are_refused(tmp_path, old, new, sentence):
+    path = save(tmp_path / "file.pth", with_weights(torch.zeros(6)))
+    path.write_bytes(spoiled(path.read_bytes(), old, new))
+    with pytest.raises(BadCheckpoint, match=f"features.0.weight {sentence}"):
+        load_checkpoint(path)
+
+
+def test_a_flipped_byte_is_noticed(tmp_path):
+    path = save(tmp_path / "file.pth", with_weights(torch.full((1000,), 0.5)))
+    whole = path.read_bytes()
+    weights = whole.index(np.full(1000, 0.5, np.float32).tobytes())
+    for at in (weights, weights + 1999, weights + 3999, whole.index(b"architecture")):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(BadCheckpoint, match="it is damaged .*checksum"):
+            load_checkpoint(path)
+
+
+def test_an_archive_that_is_not_torchs_is_refused(tmp_path):
+    path = tmp_path / "file.pth"
+    for how, sentence in ((zipfile.ZIP_DEFLATED, "compressed"), (zipfile.ZIP_STORED, "not one of")):
+        with zipfile.ZipFile(path, "w", how) as archive:
+            archive.writestr("a/b", b"0" * 1000)
+        with pytest.raises(BadCheckpoint, match=sentence):
+            load_checkpoint(path)
 
 
 def test_damaged_pickle(tmp_path):
@@ -273,21 +435,8 @@ def test_exported_file_reads_back_into_torch(exported, x):
     assert provenance.longest_side == 160
 
 
-@pytest.mark.parametrize("scale", [2**0.5, 2**-0.5, 0.5, 0.3])
-def test_rescale_equals_torch(rng, scale):
-    from extractor.multiscale import rescale
-
-    batch = rng.normal(size=(2, 3, 37, 53)).astype(np.float32)
-    expected = F.interpolate(
-        torch.from_numpy(batch), scale_factor=scale, mode="bilinear", align_corners=False
-    )
-    found = rescale(batch, scale)
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected.numpy(), atol=5e-5)
-
-
 def test_region_is_cropped_then_shrunk_by_the_published_rule():
-    from extractor.multiscale import crop_region
+    from extractor.region import crop_region
 
     photo = np.zeros((600, 800, 3), np.uint8)
     photo[150:450, 200:600] = 255

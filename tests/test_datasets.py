@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -14,9 +16,11 @@ from PIL import Image
 
 from datasets import BadDataset, BadGroups, Truth, read_dataset
 from datasets.buildings import UPRIGHT, upright_region
+from datasets.groups import photos_below
 from datasets.plain_pickle import BadPickle, read_plain_pickle
+from datasets.training import BadTrainingData, read_landmarks_csv, read_sfm
 from extractor import read_photo
-from index_store import NothingToIndex
+from index_store.scan import scan
 
 
 def write_photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
@@ -25,6 +29,9 @@ def write_photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> 
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     cv2.imwrite(str(path), cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_CUBIC))
     return path
+
+
+RECONSTRUCT, SCALAR = np._core.multiarray._reconstruct, np._core.multiarray.scalar
 
 
 # -- revisited ---------------------------------------------------------------------------------------------------------
@@ -126,16 +133,115 @@ def test_damaged_pickles_are_refused(tmp_path, data):
         read_plain_pickle(tmp_path / "x.pkl")
 
 
-def test_plain_pickles_are_read(tmp_path):
-    content = {
-        "a": [1, 2.5, "x", None],
-        "b": np.arange(6, dtype=np.int32).reshape(2, 3),
-        "c": np.float64(3),
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_pickles_are_read(tmp_path, protocol):
+    plain = {
+        "a": [1, 2.5, "x", None, True],
+        "b": (1, (2,), ()),
+        "c": b"ab\xff",
+        "d": b"",
+        "e": 10**30,
     }
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        (tmp_path / "x.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
-        found = read_plain_pickle(tmp_path / "x.pkl")
-        assert found["a"] == content["a"] and (found["b"] == content["b"]).all() and found["c"] == 3
+    arrays = {
+        "whole": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "empty": np.array([]),
+        "by columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "big-endian": np.arange(6, dtype=">f4")[::2],
+        "truth": np.array([True, False]),
+    }
+    content = {**plain, **arrays, "scalar": np.float64(3), "again": arrays["whole"]}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    found = read_plain_pickle(tmp_path / "x.pkl")
+    assert {key: found[key] for key in plain} == plain and found["scalar"] == 3
+    for key, array in arrays.items():
+        read = np.asarray(found[key])
+        assert read.dtype == array.dtype.newbyteorder("=") and read.shape == array.shape
+        assert (read == array).all()
+    assert found["again"] is found["whole"]
+
+
+def test_a_ground_truth_of_python_3_in_protocol_2_with_empty_arrays_is_read(revisited):
+    """Empty bytes are written in a way of their own there."""
+    entry = {**GND["gnd"][0], "junk": np.array([], np.int64)}
+    content = pickle.dumps({**GND, "gnd": [entry, entry]}, protocol=2)
+    assert b"__builtin__\nbytes" in content
+    (revisited / "gnd_roxford5k.pkl").write_bytes(content)
+    truth = read_dataset("roxford5k", revisited).queries[0].truths["Medium"]
+    assert truth == Truth(files("a", "b", "c"), frozenset())
+
+
+class Call:
+    """Pickled as a call, with a state for what it makes."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.call = function, arguments, state
+
+    def __reduce__(self):
+        return self.call
+
+
+POINTERS = b"A" * 8  # eight bytes that numpy would follow as the address of an object
+OBJECTS = (3, "|", None, None, None, -1, -1, 0)  # the state of a type of objects, its flags cleared
+CUNNING_TYPE = Call(np.dtype, "O", False, True, state=OBJECTS)
+HOSTILE_PICKLES = {
+    "array of pointers": Call(np.ndarray, (1,), "O", POINTERS),
+    "array of pointers by state": Call(
+        RECONSTRUCT, np.ndarray, (0,), b"b", state=(1, (1,), CUNNING_TYPE, False, POINTERS)
+    ),
+    "scalar of a pointer": Call(SCALAR, CUNNING_TYPE, POINTERS),
+    "scalar of a plain type with the state of another": Call(
+        SCALAR,
+        Call(np.dtype, "f8", False, True, state=(3, "|", ("f8",), None, None, -1, -1, 63)),
+        b"A",
+    ),
+    "huge array": Call(RECONSTRUCT, np.ndarray, (10**12,), b"b"),
+    "huge array of one byte": Call(
+        RECONSTRUCT, np.ndarray, (0,), b"b", state=(1, (10**11,), np.dtype("i8"), False, b"A")
+    ),
+    "shape that is negative": Call(
+        RECONSTRUCT, np.ndarray, (0,), b"b", state=(1, (-1,), np.dtype("i8"), False, b"A" * 8)
+    ),
+    "shape with endless digits": Call(
+        RECONSTRUCT, np.ndarray, (0,), b"b", state=(1, (10**5000,), np.dtype("i8"), False, b"")
+    ),
+    "array without state for its type": Call(
+        RECONSTRUCT, np.ndarray, (0,), b"b", state=(1, (1,), "i8", False, b"A" * 8)
+    ),
+    "text in the place of an array's state": Call(
+        RECONSTRUCT, np.ndarray, (0,), b"b", state="nonsense"
+    ),
+    "array of texts": np.array(["a", "b"]),
+    "another codec": Call(codecs.encode, "x" * 100, "zlib"),
+    "method of a stand-in": Call(getattr, np.ndarray, "tobytes"),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("name", HOSTILE_PICKLES)
+def test_pickles_with_allowed_names_that_would_crash_are_refused(revisited, name, protocol):
+    content = {**GND, "gnd": [{**GND["gnd"][0], "easy": HOSTILE_PICKLES[name]}] * 2}
+    (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    with pytest.raises(BadDataset, match=r"no ground truth of the revisited protocol \(it "):
+        read_dataset("roxford5k", revisited)
+
+
+@pytest.mark.parametrize(
+    "instructions, sentence",
+    [
+        (b")" + b"\x85" * 3_000_000 + b"K\x01s", "keys other than text"),  # endless hashing
+        (b"cnumpy\nndarray\nK\x01s", "keys other than text"),
+        (b"X\x01\0\0\0aq\x01h\x02s", "damaged"),
+        (b"cnumpy\nndarray\n)\x81", "more than plain values"),
+        (b"K\x01)R", "cannot be called"),
+        (b"]K\x01K\x02s", "list in the place of a dict"),
+        (b"u", "no mark"),
+        (b"X\xff\xff\xff\x7fa", "damaged"),
+    ],
+)
+def test_hostile_instructions_are_refused(tmp_path, instructions, sentence):
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x02}" + instructions + b".")
+    with pytest.raises(BadPickle, match=sentence):
+        read_plain_pickle(tmp_path / "x.pkl")
 
 
 @pytest.mark.parametrize("missing", ["gnd_roxford5k.pkl", "jpg", "jpg/c.jpg", "jpg/q2.jpg"])
@@ -348,5 +454,83 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
     with pytest.raises(BadDataset, match="no folder"):
         read_dataset("folders", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NothingToIndex):
+    with pytest.raises(BadDataset, match="no JPEG, PNG or WebP photo"):
         read_dataset("folders", tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (
+            '{"a": ["tower/1.jpg", "tower/2.jpg"], "b": ["tower/2.jpg", "x.jpg"]}',
+            "is in two groups",
+        ),
+        (
+            '{"a": ["tower/1.jpg", "tower/2.jpg"], "a": ["x.jpg", "gate/1.jpg"]}',
+            "'a' is in it twice",
+        ),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a": ' * 100_000, "nested too deeply"),
+        ("null", "it must be"),
+        ('{"a": null}', "it must be"),
+        ('{"a": [null, null]}', "it must be"),
+        ('{"a": [1, 2]}', "it must be"),
+        ("9" * 5000, "cannot be read"),
+        ("{}", "names no groups"),
+        ("\xff", "cannot be read"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(things, tmp_path, text, sentence):
+    (tmp_path / "groups.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadGroups, match=sentence):
+        read_dataset("groups", things)
+
+
+def test_the_listing_agrees_with_what_a_store_would_hold(things):
+    write_photo(things / ".hidden" / "1.jpg")
+    write_photo(things / "deep" / "er" / "1.PNG")
+    (things / ".a.jpg").write_bytes(b"")
+    (things / "note.txt").write_text("no photo")
+    (things / "loop").symlink_to(things)
+    (things / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"")
+    assert photos_below(things) == scan(things).files
+
+
+# -- names that lead elsewhere -----------------------------------------------------------------------------------------
+
+ELSEWHERE = ["/etc/hosts", "../secret", "a/../../secret", "", 7, "a\0b", "..\\secret"]
+
+
+@pytest.mark.parametrize("part", ["imlist", "qimlist"])
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_ground_truth_names_nothing_outside_its_folder(revisited, part, name):
+    write_photo(revisited / "secret.jpg")
+    names = [name, *GND[part][1:]]
+    (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps({**GND, part: names}))
+    with pytest.raises(BadDataset, match="no ground truth.*name"):
+        read_dataset("roxford5k", revisited)
+
+
+@pytest.mark.parametrize("name", ["../../secret/012345", "/0123456", "012345..", 7])
+def test_an_sfm_table_names_nothing_outside_its_folder(tmp_path, name):
+    part = {"cids": [name, "0123456", "1234567"], "cluster": [1, 1, 2], "qidxs": [0], "pidxs": [1]}
+    (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part}))
+    with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+        read_sfm(tmp_path / "sfm.pkl", tmp_path)
+
+
+def test_an_sfm_table_whose_columns_do_not_fit_is_refused(tmp_path):
+    part = {"cids": ["0123456", "1234567"], "cluster": [1, 1], "qidxs": [0], "pidxs": [2]}
+    for change in ({}, {"pidxs": [-1]}, {"pidxs": [[[1]]]}, {"pidxs": [10**30]}, {"cluster": [1]}):
+        (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part | change}))
+        with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+            read_sfm(tmp_path / "sfm.pkl", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "rows", ["7,abcd /etc", "7,../../secret", "7,ab", "7", "landmark,7", '7,"\0"']
+)
+def test_a_landmarks_table_names_nothing_outside_its_folder(tmp_path, rows):
+    (tmp_path / "clean.csv").write_text(f"landmark_id,images\n{rows}\n")
+    with pytest.raises(BadTrainingData, match="clean.csv is no table of landmarks"):
+        read_landmarks_csv(tmp_path / "clean.csv", tmp_path)

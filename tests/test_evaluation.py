@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -14,10 +15,10 @@ import pytest
 from datasets import BadDataset, Benchmark, Query, Truth, read_dataset
 from evaluation.__main__ import main
 from evaluation.bootstrap import Estimate, estimate, interval
-from evaluation.groups import BadGroups, evaluate_groups, read_groups
+from evaluation.groups import BadGroups, evaluate_groups, store_groups
 from evaluation.measure import ask, summarise
 from evaluation.results import BadResults, format_results, results_from
-from evaluation.run import METHODS, evaluate, open_or_build
+from evaluation.run import METHODS, evaluate, link_gallery, open_or_build
 from evaluation.simulate import noisy, oracle, towards_others, with_noise
 from extractor import read_bytes
 from index_store import Store, StoreMismatch
@@ -31,7 +32,7 @@ GROUPS = ROOT / "gallery" / "groups.json"
 
 @pytest.fixture(scope="module")
 def results(engine):
-    return {r.method: r for r in evaluate_groups(engine, read_groups(GROUPS, engine.store))}
+    return {r.method: r for r in evaluate_groups(engine, store_groups(GROUPS, engine.store))}
 
 
 def test_no_toggle_lowers_the_sample_gallery(results):
@@ -91,7 +92,7 @@ def test_command_prints_the_table(gallery_path, tmp_path, capsys):
 def test_bad_groups_files(gallery, tmp_path, text, sentence):
     (tmp_path / "groups.json").write_text(text)
     with pytest.raises(BadGroups, match=sentence):
-        read_groups(tmp_path / "groups.json", gallery)
+        store_groups(tmp_path / "groups.json", gallery)
 
 
 # -- bootstrap ---------------------------------------------------------------------------------------------------------
@@ -132,14 +133,20 @@ class Parrot:
     """Stands for an engine: answers what it was told to, and notes how it was asked."""
 
     def __init__(self, store, answers):
-        self.store, self.answers, self.asked = store, answers, []
+        self.store, self.answers, self.prepared, self.asked = store, answers, [], []
 
-    def search(self, query, *, region=None, k=20, **arguments):
-        self.asked.append((query, region, k, arguments))
-        files = self.answers[arguments.get("reranker", "off")]
+    def prepare(self, photo, region=None, matchers=()):
+        self.prepared.append((photo, region, matchers))
+        return len(self.prepared)
+
+    def search(self, query, rerank=None, verify=None, k=20):
+        self.asked.append((query, rerank, verify, k))
+        files = self.answers[rerank or "off"]
         hits = [SimpleNamespace(file=file) for file in files]  # all that is looked at of a hit
-        stages = {arguments["reranker"]: 3.0} if "reranker" in arguments else {"index": 2.0}
-        return SearchResult(hits, stages, {"index": 1.0} if "reranker" in arguments else {})
+        if rerank is None:
+            return SearchResult(hits, {"keypoints": 5.0, "index": 2.0})
+        reused = {"index": 1.0} | ({"keypoints": 4.0} if verify else {})
+        return SearchResult(hits, {rerank: 3.0}, reused)
 
 
 @pytest.fixture
@@ -161,13 +168,16 @@ def test_answers_are_judged_and_summed_up(small_store):
         "made", GALLERY, FEW_PHOTOS, queries, ("one", "two"), "one", {"AP": average_precision}
     )
     parrot = Parrot(small_store, {"off": [c, d, b], "better": [a, b, d]})
-    methods = {"off": {}, "better": {"diffusion": True, "reranker": "better"}}
+    methods = {"off": {}, "better": {"rerank": "better", "verify": "sift"}}
     answers = ask(parrot, benchmark, methods)
-    _, _, first, second, third, _ = parrot.asked  # after a warm-up of both
-    assert (
-        first[:3] == (read_bytes(GALLERY / a), (0, 0, 1, 0.5), len(small_store)) and first[3] == {}
-    )
-    assert second[3] == methods["better"] and third[0] == small_store.catalogue.find(a).id
+    warm_up, first, second = parrot.prepared
+    assert warm_up == first == (read_bytes(GALLERY / a), (0, 0, 1, 0.5), ["sift"])
+    assert second == (small_store.catalogue.find(a).id, None, ["sift"])
+    every = len(small_store)
+    assert parrot.asked[:2] == [(1, None, None, 20), (1, "better", None, 20)]
+    assert parrot.asked[2:] == [
+        (query, *how, every) for query in (2, 3) for how in ((None, None), ("better", "sift"))
+    ]
     x, y = answers.queries
     assert (
         x.answers["off"].values == {"one": {"AP": 1 / 2}}
@@ -180,8 +190,12 @@ def test_answers_are_judged_and_summed_up(small_store):
         and y.answers["better"].values["one"]["AP"] == 1.0
     )
     assert y.answers["better"].first[0] == (a, "junk")
-    # What both methods need costs both the same; the reranker costs its own.
-    assert answers.stage_ms == {"off": {"index": 2.0}, "better": {"index": 2.0, "rerank": 3.0}}
+    # What both methods need costs both the same; the reranker costs its own, and keypoints cost
+    # the one that verifies.
+    assert answers.stage_ms == {
+        "off": {"index": 2.0},
+        "better": {"index": 2.0, "keypoints": 4.0, "rerank": 3.0},
+    }
     (one,) = summarise(
         benchmark, answers.queries, methods, seed=0
     )  # nobody has anything to find in the other
@@ -249,7 +263,9 @@ def test_run_groups_through_all_methods(small_built, small_store, extractor, tmp
         aps = []
         for files in TWO_THINGS.values():
             found = [
-                engine.search(small_store.catalogue.find(f).id, k=12, **METHODS[method]).hits
+                engine.search(
+                    engine.prepare(small_store.catalogue.find(f).id), k=12, **METHODS[method]
+                ).hits
                 for f in files
             ]
             aps.append(
@@ -334,7 +350,7 @@ def test_run_revisited_from_photos(revisited, extractor, tmp_path, capsys):
     aps = []
     for query in benchmark.queries:
         assert query.region != (0, 0, 1, 1)
-        hits = engine.search(read_bytes(query.photo), region=query.region, k=10).hits
+        hits = engine.search(engine.prepare(read_bytes(query.photo), query.region), k=10).hits
         truth = query.truths["Medium"]
         aps.append(
             trapezoid_average_precision(
@@ -353,6 +369,66 @@ def test_a_store_of_other_photos_is_refused(revisited, small_built, extractor, t
     benchmark = read_dataset("roxford5k", revisited)
     with pytest.raises(BadDataset, match="not of the gallery of roxford5k"):
         open_or_build(benchmark, small_built / "store", extractor)
+
+
+@pytest.fixture
+def linked(revisited):
+    """The benchmark of `revisited`, whose folder holds the queries, too, and where its links shall lie."""
+    return read_dataset("roxford5k", revisited), revisited / "stores" / "roxf-gallery"
+
+
+def test_a_gallery_is_linked_once_and_used_again(linked):
+    benchmark, folder = linked
+    for _ in range(2):
+        assert link_gallery(benchmark, folder) == folder
+        assert sorted(path.name for path in folder.iterdir()) == benchmark.gallery
+        assert all(
+            path.read_bytes() == benchmark_photo(benchmark, path) for path in folder.iterdir()
+        )
+    assert list(folder.parent.iterdir()) == [folder], "nothing half made stays"
+
+
+def benchmark_photo(benchmark: Benchmark, link: Path) -> bytes:
+    return (benchmark.root / link.name).read_bytes()
+
+
+def photo_in_the_way(folder: Path, root: Path) -> Path:
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(root / "igloo.jpg", folder / "igloo.jpg"))
+
+
+def link_in_the_way(folder: Path, root: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "mine.jpg").symlink_to(root / "dune.jpg")
+    return folder / "mine.jpg"
+
+
+def folder_elsewhere(folder: Path, root: Path) -> Path:
+    folder.parent.mkdir()
+    folder.symlink_to(root)
+    return root / "igloo.jpg"
+
+
+@pytest.mark.parametrize("lay", [photo_in_the_way, link_in_the_way, folder_elsewhere])
+def test_what_the_run_did_not_make_stays(linked, lay):
+    benchmark, folder = linked
+    mine = lay(folder, benchmark.root)
+    before = {path: path.is_symlink() for path in folder.rglob("*")}, mine.read_bytes()
+    with pytest.raises(BadDataset, match="roxf-gallery is in the way"):
+        link_gallery(benchmark, folder)
+    assert before == ({path: path.is_symlink() for path in folder.rglob("*")}, mine.read_bytes())
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_gallery_that_names_photos_elsewhere_is_not_linked(linked, absolute):
+    benchmark, folder = linked
+    victim = folder.parent / "victim.jpg"
+    victim.parent.mkdir()
+    victim.write_bytes(b"mine")
+    name = str(victim) if absolute else "../victim.jpg"
+    with pytest.raises(BadDataset, match="cannot be linked: the name"):
+        link_gallery(dataclasses.replace(benchmark, gallery=[name]), folder)
+    assert victim.read_bytes() == b"mine" and list(folder.parent.iterdir()) == [victim]
 
 
 def test_classic_query_finds_its_own_photo(small_store, extractor):

@@ -115,7 +115,9 @@ def test_cuts_are_measured_with_the_rows_they_name(small_built, extractor):
         for file in files:
             hits = [
                 hit.file
-                for hit in engine.search(store.catalogue.find(file).id, diffusion=True, k=12).hits
+                for hit in engine.search(
+                    engine.prepare(store.catalogue.find(file).id), rerank="diffusion", k=12
+                ).hits
             ]
             ranks = sorted(hits.index(other) + 1 for other in files if other != file)
             wanted.append(np.mean([(i + 1) / rank for i, rank in enumerate(ranks)]))

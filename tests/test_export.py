@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
-from export import Recipe, check_parity, to_onnx
+from export import Recipe, check_parity, in_torch, to_onnx
 from export import __main__ as command
 from extractor import DEFAULT_MODEL, BadModel, Extractor, read_photo, resize, seal
 from model import (
@@ -73,7 +73,7 @@ def test_initialisers_are_the_parameters_by_name_in_half_precision(network, prot
 def test_batch_height_and_width_are_free(onnx_path):
     model = Extractor(onnx_path)
     for shape in ((1, 3, 64, 64), (3, 3, 40, 200), (2, 3, 333, 97)):
-        assert model.forward(np.zeros(shape, np.float32)).shape == (shape[0], 32)
+        assert model.describe_batch(np.zeros(shape, np.float32)).shape == (shape[0], 32)
 
 
 def test_metadata_describes_the_file(onnx_path):
@@ -88,8 +88,9 @@ def test_metadata_describes_the_file(onnx_path):
 
 
 def test_onnx_equals_torch_on_real_photos(network, onnx_path):
+    original = in_torch(network, Provenance(200), Recipe(200))
     rows = check_parity(
-        network, onnx_path, [GALLERY / "taj-mahal.jpg", GALLERY / "eiffel-tower.jpg"]
+        original, onnx_path, [GALLERY / "taj-mahal.jpg", GALLERY / "eiffel-tower.jpg"]
     )
     assert {row.aspect for row in rows} == {"as taken", "1:1", "3:1", "1:3"} and len(
         {r.longest_side for r in rows}
@@ -104,7 +105,8 @@ def test_shipped_file_equals_torch_on_real_photos():
     found = initialisers(onnx.load(str(DEFAULT_MODEL)))
     names = GeMResNet("resnet101").state_dict().keys()
     network = build_network({k: torch.from_numpy(v.copy()) for k, v in found.items() if k in names})
-    rows = check_parity(network, DEFAULT_MODEL, [GALLERY / "colosseum.jpg"])
+    original = in_torch(network, Provenance(320), Recipe(320))
+    rows = check_parity(original, DEFAULT_MODEL, [GALLERY / "colosseum.jpg"])
     assert min(row.min_cosine for row in rows) >= 0.9999
 
 
@@ -200,14 +202,70 @@ def test_model_with_outside_weights_is_refused(proto, tmp_path):
         Extractor(tmp_path / "outside.onnx")
 
 
-def test_future_metadata_is_refused(proto, tmp_path):
+@pytest.mark.parametrize(
+    "facts, sentence",
+    [
+        ({"gem.schema": "99"}, "schema 99"),
+        ({"gem.schema": "1", "gem.scales": "[1.0, 0.5]"}, "earlier version.*Export it again"),
+        ({"gem.schema": "1", "whitening.npz": "AAAA"}, "earlier version.*Export it again"),
+    ],
+)
+def test_metadata_of_other_versions_is_refused(proto, tmp_path, facts, sentence):
     model = onnx.ModelProto()
     model.CopyFrom(proto)
-    facts = {p.key: p.value for p in model.metadata_props} | {"gem.schema": json.dumps(99)}
-    helper.set_model_props(model, facts)
-    (tmp_path / "future.onnx").write_bytes(seal(model.SerializeToString()))
-    with pytest.raises(BadModel, match="schema 99"):
-        Extractor(tmp_path / "future.onnx")
+    helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | facts)
+    (tmp_path / "other.onnx").write_bytes(seal(model.SerializeToString()))
+    with pytest.raises(BadModel, match=sentence):
+        Extractor(tmp_path / "other.onnx")
+
+
+def test_a_parameter_that_float16_would_spoil_is_stored_whole(tmp_path, capsys):
+    """A filter above float16's range: half precision cannot hold it, float32 does."""
+    torch.manual_seed(4)
+    network = GeMResNet("resnet50", None).eval()
+    with torch.no_grad():
+        network.features[0].weight.mul_(1e6)
+        network.features[1].running_var.mul_(1e12)
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
+    save_file(state, tmp_path / "net.safetensors", metadata={"image_size": "64"})
+    command_line = ["--checkpoint", str(tmp_path / "net.safetensors"), "--count", "1"]
+    assert command.main([*command_line, "--out", str(tmp_path / "net.onnx")]) == 0
+    assert "parameters as float32" in capsys.readouterr().out
+    found = initialisers(onnx.load(str(tmp_path / "net.onnx")))
+    np.testing.assert_array_equal(found["features.0.weight"], network.features[0].weight.detach())
+
+
+def test_a_stored_whitening_can_be_left_out(tmp_path, capsys):
+    torch.manual_seed(5)
+    network = GeMResNet("resnet50", None).eval()
+    state = network.state_dict()
+    rng = np.random.default_rng(1)
+    lw = {
+        "ss": {
+            "m": rng.normal(0, 0.01, (2048, 1)),
+            "P": np.linalg.qr(rng.normal(size=(2048, 2048)))[0],
+        }
+    }
+    meta = {"architecture": "resnet50", "pooling": "gem", "whitening": False}
+    meta |= {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "Lw": {"sfm": lw}}
+    torch.save({"meta": meta, "state_dict": state}, tmp_path / "net.pth")
+    command_line = [
+        "--checkpoint",
+        str(tmp_path / "net.pth"),
+        "--count",
+        "1",
+        "--longest-side",
+        "64",
+    ]
+    for more, dim in (([], 2048), (["--dim", "16"], 16), (["--no-whitening"], 2048)):
+        assert command.main([*command_line, *more, "--out", str(tmp_path / "net.onnx")]) == 0
+        printed = capsys.readouterr().out
+        assert ("whitening learned afterwards" in printed) == ("--no-whitening" not in more)
+        assert Extractor(tmp_path / "net.onnx").card.output_dim == dim
+    assert (
+        command.main([*command_line, "--scales", "1,0.5", "--out", str(tmp_path / "x.onnx")]) == 1
+    )
+    assert "--no-whitening" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("paired", [False, True], ids=["PCA", "Lw"])

@@ -130,12 +130,13 @@ def test_mean_ap_by_hand():
 
 
 def test_photos_in_no_group_are_queries_without_an_answer(gallery, extractor):
-    engine = Engine(gallery, extractor, remember=400)
+    engine = Engine(gallery, extractor)
+    prepared = [engine.prepare(id) for id in range(len(gallery))]
     find = gallery.catalogue.find
     pair = [find("colosseum.jpg").id, find("colosseum-2.jpg").id]
     three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
     found = fitting.collect(
-        engine, [pair, three], reranked=False, sift=False, matcher="sift", progress=iter
+        engine, prepared, [pair, three], reranked=False, sift=False, matcher="sift", progress=iter
     )
     assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
     assert not found.relevant[found.query < 0].any()
@@ -208,8 +209,9 @@ def test_the_command_writes_what_the_engine_reads(
         "y",
     }
     engine = Engine(gallery, extractor)
-    engine.weights["sift"] = fusion.load_weights(out)
-    hits = engine.search(gallery.catalogue.find("colosseum.jpg").id, diffusion=True, sift=True).hits
+    engine.fusion.weights["sift"] = fusion.load_weights(out)
+    query = engine.prepare(gallery.catalogue.find("colosseum.jpg").id)
+    hits = engine.search(query, rerank="diffusion", verify="sift").hits
     assert hits[0].file == "colosseum-2.jpg" and hits[0].probability > hits[1].probability
     assert hits[0].score == pytest.approx(
         np.log(hits[0].probability / (1 - hits[0].probability)), rel=1e-3

@@ -116,6 +116,47 @@ def test_checkpoints_that_do_not_fit_are_refused_by_name(network, tmp_path):
         build_network({"weight": torch.ones(3)})
 
 
+@pytest.mark.parametrize(
+    "meta, sentence",
+    [
+        ({"image_size": "-5"}, "its image_size is '-5'"),
+        ({"image_size": "0"}, "its image_size is '0'"),
+        ({"image_size": "many"}, "its image_size is 'many'"),
+        ({"image_size": "9" * 5000}, "its image_size is '9"),
+        ({"mean": "0.1,0.2"}, "its mean is not three numbers"),
+        ({"mean": "0.1,0.2,x"}, "its mean is not three numbers"),
+        ({"std": "0.1,0,0.1"}, "its std is not three positive numbers"),
+        ({"std": "nan,1,1"}, "its std is not three positive numbers"),
+    ],
+)
+def test_metadata_that_cannot_be_is_refused(tmp_path, meta, sentence):
+    save_file({"features.0.weight": torch.ones(1)}, tmp_path / "net.safetensors", metadata=meta)
+    with pytest.raises(BadCheckpoint, match=f"net.safetensors: {sentence}"):
+        load_checkpoint(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    "value, kind",
+    [
+        (torch.ones(2, dtype=torch.int8), "int8"),
+        (torch.ones(2, dtype=torch.bool), "bool"),
+        (torch.ones(2).to(torch.float8_e4m3fn), "float8"),
+    ],
+)
+def test_safetensors_of_other_numbers_are_refused(tmp_path, value, kind):
+    save_file({"features.0.weight": value}, tmp_path / "net.safetensors")
+    with pytest.raises(BadCheckpoint, match=f"features.0.weight is a tensor of torch.{kind}"):
+        load_checkpoint(tmp_path / "net.safetensors")
+
+
+def test_weights_too_large_for_float32_are_refused(network):
+    wide = torch.full((64,), 1e39, dtype=torch.float64)
+    with pytest.raises(BadCheckpoint, match="whiten.bias holds values that are not finite"):
+        build_network(stored(network) | {"whiten.bias": wide})
+    with pytest.raises(BadCheckpoint, match=r"whiten.weight has shape \(10000000000, 0\)"):
+        build_network(stored(network) | {"whiten.weight": torch.empty(10**10, 0)})
+
+
 def test_damaged_file_is_refused(network, tmp_path):
     path = tmp_path / "net.safetensors"
     save_file(stored(network), path)

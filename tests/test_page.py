@@ -9,13 +9,15 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from index_store import build
-from search import SearchResult
+from extractor import encode_jpeg, read_photo
+from index_store import Store, build
+from search import Engine, Hit, PreparedQuery, SearchResult
 from tests.conftest import GALLERY, ROOT
 from ui.page import FIRST_PAGE, plain, timing_bar
-from ui.results import movement
+from ui.results import movement, tile
 from ui.routes import ROUTES, thumbnail_url
 from ui.samples import FOUND, MISSED, sample_queries
+from ui.subject import PICTURE_QUALITY, PREPARED
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_upload_search_and_toggle(app):
     assert pane["hits"][0]["points"] >= 10 and pane["hits"][0]["thumbnail"].endswith(
         "/thumbnail.jpg"
     )
-    for stage in ("decode", "describe", "index", "diffusion", "SIFT"):
+    for stage in ("decode", "describe", "keypoints", "index", "diffusion", "SIFT"):
         assert stage in html_of(app)
 
     app.toggle(key="sift").set_value(False).run()
@@ -231,8 +233,6 @@ def test_timing_bar_fades_what_was_reused():
 
 
 def test_samples_of_any_store(small_built, extractor):
-    from index_store import Store
-
     chosen = sample_queries(Store(small_built / "store", extractor))
     assert 3 <= len(chosen) <= 7 and len({photo.id for photo in chosen}) == len(chosen)
     assert chosen[0].file.startswith(("colosseum", "brandenburg", "taj")), (
@@ -268,8 +268,10 @@ def test_a_part_of_the_photo_is_searched_with(app, engine):
     across = next(s for s in app.slider if s.key.startswith("across"))
     across.set_value((25, 75)).run()
     region = (0.25, 0.0, 0.75, 1.0)
-    data = (GALLERY / "taj-mahal.jpg").read_bytes()
-    expected = engine.search(data, diffusion=True, sift=True, region=region, k=FIRST_PAGE)
+    # A part is cut out of the picture that the session keeps.
+    picture = encode_jpeg(read_photo(GALLERY / "taj-mahal.jpg"), PICTURE_QUALITY)
+    query = engine.prepare(picture, region)
+    expected = engine.search(query, rerank="diffusion", verify="sift", k=FIRST_PAGE)
     (pane,) = panes(app)
     assert [hit["file"] for hit in pane["hits"]] == [
         hit.file for hit in expected.hits if not hit.is_weak
@@ -298,3 +300,77 @@ def test_an_uploader_that_was_replaced_changes_nothing():
 
     app = AppTest.from_function(script).run()
     assert not app.exception and app.session_state["upload"] == "the search under way"
+
+
+def in_session(app: AppTest) -> dict[tuple, PreparedQuery]:
+    """The prepared queries that the session keeps."""
+    return app.session_state["prepared"] if "prepared" in app.session_state else {}
+
+
+def test_a_click_prepares_nothing_anew(app, monkeypatch):
+    upload(app, "eiffel-tower.jpg")
+    (query,) = in_session(app).values()
+    monkeypatch.setattr(Engine, "prepare", None)  # calling it again would raise
+    app.toggle(key="sift").set_value(False).run()
+    app.toggle(key="compare").set_value(True).run()
+    assert len(panes(app)) == 2 and list(in_session(app).values()) == [query]
+    assert "decoded" not in app.session_state, "the pixels are let go"
+
+
+def test_the_session_keeps_few_queries_and_a_new_search_none(app):
+    upload(app, "taj-mahal.jpg")
+    for left in range(5, 5 * (PREPARED + 2), 5):
+        across = next(s for s in app.slider if s.key.startswith("across"))
+        across.set_value((left, 100)).run()
+        assert not app.exception
+    kept = list(in_session(app).values())
+    assert len(kept) == PREPARED and kept[-1].region == (left / 100, 0.0, 1.0, 1.0)
+    press(app, "New search")
+    assert not in_session(app) and "upload" not in app.session_state
+
+
+def test_a_search_goes_on_in_a_new_generation(photos, tmp_path, extractor, monkeypatch):
+    """The upload is not described again: its bytes are gone."""
+    build(photos, tmp_path / "s", extractor)
+    monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
+    app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "colosseum.jpg")
+    before = [hit["file"] for hit in panes(app)[0]["hits"]]
+    assert before[:2] == ["colosseum.jpg", "colosseum-2.jpg"]
+    (query,) = in_session(app).values()
+    (photos / "colosseum.jpg").unlink()
+    build(photos, tmp_path / "s", extractor)
+    monkeypatch.setattr(Engine, "prepare", None)  # calling it again would raise
+    app.run()
+    after = [hit["file"] for hit in panes(app)[0]["hits"]]
+    assert after[0] == "colosseum-2.jpg" and "colosseum.jpg" not in after
+    (renewed,) = in_session(app).values()
+    assert renewed.generation != query.generation and renewed.photos == query.photos
+
+
+def test_a_part_of_a_photo_that_is_gone_is_said(photos, tmp_path, extractor, monkeypatch):
+    build(photos, tmp_path / "s", extractor)
+    (photos / "colosseum.jpg").unlink()
+    monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["photo"] = "colosseum.jpg"
+    app.run()
+    whole = panes(app)
+    assert whole[0]["hits"][0]["file"] == "colosseum-2.jpg" and not app.warning
+    across = next(s for s in app.slider if s.key.startswith("across"))
+    across.set_value((25, 75)).run()
+    assert "changed or is gone" in app.warning[0].value and panes(app) == whole
+
+
+def test_samples_are_chosen_once_for_each_generation(app, monkeypatch):
+    app.run()
+    assert len(app.button) == 7
+    monkeypatch.setattr("ui.service.sample_queries", None)  # calling it again would raise
+    again = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    assert not again.exception and labels(again) == labels(app)
+
+
+def test_without_a_probability_nothing_is_said_of_it(gallery):
+    hit = Hit(3, "a.jpg", "A", score=0.5, similarity=0.5, probability=None, stage_ranks={})
+    drawn = tile(gallery, hit)
+    assert drawn["confidence"] == "" and drawn["detail"] == "similarity 0.500, score 0.50"
+    assert not hit.is_weak, "and nothing is folded away"

@@ -221,6 +221,43 @@ def test_files_of_something_else_are_refused(tmp_path, capsys, content):
     assert "holds neither" in capsys.readouterr().err and not (tmp_path / "page.html").exists()
 
 
+def places(facts, at=()):
+    """Paths to everything inside a JSON value, of lists the first part only."""
+    items = facts.items() if isinstance(facts, dict) else enumerate(facts[:1])
+    for key, value in items:
+        yield *at, key
+        if isinstance(value, dict | list):
+            yield from places(value, (*at, key))
+
+
+@pytest.mark.parametrize("wrong", [None, [], {}, "x", -1, 1e999, [None], {"x": None}])
+def test_results_with_a_part_of_another_kind_are_refused_or_shown(tmp_path, wrong):
+    """Whatever a file holds in the place of a part: a typed error or a page, never a traceback."""
+    results = made_results(tmp_path / "gone", ("rerank off", "SIFT"))
+    refused = 0
+    write_results(results, tmp_path / "x.json")
+    text = (tmp_path / "x.json").read_text()
+    for path in list(places(json.loads(text))):
+        facts = json.loads(text)
+        inside = facts
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = wrong
+        try:
+            make_report([results_from(facts)])
+        except BadResults:
+            refused += 1
+    assert refused > 10
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path, capsys):
+    for text in ("[" * 100_000, '{"x": ' * 100_000, "null", "9" * 5000):
+        (tmp_path / "x.json").write_text(text)
+        arguments = ["report", str(tmp_path / "x.json"), "--out", str(tmp_path / "page.html")]
+        assert main(arguments) == 1
+        assert "x.json holds neither" in capsys.readouterr().err
+
+
 def test_verdicts_cannot_break_out_of_their_tag(results):
     facts = json.loads(json.dumps(results, default=lambda x: x.__dict__))
     facts["queries"][0]["answers"]["diffusion"]["first"][0][1] = '"><script>'

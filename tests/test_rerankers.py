@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -13,10 +14,10 @@ import pytest
 from index_store import Store
 from search import RERANKERS, Engine
 from search.__main__ import main
-from search.query import Query
-from search.ranking import Ranking, Verified, cosine, nearest, order
+from search.prepared import PreparedQuery, QueryPhoto
+from search.ranking import Ranking, Trusted, cosine, nearest, order, scale
 from search.rerank import diffusion, expansion
-from search.rerank.diffusion import scale, scores_of, seed_weights
+from search.rerank.diffusion import scores_of, seed_weights
 from search.rerank.expansion import augment
 from search.rerank.k_reciprocal import reciprocal_distance
 from search.rerank.superglobal import superglobal_scores
@@ -55,6 +56,7 @@ class ArrayStore:
         )
         self.index = faiss.IndexFlatIP(rows.shape[1])
         self.index.add(exact)
+        self.manifest = SimpleNamespace(fingerprint="")
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -78,16 +80,31 @@ def mutual_walk(sims: np.ndarray) -> np.ndarray:
 
 
 def ask(
-    store: ArrayStore, descriptor: np.ndarray, own_id: int | None = None, copy_id: int | None = None
+    store: ArrayStore,
+    descriptor: np.ndarray,
+    own_ids: tuple[int, ...] = (),
+    copy_ids: tuple[int, ...] = (),
 ):
     """Query and first ranking as the engine prepares them; every photo is a candidate."""
-    ids = np.delete(np.arange(len(store)), [] if own_id is None else own_id)
+    ids = np.delete(np.arange(len(store)), own_ids)
     similarity = cosine(descriptor, store.descriptors[ids])
-    ids, similarity = ids[order(similarity)], similarity[order(similarity)]
-    query = Query(
-        descriptor, own_id, copy_id, ids, similarity, *scale(similarity[int(copy_id is not None) :])
+    ranking = Ranking(ids, similarity, similarity).sorted()
+    copies = np.array(copy_ids, np.int64)
+    background, spread = scale(ranking.similarity[~np.isin(ranking.ids, copies)])
+    photos = tuple(QueryPhoto(descriptor, id, f"{id}.jpg") for id in own_ids)
+    photos += tuple(QueryPhoto(descriptor) for _ in copy_ids)
+    query = PreparedQuery(
+        photos or (QueryPhoto(descriptor),),
+        None,
+        descriptor,
+        "model",
+        "generation",
+        ranking,
+        copies,
+        background,
+        spread,
     )
-    return query, Ranking(ids, similarity, similarity)
+    return query, ranking
 
 
 def sign_rows(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -146,7 +163,7 @@ def test_alpha_query_expansion_is_its_equation(kind, count):
 def test_alpha_query_expansion_finds_photos_that_were_not_candidates():
     rows = some_rows("clusters", 90)
     store = ArrayStore(rows)
-    query, current = ask(store, rows[0], own_id=0)
+    query, current = ask(store, rows[0], own_ids=(0,))
     answer = RERANKERS["alpha-qe"](store).rerank(query, current[:12])
     whole = RERANKERS["alpha-qe"](store).rerank(query, current)
     assert sorted(answer.ids) == list(range(1, 90))
@@ -159,11 +176,11 @@ def test_verified_photos_take_the_place_of_the_nearest():
     rows = some_rows("clusters", 40)
     store = ArrayStore(rows)
     method = RERANKERS["alpha-qe"](store)
-    query, current = ask(store, rows[3], copy_id=3)
+    query, current = ask(store, rows[3], copy_ids=(3,))
     answer = method.rerank(
         query,
         method.rerank(query, current),
-        Verified(np.array([3, 20, 31]), np.array([0.9, 0.5, 0.8])),
+        Trusted(np.array([3, 20, 31]), np.array([0.9, 0.5, 0.8])),
     )
     others = np.delete(np.arange(40), 3)
     expected = rows @ unit(rows[3] + rows[20] + rows[31])
@@ -182,7 +199,7 @@ def test_augmented_descriptors_are_their_equation(kind, count, monkeypatch):
         others = np.delete(np.arange(count), i)
         expected = slow_expansion(rows[i], rows[others], rows[others] @ rows[i], 9)
         np.testing.assert_allclose(method.augmented[i].astype(float), expected, atol=5e-4)
-    answer = method.rerank(*ask(store, rows[0], own_id=0))
+    answer = method.rerank(*ask(store, rows[0], own_ids=(0,)))
     expected = (
         augment(store.descriptors, answer.ids, *lists(store, answer.ids), exclude=0).astype(float)
         @ rows[0]
@@ -300,7 +317,7 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
         + 2 * trust * walked / walked.max()
     ) / 3
     np.testing.assert_allclose(answer.scores, expected[answer.ids], atol=2e-3)
-    verified = method.rerank(query, answer, Verified(np.array([40, 7]), np.array([0.55, 0.99])))
+    verified = method.rerank(query, answer, Trusted(np.array([40, 7]), np.array([0.55, 0.99])))
     walked = 0.55 * store.inverse[40] + 0.99 * store.inverse[7]
     expected = (
         (rows[1:] @ descriptor - query.background) / query.spread + 2 * walked / walked.max()
@@ -345,14 +362,14 @@ def test_a_query_in_the_gallery_gets_the_answer_of_a_gallery_without_it(name, go
     # Diffusion rows are stored as float16; the others are exact to the rounding of float32.
     tolerance = 5e-3 if name == "diffusion" else 1e-5
     scores = dict(zip(rest[expected.ids], expected.scores))
-    for options in ({"own_id": gone}, {"copy_id": gone}):
+    for options in ({"own_ids": (gone,)}, {"copy_ids": (gone,)}):
         answer = RERANKERS[name](whole).rerank(*ask(whole, rows[gone], **options))
         others = answer.ids[answer.ids != gone]
         assert sorted(others) == sorted(rest) and len(answer.ids) == len(others) + (
-            "copy_id" in options
+            "copy_ids" in options
         )
         found = answer.scores[answer.ids != gone]
-        if "copy_id" in options:
+        if "copy_ids" in options:
             assert answer.ids[0] == gone
             found = found + (expected.scores.max() - found.max())  # lowered together below the copy
         np.testing.assert_allclose(found, [scores[id] for id in others], atol=tolerance)
@@ -364,7 +381,7 @@ def test_the_query_itself_would_change_the_answer(name):
     rows = some_rows("clusters", 90)
     store = ArrayStore(rows)
     method = RERANKERS[name](store)
-    aware = method.rerank(*ask(store, rows[30], copy_id=30))
+    aware = method.rerank(*ask(store, rows[30], copy_ids=(30,)))
     unaware = method.rerank(*ask(store, rows[30]))
     gaps = [dict(zip(a.ids, a.scores - a.scores[a.ids != 30].max())) for a in (aware, unaware)]
     assert max(abs(gaps[0][id] - gaps[1][id]) for id in range(90) if id != 30) > 0.01
@@ -379,7 +396,7 @@ def test_a_gallery_of_the_query_alone_has_no_hits(name):
     assert (
         len(
             RERANKERS[name](store)
-            .rerank(*ask(store, store.descriptors[0].astype(np.float32), own_id=0))
+            .rerank(*ask(store, store.descriptors[0].astype(np.float32), own_ids=(0,)))
             .ids
         )
         == 0
@@ -389,9 +406,9 @@ def test_a_gallery_of_the_query_alone_has_no_hits(name):
 @pytest.mark.parametrize("name", RERANKERS)
 def test_a_query_verified_by_its_own_copy_alone_keeps_its_answer(name):
     store = ArrayStore(some_rows("clusters", 30))
-    query, current = ask(store, store.descriptors[3].astype(np.float32), copy_id=3)
+    query, current = ask(store, store.descriptors[3].astype(np.float32), copy_ids=(3,))
     assert (
-        RERANKERS[name](store).rerank(query, current, Verified(np.array([3]), np.array([0.9])))
+        RERANKERS[name](store).rerank(query, current, Trusted(np.array([3]), np.array([0.9])))
         is current
     )
 
@@ -400,19 +417,19 @@ def test_a_query_verified_by_its_own_copy_alone_keeps_its_answer(name):
 def test_methods_that_make_nothing_of_verified_photos_keep_their_answer(name):
     rows = some_rows("clusters", 30)
     store = ArrayStore(rows)
-    query, current = ask(store, rows[0], own_id=0)
+    query, current = ask(store, rows[0], own_ids=(0,))
     assert (
-        RERANKERS[name](store).rerank(query, current, Verified(np.array([9]), np.array([0.9])))
+        RERANKERS[name](store).rerank(query, current, Trusted(np.array([9]), np.array([0.9])))
         is current
     )
 
 
 @pytest.mark.parametrize("name", ["k-reciprocal", "superglobal"])
 def test_photos_beyond_the_shortlist_keep_their_order_below(name, monkeypatch):
-    monkeypatch.setattr("search.rerank.shortlisted.SHORTLIST", 25)
+    monkeypatch.setattr("search.rerank.shortlisted.REORDERED", 25)
     rows = some_rows("clusters", 60)
     store = ArrayStore(rows)
-    query, current = ask(store, rows[0], copy_id=0)
+    query, current = ask(store, rows[0], copy_ids=(0,))
     answer = RERANKERS[name](store).rerank(query, current)
     head = RERANKERS[name](store).rerank(query, current[:26])
     np.testing.assert_array_equal(answer.ids, np.concatenate([head.ids, current.ids[26:]]))
@@ -431,22 +448,23 @@ def test_nearest_puts_itself_first_and_keeps_ties_in_order():
 def test_rankings_are_parted_and_joined():
     scores = np.array([0.9, 0.5, 0.4])
     ranking = Ranking(np.array([7, 3, 5]), scores, scores)
-    alone, others = ranking.parted(3)
+    alone, others = ranking.parted(np.array([3]))
     assert list(alone.ids) == [3] and list(others.ids) == [7, 5]
     joined = alone.followed_by(others)
     assert list(joined.ids) == [3, 7, 5]
     np.testing.assert_allclose(joined.scores, [0.5, 0.5, 0.0])
-    nobody, everybody = ranking.parted(None)
+    nobody, everybody = ranking.parted(np.array([], int))
     assert len(nobody.ids) == 0
     for same in (everybody, nobody.followed_by(ranking), ranking.followed_by(nobody)):
         np.testing.assert_array_equal(same.scores, scores)
     np.testing.assert_array_equal(others.followed_by(alone).scores, [0.9, 0.4, 0.4])
 
 
-def test_a_verified_photo_can_be_left_out():
-    verified = Verified(np.array([5, 6]), np.array([0.6, 0.9]))
-    assert list(verified.without(6).ids) == [5] and list(verified.without(6).weights) == [0.6]
-    assert list(verified.without(None).ids) == [5, 6]
+def test_trusted_photos_can_be_left_out():
+    trusted = Trusted(np.array([5, 6, 9]), np.array([0.6, 0.9, 0.7]))
+    others = trusted.without(np.array([6, 9]))
+    assert list(others.ids) == [5] and list(others.weights) == [0.6]
+    assert list(trusted.without(np.array([], int)).ids) == [5, 6, 9]
 
 
 # -- within the engine ----------------------------------------------------------------------------------------------------
@@ -463,7 +481,7 @@ def test_every_method_goes_through_all_stages(small, name, sift):
     query = small.store.catalogue.find("taj-mahal.jpg").id
     upload = small.store.photo_path(query).read_bytes()
     for source, count in ((query, 11), (upload, 12)):
-        result = small.search(source, diffusion=True, reranker=name, sift=sift)
+        result = small.search(small.prepare(source), name, "sift" if sift else None)
         hits = result.hits
         assert len(hits) == count == len({hit.id for hit in hits}) and [
             hit.score for hit in hits
@@ -484,19 +502,19 @@ def test_methods_get_the_verified_photos_in_the_second_round(small, monkeypatch)
         def __init__(self, store):
             pass
 
-        def rerank(self, query, current, verified=None):
-            rounds.append((current, verified))
-            return current
+        def rerank(self, query, ranking, trusted=None):
+            rounds.append((ranking, trusted))
+            return ranking
 
     monkeypatch.setitem(RERANKERS, "recorder", Recorder)
-    query = small.store.catalogue.find("colosseum.jpg").id
-    small.search(query, diffusion=True, reranker="recorder")
-    assert [verified for _, verified in rounds] == [None]
-    hits = small.search(query, diffusion=True, reranker="recorder", sift=True).hits
-    (_, nothing), (_, verified) = rounds[1:]
-    assert nothing is None and set(verified.ids) <= {hit.id for hit in hits if hit.verified}
-    assert (0.5 <= verified.weights).all() and (verified.weights <= 1).all()
-    assert small.store.catalogue.find("colosseum-2.jpg").id in verified.ids
+    query = small.prepare(small.store.catalogue.find("colosseum.jpg").id)
+    small.search(query, rerank="recorder")
+    assert [trusted for _, trusted in rounds] == [None]
+    hits = small.search(query, rerank="recorder", verify="sift").hits
+    (_, nothing), (_, trusted) = rounds[1:]
+    assert nothing is None and set(trusted.ids) <= {hit.id for hit in hits if hit.verified}
+    assert (0.5 <= trusted.weights).all() and (trusted.weights <= 1).all()
+    assert small.store.catalogue.find("colosseum-2.jpg").id in trusted.ids
 
 
 def test_verifications_serve_every_method(small_built, extractor, monkeypatch):
@@ -509,11 +527,11 @@ def test_verifications_serve_every_method(small_built, extractor, monkeypatch):
         return original(query, hits)
 
     monkeypatch.setattr("search.verify.matcher.verify_many", counted)
+    query = engine.prepare(0)
     for name in RERANKERS:
-        hits = engine.search(0, diffusion=True, reranker=name, sift=True).hits
+        hits = engine.search(query, rerank=name, verify="sift").hits
         assert sum(hit.inliers is not None for hit in hits) == 4
-    (known,) = engine._queries.values()
-    assert 4 <= len(calls) == len(known.verifications["sift"]) <= 11
+    assert 4 <= len(calls) == len(query.verifications["sift"]) <= 11
 
 
 def test_a_method_is_made_when_first_asked_for_and_once(small_built, extractor, monkeypatch):
@@ -527,13 +545,12 @@ def test_a_method_is_made_when_first_asked_for_and_once(small_built, extractor, 
 
     monkeypatch.setitem(RERANKERS, "dba", Slow)
     engine = Engine(Store(small_built / "store", extractor), extractor)
-    engine.search(0, diffusion=True)
+    query = engine.prepare(0)
+    engine.search(query, rerank="diffusion")
     assert made == []
     answers = []
     threads = [
-        threading.Thread(
-            target=lambda: answers.append(engine.search(0, diffusion=True, reranker="dba").hits)
-        )
+        threading.Thread(target=lambda: answers.append(engine.search(query, rerank="dba").hits))
         for _ in range(6)
     ]
     for thread in threads:
@@ -545,7 +562,7 @@ def test_a_method_is_made_when_first_asked_for_and_once(small_built, extractor, 
 
 def test_an_unknown_method_is_refused(small):
     with pytest.raises(ValueError, match="diffusion, alpha-qe, dba, k-reciprocal, superglobal"):
-        small.search(0, diffusion=True, reranker="magic")
+        small.search(small.prepare(0), rerank="magic")
 
 
 def test_command_names_a_method(small_built, capsys):

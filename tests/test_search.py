@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from extractor import UnsupportedImage, encode_jpeg, read_photo, resize
+from extractor import LocalFeatures, UnsupportedImage, decode, encode_jpeg, read_photo, resize
 from index_store import Store, build
-from search import FLOOR, Engine
+from search import Engine
 from search.__main__ import main
 from search.verify.matcher import Sift
 from tests.conftest import GALLERY
 
-TOGGLES = [{"diffusion": d, "sift": s} for d in (False, True) for s in (False, True)]
+TOGGLES = [
+    {"rerank": rerank, "verify": verify}
+    for rerank in (None, "diffusion")
+    for verify in (None, "sift")
+]
 NEAR_IDENTICAL = [
     ("brandenburg-gate.jpg", "brandenburg-gate-2.jpg"),
     ("colosseum.jpg", "colosseum-2.jpg"),
@@ -23,6 +30,12 @@ NEAR_IDENTICAL = [
     ("mount-rushmore.jpg", "mount-rushmore-2.jpg"),
     ("great-pyramid.jpg", "great-pyramid-of-giza.jpg"),
 ]
+
+
+def ask(engine: Engine, photo, **options):
+    """Prepare and search once. photo: as `Engine.prepare` takes it, or the name of a gallery file."""
+    source = engine.store.catalogue.find(photo).id if isinstance(photo, str) else photo
+    return engine.search(engine.prepare(source), **options)
 
 
 def files(result, count=None) -> list[str]:
@@ -33,19 +46,19 @@ def files(result, count=None) -> list[str]:
 @pytest.mark.parametrize("pair", NEAR_IDENTICAL)
 def test_near_identical_photos_find_each_other_first(engine, pair, toggles):
     for query, other in (pair, pair[::-1]):
-        assert files(engine.search(engine.store.catalogue.find(query).id, **toggles), 1) == [other]
+        assert files(ask(engine, query, **toggles), 1) == [other]
 
 
 @pytest.mark.parametrize("toggles", TOGGLES)
 def test_the_taj_mahal_finds_its_other_photos(engine, toggles):
     """As a visitor has it: an upload. The copy in the gallery comes first, both others next."""
-    hits = files(engine.search((GALLERY / "taj-mahal.jpg").read_bytes(), **toggles), 3)
+    hits = files(ask(engine, (GALLERY / "taj-mahal.jpg").read_bytes(), **toggles), 3)
     assert hits[0] == "taj-mahal.jpg" and set(hits[1:]) == {"taj-mahal-2.jpg", "taj-mahal-3.jpg"}
 
 
 def test_an_upload_saved_anew_is_still_recognised(engine):
     smaller = encode_jpeg(resize(read_photo(GALLERY / "colosseum.jpg"), 400), quality=60)
-    hits = engine.search(smaller, diffusion=True, sift=True).hits
+    hits = ask(engine, smaller, rerank="diffusion", verify="sift").hits
     assert (
         {hits[0].file, hits[1].file} == {"colosseum.jpg", "colosseum-2.jpg"}
         and hits[0].verified
@@ -64,7 +77,7 @@ def test_candidates_equal_flat_search(engine):
     for query in range(0, len(engine.store), 17):
         exact = descriptors @ descriptors[query]
         exact[query] = -2
-        hits = engine.search(query, k=20).hits
+        hits = ask(engine, query, k=20).hits
         np.testing.assert_allclose(
             [hit.similarity for hit in hits], np.sort(exact)[::-1][:20], atol=1e-5
         )
@@ -74,7 +87,7 @@ def test_candidates_equal_flat_search(engine):
 @pytest.mark.parametrize("toggles", TOGGLES)
 def test_scores_fall_and_no_photo_comes_twice_or_is_its_own_hit(engine, toggles):
     for query in (3, 99, 250):
-        hits = engine.search(query, k=len(engine.store), **toggles).hits
+        hits = ask(engine, query, k=len(engine.store), **toggles).hits
         assert len(hits) == len(engine.store) - 1 == len(
             {hit.id for hit in hits}
         ) and query not in {h.id for h in hits}
@@ -83,11 +96,10 @@ def test_scores_fall_and_no_photo_comes_twice_or_is_its_own_hit(engine, toggles)
 
 
 def test_photos_of_which_nothing_is_known_keep_their_order_below_the_verified(engine):
-    query = engine.store.catalogue.find("eiffel-tower.jpg").id
-    before = engine.search(query, k=400).hits
-    after = engine.search(query, k=400, sift=True).hits
+    before = ask(engine, "eiffel-tower.jpg", k=400).hits
+    after = ask(engine, "eiffel-tower.jpg", k=400, verify="sift").hits
     verified = [hit for hit in after if hit.verified]
-    assert verified and all(hit.inliers >= FLOOR for hit in verified)
+    assert verified and all(hit.inliers >= Sift.floor for hit in verified)
     assert after[: len(verified)] == verified
     unknown = [hit.file for hit in after if not hit.inliers]
     assert len(unknown) > 200 and unknown == [f for f in files_of(before) if f in set(unknown)]
@@ -101,10 +113,10 @@ def files_of(hits) -> list[str]:
 
 
 def test_stage_ranks_are_the_positions_after_each_stage(engine):
-    query = engine.store.catalogue.find("tour-eiffel.jpg").id
-    result = engine.search(query, diffusion=True, sift=True, k=30)
+    query = engine.prepare(engine.store.catalogue.find("tour-eiffel.jpg").id)
+    result = engine.search(query, rerank="diffusion", verify="sift", k=30)
     plain = files(engine.search(query, k=400))
-    diffused = files(engine.search(query, diffusion=True, k=400))
+    diffused = files(engine.search(query, rerank="diffusion", k=400))
     for rank, hit in enumerate(result.hits, 1):
         assert hit.stage_ranks == {
             "descriptor": plain.index(hit.file) + 1,
@@ -115,52 +127,96 @@ def test_stage_ranks_are_the_positions_after_each_stage(engine):
 
 def test_a_toggle_costs_only_its_own_stage(gallery, extractor, monkeypatch):
     engine = Engine(gallery, extractor)
-    data = (GALLERY / "petra.jpg").read_bytes()
-    first = engine.search(data)
-    assert set(first.timings_ms) == {"decode", "describe", "index"} and first.reused_ms == {}
+    query = engine.prepare((GALLERY / "petra.jpg").read_bytes())
     monkeypatch.setattr(type(extractor), "describe", None)  # calling it again would raise
-    second = engine.search(data, diffusion=True)
-    assert set(second.timings_ms) == {"diffusion"} and second.reused_ms == first.timings_ms
-    third = engine.search(data, sift=True)
-    assert set(third.timings_ms) == {"sift"}
-    again = engine.search(data, sift=True)
+    first = engine.search(query)
+    assert list(first.timings_ms) == ["decode", "describe", "keypoints", "index"]
+    assert first.reused_ms == {}
+    second = engine.search(query, rerank="diffusion")
+    prepared = {s: ms for s, ms in first.timings_ms.items() if s != "keypoints"}
+    assert set(second.timings_ms) == {"diffusion"} and second.reused_ms == prepared
+    third = engine.search(query, verify="sift")
+    assert set(third.timings_ms) == {"sift"} and third.reused_ms == first.timings_ms
+    again = engine.search(query, verify="sift")
     assert again.timings_ms == {} and again.reused_ms["sift"] == third.timings_ms["sift"]
     assert files(again) == files(third)
 
 
-def test_an_upload_itself_is_not_kept(gallery, extractor):
-    engine = Engine(gallery, extractor)
-    data = (GALLERY / "petra.jpg").read_bytes()
-    shape = read_photo(GALLERY / "petra.jpg").shape
-    for sift in (False, True):
-        engine.search(data, sift=sift)
-        (known,) = engine._queries.values()
-        kept = [value for value in vars(known).values() if value is not None]
-        assert not any(
-            isinstance(value, bytes) or getattr(value, "shape", None) == shape for value in kept
+def test_a_photo_is_decoded_once(engine, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(
+        "search.prepare.decode", lambda data, original=decode: decoded.append(1) or original(data)
+    )
+    query = engine.prepare((GALLERY / "colosseum.jpg").read_bytes())
+    engine.search(query, rerank="diffusion", verify="sift")
+    engine.search(query)
+    assert engine.explain(query, engine.store.catalogue.find("colosseum-2.jpg").id).verified
+    assert decoded == [1]
+
+
+def test_decoded_pixels_are_as_good_as_bytes(engine):
+    data = (GALLERY / "colosseum.jpg").read_bytes()
+    region = (0.1, 0.2, 0.9, 0.8)
+    sent, decoded = engine.prepare(data, region), engine.prepare(decode(data), region)
+    np.testing.assert_array_equal(sent.descriptor, decoded.descriptor)
+    assert "decode" in sent.cost_ms and "decode" not in decoded.cost_ms
+    for toggles in TOGGLES:
+        assert engine.search(sent, **toggles).hits[5].score == (
+            engine.search(decoded, **toggles).hits[5].score
         )
 
 
-def test_only_the_last_queries_are_remembered(gallery, extractor):
-    engine = Engine(gallery, extractor, remember=2)
-    for query in (1, 2, 3):
-        engine.search(query)
-    assert list(engine._queries) == [(2, None), (3, None)]
+def held(value) -> Iterator:
+    """Everything an object holds, directly or within what it holds."""
+    yield value
+    if isinstance(value, dict):
+        parts = [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    else:
+        parts = list(vars(value).values()) if hasattr(value, "__dict__") else []
+    for part in parts:
+        yield from held(part)
 
 
-def test_what_was_looked_at_before_does_not_change_an_answer(gallery, extractor, monkeypatch):
-    """A photo below the shortlist, verified by the match viewer, must not jump up in the next search."""
-    query = gallery.catalogue.find("colosseum.jpg").id
-    monkeypatch.setattr(Sift, "shortlist", 0)
-    fresh = files(Engine(gallery, extractor).search(query, diffusion=True, sift=True))
+def test_a_prepared_query_holds_no_pixels_and_no_bytes(engine):
+    data = (GALLERY / "petra.jpg").read_bytes()
+    height, width, _ = decode(data).shape
+    query = engine.prepare(data)
+    for toggles in TOGGLES:
+        engine.search(query, **toggles)
+    seen = list(held(query))
+    assert any(isinstance(value, LocalFeatures) for value in seen), "it looks deep enough"
+    assert not any(isinstance(value, bytes | bytearray | memoryview) for value in seen)
+    arrays = [value for value in seen if isinstance(value, np.ndarray)]
+    pixels = [a for a in arrays if a.ndim == 3 or (a.dtype == np.uint8 and a.shape[1:] != (128,))]
+    assert len(arrays) > 5 and not pixels
+    assert max(array.size for array in arrays) < height * width
+
+
+def test_an_engine_keeps_nothing_of_a_query(gallery, extractor):
     engine = Engine(gallery, extractor)
-    assert engine.explain(query, gallery.catalogue.find("colosseum-2.jpg").id).verified
-    again = engine.search(query, diffusion=True, sift=True)
+    query = engine.prepare((GALLERY / "petra.jpg").read_bytes())
+    engine.search(query, rerank="diffusion", verify="sift")
+    gone = weakref.ref(query)
+    del query
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_was_looked_at_before_does_not_change_an_answer(engine, monkeypatch):
+    """A photo below the shortlist, verified by the match viewer, must not jump up afterwards."""
+    monkeypatch.setattr(Sift, "shortlist", 0)
+    find = engine.store.catalogue.find
+    query = engine.prepare(find("colosseum.jpg").id)
+    fresh = files(engine.search(query, rerank="diffusion", verify="sift"))
+    assert engine.explain(query, find("colosseum-2.jpg").id).verified
+    again = engine.search(query, rerank="diffusion", verify="sift")
     assert files(again) == fresh and not any(hit.verified for hit in again.hits)
 
 
 def test_explain_looks_at_photos_beyond_the_shortlist(engine, monkeypatch):
-    query = engine.store.catalogue.find("colosseum.jpg").id
+    query = engine.prepare(engine.store.catalogue.find("colosseum.jpg").id)
     other = engine.store.catalogue.find("colosseum-2.jpg").id
     monkeypatch.setattr(Sift, "shortlist", 0)
     hit = engine.explain(query, other)
@@ -179,20 +235,31 @@ def test_originals_that_are_gone_are_said_and_nothing_breaks(
     for name in ("wine.jpg", "bulb.jpg"):
         (photos / name).unlink()
     engine = Engine(Store(tmp_path / "s", extractor), extractor)
-    result = engine.search((GALLERY / "taj-mahal.jpg").read_bytes(), sift=True)
+    result = ask(engine, (GALLERY / "taj-mahal.jpg").read_bytes(), verify="sift")
     assert len(result.hits) == 12 and result.notes == [
         "2 photos could not be verified: their files have changed or are gone."
     ]
     assert {hit.file for hit in result.hits if hit.inliers is None} == {"wine.jpg", "bulb.jpg"}
-    gone = engine.search(engine.store.catalogue.find("wine.jpg").id, sift=True)
+    gone = ask(engine, "wine.jpg", verify="sift")
     assert len(gone.hits) == 11 and "the file of the query" in gone.notes[0]
 
 
 def test_bad_queries(engine):
     with pytest.raises(UnsupportedImage):
-        engine.search(b"no photo")
+        engine.prepare(b"no photo")
     with pytest.raises(KeyError):
-        engine.search(10_000)
+        engine.prepare(10_000)
+    with pytest.raises(ValueError, match="at least one photo"):
+        engine.prepare([])
+    with pytest.raises(ValueError, match="empty or outside"):
+        engine.prepare(1, (0.5, 0, 0.5, 1))
+    with pytest.raises(ValueError, match="single photo"):
+        engine.prepare([1, 2], (0, 0, 0.5, 1))
+    with pytest.raises(ValueError, match="no matcher 'magic', only sift, xfeat"):
+        engine.prepare(1, matchers=("magic",))
+    with pytest.raises(ValueError, match="without keypoints for sift"):
+        data = (GALLERY / "wine.jpg").read_bytes()
+        engine.search(engine.prepare(data, matchers=()), verify="sift")
 
 
 def test_command_prints_one_json_object(gallery_path, tmp_path, capsys):
@@ -203,10 +270,19 @@ def test_command_prints_one_json_object(gallery_path, tmp_path, capsys):
     assert answer["query"] == str(query) and len(answer["hits"]) == 5
     best = answer["hits"][1]
     assert (
-        best["file"] == "colosseum-2.jpg" and best["inliers"] >= FLOOR and best["verified"] is True
+        best["file"] == "colosseum-2.jpg"
+        and best["inliers"] >= Sift.floor
+        and best["verified"] is True
     )
     assert set(best["stage_ranks"]) == {"descriptor", "diffusion", "sift"}
-    assert set(answer["timings_ms"]) == {"decode", "describe", "index", "diffusion", "sift"}
+    assert set(answer["timings_ms"]) == {
+        "decode",
+        "describe",
+        "keypoints",
+        "index",
+        "diffusion",
+        "sift",
+    }
 
 
 def test_command_prints_a_table_and_clear_errors(gallery_path, tmp_path, capsys):

@@ -119,9 +119,11 @@ def test_galleries_of_very_few_photos(photos, tmp_path, extractor, count):
         (photos / name).unlink()
     build(photos, tmp_path / "s", extractor)
     engine = Engine(Store(tmp_path / "s", extractor), extractor)
-    result = engine.search((photos / FEW_PHOTOS[0]).read_bytes(), diffusion=True, sift=True)
+    result = engine.search(
+        engine.prepare((photos / FEW_PHOTOS[0]).read_bytes()), rerank="diffusion", verify="sift"
+    )
     assert len(result.hits) == count and result.hits[0].file == FEW_PHOTOS[0]
-    assert len(engine.search(0, diffusion=True, sift=True).hits) == count - 1
+    assert len(engine.search(engine.prepare(0), "diffusion", "sift").hits) == count - 1
 
 
 def test_interrupted_build_resumes(photos, tmp_path, extractor):
@@ -304,21 +306,21 @@ def test_a_rebuild_past_the_budget_describes_only_what_is_new(photos, tmp_path, 
 def test_many_photos_are_looked_up_at_once(small_built):
     catalogue = Store(small_built / "store").catalogue
     ids = [5, 0, 11, 5]
-    photos = catalogue.photos_by_ids(np.array(ids))
+    photos = catalogue.photos_of(np.array(ids))
     assert [photo.id for photo in photos] == ids
     assert photos[0] == catalogue.photo(5) == photos[3]
-    assert catalogue.photos_by_ids([]) == []
-    assert catalogue.photos_by_ids(range(12)) == catalogue.photos()
+    assert catalogue.photos_of([]) == []
+    assert catalogue.photos_of(range(12)) == catalogue.photos()
     for unknown in ([3, 12], [-1]):
         with pytest.raises(KeyError):
-            catalogue.photos_by_ids(unknown)
+            catalogue.photos_of(unknown)
 
 
 def test_more_ids_than_one_query_takes(tmp_path):
     photos = [Photo(id, f"{id}.jpg", "x", "0" * 64, 10, 10) for id in range(5000)]
     write_catalogue(tmp_path / "catalogue.sqlite", photos, [])
     catalogue = Catalogue(tmp_path / "catalogue.sqlite")
-    assert catalogue.photos_by_ids(range(4999, -1, -1)) == photos[::-1]
+    assert catalogue.photos_of(range(4999, -1, -1)) == photos[::-1]
     assert catalogue.find("\udcff.jpg") is None
     catalogue.close()
 

@@ -10,7 +10,7 @@ from evaluation.studies import verification as benchmark
 from extractor import LocalFeatures, local_features, read_photo
 from extractor.sift import DESCRIPTOR_SCALE, MAX_POINTS
 from index_store import Store
-from search.ranking import FLOOR
+from search.verify.matcher import Sift
 from search.verify.ratio_test import NOISE, RATIO, inner_products, match
 from search.verify.verification import (
     MIN_MATCHES,
@@ -109,7 +109,7 @@ def test_the_same_building_is_verified(change):
         compare(building, CHANGES[change](building)),
         compare(CHANGES[change](building), building),
     ):
-        assert result.inliers >= ENOUGH and result.spread > 0.3
+        assert result.inliers >= ENOUGH and result.coverage > 0.3
 
 
 def test_pages_and_windows_are_verified_with_themselves():
@@ -124,7 +124,7 @@ def test_a_small_thing_in_two_scenes_is_verified(background):
     one = put(background(5), board, 100, 200)
     other = warped(put(background(6), board, 150, 200), shrunk)
     result = compare(one, other)
-    assert result.inliers >= ENOUGH and 0.005 < result.spread < 0.1
+    assert result.inliers >= ENOUGH and 0.005 < result.coverage < 0.1
     x, y = result.query_points.T
     assert ((x > 95) & (x < 205) & (y > 195) & (y < 280)).mean() > 0.9
 
@@ -147,7 +147,7 @@ def test_mirrored_photos_are_refused_as_a_whole(photo):
     for original in (photo, texture(1), page(1)):
         for mirrored in (original[:, ::-1], original[::-1]):
             result = compare(original, np.ascontiguousarray(mirrored))
-            assert result.inliers == 0 and result.homography is None and result.spread == 0
+            assert result.inliers == 0 and result.homography is None and result.coverage == 0
             assert result.matches > 20
 
 
@@ -155,7 +155,7 @@ def test_mirrored_buildings_agree_in_their_symmetric_windows_at_most():
     """A window that is its own mirror image is there in the mirrored building too: a weak model, and never a mirroring one."""
     for seed in range(1, 5):
         result = compare(facade(seed), np.ascontiguousarray(facade(seed)[:, ::-1]))
-        assert result.inliers < FLOOR
+        assert result.inliers < Sift.floor
         assert result.homography is None or np.linalg.det(result.homography[:2, :2]) > 0
 
 
@@ -175,7 +175,7 @@ def test_buildings_with_the_same_windows_are_not_the_same():
         results = [
             result for i, one in enumerate(buildings) for result in verify_many(one, buildings[:i])
         ]
-        assert max(result.inliers for result in results) < FLOOR, name
+        assert max(result.inliers for result in results) < Sift.floor, name
         assert len(results) == 10 and np.mean([result.matches for result in results]) > 10, name
 
 
@@ -242,12 +242,12 @@ def scattered(width: float, height: float) -> np.ndarray:
 def test_matches_that_cover_next_to_nothing_are_refused():
     wide, dot, line = scattered(240, 180), scattered(9 * SPOT, 3 * SPOT), scattered(240, 1)
     result = verify(made(wide), made(wide + 20))
-    assert result.inliers == 27 and result.spread == pytest.approx(
+    assert result.inliers == 27 and result.coverage == pytest.approx(
         240 * 180 / (640 * 480), rel=0.15
     )
     for points in (dot, line):
         result = verify(made(points), made(points + 20))
-        assert (result.inliers, result.spread, result.matches) == (
+        assert (result.inliers, result.coverage, result.matches) == (
             0,
             0,
             27,
@@ -410,10 +410,10 @@ def test_many_equal_one_by_one(photo):
         alone = verify(query, hit)
         np.testing.assert_array_equal(result.query_points, alone.query_points)
         np.testing.assert_array_equal(result.hit_points, alone.hit_points)
-        assert (result.inliers, result.matches, result.spread) == (
+        assert (result.inliers, result.matches, result.coverage) == (
             alone.inliers,
             alone.matches,
-            alone.spread,
+            alone.coverage,
         )
         assert result.hit_size == hit.size
     assert [result.inliers >= ENOUGH for result in results] == [False, True, True, False]

@@ -124,14 +124,13 @@ def test_points_are_relative_to_the_middle(matcher):
 @pytest.fixture
 def engine(gallery, extractor, matcher, monkeypatch) -> Engine:
     """An engine whose XFeat is that of `models`."""
-    engine = Engine(gallery, extractor)
-    engine._made["xfeat"] = matcher
-    return engine
+    monkeypatch.setitem(MATCHERS, "xfeat", lambda store: matcher)
+    return Engine(gallery, extractor)
 
 
 def test_search_verifies_with_it(engine, gallery):
-    query = gallery.catalogue.find("colosseum.jpg").id
-    learned = engine.search(query, diffusion=True, sift=True, matcher="xfeat", k=60)
+    query = engine.prepare(gallery.catalogue.find("colosseum.jpg").id)
+    learned = engine.search(query, "diffusion", "xfeat", k=60)
     best = learned.hits[0]
     assert best.file == "colosseum-2.jpg" and best.verified and best.inliers >= XFeat.floor
     assert list(best.stage_ranks) == ["descriptor", "diffusion", "xfeat"]
@@ -143,15 +142,16 @@ def test_search_verifies_with_it(engine, gallery):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_matchers_do_not_mix(engine, gallery, extractor):
-    query = gallery.catalogue.find("colosseum.jpg").id
-    alone = Engine(gallery, extractor).search(query, sift=True)
-    engine.search(query, sift=True, matcher="xfeat")
-    after = engine.search(query, sift=True)
+def test_matchers_do_not_mix(engine, gallery):
+    colosseum = gallery.catalogue.find("colosseum.jpg").id
+    alone = engine.search(engine.prepare(colosseum), verify="sift")
+    query = engine.prepare(colosseum)
+    engine.search(query, verify="xfeat")
+    after = engine.search(query, verify="sift")
     assert [(hit.file, hit.inliers, hit.score) for hit in after.hits] == [
         (hit.file, hit.inliers, hit.score) for hit in alone.hits
     ]
-    again = engine.search(query, sift=True, matcher="xfeat")
+    again = engine.search(query, verify="xfeat")
     assert (
         again.timings_ms == {}
         and set(again.reused_ms) >= {"xfeat"}
@@ -159,8 +159,17 @@ def test_matchers_do_not_mix(engine, gallery, extractor):
     )
     pair = gallery.catalogue.find("colosseum-2.jpg").id
     assert (
-        engine.explain(query, pair, matcher="xfeat").inliers != engine.explain(query, pair).inliers
+        engine.explain(query, pair, verify="xfeat").inliers != engine.explain(query, pair).inliers
     )
+
+
+def test_an_upload_needs_keypoints_of_the_matcher_it_is_verified_with(engine):
+    data = (GALLERY / "colosseum.jpg").read_bytes()
+    with pytest.raises(ValueError, match="without keypoints for xfeat"):
+        engine.search(engine.prepare(data), verify="xfeat")
+    query = engine.prepare(data, matchers=("xfeat",))
+    assert set(query.photos[0].keypoints) == {"xfeat"}
+    assert engine.search(query, verify="xfeat").hits[0].inliers > XFeat.floor
 
 
 def test_every_matcher_has_its_weights():

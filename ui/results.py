@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,28 @@ from .routes import thumbnail_url
 ASSETS = Path(__file__).parent / "assets"
 
 
+@dataclass(frozen=True)
+class Pane:
+    """One of two answers to the same question.
+
+    Attributes:
+        name: what it is called.
+        store: what was searched.
+        result: the answer.
+    """
+
+    name: str
+    store: Store
+    result: SearchResult
+
+
 def movement(rank: int, before: int | None) -> tuple[str, str]:
-    """Text and direction of a hit's way from its rank without reranking (None: it was not shown) to `rank`."""
+    """Text and direction of a hit's way to its rank.
+
+    Args:
+        rank: with reranking, from 1.
+        before: without it; None if the photo was not shown.
+    """
     if before is None:
         return "new", "new"
     if before == rank:
@@ -26,13 +47,14 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
 
 
 def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, Any]:
-    """What the browser needs to draw one hit."""
+    """What the browser needs to draw one hit. move: as `movement` gives it."""
+    chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} % the same thing, "
     return {
         "file": hit.file,
         "title": hit.title,
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
-        "detail": f"{100 * hit.probability:.0f} % the same thing, similarity {hit.similarity:.3f}, score {hit.score:.2f}",
+        "detail": f"{chance}similarity {hit.similarity:.3f}, score {hit.score:.2f}",
         "points": hit.inliers if hit.verified else None,
         "move": move[0],
         "direction": move[1],
@@ -44,20 +66,26 @@ def one_pane(store: Store, hits: Sequence[Hit], heading: str = "") -> list[dict[
     return [{"heading": heading, "hits": [tile(store, hit) for hit in hits]}]
 
 
-def two_panes(store: Store, off: SearchResult, on: SearchResult, name: str) -> list[dict[str, Any]]:
-    """Rerank off beside rerank on (called `name`), each hit of the latter with how far it moved."""
-    before = {hit.id: rank for rank, hit in enumerate(off.hits, 1)}
+def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
+    """Two answers side by side, each hit of the second with how far it moved."""
+    ranks = {hit.file: rank for rank, hit in enumerate(before.result.hits, 1)}
     moved = [
-        tile(store, hit, movement(rank, before.get(hit.id))) for rank, hit in enumerate(on.hits, 1)
+        tile(after.store, hit, movement(rank, ranks.get(hit.file)))
+        for rank, hit in enumerate(after.result.hits, 1)
     ]
+    plain = [tile(before.store, hit) for hit in before.result.hits]
     return [
-        {"heading": "Rerank off", "hits": [tile(store, hit) for hit in off.hits]},
-        {"heading": name, "hits": moved},
+        {"heading": before.name, "hits": plain},
+        {"heading": after.name, "hits": moved},
     ]
 
 
 def results_grid(panes: list[dict[str, Any]], key: str) -> Any:
-    """Draw the panes. The returned object's `open` or `search` is the file of the hit that was just clicked, else None."""
+    """Draw the panes.
+
+    Returns:
+        An object whose `open` or `search` is the file of the hit that was just clicked, else None.
+    """
     grid = st.components.v2.component(
         "results_grid",
         html='<div class="panes"></div>',

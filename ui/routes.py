@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from extractor import BadModel, BadPhoto, encode_jpeg
+from extractor import BadModel, BadPhoto
 from index_store import Store, StoreError
 
 from .service import service
 
-FOREVER = {
-    "Cache-Control": "public, max-age=31536000, immutable"
-}  # the URL changes with every build
+# The URL changes with every build.
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
 def thumbnail_url(store: Store, id: int) -> str:
@@ -29,38 +26,31 @@ def view_url(store: Store, id: int) -> str:
     return f"photos/{store.version}/{id}/view.jpg"
 
 
-@lru_cache(maxsize=64)
-def view_jpeg(store: Store, id: int) -> bytes:
-    """The photo as large as it is decoded, without its metadata. Raises OSError, BadPhoto."""
-    return encode_jpeg(store.pixels(id))
-
-
 def photo(request: Request) -> Response:
-    store = service.engine().store
+    """A gallery photo, as a thumbnail or as large as it is decoded."""
+    gallery = service.of_version(request.path_params["version"])
     id, size = request.path_params["id"], request.path_params["size"]
-    if (
-        request.path_params["version"] != store.version
-        or not 0 <= id < len(store)
-        or size not in ("thumbnail", "view")
-    ):
+    if gallery is None or size not in ("thumbnail", "view"):
+        return Response(status_code=404)
+    store = gallery.engine.store
+    if not 0 <= id < len(store):
         return Response(status_code=404)
     if size == "view":
         try:
-            return Response(view_jpeg(store, id), 200, FOREVER, "image/jpeg")
-        except (
-            OSError,
-            BadPhoto,
-        ):  # gone or changed since it was indexed: what it was, until it is back
+            return Response(gallery.view_jpeg(id), 200, FOREVER, "image/jpeg")
+        except (OSError, BadPhoto):
+            # Gone or changed since it was indexed: what it was, until it is back.
             return Response(store.thumbnail(id), 200, {"Cache-Control": "no-store"}, "image/jpeg")
     return Response(store.thumbnail(id), 200, FOREVER, "image/jpeg")
 
 
 async def healthz(request: Request) -> Response:
+    """Whether there is a gallery to search."""
     try:
-        engine = await run_in_threadpool(service.engine)
+        gallery = await run_in_threadpool(service.gallery)
     except (StoreError, BadModel, OSError) as error:
         return JSONResponse({"status": "not ready", "reason": str(error)}, 503)
-    return JSONResponse({"status": "ok", "photos": len(engine.store)})
+    return JSONResponse({"status": "ok", "photos": len(gallery.engine.store)})
 
 
 ROUTES = [Route("/photos/{version:str}/{id:int}/{size:str}.jpg", photo), Route("/healthz", healthz)]

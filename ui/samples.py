@@ -19,7 +19,11 @@ MISSED = "le-musee.jpg"
 
 
 def sample_queries(store: Store) -> list[Photo]:
-    """Up to seven photos: the sample gallery's own choice, or those whose nearest photo stands out most from the rest."""
+    """Up to seven photos.
+
+    They are the sample gallery's own choice, or those whose nearest photo stands out most from the
+    rest. That looks at all photos: ask once for each generation.
+    """
     curated = [store.catalogue.find(file) for file in (*FOUND, MISSED)]
     if None not in curated:
         return curated

@@ -24,7 +24,8 @@ from metrics import average_precision, mean_over_groups
 from search import Engine
 from search.rerank.diffusion import diffuse
 
-from ..groups import BadGroups, read_groups
+from ..arguments import count
+from ..groups import BadGroups, store_groups
 from ..results import format_rows
 from .engines import hardware
 from .offline_speed import speed_rows
@@ -120,7 +121,7 @@ def measure_cuts(
     cuts: list[int],
     progress: Progress = iter,
 ) -> list[Cut]:
-    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of `read_groups`."""
+    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of `store_groups`."""
     count = len(store)
     ids, sims = graph.self_first(
         *ann.exact_knn(store.descriptors, min(count, graph.BACKGROUND + 1))
@@ -138,7 +139,8 @@ def measure_cuts(
         precision = {}
         for name, files in groups.items():
             for file in files:
-                hits = engine.search(store.catalogue.find(file).id, diffusion=True, k=count).hits
+                query = engine.prepare(store.catalogue.find(file).id)
+                hits = engine.search(query, rerank="diffusion", k=count).hits
                 found = average_precision([hit.file for hit in hits], set(files) - {file})
                 precision.setdefault(name, []).append(found)
         mass = float((row_values[:, :kept].sum(1, dtype=np.float64) / whole).mean())
@@ -173,17 +175,17 @@ def add_command(commands) -> None:
         "diffusion", help="offline diffusion: rows a second, a query's time, kept values"
     )
     command.add_argument(
-        "--rows", type=int, nargs="+", default=[], metavar="N", help="rows a second, made photos"
+        "--rows", type=count, nargs="+", default=[], metavar="N", help="rows a second, made photos"
     )
-    command.add_argument("--dim", type=int, default=128, help="of the made descriptors")
+    command.add_argument("--dim", type=count, default=128, help="of the made descriptors")
     command.add_argument(
-        "--query", type=int, metavar="N", help="a query's diffusion on a file of N made rows"
+        "--query", type=count, metavar="N", help="a query's diffusion on a file of N made rows"
     )
     command.add_argument(
         "--store", type=Path, help="with --groups: mAP against the values kept of a row"
     )
     command.add_argument("--groups", type=Path, help='JSON: {"name": ["file", ...], ...}')
-    command.add_argument("--cuts", type=int, nargs="+", default=[20, 50, 100, 200, 300])
+    command.add_argument("--cuts", type=count, nargs="+", default=[20, 50, 100, 200, 300])
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     command.add_argument("--json", type=Path, help="write the cuts to this file")
     command.set_defaults(run=run)
@@ -193,8 +195,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"Hardware: {hardware()}\n")
     if bool(args.store) != bool(args.groups):
         raise BadGroups("--store and --groups go together.")
-    for count in args.rows or ([] if args.query or args.store else [20_000]):
-        print(format_rows(speed_rows(count, args.dim)), end="\n\n")
+    for rows in args.rows or ([] if args.query or args.store else [20_000]):
+        print(format_rows(speed_rows(rows, args.dim)), end="\n\n")
     if args.query:
         print(format_rows(query_rows(args.query, KEPT)), end="\n\n")
     if args.store:
@@ -203,7 +205,7 @@ def run(args: argparse.Namespace) -> None:
         cuts = measure_cuts(
             store,
             extractor,
-            read_groups(args.groups, store),
+            store_groups(args.groups, store),
             args.cuts,
             lambda cuts: tqdm(cuts, desc="cuts", disable=None),
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import platform
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -14,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from datasets.groups import check_groups, load_groups
 from extractor import DEFAULT_MODEL, Extractor, available_cores, int8_beside, read_photo
 from extractor.engines import is_available
 from metrics import mean_average_precision
 
-from ..groups import BadGroups
+from ..arguments import count
 
 SCALES = (1.0, 2**-0.5, 0.5)
 SPEED_PHOTOS = 12
@@ -89,11 +89,9 @@ def measure(
     """
     paths = sorted(p for p in folder.iterdir() if p.is_file())
     number = {path.name: i for i, path in enumerate(paths)}
-    try:
-        named = json.loads(groups_file.read_text()) if groups_file else {}
-        groups = [[number[file] for file in files] for files in named.values()]
-    except (ValueError, KeyError) as error:
-        raise BadGroups(f"{groups_file} does not fit {folder}: {error}") from None
+    named = load_groups(groups_file) if groups_file else {}
+    check_groups(named, list(number), str(folder))
+    groups = [[number[file] for file in files] for files in named.values()]
     photos = [
         read_photo(path)
         for path in (paths if groups else paths[:: max(1, len(paths) // SPEED_PHOTOS)])
@@ -182,7 +180,11 @@ def add_command(commands) -> None:
     )
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     command.add_argument(
-        "--sizes", type=int, nargs="+", default=[224, 362, 480, 1024], help="longest sides, pixels"
+        "--sizes",
+        type=count,
+        nargs="+",
+        default=[224, 362, 480, 1024],
+        help="longest sides, pixels",
     )
     command.add_argument(
         "--engines",

@@ -26,6 +26,7 @@ from extractor import read_photo as read
 from index_store.extraction import THUMBNAIL_QUALITY, THUMBNAIL_SIDE, Journal, extract, extract_all
 from index_store.scan import scan
 
+from ..arguments import count
 from .engines import hardware
 
 BATCH = 8
@@ -70,7 +71,7 @@ def add_command(commands) -> None:
     command.add_argument("photos", type=Path, help="folder of photos")
     command.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     command.add_argument(
-        "--rounds", type=int, default=3, help="of each way, in turn; the median counts"
+        "--rounds", type=count, default=3, help="of each way, in turn; the median counts"
     )
     command.set_defaults(run=run)
 

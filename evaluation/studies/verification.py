@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from extractor import LocalFeatures, available_cores, local_features
 from index_store import Store
-from search.ranking import FLOOR, SHORTLIST, cosine, order
+from search.ranking import cosine, order
+from search.verify.matcher import Sift
 from search.verify.ratio_test import RATIO
 from search.verify.verification import (
     CONFIDENCE,
@@ -24,6 +25,7 @@ from search.verify.verification import (
     verify_many,
 )
 
+from ..arguments import count
 from .engines import hardware
 
 Progress = Callable[[Iterable], Iterable]
@@ -31,7 +33,7 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Costs:
-    """One query. ours, baseline, anew: ms for all its photos; passed, baseline_passed: bool (photos,), at or above FLOOR.
+    """One query. ours, baseline, anew: ms for all its photos; passed, baseline_passed: bool (photos,), at or above Sift.floor.
 
     ours: features read from the store, then `verify_many`. anew: features found in the originals instead, those of the query
     too, one photo after the other. baseline: `naive` on the features of `ours`, already in memory and already float32.
@@ -96,15 +98,16 @@ def milliseconds(function: Callable, *arguments):
 
 
 def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> list[Costs]:
-    """Costs of the SHORTLIST nearest photos of each query (gallery ids). Raises OSError or BadPhoto for an original that is
-    gone or has changed.
+    """Costs of the Sift.shortlist nearest photos of each query (gallery ids).
+
+    Raises OSError or BadPhoto for an original that is gone or has changed.
 
     A photo's features cost the same whatever the query, so finding them anew is timed once for each photo and added up.
     """
     shortlists = []
     for query in queries:
         best = order(cosine(store.descriptors[query].astype(np.float32), store.descriptors))
-        shortlists.append([int(id) for id in best if id != query][:SHORTLIST])
+        shortlists.append([int(id) for id in best if id != query][: Sift.shortlist])
     found_anew = {}
     for id in progress(sorted({*queries, *(id for ids in shortlists for id in ids)})):
         _, found_anew[id] = milliseconds(find_anew, store, id)
@@ -122,8 +125,8 @@ def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> 
                 ours=reading + verifying,
                 baseline=baseline,
                 anew=sum(found_anew[id] for id in (query, *ids)) + verifying,
-                passed=np.array([v.inliers >= FLOOR for v in verifications], bool),
-                baseline_passed=np.array([n >= FLOOR for n in inliers], bool),
+                passed=np.array([v.inliers >= Sift.floor for v in verifications], bool),
+                baseline_passed=np.array([n >= Sift.floor for n in inliers], bool),
             )
         )
     return costs
@@ -134,7 +137,7 @@ def format_costs(costs: list[Costs]) -> str:
     lines = [
         f"Hardware: {hardware()}; OpenCV runs {cv2.getNumThreads()} threads, verification {available_cores()}",
         "",
-        f"| {len(costs)} queries, the best {SHORTLIST} of each | median ms | 90th percentile ms | x plain loop |",
+        f"| {len(costs)} queries, the best {Sift.shortlist} of each | median ms | 90th percentile ms | x plain loop |",
         "|---|---|---|---|",
     ]
     ways = {
@@ -154,8 +157,8 @@ def format_costs(costs: list[Costs]) -> str:
     )
     lines += [
         "",
-        f"With {FLOOR} points or more, of {len(ours)} pairs: {(ours & baseline).sum()} in both, {(ours & ~baseline).sum()} in "
-        f"verification only, {(~ours & baseline).sum()} in the plain loop only.",
+        f"With {Sift.floor} points or more, of {len(ours)} pairs: {(ours & baseline).sum()} in both, "
+        f"{(ours & ~baseline).sum()} in verification only, {(~ours & baseline).sum()} in the plain loop only.",
     ]
     return "\n".join(lines)
 
@@ -167,7 +170,7 @@ def add_command(commands) -> None:
     )
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
-        "--queries", type=int, default=30, help="photos of the store taken as queries"
+        "--queries", type=count, default=30, help="photos of the store taken as queries"
     )
     command.add_argument("--seed", type=int, default=0, help="which photos")
     command.set_defaults(run=run)

@@ -1,28 +1,29 @@
-"""Expansion: a descriptor becomes a mean of itself and its neighbours, the query's at query time or the gallery's offline.
+"""Expansion: a descriptor becomes a mean of itself and its neighbours.
 
-Alpha query expansion (Radenovic et al. 2018, "Fine-tuning CNN image retrieval with no human annotation"): the query and
-its nearest photos, weighted by similarity ** ALPHA, make a new query, which searches again. Once photos are verified,
-they take the place of the nearest, all weighing the same (Chum et al. 2007, "Total recall", average query expansion).
+Alpha query expansion (Radenovic et al. 2018, "Fine-tuning CNN image retrieval with no human
+annotation"): the query and its nearest photos, weighted by similarity ** ALPHA, make a new query,
+which searches again. Once photos are verified, they take the place of the nearest, all weighing
+the same (Chum et al. 2007, "Total recall", average query expansion).
 
-Database augmentation (Turcot and Lowe 2009; Arandjelovic and Zisserman 2012, section 4) does to every gallery
-photo what expansion does to the query.
+Database augmentation (Turcot and Lowe 2009; Arandjelovic and Zisserman 2012, section 4) does to
+every gallery photo what expansion does to the query.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from index_store import SHORTLIST as CANDIDATES
 from index_store import Store, shortlist
 
-from ..query import Query
-from ..ranking import Ranking, Verified, cosine
+from ..prepared import PreparedQuery
+from ..ranking import Ranking, Trusted, cosine
 
 ALPHA = 3.0
 EXPANDED_BY = 10  # nearest photos of a query
-AUGMENTED_BY = (
-    9  # nearest photos of a gallery photo; the store lists 10, so that one may be left out
-)
+AUGMENTED_BY = 9  # nearest photos of a gallery photo; the store lists 10: one may be left out
 BLOCK = 4096  # photos augmented at a time
 
 
@@ -32,7 +33,16 @@ def expansion_weights(similarity: np.ndarray) -> np.ndarray:
 
 
 def expand(descriptor: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Unit vector float32 (D,) along descriptor (D,) + sum of weights (n,) x rows (n, D)."""
+    """The descriptor plus the weighted rows, at unit length.
+
+    Args:
+        descriptor: float32 (D,).
+        rows: (n, D).
+        weights: (n,).
+
+    Returns:
+        float32 (D,).
+    """
     expanded = descriptor + weights.astype(np.float32) @ rows.astype(np.float32)
     return expanded / np.linalg.norm(expanded)
 
@@ -42,21 +52,27 @@ def augment(
     ids: np.ndarray,
     neighbour_ids: np.ndarray,
     neighbour_sims: np.ndarray,
-    exclude: int | None = None,
+    exclude: Sequence[int] | np.ndarray = (),
 ) -> np.ndarray:
-    """Unit vectors float16 (n, D): gallery photos ids (n,) expanded by their AUGMENTED_BY nearest.
+    """Gallery photos expanded by their AUGMENTED_BY nearest.
 
-    descriptors (N, D). neighbour_ids, neighbour_sims (n, K): the photos' rows of the store's lists, themselves in slot 0,
-    -1 unused. exclude: a gallery id to be overlooked as a neighbour; the next in the list takes its place.
+    Args:
+        descriptors: of the whole gallery, (N, D).
+        ids: the photos, int (n,).
+        neighbour_ids: their rows of the store's lists, themselves in slot 0, -1 unused, int (n, K).
+        neighbour_sims: the similarities of those, (n, K).
+        exclude: gallery ids to be overlooked as neighbours; the next in the list take their places.
+
+    Returns:
+        Unit vectors float16 (n, D).
     """
-    others = (neighbour_ids >= 0) & (neighbour_ids != exclude)
+    others = (neighbour_ids >= 0) & ~np.isin(neighbour_ids, exclude)
     others[:, 0] = False
     others &= others.cumsum(1) <= AUGMENTED_BY
     weights = np.where(others, expansion_weights(neighbour_sims), 0).astype(np.float32)
     rows = descriptors[ids].astype(np.float32)
-    for slot in range(
-        1, weights.shape[1]
-    ):  # one neighbour of all photos at a time keeps the block small
+    # One neighbour of all photos at a time keeps the block small.
+    for slot in range(1, weights.shape[1]):
         rows += weights[:, slot, None] * descriptors[neighbour_ids[:, slot]]
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
 
@@ -67,33 +83,32 @@ class AlphaQueryExpansion:
     def __init__(self, store: Store):
         self.store = store
 
-    def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
-        copy, others = current.parted(query.in_gallery)
-        if verified is None:
-            sources, weights = (
-                others.ids[:EXPANDED_BY],
-                expansion_weights(others.similarity[:EXPANDED_BY]),
-            )
+    def rerank(
+        self, query: PreparedQuery, ranking: Ranking, trusted: Trusted | None = None
+    ) -> Ranking:
+        copies, others = ranking.parted(query.in_gallery)
+        if trusted is None:
+            sources = others.ids[:EXPANDED_BY]
+            weights = expansion_weights(others.similarity[:EXPANDED_BY])
         else:
-            sources = verified.without(query.in_gallery).ids
+            sources = trusted.without(query.in_gallery).ids
             weights = np.ones(len(sources))
             if len(sources) == 0:
-                return current
+                return ranking
         expanded = expand(query.descriptor, self.store.descriptors[sources], weights)
         found = shortlist(self.store.index, expanded, CANDIDATES)
-        new = np.setdiff1d(found, current.ids)
-        new = new[new != query.in_gallery]
+        new = np.setdiff1d(found, np.concatenate([ranking.ids, query.in_gallery]))
         everyone = np.concatenate([others.ids, new])
         rows = self.store.descriptors[everyone]
-        new_similarity = cosine(query.descriptor, rows[len(others.ids) :])
-        scores = cosine(expanded, rows)
-        return copy.followed_by(
-            Ranking(everyone, np.concatenate([others.similarity, new_similarity]), scores).sorted()
-        )
+        wider = others.extended(new, cosine(query.descriptor, rows[len(others.ids) :]))
+        return copies.followed_by(wider.rescored(cosine(expanded, rows)))
 
 
 class DatabaseAugmentation:
-    """Compares the query with the candidates' augmented descriptors, which are made with the object and held in memory."""
+    """Compares the query with the candidates' augmented descriptors.
+
+    Those are made with the object and held in memory.
+    """
 
     def __init__(self, store: Store):
         self.store = store
@@ -102,19 +117,22 @@ class DatabaseAugmentation:
             ids = np.arange(start, min(start + BLOCK, len(store)))
             self.augmented[ids] = self._augment(ids)
 
-    def _augment(self, ids: np.ndarray, exclude: int | None = None) -> np.ndarray:
+    def _augment(self, ids: np.ndarray, exclude: Sequence[int] | np.ndarray = ()) -> np.ndarray:
         store = self.store
         return augment(
             store.descriptors, ids, store.neighbour_ids[ids], store.neighbour_sims[ids], exclude
         )
 
-    def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
-        if verified is not None:
-            return current
-        copy, others = current.parted(query.in_gallery)
+    def rerank(
+        self, query: PreparedQuery, ranking: Ranking, trusted: Trusted | None = None
+    ) -> Ranking:
+        if trusted is not None:
+            return ranking
+        copies, others = ranking.parted(query.in_gallery)
         rows = self.augmented[others.ids]
-        if query.in_gallery is not None:
+        if len(query.in_gallery):
             # Photos that are augmented by the query itself would come up for that alone.
-            touched = (self.store.neighbour_ids[others.ids] == query.in_gallery).any(1)
+            neighbours = self.store.neighbour_ids[others.ids]
+            touched = np.isin(neighbours, query.in_gallery).any(1)
             rows[touched] = self._augment(others.ids[touched], query.in_gallery)
-        return copy.followed_by(others.rescored(cosine(query.descriptor, rows)))
+        return copies.followed_by(others.rescored(cosine(query.descriptor, rows)))

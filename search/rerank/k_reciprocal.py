@@ -1,8 +1,9 @@
 """K-reciprocal encoding: two photos are as near as the sets of their mutual neighbours overlap.
 
-Zhong et al. 2017, "Re-ranking person re-identification with k-reciprocal encoding", restricted to the query and its best
-photos, on their stored descriptors. As in the authors' code, the distance d is the squared Euclidean one relative to the
-largest of its row, a photo is one of its own neighbours, and an encoding sums to one.
+Zhong et al. 2017, "Re-ranking person re-identification with k-reciprocal encoding", restricted to
+the query and its best photos, on their stored descriptors. As in the authors' code, the distance d
+is the squared Euclidean one relative to the largest of its row, a photo is one of its own
+neighbours, and an encoding sums to one.
 """
 
 from __future__ import annotations
@@ -26,10 +27,19 @@ def mutual(neighbours: np.ndarray) -> np.ndarray:
 
 
 def encode(similarity: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """V (eqs. 3, 7, 11), float32 (n, n), each row a photo's weights of the others, from similarities and distances (n, n)."""
+    """V (eqs. 3, 7, 11): each photo's weights of the others.
+
+    Args:
+        similarity: of each photo with each, (n, n).
+        distance: likewise d, (n, n).
+
+    Returns:
+        float32 (n, n), one row for each photo.
+    """
     neighbours = nearest(similarity, K1)
     wide, narrow = mutual(neighbours), mutual(neighbours[:, : K1 // 2 + 1])
-    # R*: the narrow set of a mutual neighbour joins if at least two thirds of it are in the wide one already.
+    # R*: the narrow set of a mutual neighbour joins if at least two thirds of it are in the wide
+    # one already.
     common = wide.astype(np.float32) @ narrow.astype(np.float32)
     joining = wide & (3 * common >= 2 * narrow.sum(1))
     expanded = wide | (joining.astype(np.float32) @ narrow.astype(np.float32) > 0)
@@ -39,7 +49,11 @@ def encode(similarity: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def reciprocal_distance(rows: np.ndarray) -> np.ndarray:
-    """d* (eqs. 10, 12), 0 to 1, (n - 1,): from the first of the unit vectors float32 (n, D) to each other one."""
+    """d* (eqs. 10, 12), 0 to 1, (n - 1,): from the first of some photos to each other one.
+
+    Args:
+        rows: their unit vectors, float32 (n, D).
+    """
     similarity = np.clip(rows @ rows.T, -1, 1)
     np.fill_diagonal(similarity, 1)
     distance = 2 - 2 * similarity

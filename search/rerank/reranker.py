@@ -1,11 +1,11 @@
-"""Global reranking methods behind one interface: a better order from descriptors and what the store holds of neighbours."""
+"""The second stage: global reranking methods behind one interface."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from ..query import Query
-from ..ranking import Ranking, Verified
+from ..prepared import PreparedQuery
+from ..ranking import Ranking, Trusted
 from .diffusion import Diffusion
 from .expansion import AlphaQueryExpansion, DatabaseAugmentation
 from .k_reciprocal import KReciprocal
@@ -13,14 +13,25 @@ from .superglobal import SuperGlobal
 
 
 class Reranker(Protocol):
-    """One method on one store: `RERANKERS[name](store)`. Thread-safe."""
+    """One method on one store: `RERANKERS[name](store)`. Thread-safe.
 
-    def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
-        """A new order of the query's ranking (best first), photos it did not have perhaps among it.
+    It finds a better order from descriptors, and from what the store holds of neighbours.
+    """
 
-        The gallery photo that is the query (`query.in_gallery`) is no evidence for any other; if it is a hit, it stays
-        first. verified: None in the first round; in the second, after SIFT, `current` is the first round's answer, and a
-        method that makes nothing of verified photos returns it as it is.
+    def rerank(
+        self, query: PreparedQuery, ranking: Ranking, trusted: Trusted | None = None
+    ) -> Ranking:
+        """A new order, photos that were not there before perhaps among it.
+
+        Gallery photos that are the query (`query.in_gallery`) are no evidence for any other; those
+        that are hits stay first.
+
+        Args:
+            query: asked for.
+            ranking: best first.
+            trusted: None in the first round. After verification there is a second one: then these
+                photos probably show the same thing, and `ranking` is the first round's answer. A
+                method that makes nothing of such photos returns it as it is.
         """
         ...
 

@@ -8,28 +8,40 @@ import numpy as np
 
 from index_store import Store
 
-from ..query import Query
-from ..ranking import Ranking, Verified
+from ..prepared import PreparedQuery
+from ..ranking import Ranking, Trusted
 
-SHORTLIST = 400  # best photos that are reordered
+REORDERED = 400  # best photos that get a new order
 
 
 class ShortlistReranker(ABC):
-    """Reorders the best SHORTLIST photos by `scores`. The others keep their order below. Makes nothing of verified photos."""
+    """Reorders the best REORDERED photos by `scores`; the others keep their order below.
+
+    Makes nothing of verified photos.
+    """
 
     def __init__(self, store: Store):
         self.store = store
 
     @abstractmethod
     def scores(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(n,), higher is better, of the query's descriptor float32 (D,) and the photos' (n, D)."""
+        """What the photos are reordered by.
 
-    def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
-        if verified is not None:
-            return current
-        copy, others = current.parted(query.in_gallery)
-        head, tail = others[:SHORTLIST], others[SHORTLIST:]
+        Args:
+            descriptor: the query's, unit vector float32 (D,).
+            rows: the photos', unit vectors float32 (n, D).
+
+        Returns:
+            float (n,), higher is better.
+        """
+
+    def rerank(
+        self, query: PreparedQuery, ranking: Ranking, trusted: Trusted | None = None
+    ) -> Ranking:
+        if trusted is not None:
+            return ranking
+        copies, others = ranking.parted(query.in_gallery)
+        head, tail = others[:REORDERED], others[REORDERED:]
         rows = self.store.descriptors[head.ids].astype(np.float32)
-        return copy.followed_by(head.rescored(self.scores(query.descriptor, rows))).followed_by(
-            tail
-        )
+        reordered = head.rescored(self.scores(query.descriptor, rows))
+        return copies.followed_by(reordered).followed_by(tail)

@@ -1,7 +1,7 @@
-"""SuperGlobal: the shortlist's descriptors refine one another, then the query and its best photos ask again.
+"""SuperGlobal: the best photos' descriptors refine one another, then query and best photos ask again.
 
-Shao et al. 2023, "Global features are all you need for image retrieval and reranking", the reranking part. Vectors only:
-no graph, nothing prepared.
+Shao et al. 2023, "Global features are all you need for image retrieval and reranking", the
+reranking part. Vectors only: no graph, nothing prepared.
 """
 
 from __future__ import annotations
@@ -16,9 +16,15 @@ BETA = 0.15  # weight of a neighbour of similarity 1; the photo itself has 1
 
 
 def refine(rows: np.ndarray) -> np.ndarray:
-    """Unit vectors float32 (n, D), each averaged with its NEIGHBOURS nearest, weighted by BETA x similarity (n, D).
+    """Each descriptor averaged with its NEIGHBOURS nearest, weighted by BETA x similarity.
 
-    Not of unit norm. A neighbour of negative similarity, met only in tiny galleries, has no weight.
+    A neighbour of negative similarity, met only in tiny galleries, has no weight.
+
+    Args:
+        rows: unit vectors float32 (n, D).
+
+    Returns:
+        float32 (n, D), not of unit norm.
     """
     similarity = rows @ rows.T
     near = nearest(similarity, NEIGHBOURS)
@@ -31,8 +37,18 @@ def refine(rows: np.ndarray) -> np.ndarray:
 
 
 def superglobal_scores(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Mean (n,) of two similarities of the refined rows (n, D): to the query (D,), and to the largest component by
-    component of the NEIGHBOURS + 1 rows that are most similar to it."""
+    """Mean of two similarities of the refined rows.
+
+    One is to the query, the other to the component-wise maximum of the NEIGHBOURS + 1 refined rows
+    that are most similar to it.
+
+    Args:
+        descriptor: the query's, float32 (D,).
+        rows: the photos', float32 (n, D).
+
+    Returns:
+        float32 (n,).
+    """
     if len(rows) == 0:
         return np.empty(0, np.float32)
     refined = refine(rows)

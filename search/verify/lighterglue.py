@@ -32,13 +32,9 @@ class XFeat:
     floor = 30  # so many points agree on photos of different things now and then: porticos, towers
 
     def __init__(self, store: Store, model: Path = XFEAT_MODEL):
-        self.store = store
-        self.features = XFeatKeypoints(model)
+        self.features = find = XFeatKeypoints(model)
+        self.gallery_features = lru_cache(CACHED)(lambda id: find(store.pixels(id)))
         self._matcher = read_matching_model(model.with_name("lighterglue.onnx"), threads=1)
-        self.gallery_features = lru_cache(CACHED)(self._gallery_features)
-
-    def _gallery_features(self, id: int) -> LocalFeatures:
-        return self.features(self.store.pixels(id))
 
     def verify_many(
         self, query: LocalFeatures, hits: Sequence[LocalFeatures]

@@ -1,4 +1,4 @@
-"""Ways to compare two photos point by point, behind one interface: which points of one are which of the other."""
+"""Ways to compare two photos point by point, behind one interface."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import numpy as np
 from extractor import LocalFeatures, local_features
 from index_store import Store
 
-from .. import ranking
 from .lighterglue import XFeat
 from .verification import Verification, verify_many
 
 
 class Matcher(Protocol):
-    """One method on one store: `MATCHERS[name](store)`, which raises BadModel if a model it needs is not there. Thread-safe.
+    """One method on one store: `MATCHERS[name](store)`. Thread-safe.
 
-    label: the name for people. shortlist: how many of the best photos are verified. floor: matched points from which on two
-    photos are taken to show the same thing.
+    Making one raises BadModel if a model it needs is not there.
+
+    Attributes:
+        label: the name for people.
+        shortlist: how many of the best photos are verified.
+        floor: matched points from which on two photos are taken to show the same thing.
     """
 
     label: str
@@ -45,8 +48,8 @@ class Sift:
     """RootSIFT, with the keypoints that the store holds."""
 
     label = "SIFT"
-    shortlist = ranking.SHORTLIST
-    floor = ranking.FLOOR
+    shortlist = 100
+    floor = 8
 
     def __init__(self, store: Store):
         self.features = local_features

@@ -32,7 +32,7 @@ VOTE_TURN = 30.0  # degrees
 VOTE_ZOOM = 2.0  # times larger or smaller than guessed
 MAX_ERROR = 6.0  # reprojection error, pixels at the features' size (640 longest side)
 MIN_MATCHES = 6  # below this a homography says nothing
-MIN_SPREAD = 0.002  # of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined
+MIN_COVERAGE = 0.002  # of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined
 MAX_ITERATIONS = 2000
 CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
@@ -60,7 +60,8 @@ class Verification:
     query_size: tuple[int, int]
     hit_size: tuple[int, int]
     matches: int
-    spread: float
+    coverage: float
+    photo: int = 0
 
 
 def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
@@ -96,12 +97,12 @@ def judge(
     """
     source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
     homography, inside = fit(source, target, candidates)
-    spread = max(covered(source[inside], query.size), covered(target[inside], hit.size))
-    if spread < MIN_SPREAD:
-        homography, inside, spread = None, inside[:0], 0.0
+    coverage = max(covered(source[inside], query.size), covered(target[inside], hit.size))
+    if coverage < MIN_COVERAGE:
+        homography, inside, coverage = None, inside[:0], 0.0
     source, target = source[inside], target[inside]
     return Verification(
-        len(inside), homography, source, target, query.size, hit.size, len(pairs), spread
+        len(inside), homography, source, target, query.size, hit.size, len(pairs), coverage
     )
 
 

@@ -37,9 +37,12 @@ function tile(hit, send) {
   name.title = hit.file;
   title.append(name);
   if (hit.move) title.append(element("span", `move ${hit.direction}`, hit.move));
-  const confidence = element("div", `confidence ${hit.confidence}`, hit.confidence);
-  confidence.title = hit.detail;
-  caption.append(title, confidence);
+  caption.append(title);
+  if (hit.confidence) {
+    const confidence = element("div", `confidence ${hit.confidence}`, hit.confidence);
+    confidence.title = hit.detail;
+    caption.append(confidence);
+  } else open.title = hit.detail; // no probability was fitted: the numbers are on the photo
   figure.append(open, again, caption);
   if (hit.points) {
     const badge = element("span", "verified", `✓ ${hit.points} points`);

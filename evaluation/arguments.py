@@ -1,0 +1,34 @@
+"""Numbers on the command line, refused with a sentence when they cannot be meant."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def size(text: str) -> float:
+    """A number that is not negative, for argparse."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no size")
+    return value
+
+
+def count(text: str, least: int = 1) -> int:
+    """A whole number from `least` on, for argparse."""
+    value = int(text)
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is not {least} or more")
+    return value
+
+
+def amount(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    return count(text, least=0)

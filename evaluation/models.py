@@ -1,0 +1,151 @@
+"""Descriptor models side by side: what each finds at every stage, what a photo costs, how large the file is."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets import Benchmark, read_dataset
+from extractor import Extractor, read_photo
+from extractor.registry import MODELS, model_path
+from index_store.__main__ import bar
+
+from .bootstrap import Estimate
+from .results import format_estimate, format_rows
+from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
+from .studies.engines import hardware
+
+GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
+GALLERY_GROUPS = GALLERY.with_name("groups.json")
+TIMED = 24  # photos, after a first one
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model on one set of photos.
+
+    Attributes:
+        model: its name, or its file's.
+        photos: name of the set.
+        dimensions: of a descriptor.
+        longest_side: pixels that photos are shrunk to.
+        megabytes: of the file.
+        milliseconds: to describe a decoded photo, median.
+        maps: mAP by stage, with its interval.
+    """
+
+    model: str
+    photos: str
+    dimensions: int
+    longest_side: int
+    megabytes: float
+    milliseconds: float
+    maps: dict[str, Estimate]
+
+
+def milliseconds(extractor: Extractor, photos: Sequence[Path]) -> float:
+    """Median time to describe a decoded photo by itself, on the cores the extractor has."""
+    decoded = [read_photo(path) for path in photos]
+    extractor.describe(decoded[:1])
+    times = []
+    for photo in decoded:
+        begin = time.perf_counter()
+        extractor.describe([photo])
+        times.append(1000 * (time.perf_counter() - begin))
+    return float(np.median(times))
+
+
+def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> list[ModelRow]:
+    """One model on all sets of photos.
+
+    Args:
+        name: of the registry, or the path of a model file.
+        sets: benchmarks by the name to show.
+        stores: folder of the stores, which are built where they are missing.
+        seed: of the bootstrap.
+    """
+    path = model_path(name)
+    extractor = Extractor(path)
+    rows = []
+    for label, benchmark in sets.items():
+        digest = hashlib.sha256("\n".join([str(benchmark.root), *benchmark.gallery]).encode())
+        store = open_or_build(
+            benchmark, stores / f"{path.stem}-{digest.hexdigest()[:12]}", extractor, bar
+        )
+        methods = {stage: METHODS[stage] for stage in STAGES}
+        results = evaluate(
+            store,
+            extractor,
+            benchmark,
+            methods,
+            seed,
+            path.stem,
+            "",
+            queries_bar,
+        )
+        timed = [benchmark.root / file for file in benchmark.gallery]
+        timed = timed[:: max(1, len(timed) // TIMED)][:TIMED]
+        rows.append(
+            ModelRow(
+                path.stem if name not in MODELS else name,
+                label,
+                extractor.card.output_dim,
+                extractor.card.longest_side,
+                path.stat().st_size / 1e6,
+                milliseconds(extractor, timed),
+                results.main_setup.estimates[results.metric],
+            )
+        )
+    return rows
+
+
+def format_models(rows: Sequence[ModelRow]) -> str:
+    """Markdown table, a row for each model and set of photos."""
+    head = ["model", "photos", "dimensions", "side", "MB", "ms a photo", *STAGES]
+    cells = [
+        [
+            row.model,
+            row.photos,
+            str(row.dimensions),
+            str(row.longest_side),
+            f"{row.megabytes:.0f}",
+            f"{row.milliseconds:.0f}",
+            *(format_estimate(row.maps[stage]) for stage in STAGES),
+        ]
+        for row in sorted(rows, key=lambda row: row.photos)
+    ]
+    return format_rows([head, *cells])
+
+
+def add_command(commands) -> None:
+    """Add `models` to the command line's sub-parsers."""
+    command = commands.add_parser("models", help="descriptor models side by side, by stage")
+    command.add_argument(
+        "names", nargs="+", metavar="NAME", help=f"{', '.join(MODELS)}, or the path of a model file"
+    )
+    command.add_argument(
+        "--photos", type=Path, help="also on these photos (default: the sample gallery only)"
+    )
+    command.add_argument(
+        "--groups", type=Path, help='their groups, JSON {"name": ["file", ...], ...}'
+    )
+    command.add_argument("--stores", type=Path, default=Path("stores") / "models")
+    command.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    sets = {"sample gallery": read_dataset("groups", GALLERY, GALLERY_GROUPS)}
+    if args.photos:
+        sets[args.photos.name] = read_dataset("groups", args.photos, args.groups)
+    rows = []
+    for name in args.names:
+        rows += measure(name, sets, args.stores, args.seed)
+    print(f"Hardware: {hardware()}. mAP with 95 % intervals over landmarks, seed {args.seed}\n")
+    print(format_models(rows))

@@ -1,0 +1,252 @@
+"""Any ONNX image network -> a descriptor model of ours.
+
+The graph is cut at a tensor: a feature map (B, C, h, w), tokens (B, T, C), or a vector that is pooled already, (B, C) or
+(B, C, 1, 1). GeM pooling, a whitening and lengths of one are put behind it, and before it whatever the network needs to take
+photos of every size. What was found out by running the network is said in `Backbone`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto
+
+from extractor import available_cores
+from model import Whitening
+
+from .cut import BadBackbone, cut_at, free_sizes, photo_input, to_multiples
+from .graph import INPUT, OLDEST_OPSET, Parts, opset_of, store_as_float16
+from .to_onnx import with_facts
+
+MULTIPLES = (1, 14, 16, 28, 32)  # sides that networks want to be multiples of, tried in this order
+LARGEST_FILE = 2 * 2**30  # of one protobuf message
+MAP, TOKENS, VECTOR = "map", "tokens", "vector"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An ONNX network, and the tensor whose values are pooled.
+
+    Attributes:
+        original: as it was read.
+        model: cut at the tensor, its input called `image` and as free in its sizes as the network allows.
+        tensor: the tensor's name.
+        kind: "map", "tokens" or "vector".
+        channels: C of the tensor.
+        mean, std: of the network's photos, RGB in 0 to 1.
+        input: the original's own name for its photos.
+        size: (height, width) that the network is fixed to; None for free sizes.
+        multiple: of pixels, that sides must be of.
+        channels_last: whether the original takes (B, H, W, 3).
+        max_batch: photos that it takes at a time; None for any number.
+        name: of the file.
+    """
+
+    original: onnx.ModelProto
+    model: onnx.ModelProto
+    tensor: str
+    kind: str
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input: str
+    size: tuple[int, int] | None
+    multiple: int
+    channels_last: bool
+    max_batch: int | None
+    name: str
+
+
+def read_backbone(
+    path: Path, tensor: str, mean: Sequence[float], std: Sequence[float], longest_side: int
+) -> Backbone:
+    """Read an ONNX file, cut it at a tensor, and find out by running it which photos it takes.
+
+    Args:
+        path: one self-contained ONNX file with one image input, (B, 3, H, W) or (B, H, W, 3).
+        tensor: name of the tensor to pool, an output or any other.
+        mean, std: that the network's photos are normalised with, one or three numbers each, of RGB in 0 to 1, or in 0 to
+            255 if any of them is above 1.
+        longest_side: pixels that photos will be shrunk to.
+
+    Raises:
+        BadBackbone: the file is damaged, has no such tensor, or does not run on photos.
+        FileNotFoundError: there is no such file.
+    """
+    original = read_model(path)
+    mean, std = colours(mean, std)
+    cut = cut_at(original, tensor)
+    name, size, channels_last = photo_input(cut)
+    free_sizes(cut, name, size, channels_last)
+    multiple = next((m for m in MULTIPLES if runs(to_multiples(cut, m), longest_side)), None)
+    if multiple is None:
+        raise BadBackbone(f"{path.name} does not run on photos of {longest_side} pixels")
+    model = to_multiples(cut, multiple)
+    one = run(model, examples(longest_side)[:1])
+    kind, channels = kind_of(one, tensor)
+    return Backbone(
+        original,
+        model,
+        tensor,
+        kind,
+        channels,
+        mean,
+        std,
+        name,
+        size,
+        multiple,
+        channels_last,
+        None if takes_batches(model, one, longest_side) else 1,
+        path.stem,
+    )
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The ONNX model in a file. Raises BadBackbone, FileNotFoundError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no ONNX file at {path}.")
+    if path.stat().st_size >= LARGEST_FILE:
+        raise BadBackbone(f"{path.name} has 2 GB or more, which one ONNX file cannot hold")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf raises its own DecodeError
+        raise BadBackbone(f"{path.name} is damaged or no ONNX model") from error
+    if any(t.data_location == TensorProto.EXTERNAL for t in model.graph.initializer):
+        raise BadBackbone(f"{path.name} keeps its weights in other files; save it as one file")
+    if opset_of(model) < OLDEST_OPSET:
+        raise BadBackbone(
+            f"{path.name} was written for operator set {opset_of(model)}, and {OLDEST_OPSET} is the oldest "
+            "that is read"
+        )
+    return model
+
+
+def colours(
+    mean: Sequence[float], std: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation as three numbers each, of RGB in 0 to 1. Raises BadBackbone."""
+    scale = 255 if max(*mean, *std) > 1 else 1
+    values = []
+    for name, given in (("mean", mean), ("std", std)):
+        if len(given) not in (1, 3) or not np.isfinite(given).all():
+            raise BadBackbone(f"--{name} wants one number or three")
+        values.append(tuple(float(v) / scale for v in (given if len(given) == 3 else [*given] * 3)))
+    if min(values[1]) <= 0:
+        raise BadBackbone("--std must be above 0")
+    return values[0], values[1]
+
+
+def examples(longest_side: int) -> np.ndarray:
+    """Two made photos, normalised float32 (2, 3, h, w), whose sides are multiples of nothing."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(2, 3, longest_side * 3 // 4 + 1, longest_side - 1)).astype(np.float32)
+
+
+def session(model: onnx.ModelProto) -> ort.InferenceSession:
+    """An onnxruntime session, quiet, on all cores."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = available_cores()
+    options.log_severity_level = 4
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def run(model: onnx.ModelProto, batch: np.ndarray) -> np.ndarray:
+    """The tensor that a cut model gives for normalised photos (B, 3, H, W)."""
+    return session(model).run(None, {INPUT: batch})[0]
+
+
+def runs(model: onnx.ModelProto, longest_side: int) -> bool:
+    """Whether a cut model takes single photos, lying and standing."""
+    try:
+        here = session(model)
+        for photo in (examples(longest_side)[:1], examples(longest_side)[:1].swapaxes(2, 3)):
+            here.run(None, {INPUT: np.ascontiguousarray(photo)})
+    except Exception:  # onnxruntime raises families of its own
+        return False
+    return True
+
+
+def takes_batches(model: onnx.ModelProto, one: np.ndarray, longest_side: int) -> bool:
+    """Whether two photos together give what each gives alone; `one` is what the first gives."""
+    try:
+        both = run(model, examples(longest_side))
+    except Exception:  # onnxruntime raises families of its own; one photo at a time is allowed
+        return False
+    return len(both) == 2 and np.allclose(both[:1], one, rtol=1e-2, atol=1e-3)
+
+
+def kind_of(value: np.ndarray, tensor: str) -> tuple[str, int]:
+    """What a tensor of one photo is, and its channels. Raises BadBackbone."""
+    if not np.issubdtype(value.dtype, np.floating):
+        raise BadBackbone(f"{tensor!r} does not hold float numbers")
+    if value.ndim == 4 and value.shape[2:] != (1, 1):
+        return MAP, value.shape[1]
+    if value.ndim == 4 or value.ndim == 2:
+        return VECTOR, value.shape[1]
+    if value.ndim == 3:
+        return TOKENS, value.shape[2]
+    raise BadBackbone(
+        f"{tensor!r} is neither a map, nor tokens, nor a vector: its shape is {value.shape}"
+    )
+
+
+def to_descriptor(
+    backbone: Backbone,
+    longest_side: int,
+    p: float | None,
+    whitening: Whitening | None,
+    facts: dict[str, object],
+    half: bool = True,
+) -> onnx.ModelProto:
+    """The whole descriptor model.
+
+    Args:
+        backbone: of `read_backbone`.
+        longest_side: pixels that photos are shrunk to.
+        p: exponent of GeM; None for a vector, which is not pooled.
+        whitening: learned on unit pooled vectors, or None.
+        facts: what the file shall say of itself beside what it must.
+        half: store matrices and filters as float16.
+
+    Raises:
+        ValueError: a parameter does not fit into float16.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(backbone.model)
+    parts = Parts(model, "head")
+    x = model.graph.output[0].name
+    if backbone.kind == VECTOR:
+        pooled = parts.node("Flatten", [x], "vector")
+    else:
+        if backbone.kind == MAP:
+            flat = parts.constant("positions", np.array([0, 0, -1], np.int64))
+            x = parts.node("Reshape", [x, flat], "flat")
+        else:
+            x = parts.node("Transpose", [x], "flat", perm=[0, 2, 1])
+        pooled = parts.gem(x, p)
+    unit = parts.unit(pooled, "unit")
+    parts.finish(unit if whitening is None else parts.whiten(unit, whitening))
+    model.graph.name = "descriptor"
+    if half:
+        store_as_float16(model)
+    dim = backbone.channels if whitening is None else len(whitening.projection)
+    known = {
+        "architecture": backbone.name,
+        "pooling": "gem" if p is not None else "own",
+        "p": p,
+        "whitening": whitening is not None,
+        "output_dim": dim,
+        "longest_side": longest_side,
+        "mean": backbone.mean,
+        "std": backbone.std,
+    }
+    if backbone.max_batch is not None:
+        known["max_batch"] = backbone.max_batch
+    return with_facts(model, known | facts)

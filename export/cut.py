@@ -1,0 +1,149 @@
+"""An ONNX graph, cut at a tensor and made to take photos of every size."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from .graph import INPUT, OUTPUT, Parts
+
+PHOTO_DIMS = 4
+
+
+class BadBackbone(Exception):
+    """The ONNX file cannot become a descriptor model; the message is one sentence."""
+
+
+def cut_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """The part of a graph that makes a tensor, which becomes its only output. Raises BadBackbone."""
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    if tensor not in makers:
+        outputs = ", ".join(output.name for output in graph.output)
+        raise BadBackbone(f"it has no tensor {tensor!r}; its outputs are {outputs}")
+    needed, waiting, used = set(), [tensor], set()
+    while waiting:
+        name = waiting.pop()
+        used.add(name)
+        node = makers.get(name)
+        if node is None or id(node) in needed:
+            continue
+        needed.add(id(node))
+        waiting += [x for x in (*node.input, *captured(node)) if x and x not in used]
+    constants = {t.name for t in graph.initializer} | {
+        t.values.name for t in graph.sparse_initializer
+    }
+    inputs = [x for x in graph.input if x.name not in constants and x.name in used]
+    if len(inputs) != 1:
+        raise BadBackbone(f"it wants {len(inputs)} inputs for {tensor!r}, not one photo")
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    for field in ("node", "initializer", "input", "output", "value_info"):
+        del getattr(out.graph, field)[:]
+    out.graph.node.extend(node for node in graph.node if id(node) in needed)
+    out.graph.initializer.extend(t for t in graph.initializer if t.name in used)
+    out.graph.input.append(inputs[0])
+    out.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    del out.metadata_props[:]
+    return out
+
+
+def captured(node: onnx.NodeProto) -> list[str]:
+    """Names that the branches of a node take from the graph around them."""
+    names = []
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                names += [*inner.input, *captured(inner)]
+    return names
+
+
+def photo_input(model: onnx.ModelProto) -> tuple[str, tuple[int, int] | None, bool]:
+    """What a cut graph says of its one input.
+
+    Returns:
+        Its name, the (height, width) that it is fixed to or None, and whether it wants the channels last.
+
+    Raises:
+        BadBackbone: it is no batch of photos.
+    """
+    value = model.graph.input[0]
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) != PHOTO_DIMS or value.type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise BadBackbone(f"its input {value.name!r} is no batch of photos in float32")
+    last = dims[3].dim_value == 3 and dims[1].dim_value != 3
+    if not last and dims[1].HasField("dim_value") and dims[1].dim_value != 3:
+        raise BadBackbone(f"its input {value.name!r} has {dims[1].dim_value} channels, not 3")
+    height, width = (dims[1], dims[2]) if last else (dims[2], dims[3])
+    fixed = height.dim_value > 0 and width.dim_value > 0
+    return value.name, (height.dim_value, width.dim_value) if fixed else None, last
+
+
+def free_sizes(
+    model: onnx.ModelProto, name: str, size: tuple[int, int] | None, channels_last: bool
+) -> None:
+    """Call the input `image`, (batch, 3, height, width) of any size; changes the model.
+
+    A network for one size sees photos stretched to it. One that wants the channels last gets them last. The arguments
+    are those that `photo_input` returns.
+    """
+    parts = Parts(model, "photo")
+    seen = INPUT if size is None else stretched(parts, INPUT, *size)
+    if channels_last:
+        seen = parts.node("Transpose", [seen], "channels_last", perm=[0, 2, 3, 1])
+    rename(model, name, seen)
+    nodes = [*parts.nodes, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    model.graph.input[0].CopyFrom(image)
+
+
+def rename(model: onnx.ModelProto, old: str, new: str) -> None:
+    """Let all nodes read the tensor `new` where they read `old`; what is called `new` already makes room."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = new
+                elif name in (INPUT, OUTPUT, new):
+                    names[i] = f"backbone.{name}"
+    for output in model.graph.output:
+        if output.name in (INPUT, OUTPUT):
+            output.name = f"backbone.{output.name}"
+
+
+def stretched(parts: Parts, image: str, height: int, width: int) -> str:
+    """The photo (B, 3, H, W) at one size in pixels, whatever its own."""
+    shape = parts.node("Shape", [image], "shape")
+    ends = [
+        parts.constant(f"leading.{x}", np.array([v], np.int64)) for x, v in (("from", 0), ("to", 2))
+    ]
+    leading = parts.node("Slice", [shape, *ends], "leading")
+    wanted = parts.constant("size", np.array([height, width], np.int64))
+    sizes = parts.node("Concat", [leading, wanted], "sizes", axis=0)
+    return parts.node("Resize", [image, "", "", sizes], "stretched", mode="linear")
+
+
+def to_multiples(model: onnx.ModelProto, multiple: int) -> onnx.ModelProto:
+    """A model whose photos are shrunk to sides that are multiples of `multiple` pixels, at least one of them."""
+    if multiple == 1:
+        return model
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    parts = Parts(out, "multiples")
+    shape = parts.node("Shape", [INPUT], "shape")
+    unit = parts.constant("of", np.array([1, 1, multiple, multiple], np.int64))
+    counts = parts.node("Div", [shape, unit], "counts")
+    floor = parts.node(
+        "Max", [counts, parts.constant("least", np.array([1, 1, 1, 1], np.int64))], "floor"
+    )
+    sizes = parts.node("Mul", [floor, unit], "sizes")
+    fitted = parts.node("Resize", [INPUT, "", "", sizes], "fitted", mode="linear")
+    for node in out.graph.node:
+        node.input[:] = [fitted if name == INPUT else name for name in node.input]
+    nodes = [*parts.nodes, *out.graph.node]
+    del out.graph.node[:]
+    out.graph.node.extend(nodes)
+    return out

@@ -1,0 +1,83 @@
+"""A backbone's pooled vectors by another way than the exported file's: the original file, torch's resampling, numpy's GeM.
+
+What a whitening and an exponent are learned on, and what the exported file is proved against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import torch
+from torch.nn import functional as F
+
+from extractor import resize
+from model.whitening import EPS
+
+from .backbone import MAP, VECTOR, Backbone, session
+from .graph import GEM_EPS
+from .recipe import BadRecipe
+
+
+class Pooler:
+    """Runs the file as it was read, with the tensor among its outputs.
+
+    Args:
+        backbone: of `read_backbone`.
+        longest_side: pixels that photos are shrunk to.
+        exponents: E of GeM; a vector, which is pooled already, counts as one.
+    """
+
+    def __init__(self, backbone: Backbone, longest_side: int, exponents: Sequence[float]):
+        self.backbone = backbone
+        self.longest_side = longest_side
+        self.exponents = exponents
+        model = onnx.ModelProto()
+        model.CopyFrom(backbone.original)
+        if backbone.tensor not in {output.name for output in model.graph.output}:
+            model.graph.output.append(onnx.ValueInfoProto(name=backbone.tensor))
+        self._session = session(model)
+
+    def image(self, photo: np.ndarray) -> np.ndarray:
+        """The input of the original for a photo uint8 RGB (H, W, 3), float32 with a batch of one."""
+        normal = (photo / 255 - self.backbone.mean) / self.backbone.std
+        image = torch.from_numpy(normal.transpose(2, 0, 1)[None].astype(np.float32))
+        multiple = self.backbone.multiple
+        wanted = self.backbone.size or tuple(
+            max(1, side // multiple) * multiple for side in image.shape[2:]
+        )
+        if wanted != tuple(image.shape[2:]):
+            image = F.interpolate(image, size=wanted, mode="bilinear", align_corners=False)
+        return (image.permute(0, 2, 3, 1) if self.backbone.channels_last else image).numpy()
+
+    def seen(self, photo: np.ndarray) -> np.ndarray:
+        """Unit pooled vectors (E, C) of a photo that is small enough already."""
+        inputs = {self.backbone.input: np.ascontiguousarray(self.image(photo))}
+        value = self._session.run([self.backbone.tensor], inputs)[0]
+        if self.backbone.kind == VECTOR:
+            pooled = value.reshape(1, -1)
+        else:
+            x = value.reshape(value.shape[1], -1) if self.backbone.kind == MAP else value[0].T
+            pooled = np.stack([gem(x.astype(np.float64), p) for p in self.exponents])
+        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
+        return (pooled / (norms + EPS)).astype(np.float32)
+
+    def __call__(self, photo: np.ndarray) -> np.ndarray:
+        """`seen` of a photo of any size."""
+        return self.seen(resize(photo, self.longest_side))
+
+
+def gem(x: np.ndarray, p: float) -> np.ndarray:
+    """GeM of activations (C, N) -> (C,); with p = 1 the plain mean, negative values included."""
+    return x.mean(1) if p == 1 else (np.maximum(x, GEM_EPS) ** p).mean(1) ** (1 / p)
+
+
+def check_exponent(backbone: Backbone, p: float | None) -> None:
+    """Raises BadRecipe for an exponent that the tensor cannot be pooled with."""
+    if p is None:
+        return
+    if backbone.kind == VECTOR:
+        raise BadRecipe(f"{backbone.tensor!r} is pooled already, so --p has no use")
+    if not 1 <= p <= 20:
+        raise BadRecipe(f"--p must be 1 to 20, not {p:g}")

@@ -1,0 +1,54 @@
+"""The first stage: photos that may show the same thing, by their descriptors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from index_store import SHORTLIST as CANDIDATES
+from index_store import Store, shortlist
+
+from .prepared import QueryPhoto
+from .ranking import Ranking, cosine
+
+COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
+
+
+def find_candidates(
+    store: Store, descriptor: np.ndarray, photos: Sequence[QueryPhoto]
+) -> tuple[Ranking, np.ndarray]:
+    """The photos nearest to a query. The index proposes them, the stored descriptors order them.
+
+    Args:
+        store: the gallery.
+        descriptor: of the whole query, unit vector float32 (D,).
+        photos: what the query was made of. Gallery photos among them are no candidates.
+
+    Returns:
+        The ranking, its scores being the similarity, and the ids int (c,) of candidates that are
+        one of the uploaded photos again.
+    """
+    proposed = shortlist(store.index, descriptor, CANDIDATES)
+    own = [photo.id for photo in photos if photo.id is not None]
+    ids = proposed[~np.isin(proposed, own)]
+    rows = store.descriptors[ids]
+    similarity = cosine(descriptor, rows)
+    copies = {copy_of(photo, ids, rows) for photo in photos if photo.id is None} - {None}
+    ranking = Ranking(ids, similarity, similarity).sorted()
+    return ranking, np.array(sorted(copies), np.int64)
+
+
+def copy_of(photo: QueryPhoto, ids: np.ndarray, rows: np.ndarray) -> int | None:
+    """The gallery photo that is an uploaded photo again, or None.
+
+    Args:
+        photo: the upload.
+        ids: candidates, int (n,).
+        rows: their descriptors, (n, D).
+    """
+    if len(ids) == 0:
+        return None
+    similarity = cosine(photo.descriptor, rows)
+    best = similarity.argmax()
+    return int(ids[best]) if similarity[best] >= COPY else None

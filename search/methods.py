@@ -1,0 +1,36 @@
+"""The rerankers and matchers of one store, each made when it is first asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from index_store import Store
+
+Method = TypeVar("Method")
+
+
+class Methods(Generic[Method]):
+    """Methods by name. Thread-safe: each is made once, however many ask for it.
+
+    Args:
+        store: what they are made for.
+        known: name -> what makes one.
+        kind: what they are called in sentences.
+    """
+
+    def __init__(self, store: Store, known: Mapping[str, Callable[[Store], Method]], kind: str):
+        self._store, self._known, self._kind = store, known, kind
+        self._made: dict[str, Method] = {}
+        self._lock = threading.Lock()  # making one may take long: not the lock of anything else
+
+    def __getitem__(self, name: str) -> Method:
+        """Raises ValueError for an unknown name, and what making the method raises."""
+        if name not in self._known:
+            raise ValueError(f"There is no {self._kind} {name!r}, only {', '.join(self._known)}.")
+        if name not in self._made:
+            with self._lock:
+                if name not in self._made:
+                    self._made[name] = self._known[name](self._store)
+        return self._made[name]

@@ -1,0 +1,118 @@
+"""From photos to a prepared query: each is decoded once, described once, and let go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from extractor import Extractor, Region, decode
+from index_store import Store
+
+from .candidates import find_candidates
+from .prepared import PreparedQuery, QueryPhoto
+from .ranking import scale
+from .stopwatch import Stopwatch
+from .verify.matcher import Matcher
+
+KEYPOINTS = "keypoints"  # the stage that finds them
+Source = bytes | np.ndarray | int
+"""A photo to search with: a file's bytes, decoded pixels uint8 RGB (H, W, 3), or a gallery id."""
+
+
+def read_photo(
+    source: Source,
+    region: Region | None,
+    matchers: Mapping[str, Matcher],
+    store: Store,
+    extractor: Extractor,
+    watch: Stopwatch,
+) -> QueryPhoto:
+    """Describe one photo.
+
+    Args:
+        source: what to search with. A whole gallery photo has its descriptor in the store already.
+        region: the part of it that counts, as fractions; None for all of it.
+        matchers: name -> whose keypoints are found in an upload now, because its pixels are not
+            kept. Keypoints of a gallery photo wait until they are needed.
+        store: the gallery.
+        extractor: what describes photos.
+        watch: gets the stages "decode", "describe" and "keypoints".
+
+    Raises:
+        BadPhoto: for bytes that are no usable photo.
+        KeyError: for an unknown id.
+        ValueError: for a region that is empty or outside.
+        OSError, BadPhoto: for a region of a gallery photo whose file is gone or has changed.
+    """
+    known = None if isinstance(source, bytes | np.ndarray) else store.catalogue.photo(int(source))
+    if known is not None and region is None:
+        return QueryPhoto(store.descriptors[known.id].astype(np.float32), known.id, known.file)
+    if isinstance(source, np.ndarray):
+        pixels = source
+    else:
+        with watch.stage("decode"):
+            pixels = decode(source) if known is None else store.pixels(known.id)
+    with watch.stage("describe"):
+        descriptor = extractor.describe([pixels], [region])[0]
+    if known is not None:
+        return QueryPhoto(descriptor, known.id, known.file)
+    keypoints = {}
+    for name, matcher in matchers.items():
+        with watch.stage(KEYPOINTS):
+            found = matcher.features(pixels)
+            keypoints[name] = found if region is None else found.inside(region)
+    return QueryPhoto(descriptor, keypoints=keypoints)
+
+
+def together(descriptors: Sequence[np.ndarray]) -> np.ndarray:
+    """One descriptor for several photos of one thing: their plain mean, at unit length.
+
+    Args:
+        descriptors: unit vectors float32, each (D,).
+
+    Returns:
+        Unit vector float32 (D,). A single descriptor comes back as it is.
+    """
+    if len(descriptors) == 1:
+        return descriptors[0]
+    mean = np.mean(descriptors, axis=0)
+    return mean / np.linalg.norm(mean)
+
+
+def propose(
+    photos: Sequence[QueryPhoto],
+    region: Region | None,
+    store: Store,
+    model: str,
+    watch: Stopwatch,
+) -> PreparedQuery:
+    """Make a query of described photos: one descriptor, and its candidates in the gallery.
+
+    Args:
+        photos: as `read_photo` gives them.
+        region: the part of them that counts.
+        store: the gallery.
+        model: fingerprint of the model that described them.
+        watch: gets the stage "index"; the query remembers all of its stages.
+    """
+    descriptor = together([photo.descriptor for photo in photos])
+    with watch.stage("index"):
+        candidates, copy_ids = find_candidates(store, descriptor, photos)
+    background, spread = scale(
+        candidates.similarity[~np.isin(candidates.ids, copy_ids)]  # a copy says nothing of others
+    )
+    query = PreparedQuery(
+        photos=tuple(photos),
+        region=region,
+        descriptor=descriptor,
+        model=model,
+        generation=store.version,
+        candidates=candidates,
+        copy_ids=copy_ids,
+        background=background,
+        spread=spread,
+    )
+    for stage, ms in watch.ms.items():
+        query.spend(stage, ms)
+    return query

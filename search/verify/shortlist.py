@@ -1,0 +1,105 @@
+"""The third stage: the best photos are compared with the query point by point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from extractor import BadPhoto, LocalFeatures
+
+from ..prepared import PreparedQuery, QueryPhoto
+from ..ranking import Ranking, Verified
+from ..stopwatch import Stopwatch
+from .matcher import Matcher
+from .verification import Verification
+
+
+def verify_shortlist(
+    query: PreparedQuery, ranking: Ranking, name: str, matcher: Matcher, watch: Stopwatch
+) -> Ranking:
+    """The same order, with evidence for its best photos.
+
+    Only these count: what another search or the match viewer has looked at must not change this
+    answer. But what they found is not computed again.
+
+    Args:
+        query: gets the evidence that is new.
+        ranking: its best `matcher.shortlist` photos are looked at.
+        name: the matcher's.
+        matcher: compares photos.
+        watch: gets the stage `name` if any photo had to be compared.
+
+    Raises:
+        ValueError: for an upload that was prepared without this matcher's keypoints.
+    """
+    best = [int(id) for id in ranking.ids[: matcher.shortlist]]
+    return replace(ranking, verified=verify_photos(query, best, name, matcher, watch))
+
+
+def verify_photos(
+    query: PreparedQuery, ids: Sequence[int], name: str, matcher: Matcher, watch: Stopwatch
+) -> Verified:
+    """Evidence for these gallery photos. Other arguments and errors as `verify_shortlist`."""
+    known = query.verifications[name]
+    todo = [id for id in ids if id not in known]
+    if todo:
+        with watch.stage(name):
+            keypoints = [query_keypoints(photo, query, name, matcher) for photo in query.photos]
+            if all(features is None for features in keypoints):
+                note = "Nothing could be verified: the file of the query has changed or is gone."
+                return Verified({}, matcher.floor, (note,))
+            known.update(match_all(keypoints, todo, matcher))
+    found = {id: known[id] for id in ids}
+    unread = sum(evidence is None for evidence in found.values())
+    notes = [f"{unread} photos could not be verified: their files have changed or are gone."]
+    return Verified(found, matcher.floor, tuple(notes if unread else []))
+
+
+def match_all(
+    keypoints: Sequence[LocalFeatures | None], ids: Sequence[int], matcher: Matcher
+) -> dict[int, Verification | None]:
+    """Match each photo of a query with each of some gallery photos; the best evidence wins.
+
+    Args:
+        keypoints: of the query's photos, None for one that could not be read.
+        ids: gallery photos.
+        matcher: compares photos.
+
+    Returns:
+        Gallery id -> evidence of the query's photo with the most matched points, None for a gallery
+        photo that could not be read.
+    """
+    features = {}
+    for id in ids:
+        try:
+            features[id] = matcher.gallery_features(id)
+        except (OSError, BadPhoto):
+            continue
+    found: dict[int, Verification | None] = dict.fromkeys(ids)
+    for number, of_query in enumerate(keypoints):
+        if of_query is None or not features:
+            continue
+        for id, evidence in zip(features, matcher.verify_many(of_query, list(features.values()))):
+            before = found[id]
+            if before is None or evidence.inliers > before.inliers:
+                found[id] = replace(evidence, photo=number)
+    return found
+
+
+def query_keypoints(
+    photo: QueryPhoto, query: PreparedQuery, name: str, matcher: Matcher
+) -> LocalFeatures | None:
+    """Keypoints of one photo of a query; None if its file in the gallery has changed or is gone."""
+    if name not in photo.keypoints:
+        if photo.id is None:
+            raise ValueError(
+                f"The query was prepared without keypoints for {name}: "
+                f"prepare(photo, matchers=({name!r},)) finds them."
+            )
+        try:
+            features = matcher.gallery_features(photo.id)
+        except (OSError, BadPhoto):
+            return None
+        inside = features if query.region is None else features.inside(query.region)
+        photo.keypoints[name] = inside
+    return photo.keypoints[name]

@@ -1,0 +1,96 @@
+"""How every command ends when its reader goes, when it is interrupted, and when a package is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from evaluation.__main__ import main as evaluation
+from tests.conftest import ROOT
+
+ROOMS = ("search", "index_store", "evaluation", "export", "model")
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | options.pop(
+        "env", {}
+    )
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_closed_pipe_is_no_error(room):
+    """As in `python -m search ... --json | head -1`, when head has ended already."""
+    read, write = os.pipe()
+    os.close(read)
+    ended = run("-m", room, "--help", stdout=write)
+    os.close(write)
+    assert ended.stderr == "" and ended.returncode == 141
+
+
+def test_a_pipe_that_is_closed_while_a_command_runs_is_no_error(tmp_path):
+    """The command's own handling of errors lets it pass."""
+    read, write = os.pipe()
+    os.close(read)
+    ended = run("-u", "-m", "evaluation", "diffusion", "--rows", "10", stdout=write)
+    os.close(write)
+    assert ended.stderr == "" and ended.returncode == 141
+
+
+INTERRUPTED = """
+import argparse, runpy, sys
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+argparse.ArgumentParser.parse_args = interrupt
+sys.argv = [sys.argv[1]]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_an_interrupt_is_one_word(room):
+    ended = run("-c", INTERRUPTED, room)
+    assert ended.stderr.strip() == "interrupted" and ended.returncode == 130
+
+
+@pytest.mark.parametrize("room", ["export", "model"])
+def test_without_torch_a_sentence_says_what_to_install(room, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    ended = run("-m", room, "--help", env={"PYTHONPATH": str(tmp_path)})
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: torch is not installed; run: pip install -r requirements-train.txt\n"
+    )
+    imported = run("-c", f"import {room}", env={"PYTHONPATH": str(tmp_path)})
+    assert "ModuleNotFoundError: torch is not installed; run: pip" in imported.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["diffusion", "--rows", "0"],
+        ["diffusion", "--rows", "-3"],
+        ["diffusion", "--dim", "0"],
+        ["diffusion", "--query", "0"],
+        ["diffusion", "--cuts", "0"],
+        ["extractor", "--photos", "x", "--sizes", "0"],
+        ["extraction", "x", "--rounds", "0"],
+        ["verification", "--store", "x", "--queries", "0"],
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        evaluation(arguments)
+    assert "is not 1 or more" in capsys.readouterr().err
