@@ -145,6 +145,9 @@ def rebuild(
             lambda items: progress(items, len(listing.files), "photos"),
         )
         kept = photos_out_of_reach(reusable, root, listing)
+        listing = dataclasses.replace(
+            listing, unreadable=[count_kept(entry, kept) for entry in listing.unreadable]
+        )
         for _, sha256 in kept:
             if sha256 not in extracted:
                 extracted[sha256] = stored[sha256]
@@ -175,6 +178,14 @@ def photos_out_of_reach(live: Store | None, root: Path, listing: Listing) -> lis
     folders = tuple(entry.file for entry in listing.unreadable)
     photos = live.catalogue.photos()
     return [(photo.file, photo.sha256) for photo in photos if photo.file.startswith(folders)]
+
+
+def count_kept(folder: Skipped, kept: list[tuple[str, str]]) -> Skipped:
+    """An unreadable folder's entry that also says how many photos in it are kept."""
+    count = sum(file.startswith(folder.file) for file, _ in kept)
+    if not count:
+        return folder
+    return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")
 
 
 def is_up_to_date(manifest: Manifest, root: Path, listing: Listing) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from index_store import ann
+from index_store.arrays import load_array, save_array
 from index_store.graph import neighbour_graph, self_first
 from index_store.offline_diffusion import diffusion_rows, solve_block, strongest, unconnected
 from index_store.regions import blocks, region
@@ -136,7 +137,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("block", [16, 192])
 def test_rows_equal_a_dense_inverse(rng, kind, block):
-    """Regions that hold everything connected: the rows are those of the whole graph, small values too."""
+    """Regions that hold everything connected: rows of the whole graph, small values too."""
     walk = KINDS[kind](rng)
     found, exact = dense_rows(*rows_of(walk, block=block)), inverse(walk)
     np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-7)
@@ -192,14 +193,17 @@ def test_region_is_the_whole_component_if_it_fits(rng):
 
 
 def test_region_holds_what_its_block_visits_most():
-    """A long ring: walks fade with the distance, so the region is the block with as much on either side."""
+    """A long ring: walks fade with the distance, so as much is taken on either side."""
     ids = region(ring(500), np.array([100, 101, 102], np.int32), 13, 0.95)
     np.testing.assert_array_equal(ids[-3:], [100, 101, 102])
     np.testing.assert_array_equal(np.sort(ids), np.arange(95, 108))
 
 
 def test_truncated_rows_only_grow_towards_the_whole_ones(rng):
-    """The theorem that lets sums tell which of two truncations is closer (M-matrix), and the sums of the whole rows."""
+    """The theorem (M-matrix) that lets sums tell which of two truncations is closer.
+
+    And how the sums of the whole rows are found.
+    """
     walk = random_graph(rng, 300, 700)
     exact = inverse(walk)
     order = rng.permutation(300).astype(np.int32)
@@ -221,7 +225,7 @@ def test_truncated_rows_only_grow_towards_the_whole_ones(rng):
 
 
 def test_blocks_come_closer_than_rows_solved_alone_on_their_nearest():
-    """The published truncation (a photo's nearest, here 60) against regions of 120 for blocks of 12, a gallery of 800."""
+    """The published truncation (a photo's nearest, here 60) against regions for 12 photos."""
     rows = unit_rows(np.random.default_rng(3), 800, 16, 80)
     ids, sims = self_first(*ann.exact_knn(rows, 60))
     walk = neighbour_graph(ids, sims)
@@ -249,16 +253,15 @@ def test_rows_do_not_depend_on_the_order_of_photos(rng):
 def test_rows_are_the_same_every_time_and_in_files(rng, tmp_path):
     walk = random_graph(rng, 700, 1500)
     first, second = (rows_of(walk, kept=30, block=32, size=150) for _ in range(2))
-    files = [
-        np.lib.format.open_memmap(tmp_path / f"{array.dtype}.npy", "w+", array.dtype, array.shape)
-        for array in first
-    ]
-    diffusion_rows(walk, *files, block=32, size=150)
-    for file in files:
-        file.flush()
-    for a, b, path in zip(first, second, ("int32.npy", "float16.npy")):
+    for a, b in zip(first, second):
         np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, np.load(tmp_path / path))
+        save_array(tmp_path / "rows.npy", a)
+        np.testing.assert_array_equal(a, np.load(tmp_path / "rows.npy"))
+        mapped = load_array(tmp_path / "rows.npy", a.dtype, (700, None))
+        np.testing.assert_array_equal(a, mapped)
+        for dtype, shape in ((np.int8, (700, 30)), (a.dtype, (700, 31)), (a.dtype, (700,))):
+            with pytest.raises(ValueError, match="rows.npy has shape"):
+                load_array(tmp_path / "rows.npy", dtype, shape)
     dense_rows(*first)
 
 
@@ -271,7 +274,10 @@ def test_cut_keeps_the_largest_values(walked):
 
 
 def test_the_photo_itself_stays_first_among_larger_values():
-    """A hub is reached more often than a leaf returns to itself; values below what float16 holds are left out."""
+    """A hub is reached more often than a leaf returns to itself.
+
+    Values below what float16 holds are left out.
+    """
     ids, values = strongest(
         np.float32([[2.0, 0.5, 1.25, 1e-9], [3.0, 0, 1.5, 1.0]]), np.array([9, 7, 4, 5]), 4
     )
@@ -339,7 +345,8 @@ def test_seeds_must_be_reciprocal():
     )
     query = np.float32([0.55, 0.5, 0.1])
     np.testing.assert_allclose(seed_weights(query, ids, sims), [0.05, 0.3, 0.1], atol=1e-6)
-    # Photo 0's reach is 0.5; overlooking its neighbour 3, it is 0.4. Nearer ones than the query: no seed.
+    # Photo 0's reach is 0.5; overlooking its neighbour 3, it is 0.4.
+    # Nearer ones than the query: no seed.
     np.testing.assert_allclose(seed_weights(query, ids, sims, exclude=[3])[0], 0.15, atol=1e-6)
     np.testing.assert_allclose(seed_weights(np.float32([0.45]), ids[:1], sims[:1]), [0])
 

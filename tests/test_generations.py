@@ -1,4 +1,4 @@
-"""Switching between generations: who opens meanwhile, who was killed, what somebody else put there."""
+"""Switching between generations: who opens meanwhile, who was killed, what others put there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def store(built, tmp_path):
 
 
 def switch(store):
-    """What a build does at its end: another generation, of the same content, becomes the live one."""
+    """What a build does at its end: another generation, of the same content, becomes live."""
     with writing(store):
         with opening(store) as live:
             files = {path.name: path.read_bytes() for path in live.folder.iterdir()}

@@ -35,7 +35,10 @@ def test_tiny_galleries_have_an_index(rng, tmp_path, count):
 
 
 def test_shortlist_with_rescoring_equals_flat_search(rng):
-    """Shortlist much smaller than the gallery, lists only probed in part: the best 10 still come out as in flat search."""
+    """The best 10 come out as in flat search.
+
+    The shortlist is much smaller than the gallery, and only some of the lists are probed.
+    """
     rows = unit_rows(rng, 12_000, 64, 300)
     queries = unit_rows(np.random.default_rng(8), 0, 64, 1)
     queries = rows[rng.integers(len(rows), size=100)] + 0.03 * rng.normal(size=(100, 64)).astype(

@@ -1,4 +1,4 @@
-"""The journal of a killed build: nothing damaged goes into a store, nothing sound is thrown away."""
+"""The journal of a killed build: nothing damaged goes into a store, nothing sound is lost."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-RECORDER = '#!/bin/sh\nprintf "%s\\n" "store=$GEM_STORE" "$@" >> "$RECORD"\n'
+RECORDER = '#!/bin/sh\nprintf "%s\\n" "call" "store=$GEM_STORE" "$@" >> "$RECORD"\n'
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def checkout(tmp_path) -> Path:
     return tmp_path
 
 
-def demo(checkout: Path, *settings: str, **environment: str) -> list[str]:
-    """Lines that both programs wrote."""
+def demo(checkout: Path, *settings: str, **environment: str) -> tuple[list[list[str]], str]:
+    """Arguments of each build, and the value of GEM_STORE that the page is started with."""
     record = checkout / "record"
     record.unlink(missing_ok=True)
     plain = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
@@ -40,16 +40,17 @@ def demo(checkout: Path, *settings: str, **environment: str) -> list[str]:
         check=True,
         capture_output=True,
     )
-    return record.read_text().splitlines()
+    *builds, page = record.read_text().split("call\n")[1:]
+    served = page.splitlines()[0].removeprefix("store=")
+    return [build.splitlines()[1:] for build in builds], served
 
 
-def test_the_sample_gallery_has_its_own_store(checkout):
-    lines = demo(checkout)
-    assert lines[:7] == [
-        "store=",
-        *"-m index_store build --store stores/gallery --".split(),
-    ]
-    assert lines[7] == "gallery/photos" and lines[8] == "store=stores/gallery"
+def test_the_sample_gallery_has_a_store_for_each_model(checkout):
+    builds, served = demo(checkout)
+    command = "-m index_store build --store stores/gallery --model=gem-resnet101 -- gallery/photos"
+    assert builds[0] == command.split() and len(builds) == 2
+    assert served == "stores/gallery:stores/gallery-efficientnet-lite2"
+    assert [build[4] for build in builds] == served.split(":")
 
 
 @pytest.mark.parametrize(
@@ -65,16 +66,20 @@ def test_the_sample_gallery_has_its_own_store(checkout):
         "-dash",
     ],
 )
+@pytest.mark.parametrize("variable", ["PHOTOS", "MODEL"])
 @pytest.mark.parametrize("by", ["argument", "environment"])
-def test_any_name_of_a_folder_reaches_the_build_as_it_is(checkout, name, by):
-    lines = demo(checkout, f"PHOTOS={name}") if by == "argument" else demo(checkout, PHOTOS=name)
-    assert lines[7] == name and not (checkout / "pwned").exists()
-    store = lines[5]
-    assert store.startswith("stores/") and store != "stores/gallery"
-    assert lines[8] == f"store={store}"
-    assert demo(checkout, "PHOTOS=another")[5] != store
+def test_any_name_reaches_the_build_as_it_is(checkout, name, variable, by):
+    setting = {} if by == "argument" else {variable: name}
+    arguments = [f"{variable}={name}"] if by == "argument" else []
+    ((*_, store, model, _, photos),), served = demo(checkout, *arguments, **setting)
+    received = {"PHOTOS": photos, "MODEL": model.removeprefix("--model=")}
+    assert received[variable] == name
+    assert not (checkout / "pwned").exists()
+    assert store.startswith("stores/") and store != "stores/gallery" and served == store
+    other, _ = demo(checkout, f"{variable}=another")
+    assert other[0][4] != store
 
 
 def test_a_store_may_be_named(checkout):
-    lines = demo(checkout, "PHOTOS=x", "STORE=my 'store'")
-    assert lines[5] == "my 'store'" and lines[8] == "store=my 'store'"
+    builds, served = demo(checkout, "PHOTOS=x", "STORE=my 'store'")
+    assert builds[0][4] == served == "my 'store'"

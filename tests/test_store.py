@@ -9,23 +9,30 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from extractor import BadPhoto, decode
+from extractor import BadPhoto, choice, decode
 from index_store import (
+    Catalogue,
     NothingToIndex,
+    Photo,
     Store,
     StoreBusy,
     StoreCorrupt,
     StoreMismatch,
     StoreMissing,
+    StoreUnwritable,
     build,
     builder,
 )
 from index_store.__main__ import main
-from tests.conftest import FEW_PHOTOS, ROOT
+from index_store.builder import described_before
+from index_store.catalogue import write_catalogue
+from index_store.generation import new_generation
+from tests.conftest import FEW_PHOTOS, GALLERY, ROOT, QuickExtractor
 
 
 class CountingExtractor:
@@ -278,6 +285,205 @@ def test_info_prints_what_is_inside(small, capsys):
     assert (
         main(["info", "--store", str(small / "file")]) == 1 and "error: " in capsys.readouterr().err
     )
+
+
+def test_a_rebuild_past_the_budget_describes_only_what_is_new(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "LOCAL_FEATURES_BUDGET", 10**6)
+    first = QuickExtractor()
+    build(photos, tmp_path / "s", first)
+    with Store(tmp_path / "s") as store:
+        stored = [bool(store.stored_features(id)) for id in range(12)]
+        assert any(stored) and not all(stored), "the budget ends among these photos"
+    shutil.copy(GALLERY / "petra.jpg", photos)
+    again = QuickExtractor()
+    assert build(photos, tmp_path / "s", again).photos == 13 and again.described == 1
+    with Store(tmp_path / "s") as store:
+        size = sum(len(store.stored_features(id)) for id in range(13))
+        assert 0 < size <= 10**6
+        assert all(len(store.local_features(id).points) for id in range(13))
+
+
+def test_many_photos_are_looked_up_at_once(small_built):
+    catalogue = Store(small_built / "store").catalogue
+    ids = [5, 0, 11, 5]
+    photos = catalogue.photos_of(np.array(ids))
+    assert [photo.id for photo in photos] == ids
+    assert photos[0] == catalogue.photo(5) == photos[3]
+    assert catalogue.photos_of([]) == []
+    assert catalogue.photos_of(range(12)) == catalogue.photos()
+    for unknown in ([3, 12], [-1]):
+        with pytest.raises(KeyError):
+            catalogue.photos_of(unknown)
+
+
+def test_more_ids_than_one_query_takes(tmp_path):
+    photos = [Photo(id, f"{id}.jpg", "x", "0" * 64, 10, 10) for id in range(5000)]
+    write_catalogue(tmp_path / "catalogue.sqlite", photos, [])
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
+    assert catalogue.photos_of(range(4999, -1, -1)) == photos[::-1]
+    assert catalogue.find("\udcff.jpg") is None
+    catalogue.close()
+
+
+def test_rows_of_different_precision_are_not_mixed(photos, tmp_path, caplog, capsys):
+    build(photos, tmp_path / "s", QuickExtractor())
+    int8 = QuickExtractor("openvino", "int8")
+    build(photos, tmp_path / "s", int8)
+    assert int8.described == 0, "nothing has changed, so nothing is mixed"
+    assert main(["info", "--store", str(tmp_path / "s")]) == 0
+    assert "float32 by onnxruntime" in capsys.readouterr().out
+    shutil.copy(GALLERY / "petra.jpg", photos)
+    manifest = build(photos, tmp_path / "s", int8)
+    assert int8.described == 13 and "float32 by onnxruntime" in caplog.text
+    assert manifest.described_by == {"engine": "openvino", "precision": "int8"}
+    shutil.copy(GALLERY / "bulb.jpg", photos / "bulb-2.jpg")
+    caplog.clear()
+    build(photos, tmp_path / "s", int8)
+    assert int8.described == 13 and not caplog.text
+
+
+def test_a_killed_build_goes_on_with_the_engine_it_began_with(photos, tmp_path):
+    store = tmp_path / "s"
+    assert described_before(store) is None
+    build(photos, store, QuickExtractor())
+    assert described_before(store) == {"engine": "onnxruntime", "precision": "float32"}
+    (store / "CURRENT").unlink()
+    int8 = QuickExtractor("openvino", "int8")
+    int8.stop_after = 5
+    with pytest.raises(KeyboardInterrupt):
+        build(photos, store, int8)
+    assert described_before(store) == {"engine": "openvino", "precision": "int8"}
+    other = QuickExtractor()
+    build(photos, store, other)
+    assert other.described == 12
+
+
+@pytest.mark.parametrize("preferred, taken", [(None, "fast"), ("slow", "slow"), ("wrong", "fast")])
+def test_the_engine_of_a_store_is_taken_again_if_it_agrees(monkeypatch, preferred, taken):
+    speed = {"onnxruntime": 100.0, "fast": 20.0, "slow": 90.0, "wrong": 10.0}
+
+    def timed(which, photos):
+        descriptors = which.describe(photos)
+        return speed[which.engine], descriptors[::-1] if which.engine == "wrong" else descriptors
+
+    monkeypatch.setattr(
+        choice, "Extractor", lambda model, engine="onnxruntime", calls=1: QuickExtractor(engine)
+    )
+    monkeypatch.setattr(choice, "time_and_describe", timed)
+    monkeypatch.setattr(choice, "MIN_COSINE", 0.99999)
+    options = [(name, "model", name) for name in ("fast", "slow", "wrong")]
+    monkeypatch.setattr(choice, "candidates", lambda model: options)
+    prefer = {"engine": preferred, "precision": "float32"} if preferred else None
+    chosen, sentence = choice.choose_extractor(prefer=prefer)
+    assert chosen.engine == taken and sentence.startswith(taken)
+
+
+ARTEFACTS = (
+    "descriptors.npy catalogue.sqlite thumbnails.bin thumbnails.npy local_features.bin index.faiss"
+    " neighbour_ids.npy neighbour_sims.npy diffusion_ids.npy diffusion_values.npy"
+).split()
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_a_full_disk_is_a_sentence(photos, tmp_path, monkeypatch, name):
+    """/dev/full in the place of one file: every write to it fails as on a full disk."""
+    for file in FEW_PHOTOS[2:]:
+        (photos / file).unlink()
+    build(photos, tmp_path / "s", QuickExtractor())
+    before = Store(tmp_path / "s").version
+
+    @contextmanager
+    def full(store):
+        with new_generation(store) as folder:
+            (folder / name).symlink_to("/dev/full")
+            yield folder
+
+    shutil.copy(GALLERY / "petra.jpg", photos)
+    monkeypatch.setattr(builder, "new_generation", full)
+    with pytest.raises(StoreUnwritable, match=str(tmp_path / "s")) as caught:
+        build(photos, tmp_path / "s", QuickExtractor())
+    reason = "disk is full" if name == "catalogue.sqlite" else "No space left on device"
+    assert reason in str(caught.value)
+    assert Store(tmp_path / "s").version == before
+    monkeypatch.undo()
+    again = QuickExtractor()
+    assert build(photos, tmp_path / "s", again).photos == 3 and again.described == 0
+
+
+@pytest.mark.parametrize("limit", [20_000, 200_000, 1_000_000])
+def test_no_file_can_grow_any_more(photos, tmp_path, limit):
+    """A limit on the size of files, past which each write fails, in a process of its own."""
+    code = (
+        "import resource\n"
+        "from index_store import build, StoreUnwritable\n"
+        "from tests.conftest import QuickExtractor\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "try:\n"
+        f"    build({str(photos)!r}, {str(tmp_path / 's')!r}, QuickExtractor())\n"
+        "except StoreUnwritable as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "cannot be written" in done.stdout, done.stderr
+    build(photos, tmp_path / "s", QuickExtractor())
+    assert len(Store(tmp_path / "s")) == 12
+
+
+def quick_build(monkeypatch, *arguments: str) -> int:
+    """The command with a model that needs no trial."""
+    monkeypatch.setattr(
+        "index_store.__main__.choose_extractor", lambda *_, **__: (QuickExtractor(), "quick")
+    )
+    return main(["build", *arguments])
+
+
+def test_folders_that_are_none_are_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("~nosuch/x", str(tmp_path / "none"), str(tmp_path / "loop")):
+        assert quick_build(monkeypatch, name, "--store", str(tmp_path / "s")) == 1
+        assert capsys.readouterr().err.endswith(f"error: There is no folder {name}.\n")
+    for arguments in (["", "--store", "s"], [str(tmp_path), "--store", ""]):
+        with pytest.raises(SystemExit):
+            quick_build(monkeypatch, *arguments)
+        assert "the name of the folder is empty" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_names_do_not_reach_the_terminal_as_they_are(photos, tmp_path, monkeypatch, capsys):
+    (photos / "red\x1b[31m\nline\u202e.heic").write_bytes(b"x")
+    (photos / "green\x1b[32m.jpg").write_bytes(b"x")
+    store = str(tmp_path / "store\x07")
+    assert quick_build(monkeypatch, str(photos), "--store", store) == 0
+    assert main(["info", "--store", store]) == 0
+    assert main(["info", "--store", store + "\x1b"]) == 1
+    printed = capsys.readouterr()
+    for character in "\x1b\x07\u202e":
+        assert character not in printed.out + printed.err
+    assert printed.out.count("red\\x1b[31m\\nline\\u202e.heic") == 2
+    assert printed.out.count("green\\x1b[32m.jpg") == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:strict"])
+def test_info_prints_whatever_the_output_holds(photos, tmp_path, encoding):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/Fotos \xc3\xa9 \xff")
+    os.rename(photos, odd)
+    shutil.copy(GALLERY / "wine.jpg", os.path.join(odd, "été.heic"))
+    build(odd, tmp_path / "s", QuickExtractor())
+    done = subprocess.run(
+        [sys.executable, "-m", "index_store", "info", "--store", tmp_path / "s"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert b"Fotos" in done.stdout and b"\\udcff" in done.stdout
+    assert ("été" if "utf" in encoding else "\\xe9t\\xe9").encode() in done.stdout
+
+
+def test_a_closed_pipe_is_no_traceback(small):
+    command = f"{sys.executable} -m index_store info --store {small} | true"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 def test_photo_that_changed_after_indexing(photos, tmp_path, extractor):
