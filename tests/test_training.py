@@ -26,9 +26,10 @@ from extractor import read_photo
 from model import GeMResNet, load_checkpoint
 from model.__main__ import main
 from model.training import train as training
-from model.training.config import BadConfig, TrainConfig, read_config
+from model.training.config import BadConfig, read_config
 from model.training.losses import contrastive, make_loss, n_tuple, second_order, triplet
 from model.training.mining import hard_negatives
+from model.training.settings import TrainConfig
 from model.training.views import plain_view, random_view
 from tests.conftest import GALLERY, unit_rows
 

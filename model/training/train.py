@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from datasets.training import (
@@ -32,9 +31,11 @@ from metrics import mean_average_precision
 
 from ..checkpoint import Provenance, load_checkpoint
 from ..network import GeMResNet
-from .config import BadConfig, TrainConfig, Validation
+from .config import BadConfig, Validation
+from .journal import draw_curve, note, save_state, write_weights
 from .losses import FIRST_ORDER, make_loss
 from .mining import hard_negatives
+from .settings import TrainConfig
 from .views import plain_view, random_view
 
 PLAIN, QUERY, POSITIVE = 0, 1, 2  # which view of a photo
@@ -286,9 +287,8 @@ class Run:
             **facts,
         }
         path = self.config.out / "log.jsonl"
-        with open(path, "a") as file:
-            file.write(json.dumps(entry) + "\n")
-        draw_curve(path, self.config.out / "curve.png")
+        note(path, entry)
+        draw_curve(path, self.config.out / "curve.png", "epoch", ["loss"])
 
     def save(self) -> None:
         """Everything needed to go on at this very step, atomically."""
@@ -300,9 +300,7 @@ class Run:
                 "tuples": None if self.state.tuples is None else torch.from_numpy(self.state.tuples)
             },
         }
-        partial = self.config.out / ".last.pt"
-        torch.save(content, partial)
-        partial.replace(self.config.out / "last.pt")
+        save_state(content, self.config.out / "last.pt")
 
     def load(self) -> None:
         content = torch.load(self.config.out / "last.pt", map_location="cpu", weights_only=True)
@@ -310,43 +308,3 @@ class Run:
         self.optimiser.load_state_dict(content["optimiser"])
         tuples = content["state"].pop("tuples")
         self.state = State(**content["state"], tuples=None if tuples is None else tuples.numpy())
-
-
-def write_weights(network: GeMResNet, provenance: Provenance, path: Path, training: str) -> None:
-    """The network in the project's own format: float16, with statistics and p as float32. training: added to its history."""
-    tensors = {}
-    for name, value in network.state_dict().items():
-        if not name.endswith("num_batches_tracked"):
-            half = name.endswith((".weight", ".bias"))
-            tensors[name] = (
-                value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
-            )
-    metadata = {
-        "architecture": network.architecture,
-        "image_size": str(provenance.longest_side),
-        "mean": ",".join(map(str, provenance.mean)),
-        "std": ",".join(map(str, provenance.std)),
-        "training": f"{provenance.training}; {training}",
-        "licence": provenance.licence,
-    }
-    partial = path.with_name(f".{path.name}")
-    save_file(tensors, partial, metadata=metadata)
-    partial.replace(path)
-
-
-def draw_curve(log: Path, out: Path) -> None:
-    """Loss and validation mAP over epochs."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    left = figure.subplots()
-    right = left.twinx()
-    for axis, name, colour in ((left, "loss", "tab:red"), (right, "validation", "tab:blue")):
-        points = [(entry["epoch"], entry[name]) for entry in entries if entry.get(name) is not None]
-        if points:
-            axis.plot(*zip(*points), marker="o", markersize=3, color=colour)
-        axis.set_ylabel("validation mAP" if name == "validation" else name, color=colour)
-    left.set_xlabel("epoch")
-    FigureCanvasAgg(figure).print_png(str(out))
