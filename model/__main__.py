@@ -10,11 +10,12 @@ from datasets.training import BadTrainingData
 from extractor import BadPhoto
 
 from .checkpoint import BadCheckpoint, load_checkpoint
-from .training.config import BadConfig, Validation, read_config
+from .training.config import BadConfig, read_config
+from .training.describe import validate
 from .training.distill import Distillation, benchmark
-from .training.settings import DistillConfig, TrainConfig
+from .training.settings import DistillConfig, TrainConfig, Validation
 from .training.teacher import BadTeacher
-from .training.train import Run, validate
+from .training.train import Run
 
 
 def run_train(args: argparse.Namespace) -> None:

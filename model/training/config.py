@@ -38,6 +38,8 @@ class Above:
     most: float
 
     def __str__(self) -> str:
+        if math.isinf(self.most):
+            return f"above {self.least:g}"
         return f"above {self.least:g} and at most {self.most:g}"
 
 
@@ -50,34 +52,6 @@ Share = Annotated[float, Between(0, 1)]
 Weight = Annotated[float, Between(0, 1e6)]
 Rate = Annotated[float, Above(0, 10)]
 Minutes = Annotated[float, Above(0, INF)]
-
-
-@dataclass(frozen=True)
-class LossChoice:
-    """Which loss is taken over tuples.
-
-    Args:
-        name: one of `losses.FIRST_ORDER`.
-        margin: of the loss; for "n-tuple" its temperature.
-        second_order: weight of the second-order term, 0 for none.
-    """
-
-    name: str
-    margin: Annotated[float, Above(0, 4)]
-    second_order: Weight = 0.0
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What mAP is measured on: the mean over groups, each photo the query once.
-
-    Args:
-        photos: folder of the photos.
-        groups: JSON file, {"name": ["file", ...], ...}.
-    """
-
-    photos: Path
-    groups: Path
 
 
 def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,12 +22,12 @@ from ..grow import grow
 from ..network import BLOCKS, TRUNK_DIM, GeMResNet
 from .config import BadConfig
 from .convolution import quicken
+from .describe import read_validation, validate
 from .journal import draw_curve, note, save_state, write_weights
 from .lessons import AHEAD, Lesson, Lessons, feed, find_photos
 from .losses import FIRST_ORDER, make_loss
 from .objective import Apprentice, instance_loss
 from .settings import DistillConfig
-from .train import validate
 
 NOTE_EVERY = 25  # steps between two lines of the log
 FITTING = 1_000_000_000  # lessons for fitting are numbered from here, apart from those of steps
@@ -59,6 +60,8 @@ class Distillation:
         choice = config.teacher
         names = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
         self.paths = find_photos(config)
+        if config.validation:
+            read_validation(config.validation)  # better now than after half an hour
         torch.manual_seed(config.seed)
         network, self.provenance = begin(config)
         self.lessons = Lessons(config, self.paths)
@@ -81,20 +84,20 @@ class Distillation:
         if config.instances:
             chosen = config.instances
             self.instances = make_loss(chosen.name, chosen.margin, chosen.second_order)
-        self.step, self.seconds, self.validated = 0, 0.0, 0.0
+        self.step, self.seconds = 0, 0.0
+        self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
         config.out.mkdir(parents=True, exist_ok=True)
         if (config.out / "last.pt").is_file():
             self.load()
 
     def fit(self) -> None:
-        """Let adapters and whitening begin in closed form, and measure where the run starts."""
+        """Let adapters and whitening begin in closed form."""
         count = -(-self.config.fit // self.config.batch)
         self.apprentice.fit(feed(self.lessons, range(FITTING, FITTING + count)))
         self.mean.update_parameters(self.apprentice.network)
         self.is_fitted = True
         self.save()
-        self.validate()
 
     def rate(self) -> float:
         """Learning rate of the present step: linear warm-up, times a cosine that starts anew."""
@@ -131,6 +134,8 @@ class Distillation:
         try:
             if not self.is_fitted:
                 self.fit()
+            if self.validated is None:
+                self.validate()  # where the run begins
             recent: list[dict[str, float]] = []
             clock, saved = time.monotonic(), self.seconds
             for lesson in feed(self.lessons, range(self.step, config.steps)):
@@ -186,7 +191,7 @@ class Distillation:
             draw_curve(log, self.config.out / "curve.png", "crops", LOSSES)
         print(" ".join(f"{k} {v:.5g}" for k, v in (entry | facts).items()), flush=True)
 
-    def write(self):
+    def write(self) -> Path:
         """Write the mean of the weights as a checkpoint of the project; returns its path."""
         path = self.config.out / "student.safetensors"
         history = f"distilled from {self.config.teacher.model.name}, {self.step} steps"
@@ -217,7 +222,7 @@ class Distillation:
             self.step, self.seconds = content["step"], content["seconds"]
             self.validated, self.is_fitted = content["validated"], True
         except Exception as error:  # whatever unpickling a damaged file raises
-            raise BadConfig(f"{path} is damaged or the state of another run: {error}") from error
+            raise BadConfig(f"{path} is damaged or the state of another run") from error
 
 
 def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:

@@ -106,6 +106,6 @@ def draw_curve(log: Path, out: Path, across: str, losses: Sequence[str]) -> None
     left.set_xlabel(across)
     left.set_ylabel("loss", color=reds[0])
     right.set_ylabel("validation mAP", color="tab:blue")
-    if len(losses) > 1:
+    if len(left.lines) > 1:
         left.legend(loc="lower left", fontsize="small")
     FigureCanvasAgg(figure).print_png(str(out))

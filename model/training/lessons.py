@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.training import BadTrainingData, photos_under
-from extractor import BadPhoto, available_cores, read_photo, resize
+from extractor import BadPhoto, available_cores
 
+from .photos import PhotoMemory
 from .settings import DistillConfig
 from .teacher import Teacher
 from .views import random_view
 
-QUALITY = 92  # of the JPEGs in memory
 AHEAD = 3  # lessons each background process prepares
 LARGER = 3  # photos are kept with a longest side of so many times the teacher's view
 
@@ -40,34 +40,6 @@ class Lesson(NamedTuple):
     maps: list[torch.Tensor]
     descriptors: torch.Tensor
     photos: torch.Tensor
-
-
-class PhotoMemory:
-    """Photos read once and kept as small JPEGs.
-
-    Args:
-        paths: N photos.
-        longest_side: pixels, to which they are shrunk.
-        budget: bytes of JPEGs to keep. What is beyond it is read again each time.
-    """
-
-    def __init__(self, paths: list[Path], longest_side: int, budget: float):
-        self._paths, self._side, self._left = paths, longest_side, budget
-        self._kept: dict[int, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        """Photo as uint8 RGB (H, W, 3). Raises BadPhoto, FileNotFoundError."""
-        if number in self._kept:
-            return cv2.imdecode(self._kept[number], cv2.IMREAD_COLOR)[:, :, ::-1]
-        pixels = resize(read_photo(self._paths[number]), self._side)
-        _, jpeg = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        if jpeg.nbytes <= self._left:
-            self._left -= jpeg.nbytes
-            self._kept[number] = jpeg.reshape(-1)
-        return pixels
 
 
 class Lessons(Dataset):

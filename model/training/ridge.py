@@ -19,6 +19,7 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
     Returns:
         Weights float32 (D, C) and bias float32 (D,): targets are about features @ weights.T + bias.
     """
+    features, targets = features.astype(np.float64), targets.astype(np.float64)
     held = np.arange(len(features)) % HELD_OUT == 0
     errors = []
     moments = centred_moments(features[~held], targets[~held])
@@ -40,7 +41,7 @@ def solve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (D, C) and bias (D,) from `centred_moments`, with a penalty relative to `own`."""
     size = penalty * np.trace(own) / len(own) + 1e-12
-    weights = linalg.solve(own + size * np.eye(len(own), dtype=own.dtype), cross, assume_a="pos").T
+    weights = linalg.solve(own + size * np.eye(len(own)), cross, assume_a="pos").T
     return np.float32(weights), np.float32(goal - weights @ mean)
 
 

@@ -11,16 +11,16 @@ from .config import (
     Above,
     Between,
     Count,
-    LossChoice,
     Minutes,
     Rate,
     Seed,
     Share,
     Side,
-    Validation,
     Weight,
 )
 
+Gigabytes = Annotated[float, Between(0, 10000)]
+Workers = Annotated[int, Between(0, 64)]
 Deviation = Annotated[float, Above(0, 1000)]
 
 
@@ -38,6 +38,34 @@ class Data:
     kind: str
     root: Path
     table: Path | None = None
+
+
+@dataclass(frozen=True)
+class LossChoice:
+    """Which loss is taken over tuples.
+
+    Args:
+        name: one of `losses.FIRST_ORDER`.
+        margin: of the loss; for "n-tuple" its temperature.
+        second_order: weight of the second-order term, 0 for none.
+    """
+
+    name: str
+    margin: Annotated[float, Above(0, 4)]
+    second_order: Weight = 0.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What mAP is measured on: the mean over groups, each photo the query once.
+
+    Args:
+        photos: folder of the photos.
+        groups: JSON file, {"name": ["file", ...], ...}.
+    """
+
+    photos: Path
+    groups: Path
 
 
 @dataclass(frozen=True)
@@ -64,6 +92,9 @@ class TrainConfig:
         minutes: budget, training ends after it.
         seed: of everything random.
         save_every: steps between two states saved.
+        gigabytes: of memory for photos kept as small JPEGs.
+        workers: background processes that read photos and make views; 0 does it between the
+            steps. Each keeps photos of its own.
     """
 
     start: Path
@@ -85,6 +116,8 @@ class TrainConfig:
     minutes: Minutes = INF
     seed: Seed = 0
     save_every: Count = 10
+    gigabytes: Gigabytes = 2.0
+    workers: Workers = 1
 
 
 @dataclass(frozen=True)
@@ -172,8 +205,8 @@ class DistillConfig:
     instances: LossChoice | None = None
     instances_weight: Weight = 0.1
     fit: Annotated[int, Between(2, 10**6)] = 2500
-    gigabytes: Annotated[float, Between(0, 10000)] = 2.0
-    workers: Annotated[int, Between(0, 64)] = 1
+    gigabytes: Gigabytes = 2.0
+    workers: Workers = 1
     minutes: Minutes = INF
     save_minutes: Minutes = 10.0
     validate_minutes: Minutes = 30.0
