@@ -11,10 +11,12 @@ from datasets.training import BadTrainingData
 from extractor import BadPhoto
 
 from .checkpoint import BadCheckpoint, load_checkpoint
-from .training.config import BadConfig, TrainConfig, Validation, read_config
-from .training.distill import Distillation, DistillConfig
+from .training.config import BadConfig, read_config
+from .training.describe import validate
+from .training.distill import Distillation, benchmark
+from .training.settings import DistillConfig, TrainConfig, Validation
 from .training.teacher import BadTeacher
-from .training.train import Run, validate
+from .training.train import Run
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -31,6 +33,10 @@ def run_train(args: argparse.Namespace) -> None:
 
 def run_distill(args: argparse.Namespace) -> None:
     run = Distillation(read_config(args.config, DistillConfig, args.changes))
+    if args.benchmark:
+        bare, whole = benchmark(run)
+        print(f"bare step {bare:.2f} photos/s, whole run {whole:.2f} photos/s: {whole / bare:.2f}")
+        return
     if run.step:
         print(f"going on at step {run.step}")
     print(f"{len(run.paths)} photos; log and weights go to {run.config.out}")
@@ -67,6 +73,12 @@ def main(argv: list[str] | None = None) -> int:
             help="other values than the file's, such as loss.name='\"n-tuple\"'",
         )
         command.set_defaults(run=run)
+        if name == "distill":
+            command.add_argument(
+                "--benchmark",
+                action="store_true",
+                help="print photos a second of the bare step and of the whole run, train nothing",
+            )
     command = commands.add_parser("compare", help="mAP of checkpoints on photos in groups")
     command.add_argument(
         "checkpoints", type=Path, nargs="+", help="files of any kind `python -m export` reads"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
+import re
+import threading
+import time
 
 import numpy as np
 import onnx
@@ -15,7 +20,13 @@ from model import GeMResNet, load_checkpoint
 from model.__main__ import main
 from model.grow import grow
 from model.training.config import read_config
-from model.training.distill import Distillation, DistillConfig, map_loss, stage_maps
+from model.training.convolution import QuickConv2d, quicken
+from model.training.describe import validate
+from model.training.distill import Distillation
+from model.training.lessons import Lessons, feed, find_photos
+from model.training.objective import cosine_loss, instance_loss, stage_maps
+from model.training.ridge import half_whitening, ridge
+from model.training.settings import DistillConfig, TeacherChoice
 from model.training.teacher import BadTeacher, Teacher
 from tests.test_training import small_photo
 
@@ -70,39 +81,151 @@ def teacher_path(tmp_path_factory):
     return path, weights
 
 
+def choice(path, **changes) -> TeacherChoice:
+    return TeacherChoice(path, layer1="stride4", layer4="stride32", **changes)
+
+
+def seen_by(weights, photos: np.ndarray, mean, std) -> tuple[torch.Tensor, torch.Tensor]:
+    """The made teacher's maps, by torch."""
+    x = torch.from_numpy(((photos / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32))
+    first = F.conv2d(x, torch.from_numpy(weights["w1"]), stride=4)
+    return first, F.conv2d(first, torch.from_numpy(weights["w2"]), stride=8)
+
+
 def test_teacher_gives_inner_maps_and_its_descriptor(teacher_path):
     path, weights = teacher_path
     photos = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), np.uint8)
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    maps, pooled = Teacher(path, ["stride4", "stride32"], "pooled", mean, std)(photos)
-    x = torch.from_numpy(((photos / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32))
-    first = F.conv2d(x, torch.from_numpy(weights["w1"]), stride=4)
-    second = F.conv2d(first, torch.from_numpy(weights["w2"]), stride=8)
+    first, second = seen_by(weights, photos, mean, std)
+    asked = choice(path, mean=mean, std=std, pooled="pooled")
+    maps, pooled = Teacher(asked, threads=1, quick=False)(photos)
     np.testing.assert_allclose(maps[0], first.numpy(), atol=1e-3)
     np.testing.assert_allclose(maps[1], second.numpy(), atol=1e-2)
-    np.testing.assert_allclose(pooled, second.mean((2, 3)).numpy(), atol=1e-2)
-    _, averaged = Teacher(path, ["stride32"], "", mean, std)(photos)
-    np.testing.assert_allclose(averaged, pooled, atol=1e-3)
+    np.testing.assert_allclose(pooled, F.normalize(second.mean((2, 3))).numpy(), atol=1e-4)
+    averaged = dataclasses.replace(asked, pooled="")
+    _, last = Teacher(averaged, threads=1, quick=False)(photos)
+    np.testing.assert_allclose(last, pooled, atol=1e-4)
+    gem = dataclasses.replace(asked, pooled="stride32", p=3.0)
+    _, pooled = Teacher(gem, threads=1, quick=False)(photos)
+    expected = F.normalize(second.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3))
+    np.testing.assert_allclose(pooled, expected.numpy(), atol=1e-4)
     with pytest.raises(BadTeacher, match="no tensor 'stride8'"):
-        Teacher(path, ["stride8"], "", mean, std)
+        Teacher(choice(path, layer2="stride8"), threads=1)
+    with pytest.raises(BadTeacher, match="names no map"):
+        Teacher(TeacherChoice(path), threads=1)
+
+
+def test_the_quick_teacher_sees_the_same(teacher_path):
+    """By OpenVINO in bfloat16 where that is installed, by onnxruntime where it is not."""
+    photos = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    exact, quick = (
+        Teacher(choice(teacher_path[0], pooled="pooled"), threads=1, quick=quick)(photos)
+        for quick in (False, True)
+    )
+    for a, b in zip([*exact[0], exact[1]], [*quick[0], quick[1]], strict=True):
+        assert a.shape == b.shape and b.dtype == np.float32
+        assert np.abs(a - b).max() < 0.02 * np.abs(a).max()
 
 
 def test_bad_teacher_file(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no model")
-    with pytest.raises(BadTeacher, match="damaged"):
-        Teacher(tmp_path / "x.onnx", ["a"], "", (0,) * 3, (1,) * 3)
+    for name in ("x.onnx", "nowhere.onnx"):
+        with pytest.raises(BadTeacher, match="damaged"):
+            Teacher(choice(tmp_path / name), threads=1)
 
 
-def test_map_loss_by_hand():
-    """A teacher's map of twice the size is averaged over 2 x 2; then 1 - cosine over channels, mean over positions."""
-    student = torch.tensor(
-        [[[[1.0, 0.0]], [[0.0, 2.0]]]]
-    )  # (1, 2, 1, 2): vectors (1, 0) and (0, 2)
-    teacher = torch.zeros(1, 2, 2, 4)
-    teacher[0, 0, :, :2] = torch.tensor([[4.0, 0], [0, 0]])  # averages to (1, 0): cosine 1
-    teacher[0, 0, :, 2:] = 1.0
-    teacher[0, 1, :, 2:] = 1.0  # averages to (1, 1): cosine with (0, 2) is 1/sqrt 2
-    assert map_loss(student, teacher).item() == pytest.approx((0 + 1 - 2**-0.5) / 2, abs=1e-6)
+@pytest.mark.parametrize(
+    "kernel, stride, size", [(1, 1, (6, 5)), (1, 2, (7, 6)), (3, 1, (8, 5)), (3, 2, (9, 6))]
+)
+def test_quick_convolutions_learn_as_plain_ones_do(kernel, stride, size):
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(4, 6, kernel, stride, kernel // 2, bias=False).double()
+    quick = copy.deepcopy(plain)
+    quicken(quick)
+    assert type(quick) is QuickConv2d and type(plain) is torch.nn.Conv2d
+    results = []
+    for convolution in (plain, quick):
+        torch.manual_seed(1)
+        x = torch.randn(3, 4, *size, dtype=torch.float64, requires_grad=True)
+        y = convolution(x)
+        (y * torch.randn_like(y)).sum().backward()
+        results.append((y, x.grad, convolution.weight.grad))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_quickened_network_has_the_same_gradients_in_bfloat16():
+    torch.manual_seed(0)
+    plain = GeMResNet("resnet50", 8)
+    quick = copy.deepcopy(plain)
+    quicken(quick)
+    assert plain.state_dict().keys() == quick.state_dict().keys()
+    x = torch.randn(2, 3, 64, 64)
+    for network in (plain, quick):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = network.features[:5](x)
+        y.float().square().mean().backward()
+    for a, b in zip(plain.features[:5].parameters(), quick.features[:5].parameters()):
+        assert F.cosine_similarity(a.grad.flatten(), b.grad.flatten(), dim=0) > 0.99
+
+
+def test_ridge_finds_the_linear_map_and_the_better_penalty():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6)) + 3
+    true, bias = rng.normal(size=(2, 6)), np.array([5.0, -1.0])
+    weights, found = ridge(x, x @ true.T + bias)
+    np.testing.assert_allclose(weights, true, atol=1e-3)
+    np.testing.assert_allclose(found, bias, atol=1e-2)
+    noise = rng.normal(size=(40, 30)), rng.normal(size=(40, 1))  # nothing to be learned
+    weights, _ = ridge(*noise)
+    fitted = np.linalg.lstsq(noise[0] - noise[0].mean(0), noise[1], rcond=None)[0]
+    assert np.linalg.norm(weights) < 0.7 * np.linalg.norm(fitted)
+
+
+def test_half_whitening_leaves_roots_of_the_variances():
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    x = rng.normal(size=(4000, 5)) * [4, 3, 2, 1, 0.5] @ turn
+    y = x @ half_whitening(x, 3).T
+    assert y.shape == (4000, 3)
+    moments = y.T @ y / len(y)
+    np.testing.assert_allclose(moments, np.diag([4.0, 3.0, 2.0]), atol=0.15)
+
+
+def test_losses_by_hand():
+    a = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])  # cosines 0, 0.6, 0.8
+    b = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # cosines 1, 0, 0
+    assert cosine_loss(a, b).item() == pytest.approx((1 + 0.36 + 0.64) / 3)
+    assert cosine_loss(a, a).item() == 0
+    views = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]])
+    photos = torch.tensor([7, 7, 8, 8, 9])
+    seen = []
+
+    def loss(queries, positives, negatives):
+        seen.append((queries.tolist(), positives.tolist(), negatives.shape))
+        return (queries * positives).sum()
+
+    value = instance_loss(views, photos, loss)
+    assert value.item() == pytest.approx((0.8 + 0.8 + 0.8 + 0.8) / 4)
+    assert seen[0][2] == (4, 3, 2), "each view once the query, three views of other photos"
+    assert instance_loss(views[[0, 2, 4]], photos[[0, 2, 4]], loss).item() == 0
+
+
+def test_instances_take_the_hardest_views_of_other_photos():
+    torch.manual_seed(0)
+    x = F.normalize(torch.randn(12, 4))
+    photos = torch.arange(6).repeat_interleave(2)
+    nearest = {}
+
+    def loss(queries, positives, negatives):
+        for q, n in zip(queries, negatives):
+            nearest[tuple(q.tolist())] = sorted((q @ n.T).tolist(), reverse=True)
+        return queries.sum()
+
+    instance_loss(x, photos, loss)
+    for i in range(12):
+        others = sorted((float(x[i] @ x[j]) for j in range(12) if j // 2 != i // 2), reverse=True)
+        assert nearest[tuple(x[i].tolist())] == pytest.approx(others[:4], abs=1e-6)
 
 
 def test_stage_maps_have_strides_4_to_32():
@@ -119,65 +242,173 @@ def test_stage_maps_have_strides_4_to_32():
 def course(tmp_path, teacher_path):
     for i in range(5):
         small_photo(tmp_path / "photos" / "deep" / f"{i}.jpg", i)
+    small_photo(tmp_path / "more" / "last.jpg", 5)
+    (tmp_path / "photos" / "damaged.jpg").write_bytes(b"no photo")
+    groups = {"thing": ["0.jpg", "1.jpg"], "other": ["2.jpg", "3.jpg"]}
+    (tmp_path / "groups.json").write_text(json.dumps(groups))
 
-    def config(out: str, extra: str = "") -> DistillConfig:
+    def config(out: str, extra: str = "fit = 6", tables: str = "") -> DistillConfig:
         (tmp_path / f"{out}.toml").write_text(
-            f'architecture = "resnet50"\nout = "{out}"\nphotos = "photos"\nsize = 32\nbatch = 3\nsteps = 4\n'
-            f"warmup = 2\nsave_every = 1\n{extra}\n"
-            f'[teacher]\nmodel = "{teacher_path[0]}"\nlayer1 = "stride4"\nlayer4 = "stride32"\npooled = "pooled"\n'
+            f'architecture = "resnet50"\nout = "{out}"\nphotos = ["photos", "more"]\nsize = 32\n'
+            "image_size = 64\nbatch = 3\nsteps = 4\nwarmup = 2\ndim = 6\nworkers = 0\n"
+            f"average = 0.5\nsave_minutes = 1e-6\n{extra}\n"
+            f'[teacher]\nmodel = "{teacher_path[0]}"\nlayer1 = "stride4"\nlayer4 = "stride32"\n'
+            f'pooled = "pooled"\n{tables}'
         )
         return read_config(tmp_path / f"{out}.toml", DistillConfig)
 
     return config
 
 
+VALIDATION = '[validation]\nphotos = "photos/deep"\ngroups = "groups.json"\n'
+
+
+def log_of(run: Distillation) -> list[dict]:
+    return [json.loads(line) for line in (run.config.out / "log.jsonl").read_text().splitlines()]
+
+
 def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch):
     whole = Distillation(course("whole"))
     whole.train()
-    losses = Distillation.losses
+    learn = Distillation.learn
 
-    def stop_at_third(self, step):
-        if step == 2:
+    def stop_at_third(self, lesson):
+        if self.step == 2:
             raise KeyboardInterrupt
-        return losses(self, step)
+        return learn(self, lesson)
 
-    monkeypatch.setattr(Distillation, "losses", stop_at_third)
+    monkeypatch.setattr(Distillation, "learn", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         Distillation(course("parts")).train()
     monkeypatch.undo()
     resumed = Distillation(course("parts"))
     assert resumed.step == 2
     resumed.train()
-    for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(
-            resumed.network.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name
-        )
+    assert resumed.step == 4
+    one, other = (
+        load_checkpoint(run.config.out / "student.safetensors")[0].state_dict()
+        for run in (whole, resumed)
+    )
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-4, msg=name)
+
+
+def test_a_pause_file_stops_the_run_until_it_goes(course):
+    run = Distillation(course("paused"))
+    pause = run.config.out / "PAUSE"
+    pause.write_text("")
+    thread = threading.Thread(target=run.train)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not (run.config.out / "last.pt").is_file() or run.step < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1.5)
+        assert run.step == 1 and thread.is_alive()
+        counted = run.seconds
+    finally:
+        pause.unlink()
+        thread.join(60)
+    assert run.step == 4 and not thread.is_alive()
+    assert run.seconds - counted < time.monotonic() - deadline + 60 - 1, "a pause is no training"
+
+
+def test_lessons_are_the_same_from_the_background(course):
+    config = course("background")
+    paths = find_photos(config)
+    assert len(paths) == 7, "both folders, the damaged file among them"
+    here = Lessons(config, paths)
+    there = Lessons(dataclasses.replace(config, workers=1), paths)
+    steps = range(5, 9)
+    for expected, found in zip(feed(here, steps), feed(there, steps), strict=True):
+        assert expected.views.shape == (3, 3, 32, 32) and expected.views.dtype == torch.uint8
+        assert [tuple(m.shape) for m in found.maps] == [(3, 5, 8, 8), (3, 7, 1, 1)]
+        for a, b in zip(expected[::2], found[::2], strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+        assert torch.equal(expected.photos, found.photos)
+
+
+def test_lessons_for_instances_show_each_photo_twice(course):
+    table = '[instances]\nname = "triplet"\nmargin = 0.5\nsecond_order = 1.0\n'
+    config = dataclasses.replace(course("instances", tables=table), batch=4)
+    lesson = Lessons(config, find_photos(config))[0]
+    assert lesson.photos[0] == lesson.photos[1] and lesson.photos[2] == lesson.photos[3]
+    assert not torch.equal(lesson.views[0], lesson.views[1])
+    run = Distillation(config)
+    run.train()
+    assert run.step == 4 and log_of(run)[-1]["instances"] > 0
 
 
 def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, tmp_path, capsys):
-    run = Distillation(course("long", "rate = 3e-3"))
+    config = course("long", "rate = 3e-4\nfit = 12", VALIDATION)
+    run = Distillation(dataclasses.replace(config, size=64, batch=6))
+    run.fit()
+    lesson = run.lessons[1000]
     with torch.no_grad():
-        before = sum(x.item() for x in run.losses(1000))
+        before = sum(run.apprentice.losses(lesson)[0].values()).item()
     run.train()
     with torch.no_grad():
-        after = sum(x.item() for x in run.losses(1000))
+        after = sum(run.apprentice.losses(lesson)[0].values()).item()
     assert after < before
+    entries = log_of(run)
+    assert [e["step"] for e in entries if "validation" in e] == [0, 4]
+    assert entries[-2].keys() >= {"maps", "descriptor", "cosines", "minutes", "crops", "rate"}
+    assert (run.config.out / "curve.png").read_bytes()[:4] == b"\x89PNG"
     student, provenance = load_checkpoint(tmp_path / "long" / "student.safetensors")
-    assert (
-        student.architecture == "resnet50" and "distilled from teacher.onnx" in provenance.training
-    )
-    config = course("grown", 'start = "long/student.safetensors"')
+    assert student.architecture == "resnet50" and student.output_dim == 6
+    assert provenance.longest_side == 64
+    assert "distilled from teacher.onnx, 4 steps" in provenance.training
+    shipped = validate(student, provenance, run.config.validation)
+    assert entries[-1]["validation"] == pytest.approx(shipped)
+
+    config = course("grown", 'start = "long/student.safetensors"\nfit = 6')
     grown = Distillation(dataclasses.replace(config, architecture="resnet101"))
-    assert grown.network.architecture == "resnet101"
+    network = grown.apprentice.network.eval()
+    assert network.architecture == "resnet101"
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(grown.network.eval()(x), student(x), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            network.pool(network.features(x)),
+            student.pool(student.features(x)),
+            rtol=1e-4,
+            atol=1e-5,
+        )
 
+
+def test_the_fit_alone_comes_near_the_teacher(course):
+    run = Distillation(dataclasses.replace(course("fitted"), batch=12, size=64))
+    lesson = run.lessons[77]
+    with torch.no_grad():
+        before = run.apprentice.losses(lesson)[0]
+        run.apprentice.fit(feed(run.lessons, range(100, 120)))
+        after = run.apprentice.losses(lesson)[0]
+    assert after["maps"] < 1.0, "the mean of each channel would give 1"
+    assert after["descriptor"] < 0.7 * before["descriptor"]
+
+
+def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_path, capsys):
     course("command")
+    assert main(["distill", str(tmp_path / "command.toml"), "steps=2"]) == 0
     assert main(["distill", str(tmp_path / "command.toml")]) == 0
-    assert "4 steps" in capsys.readouterr().out
-    (tmp_path / "bad.toml").write_text(
-        (tmp_path / "command.toml").read_text().replace("stride4", "stride5")
+    said = capsys.readouterr().out
+    assert "going on at step 2" in said and "4 steps" in said
+    before = (tmp_path / "command" / "last.pt").read_bytes()
+    assert main(["distill", str(tmp_path / "command.toml"), "--benchmark"]) == 0
+    assert re.search(
+        r"bare step [\d.]+ photos/s, whole run [\d.]+ photos/s", capsys.readouterr().out
     )
-    assert main(["distill", str(tmp_path / "bad.toml")]) == 1
-    assert "no tensor 'stride5'" in capsys.readouterr().err
+    assert (tmp_path / "command" / "last.pt").read_bytes() == before
+    for change, sentence in (
+        ('teacher.layer1="stride5"', "no tensor 'stride5'"),
+        ('architecture="resnet18"', "architecture is 'resnet18'"),
+        ("dim=5", "state of another run"),
+        ("teacher.std=[0.5, 0.0, 0.5]", "teacher.std must be above 0"),
+        ("teacher.mean=[0.5, 0.5]", "teacher.mean must have 3 values, not 2"),
+        ("batch=1", "batch must be between 2 and 4096"),
+        ("photos=[]", "photos must have"),
+        ('photos="nowhere"', "there are no photos"),
+    ):
+        assert main(["distill", str(tmp_path / "command.toml"), change]) == 1
+        error = capsys.readouterr().err
+        assert sentence in error and error.count("\n") == 1

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -22,13 +23,16 @@ from datasets.training import (
     read_sfm,
     read_unlabelled,
 )
-from extractor import read_photo
-from model import GeMResNet, load_checkpoint
+from extractor import read_photo, resize
+from model import GeMResNet, Provenance, load_checkpoint
 from model.__main__ import main
 from model.training import train as training
-from model.training.config import BadConfig, TrainConfig, read_config
+from model.training.config import Above, BadConfig, Between, read_config
+from model.training.describe import validate
 from model.training.losses import contrastive, make_loss, n_tuple, second_order, triplet
 from model.training.mining import hard_negatives
+from model.training.photos import PLAIN, QUERY, Feed, PhotoMemory, Photos
+from model.training.settings import DistillConfig, TrainConfig
 from model.training.views import plain_view, random_view
 from tests.conftest import GALLERY, unit_rows
 
@@ -209,7 +213,7 @@ def course(tmp_path_factory) -> Path:
     (folder / "groups.json").write_text(json.dumps(groups))
     (folder / "run.toml").write_text(
         'start = "start.safetensors"\nout = "run"\nsize = 48\nqueries = 8\npool = 8\nnegatives = 2\nbatch = 2\n'
-        "together = 2\nrate = 1e-3\nepochs = 2\nsave_every = 1\n"
+        "together = 2\nrate = 1e-3\nepochs = 2\nsave_every = 1\nworkers = 0\n"
         '[data]\nkind = "unlabelled"\nroot = "photos"\n'
         '[loss]\nname = "triplet"\nmargin = 0.5\nsecond_order = 1.0\n'
         '[validation]\nphotos = "valid"\ngroups = "groups.json"\n'
@@ -223,6 +227,14 @@ def configured(course: Path, out: str) -> TrainConfig:
     return read_config(course / f"{out}.toml", TrainConfig)
 
 
+def one_step(run: training.Run, tuples: np.ndarray) -> float:
+    """A step of the optimiser on tuples, `together` of them at a time."""
+    together = run.config.together
+    parts = [tuples[start : start + together] for start in range(0, len(tuples), together)]
+    views = run.feed([run.views(part) for part in parts])
+    return run.step([(part.shape, next(views)) for part in parts])
+
+
 def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
     torch.use_deterministic_algorithms(True)
     whole = training.Run(configured(course, "whole"))
@@ -230,12 +242,12 @@ def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
 
     step, count = training.Run.step, 0
 
-    def stop_at_third(self, tuples):
+    def stop_at_third(self, parts):
         nonlocal count
         count += 1
         if count == 3:
             raise KeyboardInterrupt
-        return step(self, tuples)
+        return step(self, parts)
 
     monkeypatch.setattr(training.Run, "step", stop_at_third)
     config = configured(course, "parts")
@@ -299,7 +311,7 @@ def test_compare_lists_checkpoints_with_their_map(course, capsys):
     where = ["--photos", str(course / "valid"), "--groups", str(course / "groups.json")]
     assert main(["compare", str(course / "start.safetensors"), *where]) == 0
     network, provenance = load_checkpoint(course / "start.safetensors")
-    expected = training.validate(
+    expected = validate(
         network.eval(), provenance, read_config(course / "run.toml", TrainConfig).validation
     )
     assert (
@@ -311,9 +323,9 @@ def test_compare_lists_checkpoints_with_their_map(course, capsys):
 def test_training_lowers_the_loss(course):
     config = configured(course, "lower")
     run = training.Run(config)
-    tuples = training.mine(run.network, run.training, run.photos, config, 0)
+    tuples = training.mine(run.network, run.training, run.feed, config, 0)
     assert (tuples[:, 0] == tuples[:, 1]).all() and not (tuples[:, :1] == tuples[:, 2:]).any()
-    losses = [run.step(tuples) for _ in range(6)]
+    losses = [one_step(run, tuples) for _ in range(6)]
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -324,17 +336,74 @@ def test_accumulating_tuple_by_tuple_gives_the_same_gradient(course):
     for together in (1, 2, 8):
         run = training.Run(dataclasses.replace(plain, together=together))
         run.optimiser.step = lambda: None
-        run.step(np.array([[0, 0, 1, 2], [3, 3, 4, 5], [6, 6, 7, 0]]))
+        one_step(run, np.array([[0, 0, 1, 2], [3, 3, 4, 5], [6, 6, 7, 0]]))
         gradients.append(torch.cat([p.grad.flatten() for p in run.network.parameters()]))
     for other in gradients[1:]:
         assert torch.nn.functional.cosine_similarity(gradients[0], other, dim=0) > 0.999
+
+
+def test_an_epoch_that_the_budget_cuts_short_is_not_finished(course):
+    config = configured(course, "cut")
+    cut = training.Run(dataclasses.replace(config, minutes=1e-9))
+    cut.train()
+    assert (cut.state.epoch, cut.state.step) == (0, 1) and len(cut.state.tuples) == 8
+    again = training.Run(config)
+    assert (again.state.epoch, again.state.step) == (0, 1)
+    again.train()
+    whole = training.Run(configured(course, "uncut"))
+    whole.train()
+    assert (again.state.epoch, again.state.step) == (2, 0)
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(
+            again.network.state_dict()[name], value, rtol=1e-4, atol=1e-6, msg=name
+        )
+    logs = [
+        [json.loads(line) for line in (course / name / "log.jsonl").read_text().splitlines()]
+        for name in ("cut", "uncut")
+    ]
+    assert [(entry["epoch"], entry.get("step")) for entry in logs[0]] == [
+        *((0, None), (0, 1), (1, 0), (2, 0))
+    ]
+    assert logs[0][2]["loss"] == pytest.approx(logs[1][1]["loss"], rel=1e-3)
+
+
+def test_views_made_in_the_background_are_the_same(course):
+    files = sorted((course / "photos").iterdir())
+    photos = Photos(files, Provenance(64), 48, with_views=True, seed=3, budget=1e6)
+    batches = [[(i, view, 5) for i in range(4) for view in (PLAIN, QUERY)] for _ in range(3)]
+    here, there = Feed(photos), Feed(photos, workers=1)
+    next(there(batches))  # ended early: what it prepared must not come later
+    for expected, found in zip(here(batches[:2]), there(batches[:2]), strict=True):
+        assert len(found) == 8
+        for a, b in zip(expected, found):
+            assert torch.equal(a, b)
+
+
+def test_photos_are_read_once_within_the_budget(tmp_path):
+    for i in range(3):
+        small_photo(tmp_path / f"{i}.jpg", i)
+    files = sorted(tmp_path.iterdir())
+    kept, none = PhotoMemory(files, 64, 1e6), PhotoMemory(files, 64, 0)
+    first = [kept[i].copy() for i in range(3)]
+    np.testing.assert_array_equal(none[0], resize(read_photo(files[0]), 64))
+    assert kept.kept == 3 and none.kept == 0
+    tight = PhotoMemory(files, 64, 2000)
+    for i in range(3):
+        np.testing.assert_array_equal(tight[i], first[i])
+    for file in files:
+        file.unlink()
+    for i in range(3):
+        np.testing.assert_array_equal(kept[i], first[i])
+    assert tight.kept < 3
+    with pytest.raises(FileNotFoundError):
+        none[0]
 
 
 @pytest.mark.parametrize(
     "change, sentence",
     [
         (("rate = 1e-3", "rat = 1e-3"), "unknown key rat"),
-        (("size = 48", 'size = "large"'), "size must be a int"),
+        (("size = 48", 'size = "large"'), "size must be a whole number"),
         (('name = "triplet"\n', ""), "loss.name is missing"),
         (('name = "triplet"', 'name = "quadruplet"'), "loss.name is 'quadruplet'"),
         (('kind = "unlabelled"', 'kind = "films"'), "data.kind is 'films'"),
@@ -346,3 +415,69 @@ def test_bad_configurations_are_named(course, capsys, change, sentence):
     (course / "bad.toml").write_text((course / "run.toml").read_text().replace(*change))
     assert main(["train", str(course / "bad.toml")]) == 1
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ("batch=0", "batch must be between 1 and 4096, not 0"),
+        ("rate=-1e-3", "rate must be above 0 and at most 10, not -0.001"),
+        ("size=5", "size must be between 32 and 4096, not 5"),
+        ("rate=nan", "rate must be above 0 and at most 10, not nan"),
+        ("rate=inf", "rate must be above 0 and at most 10, not inf"),
+        ("epochs=0", "epochs must be between 1 and 1e+09, not 0"),
+        ("minutes=0", "minutes must be above 0, not 0.0"),
+        ("negatives=0", "negatives must be between 1 and 1000"),
+        ("seed=-1", "seed must be"),
+        ("batch=true", "batch must be a whole number, not True"),
+        ("loss.margin=0", "loss.margin must be above 0"),
+        ("loss.second_order=-1.0", "loss.second_order must be between 0 and 1e+06"),
+        ('validation.groups="nowhere.json"', "validation cannot be read"),
+        ('validation.groups="start.safetensors"', "validation cannot be read"),
+    ],
+)
+def test_numbers_out_of_range_are_a_sentence(course, capsys, change, sentence):
+    assert main(["train", str(course / "run.toml"), change]) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+
+
+def ranges_of(kind: type) -> dict[str, tuple[type, Between | Above | None]]:
+    """Every number that a configuration has, with its type and range; tables by their dots."""
+    found: dict[str, tuple[type, Between | Above | None]] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        plain = [part for part in get_args(hint) or (hint,) if dataclasses.is_dataclass(part)]
+        if plain:
+            found |= {f"{name}.{key}": value for key, value in ranges_of(plain[0]).items()}
+        elif get_origin(hint) is Annotated:
+            found[name] = get_args(hint)
+        elif hint in (int, float):
+            found[name] = hint, None
+    return found
+
+
+LEAST = {
+    TrainConfig: 'start = "a"\nout = "b"\n[data]\nkind = "folders"\nroot = "c"\n'
+    '[loss]\nname = "triplet"\nmargin = 1\n[validation]\nphotos = "d"\ngroups = "e"\n',
+    DistillConfig: 'architecture = "resnet50"\nout = "b"\nphotos = "c"\n[teacher]\nmodel = "d"\n'
+    '[instances]\nname = "triplet"\nmargin = 1\n',
+}
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, DistillConfig])
+def test_every_number_has_a_range_and_is_held_to_it(kind, tmp_path):
+    (tmp_path / "c.toml").write_text(LEAST[kind])
+    read_config(tmp_path / "c.toml", kind)
+    ranges = ranges_of(kind)
+    assert {"batch", "size", "rate", "seed", "minutes"} < ranges.keys()
+    for key, (number, allowed) in ranges.items():
+        assert allowed is not None, f"{key} has no range"
+        outside = [allowed.least - 1]
+        if allowed.most < math.inf:
+            outside.append(2 * allowed.most)
+        if number is float:
+            outside.append(math.nan)
+        for value in outside:
+            change = f"{key} = {number(value) if value == value else 'nan'}"
+            with pytest.raises(BadConfig, match=f"{key} must be (between|above|at least)"):
+                read_config(tmp_path / "c.toml", kind, [change])

@@ -1,245 +1,272 @@
 """Distillation: a student GeM-ResNet learns to see as an ONNX teacher does, without labels.
 
-At each stage a 1x1 convolution, thrown away afterwards, turns the student's map into the teacher's channels; the loss is
-one minus the cosine at every position (FitNets, Romero et al. 2015, with cosines as in later work), plus the same for the
-pooled descriptors. The teacher may see the photo larger than the student does. Resumes at the very step.
+The lessons come from the background (`lessons.py`), what is asked for is in `objective.py`. An
+exponential mean of the student's weights is what is measured and saved. A run can be paused from
+outside by a file, stopped and killed at any time, and goes on at the same step.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
-from tqdm import tqdm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from datasets.training import BadTrainingData, photos_under
-from extractor import read_photo, resize
-
-from ..checkpoint import IMAGENET_MEAN, IMAGENET_STD, Provenance, load_checkpoint
+from ..checkpoint import Provenance, load_checkpoint
 from ..grow import grow
-from ..network import BLOCKS, EXPANSION, PLANES, TRUNK_DIM, GeMResNet
+from ..network import BLOCKS, TRUNK_DIM, GeMResNet
 from .config import BadConfig
-from .teacher import Teacher
-from .train import write_weights
-from .views import random_view
+from .convolution import quicken
+from .describe import read_validation, validate
+from .journal import draw_curve, note, save_state, write_weights
+from .lessons import AHEAD, Lesson, Lessons, feed, find_photos
+from .losses import FIRST_ORDER, make_loss
+from .objective import Apprentice, instance_loss
+from .settings import DistillConfig
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-
-
-@dataclass(frozen=True)
-class TeacherChoice:
-    """model: ONNX file. layer1 to layer4: the tensor that stage learns from, "" for none (strides 4, 8, 16, 32 of the
-    student). pooled: tensor of its descriptor, "" for the mean of the last map. zoom: how much larger it sees the photo."""
-
-    model: Path
-    layer1: str = ""
-    layer2: str = ""
-    layer3: str = ""
-    layer4: str = ""
-    pooled: str = ""
-    zoom: float = 2.0
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """One distillation. architecture: of the student. start: checkpoint it begins from, of the same or, to be grown, of a
-    shallower architecture; without it random. photos: any, searched with sub-folders. size: pixels, side of the student's
-    views. pooled_weight: of the descriptor against the mean over stages. warmup: steps of rising learning rate."""
-
-    architecture: str
-    out: Path
-    photos: Path
-    teacher: TeacherChoice
-    start: Path | None = None
-    size: int = 128
-    batch: int = 32
-    steps: int = 10000
-    rate: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 1e-2
-    pooled_weight: float = 1.0
-    minutes: float = float("inf")
-    seed: int = 0
-    save_every: int = 100
-
-
-def stage_maps(network: GeMResNet, x: torch.Tensor) -> list[torch.Tensor]:
-    """The maps after layer1 to layer4, strides 4, 8, 16, 32."""
-    x = network.features[:4](x)
-    maps = []
-    for stage in network.features[4:]:
-        x = stage(x)
-        maps.append(x)
-    return maps
-
-
-def map_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """1 - cosine over channels, mean over positions; the teacher's map is averaged onto the student's grid. (B, C, h, w)."""
-    teacher = F.adaptive_avg_pool2d(teacher, student.shape[2:])
-    return 1 - F.cosine_similarity(student.float(), teacher, dim=1).mean()
+NOTE_EVERY = 25  # steps between two lines of the log
+FITTING = 1_000_000_000  # lessons for fitting are numbered from here, apart from those of steps
+PAUSE = "PAUSE"  # while a file of this name lies in the run's folder, the run waits
+LOSSES = ("maps", "descriptor", "cosines", "instances")
 
 
 class Distillation:
-    """A run in its folder: `last.pt`, `student.safetensors`, `log.jsonl`. Raises BadConfig, BadTeacher, BadTrainingData."""
+    """A run in its folder.
+
+    The folder holds `last.pt` to go on from, `student.safetensors`, `log.jsonl` and `curve.png`.
+
+    Args:
+        config: the run.
+
+    Raises:
+        BadConfig: for an unknown architecture or loss, a start or state that does not fit.
+        BadTeacher: if the teacher cannot be read.
+        BadTrainingData: if there are no photos.
+    """
 
     def __init__(self, config: DistillConfig):
         self.config = config
         if config.architecture not in BLOCKS:
-            raise BadConfig(
-                f"architecture is {config.architecture!r}; known are {', '.join(BLOCKS)}"
-            )
+            known = ", ".join(BLOCKS)
+            raise BadConfig(f"architecture is {config.architecture!r}; known are {known}")
+        if config.instances and config.instances.name not in FIRST_ORDER:
+            known = ", ".join(FIRST_ORDER)
+            raise BadConfig(f"instances.name is {config.instances.name!r}; known are {known}")
         choice = config.teacher
-        self.stages = [i for i, stage in enumerate(STAGES) if getattr(choice, stage)]
-        if not self.stages:
-            raise BadConfig("teacher names no map for any of layer1 to layer4")
-        names = [getattr(choice, STAGES[i]) for i in self.stages]
-        self.teacher = Teacher(choice.model, names, choice.pooled, IMAGENET_MEAN, IMAGENET_STD)
-        self.paths = photos_under(config.photos)
-        if not self.paths:
-            raise BadTrainingData(f"there are no photos in {config.photos}")
+        names = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
+        self.paths = find_photos(config)
+        if config.validation:
+            read_validation(config.validation)  # better now than after half an hour
         torch.manual_seed(config.seed)
-        self.network, self.provenance = self.begin()
-        maps, pooled = self.teacher(self.views(0)[0][:1])
-        self.adapters = nn.ModuleList(
-            nn.Conv2d(PLANES[i] * EXPANSION, teacher.shape[1], 1)
-            for i, teacher in zip(self.stages, maps)
+        network, self.provenance = begin(config)
+        self.lessons = Lessons(config, self.paths)
+        probe = Lessons(dataclasses.replace(config, batch=2, workers=0), self.paths)[0]
+        self.apprentice = Apprentice(
+            network,
+            [i for i, name in enumerate(names) if name],
+            [m.shape[1] for m in probe.maps],
+            probe.descriptors.shape[1],
         )
-        self.pooled_adapter = nn.Linear(TRUNK_DIM, pooled.shape[1])
-        self.parts = nn.ModuleDict(
-            {"network": self.network, "maps": self.adapters, "pooled": self.pooled_adapter}
+        self.apprentice.to(memory_format=torch.channels_last)
+        quicken(network)
+        self.mean = AveragedModel(
+            network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
         )
         self.optimiser = torch.optim.AdamW(
-            self.parts.parameters(), config.rate, weight_decay=config.weight_decay, fused=True
+            self.apprentice.parameters(), config.rate, weight_decay=config.weight_decay, fused=True
         )
+        self.instances = None
+        if config.instances:
+            chosen = config.instances
+            self.instances = make_loss(chosen.name, chosen.margin, chosen.second_order)
         self.step, self.seconds = 0, 0.0
+        self.validated: float | None = None  # seconds of training at the last measurement
+        self.is_fitted = False
         config.out.mkdir(parents=True, exist_ok=True)
         if (config.out / "last.pt").is_file():
             self.load()
 
-    def begin(self) -> tuple[GeMResNet, Provenance]:
-        """The student: read, grown if it is shallower, or new. Without whitening, which is learned afterwards."""
-        config = self.config
-        if config.start is None:
-            return GeMResNet(config.architecture, None), Provenance(2 * config.size)
-        network, provenance = load_checkpoint(config.start)
-        network.whiten = None
-        if network.architecture != config.architecture:
-            try:
-                network = grow(network, config.architecture)
-            except ValueError as error:
-                raise BadConfig(str(error)) from None
-        return network, provenance
-
-    def views(self, step: int) -> tuple[np.ndarray, torch.Tensor]:
-        """Random views of random photos: for the teacher uint8 (B, S, S, 3), for the student normalised (B, 3, s, s)."""
-        config = self.config
-        rng = np.random.default_rng([config.seed, step])
-        large = round(config.size * config.teacher.zoom)
-        chosen = rng.integers(len(self.paths), size=config.batch)
-        photos = np.stack(
-            [random_view(resize(read_photo(self.paths[i]), 4 * large), large, rng) for i in chosen]
-        )
-        small = np.stack(
-            [
-                cv2.resize(p, (config.size, config.size), interpolation=cv2.INTER_AREA)
-                for p in photos
-            ]
-        )
-        normal = (small.astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(
-            IMAGENET_STD
-        )
-        return photos, torch.from_numpy(normal.transpose(0, 3, 1, 2).copy())
-
-    def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss over the stages' maps, and loss of the pooled descriptor."""
-        photos, x = self.views(step)
-        taught, taught_pooled = self.teacher(photos)
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = stage_maps(self.network, x.to(memory_format=torch.channels_last))
-            adapted = [adapter(maps[i]) for adapter, i in zip(self.adapters, self.stages)]
-        by_stage = [
-            map_loss(mine, torch.from_numpy(theirs)) for mine, theirs in zip(adapted, taught)
-        ]
-        pooled = self.pooled_adapter(self.network.pool(maps[-1].float()))
-        return torch.stack(by_stage).mean(), 1 - F.cosine_similarity(
-            pooled, torch.from_numpy(taught_pooled), dim=1
-        ).mean()
+    def fit(self) -> None:
+        """Let adapters and whitening begin in closed form."""
+        count = -(-self.config.fit // self.config.batch)
+        self.apprentice.fit(feed(self.lessons, range(FITTING, FITTING + count)))
+        self.mean.update_parameters(self.apprentice.network)
+        self.is_fitted = True
+        self.save()
 
     def rate(self) -> float:
-        """Learning rate of the present step: linear warm-up, then half a cosine down to zero."""
+        """Learning rate of the present step: linear warm-up, times a cosine that starts anew."""
         config = self.config
         warm = min(1.0, (self.step + 1) / max(1, config.warmup))
-        return (
-            config.rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / config.steps)))
+        phase = self.step % config.cycle / config.cycle
+        return config.rate * warm * 0.5 * (1 + math.cos(math.pi * phase))
+
+    def learn(self, lesson: Lesson) -> dict[str, float]:
+        """One step on one lesson; the losses by name."""
+        config = self.config
+        self.apprentice.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        losses, descriptors = self.apprentice.losses(lesson)
+        total = (
+            config.maps * losses["maps"]
+            + config.descriptor * losses["descriptor"]
+            + config.cosines * losses["cosines"]
         )
+        if self.instances:
+            losses["instances"] = instance_loss(descriptors, lesson.photos, self.instances)
+            total = total + config.instances_weight * losses["instances"]
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimiser.step()
+        self.mean.update_parameters(self.apprentice.network)
+        self.step += 1
+        return {name: loss.item() for name, loss in losses.items()}
 
     def train(self) -> None:
         """Train to the end of the budget. Saves before it raises KeyboardInterrupt."""
-        config, clock = self.config, time.monotonic() - self.seconds
-        self.parts.train()
+        config = self.config
         try:
-            for _ in tqdm(
-                range(self.step, config.steps),
-                initial=self.step,
-                total=config.steps,
-                desc="distilling",
-                disable=None,
-            ):
-                for group in self.optimiser.param_groups:
-                    group["lr"] = self.rate()
-                maps, pooled = self.losses(self.step)
-                self.optimiser.zero_grad(set_to_none=True)
-                (maps + config.pooled_weight * pooled).backward()
-                self.optimiser.step()
-                self.step += 1
-                self.seconds = time.monotonic() - clock
-                if self.step % config.save_every == 0:
-                    self.note(maps=maps.item(), pooled=pooled.item())
-                    self.save()
+            if not self.is_fitted:
+                self.fit()
+            if self.validated is None:
+                self.validate()  # where the run begins
+            recent: list[dict[str, float]] = []
+            clock, saved = time.monotonic(), self.seconds
+            for lesson in feed(self.lessons, range(self.step, config.steps)):
+                recent.append(self.learn(lesson))
+                self.seconds += time.monotonic() - clock
+                clock = time.monotonic()
+                if self.step % NOTE_EVERY == 0 or self.step == config.steps:
+                    self.note(**{k: np.mean([r[k] for r in recent]).item() for k in recent[0]})
+                    recent = []
                 if self.seconds >= 60 * config.minutes:
                     break
+                if self.seconds - saved >= 60 * config.save_minutes:
+                    saved = self.seconds
+                    self.save()
+                if self.seconds - self.validated >= 60 * config.validate_minutes:
+                    self.validate()
+                if (config.out / PAUSE).exists():
+                    self.wait()
+                    clock = time.monotonic()
+            self.validate()
         finally:
-            self.save()
+            if self.is_fitted:
+                self.save()
+
+    def wait(self) -> None:
+        """Wait while there is a file PAUSE; the time does not count as training."""
+        self.save()
+        print(f"paused at step {self.step}", flush=True)
+        while (self.config.out / PAUSE).exists():
+            time.sleep(1)
+        print("going on", flush=True)
+
+    def validate(self) -> None:
+        """Write the student and note its mAP, measured on the very file that is shipped."""
+        self.validated = self.seconds
+        student = self.write()
+        if self.config.validation is None:
+            return
+        network, provenance = load_checkpoint(student)
+        self.note(validation=validate(network.eval(), provenance, self.config.validation))
 
     def note(self, **facts: float) -> None:
+        """Add a line to the log, and draw its plot."""
+        log = self.config.out / "log.jsonl"
         entry = {
             "step": self.step,
+            "crops": self.step * self.config.batch,
             "minutes": round(self.seconds / 60, 2),
             "rate": self.rate(),
-            **facts,
         }
-        with open(self.config.out / "log.jsonl", "a") as file:
-            file.write(json.dumps(entry) + "\n")
+        note(log, entry | facts)
+        if "validation" in facts:
+            draw_curve(log, self.config.out / "curve.png", "crops", LOSSES)
+        print(" ".join(f"{k} {v:.5g}" for k, v in (entry | facts).items()), flush=True)
+
+    def write(self) -> Path:
+        """Write the mean of the weights as a checkpoint of the project; returns its path."""
+        path = self.config.out / "student.safetensors"
+        history = f"distilled from {self.config.teacher.model.name}, {self.step} steps"
+        write_weights(self.mean.module, self.provenance, path, history)
+        return path
 
     def save(self) -> None:
         """The student by itself, and everything needed to go on at this very step."""
-        teacher = self.config.teacher.model.name
-        write_weights(
-            self.network,
-            self.provenance,
-            self.config.out / "student.safetensors",
-            f"distilled from {teacher}",
-        )
+        self.write()
         content = {
-            "parts": self.parts.state_dict(),
+            "apprentice": self.apprentice.state_dict(),
+            "mean": self.mean.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "validated": self.validated,
         }
-        partial = self.config.out / ".last.pt"
-        torch.save(content, partial)
-        partial.replace(self.config.out / "last.pt")
+        save_state(content, self.config.out / "last.pt")
 
     def load(self) -> None:
-        content = torch.load(self.config.out / "last.pt", map_location="cpu", weights_only=True)
-        self.parts.load_state_dict(content["parts"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.step, self.seconds = content["step"], content["seconds"]
+        """Go on from the folder's `last.pt`. Raises BadConfig if it is of another run."""
+        path = self.config.out / "last.pt"
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            self.apprentice.load_state_dict(content["apprentice"])
+            self.mean.load_state_dict(content["mean"])
+            self.optimiser.load_state_dict(content["optimiser"])
+            self.step, self.seconds = content["step"], content["seconds"]
+            self.validated, self.is_fitted = content["validated"], True
+        except Exception as error:  # whatever unpickling a damaged file raises
+            raise BadConfig(f"{path} is damaged or the state of another run") from error
+
+
+def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
+    """The student as it begins: read, grown if it is shallower, or random.
+
+    Raises:
+        BadConfig: if the start has attention or more blocks than the configured architecture.
+        BadCheckpoint: if it cannot be read.
+    """
+    if config.start is None:
+        return GeMResNet(config.architecture, config.dim), Provenance(config.image_size)
+    network, provenance = load_checkpoint(config.start)
+    if network.soa4 is not None:
+        raise BadConfig("start has attention blocks, which a student does not")
+    if network.architecture != config.architecture:
+        try:
+            network = grow(network, config.architecture)
+        except ValueError as error:
+            raise BadConfig(str(error)) from None
+    network.whiten = nn.Linear(TRUNK_DIM, config.dim)  # fitted before the first step
+    return network, dataclasses.replace(provenance, longest_side=config.image_size)
+
+
+def benchmark(run: Distillation, steps: int = 12) -> tuple[float, float]:
+    """How much the student waits. The run's folder stays as it is.
+
+    Args:
+        run: to be measured; its student learns meanwhile, so it should not be trained after.
+        steps: to be timed of each kind.
+
+    Returns:
+        Views a second of the bare step on a lesson in memory, and of the whole run.
+    """
+    batch, first = run.config.batch, AHEAD * max(1, run.config.workers) + 1
+    whole = iter(feed(run.lessons, range(first + steps)))
+    for _ in range(first):  # until the queue is as full as it stays
+        lesson = next(whole)
+        run.learn(lesson)
+    clock = time.perf_counter()
+    for following in whole:
+        run.learn(following)
+    fed = time.perf_counter() - clock
+    clock = time.perf_counter()
+    for _ in range(steps):
+        run.learn(lesson)
+    bare = time.perf_counter() - clock
+    return batch * steps / bare, batch * steps / fed

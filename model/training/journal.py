@@ -1,0 +1,111 @@
+"""What a run leaves in its folder: weights, states to go on from, a log and its plot."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from ..checkpoint import Provenance
+from ..network import GeMResNet
+
+
+def settle(partial: Path, path: Path) -> None:
+    """Give a finished file its name, so that a power cut leaves the old one or the new one."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save_state(content: dict[str, Any], path: Path) -> None:
+    """What a run needs to go on, as one file that is whole or not there."""
+    partial = path.with_name(f".{path.name}")
+    torch.save(content, partial)
+    settle(partial, path)
+
+
+def write_weights(network: GeMResNet, provenance: Provenance, path: Path, training: str) -> None:
+    """Write a network in the project's own format.
+
+    Weights are stored as float16, statistics and p as float32.
+
+    Args:
+        network: to be written.
+        provenance: what its numbers mean.
+        path: of the safetensors file.
+        training: is added to its history.
+    """
+    tensors = {}
+    for name, value in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            half = name.endswith((".weight", ".bias"))
+            kind = torch.float16 if half else torch.float32
+            tensors[name] = value.detach().cpu().to(kind).contiguous()
+    metadata = {
+        "architecture": network.architecture,
+        "image_size": str(provenance.longest_side),
+        "mean": ",".join(map(str, provenance.mean)),
+        "std": ",".join(map(str, provenance.std)),
+        "training": f"{provenance.training}; {training}",
+        "licence": provenance.licence,
+    }
+    partial = path.with_name(f".{path.name}")
+    save_file(tensors, partial, metadata=metadata)
+    settle(partial, path)
+
+
+def note(log: Path, entry: dict[str, Any]) -> None:
+    """Append one line of JSON to a log."""
+    with open(log, "a") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """The entries of a log. A line that a power cut left unfinished is passed over."""
+    entries = []
+    for line in log.read_text().splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return entries
+
+
+def draw_curve(log: Path, out: Path, across: str, losses: Sequence[str]) -> None:
+    """Plot losses and validation mAP.
+
+    Args:
+        log: lines of JSON.
+        out: PNG file.
+        across: key of the horizontal axis.
+        losses: keys of the left axis; "validation" is the right one.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    entries = read_log(log)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    left = figure.subplots()
+    right = left.twinx()
+    reds = ("tab:red", "tab:orange", "tab:brown", "tab:pink")
+    lines = [(left, name, colour) for name, colour in zip(losses, reds)]
+    for axis, name, colour in [*lines, (right, "validation", "tab:blue")]:
+        points = [(entry[across], entry[name]) for entry in entries if entry.get(name) is not None]
+        if points:
+            axis.plot(*zip(*points), marker="o", markersize=3, color=colour, label=name)
+    left.set_xlabel(across)
+    left.set_ylabel("loss", color=reds[0])
+    right.set_ylabel("validation mAP", color="tab:blue")
+    if len(left.lines) > 1:
+        left.legend(loc="lower left", fontsize="small")
+    FigureCanvasAgg(figure).print_png(str(out))
