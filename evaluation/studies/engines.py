@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,15 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.groups import check_groups, load_groups
-from extractor import DEFAULT_MODEL, Extractor, available_cores, int8_beside, read_photo
+from extractor import (
+    DEFAULT_MODEL,
+    Extractor,
+    available_cores,
+    int8_beside,
+    read_photo,
+    resize,
+    seal,
+)
 from extractor.engines import is_available
 from metrics import mean_average_precision
 
@@ -40,34 +49,66 @@ class Row:
     cosine: float
 
 
-def ways(model: Path) -> dict[str, Callable[[], Extractor]]:
-    """Name -> how to start it, of everything that is installed here; BASELINE first."""
-    found = {BASELINE: lambda: Extractor(model)}
+Start = Callable[[tuple[float, ...]], Extractor]
+"""Scales -> what describes photos at them."""
+
+
+def ways(model: Path, folder: Path) -> dict[str, Start]:
+    """How to start everything that is installed here, by name, BASELINE first.
+
+    Args:
+        model: exported model of one scale.
+        folder: where models of several scales are written.
+    """
+    found = {BASELINE: started(model, folder)}
     int8 = int8_beside(model)
     if int8.is_file():
-        found["onnxruntime int8"] = lambda: Extractor(int8)
+        found["onnxruntime int8"] = started(int8, folder)
     if is_available("openvino"):
-        found["OpenVINO bf16"] = lambda: Extractor(model, engine="openvino-bf16")
+        found["OpenVINO bf16"] = started(model, folder, "openvino-bf16")
         if int8.is_file():
-            found["OpenVINO int8"] = lambda: Extractor(int8, engine="openvino")
+            found["OpenVINO int8"] = started(int8, folder, "openvino")
     try:
-        import torch
+        from model import BadCheckpoint, load_checkpoint
     except ImportError:
         return found
-    return {"torch float32": lambda: torch_extractor(model, torch), **found}
+    try:
+        network, provenance = load_checkpoint(model)
+    except BadCheckpoint:  # not a GeM-ResNet: there is no torch network to compare with
+        return found
+    return {"torch float32": lambda scales: in_torch(model, network, provenance, scales), **found}
 
 
-def torch_extractor(model: Path, torch) -> Extractor:
+def started(model: Path, folder: Path, engine: str = "onnxruntime") -> Start:
+    """How to start one engine on one model."""
+
+    def start(scales: tuple[float, ...]) -> Extractor:
+        if scales == (1.0,):
+            return Extractor(model, engine=engine)
+        import onnx
+
+        from export.graph import with_scales
+
+        path = folder / f"{len(scales)}-{model.name}"
+        path.write_bytes(seal(with_scales(onnx.load(str(model)), scales, 1.0).SerializeToString()))
+        return Extractor(path, engine=engine)
+
+    return start
+
+
+def in_torch(model: Path, network, provenance, scales: tuple[float, ...]) -> Extractor:
     """The same network in torch, behind the same interface."""
-    from model import load_checkpoint
+    import torch
 
-    network, _ = load_checkpoint(model)
+    from export import Recipe
+    from export import in_torch as describes
+
     torch.set_num_threads(available_cores())
+    describe = describes(network, provenance, Recipe(provenance.longest_side, scales))
 
     class TorchExtractor(Extractor):
-        def forward(self, batch: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return network(torch.from_numpy(batch)).numpy()
+        def describe(self, photos, regions=None):
+            return np.stack([describe(resize(photo, self.card.longest_side)) for photo in photos])
 
     return TorchExtractor(model)
 
@@ -98,8 +139,9 @@ def measure(
     ]
     expected: dict[tuple, np.ndarray] = {}
     rows = []
-    started = ways(model)
-    order = [BASELINE, *(name for name in started if name in engines and name != BASELINE)]
+    temporary = tempfile.TemporaryDirectory()
+    installed = ways(model, Path(temporary.name))
+    order = [BASELINE, *(name for name in installed if name in engines and name != BASELINE)]
     jobs = [
         (name, size, scales)
         for name in order
@@ -107,8 +149,8 @@ def measure(
         for scales in ((1.0,), SCALES)[: 1 + multi]
     ]
     for name, size, scales in progress(jobs):
-        extractor = started[name]()
-        extractor.card = dataclasses.replace(extractor.card, longest_side=size, scales=scales)
+        extractor = installed[name](scales)
+        extractor.card = dataclasses.replace(extractor.card, longest_side=size)
         extractor.describe(photos[:1])
         begin = time.perf_counter()
         descriptors = [extractor.describe([photo])[0] for photo in photos[:SPEED_PHOTOS]]
@@ -130,6 +172,7 @@ def measure(
                 cosine,
             )
         )
+    temporary.cleanup()
     return rows
 
 
