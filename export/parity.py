@@ -1,7 +1,8 @@
 """Does the exported file give the original's descriptors? Compared on real photos, the whole way.
 
-The whole way is everything after the photo is decoded and shrunk: normalisation, scales, network, pooling, whitening. The
-original runs it in its own way, in torch or in the file that a backbone came from.
+The whole way is everything after the photo is decoded and shrunk: normalisation, scales, network,
+pooling, whitening. The original runs it in its own way, in torch or in the file that a backbone
+came from.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class ParityRow:
 def in_torch(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> Original:
     """The published way in torch, from pixels to the whitened descriptor.
 
-    Radenovic et al. 2018: each scale by torch's own resampling, descriptors averaged by the power msp, then the whitening.
+    Radenovic et al. 2018: each scale by torch's own resampling, descriptors averaged by the power
+    msp, then the whitening.
     """
     mean, std = (torch.tensor(v)[:, None, None] for v in (provenance.mean, provenance.std))
     msp = recipe.msp(network)

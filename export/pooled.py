@@ -1,4 +1,5 @@
-"""A backbone's pooled vectors by another way than the exported file's: the original file, torch's resampling, numpy's GeM.
+"""A backbone's pooled vectors by another way than the exported file's: the original file, torch's
+resampling, numpy's GeM.
 
 What a whitening and an exponent are learned on, and what the exported file is proved against.
 """
@@ -40,7 +41,7 @@ class Pooler:
         self._session = session(model)
 
     def image(self, photo: np.ndarray) -> np.ndarray:
-        """The input of the original for a photo uint8 RGB (H, W, 3), float32 with a batch of one."""
+        """The original's input, float32 and a batch of one, for a photo uint8 RGB (H, W, 3)."""
         normal = (photo / 255 - self.backbone.mean) / self.backbone.std
         image = torch.from_numpy(normal.transpose(2, 0, 1)[None].astype(np.float32))
         multiple = self.backbone.multiple

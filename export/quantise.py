@@ -1,8 +1,10 @@
-"""Exported float model -> int8 model for CPUs: static quantisation with QDQ nodes, weights per channel.
+"""Exported float model -> int8 model for CPUs: static quantisation with QDQ nodes, weights per
+channel.
 
-Ranges of activations come from real photos. Not every layer bears 8 bits equally: each residual block is first quantised
-alone and its harm to the descriptors measured; then blocks are kept in float, most harmful first, until the fully
-quantised rest is near enough. GeM, whitening and norms always stay float.
+Ranges of activations come from real photos. Not every layer bears 8 bits equally: each residual
+block is first quantised alone and its harm to the descriptors measured; then blocks are kept in
+float, most harmful first, until the fully quantised rest is near enough. GeM, whitening and norms
+always stay float.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Quantised:
-    """harm: {block: 1 - median cosine when only it is quantised}, worst first. kept_float: blocks left alone.
+    """harm: {block: 1 - median cosine when only it is quantised}, worst first. kept_float: blocks
+    left alone.
 
     cosine: median over the test photos of the finished model with the float one.
     """
@@ -61,10 +64,12 @@ class Inputs(CalibrationDataReader):
 
 
 def blocks_of(model: onnx.ModelProto) -> dict[str, list[str]]:
-    """Which products of the network are quantised or left alone together: {block: names of its nodes}, in their order.
+    """Which products of the network are quantised or left alone together: {block: names of its
+    nodes}, in their order.
 
-    Of a ResNet of ours a block is a residual block or the stem, by the names of its weights ("features.5.2"). Another
-    network's products are parted into PARTS, one after the other. The head (pooling, whitening, lengths) is in no block.
+    Of a ResNet of ours a block is a residual block or the stem, by the names of its weights
+    ("features.5.2"). Another network's products are parted into PARTS, one after the other. The
+    head (pooling, whitening, lengths) is in no block.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     products = [
@@ -86,7 +91,7 @@ def is_head(node: onnx.NodeProto) -> bool:
 
 
 def fold(path: Path, folder: Path) -> Path:
-    """The model with casts and BatchNorms folded into the convolutions, as quantisation needs it."""
+    """The model with casts and BatchNorms folded into the convolutions, for quantisation."""
     options = ort.SessionOptions()
     options.graph_optimization_level = (
         ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -115,7 +120,8 @@ def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelP
     if not chosen:
         return model
     keep = [n.name for n in model.graph.node if n.op_type in PRODUCTS and n.name not in chosen]
-    # The additions of the norms, "+ epsilon": 8 bits would make the length of every descriptor wrong.
+    # The additions of the norms, "+ epsilon": 8 bits would make the length of every descriptor
+    # wrong.
     keep += [n.name for n in model.graph.node if n.op_type == "Add" and constants & set(n.input)]
     # A clip behind a product is its activation; any other one is GeM's clamp.
     made = {name: node.op_type for node in model.graph.node for name in node.output}
@@ -149,7 +155,8 @@ def run_all(model: bytes, batches: list[np.ndarray]) -> np.ndarray:
 
 
 def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> Quantised:
-    """Quantise the exported model at `path`, calibrated and tested on `photos` (CALIBRATION_PHOTOS + TEST_PHOTOS or more).
+    """Quantise the exported model at `path`, calibrated and tested on `photos` (CALIBRATION_PHOTOS
+    + TEST_PHOTOS or more).
 
     Raises BadModel for another kind of file, ValueError for too few photos.
     """

@@ -1,4 +1,6 @@
-"""How descriptors are made with a net: the published way unless asked otherwise. Goes into the exported file."""
+"""How descriptors are made with a net: the published way unless asked otherwise. Goes into the
+exported file.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Recipe:
     def msp(self, network: GeMResNet) -> float:
         """The power by which the scales' descriptors are averaged, as published.
 
-        It is the network's own GeM exponent. Whitened values can be negative and have no power, so there it is 1.
+        It is the network's own GeM exponent. Whitened values can be negative and have no power, so
+        there it is 1.
         """
         powered = len(self.scales) > 1 and network.whiten is None
         return float(network.pool.p.detach()) if powered else 1.0
@@ -55,7 +58,8 @@ def choose_recipe(
 ) -> Recipe:
     """The recipe for a checkpoint.
 
-    A whitening that the checkpoint holds is used in its form for several scales ("ms") or for one ("ss").
+    A whitening that the checkpoint holds is used in its form for several scales ("ms") or for one
+    ("ss").
 
     Args:
         provenance: what the checkpoint says of itself.

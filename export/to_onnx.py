@@ -1,7 +1,8 @@
 """GeM-ResNet -> one self-contained ONNX file with free batch, height and width.
 
-The parameters stand in it under their own names, stored as float16. A Cast after each restores float32 before anything is
-computed; onnxruntime folds the Casts (and the BatchNorms) away when it loads the model.
+The parameters stand in it under their own names, stored as float16. A Cast after each restores
+float32 before anything is computed; onnxruntime folds the Casts (and the BatchNorms) away when it
+loads the model.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ OPSET = 20
 
 
 def trace(network: GeMResNet) -> onnx.ModelProto:
-    """Float32 graph of the network, input `image` (batch, 3, height, width), output `descriptor` (batch, D)."""
+    """Float32 graph of the network, input `image` (batch, 3, height, width), output `descriptor`
+    (batch, D).
+    """
     free = torch.export.Dim.DYNAMIC
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -42,7 +45,8 @@ def trace(network: GeMResNet) -> onnx.ModelProto:
             dynamic_shapes={"x": {0: free, 2: free, 3: free}},
             opset_version=OPSET,
             dynamo=True,
-            optimize=False,  # the default would melt BatchNorm into the convolutions and lose the parameters
+            # The default would melt BatchNorm into the convolutions and lose the parameters.
+            optimize=False,
             verbose=False,
         )
     graph = program.model
@@ -52,7 +56,9 @@ def trace(network: GeMResNet) -> onnx.ModelProto:
 
 
 def strip_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes about the Python source (file paths of this machine), name the free axes."""
+    """Drop what the exporter notes about the Python source (file paths of this machine), name the
+    free axes.
+    """
     parts = [proto, proto.graph, *proto.graph.node, *proto.graph.initializer]
     parts += [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
     for part in parts:
@@ -71,7 +77,9 @@ def strip_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def drop_zero_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The exporter gives each bias-free convolution a bias of zeros; without them the initialisers are the network's."""
+    """The exporter gives each bias-free convolution a bias of zeros; without them the initialisers
+    are the network's.
+    """
     zeros = {t.name for t in proto.graph.initializer if not numpy_helper.to_array(t).any()}
     dropped = set()
     for node in proto.graph.node:
@@ -120,7 +128,8 @@ def with_facts(model: onnx.ModelProto, facts: dict[str, object]) -> onnx.ModelPr
 def to_onnx(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, half: bool = True
 ) -> onnx.ModelProto:
-    """The whole export: a checked, self-describing model that holds everything but the preparation of photos.
+    """The whole export: a checked, self-describing model that holds everything but the preparation
+    of photos.
 
     Args:
         network: in eval mode.
@@ -143,7 +152,8 @@ def write_model(
 ) -> bool:
     """Write a model to `out`, but only once it was compared with what it was made from.
 
-    Half precision halves the file. Where it costs more than the comparison allows, the parameters are stored whole.
+    Half precision halves the file. Where it costs more than the comparison allows, the parameters
+    are stored whole.
 
     Args:
         make: gives the model; its argument says whether to store the parameters as float16.
@@ -172,4 +182,4 @@ def write_model(
             return half
     finally:
         partial.unlink(missing_ok=True)
-    raise AssertionError("unreachable")
+    return False

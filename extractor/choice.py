@@ -1,7 +1,8 @@
 """Which model and engine to use on this machine, decided by trying them.
 
-An int8 model or a bfloat16 engine is much faster on one processor and slower, or wrong, on another. So at start-up each
-candidate describes a few photos beside the float32 model, and the fastest whose descriptors agree is taken.
+An int8 model or a bfloat16 engine is much faster on one processor and slower, or wrong, on another.
+So at start-up each candidate describes a few photos beside the float32 model, and the fastest whose
+descriptors agree is taken.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ REPEATS = 2
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate. milliseconds: a photo, best of REPEATS. cosine: median with float32. problem: why it could not run."""
+    """One candidate. milliseconds: a photo, best of REPEATS. cosine: median with float32. problem:
+    why it could not run.
+    """
 
     name: str
     milliseconds: float = float("inf")
@@ -41,7 +44,9 @@ def int8_beside(model: Path) -> Path:
 
 
 def candidates(model: Path) -> list[tuple[str, Path, str]]:
-    """(name, model file, engine) of everything that could replace the float32 model on onnxruntime here."""
+    """(name, model file, engine) of everything that could replace the float32 model on onnxruntime
+    here.
+    """
     found = []
     int8 = int8_beside(model)
     if int8.is_file():

@@ -1,7 +1,9 @@
-"""Photo bytes -> safe, upright RGB array. Gallery photos and queries take this one path, so their pixels agree.
+"""Photo bytes -> safe, upright RGB array. Gallery photos and queries take this one path, so their
+pixels agree.
 
-Order matters: container formats from an allow-list only, dimensions checked before any pixel is decoded, JPEGs decoded
-at reduced size by the codec itself, every failure one typed error with a sentence for a person.
+Order matters: container formats from an allow-list only, dimensions checked before any pixel is
+decoded, JPEGs decoded at reduced size by the codec itself, every failure one typed error with a
+sentence for a person.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ def decode(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(*image.size)
-            # Lets libjpeg skip what the resize below would throw away: 3 to 4 times faster on a 12 MP photo.
+            # Lets libjpeg skip what the resize below would throw away: 3 to 4 times faster on a 12
+            # MP photo.
             image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))
             with DECODING:
                 image.load()  # first frame of phones' multi-picture JPEGs and of animations
@@ -117,7 +120,9 @@ def check_bytes(count: int) -> None:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise ImageTooLarge or UnsupportedImage unless width x height (pixels) is within this module's limits."""
+    """Raise ImageTooLarge or UnsupportedImage unless width x height (pixels) is within this
+    module's limits.
+    """
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise ImageTooLarge(
             f"The photo has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} megapixels "
@@ -134,7 +139,9 @@ def check_size(width: int, height: int) -> None:
 
 
 def resizable(image: Image.Image) -> Image.Image:
-    """The image in a mode that Lanczos can work on: palettes and bitmaps become RGB(A), 16-bit grey becomes 8-bit."""
+    """The image in a mode that Lanczos can work on: palettes and bitmaps become RGB(A), 16-bit grey
+    becomes 8-bit.
+    """
     if image.mode.startswith("I"):  # Pillow would clip instead of scale
         return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.mode in ("P", "1", "PA") or (image.has_transparency_data and image.mode != "RGBA"):
@@ -151,7 +158,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """`pixels` turned as the EXIF orientation of `image` says; as they are where the tag is absent or broken."""
+    """`pixels` turned as the EXIF orientation of `image` says; as they are where the tag is absent
+    or broken.
+    """
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION)
     except Exception:  # damaged metadata is no reason to refuse sound pixels
@@ -161,7 +170,9 @@ def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, longest_side: int) -> Image.Image:
-    """Image shrunk (Lanczos, never enlarged) so that its longest side is at most `longest_side` pixels."""
+    """Image shrunk (Lanczos, never enlarged) so that its longest side is at most `longest_side`
+    pixels.
+    """
     image.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     return image
 

@@ -20,7 +20,9 @@ class Engine(Protocol):
 
 
 class OnnxRuntime:
-    """onnxruntime on the CPU. A model that points to other files for its weights cannot be followed and is refused."""
+    """onnxruntime on the CPU. A model that points to other files for its weights cannot be followed
+    and is refused.
+    """
 
     def __init__(self, model: bytes, threads: int, calls: int):
         options = ort.SessionOptions()
@@ -49,7 +51,8 @@ class OpenVino:
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         }
         self._compiled = core.compile_model(graph, "CPU", settings)
-        # OpenVINO does not keep the file's metadata; onnxruntime reads it without optimising anything.
+        # OpenVINO does not keep the file's metadata; onnxruntime reads it without optimising
+        # anything.
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3

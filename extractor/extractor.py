@@ -1,4 +1,6 @@
-"""RGB photo -> unit descriptor, with onnxruntime. The model file says itself how photos must be prepared."""
+"""RGB photo -> unit descriptor, with onnxruntime. The model file says itself how photos must be
+prepared.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ PREPROCESSING = f"exif, draft and lanczos to {WORKING_SIDE}, lanczos to longest 
 
 
 class BadModel(Exception):
-    """The file is no descriptor model of this project, or a damaged one; the message is one sentence."""
+    """The file is no descriptor model of this project, or a damaged one; the message is one
+    sentence.
+    """
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
         outside = OUTSIDE_WHITENING in metadata or facts.get("scales", [1.0]) != [1.0]
         if facts["schema"] == PLAIN_SCHEMA and outside:
             raise BadModel(
-                f"{name} was made by an earlier version, which kept scales and whitening outside the "
-                "graph. Export it again."
+                f"{name} was made by an earlier version, which kept scales and whitening outside "
+                "the graph. Export it again."
             )
         return ModelCard(
             architecture=facts["architecture"],
@@ -114,8 +118,9 @@ class Extractor:
         model: path of an ONNX file written by `python -m export`.
         threads: cores to use; None for all that this process may run on.
         engine: one of `engines.ENGINES`.
-        calls: how many calls will run side by side, from threads of the caller, and share the cores. One photo at a time
-            wants 1. Many photos are done sooner with one core each than with all cores on one after the other.
+        calls: how many calls will run side by side, from threads of the caller, and share the
+            cores. One photo at a time wants 1. Many photos are done sooner with one core each than
+            with all cores on one after the other.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -154,14 +159,15 @@ class Extractor:
         descriptor = self.describe([noise])[0]
         if descriptor.shape != (self.card.output_dim,):
             raise BadModel(
-                f"The model gives {len(descriptor)} values, not the {self.card.output_dim} it names."
+                f"The model gives {len(descriptor)} values, not {self.card.output_dim} as it says."
             )
         if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also when it is not a number
             raise BadModel("The model does not give descriptors of length 1.")
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over model file and preparation of photos. Descriptors of equal fingerprints can be compared.
+        """SHA-256 over model file and preparation of photos. Descriptors of equal fingerprints can
+        be compared.
 
         An int8 model counts as the float model it was made from.
         """
@@ -175,7 +181,9 @@ class Extractor:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def normalise(self, photo: np.ndarray) -> np.ndarray:
-        """uint8 RGB (H, W, 3) -> float32 (3, H, W) with the mean and deviation the model was trained with."""
+        """uint8 RGB (H, W, 3) -> float32 (3, H, W) with the mean and deviation the model was
+        trained with.
+        """
         return ((photo.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)
 
     def describe(

@@ -1,4 +1,6 @@
-"""Queries that are a part of a photo, by the rule of the revisited Oxford and Paris protocol (Radenovic et al. 2018)."""
+"""Queries that are a part of a photo, by the rule of the revisited Oxford and Paris protocol
+(Radenovic et al. 2018).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ Region = tuple[float, float, float, float]
 def crop_region(photo: np.ndarray, region: Region | None, longest_side: int) -> np.ndarray:
     """The region at the size it has inside the photo shrunk to `longest_side`.
 
-    Published rule: crop first, then shrink to longest_side x (longest side of the crop) / (longest side of the photo),
-    never enlarging.
+    Published rule: crop first, then shrink to longest_side x (longest side of the crop) / (longest
+    side of the photo), never enlarging.
 
     Args:
         photo: uint8 RGB (H, W, 3).

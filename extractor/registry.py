@@ -1,4 +1,4 @@
-"""The models that come with the project, by name, each with its card: what it is, how good, whose."""
+"""The models that come with the project, by name: what each is, how good it is, and whose."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class Entry:
         title: for people.
         dim: components of a descriptor.
         longest_side: pixels that photos are shrunk to.
-        milliseconds: a photo on two cores of an AMD EPYC with AVX-512, by the fastest engine of requirements.txt.
-        map_alone, map_full: on the development set, without reranking and with diffusion and SIFT. By
-            `python -m evaluation models`.
+        milliseconds: a photo on two cores of an AMD EPYC with AVX-512, by the fastest engine of
+            requirements.txt.
+        map_alone, map_full: on the development set, without reranking and with diffusion and SIFT.
+            By `python -m evaluation models`.
         licence: of the parameters.
         source: where they come from.
         fingerprint: of the extractor (`Extractor.fingerprint`), by which a store knows its model.

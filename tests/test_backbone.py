@@ -1,4 +1,6 @@
-"""Any ONNX network through one door: cut, pooled, whitened, and proved against the file it came from."""
+"""Any ONNX network through one door: cut, pooled, whitened, and proved against the file it came
+from.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ PHOTOS = ("taj-mahal.jpg", "taj-mahal-2.jpg", "wine.jpg", "petra.jpg", "bulb.jpg
 def network(height="h", width="w", batch="b", last=False, patch=4, tokens=False, opset=17):
     """A made network of one strided convolution: a map, its tokens, and a vector, as three outputs.
 
-    patch: the stride. tokens: they are laid out by a Reshape that only fits sides that are multiples of the patch.
+    patch: the stride. tokens: they are laid out by a Reshape that only fits sides that are
+    multiples of the patch.
     """
     rng = np.random.default_rng(3)
     weight = rng.normal(0, 0.3, (CHANNELS, 3, patch, patch)).astype(np.float16).astype(np.float32)
@@ -104,7 +107,9 @@ def exported(folder, model, tensor, *more, size=96):
 
 
 def plain(photo, p, patch=4):
-    """The descriptor of `network`'s map written out: every patch by itself, GeM, length 1. photo: uint8 (H, W, 3)."""
+    """The descriptor of `network`'s map written out: every patch by itself, GeM, length 1. photo:
+    uint8 (H, W, 3).
+    """
     model = network(patch=patch)
     weight, bias = (numpy_helper.to_array(t) for t in model.graph.initializer[:2])
     x = ((photo.astype(np.float64) - 127) / 128).transpose(2, 0, 1)
