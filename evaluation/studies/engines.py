@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from tqdm import tqdm
@@ -57,7 +58,7 @@ def ways(model: Path) -> dict[str, Callable[[], Extractor]]:
     return {"torch float32": lambda: torch_extractor(model, torch), **found}
 
 
-def torch_extractor(model: Path, torch) -> Extractor:
+def torch_extractor(model: Path, torch: ModuleType) -> Extractor:
     """The same network in torch, behind the same interface."""
     from model import load_checkpoint
 
@@ -169,7 +170,7 @@ def format_rows(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `extractor` to the command line's sub-parsers."""
     command = commands.add_parser("extractor", help="speed and mAP of every way to run the network")
     command.add_argument("--photos", type=Path, required=True)
