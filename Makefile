@@ -33,6 +33,8 @@ demo: .venv/.serving
 test: .venv-dev/.ready
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install-browser
 	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
+	.venv-dev/bin/mypy
 	.venv-dev/bin/python -m pytest
 
 # A stamp is newer than the requirements it was installed from, so a change there installs again.

@@ -5,7 +5,7 @@ Queries are parts of photos; published boxes are in pixels of the file as it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
     return Benchmark(name, jpg, sorted(gallery), queries, tuple(SETUPS), "Medium", metrics, notes)
 
 
-def indices(values) -> list[int]:
+def indices(values: Iterable) -> list[int]:
     """A list or array of indices from 0. Raises ValueError for others."""
     found = [int(i) for i in values]
     if any(i < 0 for i in found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from metrics import found_among, trapezoid_average_precision
@@ -45,7 +46,7 @@ def read_holidays(name: str, root: Path) -> Benchmark:
     )
 
 
-def n_s(ranking, positives) -> int:
+def n_s(ranking: Sequence[str], positives: Collection[str]) -> int:
     """1 + how many of the other three are among the first three: N-S, 1 to 4.
 
     The protocol looks at the first four, the query itself among them. The engine leaves it out of its own results, where it

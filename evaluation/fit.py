@@ -192,7 +192,7 @@ def log_loss(samples: Samples, odds: np.ndarray) -> float:
     return float(np.average(np.logaddexp(0, odds) - samples.relevant * odds, weights=samples.prior))
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `fit` to the command line's sub-parsers."""
     command = commands.add_parser(
         "fit", help="fit the constants of fusion on groups of photos of the same thing"

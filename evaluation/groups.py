@@ -119,7 +119,7 @@ def format_table(results: list[MethodResult]) -> str:
     return format_rows([["mAP / recall@1", *columns], *rows])
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `groups` to the command line's sub-parsers."""
     command = commands.add_parser(
         "groups", help="photos of the same thing find each other: mAP and recall@1 by stage"

@@ -123,7 +123,7 @@ def format_models(rows: Sequence[ModelRow]) -> str:
     return format_rows([head, *cells])
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `models` to the command line's sub-parsers."""
     command = commands.add_parser("models", help="descriptor models side by side, by stage")
     command.add_argument(

@@ -295,7 +295,7 @@ def make_report(contents: Sequence[Results | Curve]) -> str:
     )
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `report` to the command line's sub-parsers."""
     command = commands.add_parser("report", help="one HTML page of results and curves")
     command.add_argument(

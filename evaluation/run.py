@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def evaluate(
     seed: int,
     model: str,
     command: str,
-    progress=iter,
+    progress: Callable[[list], Iterable] = iter,
 ) -> Results:
     """All methods on all queries, with everything a reader must know beside the numbers.
 
@@ -170,7 +171,7 @@ def evaluate(
     )
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `run` to the command line's sub-parsers."""
     command = commands.add_parser(
         "run", help="a data set from its photos to the table of all methods, with intervals"
@@ -248,7 +249,7 @@ def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
     draw_hidden(rows, args.out.with_suffix(".png"))
 
 
-def queries_bar(queries):
+def queries_bar(queries: list) -> Iterable:
     """Progress through a list of queries."""
     return bar(queries, len(queries), "queries")
 

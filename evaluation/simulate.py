@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extractor import Extractor, Region
+from extractor import Extractor, ModelCard, Region
 from index_store import Store, StoreError
 from index_store.builder import Progress, silent, write_generation
 from index_store.extraction import Extracted
@@ -66,7 +66,7 @@ class Simulated:
     change: Callable[[np.ndarray], np.ndarray]
 
     @property
-    def card(self):
+    def card(self) -> ModelCard:
         return self.extractor.card
 
     @property

@@ -8,6 +8,7 @@ afterwards, lengths of one. Who runs the file, with whatever engine, needs no mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,7 +43,7 @@ class Parts:
         self.graph.initializer.append(numpy_helper.from_array(value, name))
         return name
 
-    def node(self, operator: str, inputs: Sequence[str], name: str, **attributes) -> str:
+    def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Add a node with one output; returns the output's name."""
         name = f"{self.prefix}.{name}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))

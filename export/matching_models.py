@@ -76,7 +76,13 @@ class Matching(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, query_points, query_descriptors, hit_points, hit_descriptors) -> torch.Tensor:
+    def forward(
+        self,
+        query_points: torch.Tensor,
+        query_descriptors: torch.Tensor,
+        hit_points: torch.Tensor,
+        hit_descriptors: torch.Tensor,
+    ) -> torch.Tensor:
         net = self.network
         query_place, hit_place = net.posenc(query_points), net.posenc(hit_points)
         query, hit = net.input_proj(query_descriptors), net.input_proj(hit_descriptors)

@@ -150,8 +150,8 @@ class Extractor:
         self.engine = engine
         self.card = read_card(self._engine.metadata, path.name)
         self.model_sha256 = hashlib.sha256(data).hexdigest()
-        self._mean = np.float32(self.card.mean)
-        self._std = np.float32(self.card.std)
+        self._mean = np.array(self.card.mean, np.float32)
+        self._std = np.array(self.card.std, np.float32)
         self._check()
 
     def _check(self) -> None:

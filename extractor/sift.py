@@ -105,7 +105,7 @@ def local_features(photo: np.ndarray) -> LocalFeatures:
     """
     grey = cv2.cvtColor(resize(photo, SIFT_SIDE), cv2.COLOR_RGB2GRAY)
     # OpenCV may return a few more than asked for where the weakest tie, hence the cut.
-    keypoints, sift = cv2.SIFT_create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
+    keypoints, sift = cv2.SIFT.create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
     if not keypoints:
         return LocalFeatures(
             np.empty((0, 2), np.float32),
@@ -115,12 +115,12 @@ def local_features(photo: np.ndarray) -> LocalFeatures:
         )
     strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:MAX_POINTS]
     sift = sift[strongest]
+    sizes = np.array([keypoints[i].size for i in strongest])
+    angles = np.array([keypoints[i].angle for i in strongest])
     root = np.sqrt(sift / np.maximum(np.abs(sift).sum(1, keepdims=True), 1e-7))
     return LocalFeatures(
-        points=np.float32([keypoints[i].pt for i in strongest]),
-        frames=np.complex64(
-            [keypoints[i].size * np.exp(1j * np.deg2rad(keypoints[i].angle)) for i in strongest]
-        ),
+        points=np.array([keypoints[i].pt for i in strongest], np.float32),
+        frames=(sizes * np.exp(1j * np.deg2rad(angles))).astype(np.complex64),
         descriptors=np.clip(np.round(root * DESCRIPTOR_SCALE), 0, 255).astype(np.uint8),
         size=grey.shape,
     )

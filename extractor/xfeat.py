@@ -72,7 +72,7 @@ class XFeatKeypoints:
             None, {"photo": image.transpose(2, 0, 1)[None]}
         )
         found = scores > 0
-        points = points[found] * np.float32([width / fitted[0], height / fitted[1]])
+        points = points[found] * np.array([width / fitted[0], height / fitted[1]], np.float32)
         return LocalFeatures(
             points=points,
             frames=np.ones(len(points), np.complex64),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import faiss
 import numpy as np
@@ -75,7 +76,7 @@ def build_index(
         batch: How many are added at a time.
     """
     count, dim = descriptors.shape
-    index = faiss.index_factory(dim, parameters.factory, faiss.METRIC_L2)
+    index = cast(faiss.IndexIVFPQ, faiss.index_factory(dim, parameters.factory, faiss.METRIC_L2))
     index.cp.seed = index.pq.cp.seed = SEED
     for clustering in (index.cp, index.pq.cp):
         clustering.min_points_per_centroid = 1  # the choice of parameters has seen to it
@@ -111,7 +112,7 @@ def load_index(path: Path, parameters: AnnParameters, count: int, dim: int) -> f
     """
     faiss.set_deserialization_vector_byte_limit(MAX_VECTOR_BYTES)
     # Not faiss.read_index, which takes no path that is not valid Unicode.
-    index = faiss.deserialize_index(np.fromfile(path, np.uint8))
+    index = cast(faiss.IndexIVFPQ, faiss.deserialize_index(np.fromfile(path, np.uint8)))
     expected = (count, dim, parameters.nlist)
     found = (index.ntotal, index.d, getattr(index, "nlist", None))
     if found != expected:

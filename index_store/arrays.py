@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -23,7 +24,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
         file.write(array.data)
 
 
-def load_array(path: Path, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray:
+def load_array(path: Path, dtype: DTypeLike, shape: tuple[int | None, ...]) -> np.ndarray:
     """Map a file of `save_array` into memory.
 
     Args:

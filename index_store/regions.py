@@ -92,7 +92,8 @@ def region(walk: sparse.csr_array, block: np.ndarray, size: int, alpha: float) -
     Returns:
         Distinct ids, the block's last.
     """
-    inside, visits, hops = block, np.ones(len(block)), 0
+    inside, hops = block, 0
+    visits: np.ndarray = np.ones(len(block))
     while hops < HOPS_WHEN_FULL:
         edges = walk[inside]
         flow = alpha * edges.data * np.repeat(visits, np.diff(edges.indptr))

@@ -169,7 +169,7 @@ def cut_rows(cuts: list[Cut]) -> list[list[str]]:
 # -- command -----------------------------------------------------------------------------------------------------------
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `diffusion` to the command line's sub-parsers."""
     command = commands.add_parser(
         "diffusion", help="offline diffusion: rows a second, a query's time, kept values"

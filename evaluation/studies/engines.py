@@ -7,9 +7,10 @@ import dataclasses
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +19,7 @@ from datasets.groups import check_groups, load_groups
 from extractor import (
     DEFAULT_MODEL,
     Extractor,
+    Region,
     available_cores,
     int8_beside,
     read_photo,
@@ -28,6 +30,9 @@ from extractor.engines import is_available
 from metrics import mean_average_precision
 
 from ..arguments import count
+
+if TYPE_CHECKING:
+    from model import GeMResNet, Provenance
 
 SCALES = (1.0, 2**-0.5, 0.5)
 SPEED_PHOTOS = 12
@@ -96,7 +101,9 @@ def started(model: Path, folder: Path, engine: str = "onnxruntime") -> Start:
     return start
 
 
-def in_torch(model: Path, network, provenance, scales: tuple[float, ...]) -> Extractor:
+def in_torch(
+    model: Path, network: GeMResNet, provenance: Provenance, scales: tuple[float, ...]
+) -> Extractor:
     """The same network in torch, behind the same interface."""
     import torch
 
@@ -107,7 +114,11 @@ def in_torch(model: Path, network, provenance, scales: tuple[float, ...]) -> Ext
     describe = describes(network, provenance, Recipe(provenance.longest_side, scales))
 
     class TorchExtractor(Extractor):
-        def describe(self, photos, regions=None):
+        def describe(
+            self,
+            photos: Sequence[np.ndarray],
+            regions: Sequence[Region | None] | None = None,
+        ) -> np.ndarray:
             return np.stack([describe(resize(photo, self.card.longest_side)) for photo in photos])
 
     return TorchExtractor(model)
@@ -212,7 +223,7 @@ def format_rows(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `extractor` to the command line's sub-parsers."""
     command = commands.add_parser("extractor", help="speed and mAP of every way to run the network")
     command.add_argument("--photos", type=Path, required=True)

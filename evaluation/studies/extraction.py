@@ -63,7 +63,7 @@ WAYS = {
 }
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `extraction` to the command line's sub-parsers."""
     command = commands.add_parser(
         "extraction", help="speed of indexing: side by side against one by one"

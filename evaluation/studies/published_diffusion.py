@@ -10,6 +10,8 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from threadpoolctl import threadpool_limits
 
+worker_system: sparse.csr_array  # of this process, see `start_worker`
+
 
 def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
     """Unit rows float32 (count, dim): half of them views of things that have 2 to 300 (Zipf), half of them alone.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,7 +91,7 @@ def find_anew(store: Store, id: int) -> LocalFeatures:
     return local_features(store.pixels(id))
 
 
-def milliseconds(function: Callable, *arguments):
+def milliseconds(function: Callable, *arguments: Any) -> tuple[Any, float]:
     """Result of a call, and how long it took."""
     start = time.perf_counter()
     result = function(*arguments)
@@ -163,7 +164,7 @@ def format_costs(costs: list[Costs]) -> str:
     return "\n".join(lines)
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `verification` to the command line's sub-parsers."""
     command = commands.add_parser(
         "verification", help="speed of verifying the best hundred against a plain loop"

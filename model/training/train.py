@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -246,7 +247,7 @@ class Run:
         second = f", second order x {loss.second_order}" if loss.second_order else ""
         return f"fine-tuned: {loss.name}, margin {loss.margin}{second}"
 
-    def note(self, **facts) -> None:
+    def note(self, **facts: Any) -> None:
         """Append a line to the log and redraw the curve."""
         state = self.state
         entry = {
