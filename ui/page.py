@@ -117,7 +117,7 @@ def render() -> None:
     if problem := st.session_state.get("problem"):
         st.error(problem, icon=":material/broken_image:")
     if subject is None:
-        start_page(gallery)
+        start_page(gallery, list(galleries)[1:])
     else:
         results_page(galleries, subject)
 
@@ -150,8 +150,13 @@ def uploader(label_visibility: str) -> None:
     )
 
 
-def start_page(gallery: Gallery) -> None:
-    """What a visitor sees who has not searched yet."""
+def start_page(gallery: Gallery, others: list[str]) -> None:
+    """What a visitor sees who has not searched yet.
+
+    Args:
+        gallery: what the page opens with.
+        others: names of the other descriptors.
+    """
     text, drop = st.columns([3, 2], vertical_alignment="bottom", gap="large")
     text.html(
         '<div class="hero"><h1>Find photos of the very same thing</h1>'
@@ -171,9 +176,10 @@ def start_page(gallery: Gallery) -> None:
                     search_with(engine, photo.id)
                     st.rerun()
     if samples[-1].file == MISSED:
+        tip = f", and what {html.escape(others[0])} makes of it" if others else ""
         st.html(
             '<p class="small">The last one is hard: the Louvre by day, which this gallery knows '
-            "only by night. See what an honest miss looks like.</p>"
+            f"only by night. See what an honest miss looks like{tip}.</p>"
         )
 
 

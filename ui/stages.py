@@ -83,5 +83,5 @@ def choice(label: str, options: list[str], key: str, help: str) -> str:
         bind="query-params",
         help=help,
         label_visibility="collapsed",
-        width=190,
+        width=165,
     )
