@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from extractor import LocalFeatures, UnsupportedImage, decode, encode_jpeg, read_photo, resize
-from index_store import Store, build
+from index_store import Catalogue, Store, build
 from search import Engine
 from search.__main__ import main
 from search.verify.matcher import Sift
@@ -299,3 +299,124 @@ def test_command_prints_a_table_and_clear_errors(gallery_path, tmp_path, capsys)
     ]:
         assert main([str(query), "--store", str(store)]) == 1
         assert sentence in capsys.readouterr().err
+
+
+# -- several photos of one thing -----------------------------------------------------------------------
+
+
+def test_several_photos_are_one_query(engine):
+    """The mean of their descriptors; none is a hit; the third view comes first."""
+    ids = [engine.store.catalogue.find(name).id for name in ("taj-mahal.jpg", "taj-mahal-2.jpg")]
+    rows = engine.store.descriptors[ids].astype(np.float32)
+    query = engine.prepare(ids)
+    mean = rows.sum(0) / np.linalg.norm(rows.sum(0))
+    np.testing.assert_allclose(query.descriptor, mean, atol=1e-6)
+    for toggles in TOGGLES:
+        hits = engine.search(query, k=len(engine.store), **toggles).hits
+        assert hits[0].file == "taj-mahal-3.jpg" and len(hits) == len(engine.store) - 2
+        assert not {hit.id for hit in hits} & set(ids)
+
+
+def test_the_best_evidence_of_several_photos_wins(engine):
+    find, store = engine.store.catalogue.find, engine.store
+    ids = [find("wine.jpg").id, find("colosseum.jpg").id]
+    together = engine.prepare(ids)
+    alone = [engine.prepare(id) for id in ids]
+    evidence = engine.explain(together, find("colosseum-2.jpg").id)
+    assert evidence.verified and evidence.verification.photo == 1
+    one, other = (engine.explain(query, find("colosseum-2.jpg").id) for query in alone)
+    assert evidence.inliers == other.inliers > one.inliers
+    looked_at = {hit.id for hit in engine.search(together, verify="sift", k=len(store)).hits[:9]}
+    for id in looked_at:
+        best = max(engine.explain(query, id).inliers for query in alone)
+        assert engine.explain(together, id).inliers == best
+
+
+def test_uploads_and_gallery_photos_mix_and_copies_are_known(engine):
+    find = engine.store.catalogue.find
+    upload = (GALLERY / "taj-mahal.jpg").read_bytes()
+    query = engine.prepare([upload, find("taj-mahal-2.jpg").id])
+    assert query.copy_ids.tolist() == [find("taj-mahal.jpg").id]
+    hits = files(engine.search(query, rerank="diffusion", verify="sift"), 2)
+    assert set(hits) == {"taj-mahal.jpg", "taj-mahal-3.jpg"}
+    (only,) = {photo.id for photo in query.photos if photo.file == "taj-mahal-2.jpg"}
+    assert only in query.own_ids and set(query.in_gallery) == {only, *query.copy_ids}
+
+
+def test_command_takes_several_photos(small_built, capsys):
+    names = [str(GALLERY / f"taj-mahal{part}.jpg") for part in ("", "-2")]
+    options = ["--store", str(small_built / "store"), "--sift", "-k", "3", "--json"]
+    assert main([*names, *options]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["query"] == names
+    found = {hit["file"] for hit in answer["hits"]}
+    assert found == {"taj-mahal.jpg", "taj-mahal-2.jpg", "taj-mahal-3.jpg"}
+    with pytest.raises(SystemExit):
+        main([*names, *options, "--region", "0,0,1,0.5"])
+    assert "single photo" in capsys.readouterr().err
+
+
+# -- another generation ----------------------------------------------------------------------------------
+
+
+def test_a_query_is_renewed_for_another_generation(photos, tmp_path, extractor, monkeypatch):
+    """Uploads keep descriptor and keypoints; gallery photos are found again by their file."""
+    build(photos, tmp_path / "s", extractor)
+    old = Engine(Store(tmp_path / "s", extractor), extractor)
+    gallery_id = old.store.catalogue.find("taj-mahal-2.jpg").id
+    upload = (GALLERY / "taj-mahal.jpg").read_bytes()
+    mixed, whole = old.prepare([upload, gallery_id]), old.prepare(gallery_id, (0, 0, 1, 0.5))
+    old.search(mixed, verify="sift")
+    for name in ("brandenburg-gate.jpg", "bulb.jpg"):  # ids move
+        (photos / name).unlink()
+    build(photos, tmp_path / "s", extractor)
+    new = Engine(Store(tmp_path / "s", extractor), extractor)
+    with pytest.raises(ValueError, match="renew"):
+        new.search(mixed)
+    fresh = new.prepare([upload, new.store.catalogue.find("taj-mahal-2.jpg").id])
+    described = []
+    monkeypatch.setattr(
+        type(extractor),
+        "describe",
+        lambda self, *a, original=type(extractor).describe: (
+            described.append(a) or original(self, *a)
+        ),
+    )
+    renewed = new.renew(mixed)
+    assert described == [] and renewed.cost_ms.keys() == {"index"}
+    for toggles in TOGGLES:
+        hits = new.search(renewed, k=20, **toggles).hits
+        again = new.search(fresh, k=20, **toggles).hits
+        assert [(h.file, h.score, h.inliers) for h in hits] == [
+            (h.file, h.score, h.inliers) for h in again
+        ]
+    part = new.renew(whole)
+    assert len(described) == 1 and part.region == (0, 0, 1, 0.5)
+    np.testing.assert_allclose(part.descriptor, whole.descriptor, atol=1e-5)
+    (photos / "taj-mahal-2.jpg").unlink()
+    build(photos, tmp_path / "s", extractor)
+    with pytest.raises(KeyError, match="taj-mahal-2.jpg"):
+        Engine(Store(tmp_path / "s", extractor), extractor).renew(mixed)
+
+
+def test_a_query_of_another_model_is_refused(gallery, extractor):
+    engine = Engine(gallery, extractor)
+    query = engine.prepare(3)
+    query.model = "another"
+    with pytest.raises(ValueError, match="another model"):
+        engine.renew(query)
+
+
+def test_hits_are_named_by_one_look_up(engine, monkeypatch):
+    query = engine.prepare(3)
+    asked = []
+
+    def counted(self, ids, original=Catalogue.photos_of):
+        asked.append(len(ids))
+        return original(self, ids)
+
+    monkeypatch.setattr(Catalogue, "photos_of", counted)
+    monkeypatch.setattr(Catalogue, "photo", None)  # one by one would raise
+    hits = engine.search(query, k=len(engine.store)).hits
+    assert asked == [len(hits)] == [len(engine.store) - 1]
+    assert hits[7].file == {p.id: p.file for p in engine.store.catalogue.photos()}[hits[7].id]
