@@ -3,16 +3,23 @@
 # make test                       all tests
 PYTHON ?= python3
 PHOTOS ?= gallery/photos
-# A store for each folder, named by the folder's path.
-STORE  ?= $(if $(filter gallery/photos,$(PHOTOS)),stores/gallery,stores/$(shell printf '%s' '$(PHOTOS)' | cksum | cut -d' ' -f1))
+STORE  ?=
 PORT   ?= 8501
+# Names of folders reach the shell through the environment, as they are: a quote in one is no syntax.
+override PHOTOS := $(value PHOTOS)
+override STORE := $(value STORE)
+export PHOTOS STORE
+# A store for each folder, named by the folder's path.
+NAMED_STORE = case "$$PHOTOS" in gallery/photos) echo stores/gallery;; \
+	*) echo "stores/$$(printf '%s' "$$PHOTOS" | cksum | cut -d' ' -f1)";; esac
 
 .PHONY: demo test clean
 
 demo: .venv/.serving
-	@.venv/bin/python -m index_store build "$(PHOTOS)" --store "$(STORE)"
-	@echo "Serving $(PHOTOS) at http://127.0.0.1:$(PORT)   (Ctrl-C ends it)"
-	@GEM_STORE="$(STORE)" .venv/bin/streamlit run app.py --server.port $(PORT)
+	@store="$${STORE:-$$($(NAMED_STORE))}" && \
+	.venv/bin/python -m index_store build --store "$$store" -- "$$PHOTOS" && \
+	printf 'Serving %s at http://127.0.0.1:%s   (Ctrl-C ends it)\n' "$$PHOTOS" $(PORT) && \
+	GEM_STORE="$$store" exec .venv/bin/streamlit run app.py --server.port $(PORT)
 
 test: .venv-dev/.ready
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install-browser

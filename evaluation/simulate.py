@@ -70,6 +70,10 @@ class Simulated:
         return self.extractor.card
 
     @property
+    def engine(self) -> str:
+        return self.extractor.engine
+
+    @property
     def model_sha256(self) -> str:
         return self.extractor.model_sha256
 

@@ -15,6 +15,7 @@ from .decode import (
     resize,
 )
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores, read_card
+from .files import open_regular, read_at_most
 from .multiscale import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
@@ -41,6 +42,8 @@ __all__ = [
     "int8_beside",
     "is_sealed",
     "local_features",
+    "open_regular",
+    "read_at_most",
     "read_bytes",
     "read_card",
     "read_matching_model",

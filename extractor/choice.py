@@ -65,11 +65,24 @@ def time_and_describe(extractor: Extractor, photos: list[np.ndarray]) -> tuple[f
     return best, descriptors
 
 
-def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple[Extractor, str]:
-    """The fastest extractor that agrees with the float32 model, and a sentence that says what was chosen and why.
+def choose_extractor(
+    model: str | Path = DEFAULT_MODEL, calls: int = 1, prefer: dict[str, str] | None = None
+) -> tuple[Extractor, str]:
+    """Choose what describes photos on this machine.
 
-    calls: how many calls will run side by side, see `Extractor`.
-    Raises as `Extractor` for the float32 model; a candidate that fails only drops out.
+    Args:
+        model: The float32 model's file.
+        calls: How many calls will run side by side, see `Extractor`.
+        prefer: "engine" and "precision" that descriptors at hand were made with. What gives the
+            same digits is taken whatever its speed, if it agrees with the float32 model here.
+
+    Returns:
+        The fastest extractor that agrees with the float32 model, and a sentence that says what was
+        chosen and why.
+
+    Raises:
+        FileNotFoundError, BadModel: As `Extractor` for the float32 model. A candidate that fails
+            only drops out.
     """
     model = Path(model)
     reference = Extractor(model, calls=calls)
@@ -78,7 +91,7 @@ def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple
     if not options or not photos:
         return reference, "float32 on onnxruntime (nothing else is installed)"
     base, expected = time_and_describe(reference, photos)
-    best, chosen, trials = base / WORTH_IT, reference, []
+    agreeing, trials = [(base / WORTH_IT, reference)], []
     for name, path, engine in options:
         try:
             extractor = Extractor(path, engine=engine, calls=calls)
@@ -92,8 +105,15 @@ def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple
             continue
         cosine = float(np.median((descriptors * expected).sum(1)))
         trials.append(Trial(name, milliseconds, cosine))
-        if cosine >= MIN_COSINE and milliseconds < best:
-            best, chosen = milliseconds, extractor
+        if cosine >= MIN_COSINE:
+            agreeing.append((milliseconds, extractor))
+    preferred = [
+        (milliseconds, extractor)
+        for milliseconds, extractor in agreeing
+        if prefer is not None
+        and prefer == {"engine": extractor.engine, "precision": extractor.card.precision}
+    ]
+    best, chosen = min(preferred or agreeing, key=lambda pair: pair[0])
     return chosen, describe_choice(base, trials, chosen is not reference, best)
 
 

@@ -7,6 +7,7 @@ at reduced size by the codec itself, every failure one typed error with a senten
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -14,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .files import open_regular
+
 FORMATS = ("JPEG", "PNG", "WEBP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 12_000
@@ -87,10 +90,17 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """A photo file's bytes, refused by its size before it is read. Raises OSError, ImageTooLarge."""
-    path = Path(path)
-    check_bytes(path.stat().st_size)
-    return path.read_bytes()
+    """A photo file's bytes, refused by its size before it is read.
+
+    Raises:
+        OSError: It cannot be opened, or is a pipe, a device or a folder.
+        ImageTooLarge: It has more than MAX_BYTES.
+    """
+    with open_regular(path) as file:
+        check_bytes(os.fstat(file.fileno()).st_size)
+        data = file.read(MAX_BYTES + 1)  # it may grow meanwhile
+    check_bytes(len(data))
+    return data
 
 
 def read_photo(path: str | Path) -> np.ndarray:

@@ -130,6 +130,7 @@ class Extractor:
         engine: str = "onnxruntime",
         calls: int = 1,
     ):
+        self.engine = engine
         path = Path(model)
         if not path.is_file():
             raise FileNotFoundError(f"There is no descriptor model at {path}.")

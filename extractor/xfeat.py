@@ -1,6 +1,7 @@
-"""RGB photo -> XFeat keypoints, a learned alternative to SIFT's (Potje et al. 2024, "XFeat: accelerated features").
+"""RGB photo -> XFeat keypoints, a learned alternative to SIFT's.
 
-The network is an ONNX file that `python -m export --xfeat` makes; it is optional and not part of the repository.
+Potje et al. 2024, "XFeat: Accelerated Features for Lightweight Image Matching". The network is an
+ONNX file that `python -m export --xfeat` makes; it is optional and not part of the repository.
 """
 
 from __future__ import annotations
@@ -21,12 +22,21 @@ STRIDE = 32  # the network takes sides that are multiples of this
 
 
 def read_matching_model(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An ONNX file of `python -m export --xfeat`. Raises BadModel if it is missing or damaged."""
+    """Start an ONNX file of `python -m export --xfeat`.
+
+    Args:
+        path: The file.
+        threads: How many cores it may use.
+
+    Raises:
+        BadModel: It is missing or damaged.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadModel(
-            f"{path} is not there. Make it: pip install -r requirements-matchers.txt && python -m export --xfeat"
+            f"{path} is not there. Make it: "
+            "pip install -r requirements-matchers.txt && python -m export --xfeat"
         ) from None
     if not is_sealed(data):
         raise BadModel(f"{path} is damaged (checksum). Make it again: python -m export --xfeat")
@@ -43,11 +53,19 @@ class XFeatKeypoints:
         self._session = read_matching_model(model, available_cores())
 
     def __call__(self, photo: np.ndarray) -> LocalFeatures:
-        """Of a decoded photo, uint8 RGB (H, W, 3): points in pixels of the photo shrunk to SIFT_SIDE, strongest first;
-        descriptors float16 (n, 64), unit vectors; frames all 1, these keypoints have neither size nor angle."""
+        """Find a photo's keypoints.
+
+        Args:
+            photo: Decoded, uint8 RGB (H, W, 3).
+
+        Returns:
+            Points in pixels of the photo shrunk to SIFT_SIDE, strongest first. Descriptors are
+            float16 (n, 64), unit vectors. Frames are all 1: these keypoints have neither size nor
+            angle.
+        """
         small = resize(photo, SIFT_SIDE)
         height, width = small.shape[:2]
-        # As the authors' code: squeezed to the next smaller multiple, and the points stretched back.
+        # As the authors' code: squeezed to the next smaller multiple, then points stretched back.
         fitted = max(STRIDE, width // STRIDE * STRIDE), max(STRIDE, height // STRIDE * STRIDE)
         image = cv2.resize(small.astype(np.float32) / 255, fitted, interpolation=cv2.INTER_LINEAR)
         points, scores, descriptors = self._session.run(

@@ -3,7 +3,15 @@
 from .ann import shortlist
 from .builder import SHORTLIST, build
 from .catalogue import Catalogue, Photo, Skipped
-from .errors import NothingToIndex, StoreBusy, StoreCorrupt, StoreError, StoreMismatch, StoreMissing
+from .errors import (
+    NothingToIndex,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreMismatch,
+    StoreMissing,
+    StoreUnwritable,
+)
 from .generation import current_version
 from .manifest import Manifest
 from .store import Store
@@ -21,6 +29,7 @@ __all__ = [
     "StoreError",
     "StoreMismatch",
     "StoreMissing",
+    "StoreUnwritable",
     "build",
     "current_version",
     "shortlist",

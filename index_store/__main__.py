@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sqlite3
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,12 +13,13 @@ from tqdm import tqdm
 from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, available_cores, choose_extractor
 
-from .builder import RECALL_SHORTLIST, SHORTLIST, build
+from .builder import RECALL_SHORTLIST, SHORTLIST, build, described_before
 from .errors import StoreError
 from .store import Store
+from .terminal import printable, tolerate_any_text
 
 
-def bar(items, total: int, what: str):
+def bar(items: Iterable, total: int, what: str) -> Iterable:
     """A progress bar on standard error; into a log file it writes every few seconds only."""
     often = 0.1 if sys.stderr.isatty() else 5.0
     return tqdm(
@@ -25,38 +27,61 @@ def bar(items, total: int, what: str):
     )
 
 
+def folder(text: str) -> Path:
+    """An argument that names a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
+
+
 def run_build(args: argparse.Namespace) -> None:
-    extractor, choice = choose_extractor(args.model, calls=available_cores())
+    """Build, and say what was left out."""
+    extractor, choice = choose_extractor(
+        args.model, calls=available_cores(), prefer=described_before(args.store)
+    )
     print(f"descriptors: {choice}", file=sys.stderr)
     manifest = build(args.photos, args.store, extractor, bar)
-    print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {args.store}")
+    print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
     if manifest.skipped:
-        for entry in Store(args.store).catalogue.skipped():
-            print(f"  left out: {entry.file}: {entry.reason}")
+        with Store(args.store) as store:
+            print_left_out(store)
 
 
 def run_info(args: argparse.Namespace) -> None:
-    store = Store(args.store)
-    manifest = store.manifest
-    ann = manifest.parameters["ann"]
-    size = sum(artefact["bytes"] for artefact in manifest.artefacts.values())
-    rows = {
-        "photos": f"{manifest.photos} from {manifest.photos_root}",
-        "left out": manifest.skipped,
-        "generation": f"{store.folder.name}, built {manifest.created}, {size / 2**20:.1f} MB, checksums verified",
-        "model": f"{manifest.model['architecture']}, {manifest.dim} dimensions, longest side {manifest.model['longest_side']}",
-        "fingerprint": manifest.fingerprint[:16],
-        "index": f"IVF{ann['nlist']},PQ{ann['codes']}x{ann['bits']}, {ann['nprobe']} lists visited",
-        "recall@10": f"{manifest.shortlist_recall} among the index's first {RECALL_SHORTLIST}; a query rescores {SHORTLIST}",
-        "diffusion": ", ".join(f"{k} {v}" for k, v in manifest.parameters["diffusion"].items()),
-    }
-    for name, value in rows.items():
-        print(f"{name:12s} {value}")
+    """Verify a store and say what is in it."""
+    with Store(args.store) as store:
+        manifest = store.manifest
+        ann = manifest.parameters["ann"]
+        size = sum(artefact["bytes"] for artefact in manifest.artefacts.values())
+        diffusion = manifest.parameters["diffusion"]
+        rows = {
+            "photos": f"{manifest.photos} from {manifest.photos_root}",
+            "left out": manifest.skipped,
+            "generation": f"{store.generation}, built {manifest.created}, {size / 2**20:.1f} MB, "
+            "checksums verified",
+            "model": f"{manifest.model['architecture']}, {manifest.dim} dimensions, "
+            f"longest side {manifest.model['longest_side']}",
+            "described": "{precision} by {engine}".format(**manifest.described_by),
+            "fingerprint": manifest.fingerprint[:16],
+            "index": f"IVF{ann['nlist']},PQ{ann['codes']}x{ann['bits']}, "
+            f"{ann['nprobe']} lists visited",
+            "recall@10": f"{manifest.shortlist_recall} among the index's first "
+            f"{RECALL_SHORTLIST}; a query rescores {SHORTLIST}",
+            "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
+        }
+        for name, value in rows.items():
+            print(f"{name:12s} {printable(value)}")
+        print_left_out(store)
+
+
+def print_left_out(store: Store) -> None:
+    """Every file that is not in a store, with the reason."""
     for entry in store.catalogue.skipped():
-        print(f"  left out: {entry.file}: {entry.reason}")
+        print(f"  left out: {printable(entry.file)}: {printable(entry.reason)}")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the process's exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m index_store", description="Make a folder of photos searchable."
     )
@@ -64,11 +89,11 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("build", help="index a folder, or bring its store up to date")
     command.add_argument(
         "photos",
-        type=Path,
+        type=folder,
         help="folder of JPEG, PNG and WebP photos, searched with its sub-folders",
     )
     command.add_argument(
-        "--store", type=Path, required=True, help="folder of the store, made if it is missing"
+        "--store", type=folder, required=True, help="folder of the store, made if it is missing"
     )
     command.add_argument(
         "--model",
@@ -78,15 +103,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="verify a store and say what is in it")
-    command.add_argument("--store", type=Path, required=True)
+    command.add_argument("--store", type=folder, required=True)
     command.set_defaults(run=run_info)
     args = parser.parse_args(argv)
+    tolerate_any_text()
     try:
         args.run(args)
     except BrokenPipeError:
         raise  # for run_command
     except (StoreError, BadModel, OSError, sqlite3.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(

@@ -1,8 +1,9 @@
-"""Approximate nearest neighbours: an inverted file with product-quantised vectors (IVF-PQ, Jegou et al. 2011) from faiss.
+"""Approximate nearest neighbours: an inverted file with product-quantised vectors, from faiss.
 
-The index only proposes a shortlist; the engine rescores it with the stored descriptors. Vectors have unit norm, so the
-index works with Euclidean distance, where product quantisation recalls better than under the inner product
-(faiss issues 1522, 2971), and the order is the same.
+IVF-PQ, Jegou et al. 2011. The index only proposes a shortlist; the engine rescores it with the
+stored descriptors. Vectors have unit norm, so the index works with Euclidean distance, where
+product quantisation recalls better than under the inner product (faiss issues 1522, 2971), and the
+order is the same.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ MAX_VECTOR_BYTES = 64 * 2**30
 class AnnParameters:
     """How an IVF-PQ index is built and searched.
 
-    nlist: inverted lists. codes: sub-quantisers per vector. bits: per code, so 2**bits centroids each.
-    nprobe: lists visited by a query.
+    Attributes:
+        nlist: Inverted lists.
+        codes: Sub-quantisers of a vector.
+        bits: Of each code, which so has 2**bits centroids.
+        nprobe: Lists that a query visits.
     """
 
     nlist: int
@@ -43,10 +47,15 @@ class AnnParameters:
 
 
 def choose_parameters(count: int, dim: int) -> AnnParameters:
-    """Parameters for `count` vectors of `dim` components, never more lists or centroids than they can train.
+    """Parameters for a gallery, never more lists or centroids than it can train.
 
-    Lists: the largest power of two up to 4 sqrt(count) that leaves POINTS_PER_CENTROID vectors for each. Bits: the most,
-    up to 8, whose 2**bits centroids get as many. Codes: one for CODE_DIM components (or the nearest divisor below).
+    Lists: the largest power of two up to 4 sqrt(count) that leaves POINTS_PER_CENTROID vectors for
+    each. Bits: the most, up to 8, whose 2**bits centroids get as many. Codes: one for CODE_DIM
+    components (or the nearest divisor below).
+
+    Args:
+        count: How many vectors.
+        dim: How many components each of them has.
     """
     trainable = max(1, count // POINTS_PER_CENTROID)
     nlist = 2 ** int(np.log2(max(1, min(trainable, 4 * np.sqrt(count), MAX_LISTS))))
@@ -58,7 +67,13 @@ def choose_parameters(count: int, dim: int) -> AnnParameters:
 def build_index(
     descriptors: np.ndarray, parameters: AnnParameters, batch: int = 65536
 ) -> faiss.IndexIVFPQ:
-    """Train on a sample and add all descriptors (N, D), float16 or float32, a batch at a time."""
+    """Train on a sample and add all descriptors.
+
+    Args:
+        descriptors: float16 or float32 (N, D), unit rows.
+        parameters: Of `choose_parameters`.
+        batch: How many are added at a time.
+    """
     count, dim = descriptors.shape
     index = faiss.index_factory(dim, parameters.factory, faiss.METRIC_L2)
     index.cp.seed = index.pq.cp.seed = SEED
@@ -76,13 +91,27 @@ def build_index(
 
 
 def save_index(index: faiss.Index, path: Path) -> None:
-    faiss.write_index(index, str(path))
+    """Write an index. Raises OSError (faiss itself may leave half a file without a word)."""
+    with open(path, "wb") as file:
+        file.write(faiss.serialize_index(index).data)
 
 
 def load_index(path: Path, parameters: AnnParameters, count: int, dim: int) -> faiss.IndexIVFPQ:
-    """Read an index whose checksum was verified. Raises ValueError if it is not the one described."""
+    """Read an index whose checksum was verified.
+
+    Args:
+        path: A file of `save_index`.
+        parameters: What it was built with.
+        count: How many vectors it must hold.
+        dim: How many components each of them must have.
+
+    Raises:
+        ValueError: It is not the index described.
+        RuntimeError: faiss cannot read it.
+    """
     faiss.set_deserialization_vector_byte_limit(MAX_VECTOR_BYTES)
-    index = faiss.read_index(str(path))
+    # Not faiss.read_index, which takes no path that is not valid Unicode.
+    index = faiss.deserialize_index(np.fromfile(path, np.uint8))
     expected = (count, dim, parameters.nlist)
     found = (index.ntotal, index.d, getattr(index, "nlist", None))
     if found != expected:
@@ -92,22 +121,32 @@ def load_index(path: Path, parameters: AnnParameters, count: int, dim: int) -> f
 
 
 def shortlist(index: faiss.Index, descriptor: np.ndarray, size: int) -> np.ndarray:
-    """Row numbers (at most `size`, unordered quality, no -1) of probable neighbours of one descriptor (D,)."""
+    """Probable neighbours of one descriptor, in the order of their rough distance.
+
+    Args:
+        index: Of `load_index`.
+        descriptor: float32 (D,), unit norm.
+        size: How many are wanted.
+
+    Returns:
+        Row numbers int64, at most `size`.
+    """
     _, ids = index.search(
         np.ascontiguousarray(descriptor[None], np.float32), min(size, index.ntotal)
     )
     return ids[0][ids[0] >= 0]
 
 
-def exact_knn(descriptors: np.ndarray, k: int, batch: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """Exact k nearest by inner product of (N, D): ids int32 (N, k), similarities float32 (N, k), best first."""
+def exact_knn(descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact nearest neighbours of all photos among one another, by inner product.
+
+    Args:
+        descriptors: float16 or float32 (N, D).
+        k: How many for each; at most N.
+
+    Returns:
+        Ids int32 (N, k), and similarities float32 (N, k), best first.
+    """
     flat = np.ascontiguousarray(descriptors, np.float32)
-    index = faiss.IndexFlatIP(flat.shape[1])
-    index.add(flat)
-    ids = np.empty((len(flat), k), np.int32)
-    sims = np.empty((len(flat), k), np.float32)
-    for start in range(0, len(flat), batch):
-        sims[start : start + batch], ids[start : start + batch] = index.search(
-            flat[start : start + batch], k
-        )
-    return ids, sims
+    sims, ids = faiss.knn(flat, flat, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return ids.astype(np.int32), sims

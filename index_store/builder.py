@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
+import faiss
 import numpy as np
 
 from extractor import Extractor, sift
 
-from . import ann, extraction, graph
+from . import ann, extraction, graph, journal
 from . import offline_diffusion as diffusion
+from .arrays import save_array
 from .catalogue import Photo, Skipped, title_of, write_catalogue
-from .errors import NothingToIndex, StoreError
-from .extraction import Journal, extract_all
-from .generation import current, new_generation, writing
+from .errors import NothingToIndex, StoreBusy, StoreError, StoreUnwritable
+from .extraction import extract_all
+from .generation import discard_others, new_generation, opening, writing
+from .journal import Extracted, Journal, delete_journal
 from .manifest import FILE_NAME, Manifest, checksum
 from .packed import write_packed
 from .scan import Listing, scan
 from .store import Store, StoredPhotos
 
-LOCAL_FEATURES_BUDGET = (
-    8 * 2**30
-)  # bytes; about 60,000 photos, the others' keypoints are found when they are needed
+# Bytes; about 30,000 photos. Keypoints of the others are found when they are needed.
+LOCAL_FEATURES_BUDGET = 8 * 2**30
 RECALL_QUERIES = 200
-RECALL_SHORTLIST = 100  # the index is judged by a shortlist this small: a query's would hold all of a small gallery
+# The index is judged by a shortlist this small: a query's would hold all of a small gallery.
+RECALL_SHORTLIST = 100
 SHORTLIST = 1000  # candidates the index proposes to a query, rescored exactly
 
 Progress = Callable[[Iterable, int, str], Iterable]
+
+
+class ExtractedPhotos(Protocol):
+    """What is kept of each photo, by its SHA-256."""
+
+    def __getitem__(self, sha256: str) -> Extracted: ...
+
+
+log = logging.getLogger(__name__)
 
 
 def silent(items: Iterable, total: int, what: str) -> Iterable:
@@ -41,50 +57,124 @@ def silent(items: Iterable, total: int, what: str) -> Iterable:
 def build(
     photos: str | Path, store: str | Path, extractor: Extractor, progress: Progress = silent
 ) -> Manifest:
-    """Index all photos under a folder; the store's live generation is replaced when the new one is complete.
+    """Index all photos under a folder; the store's live generation is replaced at the very end.
 
-    progress(items, total, what) is called for each long stage and must yield the items. Unusable files are left out with
-    their reason. A killed build resumes where it was; photos that are in the live generation are taken over from it, and if
-    nothing has changed at all it stays.
-    Raises NothingToIndex, StoreBusy.
+    Unusable files are left out with their reason. A killed build goes on where it was. Photos that
+    are in the live generation are taken over from it, and if nothing has changed at all it stays.
+
+    Args:
+        photos: The folder, searched with its sub-folders.
+        store: The store's folder, made if it is missing.
+        extractor: Describes the photos.
+        progress: Called as progress(items, total, what) for each long stage; must yield the items.
+
+    Raises:
+        NothingToIndex: There is no such folder, or no photo in it can be read.
+        StoreBusy: Another build is writing this store.
+        StoreUnwritable: The disk is full, or the store's folder may not be written.
     """
-    root, store = Path(photos).expanduser().resolve(), Path(store)
-    listing = scan(root)
-    with writing(store):
-        live = live_store(store, extractor)
-        if live and is_up_to_date(live.manifest, root, listing):
-            return live.manifest
-        journal = Journal(store / "extracted.sqlite", extraction_fingerprint(extractor))
-        try:
-            indexed, skipped = extract_all(
-                root,
-                listing.files,
-                extractor,
-                journal,
-                StoredPhotos(live) if live and same_extraction(live.manifest) else {},
-                lambda items: progress(items, len(listing.files), "photos"),
-            )
-            if not indexed:
-                raise NothingToIndex(
-                    f"None of the {len(skipped)} photos in {root} can be read: {skipped[0].reason}"
-                )
-            with new_generation(store) as folder:
-                write_generation(
-                    folder, root, listing, indexed, skipped, extractor, journal, progress
-                )
-        except BaseException:
-            journal.close()
-            raise
-        journal.discard()
-        return current(store)[1]
-
-
-def live_store(store: Path, extractor: Extractor) -> Store | None:
-    """The store as it is, to build on; None if it is new, damaged or of another model."""
+    store = Path(store)
     try:
-        return Store(store, extractor)
-    except StoreError:
-        return None
+        root = Path(photos).expanduser().resolve()
+    except (OSError, RuntimeError):  # no such user, or links in a circle
+        raise NothingToIndex(f"There is no folder {photos}.") from None
+    listing = scan(root)
+    with live_store(store, extractor) as live:
+        if live is not None and is_up_to_date(live.manifest, root, listing):
+            tidy(store)
+            return live.manifest
+        try:
+            with writing(store):
+                return rebuild(root, listing, store, live, extractor, progress)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreUnwritable(
+                f"The store at {store} cannot be written "
+                f"({getattr(error, 'strerror', None) or error}). What was there is as it was; "
+                "the same build, run again, goes on where this one stopped."
+            ) from error
+
+
+@contextmanager
+def live_store(store: Path, extractor: Extractor) -> Iterator[Store | None]:
+    """The store as it is, to build on; None if it is new, damaged or of another model."""
+    live = None
+    with suppress(StoreError):
+        live = Store(store, extractor)
+    try:
+        yield live
+    finally:
+        if live is not None:
+            live.close()
+
+
+def tidy(store: Path) -> None:
+    """Delete what a build that was killed at its very end has left, where that is possible."""
+    with suppress(OSError, StoreBusy), writing(store):
+        delete_journal(store / journal.FILE_NAME)
+        discard_others(store)
+
+
+def rebuild(
+    root: Path,
+    listing: Listing,
+    store: Path,
+    live: Store | None,
+    extractor: Extractor,
+    progress: Progress,
+) -> Manifest:
+    """Write a new generation and switch to it. The caller holds `writing(store)`.
+
+    Args:
+        root: The indexed folder.
+        listing: What is in it.
+        store: The store's folder.
+        live: What may be built on, or None.
+        extractor: Describes the photos.
+        progress: As of `build`.
+    """
+    reusable = live if live is not None and is_reusable(live.manifest, extractor) else None
+    stored = {} if reusable is None else StoredPhotos(reusable)
+    fingerprint = extraction_fingerprint(extractor)
+    with closing(Journal(store / journal.FILE_NAME, fingerprint)) as extracted:
+        indexed, skipped = extract_all(
+            root,
+            listing.files,
+            extractor,
+            extracted,
+            stored,
+            lambda items: progress(items, len(listing.files), "photos"),
+        )
+        kept = photos_out_of_reach(reusable, root, listing)
+        for _, sha256 in kept:
+            if sha256 not in extracted:
+                extracted[sha256] = stored[sha256]
+        if not indexed and not kept:
+            raise NothingToIndex(
+                f"None of the {len(skipped)} photos in {root} can be read: {skipped[0].reason}"
+            )
+        with new_generation(store) as folder:
+            write_generation(
+                folder,
+                root,
+                listing,
+                sorted(indexed + kept),
+                skipped,
+                extractor,
+                extracted,
+                progress,
+            )
+    delete_journal(store / journal.FILE_NAME)
+    with opening(store) as generation:
+        return generation.manifest
+
+
+def photos_out_of_reach(live: Store | None, root: Path, listing: Listing) -> list[tuple[str, str]]:
+    """File and SHA-256 of photos that were indexed before, in folders that cannot be listed now."""
+    if live is None or live.root != root:
+        return []
+    folders = tuple(entry.file for entry in listing.unreadable)
+    photos = live.catalogue.photos()
+    return [(photo.file, photo.sha256) for photo in photos if photo.file.startswith(folders)]
 
 
 def is_up_to_date(manifest: Manifest, root: Path, listing: Listing) -> bool:
@@ -109,14 +199,44 @@ def extraction_parameters() -> dict[str, dict]:
     }
 
 
+def described_by(extractor: Extractor) -> dict[str, str]:
+    """What besides the model decides the digits of a descriptor."""
+    return {"engine": extractor.engine, "precision": extractor.card.precision}
+
+
+def described_before(store: Path) -> dict[str, str] | None:
+    """What `described_by` said of the descriptors that a build would go on with; None without any.
+
+    That is a killed build's journal first, else the live generation.
+    """
+    with suppress(ValueError, TypeError, LookupError, RecursionError):
+        return json.loads(journal.read_fingerprint(store / journal.FILE_NAME) or "")[1]
+    with suppress(StoreError), opening(store) as generation:
+        return generation.manifest.described_by
+    return None
+
+
 def extraction_fingerprint(extractor: Extractor) -> str:
     """Equal for builds that would keep the same of a photo."""
-    return f"{extractor.fingerprint} {json.dumps(extraction_parameters(), sort_keys=True)}"
+    facts = [extractor.fingerprint, described_by(extractor), extraction_parameters()]
+    return json.dumps(facts, sort_keys=True)
 
 
-def same_extraction(manifest: Manifest) -> bool:
-    """Whether what a store of the same model keeps of each photo is what a build would make now."""
-    return extraction_parameters().items() <= manifest.parameters.items()
+def is_reusable(manifest: Manifest, extractor: Extractor) -> bool:
+    """Whether what a store of the same model keeps of each photo is what a build would make now.
+
+    Says so in the log if only the descriptors' digits would differ.
+    """
+    if not extraction_parameters().items() <= manifest.parameters.items():
+        return False
+    before, now = manifest.described_by, described_by(extractor)
+    if before != now:
+        log.warning(
+            "The store's descriptors are %(precision)s by %(engine)s, "
+            "the new ones would not be: all photos are described anew.",
+            before,
+        )
+    return before == now
 
 
 def build_parameters(count: int, dim: int) -> dict[str, dict]:
@@ -141,26 +261,34 @@ def write_generation(
     indexed: list[tuple[str, str]],
     unusable: list[Skipped],
     extractor: Extractor,
-    journal: Journal,
+    extracted: ExtractedPhotos,
     progress: Progress,
 ) -> None:
-    """Write all files of a generation into `folder`, the manifest last."""
+    """Write all files of a generation, the manifest last.
+
+    Args:
+        folder: Where they go; empty.
+        root: The folder that was indexed.
+        listing: What is in it.
+        indexed: File and SHA-256 of each photo, in the order of their ids.
+        unusable: Photos of the listing that could not be read.
+        extractor: What has described them.
+        extracted: What is kept of each photo, by its SHA-256.
+        progress: As of `build`.
+    """
     count, dim = len(indexed), extractor.card.output_dim
-    skipped = unusable + listing.foreign
+    skipped = unusable + listing.foreign + listing.unreadable
     descriptors = np.empty((count, dim), np.float16)
     catalogue = []
     for i, (file, sha256) in enumerate(indexed):
-        photo = journal[sha256]
+        photo = extracted[sha256]
         descriptors[i] = photo.descriptor
         catalogue.append(Photo(i, file, title_of(file), sha256, photo.size[1], photo.size[0]))
-    np.save(folder / "descriptors.npy", descriptors, allow_pickle=False)
+    save_array(folder / "descriptors.npy", descriptors)
     write_catalogue(folder / "catalogue.sqlite", catalogue, skipped)
-    write_packed(folder, "thumbnails", (journal[sha256].thumbnail for _, sha256 in indexed))
-    write_packed(
-        folder,
-        "local_features",
-        within_budget((journal[sha256].features for _, sha256 in indexed), LOCAL_FEATURES_BUDGET),
-    )
+    write_packed(folder, "thumbnails", (extracted[sha256].thumbnail for _, sha256 in indexed))
+    features = (extracted[sha256].features for _, sha256 in indexed)
+    write_packed(folder, "local_features", within_budget(features, LOCAL_FEATURES_BUDGET))
 
     parameters = ann.choose_parameters(count, dim)
     for _ in progress(range(1), 1, "index"):
@@ -171,18 +299,17 @@ def write_generation(
         ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, graph.BACKGROUND + 1)))
     # Queries ask for these few only: the graph's edges and the reach of each photo.
     near = min(count, graph.NEIGHBOURS + 1)
-    np.save(folder / "neighbour_ids.npy", np.ascontiguousarray(ids[:, :near]), allow_pickle=False)
-    np.save(folder / "neighbour_sims.npy", np.ascontiguousarray(sims[:, :near]), allow_pickle=False)
+    save_array(folder / "neighbour_ids.npy", ids[:, :near])
+    save_array(folder / "neighbour_sims.npy", sims[:, :near])
 
     walk = graph.neighbour_graph(ids, sims)
     shape = (count, min(count, diffusion.KEPT))
-    row_ids = np.lib.format.open_memmap(folder / "diffusion_ids.npy", "w+", np.int32, shape)
-    row_values = np.lib.format.open_memmap(folder / "diffusion_values.npy", "w+", np.float16, shape)
+    row_ids, row_values = np.empty(shape, np.int32), np.empty(shape, np.float16)
     diffusion.diffusion_rows(
         walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
     )
-    row_ids.flush()
-    row_values.flush()
+    save_array(folder / "diffusion_ids.npy", row_ids)
+    save_array(folder / "diffusion_values.npy", row_values)
 
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -193,6 +320,7 @@ def write_generation(
         dim=dim,
         fingerprint=extractor.fingerprint,
         model={**dataclasses.asdict(extractor.card), "sha256": extractor.model_sha256},
+        described_by=described_by(extractor),
         parameters=build_parameters(count, dim),
         shortlist_recall=shortlist_recall(index, descriptors, ids),
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
@@ -201,14 +329,23 @@ def write_generation(
 
 
 def within_budget(blobs: Iterable[bytes], budget: int) -> Iterator[bytes]:
-    """The blobs, each one that would pass the budget replaced by an empty one."""
+    """The blobs, each one that would pass the budget (bytes) replaced by an empty one."""
     for blob in blobs:
         budget -= len(blob)
         yield blob if budget >= 0 else b""
 
 
-def shortlist_recall(index, descriptors: np.ndarray, ids: np.ndarray) -> float:
-    """Share of the exact 10 nearest (ids: lists of `self_first`) among the index's first RECALL_SHORTLIST, sampled photos."""
+def shortlist_recall(index: faiss.Index, descriptors: np.ndarray, ids: np.ndarray) -> float:
+    """How many of the exact 10 nearest the index finds, on a sample of the gallery.
+
+    Args:
+        index: Over the descriptors.
+        descriptors: float16 (N, D).
+        ids: Lists of `self_first`, int32 (N, k).
+
+    Returns:
+        Their share among the index's first RECALL_SHORTLIST.
+    """
     queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
     found = [
         np.isin(ids[q, :10], ann.shortlist(index, descriptors[q], RECALL_SHORTLIST)).mean()

@@ -10,15 +10,19 @@ class StoreMissing(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """A file of the store is damaged, missing or from another version."""
+    """A file of the store is damaged or missing."""
 
 
 class StoreMismatch(StoreError):
-    """The store was made with another descriptor model than the one at hand."""
+    """The store was made with another descriptor model, or by another version of this program."""
 
 
 class StoreBusy(StoreError):
     """Another build is writing this store."""
+
+
+class StoreUnwritable(StoreError):
+    """The store's files cannot be written: the disk is full, or nobody may."""
 
 
 class NothingToIndex(StoreError):

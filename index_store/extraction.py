@@ -1,19 +1,20 @@
-"""Photos -> what the store keeps of each: descriptor, thumbnail, local features. Resumable, because it takes the longest.
+"""Photos -> what the store keeps of each: descriptor, thumbnail, local features.
 
-Finished photos go into a journal (STORE/extracted.sqlite) by the SHA-256 of their bytes. A build that was killed finds
-there what it had done; a rebuild takes what has not changed from the live generation.
+This takes the longest, so it is resumable: finished photos go into the journal by the SHA-256 of
+their bytes. A build that was killed finds there what it had done; a rebuild takes what has not
+changed from the live generation.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -30,95 +31,25 @@ from extractor import (
 )
 
 from .catalogue import Skipped
+from .journal import Extracted, Journal
 
 THUMBNAIL_SIDE = 480
 THUMBNAIL_QUALITY = 80
-COMMIT_EVERY = 16  # photos; a killed build loses fewer than this and those in hand
 
-
-@dataclass(frozen=True)
-class Extracted:
-    """What the store keeps of one photo. descriptor: float16 (D,); size: (height, width) of the decoded photo."""
-
-    descriptor: np.ndarray
-    size: tuple[int, int]
-    thumbnail: bytes
-    features: bytes
-
-
-class Journal:
-    """Extracted photos by content, on disk. Only one build at a time opens it (the store's write lock)."""
-
-    def __init__(self, path: Path, fingerprint: str):
-        self.path = path
-        try:
-            self._open(fingerprint)
-            if self._db.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("damaged")
-        except (
-            sqlite3.DatabaseError
-        ):  # damaged by a crash of the machine: it only saves time, start anew
-            for file in path.parent.glob(f"{path.name}*"):
-                file.unlink()
-            self._open(fingerprint)
-
-    def _open(self, fingerprint: str) -> None:
-        self._db = sqlite3.connect(self.path)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS model (fingerprint TEXT)")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS photos"
-            " (sha256 TEXT PRIMARY KEY, descriptor BLOB, height INTEGER, width INTEGER, thumbnail BLOB, features BLOB)"
-        )
-        if self._db.execute("SELECT fingerprint FROM model").fetchall() != [(fingerprint,)]:
-            self._db.execute("DELETE FROM photos")
-            self._db.execute("DELETE FROM model")
-            self._db.execute("INSERT INTO model VALUES (?)", (fingerprint,))
-        self.commit()
-
-    def finished(self) -> set[str]:
-        """SHA-256 digests of all photos in the journal."""
-        return {sha256 for (sha256,) in self._db.execute("SELECT sha256 FROM photos")}
-
-    def __contains__(self, sha256: str) -> bool:
-        return (
-            self._db.execute("SELECT 1 FROM photos WHERE sha256 = ?", (sha256,)).fetchone()
-            is not None
-        )
-
-    def __getitem__(self, sha256: str) -> Extracted:
-        row = self._db.execute("SELECT * FROM photos WHERE sha256 = ?", (sha256,)).fetchone()
-        _, descriptor, height, width, thumbnail, features = row
-        return Extracted(
-            np.frombuffer(descriptor, np.float16), (height, width), thumbnail, features
-        )
-
-    def __setitem__(self, sha256: str, photo: Extracted) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?)",
-            (sha256, photo.descriptor.tobytes(), *photo.size, photo.thumbnail, photo.features),
-        )
-        self._pending += 1
-        if self._pending >= COMMIT_EVERY:
-            self.commit()
-
-    def commit(self) -> None:
-        self._db.commit()
-        self._pending = 0
-
-    def close(self) -> None:
-        self.commit()
-        self._db.close()
-
-    def discard(self) -> None:
-        """Close and delete: the generation now holds all of it."""
-        self.close()
-        self.path.unlink()
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Read:
-    """One photo file as a worker leaves it. problem: why it cannot be used, or "". photo: None if its content was known."""
+    """One photo file as a worker leaves it.
+
+    Attributes:
+        file: Path relative to the indexed folder.
+        sha256: Of its bytes.
+        problem: Why it cannot be used, or "".
+        photo: None if its content was known.
+    """
 
     file: str
     sha256: str = ""
@@ -127,21 +58,31 @@ class Read:
 
 
 def extract(root: Path, file: str, extractor: Extractor, known: Set[str]) -> Read:
-    """Read a photo and make all that is kept of it, unless its content is in `known` (SHA-256 digests)."""
+    """Read a photo and make all that is kept of it, unless its content is known.
+
+    Args:
+        root: The indexed folder.
+        file: Path relative to it.
+        extractor: Makes the descriptor.
+        known: SHA-256 digests of photos that need no work.
+    """
     try:
         data = read_bytes(root / file)
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in known:
             return Read(file, sha256)
         pixels = decode(data)
-    except (BadPhoto, OSError) as error:
+    except BadPhoto as error:
         return Read(file, problem=str(error))
+    except OSError as error:
+        return Read(file, problem=f"The file cannot be read ({error.strerror or error}).")
+    height, width = pixels.shape[:2]
     return Read(
         file,
         sha256,
         photo=Extracted(
             descriptor=extractor.describe([pixels])[0].astype(np.float16),
-            size=pixels.shape[:2],
+            size=(height, width),
             thumbnail=encode_jpeg(resize(pixels, THUMBNAIL_SIDE), THUMBNAIL_QUALITY),
             features=local_features(pixels).to_bytes(),
         ),
@@ -156,11 +97,22 @@ def extract_all(
     live: Mapping[str, Extracted],
     progress: Callable[[Iterable[Read]], Iterable[Read]],
 ) -> tuple[list[tuple[str, str]], list[Skipped]]:
-    """Bring every photo into the journal. Returns ([(file, sha256)] in order, the files that cannot be used).
+    """Bring every photo into the journal.
 
-    Each core takes a photo through all stages by itself; an extractor made for as many `calls` as there are cores suits
-    that best. (Batches of equal shape gain less, see `python -m evaluation extraction`.)
-    live: photos of the live generation by SHA-256, empty if there is none of this model.
+    Each core takes a photo through all stages by itself; an extractor made for as many `calls` as
+    there are cores suits that best. (Batches of equal shape gain less, see
+    `python -m evaluation extraction`.)
+
+    Args:
+        root: The indexed folder.
+        files: Paths relative to it.
+        extractor: Makes the descriptors.
+        journal: Holds what a killed build had done, and takes what is done now.
+        live: Photos of the live generation by SHA-256; empty if there is none to build on.
+        progress: Is handed all results, one a file, and must yield them.
+
+    Returns:
+        File and SHA-256 of each photo that can be used, in order, and the files that cannot.
     """
     indexed: list[tuple[str, str]] = []
     skipped: list[Skipped] = []
@@ -190,10 +142,13 @@ def one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def side_by_side(function: Callable, items: Iterable) -> Iterator:
-    """`map` in one thread a core that keeps a few results ready, in order, without running away from the consumer."""
+def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map` in one thread a core, in order.
+
+    It keeps a few results ready, without running away from the consumer.
+    """
     workers = available_cores()
-    queue: deque = deque()
+    queue: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:

@@ -1,12 +1,13 @@
 """The gallery's neighbourhood graph, on which diffusion walks.
 
-Mutual k nearest neighbours as in Iscen et al. 2017 (section 3.1) and Yang et al. 2019, with one change: an edge weighs
-what the two photos have in common beyond their own surroundings,
+Mutual k nearest neighbours as in Iscen et al. 2017 (section 3.1) and Yang et al. 2019, with one
+change: an edge weighs what the two photos have in common beyond their own surroundings,
 
-    a_ij = max(0, s_ij - b_i) * max(0, s_ij - b_j),   b_i = similarity of i to its BACKGROUND-th neighbour,
+    a_ij = max(0, s_ij - b_i) * max(0, s_ij - b_j),
+    b_i = similarity of i to its BACKGROUND-th neighbour,
 
-instead of s_ij ** 3. Photos in a crowd (a hundred hammers on white paper) have a high background, and lose the strong
-edges to one another that their high similarities alone would give them.
+instead of s_ij ** 3. Photos in a crowd (a hundred hammers on white paper) have a high background,
+and lose the strong edges to one another that their high similarities alone would give them.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ BACKGROUND = 50
 def self_first(ids: np.ndarray, sims: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Neighbour lists with each row's own id in slot 0, whatever the search returned.
 
-    ids (N, k), sims (N, k), best first, possibly with -1 (nothing found) and, among exact duplicates, with another id
-    before one's own or one's own missing. Slot 0 becomes (i, 1.0); the rest keeps its order; where nothing is left to
-    fill a slot it stays -1 with similarity 0. No list names an id twice.
+    Among exact duplicates a search may name another id before a photo's own, or leave its own out.
+
+    Args:
+        ids: int (N, k), best first, -1 where nothing was found.
+        sims: float (N, k), their similarities.
+
+    Returns:
+        Ids and similarities of the same shapes. Slot 0 of row i is i with similarity 1. The rest
+        keeps its order. Where nothing is left to fill a slot it has id -1 and similarity 0. No list
+        names an id twice.
     """
     out_ids = np.full_like(ids, -1)
     out_sims = np.zeros_like(sims)
@@ -40,9 +48,16 @@ def self_first(ids: np.ndarray, sims: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def neighbour_graph(
     ids: np.ndarray, sims: np.ndarray, neighbours: int = NEIGHBOURS, background: int = BACKGROUND
 ) -> sparse.csr_array:
-    """Symmetric normalised adjacency S = D^-1/2 A D^-1/2, float64 (N, N), zero diagonal, from lists of `self_first`.
+    """Symmetric normalised adjacency S = D^-1/2 A D^-1/2.
 
-    An edge needs i among j's `neighbours` nearest and j among i's. A photo without edges has an empty row.
+    Args:
+        ids: Lists of `self_first`, int32 (N, k).
+        sims: Their similarities, float32 (N, k).
+        neighbours: An edge needs i among so many nearest of j, and j among those of i.
+        background: Which neighbour's similarity is a photo's background.
+
+    Returns:
+        float64 (N, N), zero diagonal. A photo without edges has an empty row.
     """
     count, k = ids.shape
     last = np.minimum((ids >= 0).sum(1) - 1, min(background, k - 1))
@@ -54,7 +69,7 @@ def neighbour_graph(
     rows, columns, values = rows[keep], columns[keep], values[keep]
     weights = np.maximum(values - b[rows], 0) * np.maximum(values - b[columns], 0)
     directed = sparse.csr_array((weights, (rows, columns)), shape=(count, count))
-    # Weights are symmetric by their formula, so the element-wise minimum keeps exactly the mutual edges.
+    # Weights are symmetric by their formula: the smaller of both keeps exactly the mutual edges.
     mutual = directed.minimum(directed.T).tocsr()
     mutual.eliminate_zeros()
     degree = np.asarray(mutual.sum(axis=1)).ravel()

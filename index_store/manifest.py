@@ -1,4 +1,4 @@
-"""The manifest of a generation: what it was made from and with, and the checksum of every file in it."""
+"""The manifest of a generation: what it was made from and with, and the checksum of every file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import StoreCorrupt
+from extractor import open_regular, read_at_most
 
-SCHEMA = 2
+from .errors import StoreCorrupt, StoreMismatch
+
+SCHEMA = 3
 FILE_NAME = "manifest.json"
+MAX_BYTES = 2**20
+ARTEFACTS = frozenset(
+    {
+        "catalogue.sqlite",
+        "descriptors.npy",
+        "diffusion_ids.npy",
+        "diffusion_values.npy",
+        "index.faiss",
+        "local_features.bin",
+        "local_features.npy",
+        "neighbour_ids.npy",
+        "neighbour_sims.npy",
+        "thumbnails.bin",
+        "thumbnails.npy",
+    }
+)
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Everything a reader must know before it opens the other files.
 
-    photos_root: absolute folder the catalogue's paths are relative to. listing: `Listing.digest` of it.
-    fingerprint: `Extractor.fingerprint`. parameters: per stage ("ann", "graph", "diffusion", "thumbnails",
-    "local_features"), as built. shortlist_recall: share of the exact 10 nearest among the index's first 100.
-    artefacts: {file name: {"sha256", "bytes"}}.
+    Attributes:
+        created: When the build ended, ISO 8601 in UTC.
+        photos_root: Absolute folder that the catalogue's paths are relative to.
+        listing: `Listing.digest` of that folder.
+        photos: How many photos are indexed (N).
+        skipped: How many files were left out.
+        dim: Components of a descriptor (D).
+        fingerprint: `Extractor.fingerprint` of the model.
+        model: The model's card, and the SHA-256 of its file.
+        described_by: "engine" and "precision" that every descriptor of the store was made with.
+        parameters: As built, for each stage: "ann", "graph", "diffusion", "thumbnails",
+            "local_features".
+        shortlist_recall: Share of the exact 10 nearest among the index's first 100.
+        artefacts: For each file name its "sha256" and "bytes".
+        schema: Version of this layout.
     """
 
     created: str
@@ -33,44 +62,121 @@ class Manifest:
     dim: int
     fingerprint: str
     model: dict[str, Any]
+    described_by: dict[str, str]
     parameters: dict[str, dict[str, Any]]
     shortlist_recall: float
     artefacts: dict[str, dict[str, Any]]
     schema: int = SCHEMA
 
     def to_json(self) -> str:
+        """The text of the manifest file."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
 
     @staticmethod
-    def from_json(text: str) -> Manifest:
-        """Raises StoreCorrupt for anything but a manifest of this schema."""
+    def from_json(text: str | bytes) -> Manifest:
+        """Read the text of a manifest file.
+
+        Raises:
+            StoreMismatch: It has another schema.
+            StoreCorrupt: It is no manifest, or not a complete one.
+        """
         try:
             facts = json.loads(text)
-            if facts.get("schema") != SCHEMA:
-                raise StoreCorrupt(
-                    f"The store has schema {facts.get('schema')}, this version reads {SCHEMA}. Build it again."
-                )
-            return Manifest(**facts)
-        except (ValueError, TypeError, AttributeError) as error:
+            schema = facts["schema"]
+            if schema == SCHEMA:
+                manifest = Manifest(**facts)
+                check(manifest)
+                return manifest
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            problem = f"{type(error).__name__}: {error}"
             raise StoreCorrupt(
-                f"{FILE_NAME} is damaged ({error}). Build the store again."
+                f"{FILE_NAME} is damaged ({problem[:200]}). Build the store again."
             ) from None
+        raise StoreMismatch(
+            f"The store has schema {str(schema)[:20]}, this version reads {SCHEMA}. Build it again."
+        )
+
+
+def check(manifest: Manifest) -> None:
+    """Raise ValueError, TypeError or KeyError unless every value is of the right kind."""
+    kinds = {
+        str: ("created", "photos_root", "listing", "fingerprint"),
+        int: ("photos", "skipped", "dim"),
+        float: ("shortlist_recall",),
+        dict: ("model", "described_by", "parameters", "artefacts"),
+    }
+    for kind, names in kinds.items():
+        for name in names:
+            if type(getattr(manifest, name)) is not kind:
+                raise TypeError(f"{name} is no {kind.__name__}")
+    if min(manifest.photos, manifest.dim) < 1 or "\0" in manifest.photos_root:
+        raise ValueError("photos, dim or photos_root cannot be")
+    if manifest.artefacts.keys() != ARTEFACTS:
+        raise ValueError("the list of files is not complete")
+    for facts in (*manifest.artefacts.values(), *manifest.parameters.values()):
+        if type(facts) is not dict:
+            raise TypeError("a file's or a stage's facts are no dict")
+    for name, facts in manifest.artefacts.items():
+        if type(facts["bytes"]) is not int:
+            raise TypeError(f"the size of {name} is no int")
+    for stage in ("ann", "diffusion"):
+        if not all(type(value) in (int, float) for value in manifest.parameters[stage].values()):
+            raise TypeError(f"a parameter of {stage} is no number")
+    for name in ("nlist", "codes", "bits", "nprobe"):
+        if manifest.parameters["ann"][name] < 1:
+            raise ValueError(f"{name} is less than 1")
+    for name in ("engine", "precision"):
+        if type(manifest.described_by[name]) is not str:
+            raise TypeError(f"{name} is no str")
+    if type(manifest.model["architecture"]) is not str:
+        raise TypeError("the model's architecture is no str")
+    if type(manifest.model["longest_side"]) is not int:
+        raise TypeError("the model's longest_side is no int")
+
+
+def read_manifest(folder: Path, version: str) -> Manifest:
+    """The manifest in a generation's folder.
+
+    Args:
+        folder: The generation.
+        version: SHA-256 that the manifest file must have.
+
+    Raises:
+        StoreMismatch: It has another schema.
+        StoreCorrupt: It is missing, damaged, or not the file that `version` means.
+    """
+    try:
+        data = read_at_most(folder / FILE_NAME, MAX_BYTES)
+    except OSError as error:
+        raise StoreCorrupt(
+            f"{FILE_NAME} cannot be read ({error.strerror}). Build the store again."
+        ) from None
+    if hashlib.sha256(data).hexdigest() != version:
+        raise StoreCorrupt(f"{FILE_NAME} is damaged (its checksum differs). Build the store again.")
+    return Manifest.from_json(data)
 
 
 def checksum(path: Path) -> dict[str, Any]:
-    """SHA-256 and size of a file."""
-    with open(path, "rb") as file:
-        return {
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-            "bytes": path.stat().st_size,
-        }
+    """SHA-256 and size of a file, as "sha256" and "bytes"."""
+    with open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"sha256": digest, "bytes": file.tell()}
 
 
 def verify_artefacts(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its checksum. Raises StoreCorrupt naming the first that differs."""
+    """Compare every file of a generation with its checksum.
+
+    Raises:
+        StoreCorrupt: Names the first file that differs.
+    """
     for name, expected in manifest.artefacts.items():
-        path = folder / name
-        if not path.is_file():
-            raise StoreCorrupt(f"{name} is missing from the store. Build it again.")
-        if checksum(path) != expected:
+        try:
+            found = checksum(folder / name)
+        except FileNotFoundError:
+            raise StoreCorrupt(f"{name} is missing from the store. Build it again.") from None
+        except OSError as error:
+            raise StoreCorrupt(
+                f"{name} cannot be read ({error.strerror}). Build the store again."
+            ) from None
+        if found != expected:
             raise StoreCorrupt(f"{name} is damaged (its checksum differs). Build the store again.")

@@ -1,15 +1,19 @@
-"""Offline diffusion: for every gallery photo, how strongly the walk that starts there ends at each other photo.
+"""Offline diffusion: for every photo, how strongly a walk that starts there ends at each other one.
 
-Yang et al. 2019, "Efficient image retrieval via decoupling diffusion into online and offline processing": row i of
-(I - alpha S)^-1, solved in the surroundings of i only ("late truncation": S is normalised on the whole graph first).
-A query then needs no solver, only a weighted sum of the rows of its seeds (search/rerank/diffusion.py).
+Yang et al. 2019, "Efficient image retrieval via decoupling diffusion into online and offline
+processing": row i of (I - alpha S)^-1, solved in the surroundings of i only ("late truncation": S
+is normalised on the whole graph first). A query then needs no solver, only a weighted sum of the
+rows of its seeds (search/rerank/diffusion.py).
 
-The paper solves one system for each photo, on its 1000 nearest. Here photos that share their surroundings (regions.py)
-share one system and one factorisation. I - alpha S is an M-matrix: the inverse of a principal part of it is never
-negative and grows, element by element, to the inverse of the whole as the part grows. So of two truncated rows that with
-the larger sum is the closer one, and how close it is needs no inverse: the sums of the whole inverse's rows solve
-(I - alpha S) m = 1. For the same reason elimination and substitution here add numbers of one sign only, but for the
-diagonal, and float32 holds even the smallest values to several digits.
+The paper solves one system for each photo, on its 1000 nearest. Here photos that share their
+surroundings (regions.py) share one system and one factorisation.
+
+How good is a truncated row? I - alpha S is an M-matrix. The inverse of a principal part of it is
+never negative, and grows, element by element, to the inverse of the whole as the part grows. So of
+two truncated rows the one with the larger sum is the closer one. How close it is can be told
+without an inverse: the sums of the whole inverse's rows solve (I - alpha S) m = 1. For the same
+reason elimination and substitution here add numbers of one sign only, but for the diagonal, and
+float32 holds even the smallest values to several digits.
 """
 
 from __future__ import annotations
@@ -28,25 +32,34 @@ from .regions import blocks, region
 ALPHA = 0.95
 BLOCK = 192  # photos whose rows are solved together
 REGION = 2000  # photos in a block's system of equations
-ELIMINATIONS = (
-    3  # sparse rounds before the rest is solved dense: about half of a region is gone by then
-)
+# Sparse rounds before the rest is solved dense: about half of a region is gone by then.
+ELIMINATIONS = 3
 CHUNK = 64  # columns of a dense step
-KEPT = 150  # largest values stored of a row; from 50 on mAP stays as it is (python -m evaluation diffusion --cuts)
+# Largest values stored of a row; from 50 on mAP stays as it is
+# (python -m evaluation diffusion --cuts).
+KEPT = 150
 
 
 def solve_block(
     walk: sparse.csr_array, ids: np.ndarray, count: int, alpha: float = ALPHA
 ) -> np.ndarray:
-    """The last `count` rows of the inverse of (I - alpha S)[T, T], float32 (count, |T|), by symmetric block elimination.
+    """Rows of the inverse of (I - alpha S)[T, T], by symmetric block elimination.
 
-    walk: S of `neighbour_graph`. ids: T, distinct ids (|T|,). numpy alone: its products and inverses, other than scipy's
-    factorisations, let other threads work.
+    By numpy alone: its products and inverses let other threads work, scipy's factorisations do not.
+
+    Args:
+        walk: S of `neighbour_graph`, (N, N).
+        ids: T, distinct ids (|T|,).
+        count: How many of the last of these ids' rows are wanted.
+        alpha: Probability that a walk goes on, below 1.
+
+    Returns:
+        float32 (count, |T|).
     """
     system = sparse.eye_array(len(ids), dtype=np.float32, format="csr") - submatrix(
         walk, ids, alpha
     )
-    # Photos without edges among them are eliminated at once; photos whose rows are wanted stay to the end.
+    # Photos without edges among them are eliminated at once; those whose rows are wanted, last.
     left, steps = np.arange(len(ids)), []
     for _ in range(ELIMINATIONS):
         apart = unconnected(system, len(left) - count)
@@ -57,7 +70,8 @@ def solve_block(
         system = system[rest][:, rest] - coupling.T @ scaled
         steps.append((left[apart], left[rest], scaled))
         left = left[rest]
-    # The rest by chunks: below the diagonal `dense` holds what is eliminated, above it the same scaled by the pivot.
+    # The rest by chunks: below the diagonal `dense` holds what is eliminated, above it the same
+    # scaled by the pivot.
     dense, first = system.toarray(), len(left) - count
     for start in range(0, first, CHUNK):
         stop = min(start + CHUNK, first)
@@ -86,22 +100,35 @@ def submatrix(walk: sparse.csr_array, ids: np.ndarray, alpha: float) -> sparse.c
 
 
 def unconnected(system: sparse.csr_array, first: int) -> np.ndarray:
-    """Some of the `first` photos, no two with an edge between them: those of lower degree than all around them."""
+    """Some photos, no two of them with an edge between them: those of lower degree than all around.
+
+    Args:
+        system: Square, with a full diagonal.
+        first: Only photos before this one are taken.
+
+    Returns:
+        Their ids, ascending.
+    """
     degree = np.diff(system.indptr)
     degree[first:] = len(degree) + 1
     rank = np.empty_like(degree)
     rank[np.argsort(degree, kind="stable")] = np.arange(len(degree))
-    lowest = np.minimum.reduceat(
-        rank[system.indices], system.indptr[:-1]
-    )  # each row holds its diagonal at least
+    # Each row holds its diagonal at least, so that none is empty.
+    lowest = np.minimum.reduceat(rank[system.indices], system.indptr[:-1])
     return np.flatnonzero(lowest[:first] == rank[:first])
 
 
 def strongest(values: np.ndarray, ids: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `kept` largest values of each row and their ids: int32 and float16 (count, kept), as they are stored.
+    """The largest values of each row and their ids, as they are stored.
 
-    values (count, |T|) of `solve_block`, ids (|T|,). Slot 0 is the row's own photo, the rest is sorted by value; slots
-    without a value that float16 can hold have id -1 and value 0.
+    Args:
+        values: Of `solve_block`, float32 (count, |T|).
+        ids: T, (|T|,), the rows' own photos last.
+        kept: How many values to keep of each row.
+
+    Returns:
+        Ids int32 and values float16, both (count, kept). Slot 0 is the row's own photo, the rest
+        is sorted by value. Slots without a value that float16 can hold have id -1 and value 0.
     """
     count = len(values)
     own = np.arange(count), np.arange(len(ids) - count, len(ids))
@@ -126,10 +153,16 @@ def diffusion_rows(
     size: int = REGION,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> None:
-    """Write all rows, cut to their largest values, into row_ids int32 and row_values float16, both (N, kept).
+    """Solve all rows and keep the largest values of each, in the form of `strongest`.
 
-    walk: S of `neighbour_graph`. The arrays may be memory-mapped files. Every row has its own photo in slot 0, then falling
-    values, then unused slots with id -1 and value 0. progress(items, total) is called once and must yield the items.
+    Args:
+        walk: S of `neighbour_graph`, (N, N).
+        row_ids: int32 (N, kept), is filled.
+        row_values: float16 (N, kept), is filled.
+        alpha: Probability that a walk goes on, below 1.
+        block: Photos whose rows are solved together.
+        size: Photos in a block's system of equations.
+        progress: Called once as progress(items, total); must yield the items.
     """
 
     def solve(photos: np.ndarray) -> None:
@@ -139,8 +172,8 @@ def diffusion_rows(
 
     todo = blocks(walk, block)
     pool = ThreadPoolExecutor(available_cores())
-    # One thread a block: threads inside the small products would mostly wait for one another, and on a busy machine for
-    # seconds. It also makes the rows the same whatever the number of cores.
+    # One thread a block: threads inside the small products would mostly wait for one another, and
+    # on a busy machine for seconds. It also makes the rows the same whatever the number of cores.
     with threadpool_limits(1, user_api="blas"):
         try:
             for _ in progress(pool.map(solve, todo), len(todo)):

@@ -1,6 +1,7 @@
-"""Cutting the neighbourhood graph into small blocks of photos, and finding the region in which a block's walks stay.
+"""Cutting the neighbourhood graph into small blocks, and finding where a block's walks stay.
 
-Photos of one block share most of where their walks lead, so that one system of equations serves all of them.
+Photos of one block share most of where their walks lead, so that one system of equations serves all
+of them.
 """
 
 from __future__ import annotations
@@ -8,16 +9,23 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-HOPS_WHEN_FULL = (
-    2  # hops walked after a region has reached its size: they replace photos by ones visited more
-)
+# Hops walked after a region has reached its size: they replace photos by ones visited more.
+HOPS_WHEN_FULL = 2
 
 
 def blocks(walk: sparse.csr_array, size: int) -> list[np.ndarray]:
-    """Every photo in exactly one block of at most `size`, photos with strong edges in the same one.
+    """Every photo in exactly one block, photos with strong edges in the same one.
 
-    Heavy-edge matching (Karypis and Kumar 1998, section 3.1), repeated: two clusters merge if each is the other's best by
-    edge weight over the product of their sizes. Clusters that are left share blocks while they fit.
+    Heavy-edge matching (Karypis and Kumar 1998, section 3.1), repeated: two clusters merge if each
+    is the other's best by edge weight over the product of their sizes. Clusters that are left share
+    blocks while they fit.
+
+    Args:
+        walk: S of `neighbour_graph`, (N, N).
+        size: The most photos of a block.
+
+    Returns:
+        The ids of each block, int32.
     """
     walk = walk.tocoo()
     # Equal weights would let one pair merge a round; a little noise breaks the ties.
@@ -50,7 +58,17 @@ def blocks(walk: sparse.csr_array, size: int) -> list[np.ndarray]:
 def best_neighbours(
     rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, count: int
 ) -> np.ndarray:
-    """For each of `count` nodes the column of its highest score, itself if it has no edge. Edges (E,), sorted by row."""
+    """The best neighbour of each node.
+
+    Args:
+        rows: One end of each edge, int (E,), ascending.
+        columns: The other end, int (E,).
+        scores: How good each edge is, (E,).
+        count: How many nodes there are.
+
+    Returns:
+        For each node the column of its highest score, or itself if it has no edge: int (count,).
+    """
     best = np.arange(count)
     if len(rows):
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
@@ -61,9 +79,18 @@ def best_neighbours(
 
 
 def region(walk: sparse.csr_array, block: np.ndarray, size: int, alpha: float) -> np.ndarray:
-    """The photos that a block's walks visit most, at most `size` distinct ids, the block itself (B,) last.
+    """The photos that a block's walks visit most.
 
     Grown hop by hop along the edges; the whole of every component if they all fit.
+
+    Args:
+        walk: S of `neighbour_graph`, (N, N).
+        block: Ids of the block, (B,).
+        size: The most photos of the region.
+        alpha: Probability that a walk goes on, below 1.
+
+    Returns:
+        Distinct ids, the block's last.
     """
     inside, visits, hops = block, np.ones(len(block)), 0
     while hops < HOPS_WHEN_FULL:

@@ -1,79 +1,128 @@
-"""Which files of a folder are photos."""
+"""Which files of a folder are photos, and which only look like photos."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from extractor import SUFFIXES
+from extractor import SUFFIXES, open_regular
 
 from .catalogue import Skipped
 from .errors import NothingToIndex
 
-# Photos by their name, but of a format that is not read; people want to know that they were left out.
-FOREIGN_SUFFIXES = (
-    ".heic",
-    ".heif",
-    ".avif",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".jp2",
-    ".cr2",
-    ".nef",
-    ".arw",
-    ".dng",
+# Photos by their name, but of a format that is not read; people want to know that they were left
+# out. The last lines are cameras' raw formats.
+FOREIGN_SUFFIXES = frozenset(
+    ".heic .heif .hif .avif .gif .tif .tiff .bmp .apng .jxl .jxr .jp2 .j2k .jpf .jpx .psd .svg"
+    " .tga .exr .ppm .pgm .pbm .pnm .ico"
+    " .3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2"
+    " .rwl .sr2 .srf .srw .x3f".split()
 )
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The photos of a folder. files: relative paths, forward slashes, sorted. foreign: what only looks like photos.
+    """The photos of a folder.
 
-    digest: SHA-256 over the photos' paths, sizes and times of change; equal digests mean that nothing has changed.
+    Attributes:
+        files: Relative paths, forward slashes, sorted.
+        foreign: What only looks like photos.
+        digest: SHA-256 over all paths named here, and the photos' sizes and times of change. Equal
+            digests mean that nothing has changed.
+        unreadable: Sub-folders that could not be listed, their paths ending with a slash.
     """
 
     files: list[str]
     foreign: list[Skipped]
     digest: str
+    unreadable: list[Skipped] = field(default_factory=list)
 
 
 def scan(root: Path) -> Listing:
-    """List a folder with its sub-folders. Hidden files and folders are passed over; links to folders are not followed.
+    """List a folder with its sub-folders.
 
-    Raises NothingToIndex.
+    Hidden files and folders are passed over; links to folders are not followed.
+
+    Raises:
+        NothingToIndex: There is no such folder, it cannot be listed, or it holds no photo.
     """
     if not root.is_dir():
         raise NothingToIndex(f"There is no folder {root}.")
-    photos, foreign = [], []
-    for folder, subfolders, files in os.walk(root):
+    photos: list[str] = []
+    foreign: list[Skipped] = []
+    failures: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=failures.append):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
-            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
             file = (Path(folder) / name).relative_to(root).as_posix()
-            if name.startswith(".") or not (suffix in SUFFIXES or suffix in FOREIGN_SUFFIXES):
-                continue
-            try:
-                file.encode()
-            except UnicodeEncodeError:
-                foreign.append(Skipped(ascii(file), "The file's name is not valid Unicode."))
-                continue
-            if suffix in SUFFIXES:
+            reason = why_not(root, file)
+            if reason is None:
                 photos.append(file)
-            else:
-                foreign.append(
-                    Skipped(file, f"Files of type {suffix} are not read; JPEG, PNG and WebP are.")
-                )
+            elif reason:
+                foreign.append(Skipped(encodable(file), reason))
+    unreadable = []
+    for error in failures:
+        if isinstance(error, FileNotFoundError):
+            continue  # deleted meanwhile
+        folder = encodable(Path(error.filename).relative_to(root).as_posix())
+        reason = f"The folder cannot be read ({error.strerror})."
+        unreadable.append(Skipped(f"{folder}/", reason))
     if not photos:
-        raise NothingToIndex(f"There is no JPEG, PNG or WebP photo in {root}.")
+        closed = f" {unreadable[0].file}: {unreadable[0].reason}" if unreadable else ""
+        raise NothingToIndex(f"There is no JPEG, PNG or WebP photo in {root}.{closed}")
     photos.sort()
     digest = hashlib.sha256()
     for file in photos:
         digest.update(f"{file}\0{describe_file(root / file)}\n".encode())
-    return Listing(photos, foreign, digest.hexdigest())
+    for entry in sorted(foreign + unreadable, key=lambda entry: entry.file):
+        digest.update(f"{entry.file}\0{entry.reason}\n".encode())
+    return Listing(photos, foreign, digest.hexdigest(), unreadable)
+
+
+def why_not(root: Path, file: str) -> str | None:
+    """Why a file is not indexed.
+
+    Args:
+        root: The folder that is indexed.
+        file: Path relative to it.
+
+    Returns:
+        A sentence; "" if the file does not look like a photo; None if it is to be indexed.
+    """
+    suffix = Path(file).suffix.lower()
+    if suffix in SUFFIXES or suffix in FOREIGN_SUFFIXES:
+        if encodable(file) != file:
+            return "The file's name is not valid Unicode."
+        if suffix in SUFFIXES:
+            return None
+        return f"Files of type {suffix} are not read; JPEG, PNG and WebP are."
+    if not suffix and starts_like_a_photo(root / file):
+        return "A photo, but its name has no suffix such as .jpg."
+    return ""
+
+
+def starts_like_a_photo(path: Path) -> bool:
+    """Whether a file begins as JPEG, PNG and WebP files do."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    return webp or start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+
+
+def encodable(file: str) -> str:
+    """A path as it is, or, if it is not valid Unicode, with escapes."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        return ascii(file)
+    return file
 
 
 def describe_file(path: Path) -> str:

@@ -64,7 +64,7 @@ def test_damaged_index_parameters_are_noticed(rng, tmp_path):
 
 def test_exact_knn_equals_numpy(rng):
     rows = unit_rows(rng, 300, 24, 10)
-    ids, sims = ann.exact_knn(rows, 15, batch=64)
+    ids, sims = ann.exact_knn(rows, 15)
     exact = np.sort(rows @ rows.T, axis=1)[:, ::-1][:, :15]
     np.testing.assert_allclose(sims, exact, atol=1e-5)
     np.testing.assert_allclose(
