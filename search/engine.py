@@ -360,13 +360,17 @@ class Engine:
         return Verified(looked_at[trusted], probability[trusted])
 
     def _query_pixels(self, query: bytes | int) -> np.ndarray:
-        return decode(query) if isinstance(query, bytes) else self.store.pixels(query)
+        return (
+            decode(query, self.store.as_stored)
+            if isinstance(query, bytes)
+            else self.store.pixels(query)
+        )
 
     def _query_features(
         self, query: bytes | int, region: Region | None, matching: Matcher
     ) -> LocalFeatures:
         if isinstance(query, bytes):
-            features = matching.features(decode(query))
+            features = matching.features(decode(query, self.store.as_stored))
         else:
             features = matching.gallery_features(query)
         return features if region is None else features.inside(region)
