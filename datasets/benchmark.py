@@ -48,11 +48,19 @@ class Query:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """root: folder of the photos. gallery: files below it with forward slashes, sorted: all that is searched, and no more.
+    """Photos to search, questions, and what is right.
 
-    setups: names, in the order of tables. main: the one that pictures and single numbers are of. metrics: of every setup,
-    the leading one first.
-    notes: sentences on what differs from the published data set.
+    Attributes:
+        name: of the data set.
+        root: folder of the photos.
+        gallery: files below it with forward slashes, sorted: all that is searched, and no more.
+        queries: the questions.
+        setups: names, in the order of tables.
+        main: the setup that pictures and single numbers are of.
+        metrics: of every setup, the leading one first.
+        notes: sentences on what differs from the published data set.
+        published: whether figures of others exist. Then photos are decoded as the published code
+            does (see `extractor.decode`), and each query ranks the whole gallery exactly.
     """
 
     name: str
@@ -63,6 +71,7 @@ class Benchmark:
     main: str
     metrics: dict[str, Metric]
     notes: list[str] = field(default_factory=list)
+    published: bool = False
 
     def judge(self, query: Query, ranking: Sequence[str]) -> Values:
         """Every metric in every setup in which the query has positives; ranking: gallery files, best first."""

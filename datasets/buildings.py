@@ -1,11 +1,12 @@
 """Oxford and Paris: the classic protocol (Philbin et al. 2007, 2008) and the revisited one (Radenovic et al. 2018).
 
-Queries are parts of photos; published boxes are in pixels of the file as it is stored, turned or not.
+Queries are parts of photos; published boxes are in pixels of the file as it is stored, turned or not,
+and the published code decodes the photos so, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from .plain_pickle import BadPickle, read_plain_pickle
 
 REVISITED = "http://cmp.felk.cvut.cz/revisitop/data/datasets"
 CLASSIC = "https://www.robots.ox.ac.uk/~vgg/data"
-ORIENTATION = 0x0112
 
 # (gallery photos, queries) as published; 20 of the 6412 files of Paris are damaged, and nobody counts them
 COUNTS = {
@@ -38,29 +38,27 @@ SETUPS = {
     "Hard": (("hard",), ("junk", "easy")),
 }
 
-# Where a point (x, y) of the stored photo, in fractions, comes to lie when the photo is turned as its EXIF tag says.
-UPRIGHT: dict[int, Callable[[float, float], tuple[float, float]]] = {
-    2: lambda x, y: (1 - x, y),
-    3: lambda x, y: (1 - x, 1 - y),
-    4: lambda x, y: (x, 1 - y),
-    5: lambda x, y: (y, x),
-    6: lambda x, y: (1 - y, x),
-    7: lambda x, y: (1 - y, 1 - x),
-    8: lambda x, y: (y, 1 - x),
-}
 
+def stored_region(photo: Path, box: tuple[float, float, float, float]) -> Region:
+    """The part of a photo that a published box marks.
 
-def upright_region(photo: Path, box: tuple[float, float, float, float]) -> Region:
-    """A box (left, top, right, bottom; pixels of the stored file) as fractions of the upright photo. Raises BadDataset."""
+    Args:
+        photo: its file.
+        box: left, top, right, bottom in pixels of the photo as it is stored.
+
+    Returns:
+        The same as fractions of the stored photo.
+
+    Raises:
+        BadDataset: the photo cannot be read, or the box is empty or outside of it.
+    """
     try:
         with Image.open(photo, formats=FORMATS) as image:
-            (width, height), turn = image.size, UPRIGHT.get(image.getexif().get(ORIENTATION))
+            width, height = image.size
     except OSError as error:
         raise BadDataset(f"The query photo {photo} cannot be read ({error}).") from error
-    corners = np.clip(np.reshape(box, (2, 2)) / (width, height), 0, 1)
-    if turn:
-        corners = np.array([turn(*corner) for corner in corners])
-    (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+    shares = np.clip(np.reshape(box, (2, 2)) / (width, height), 0, 1)
+    (left, top), (right, bottom) = shares.tolist()
     if not (left < right and top < bottom):
         raise BadDataset(f"The query box {tuple(box)} is not inside {photo}.")
     return left, top, right, bottom
@@ -105,7 +103,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
                 for setup, (positives, ignored) in SETUPS.items()
             },
             group=file,
-            region=upright_region(jpg / file, box),
+            region=stored_region(jpg / file, box),
         )
         for file, (parts, box) in zip(asked, entries)
     ]
@@ -114,7 +112,9 @@ def read_revisited(name: str, root: Path) -> Benchmark:
         **{f"mP@{k}": partial(precision_at, k=k) for k in (1, 5, 10)},
     }
     notes = expect((len(gallery), len(queries)), COUNTS[name])
-    return Benchmark(name, jpg, sorted(gallery), queries, tuple(SETUPS), "Medium", metrics, notes)
+    return Benchmark(
+        name, jpg, sorted(gallery), queries, tuple(SETUPS), "Medium", metrics, notes, published=True
+    )
 
 
 def indices(values: Iterable) -> list[int]:
@@ -172,14 +172,16 @@ def read_classic(name: str, root: Path) -> Benchmark:
                 photo,
                 {ALL: Truth(good | ok, junk)},
                 label,
-                region=upright_region(photo, box),
+                region=stored_region(photo, box),
             )
         )
     if not queries:
         raise BadDataset(f"There is no *_query.txt in {truth}. Get {lists} from {CLASSIC}")
     notes = expect((len(files), len(queries)), COUNTS[name])
     metrics = {"mAP": trapezoid_average_precision}
-    return Benchmark(name, images, sorted(files.values()), queries, (ALL,), ALL, metrics, notes)
+    return Benchmark(
+        name, images, sorted(files.values()), queries, (ALL,), ALL, metrics, notes, published=True
+    )
 
 
 def read_list(table: Path, files: dict[str, str], images: Path) -> frozenset[str]:

@@ -81,6 +81,7 @@ class Pictures:
     """Thumbnails as data URIs, from the results' store while it is there."""
 
     def __init__(self, results: Results):
+        self._as_stored = "decode" in results.store["parameters"]
         try:
             self._store = Store(results.store["path"])
         except (StoreError, OSError):
@@ -99,7 +100,7 @@ class Pictures:
         if query.own and not query.region:
             return self.of_gallery(query.own)
         try:
-            return data_uri(crop(read_photo(query.photo), query.region))
+            return data_uri(crop(read_photo(query.photo, self._as_stored), query.region))
         except (OSError, BadPhoto):
             return None
 

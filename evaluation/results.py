@@ -156,6 +156,8 @@ def check_whole(results: Results) -> None:
         raise ValueError("no store")
     if not isinstance(results.model["fingerprint"], str):
         raise ValueError("no fingerprint")
+    if not isinstance(results.store["parameters"], dict):
+        raise ValueError("no parameters of the store")
     methods = set(results.methods)
     if not methods <= results.stage_ms.keys() or len(methods) < len(results.methods):
         raise ValueError("stages of other methods")

@@ -22,12 +22,18 @@ from search import RERANKERS, Engine
 
 from .arguments import amount, share, size
 from .distractors import SIZES, draw_hidden, format_hidden, hide
+from .exact import exactly
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
 from .studies.engines import hardware
 
 BASE = "rerank off"
+PUBLISHED = (
+    "As in the published protocol, photos are decoded as they are stored (not turned by EXIF, "
+    "transparency dropped), and every query ranks the whole gallery by exact similarity; the page "
+    "turns photos upright and looks at what its index proposes."
+)
 METHODS: Methods = {
     BASE: {},
     **{name: {"rerank": name} for name in RERANKERS},
@@ -55,7 +61,7 @@ def open_or_build(
         root = benchmark.root
         if scan(root).files != benchmark.gallery:
             root = link_gallery(benchmark, path.with_name(f"{path.name}-gallery"))
-        build(root, path, extractor, progress)
+        build(root, path, extractor, progress, as_stored=benchmark.published)
         store = Store(path, extractor)
     held = {photo.file for photo in store.catalogue.photos()}
     known = held | {entry.file for entry in store.catalogue.skipped()}
@@ -63,6 +69,12 @@ def open_or_build(
         raise BadDataset(
             f"The store at {path} is not of the gallery of {benchmark.name}: {other[0]} is in one of them only. "
             "Name another place with --store, and it will be built there."
+        )
+    if store.as_stored != benchmark.published:
+        raise BadDataset(
+            f"The photos of the store at {path} were decoded in another way than {benchmark.name} "
+            "asks for (as they are stored, or upright on white). Name another place with --store, "
+            "and it will be built there."
         )
     return store
 
@@ -138,7 +150,10 @@ def evaluate(
         notes.append(
             f"{len(left_out)} gallery photos are not in the store, the first: {left_out[0].file}."
         )
-    if len(store) > SHORTLIST:
+    if benchmark.published:
+        notes.append(PUBLISHED)
+        store = exactly(store)
+    elif len(store) > SHORTLIST:
         notes.append(
             f"A ranking holds what the search looks at, about {SHORTLIST} of {len(store)} photos; positives beyond it count as "
             "not found."

@@ -126,6 +126,7 @@ def derive(
             extractor,
             changed,
             progress,
+            store.as_stored,
         )
     return Store(path, extractor)
 

@@ -59,10 +59,20 @@ class ImageTooLarge(BadPhoto):
     """More bytes, pixels or stretch than the limits of this module allow."""
 
 
-def decode(data: bytes) -> np.ndarray:
-    """Upright RGB pixels, uint8 (H, W, 3), longest side at most WORKING_SIDE (never enlarged).
+def decode(data: bytes, as_stored: bool = False) -> np.ndarray:
+    """The pixels of a photo, shrunk to WORKING_SIDE if it is larger.
 
-    Raises UnsupportedImage or ImageTooLarge.
+    Args:
+        data: the file.
+        as_stored: leave the photo turned as it is stored, and drop transparency instead of laying
+            the photo on white. People want neither; code that has published figures does both.
+
+    Returns:
+        uint8 RGB (H, W, 3), upright unless `as_stored`.
+
+    Raises:
+        UnsupportedImage: it is no photo of a format that is read, or a damaged one.
+        ImageTooLarge: it passes the limits of this module.
     """
     check_bytes(len(data))
     try:
@@ -74,6 +84,8 @@ def decode(data: bytes) -> np.ndarray:
             with DECODING:
                 image.load()  # first frame of phones' multi-picture JPEGs and of animations
                 # Shrunk before anything is copied: a PNG of few bytes can have 40 million pixels.
+                if as_stored:
+                    return np.asarray(fit(opaque(image), WORKING_SIDE))
                 small = to_rgb(fit(resizable(image), WORKING_SIDE))
             return np.asarray(upright(small, image))
     except BadPhoto:
@@ -106,9 +118,9 @@ def read_bytes(path: str | Path) -> bytes:
     return data
 
 
-def read_photo(path: str | Path) -> np.ndarray:
+def read_photo(path: str | Path, as_stored: bool = False) -> np.ndarray:
     """`decode` for a file. Raises OSError, UnsupportedImage, ImageTooLarge."""
-    return decode(read_bytes(path))
+    return decode(read_bytes(path), as_stored)
 
 
 def check_bytes(count: int) -> None:
@@ -155,6 +167,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def opaque(image: Image.Image) -> Image.Image:
+    """8-bit RGB as Pillow converts it: the colours that transparency hides come to light."""
+    return resizable(image).convert("RGB") if image.mode.startswith("I") else image.convert("RGB")
 
 
 def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:

@@ -55,7 +55,11 @@ def silent(items: Iterable, total: int, what: str) -> Iterable:
 
 
 def build(
-    photos: str | Path, store: str | Path, extractor: Extractor, progress: Progress = silent
+    photos: str | Path,
+    store: str | Path,
+    extractor: Extractor,
+    progress: Progress = silent,
+    as_stored: bool = False,
 ) -> Manifest:
     """Index all photos under a folder; the store's live generation is replaced at the very end.
 
@@ -67,6 +71,7 @@ def build(
         store: The store's folder, made if it is missing.
         extractor: Describes the photos.
         progress: Called as progress(items, total, what) for each long stage; must yield the items.
+        as_stored: Decode the photos as published code does, see `decode`. The manifest records it.
 
     Raises:
         NothingToIndex: There is no such folder, or no photo in it can be read.
@@ -80,12 +85,12 @@ def build(
         raise NothingToIndex(f"There is no folder {photos}.") from None
     listing = scan(root)
     with live_store(store, extractor) as live:
-        if live is not None and is_up_to_date(live.manifest, root, listing):
+        if live is not None and is_up_to_date(live.manifest, root, listing, as_stored):
             tidy(store)
             return live.manifest
         try:
             with writing(store):
-                return rebuild(root, listing, store, live, extractor, progress)
+                return rebuild(root, listing, store, live, extractor, progress, as_stored)
         except (OSError, sqlite3.Error) as error:
             raise StoreUnwritable(
                 f"The store at {store} cannot be written "
@@ -121,6 +126,7 @@ def rebuild(
     live: Store | None,
     extractor: Extractor,
     progress: Progress,
+    as_stored: bool,
 ) -> Manifest:
     """Write a new generation and switch to it. The caller holds `writing(store)`.
 
@@ -131,10 +137,13 @@ def rebuild(
         live: What may be built on, or None.
         extractor: Describes the photos.
         progress: As of `build`.
+        as_stored: As of `build`.
     """
-    reusable = live if live is not None and is_reusable(live.manifest, extractor) else None
+    reusable = (
+        live if live is not None and is_reusable(live.manifest, extractor, as_stored) else None
+    )
     stored = {} if reusable is None else StoredPhotos(reusable)
-    fingerprint = extraction_fingerprint(extractor)
+    fingerprint = extraction_fingerprint(extractor, as_stored)
     with closing(Journal(store / journal.FILE_NAME, fingerprint)) as extracted:
         indexed, skipped = extract_all(
             root,
@@ -143,6 +152,7 @@ def rebuild(
             extracted,
             stored,
             lambda items: progress(items, len(listing.files), "photos"),
+            as_stored,
         )
         kept = photos_out_of_reach(reusable, root, listing)
         listing = dataclasses.replace(
@@ -165,6 +175,7 @@ def rebuild(
                 extractor,
                 extracted,
                 progress,
+                as_stored,
             )
     delete_journal(store / journal.FILE_NAME)
     with opening(store) as generation:
@@ -188,15 +199,17 @@ def count_kept(folder: Skipped, kept: list[tuple[str, str]]) -> Skipped:
     return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")
 
 
-def is_up_to_date(manifest: Manifest, root: Path, listing: Listing) -> bool:
+def is_up_to_date(manifest: Manifest, root: Path, listing: Listing, as_stored: bool) -> bool:
     """Whether a build would give what is there already."""
     same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
-    return same_photos and manifest.parameters == build_parameters(manifest.photos, manifest.dim)
+    parameters = build_parameters(manifest.photos, manifest.dim, as_stored)
+    return same_photos and manifest.parameters == parameters
 
 
-def extraction_parameters() -> dict[str, dict]:
+def extraction_parameters(as_stored: bool) -> dict[str, dict]:
     """What shapes the thumbnails and keypoints kept of each photo."""
     return {
+        **({"decode": {"as_stored": 1}} if as_stored else {}),
         "thumbnails": {
             "longest_side": extraction.THUMBNAIL_SIDE,
             "quality": extraction.THUMBNAIL_QUALITY,
@@ -227,18 +240,20 @@ def described_before(store: Path) -> dict[str, str] | None:
     return None
 
 
-def extraction_fingerprint(extractor: Extractor) -> str:
+def extraction_fingerprint(extractor: Extractor, as_stored: bool) -> str:
     """Equal for builds that would keep the same of a photo."""
-    facts = [extractor.fingerprint, described_by(extractor), extraction_parameters()]
+    facts = [extractor.fingerprint, described_by(extractor), extraction_parameters(as_stored)]
     return json.dumps(facts, sort_keys=True)
 
 
-def is_reusable(manifest: Manifest, extractor: Extractor) -> bool:
+def is_reusable(manifest: Manifest, extractor: Extractor, as_stored: bool) -> bool:
     """Whether what a store of the same model keeps of each photo is what a build would make now.
 
     Says so in the log if only the descriptors' digits would differ.
     """
-    if not extraction_parameters().items() <= manifest.parameters.items():
+    kept = extraction_parameters(as_stored)
+    same = all(manifest.parameters.get(name) == kept.get(name) for name in {*kept, "decode"})
+    if not same:
         return False
     before, now = manifest.described_by, described_by(extractor)
     if before != now:
@@ -250,7 +265,7 @@ def is_reusable(manifest: Manifest, extractor: Extractor) -> bool:
     return before == now
 
 
-def build_parameters(count: int, dim: int) -> dict[str, dict]:
+def build_parameters(count: int, dim: int, as_stored: bool = False) -> dict[str, dict]:
     """Every parameter that shapes a store of `count` photos with `dim` descriptor components."""
     return {
         "ann": dataclasses.asdict(ann.choose_parameters(count, dim)),
@@ -261,7 +276,7 @@ def build_parameters(count: int, dim: int) -> dict[str, dict]:
             "region": diffusion.REGION,
             "kept": diffusion.KEPT,
         },
-        **extraction_parameters(),
+        **extraction_parameters(as_stored),
     }
 
 
@@ -274,6 +289,7 @@ def write_generation(
     extractor: Extractor,
     extracted: ExtractedPhotos,
     progress: Progress,
+    as_stored: bool = False,
 ) -> None:
     """Write all files of a generation, the manifest last.
 
@@ -286,6 +302,7 @@ def write_generation(
         extractor: What has described them.
         extracted: What is kept of each photo, by its SHA-256.
         progress: As of `build`.
+        as_stored: As of `build`.
     """
     count, dim = len(indexed), extractor.card.output_dim
     skipped = unusable + listing.foreign + listing.unreadable
@@ -332,7 +349,7 @@ def write_generation(
         fingerprint=extractor.fingerprint,
         model={**dataclasses.asdict(extractor.card), "sha256": extractor.model_sha256},
         described_by=described_by(extractor),
-        parameters=build_parameters(count, dim),
+        parameters=build_parameters(count, dim, as_stored),
         shortlist_recall=shortlist_recall(index, descriptors, ids),
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
     )

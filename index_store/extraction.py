@@ -57,7 +57,9 @@ class Read:
     photo: Extracted | None = None
 
 
-def extract(root: Path, file: str, extractor: Extractor, known: Set[str]) -> Read:
+def extract(
+    root: Path, file: str, extractor: Extractor, known: Set[str], as_stored: bool = False
+) -> Read:
     """Read a photo and make all that is kept of it, unless its content is known.
 
     Args:
@@ -65,13 +67,14 @@ def extract(root: Path, file: str, extractor: Extractor, known: Set[str]) -> Rea
         file: Path relative to it.
         extractor: Makes the descriptor.
         known: SHA-256 digests of photos that need no work.
+        as_stored: As of `decode`.
     """
     try:
         data = read_bytes(root / file)
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in known:
             return Read(file, sha256)
-        pixels = decode(data)
+        pixels = decode(data, as_stored)
     except BadPhoto as error:
         return Read(file, problem=str(error))
     except OSError as error:
@@ -96,6 +99,7 @@ def extract_all(
     journal: Journal,
     live: Mapping[str, Extracted],
     progress: Callable[[Iterable[Read]], Iterable[Read]],
+    as_stored: bool = False,
 ) -> tuple[list[tuple[str, str]], list[Skipped]]:
     """Bring every photo into the journal.
 
@@ -110,6 +114,7 @@ def extract_all(
         journal: Holds what a killed build had done, and takes what is done now.
         live: Photos of the live generation by SHA-256; empty if there is none to build on.
         progress: Is handed all results, one a file, and must yield them.
+        as_stored: As of `decode`.
 
     Returns:
         File and SHA-256 of each photo that can be used, in order, and the files that cannot.
@@ -119,7 +124,7 @@ def extract_all(
     known = journal.finished() | live.keys()
     with one_thread_each():
         for item in progress(
-            side_by_side(lambda file: extract(root, file, extractor, known), files)
+            side_by_side(lambda file: extract(root, file, extractor, known, as_stored), files)
         ):
             if item.problem:
                 skipped.append(Skipped(item.file, item.problem))

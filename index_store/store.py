@@ -34,6 +34,7 @@ class Store:
         generation: Its name, such as "000001".
         version: Another one after each build.
         root: The folder that was indexed.
+        as_stored: How its photos were decoded; queries must be, too. See `decode`.
         catalogue: Which photo is which row.
         descriptors: float16 (N, D), unit rows.
         index: faiss IVF-PQ over them.
@@ -80,6 +81,7 @@ class Store:
     def _open(self, folder: Path) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
         self.root = Path(self.manifest.photos_root)
+        self.as_stored = bool(self.manifest.parameters.get("decode", {}).get("as_stored"))
         self.descriptors = load_array(folder / "descriptors.npy", np.float16, (count, dim))
         self.neighbour_ids = load_array(folder / "neighbour_ids.npy", np.int32, (count, None))
         near, kept = self.neighbour_ids.shape, (count, None)
@@ -138,7 +140,7 @@ class Store:
         data = read_bytes(self.photo_path(id))
         if hashlib.sha256(data).hexdigest() != self.catalogue.photo(id).sha256:
             raise UnsupportedImage("The photo has changed since it was indexed.")
-        return decode(data)
+        return decode(data, self.as_stored)
 
     def stored_features(self, id: int) -> bytes:
         """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises IndexError."""

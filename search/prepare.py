@@ -52,7 +52,10 @@ def read_photo(
         pixels = source
     else:
         with watch.stage("decode"):
-            pixels = decode(source) if known is None else store.pixels(known.id)
+            if known is None:
+                pixels = decode(source, store.as_stored)
+            else:
+                pixels = store.pixels(known.id)
     with watch.stage("describe"):
         descriptor = extractor.describe([pixels], [region])[0]
     if known is not None:

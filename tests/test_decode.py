@@ -214,3 +214,25 @@ def test_resize_never_enlarges():
     photo = np.zeros((30, 90, 3), np.uint8)
     assert resize(photo, 200) is photo
     assert resize(photo, 45).shape == (15, 45, 3)
+
+
+def test_as_stored_leaves_the_turn_and_drops_transparency(tmp_path):
+    """What the published code does: PIL's convert("RGB"), and no look at EXIF."""
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 60, 4), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "x.png", exif=exif)
+    plain = np.asarray(Image.open(tmp_path / "x.png").convert("RGB"))
+    data = (tmp_path / "x.png").read_bytes()
+    assert np.array_equal(decode(data, as_stored=True), plain)
+    assert np.array_equal(read_photo(tmp_path / "x.png", as_stored=True), plain)
+    assert decode(data).shape == (60, 40, 3) and not np.array_equal(decode(data)[::-1], plain)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "CMYK", "I;16"])
+def test_as_stored_gives_rgb_of_every_mode(mode):
+    buffer = io.BytesIO()
+    grey = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
+    image = Image.fromarray(np.ones((32, 32), np.uint16)) if mode == "I;16" else grey.convert(mode)
+    image.save(buffer, "JPEG" if mode == "CMYK" else "PNG")
+    assert decode(buffer.getvalue(), as_stored=True).shape == (32, 32, 3)

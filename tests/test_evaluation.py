@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import pickle
@@ -11,17 +12,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datasets import BadDataset, Benchmark, Query, Truth, read_dataset
 from evaluation.__main__ import main
 from evaluation.bootstrap import Estimate, estimate, interval
+from evaluation.exact import exactly
 from evaluation.groups import BadGroups, evaluate_groups, store_groups
 from evaluation.measure import ask, summarise
 from evaluation.results import BadResults, format_results, results_from
 from evaluation.run import METHODS, evaluate, link_gallery, open_or_build
 from evaluation.simulate import noisy, oracle, towards_others, with_noise
-from extractor import read_bytes
-from index_store import Store, StoreMismatch
+from extractor import read_bytes, read_photo
+from index_store import Store, StoreMismatch, build
 from metrics import average_precision, trapezoid_average_precision
 from search import RERANKERS, Engine
 from search.result import SearchResult
@@ -369,6 +372,72 @@ def test_a_store_of_other_photos_is_refused(revisited, small_built, extractor, t
     benchmark = read_dataset("roxford5k", revisited)
     with pytest.raises(BadDataset, match="not of the gallery of roxford5k"):
         open_or_build(benchmark, small_built / "store", extractor)
+
+
+class OnePhoto:
+    """An index that finds the first photo and no other."""
+
+    def __init__(self, count: int):
+        self.ntotal = count
+
+    def search(self, descriptors, k):
+        return np.zeros((len(descriptors), 1), np.float32), np.zeros((len(descriptors), 1), int)
+
+
+def test_published_protocols_rank_the_whole_gallery_exactly(small_store, extractor):
+    poor = copy.copy(small_store)
+    poor.index = OnePhoto(len(small_store))
+    similarity = small_store.descriptors[3].astype(np.float32) @ small_store.descriptors.T
+    expected = [int(id) for id in np.argsort(-similarity, kind="stable") if id != 3]
+    hits = Engine(exactly(poor), extractor).search(3, k=len(poor)).hits
+    assert [hit.id for hit in hits] == expected
+    assert poor.index.ntotal == len(poor) and isinstance(poor.index, OnePhoto), "left as it was"
+
+    files = [photo.file for photo in small_store.catalogue.photos()]
+    truth = {"all": Truth(frozenset(files[-2:]))}
+    benchmark = Benchmark(
+        "made", small_store.root, files, [Query("q", GALLERY / files[3], truth, "q", own=files[3])],
+        ("all",), "all", {"mAP": average_precision}, published=True,
+    )  # fmt: skip
+    arguments = (extractor, benchmark, {"rerank off": {}}, 0, "net", "command")
+    exact = evaluate(poor, *arguments)
+    ranked = [files[id] for id in expected]
+    found = average_precision(ranked, frozenset(files[-2:]))
+    assert exact.main_setup.estimates["mAP"]["rerank off"].mean == pytest.approx(found) and found
+    assert any("ranks the whole gallery" in note for note in exact.notes)
+    own = evaluate(poor, extractor, dataclasses.replace(benchmark, published=False), *arguments[2:])
+    assert own.main_setup.estimates["mAP"]["rerank off"].mean == 0
+    assert not any("ranks the whole gallery" in note for note in own.notes)
+
+
+def test_published_photos_are_decoded_as_they_are_stored(revisited, extractor, tmp_path):
+    """A gallery photo and a query that EXIF turns: both are described unturned, and find each other."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("taj-mahal.jpg", "taj-mahal-2.jpg"):
+        with Image.open(GALLERY / name) as image:
+            image.save(revisited / "jpg" / name, exif=exif, quality=90)
+    benchmark = read_dataset("roxford5k", revisited)
+    assert benchmark.published
+    store = open_or_build(benchmark, tmp_path / "store", extractor)
+    assert store.as_stored and store.manifest.parameters["decode"] == {"as_stored": 1}
+    photo = store.catalogue.find("taj-mahal-2.jpg")
+    plain = np.asarray(Image.open(revisited / "jpg" / "taj-mahal-2.jpg").convert("RGB"))
+    assert store.pixels(photo.id).shape == (photo.height, photo.width, 3) == plain.shape
+    described = extractor.describe([read_photo(revisited / "jpg" / "taj-mahal-2.jpg", True)])[0]
+    assert described @ store.descriptors[photo.id].astype(np.float32) > 0.999
+    query = (revisited / "jpg" / "taj-mahal-2.jpg").read_bytes()
+    best = Engine(store, extractor).search(query, k=1).hits[0]
+    assert best.file == "taj-mahal-2.jpg" and best.similarity > 0.999
+
+    version = build(store.root, tmp_path / "store", extractor, as_stored=True).listing
+    assert Store(tmp_path / "store").version == store.version, "the same again is the same"
+    build(store.root, tmp_path / "store", extractor)  # upright now: nothing is taken over
+    turned = Store(tmp_path / "store")
+    assert not turned.as_stored and turned.manifest.listing == version
+    assert turned.pixels(photo.id).shape == (photo.width, photo.height, 3)
+    with pytest.raises(BadDataset, match="decoded in another way than roxford5k"):
+        open_or_build(benchmark, tmp_path / "store", extractor)
 
 
 @pytest.fixture
