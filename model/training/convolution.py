@@ -6,6 +6,8 @@ than a product of matrices of the same size. The forward pass and the gradient o
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -18,13 +20,15 @@ class _Convolution(torch.autograd.Function):
     """A convolution without bias or groups, whose weight gradient is a matrix product."""
 
     @staticmethod
-    def forward(ctx, x, weight, stride, padding):
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, stride: tuple, padding: tuple
+    ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
         return F.conv2d(x, weight, None, stride, padding)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         stride, padding = ctx.stride, ctx.padding
         grad_x = None

@@ -29,7 +29,9 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
     return solve(*centred_moments(features, targets), PENALTIES[int(np.argmin(errors))])
 
 
-def centred_moments(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, ...]:
+def centred_moments(
+    features: np.ndarray, targets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Means (C,) and (D,), covariances (C, C) and (C, D) of rows of features and targets."""
     mean, goal = features.mean(0), targets.mean(0)
     x, y = features - mean, targets - goal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def with_outputs(path: Path, wanted: list[str]) -> tuple[bytes, str]:
     return model.SerializeToString(), inputs[0]
 
 
-def onnxruntime_session(model: bytes, threads: int):
+def onnxruntime_session(model: bytes, threads: int) -> Callable[[dict], dict]:
     """A function from inputs by name to outputs by name, run by onnxruntime in float32."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -115,7 +116,7 @@ def onnxruntime_session(model: bytes, threads: int):
     return lambda inputs: dict(zip(names, session.run(names, inputs)))
 
 
-def openvino_session(model: bytes, threads: int):
+def openvino_session(model: bytes, threads: int) -> Callable[[dict], dict]:
     """A function from inputs by name to outputs by name, run by OpenVINO in bfloat16."""
     import openvino
 
