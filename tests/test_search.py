@@ -374,13 +374,9 @@ def test_a_query_is_renewed_for_another_generation(photos, tmp_path, extractor, 
     with pytest.raises(ValueError, match="renew"):
         new.search(mixed)
     fresh = new.prepare([upload, new.store.catalogue.find("taj-mahal-2.jpg").id])
-    described = []
+    described, describe = [], type(extractor).describe
     monkeypatch.setattr(
-        type(extractor),
-        "describe",
-        lambda self, *a, original=type(extractor).describe: (
-            described.append(a) or original(self, *a)
-        ),
+        type(extractor), "describe", lambda self, *a: described.append(a) or describe(self, *a)
     )
     renewed = new.renew(mixed)
     assert described == [] and renewed.cost_ms.keys() == {"index"}
