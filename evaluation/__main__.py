@@ -8,6 +8,7 @@ import sys
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
+from search.fusion.calibration import BadCalibration
 
 from . import fit, groups, report
 from . import run as run_dataset
@@ -29,7 +30,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (BadDataset, BadModel, BadPhoto, BadResults, StoreError, OSError) as error:
+    except (
+        BadCalibration,
+        BadDataset,
+        BadModel,
+        BadPhoto,
+        BadResults,
+        StoreError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

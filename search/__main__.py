@@ -22,8 +22,8 @@ def format_hits(result: SearchResult) -> str:
     lines = ["rank  the same?     similarity  points  photo"]
     for rank, hit in enumerate(result.hits, 1):
         points = str(hit.inliers) if hit.verified else ""
-        judged = f"{hit.confidence:6s} {hit.probability:4.0%}"
-        lines.append(f"{rank:4d}  {judged}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}")
+        judged = "" if hit.probability is None else f"{hit.confidence:6s} {hit.probability:4.0%}"
+        lines.append(f"{rank:4d}  {judged:11s}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}")
     lines.append("")
     lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
     return "\n".join(lines + result.notes)
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         extractor = Extractor(args.model)
         engine = Engine(Store(args.store, extractor), extractor)
-        if not engine.is_calibrated:
+        if not engine.is_calibrated(args.rerank, args.match):
             print(f"warning: {UNCALIBRATED}", file=sys.stderr)
         result = engine.search(
             read_photo_bytes(args.query),

@@ -21,6 +21,7 @@ from index_store import Store, shortlist
 
 from . import ranking
 from .fusion import fusion
+from .fusion.calibration import Calibration
 from .fusion.fusion import Evidence
 from .query import Query
 from .ranking import Ranking, Verified, cosine
@@ -31,7 +32,10 @@ from .verify.matcher import MATCHERS, Matcher
 from .verify.verification import Verification
 
 REMEMBERED_QUERIES = 32
-UNCALIBRATED = "How probable a match is was fitted for another model; python -m evaluation fit fits it for this one."
+UNCALIBRATED = (
+    "How probable a match is was not fitted for this model, reranker and matcher, so none is shown; "
+    "python -m evaluation fit fits it."
+)
 COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
 
 
@@ -52,13 +56,17 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Answer:
-    """All that the stages found out. ranking: the global order; evidence: what speaks for each of its photos; mode: of
-    `fusion`; looked_at: ids that were to be verified; stage_ranks: ids in the order after each stage."""
+    """All that the stages found out.
+
+    ranking: the global order. evidence: what speaks for each of its photos. any_verified: whether
+    a reranker started from verified photos. looked_at: ids that were to be verified. stage_ranks:
+    ids in the order after each stage.
+    """
 
     query: Query
     ranking: Ranking
     evidence: Evidence
-    mode: str
+    any_verified: bool
     looked_at: np.ndarray
     stage_ranks: dict[str, np.ndarray]
     reused_ms: dict[str, float]
@@ -67,13 +75,13 @@ class Answer:
 class Engine:
     """Searches one store. Thread-safe; remembers the last queries, so that a toggle costs only its own stage.
 
-    weights: of `fusion`, by matcher and mode.
+    calibration: of the store's model.
     """
 
     def __init__(self, store: Store, extractor: Extractor, remember: int = REMEMBERED_QUERIES):
         self.store = store
         self.extractor = extractor
-        self.weights = {name: fusion.load_weights(fusion.fitted_for(name)) for name in MATCHERS}
+        self.calibration = Calibration.of(store.manifest.fingerprint)
         self._remember = remember
         self._queries: OrderedDict[tuple, Query] = OrderedDict()
         self._lock = threading.Lock()
@@ -103,7 +111,9 @@ class Engine:
         watch, notes = Stopwatch(), []
         answer = self._rank(query, diffusion, sift, reranker, matcher, region, watch, notes)
         known, current = answer.query, answer.ranking
-        log_odds = fusion.log_odds(answer.evidence, self.weights[matcher][answer.mode])
+        pair = (reranker if diffusion else None, matcher if sift else None)
+        log_odds = self.calibration.order_by(answer.evidence, *pair, answer.any_verified)
+        is_fitted = self.calibration.is_fitted(*pair)
         stage_ranks = answer.stage_ranks
         if sift:
             current = current.rescored(log_odds)
@@ -120,7 +130,7 @@ class Engine:
                 int(id),
                 float(similarity),
                 float(score),
-                odds,
+                odds if is_fitted else None,
                 positions,
                 matcher,
                 shown=int(id) in shown,
@@ -139,10 +149,11 @@ class Engine:
         sift: bool = False,
         reranker: str = "diffusion",
         matcher: str = "sift",
-    ) -> tuple[np.ndarray, Evidence, str]:
-        """What `search` judges by: ids (n,) in global order, what speaks for each, and `fusion.mode`. Raises as `search`."""
+    ) -> tuple[np.ndarray, Evidence, bool]:
+        """What `search` judges by: ids (n,) in global order, what speaks for each, and whether a
+        reranker started from verified photos. Raises as `search`."""
         answer = self._rank(query, diffusion, sift, reranker, matcher, None, Stopwatch(), [])
-        return answer.ranking.ids, answer.evidence, answer.mode
+        return answer.ranking.ids, answer.evidence, answer.any_verified
 
     def explain(
         self, query: bytes | int, id: int, region: Region | None = None, matcher: str = "sift"
@@ -161,7 +172,7 @@ class Engine:
             id,
             float(similarity[0]),
             float(log_odds[0]),
-            log_odds[0],
+            log_odds[0] if self.calibration.is_fitted(None, matcher) else None,
             {"descriptor": rank},
             matcher,
             True,
@@ -185,11 +196,10 @@ class Engine:
                     self._made[name] = known[name](self.store)
         return self._made[name]
 
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether the probabilities were fitted for the store's model. Those of another one order photos just as well, but are
-        no probabilities until `python -m evaluation fit` has fitted them anew."""
-        return self.store.manifest.fingerprint == fusion.load_fingerprint()
+    def is_calibrated(self, rerank: str | None, verify: str | None) -> bool:
+        """Whether probabilities were fitted for the store's model with this reranker and matcher
+        (None: none). Without, photos are put in order just as well, but no probability is shown."""
+        return self.calibration.is_fitted(rerank, verify)
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
@@ -233,12 +243,8 @@ class Engine:
                     current = reranking.rerank(known, current, verified)
         own_scale = scale(current.scores[current.ids != known.copy_id])
         evidence = self._evidence(known, matcher, current.ids, current.scores, own_scale, looked_at)
-        mode = fusion.mode(
-            diffusion,
-            sift,
-            verified is not None and len(verified.without(known.in_gallery).ids) > 0,
-        )
-        return Answer(known, current, evidence, mode, looked_at, stage_ranks, reused_ms)
+        any_verified = verified is not None and len(verified.without(known.in_gallery).ids) > 0
+        return Answer(known, current, evidence, any_verified, looked_at, stage_ranks, reused_ms)
 
     def _prepare(self, query: bytes | int, region: Region | None, watch: Stopwatch) -> Query:
         """Descriptor and candidates of a query, remembered from before if it was asked lately."""
@@ -329,6 +335,7 @@ class Engine:
         return Evidence(
             known.background,
             known.spread,
+            len(self.store),
             standing=(scores - scale[0]) / scale[1],
             verified=np.array(
                 [v is not None and v.inliers >= MATCHERS[matcher].floor for v in found], bool
@@ -348,7 +355,7 @@ class Engine:
         )
         return (
             similarity,
-            fusion.log_odds(evidence, self.weights[matcher]["verification"]),
+            self.calibration.order_by(evidence, None, matcher),
             evidence.verified,
         )
 
@@ -377,7 +384,7 @@ class Engine:
         id: int,
         similarity: float,
         score: float,
-        log_odds: float,
+        log_odds: float | None,
         positions: dict[str, dict[int, int]],
         matcher: str,
         shown: bool,
@@ -391,7 +398,7 @@ class Engine:
             title=photo.title,
             score=score,
             similarity=similarity,
-            probability=float(fusion.probability(log_odds)),
+            probability=None if log_odds is None else float(fusion.probability(log_odds)),
             stage_ranks={stage: ranks[id] for stage, ranks in positions.items() if id in ranks},
             inliers=inliers,
             verified=inliers is not None and inliers >= MATCHERS[matcher].floor,

@@ -15,7 +15,8 @@ class Hit:
 
     similarity: cosine of the descriptors, -1 to 1. score: what the order is by (the similarity; reranked globally, that
     method's score; with SIFT the log-odds of `fusion`); it falls from hit to hit and compares only within one answer.
-    probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on can tell (`fusion`).
+    probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on can
+        tell (`fusion`). None where that was not fitted (`fusion.calibration`).
     inliers: matched points, None if the photo was not looked at, 0 if nothing plausible was found.
     stage_ranks: rank from 1 after each stage ("descriptor", the global reranker's name, the matcher's) that was on and had it.
     """
@@ -25,7 +26,7 @@ class Hit:
     title: str
     score: float
     similarity: float
-    probability: float
+    probability: float | None
     stage_ranks: dict[str, int]
     inliers: int | None = None
     verified: bool = False
@@ -33,13 +34,13 @@ class Hit:
 
     @property
     def confidence(self) -> str:
-        """The probability as a word: "sure", "likely" or "unsure"."""
-        return fusion.word(self.probability)
+        """The probability as a word: "sure", "likely" or "unsure"; empty where there is none."""
+        return "" if self.probability is None else fusion.word(self.probability)
 
     @property
     def is_weak(self) -> bool:
         """Whether it is better folded away."""
-        return self.probability < fusion.CUT
+        return self.probability is not None and self.probability < fusion.CUT
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class SearchResult:
                     "title": hit.title,
                     "score": round(hit.score, 6),
                     "similarity": round(hit.similarity, 6),
-                    "probability": round(hit.probability, 6),
-                    "confidence": hit.confidence,
+                    "probability": None if hit.probability is None else round(hit.probability, 6),
+                    "confidence": hit.confidence or None,
                     "inliers": hit.inliers,
                     "verified": hit.verified,
                     "stage_ranks": hit.stage_ranks,

@@ -27,12 +27,13 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
 
 def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, Any]:
     """What the browser needs to draw one hit."""
+    chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} % the same thing, "
     return {
         "file": hit.file,
         "title": hit.title,
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
-        "detail": f"{100 * hit.probability:.0f} % the same thing, similarity {hit.similarity:.3f}, score {hit.score:.2f}",
+        "detail": f"{chance}similarity {hit.similarity:.3f}, score {hit.score:.2f}",
         "points": hit.inliers if hit.verified else None,
         "move": move[0],
         "direction": move[1],

@@ -42,7 +42,7 @@ class Service:
                         print(f"descriptors: {choice}", file=sys.stderr)
                     self._engine = Engine(Store(path, self._extractor), self._extractor)
                     self._opened = version
-                    if not self._engine.is_calibrated:
+                    if not self._engine.is_calibrated("diffusion", "sift"):
                         log.warning(UNCALIBRATED)
             except StoreError as error:
                 if self._engine is None or self._opened[0] != path:

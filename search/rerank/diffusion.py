@@ -14,13 +14,14 @@ import numpy as np
 
 from index_store import Store
 
-from ..fusion.fusion import load_share
+from ..fusion.calibration import Calibration
 from ..query import Query
 from ..ranking import Ranking, Verified, cosine, order
 
 SEEDS = 5
 REACH = 5
 BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
+SMALL_BACKGROUND = 5  # it is at most one in so many candidates
 ADDED = 500  # most photos a walk brings in beside the candidates
 MIN_SPREAD = 1e-6
 
@@ -82,11 +83,22 @@ def scores_of(wanted: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> np.nda
 
 
 def scale(similarity: np.ndarray) -> tuple[float, float]:
-    """A query's own yardstick from its candidates' similarities (n,), best first: background (the BACKGROUND-th) and
-    spread (how far the best is above it, at least MIN_SPREAD). (0, 1) without candidates."""
+    """A query's own yardstick, from the similarities of its candidates.
+
+    In a small gallery the BACKGROUND-th candidate would be its last one, or near it, and next to
+    that every photo looks like a match. There the background is the best but a fifth.
+
+    Args:
+        similarity: (n,), best first.
+
+    Returns:
+        background: similarity at which photos have nothing in common with the query.
+        spread: how far the best is above it, at least MIN_SPREAD. (0, 1) without candidates.
+    """
     if len(similarity) == 0:
         return 0.0, 1.0
-    background = float(similarity[min(BACKGROUND, len(similarity)) - 1])
+    rank = min(BACKGROUND, -(-len(similarity) // SMALL_BACKGROUND))
+    background = float(similarity[rank - 1])
     return background, max(float(similarity[0]) - background, MIN_SPREAD)
 
 
@@ -120,7 +132,7 @@ class Diffusion:
 
     def __init__(self, store: Store):
         self.store = store
-        self.share = load_share()
+        self.share = Calibration.of(store.manifest.fingerprint).diffusion_share
 
     def rerank(self, query: Query, current: Ranking, verified: Verified | None = None) -> Ranking:
         if verified is not None:
