@@ -242,7 +242,9 @@ class Engine:
                     verified = self._trusted(known, matcher, looked_at)
                     current = reranking.rerank(known, current, verified)
         own_scale = scale(current.scores[current.ids != known.copy_id])
-        evidence = self._evidence(known, matcher, current.ids, current.scores, own_scale, looked_at)
+        evidence = self._evidence(
+            known, matcher, current.ids, current.similarity, current.scores, own_scale, looked_at
+        )
         any_verified = verified is not None and len(verified.without(known.in_gallery).ids) > 0
         return Answer(known, current, evidence, any_verified, looked_at, stage_ranks, reused_ms)
 
@@ -324,6 +326,7 @@ class Engine:
         known: Query,
         matcher: str,
         ids: np.ndarray,
+        similarity: np.ndarray,
         scores: np.ndarray,
         scale: tuple[float, float],
         looked_at: np.ndarray,
@@ -336,6 +339,7 @@ class Engine:
             known.background,
             known.spread,
             len(self.store),
+            similarity=similarity,
             standing=(scores - scale[0]) / scale[1],
             verified=np.array(
                 [v is not None and v.inliers >= MATCHERS[matcher].floor for v in found], bool
@@ -351,7 +355,7 @@ class Engine:
         """Verified photos judged by their own evidence alone: similarity, log-odds, and whether they verify, each (n,)."""
         similarity = cosine(known.descriptor, self.store.descriptors[ids])
         evidence = self._evidence(
-            known, matcher, ids, similarity, (known.background, known.spread), ids
+            known, matcher, ids, similarity, similarity, (known.background, known.spread), ids
         )
         return (
             similarity,

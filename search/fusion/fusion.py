@@ -22,7 +22,7 @@ import numpy as np
 
 OF_THE_QUERY = ("bias", "background")
 OF_THE_RANK = ("standing", "excess")
-OF_THE_POINTS = ("verified", "points", "agreement", "coverage")
+OF_THE_POINTS = ("similarity", "verified", "points", "agreement", "coverage")
 FULL_SIZE = 250  # photos from which on the background is that of a large gallery
 ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
 SURE, LIKELY = 0.9, 0.5  # least probabilities that bear these words
@@ -38,6 +38,7 @@ class Evidence:
             (`diffusion.scale`).
         photos: how many the gallery has.
         spread: how far the query's best similarity is above the background.
+        similarity: (n,), cosine of the descriptors.
         standing: (n,), global score. 1 is the best candidate, 0 is the background.
         verified: bool (n,), whether enough points match. This and what follows is 0 for photos
             that were not looked at.
@@ -48,6 +49,7 @@ class Evidence:
     background: float
     spread: float
     photos: int
+    similarity: np.ndarray
     standing: np.ndarray
     verified: np.ndarray
     inliers: np.ndarray
@@ -71,6 +73,8 @@ def features(evidence: Evidence, with_points: bool) -> np.ndarray:
     - standing: as it is. A verified photo counts as no worse than the background: its points show
       the same thing from a view that the descriptor does not know.
     - excess: how far above the background the best similarity is, times the standing.
+    - similarity: how far the photo's own similarity is above the background, at least 0. Only where
+      photos were verified, so that without it the order stays the global one.
     - points: ln(1 + inliers).
     - agreement: inliers over matches.
     - coverage: root of the covered share.
@@ -89,6 +93,7 @@ def features(evidence: Evidence, with_points: bool) -> np.ndarray:
     columns = [np.ones(n), np.full(n, evidence.background), standing, standing * evidence.spread]
     if with_points:
         columns += [
+            np.maximum(evidence.similarity - evidence.background, 0),
             evidence.verified,
             np.log1p(evidence.inliers),
             evidence.inliers / np.maximum(evidence.matches, 1),
