@@ -9,6 +9,7 @@ from command import run_command
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
+from search.fusion.calibration import BadCalibration
 
 from . import fit, groups, models, report
 from . import run as run_dataset
@@ -42,7 +43,15 @@ def main(argv: list[str] | None = None) -> int:
         args.run(args)
     except BrokenPipeError:
         raise  # for run_command
-    except (BadDataset, BadModel, BadPhoto, BadResults, StoreError, OSError) as error:
+    except (
+        BadCalibration,
+        BadDataset,
+        BadModel,
+        BadPhoto,
+        BadResults,
+        StoreError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,201 +1,187 @@
-"""Fits what `search.fusion` knows: weights of the evidence, and diffusion's share, on groups of photos of the same thing.
+"""`evaluation fit`: a model's calibration file, from groups of photos of the same thing.
 
-Logistic regression by maximum likelihood, each group weighing the same and each of its photos the query once. That settles the
-order. But a probability means something only for galleries like the one it was fitted on. So that the page is not too sure of
-itself in a gallery that has one or two photos of most things and none of others, the log-odds are then scaled and shifted
-(Platt 1999) on the same answers with other weights: a query's relevant photos weigh together no more than VIEWS, and the
-store's photos that are in no group, which must show what no other photo shows, are queries too and weigh as much as the rest.
-
-Whether the result holds for other things is judged by fits that leave out one group at a time: the mAP printed, the log-loss
-and the reliability plot are of queries whose group the weights had not seen.
+For each pair of a reranker and a matcher: collect what the engine finds out about each photo's
+candidates (`evidence`), fit what that is worth (`search.fusion.fit`), and write it where the caller
+says (`search.fusion.calibration`). Diffusion's share is chosen first, by mAP with groups held out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize
 from tqdm import tqdm
 
+from datasets import BadDataset
 from extractor import Extractor
 from index_store import Store, model_of
 from metrics import average_precision
-from search import MATCHERS, Engine, PreparedQuery
+from search import MATCHERS, RERANKERS
 from search.fusion import fusion
+from search.fusion.calibration import (
+    FITTED,
+    REFERENCE,
+    Calibration,
+    Curve,
+    Fitted,
+    pair_of,
+    read_fitted,
+    write_fitted,
+)
+from search.fusion.fit import (
+    Samples,
+    calibration_error,
+    fit_curves,
+    held_out,
+    log_loss,
+    reliability,
+    thinned,
+)
 
+from .evidence import Gallery, Progress, Setting, collect, galleries_of
 from .groups import store_groups
+from .results import format_rows
 
-SHARES = (1.0, 2.0, 4.0, 6.0)
-VIEWS = 2.0
-RIDGE = 1e-4  # weight decay of standardised features: only to keep weights finite
-BINS = (0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1)
-
-Progress = Callable[[Iterable], Iterable]
+SHARES = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0)
+FEWEST_GROUPS = 5  # fewer things say nothing of others
 
 
-@dataclass(frozen=True)
-class Samples:
-    """All queries' candidates under one setting of the toggles.
+def settings_of(matcher: str) -> list[Setting]:
+    """What is fitted with a matcher. Learned ones are too slow to be fitted with every reranker."""
+    if matcher != "sift":
+        return [(None, matcher), ("diffusion", matcher)]
+    return [(rerank, verify) for verify in (None, matcher) for rerank in (None, *RERANKERS)]
 
-    features (n, F); mode (n,) of `fusion`; relevant bool (n,); weight and prior (n,), of the two fits; query and group (n,),
-    numbers of what each candidate belongs to. A photo that is in no group has a negative number as a query, and is left
-    out together with a group.
+
+def check_enough(groups: Sequence[Sequence[int]]) -> None:
+    """Raise BadDataset where a fit would be of nothing."""
+    if len(groups) < FEWEST_GROUPS:
+        raise BadDataset(
+            f"There is too little to fit: {len(groups)} groups where it takes {FEWEST_GROUPS} of "
+            "at least two photos. Nothing was written."
+        )
+
+
+class Fit:
+    """A fit in the making: what was collected and fitted so far, on one store and matcher."""
+
+    def __init__(self, galleries: Sequence[Gallery], fitted: Fitted):
+        """Begin.
+
+        Args:
+            galleries: the store first, then parts of it.
+            fitted: what is known already, which this replaces pair by pair.
+        """
+        self.galleries = galleries
+        self.fitted = fitted
+        self.samples: dict[Setting, Samples] = {}
+        self._tell()
+
+    def add(self, setting: Setting, progress: Progress) -> None:
+        """Collect and fit one setting, which the engines then judge by."""
+        samples = collect(self.galleries, setting, progress)
+        self.samples[setting] = samples
+        self.fitted = with_curves(self.fitted, setting, fit_curves(thinned(samples)))
+        self._tell()
+
+    def choose_share(self, shares: Sequence[float], verify: str, progress: Progress) -> list:
+        """Take the share of diffusion with the best mAP, alone and with the matcher together.
+
+        Returns:
+            Of each share: itself, mAP alone, mAP with the matcher, groups held out.
+        """
+        rows = []
+        for share in shares:
+            self.fitted = replace(self.fitted, diffusion_share=share)
+            self._tell()
+            maps = []
+            for setting in (("diffusion", None), ("diffusion", verify)):
+                samples = collect(self.galleries, setting, progress)
+                maps.append(self.mean_ap(samples, held_out(samples)))
+            rows.append((share, *maps))
+        best = max(rows, key=lambda row: sum(row[1:]))
+        self.fitted = replace(self.fitted, diffusion_share=best[0])
+        self._tell()
+        return rows
+
+    def mean_ap(self, samples: Samples, odds: np.ndarray) -> float:
+        """mAP in the store as a whole, of samples (n,) of all galleries and their log-odds (n,)."""
+        whole = self.galleries[0]
+        inside = samples.photos == len(whole)
+        return mean_ap(samples[inside], odds[inside], whole.groups)
+
+    def _tell(self) -> None:
+        """Have all engines judge by what is fitted so far."""
+        calibration = Calibration(self.fitted, read_fitted(FITTED / REFERENCE))
+        for gallery in self.galleries:
+            gallery.engine.fusion.calibration = calibration
+            gallery.engine.rerankers["diffusion"].share = self.fitted.diffusion_share
+
+
+def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, Curve]) -> Fitted:
+    """The fit with one pair's curves replaced; without the pair if a mode was not learned."""
+    rerank, verify = setting
+    pairs = {key: modes for key, modes in fitted.pairs.items() if key != pair_of(*setting)}
+    if set(curves) == set(fusion.modes(rerank is not None, verify is not None)):
+        pairs[pair_of(*setting)] = curves
+    return replace(fitted, pairs=pairs)
+
+
+def mean_ap(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[int]]) -> float:
+    """Mean over groups of the mAP of an order.
+
+    Args:
+        samples: of one gallery.
+        scores: (n,), what its candidates are ordered by.
+        groups: the gallery's. What is missing from a ranking counts as not found.
     """
-
-    features: np.ndarray
-    mode: np.ndarray
-    relevant: np.ndarray
-    weight: np.ndarray
-    prior: np.ndarray
-    query: np.ndarray
-    group: np.ndarray
-
-
-def fit(features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, free: int) -> np.ndarray:
-    """Weights (F,) of the most likely logistic regression; those from column `free` on are never negative.
-
-    features (n, F), the first a constant 1; relevant (n,), 0 or 1; weight (n,).
-    """
-    mean = np.average(features, axis=0, weights=weight)
-    deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
-    mean[0], deviation[0] = 0, 1
-    deviation[deviation == 0] = 1
-    scaled, share = (features - mean) / deviation, weight / weight.sum()
-
-    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-        odds = scaled @ w
-        value = share @ (np.logaddexp(0, odds) - relevant * odds) + RIDGE * w[1:] @ w[1:]
-        slope = (
-            scaled.T @ (share * (fusion.probability(odds) - relevant)) + 2 * RIDGE * np.r_[0, w[1:]]
-        )
-        return value, slope
-
-    bounds = [(None, None)] * free + [(0, None)] * (features.shape[1] - free)
-    found = minimize(loss, np.zeros(features.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B")
-    weights = found.x / deviation
-    weights[0] -= weights[1:] @ mean[1:]
-    return weights
-
-
-def collect(
-    engine: Engine,
-    prepared: list[PreparedQuery],
-    groups: list[list[int]],
-    reranked: bool,
-    sift: bool,
-    matcher: str,
-    progress: Progress,
-) -> Samples:
-    """Ask every photo of the store. prepared: all of them, by id; they keep what was verified."""
-    alone = np.setdiff1d(np.arange(len(engine.store)), [id for members in groups for id in members])
-    queries = [(g, id, 1 / len(members)) for g, members in enumerate(groups) for id in members]
-    known = len(queries)
-    queries += [(j % len(groups), id, len(groups) / len(alone)) for j, id in enumerate(alone)]
-    parts = []
-    for number, (g, id, share) in enumerate(progress(queries)):
-        ids, evidence, any_verified = engine.evidence(
-            prepared[id], "diffusion" if reranked else None, matcher if sift else None
-        )
-        mode = fusion.mode(reranked, sift, any_verified)
-        n = len(ids)
-        relevant = np.isin(ids, groups[g]) & (number < known)
-        weight = np.full(n, share / n if number < known else 0.0)
-        prior = share / n * np.where(relevant, np.minimum(1, VIEWS / max(1, relevant.sum())), 1)
-        query = np.full(n, number if number < known else -number)
-        parts.append(
-            (
-                fusion.features(evidence, sift),
-                np.full(n, mode),
-                relevant,
-                weight,
-                prior,
-                query,
-                np.full(n, g),
-            )
-        )
-    return Samples(*(np.concatenate(column) for column in zip(*parts)))
-
-
-def fit_samples(samples: Samples, kept: np.ndarray) -> dict[str, np.ndarray]:
-    """`fit` on some of the samples (mask (n,)), each mode by itself; no weights for a mode without a relevant photo."""
-    free, weights = len(fusion.OF_THE_QUERY), {}
-    for mode in np.unique(samples.mode[kept]):
-        part = kept & (samples.mode == mode)
-        if not (samples.weight[part] * samples.relevant[part]).any():
-            continue  # nothing to learn from
-        features, relevant = samples.features[part], samples.relevant[part]
-        w = fit(features, relevant, samples.weight[part], free)
-        odds = features @ w
-        shift, scale = fit(
-            np.stack([np.ones(len(odds)), odds], axis=1), relevant, samples.prior[part], 1
-        )
-        w *= scale
-        w[0] += shift
-        weights[str(mode)] = w
-    return weights
-
-
-def held_out(samples: Samples) -> np.ndarray:
-    """Log-odds (n,), each from a fit without the candidate's group; 0 for a mode that no other group has."""
-    odds = np.zeros(len(samples.group))
-    for g in np.unique(samples.group):
-        for mode, weights in fit_samples(samples, samples.group != g).items():
-            part = (samples.group == g) & (samples.mode == mode)
-            odds[part] = samples.features[part] @ weights
-    return odds
-
-
-def mean_ap(samples: Samples, scores: np.ndarray, groups: list[list[int]]) -> float:
-    """Mean over groups of the mAP of an order by scores (n,); what is missing from a ranking counts."""
-    sizes = [len(members) for members in groups]
     by_group: list[list[float]] = [[] for _ in groups]
     starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
     for start, end in zip(starts, np.r_[starts[1:], len(scores)]):
-        if samples.query[start] < 0:
-            continue
+        if samples.weight[start] == 0:
+            continue  # a photo that is alone
         order = np.argsort(-scores[start:end], kind="stable")
         hits = np.flatnonzero(samples.relevant[start:end][order])
-        wanted = sizes[samples.group[start]] - 1
+        wanted = len(groups[samples.group[start]]) - 1
         missing = range(-1, hits.size - wanted - 1, -1)
         by_group[samples.group[start]].append(
             average_precision(range(end - start), [*hits, *missing])
         )
-    return float(np.mean([np.mean(values) for values in by_group]))
+    return float(np.mean([np.mean(values) for values in by_group if values]))
 
 
-def reliability(samples: Samples, odds: np.ndarray) -> list[tuple[float, float, float]]:
-    """For each of BINS that holds any: mean probability, share that is relevant, share of all relevant ones."""
-    p, rows = fusion.probability(odds), []
-    total = (samples.prior * samples.relevant).sum()
-    for low, high in zip(BINS, BINS[1:]):
-        inside = (low <= p) & (p < high if high < 1 else p <= 1)
-        if inside.any():
-            weight, relevant = samples.prior[inside], samples.relevant[inside]
-            found = (weight * relevant).sum()
-            rows.append(
-                (
-                    float(np.average(p[inside], weights=weight)),
-                    float(found / weight.sum()),
-                    float(found / total),
-                )
-            )
-    return rows
+# -- tables --------------------------------------------------------------------------------------
 
 
-def log_loss(samples: Samples, odds: np.ndarray) -> float:
-    """Mean over candidates, in nats."""
-    return float(np.average(np.logaddexp(0, odds) - samples.relevant * odds, weights=samples.prior))
+def setting_name(setting: Setting) -> str:
+    """ "diffusion + SIFT", or "off"."""
+    rerank, verify = setting
+    names = [name for name in (rerank, verify and MATCHERS[verify].label) if name]
+    return " + ".join(names) or "off"
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
+def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list[str]:
+    """mAP in the whole store, log-loss, and how far off probabilities are by size of gallery."""
+    loss = log_loss(odds, samples.relevant, samples.prior)
+    row = [name, f"{fit.mean_ap(samples, odds):.4f}", f"{loss:.4f}"]
+    for photos in np.unique(samples.photos)[::-1]:
+        part = samples.photos == photos
+        relevant, prior = samples.relevant[part], samples.prior[part]
+        row.append(f"{calibration_error(odds[part], relevant, prior, fusion.CUT):.3f}")
+    return row
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def add_command(commands) -> None:
     """Add `fit` to the command line's sub-parsers."""
     command = commands.add_parser(
-        "fit", help="fit the constants of fusion on groups of photos of the same thing"
+        "fit", help="fit how probable a match is, on groups of photos of the same thing"
     )
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
@@ -205,86 +191,94 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)"
     )
-    command.add_argument("--out", type=Path, help="default: what the engine reads")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="the model's calibration; one that is there keeps what is not fitted anew. "
+        f"The engine reads those in {FITTED.relative_to(FITTED.parents[2])}",
+    )
     command.add_argument(
         "--curve", type=Path, help="also write the reliability plot for `evaluation report`"
     )
     command.set_defaults(run=run)
 
 
+def begin(path: Path, model: str, fingerprint: str) -> Fitted:
+    """What the file holds that is to be written, if it is there; otherwise nothing fitted yet.
+
+    Raises BadDataset if it belongs to another model, BadCalibration if it is something else.
+    """
+    if not path.exists():
+        return Fitted(model, fingerprint, SHARES[-1], {}, {})
+    fitted = read_fitted(path)
+    if fitted.fingerprint != fingerprint:
+        raise BadDataset(
+            f"{path} is the calibration of another model ({fitted.model}), and stays as it is."
+        )
+    return fitted
+
+
 def run(args: argparse.Namespace) -> None:
-    extractor = Extractor(model_of(args.store, args.model))
+    model = model_of(args.store, args.model)
+    extractor = Extractor(model)
     store = Store(args.store, extractor)
     named = store_groups(args.groups, store)
     groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
-    engine = Engine(store, extractor)
-    prepared = [engine.prepare(id) for id in range(len(store))]
-    label = MATCHERS[args.matcher].label
+    check_enough(groups)
+    fitted = begin(args.out, model.stem, store.manifest.fingerprint)
+    fit = Fit(galleries_of(store, extractor, groups, args.matcher), fitted)
 
     def progress(what: str) -> Progress:
         return lambda queries: tqdm(queries, desc=what, disable=None)
 
-    def gather(reranked: bool, sift: bool, what: str) -> Samples:
-        samples = collect(engine, prepared, groups, reranked, sift, args.matcher, progress(what))
-        engine.fusion.weights[args.matcher] |= fit_samples(
-            samples, np.ones(len(samples.group), bool)
-        )
-        return samples
-
-    # Without diffusion first: its second round starts from photos that "verification" has judged.
-    fitted = {"off": gather(False, False, "off"), label: gather(False, True, label)}
-    weights = dict(engine.fusion.weights[args.matcher])
-    print(f"| diffusion's share | mAP, diffusion | mAP, diffusion + {label} |\n|---|---|---|")
-    best = -1.0
-    # The share is diffusion's own, fitted with SIFT, and holds with every matcher.
-    for share in SHARES if args.matcher == "sift" else [fusion.load_share()]:
-        engine.rerankers["diffusion"].share = share
-        trial = {"diffusion": gather(True, False, f"share {share}")}
-        trial[f"diffusion + {label}"] = gather(True, True, f"share {share}, {label}")
-        maps = [mean_ap(samples, held_out(samples), groups) for samples in trial.values()]
-        print(f"| {share} | {maps[0]:.4f} | {maps[1]:.4f} |")
-        if sum(maps) > best:
-            best, chosen, weights = sum(maps), share, dict(engine.fusion.weights[args.matcher])
-            fitted |= trial
-    print("\n| toggles | mAP of held-out groups | log-loss |\n|---|---|---|")
-    for name, samples in fitted.items():
-        odds = held_out(samples)
-        print(f"| {name} | {mean_ap(samples, odds, groups):.4f} | {log_loss(samples, odds):.4f} |")
-    print(
-        f"\n| probability (diffusion + {label}) | that are the same thing | share of all that are |\n|---|---|---|"
-    )
-    rows = reliability(samples, odds)
-    for p, relevant, share in rows:
-        print(f"| {p:.3f} | {relevant:.3f} | {share:.3f} |")
-    write(args.out or fusion.fitted_for(args.matcher), weights, chosen, store, groups)
+    # Without a reranker first: the second round of the others starts from photos so judged.
+    settings = settings_of(args.matcher)
+    for setting in settings:
+        if setting[0] is None:
+            fit.add(setting, progress(setting_name(setting)))
+    if args.matcher == "sift":  # the share is diffusion's own and holds with every matcher
+        rows = fit.choose_share(SHARES, args.matcher, progress("shares"))
+        cells = [[f"{share:g}", f"{alone:.4f}", f"{both:.4f}"] for share, alone, both in rows]
+        print(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))
+    for setting in settings:
+        if setting[0] is not None:
+            fit.add(setting, progress(setting_name(setting)))
+    facts = {"photos": len(store), "groups": len(groups), "queries": sum(map(len, groups))}
+    facts["galleries"] = [len(gallery) for gallery in fit.galleries]
+    curve = print_quality(fit, ("diffusion", args.matcher))
+    write_fitted(replace(fit.fitted, fitted_on=facts), args.out)
+    print(f"\nwrote {args.out}")
     if args.curve:
-        curve = {
-            "title": "Reliability of the probability on the page, groups held out",
-            "xlabel": "probability",
-        }
-        curve |= {
-            "ylabel": "share that is the same thing",
-            "x": [r[0] for r in rows],
-            "y": [r[1] for r in rows],
-        }
         args.curve.write_text(json.dumps(curve, indent=2) + "\n")
 
 
-def write(
-    path: Path,
-    weights: dict[str, np.ndarray],
-    share: float,
-    store: Store,
-    groups: dict[str, list[int]],
-) -> None:
-    """The file `search.fusion` reads."""
-    named = {
-        mode: dict(zip(fusion.feature_names(mode in fusion.WITH_POINTS), map(float, w.round(4))))
-        for mode, w in weights.items()
+def print_quality(fit: Fit, leading: Setting) -> dict:
+    """Print how good everything fitted is, groups held out.
+
+    Args:
+        fit: with samples.
+        leading: the setting whose reliability is printed in full.
+
+    Returns:
+        Its curve, for `evaluation report`.
+    """
+    sizes = np.unique(next(iter(fit.samples.values())).photos)[::-1]
+    table = [["stages", "mAP", "log-loss", *(f"error, {size} photos" for size in sizes)]]
+    rows = []
+    for setting, samples in fit.samples.items():
+        odds = held_out(samples)
+        table.append(quality_row(setting_name(setting), fit, samples, odds))
+        if setting == leading:
+            rows = reliability(odds, samples.relevant, samples.prior)
+    print(f"\n{format_rows(table)}")
+    head = [f"probability, {setting_name(leading)}", "that are the same thing", "share of those"]
+    print(f"\n{format_rows([head, *([f'{value:.3f}' for value in row] for row in rows)])}")
+    return {
+        "title": "Reliability of the probability on the page, groups held out",
+        "xlabel": "probability",
+        "ylabel": "share that is the same thing",
+        "x": [row[0] for row in rows],
+        "y": [row[1] for row in rows],
     }
-    source = {"photos": len(store), "groups": len(groups), "queries": sum(map(len, groups))}
-    source["fingerprint"] = store.manifest.fingerprint
-    path.write_text(
-        json.dumps({"fitted_on": source, "diffusion_share": share, "weights": named}, indent=2)
-        + "\n"
-    )

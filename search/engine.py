@@ -16,7 +16,7 @@ import numpy as np
 from extractor import Extractor, Region
 from index_store import Store
 
-from .fuse import Evidence, Fusion, evidence_of, has_seeds
+from .fuse import Evidence, Fusion, has_seeds
 from .methods import Methods
 from .prepare import KEYPOINTS, Source, propose, read_photo
 from .prepared import PreparedQuery
@@ -55,7 +55,7 @@ class Engine:
     def __init__(self, store: Store, extractor: Extractor):
         self.store = store
         self.extractor = extractor
-        self.fusion = Fusion(store.manifest.fingerprint)
+        self.fusion = Fusion(store.manifest.fingerprint, len(store))
         self.rerankers: Methods[Reranker] = Methods(store, RERANKERS, "reranker")
         self.matchers: Methods[Matcher] = Methods(store, MATCHERS, "matcher")
 
@@ -186,7 +186,7 @@ class Engine:
             second round had verified photos to start from.
         """
         ranked = self._rank(query, rerank, verify, Stopwatch())
-        evidence = evidence_of(query, ranked.ranking)
+        evidence = self.fusion.evidence(query, ranked.ranking)
         return ranked.ranking.ids, evidence, has_seeds(query, ranked.trusted)
 
     def is_calibrated(self, rerank: str | None = None, verify: str | None = None) -> bool:

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from .fusion import fusion
+from .fusion.calibration import Calibration
 from .fusion.fusion import CUT, LIKELY, Evidence, word
 from .prepared import PreparedQuery
 from .ranking import Ranking, Trusted, scale
-from .verify.matcher import MATCHERS
 
 __all__ = ["CUT", "UNCALIBRATED", "Evidence", "Fusion", "diffusion_share", "word"]
 
@@ -26,27 +26,25 @@ UNCALIBRATED = (
 
 
 def diffusion_share(fingerprint: str) -> float:
-    """Weight of diffusion against similarity, fitted with the rest, for the model of that name."""
-    return fusion.load_share()
+    """Weight of diffusion against similarity, for the model with this fingerprint."""
+    return Calibration.of(fingerprint).diffusion_share
 
 
 class Fusion:
-    """The weights of one model.
+    """Judges the photos of one gallery by what was fitted for its model.
 
     Attributes:
-        weights: matcher -> mode (see `fusion.mode`) -> weights of the features.
+        calibration: what evidence is worth.
+        photos: how many the gallery has.
     """
 
-    def __init__(self, fingerprint: str):
-        files = {name: fusion.fitted_for(name) for name in MATCHERS}
-        self.weights = {name: fusion.load_weights(file) for name, file in files.items()}
-        self._fitted = {
-            name for name, file in files.items() if fusion.load_fingerprint(file) == fingerprint
-        }
+    def __init__(self, fingerprint: str, photos: int):
+        self.calibration = Calibration.of(fingerprint)
+        self.photos = photos
 
     def is_fitted(self, rerank: str | None, verify: str | None) -> bool:
         """Whether there are probabilities for this reranker and this matcher, None being none."""
-        return rerank in (None, "diffusion") and (verify or "sift") in self._fitted
+        return self.calibration.is_fitted(rerank, verify)
 
     def trusted(self, query: PreparedQuery, ranking: Ranking, verify: str) -> Trusted:
         """The verified photos that probably show the same thing, judged by their own evidence.
@@ -58,14 +56,14 @@ class Fusion:
         """
         looked_at = ranking[np.isin(ranking.ids, list(ranking.verified.found))]
         evidence = self.pairwise(query, looked_at)
-        odds = self._log_odds(evidence, None, verify, False)
+        odds = self.calibration.order_by(evidence, None, verify)
         probability = fusion.probability(odds)
         passed = evidence.verified & (probability >= LIKELY)
         return Trusted(looked_at.ids[passed], probability[passed])
 
     def alone(self, query: PreparedQuery, photo: Ranking, verify: str) -> Ranking:
         """One verified photo judged by its own evidence, whatever else the gallery holds."""
-        odds = self._log_odds(self.pairwise(query, photo), None, verify, False)
+        odds = self.calibration.order_by(self.pairwise(query, photo), None, verify)
         return replace(photo, scores=odds, probability=self._probability(odds, None, verify))
 
     def fuse(
@@ -87,22 +85,42 @@ class Fusion:
             verify: the matcher's name, None if there was none.
             trusted: what the reranker's second round started from, None if there was none.
         """
-        odds = self._log_odds(
-            evidence_of(query, ranking), rerank, verify, has_seeds(query, trusted)
-        )
+        evidence = self.evidence(query, ranking)
+        odds = self.calibration.order_by(evidence, rerank, verify, has_seeds(query, trusted))
         judged = replace(ranking, probability=self._probability(odds, rerank, verify))
         return judged if verify is None else judged.rescored(odds)
 
     def pairwise(self, query: PreparedQuery, ranking: Ranking) -> Evidence:
         """Evidence for photos by themselves: their standing is that of their similarity."""
         plain = replace(ranking, scores=ranking.similarity)
-        return evidence_of(query, plain, (query.background, query.spread))
+        return self.evidence(query, plain, (query.background, query.spread))
 
-    def _log_odds(
-        self, evidence: Evidence, rerank: str | None, verify: str | None, any_verified: bool
-    ) -> np.ndarray:
-        mode = fusion.mode(rerank is not None, verify is not None, any_verified)
-        return fusion.log_odds(evidence, self.weights[verify or "sift"][mode])
+    def evidence(
+        self, query: PreparedQuery, ranking: Ranking, own_scale: tuple[float, float] | None = None
+    ) -> Evidence:
+        """What speaks for each photo of a ranking.
+
+        Args:
+            query: asked for.
+            ranking: after any stage. Photos that were not looked at have no points.
+            own_scale: background and spread that the scores are measured on; by default those of the
+                ranking itself, its copies of the query left out.
+        """
+        if own_scale is None:
+            own_scale = scale(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
+        verified = ranking.verified
+        found = [None if verified is None else verified.found.get(int(id)) for id in ranking.ids]
+        return Evidence(
+            query.background,
+            query.spread,
+            self.photos,
+            similarity=ranking.similarity,
+            standing=(ranking.scores - own_scale[0]) / own_scale[1],
+            verified=np.array([v is not None and v.inliers >= verified.floor for v in found], bool),
+            inliers=np.array([0 if v is None else v.inliers for v in found], int),
+            matches=np.array([0 if v is None else v.matches for v in found], int),
+            coverage=np.array([0 if v is None else v.coverage for v in found], float),
+        )
 
     def _probability(
         self, odds: np.ndarray, rerank: str | None, verify: str | None
@@ -113,29 +131,3 @@ class Fusion:
 def has_seeds(query: PreparedQuery, trusted: Trusted | None) -> bool:
     """Whether a reranker's second round had other photos than the query itself to start from."""
     return trusted is not None and len(trusted.without(query.in_gallery).ids) > 0
-
-
-def evidence_of(
-    query: PreparedQuery, ranking: Ranking, own_scale: tuple[float, float] | None = None
-) -> Evidence:
-    """What speaks for each photo of a ranking.
-
-    Args:
-        query: asked for.
-        ranking: after any stage. Photos that were not looked at have no points.
-        own_scale: background and spread that the scores are measured on; by default those of the
-            ranking itself, its copies of the query left out.
-    """
-    if own_scale is None:
-        own_scale = scale(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
-    verified = ranking.verified
-    found = [None if verified is None else verified.found.get(int(id)) for id in ranking.ids]
-    return Evidence(
-        query.background,
-        query.spread,
-        standing=(ranking.scores - own_scale[0]) / own_scale[1],
-        verified=np.array([v is not None and v.inliers >= verified.floor for v in found], bool),
-        inliers=np.array([0 if v is None else v.inliers for v in found], int),
-        matches=np.array([0 if v is None else v.matches for v in found], int),
-        coverage=np.array([0 if v is None else v.coverage for v in found], float),
-    )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .verify.verification import Verification
 
 BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
+SMALL_BACKGROUND = 5  # it is at most one in so many candidates
 MIN_SPREAD = 1e-6
 
 
@@ -133,16 +134,20 @@ def cosine(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def scale(scores: np.ndarray) -> tuple[float, float]:
     """A query's own yardstick, from its candidates' scores.
 
+    In a small gallery the BACKGROUND-th candidate would be its last one, or near it, and next to
+    that every photo looks like a match. There the background is the best but a fifth.
+
     Args:
         scores: best first, (n,).
 
     Returns:
-        The background: the BACKGROUND-th score. The spread: how far the best is above it, at least
-        MIN_SPREAD. (0, 1) without candidates.
+        The background: the score at which photos have nothing in common with the query. The
+        spread: how far the best is above it, at least MIN_SPREAD. (0, 1) without candidates.
     """
     if len(scores) == 0:
         return 0.0, 1.0
-    background = float(scores[min(BACKGROUND, len(scores)) - 1])
+    rank = min(BACKGROUND, -(-len(scores) // SMALL_BACKGROUND))
+    background = float(scores[rank - 1])
     return background, max(float(scores[0]) - background, MIN_SPREAD)
 
 

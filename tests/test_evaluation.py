@@ -389,7 +389,8 @@ def test_published_protocols_rank_the_whole_gallery_exactly(small_store, extract
     poor.index = OnePhoto(len(small_store))
     similarity = small_store.descriptors[3].astype(np.float32) @ small_store.descriptors.T
     expected = [int(id) for id in np.argsort(-similarity, kind="stable") if id != 3]
-    hits = Engine(exactly(poor), extractor).search(3, k=len(poor)).hits
+    engine = Engine(exactly(poor), extractor)
+    hits = engine.search(engine.prepare(3), k=len(poor)).hits
     assert [hit.id for hit in hits] == expected
     assert poor.index.ntotal == len(poor) and isinstance(poor.index, OnePhoto), "left as it was"
 
@@ -427,7 +428,8 @@ def test_published_photos_are_decoded_as_they_are_stored(revisited, extractor, t
     described = extractor.describe([read_photo(revisited / "jpg" / "taj-mahal-2.jpg", True)])[0]
     assert described @ store.descriptors[photo.id].astype(np.float32) > 0.999
     query = (revisited / "jpg" / "taj-mahal-2.jpg").read_bytes()
-    best = Engine(store, extractor).search(query, k=1).hits[0]
+    engine = Engine(store, extractor)
+    best = engine.search(engine.prepare(query), k=1).hits[0]
     assert best.file == "taj-mahal-2.jpg" and best.similarity > 0.999
 
     version = build(store.root, tmp_path / "store", extractor, as_stored=True).listing

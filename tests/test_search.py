@@ -376,9 +376,7 @@ def test_a_query_is_renewed_for_another_generation(photos, tmp_path, extractor, 
     fresh = new.prepare([upload, new.store.catalogue.find("taj-mahal-2.jpg").id])
     described, describe = [], type(extractor).describe
     monkeypatch.setattr(
-        type(extractor),
-        "describe",
-        lambda self, *a: described.append(a) or describe(self, *a),
+        type(extractor), "describe", lambda self, *a: described.append(a) or describe(self, *a)
     )
     renewed = new.renew(mixed)
     assert described == [] and renewed.cost_ms.keys() == {"index"}

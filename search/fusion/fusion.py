@@ -1,27 +1,30 @@
-"""Fusion: global score and verification become one number, the probability that two photos show the same thing.
+"""Fusion: what the stages found out about a photo becomes one number, its log-odds.
 
-    log-odds = w . features,   probability = 1 / (1 + exp(-log-odds))
+    z = w . features
+    log-odds = high x ln(1 + exp(z)) - low x ln(1 + exp(-z)) + shift + size x smallness
+    probability = 1 / (1 + exp(-log-odds))
 
-a logistic regression over the few FEATURES below. Its weights were fitted on labelled photos by `python -m evaluation fit`,
-which writes fusion.json: one set for each combination of toggles, because what a rank is worth depends on who made it. No
-weight of a photo's own evidence is negative, so more evidence never lowers a photo, and without verification the order is
-exactly the global one. With it the order is by the log-odds.
+The first line is a logistic regression over a few features. It settles the order. The second is the
+beta calibration of Kull et al. 2017, written in z. It bends the scale, never the order, so that the
+probability is right on photos that the regression has not seen. Its last term is for small
+galleries: the fewer photos there are, the fewer can look alike by chance. All numbers are fitted on
+labelled photos (`fit`) and kept for each model (`calibration`).
+
+No weight of a photo's own evidence is negative, so more evidence never lowers a photo. Without
+verification the order is exactly the one of the reranker, or of the similarity.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-FITTED = Path(__file__).with_name("fusion.json")
 OF_THE_QUERY = ("bias", "background")
 OF_THE_RANK = ("standing", "excess")
-OF_THE_POINTS = ("verified", "points", "agreement", "coverage")
-VERIFIED, NONE_VERIFIED = "reranked, verified", "reranked, none verified"
-WITH_POINTS = ("verification", VERIFIED, NONE_VERIFIED)  # modes with verification
+OF_THE_POINTS = ("similarity", "verified", "points", "agreement", "coverage")
+FULL_SIZE = 250  # photos from which on the background is that of a large gallery
+ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
 SURE, LIKELY = 0.9, 0.5  # least probabilities that bear these words
 CUT = 0.05  # photos less probable than this are folded away
 
@@ -30,13 +33,23 @@ CUT = 0.05  # photos less probable than this are folded away
 class Evidence:
     """What is known of n candidates of one query.
 
-    background: similarity of the query to its BACKGROUND-th candidate, spread: of its best above that (`diffusion.scale`).
-    standing (n,): global score, 1 for the best candidate, 0 for the BACKGROUND-th. The rest (n,) is from verification, 0 for
-    photos that were not looked at: verified (bool), inliers, matches and spread as in `Verification`.
+    Attributes:
+        background: similarity at which photos have nothing in common with the query
+            (`diffusion.scale`).
+        photos: how many the gallery has.
+        spread: how far the query's best similarity is above the background.
+        similarity: (n,), cosine of the descriptors.
+        standing: (n,), global score. 1 is the best candidate, 0 is the background.
+        verified: bool (n,), whether enough points match. This and what follows is 0 for photos
+            that were not looked at.
+        inliers, matches: int (n,), as in `Verification`.
+        coverage: float (n,), `Verification.coverage`.
     """
 
     background: float
     spread: float
+    photos: int
+    similarity: np.ndarray
     standing: np.ndarray
     verified: np.ndarray
     inliers: np.ndarray
@@ -44,71 +57,92 @@ class Evidence:
     coverage: np.ndarray
 
 
-def feature_names(sift: bool) -> tuple[str, ...]:
+def feature_names(with_points: bool) -> tuple[str, ...]:
     """The columns of `features`."""
-    return OF_THE_QUERY + OF_THE_RANK + (OF_THE_POINTS if sift else ())
+    return OF_THE_QUERY + OF_THE_RANK + (OF_THE_POINTS if with_points else ())
 
 
-def features(evidence: Evidence, sift: bool) -> np.ndarray:
-    """float64 (n, F), the columns of `feature_names`.
+def has_points(weights: np.ndarray) -> bool:
+    """Whether weights (F,) are for features with those of matched points."""
+    return len(weights) > len(feature_names(False))
 
-    standing: as it is, but a verified photo counts as no worse than the background: the points show the same thing from a
-    view that the descriptor does not know. excess: how far above the background the best similarity is, times the standing.
-    points: ln(1 + inliers), agreement: inliers over matches, coverage: root of the covered share; all three 0 below a
-    plausible model (0 inliers).
+
+def features(evidence: Evidence, with_points: bool) -> np.ndarray:
+    """What the regression sees of each photo.
+
+    - standing: as it is. A verified photo counts as no worse than the background: its points show
+      the same thing from a view that the descriptor does not know.
+    - excess: how far above the background the best similarity is, times the standing.
+    - similarity: how far the photo's own similarity is above the background, at least 0. Only where
+      photos were verified, so that without it the order stays the global one.
+    - points: ln(1 + inliers).
+    - agreement: inliers over matches.
+    - coverage: root of the covered share.
+
+    Args:
+        evidence: of n photos.
+        with_points: whether photos were verified.
+
+    Returns:
+        float64 (n, F), the columns of `feature_names`.
     """
     n = len(evidence.standing)
-    standing = np.maximum(evidence.standing, np.where(evidence.verified & sift, 0, -np.inf))
+    standing = evidence.standing
+    if with_points:
+        standing = np.where(evidence.verified, np.maximum(standing, 0), standing)
     columns = [np.ones(n), np.full(n, evidence.background), standing, standing * evidence.spread]
-    if sift:
-        agreement = evidence.inliers / np.maximum(evidence.matches, 1)
+    if with_points:
         columns += [
+            np.maximum(evidence.similarity - evidence.background, 0),
             evidence.verified,
             np.log1p(evidence.inliers),
-            agreement,
+            evidence.inliers / np.maximum(evidence.matches, 1),
             np.sqrt(evidence.coverage),
         ]
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def fitted_for(matcher: str) -> Path:
-    """The file with the weights of one of `matcher.MATCHERS`: what points are worth depends on who matched them."""
-    return FITTED if matcher == "sift" else FITTED.with_name(f"fusion-{matcher}.json")
+def modes(reranked: bool, with_points: bool) -> tuple[str, ...]:
+    """The modes that one pair of reranker and matcher has, see `mode`."""
+    return (VERIFIED, NONE_VERIFIED) if reranked and with_points else (ALONE,)
 
 
-def load_weights(path: Path = FITTED) -> dict[str, np.ndarray]:
-    """Mode (see `mode`) -> weights (F,), in the order of `feature_names`."""
-    modes = json.loads(path.read_text())["weights"]
-    return {
-        name: np.array([weights[feature] for feature in feature_names(name in WITH_POINTS)])
-        for name, weights in modes.items()
-    }
+def mode(rerank: str | None, verify: str | None, any_verified: bool) -> str:
+    """Which set of weights judges a query: "alone", or with both stages on one of two others.
 
+    A reranker that starts from verified photos is worth much more than one that starts from the
+    nearest, which is what is left if none was verified.
 
-def load_share(path: Path = FITTED) -> float:
-    """Weight of diffusion against similarity (`diffusion.mix`), fitted with the rest."""
-    return json.loads(path.read_text())["diffusion_share"]
-
-
-def load_fingerprint(path: Path = FITTED) -> str:
-    """Of the model whose descriptors the weights were fitted on (`Extractor.fingerprint`)."""
-    return json.loads(path.read_text())["fitted_on"]["fingerprint"]
-
-
-def mode(reranked: bool, sift: bool, verified: bool = False) -> str:
-    """Name of a set of weights: "off", "reranked", "verification", and with both on "reranked, verified" or "reranked, none
-    verified".
-
-    A walk from verified photos is worth much more than one from the nearest, which is what is left if none was verified.
+    Args:
+        rerank, verify: names of the reranker and the matcher; None: none.
+        any_verified: whether the reranker had verified photos to start from.
     """
-    if reranked and sift:
-        return VERIFIED if verified else NONE_VERIFIED
-    return "reranked" if reranked else "verification" if sift else "off"
+    if rerank is None or verify is None:
+        return ALONE
+    return VERIFIED if any_verified else NONE_VERIFIED
 
 
-def log_odds(evidence: Evidence, weights: np.ndarray) -> np.ndarray:
-    """(n,) with weights (F,) of one mode."""
-    return features(evidence, sift=len(weights) > len(feature_names(False))) @ weights
+def smallness(photos: np.ndarray | int) -> np.ndarray:
+    """How many times fewer than FULL_SIZE photos a gallery has: ln of it, 0 for a larger one.
+
+    A larger gallery needs no term of its own, because its background rises with its size.
+    """
+    return np.log(FULL_SIZE / np.clip(photos, 1, FULL_SIZE))
+
+
+def calibrated(z: np.ndarray, low: float, high: float, shift: float | np.ndarray) -> np.ndarray:
+    """Log-odds after beta calibration, rising with z wherever low and high are positive.
+
+    Args:
+        z: (n,), log-odds of the regression.
+        low: slope where the probability is near 0.
+        high: slope where it is near 1.
+        shift: added; (n,) or the same for all. With 1, 1 and 0 nothing changes.
+
+    Returns:
+        float64 (n,).
+    """
+    return shift + high * np.logaddexp(0, z) - low * np.logaddexp(0, -z)
 
 
 def probability(log_odds: np.ndarray) -> np.ndarray:

@@ -1,0 +1,212 @@
+"""What `evaluation fit` learns from: every photo of a store asked, in the store and in parts of it.
+
+A probability that holds in a gallery of 400 photos need not hold in one of 40. So parts of the
+store are drawn at random, of several sizes, and asked as galleries of their own. No photo is
+decoded for that, and no pair of photos is verified twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from extractor import Extractor, LocalFeatures
+from index_store import Store
+from search import Engine
+from search.fusion import fusion
+from search.fusion.fit import Samples
+from search.fusion.fusion import Evidence
+from search.verify.matcher import Matcher
+from search.verify.verification import Verification
+
+from .subgallery import SubGallery
+
+SIZES = (30, 60, 120)  # photos of a part; only those of at most half the store
+DRAWS = 6  # parts of each size
+MOST_VIEWS = 3  # photos of one thing that are drawn into a part while there are other things
+VIEWS = 2.0  # a query's relevant photos weigh together no more than so many in the calibration
+SEED = 0
+CACHED = 1000  # photos whose keypoints are held
+
+Setting = tuple[str | None, str | None]
+Progress = Callable[[Sequence], Iterable]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A store or a part of it, ready to be asked.
+
+    Attributes:
+        engine: that searches it.
+        groups: ids of photos of the same thing. Of a part's groups some have one photo or none.
+        share: how much the gallery weighs in a fit; all galleries of one size weigh 1 together.
+        offset: number of its first query, so that no two galleries' queries share one.
+    """
+
+    engine: Engine
+    groups: list[list[int]]
+    share: float
+    offset: int
+
+    def __len__(self) -> int:
+        return len(self.engine.store)
+
+
+def evidence_of(engine: Engine, id: int, setting: Setting) -> tuple[np.ndarray, Evidence, bool]:
+    """Ask one photo of a gallery. This is all that the fit knows of how an engine is asked.
+
+    Args:
+        engine: of the gallery.
+        id: of the photo, which is left out of its own answer.
+        setting: names of the reranker and the matcher, None for none.
+
+    Returns:
+        Ids (n,) in global order, what speaks for each, and whether a reranker started from verified
+        photos.
+    """
+    return engine.evidence(engine.prepare(id), *setting)
+
+
+def collect(galleries: Sequence[Gallery], setting: Setting, progress: Progress = iter) -> Samples:
+    """Ask every photo of every gallery.
+
+    A group weighs as much as any other, however many photos it has. Photos that are alone must find
+    nothing. They count for the calibration only, and weigh there as much as all groups.
+
+    Args:
+        galleries: of `galleries_of`.
+        setting: names of the reranker and the matcher, None for none.
+        progress: wraps the list of queries.
+    """
+    queries = [(gallery, *query) for gallery in galleries for query in queries_of(gallery)]
+    return Samples.together(
+        samples_of(gallery, id, group, share, has_answer, setting)
+        for gallery, id, group, share, has_answer in progress(queries)
+    )
+
+
+def queries_of(gallery: Gallery) -> list[tuple[int, int, float, bool]]:
+    """Id, group, share and whether there is anything to find, of each photo."""
+    pairs = [members for members in gallery.groups if len(members) > 1]
+    group_of = {id: group for group, members in enumerate(gallery.groups) for id in members}
+    alone = len(gallery) - sum(map(len, pairs))
+    queries = []
+    for id in range(len(gallery)):
+        # A photo that is in no group is left out together with some group, each with as many.
+        group = group_of.get(id, id % len(gallery.groups))
+        size = len(gallery.groups[group]) if id in group_of else 0
+        share = gallery.share / (size * len(pairs) if size > 1 else alone)
+        queries.append((id, group, share, size > 1))
+    return queries
+
+
+def samples_of(
+    gallery: Gallery, id: int, group: int, share: float, has_answer: bool, setting: Setting
+) -> Samples:
+    """The candidates of one query, see `collect`."""
+    ids, evidence, any_verified = evidence_of(gallery.engine, id, setting)
+    n = len(ids)
+    relevant = np.isin(ids, gallery.groups[group]) & has_answer
+    views = np.where(relevant, min(1, VIEWS / max(1, relevant.sum())), 1)
+    return Samples(
+        features=fusion.features(evidence, setting[1] is not None),
+        mode=np.full(n, fusion.mode(*setting, any_verified)),
+        relevant=relevant,
+        weight=np.full(n, share / n if has_answer else 0.0),
+        prior=share / n * views,
+        query=np.full(n, gallery.offset + id),
+        group=np.full(n, group),
+        photos=np.full(n, len(gallery)),
+    )
+
+
+# -- galleries -----------------------------------------------------------------------------------
+
+
+def galleries_of(
+    store: Store, extractor: Extractor, groups: list[list[int]], matcher: str
+) -> list[Gallery]:
+    """The store as a gallery, then its parts.
+
+    Args:
+        store: of photos of known things.
+        extractor: the store's.
+        groups: ids of photos of the same thing, at least two each.
+        matcher: whose verifications are kept, for all galleries together.
+    """
+    rng = np.random.default_rng(SEED)
+    everyone = np.arange(len(store))
+    parts = [
+        draw(groups, len(store), size, rng)
+        for size in SIZES
+        if size <= len(store) / 2
+        for _ in range(DRAWS)
+    ]
+    whole = Engine(store, extractor)
+    once = OncePerPair(whole.matchers[matcher])
+    galleries, offset = [], 0
+    for ids in [everyone, *parts]:
+        engine = whole
+        if ids is not everyone:
+            engine = Engine(SubGallery(store, ids), extractor)
+        once.take_over(engine.matchers[matcher], ids)
+        number = {int(id): n for n, id in enumerate(ids)}
+        # A group keeps its number in every part, even one of which no two photos are there.
+        inside = [[number[id] for id in members if id in number] for members in groups]
+        share = 1.0 if ids is everyone else 1 / DRAWS
+        galleries.append(Gallery(engine, inside, share, offset))
+        offset += len(ids)
+    return galleries
+
+
+def draw(groups: list[list[int]], count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Ids int (size,), rising, of a made gallery: one to MOST_VIEWS photos of things at random.
+
+    Args:
+        groups: ids of photos of the same thing.
+        count: photos to draw from; those in no group are a thing each.
+        size: photos wanted, at most `count`.
+        rng: source of chance.
+    """
+    alone = np.setdiff1d(np.arange(count), [id for members in groups for id in members])
+    things = [rng.permutation(members) for members in [*groups, *alone[:, None]]]
+    first, rest = [], []
+    for thing in rng.permutation(len(things)):
+        cut = rng.integers(1, MOST_VIEWS + 1)
+        first.append(things[thing][:cut])
+        rest.append(things[thing][cut:])
+    return np.sort(np.concatenate([*first, rng.permutation(np.concatenate(rest))])[:size])
+
+
+class OncePerPair:
+    """Verifies two photos once, whichever of them asks and in whichever gallery.
+
+    Which photo of a pair is the query makes hardly a difference to a matcher.
+    """
+
+    def __init__(self, matcher: Matcher):
+        """Keep what this matcher of the whole store finds."""
+        self._verify_many = matcher.verify_many
+        self._features = lru_cache(CACHED)(matcher.gallery_features)
+        self._found: dict[tuple[int, int], Verification] = {}
+
+    def take_over(self, matcher: Matcher, ids: np.ndarray) -> None:
+        """Have a gallery's matcher look pairs up here. ids: int (n,), its photos in the store."""
+        matcher.gallery_features = lambda id: int(ids[id])
+        matcher.verify_many = self.verify_many
+
+    def verify_many(self, query: int, hits: Sequence[int]) -> list[Verification]:
+        """As `Matcher.verify_many`, of ids in the store in place of keypoints."""
+        new = [hit for hit in hits if pair(query, hit) not in self._found]
+        if new:
+            features: list[LocalFeatures] = [self._features(id) for id in new]
+            found = self._verify_many(self._features(query), features)
+            self._found.update((pair(query, hit), one) for hit, one in zip(new, found))
+        return [self._found[pair(query, hit)] for hit in hits]
+
+
+def pair(one: int, other: int) -> tuple[int, int]:
+    return min(one, other), max(one, other)

@@ -1,0 +1,93 @@
+"""A part of a store as a store of its own: small galleries to ask, without building them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import faiss
+import numpy as np
+
+from extractor import LocalFeatures
+from index_store import Store, graph
+from index_store.ann import exact_knn
+from index_store.catalogue import Photo
+from index_store.manifest import Manifest
+from index_store.offline_diffusion import KEPT, diffusion_rows
+
+
+class SubGallery:
+    """What the engine reads of a store, for some of its photos, which are numbered anew from 0.
+
+    Descriptors and keypoints are those of the whole store. Neighbours and diffusion rows are made
+    as a build of these photos alone would make them. The index is exact. Everything is in memory.
+    """
+
+    def __init__(
+        self, store: Store, ids: np.ndarray, keypoints: Callable[[int], LocalFeatures] | None = None
+    ):
+        """Take a part.
+
+        Args:
+            store: the whole.
+            ids: int (n,), the photos of the part, rising.
+            keypoints: returns the keypoints of a photo of the whole by its id there. Without it
+                they are read from the store each time.
+        """
+        self._whole, self._ids = store, ids
+        self._keypoints = keypoints or store.local_features
+        self.path, self.root, self.version = store.path, store.root, store.version
+        self.as_stored = store.as_stored
+        self.manifest: Manifest = dataclasses.replace(store.manifest, photos=len(ids))
+        self.catalogue = SubCatalogue(store, ids)
+        self.descriptors = np.asarray(store.descriptors)[ids]
+        self.index = faiss.IndexFlatIP(self.descriptors.shape[1])
+        self.index.add(self.descriptors.astype(np.float32))
+        near = min(len(ids), graph.BACKGROUND + 1)
+        neighbours, sims = graph.self_first(*exact_knn(self.descriptors, near))
+        kept = graph.NEIGHBOURS + 1
+        self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
+        shape = (len(ids), min(len(ids), KEPT))
+        self.diffusion_ids = np.empty(shape, np.int32)
+        self.diffusion_values = np.empty(shape, np.float16)
+        walk = graph.neighbour_graph(neighbours, sims)
+        diffusion_rows(walk, self.diffusion_ids, self.diffusion_values)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def local_features(self, id: int) -> LocalFeatures:
+        """Keypoints of a photo. Raises as `Store.local_features`."""
+        return self._keypoints(int(self._ids[id]))
+
+    def pixels(self, id: int) -> np.ndarray:
+        """The decoded original. Raises as `Store.pixels`."""
+        return self._whole.pixels(int(self._ids[id]))
+
+
+class SubCatalogue:
+    """The catalogue's entries of a part's photos, by their new numbers."""
+
+    def __init__(self, store: Store, ids: np.ndarray):
+        self._photos = [
+            dataclasses.replace(store.catalogue.photo(int(id)), id=number)
+            for number, id in enumerate(ids)
+        ]
+
+    def photo(self, id: int) -> Photo:
+        """Raises KeyError for an unknown id."""
+        if not 0 <= id < len(self._photos):
+            raise KeyError(id)
+        return self._photos[id]
+
+    def photos(self) -> list[Photo]:
+        """All, by their numbers."""
+        return list(self._photos)
+
+    def photos_of(self, ids: Sequence[int] | np.ndarray) -> list[Photo]:
+        """Those with these numbers, in their order. Raises KeyError for an unknown one."""
+        return [self.photo(int(id)) for id in ids]
+
+    def find(self, file: str) -> Photo | None:
+        """The photo of that file, if it is in the part."""
+        return next((photo for photo in self._photos if photo.file == file), None)

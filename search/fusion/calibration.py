@@ -1,0 +1,294 @@
+"""Calibration: what evidence is worth, kept for each model by its fingerprint.
+
+A file under `fitted/` belongs to one model and is named readably; what counts is the fingerprint
+inside. It holds diffusion's share, and for each pair of a reranker and a matcher the weights of the
+evidence (`fusion.features`) and the map from their sum to a probability (`fusion.calibrated`).
+`python -m evaluation fit` writes such a file.
+
+A model without a file, or a pair that was not fitted, is not calibrated. Its photos are still put
+in order, by the nearest weights there are, but what comes out is then no probability and must not
+be shown as one. The nearest are, in this order: those of the same model for diffusion with the same
+matcher, those of the REFERENCE model for the same pair, and those of the REFERENCE model for
+diffusion.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import fusion
+from .fusion import Evidence
+
+FITTED = Path(__file__).with_name("fitted")
+REFERENCE = "gem-resnet101.json"  # the file whose weights order the photos of an unknown model
+SCHEMA = 1
+MAX_BYTES = 2**20  # a file is a few kilobytes
+LARGEST = 1e4  # no fitted number is larger
+NONE = "none"  # stands in a file for "no reranker" and "no matcher"
+LEARNED_WITH = "diffusion"  # the reranker whose weights stand in for one that was not fitted
+
+Pair = tuple[str, str]
+
+
+class BadCalibration(Exception):
+    """A calibration file is damaged or no such file; the message is one sentence that names it."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one mode's evidence becomes log-odds.
+
+    Attributes:
+        weights: float64 (F,), in the order of `fusion.feature_names`; those of a photo's own
+            evidence are never negative.
+        low, high, shift: of `fusion.calibrated`; low and high are positive.
+        size: added to the shift for each unit of `fusion.smallness`.
+    """
+
+    weights: np.ndarray
+    low: float = 1.0
+    high: float = 1.0
+    shift: float = 0.0
+    size: float = 0.0
+
+    def log_odds(self, evidence: Evidence) -> np.ndarray:
+        """float64 (n,), the log-odds of each photo."""
+        features = fusion.features(evidence, fusion.has_points(self.weights))
+        return self.of_features(features, evidence.photos)
+
+    def of_features(self, features: np.ndarray, photos: np.ndarray | int) -> np.ndarray:
+        """As `log_odds`, from features (n, F) and how many photos the gallery of each has."""
+        shift = self.shift + self.size * fusion.smallness(photos)
+        return fusion.calibrated(features @ self.weights, self.low, self.high, shift)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a file holds.
+
+    Attributes:
+        model: a readable name.
+        fingerprint: of the model's descriptors (`Extractor.fingerprint`).
+        diffusion_share: weight of diffusion's walk against the similarity (`diffusion.mix`).
+        pairs: (reranker, matcher), each a name or "none", to mode to curve.
+        fitted_on: facts for a reader, such as how many photos.
+    """
+
+    model: str
+    fingerprint: str
+    diffusion_share: float
+    pairs: Mapping[Pair, Mapping[str, Curve]]
+    fitted_on: Mapping[str, Any]
+
+
+class Calibration:
+    """What evidence is worth with one model."""
+
+    def __init__(self, own: Fitted | None, reference: Fitted):
+        """Use `Calibration.of` unless you hold what was read.
+
+        Args:
+            own: what was fitted for the model, or None.
+            reference: whose weights put photos in order where `own` has none.
+        """
+        self._own, self._reference = own, reference
+
+    @classmethod
+    def of(cls, fingerprint: str, folder: Path = FITTED) -> Calibration:
+        """The calibration of the model with this fingerprint, fitted or not.
+
+        Args:
+            fingerprint: `Extractor.fingerprint`, which a store's manifest names too.
+            folder: holds the files, of the REFERENCE model at least.
+
+        Raises:
+            BadCalibration: a file is damaged, or two are for this model.
+            OSError: a file cannot be read.
+        """
+        known = {path.name: read_fitted(path) for path in sorted(folder.glob("*.json"))}
+        if REFERENCE not in known:
+            raise BadCalibration(f"The reference calibration {folder / REFERENCE} is missing.")
+        own = [name for name, fitted in known.items() if fitted.fingerprint == fingerprint]
+        if len(own) > 1:
+            raise BadCalibration(f"{own[0]} and {own[1]} in {folder} are for the same model.")
+        return cls(known[own[0]] if own else None, known[REFERENCE])
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was fitted for the model."""
+        return self._own is not None
+
+    def is_fitted(self, rerank: str | None, verify: str | None) -> bool:
+        """Whether the log-odds of this reranker and this matcher (None: none) are probabilities."""
+        return self._own is not None and pair_of(rerank, verify) in self._own.pairs
+
+    @property
+    def diffusion_share(self) -> float:
+        """Weight of diffusion's walk against the similarity."""
+        return (self._own or self._reference).diffusion_share
+
+    def log_odds(
+        self,
+        evidence: Evidence,
+        rerank: str | None = None,
+        verify: str | None = None,
+        any_verified: bool = False,
+    ) -> np.ndarray | None:
+        """How likely each photo shows the same thing.
+
+        Args:
+            evidence: what the stages found out about n photos.
+            rerank, verify: names of the reranker and the matcher that were on; None: none.
+            any_verified: whether the reranker had verified photos to start from. It matters only
+                with both on.
+
+        Returns:
+            float64 (n,), or None where it was not fitted and nothing may be claimed.
+        """
+        if not self.is_fitted(rerank, verify):
+            return None
+        return self.order_by(evidence, rerank, verify, any_verified)
+
+    def order_by(
+        self,
+        evidence: Evidence,
+        rerank: str | None = None,
+        verify: str | None = None,
+        any_verified: bool = False,
+    ) -> np.ndarray:
+        """What photos are ordered by, fitted or not: float64 (n,), higher is better.
+
+        The arguments are those of `log_odds`, and so is the result wherever that is not None.
+
+        Raises:
+            BadCalibration: the matcher is unknown to the reference model too.
+        """
+        mode = fusion.mode(rerank, verify, any_verified)
+        return self._nearest(rerank, verify)[mode].log_odds(evidence)
+
+    def _nearest(self, rerank: str | None, verify: str | None) -> Mapping[str, Curve]:
+        wanted = pair_of(rerank, verify)
+        instead = pair_of(rerank and LEARNED_WITH, verify)
+        for fitted in (self._own, self._reference):
+            for pair in (wanted, instead):
+                if fitted is not None and pair in fitted.pairs:
+                    return fitted.pairs[pair]
+        raise BadCalibration(f"Nothing was ever fitted for the matcher {verify!r}.")
+
+
+def pair_of(rerank: str | None, verify: str | None) -> Pair:
+    """The key of `Fitted.pairs`."""
+    return rerank or NONE, verify or NONE
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+def read_fitted(path: Path) -> Fitted:
+    """What a calibration file holds.
+
+    Raises:
+        BadCalibration: it is damaged, or no such file.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise BadCalibration(f"{path} is too large for a calibration.")
+    try:
+        facts = json.loads(data)
+        if facts["schema"] != SCHEMA:
+            raise ValueError(f"schema {facts['schema']!r}, this version reads {SCHEMA}")
+        share = number(facts["diffusion_share"])
+        if share < 0:
+            raise ValueError(f"diffusion_share {share}")
+        pairs = {
+            (text(rerank), text(verify)): read_modes(rerank, verify, modes)
+            for rerank, matchers in items(facts["pairs"])
+            for verify, modes in items(matchers)
+        }
+        fitted_on = dict(items(facts["fitted_on"]))
+        return Fitted(text(facts["model"]), text(facts["fingerprint"]), share, pairs, fitted_on)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BadCalibration(
+            f"{path} is no calibration, or a damaged one ({type(error).__name__}: {error})."
+        ) from error
+
+
+def read_modes(rerank: str, verify: str, modes: object) -> dict[str, Curve]:
+    """The curves of a pair, all its modes and no other. Raises KeyError, TypeError, ValueError."""
+    found = dict(items(modes))
+    wanted = fusion.modes(rerank != NONE, verify != NONE)
+    if set(found) != set(wanted):
+        raise ValueError(f"{rerank} and {verify} have modes {sorted(found)}")
+    names = fusion.feature_names(verify != NONE)
+    return {mode: read_curve(found[mode], names) for mode in wanted}
+
+
+def read_curve(facts: Any, names: tuple[str, ...]) -> Curve:
+    """Raises KeyError, TypeError, ValueError."""
+    named = dict(items(facts["weights"]))
+    if set(named) != set(names):
+        raise ValueError(f"weights of {sorted(named)}")
+    weights = np.array([number(named[name]) for name in names])
+    low, high, shift, size = (number(facts[name]) for name in ("low", "high", "shift", "size"))
+    if (weights[len(fusion.OF_THE_QUERY) :] < 0).any() or low <= 0 or high <= 0:
+        raise ValueError("evidence would lower a photo")
+    return Curve(weights, low, high, shift, size)
+
+
+def items(facts: object) -> Any:
+    """Of an object. Raises TypeError for anything else."""
+    if not isinstance(facts, dict):
+        raise TypeError(f"{type(facts).__name__} where an object was expected")
+    return facts.items()
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise ValueError(f"{value} is out of range")
+    return float(value)
+
+
+def write_fitted(fitted: Fitted, path: Path) -> None:
+    """Write what `read_fitted` reads, rounded to four digits behind the point."""
+    pairs: dict[str, dict[str, Any]] = {}
+    for (rerank, verify), modes in sorted(fitted.pairs.items()):
+        pairs.setdefault(rerank, {})[verify] = {
+            mode: curve_facts(curve) for mode, curve in modes.items()
+        }
+    facts = {
+        "schema": SCHEMA,
+        "model": fitted.model,
+        "fingerprint": fitted.fingerprint,
+        "fitted_on": dict(fitted.fitted_on),
+        "diffusion_share": fitted.diffusion_share,
+        "pairs": pairs,
+    }
+    path.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def curve_facts(curve: Curve) -> dict[str, Any]:
+    names = fusion.feature_names(fusion.has_points(curve.weights))
+    return {
+        "weights": {name: round(float(w), 4) for name, w in zip(names, curve.weights)},
+        "low": round(curve.low, 4),
+        "high": round(curve.high, 4),
+        "shift": round(curve.shift, 4),
+        "size": round(curve.size, 4),
+    }

@@ -1,0 +1,270 @@
+"""Fitting what `fusion` knows: pure functions of arrays, with no store and no file.
+
+1. A logistic regression by maximum likelihood settles the order. Each group of photos weighs the
+   same, and so does each size of gallery.
+2. Beta calibration (Kull et al. 2017) settles the probability. It is fitted on answers whose group
+   the regression had not seen, and under a prior of its own: what a page must expect is a gallery
+   with one or two photos of half the things it is asked for, and none of the others.
+
+Both judge candidates, each mode of `fusion.mode` by itself. Whether the result holds for other
+things is judged by `held_out`, where neither step has seen the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from . import fusion
+from .calibration import Curve
+
+RIDGE = 1e-4  # weight decay of standardised features: only to keep weights finite
+MOST_STEPS, MOST_HALVINGS = 100, 30  # of Newton's method, which takes about ten
+TOLERANCE = 1e-10  # of the loss, in nats
+TINY = 1e-12
+LEAST_SLOPE = 0.1  # of the calibration: flatter would make ties
+INNER_FOLDS, OUTER_FOLDS = 4, 6
+HEAD, STRIDE = 40, 10  # of a ranking the first HEAD are fitted on, and every STRIDE-th behind them
+BINS = (0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Candidates of many queries under one setting, n in all.
+
+    Attributes:
+        features: float64 (n, F), of `fusion.features`.
+        mode: str (n,), of `fusion.mode`.
+        relevant: bool (n,), whether the candidate shows what the query shows.
+        weight: float64 (n,), of the regression; 0 for queries that have nothing to find.
+        prior: float64 (n,), of the calibration.
+        query: int (n,), number of the query; equal ones stand together, best ranked first.
+        group: int (n,), number of the group that is left out together with the query.
+        photos: int (n,), how many the gallery has.
+    """
+
+    features: np.ndarray
+    mode: np.ndarray
+    relevant: np.ndarray
+    weight: np.ndarray
+    prior: np.ndarray
+    query: np.ndarray
+    group: np.ndarray
+    photos: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.relevant)
+
+    def __getitem__(self, which: np.ndarray) -> Samples:
+        """The samples where a mask (n,) is true."""
+        return Samples(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    @staticmethod
+    def together(parts: Iterable[Samples]) -> Samples:
+        """All samples of the parts, whose queries must be numbered differently."""
+        columns = zip(*([getattr(p, field.name) for field in fields(Samples)] for p in parts))
+        return Samples(*(np.concatenate(column) for column in columns))
+
+
+def regression(
+    features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, least: np.ndarray
+) -> np.ndarray:
+    """The most likely logistic regression, by Newton's method within bounds (Bertsekas 1982).
+
+    Args:
+        features: (n, F), the first column a constant 1.
+        relevant: (n,), 0 or 1.
+        weight: (n,), not all 0.
+        least: (F,), lower bounds of the weights, -inf for none; of the first one always -inf.
+
+    Returns:
+        float64 (F,), the weights.
+    """
+    mean = np.average(features, axis=0, weights=weight)
+    deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
+    mean[0], deviation[0] = 0, 1
+    deviation[deviation == 0] = 1
+    scaled, share = (features - mean) / deviation, weight / weight.sum()
+    ridge = np.r_[0, np.full(len(mean) - 1, RIDGE)]
+    low = least * deviation
+
+    def loss(w: np.ndarray) -> float:
+        odds = scaled @ w
+        return float(share @ (np.logaddexp(0, odds) - relevant * odds) + ridge @ w**2)
+
+    w = np.maximum(low, 0)
+    value = loss(w)
+    for _ in range(MOST_STEPS):
+        p = fusion.probability(scaled @ w)
+        slope = scaled.T @ (share * (p - relevant)) + 2 * ridge * w
+        free = (w > low) | (slope < 0)  # the others rest on their bound and press against it
+        curved = share * np.maximum(p * (1 - p), TINY)
+        bend = (scaled[:, free] * curved[:, None]).T @ scaled[:, free] + 2 * np.diag(ridge[free])
+        step = np.zeros(len(w))
+        step[free] = np.linalg.solve(bend, slope[free])
+        if step @ slope < TOLERANCE:
+            break
+        for halving in range(MOST_HALVINGS):
+            trial = np.maximum(low, w - step / 2**halving)
+            if (trial_value := loss(trial)) < value:
+                break
+        else:
+            break
+        w, value = trial, trial_value
+    weights = w / deviation
+    weights[0] -= weights[1:] @ mean[1:]
+    return weights
+
+
+def order_weights(samples: Samples) -> np.ndarray:
+    """Weights (F,) of the evidence from samples of one mode, with those of the photo's own >= 0."""
+    least = np.zeros(samples.features.shape[1])
+    least[: len(fusion.OF_THE_QUERY)] = -np.inf
+    return regression(samples.features, samples.relevant, samples.weight, least)
+
+
+def beta_calibration(
+    z: np.ndarray, relevant: np.ndarray, prior: np.ndarray, photos: np.ndarray
+) -> tuple[float, float, float, float]:
+    """The most likely low, high, shift and size of a `Curve`.
+
+    Args:
+        z: (n,), log-odds of photos that the regression has not seen.
+        relevant: (n,), 0 or 1.
+        prior: (n,), how much each counts.
+        photos: (n,), how many the gallery of each has.
+    """
+    columns = [np.ones(len(z)), -np.logaddexp(0, -z), np.logaddexp(0, z), fusion.smallness(photos)]
+    least = np.array([-np.inf, LEAST_SLOPE, LEAST_SLOPE, -np.inf])
+    shift, low, high, size = regression(np.stack(columns, axis=1), relevant, prior, least)
+    return float(low), float(high), float(shift), float(size)
+
+
+def thinned(samples: Samples) -> Samples:
+    """The first HEAD of each ranking and every STRIDE-th behind, for which weigh STRIDE times.
+
+    Relevant photos and those with matched points stay all. The rest of a ranking is thousands of
+    photos that look alike to a fit, and would take most of its time.
+    """
+    starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
+    rank = np.arange(len(samples)) - np.repeat(starts, np.diff(np.r_[starts, len(samples)]))
+    own = samples.relevant | (rank < HEAD)
+    if samples.features.shape[1] > len(fusion.feature_names(False)):
+        own |= samples.features[:, fusion.feature_names(True).index("points")] > 0
+    stands_for = np.where(own, 1, STRIDE)
+    kept = samples[own | (rank % STRIDE == 0)]
+    stands_for = stands_for[own | (rank % STRIDE == 0)]
+    return Samples(
+        kept.features,
+        kept.mode,
+        kept.relevant,
+        kept.weight * stands_for,
+        kept.prior * stands_for,
+        kept.query,
+        kept.group,
+        kept.photos,
+    )
+
+
+def fit_curves(samples: Samples) -> dict[str, Curve]:
+    """Mode -> curve; nothing for a mode that has no relevant photo to learn from."""
+    return {
+        str(mode): curve
+        for mode in np.unique(samples.mode)
+        if (curve := fit_curve(samples[samples.mode == mode])) is not None
+    }
+
+
+def fit_curve(samples: Samples) -> Curve | None:
+    """Both steps on samples of one mode."""
+    if not can_be_learned(samples):
+        return None
+    z, known = np.zeros(len(samples)), np.zeros(len(samples), bool)
+    for inside in folds(samples.group, INNER_FOLDS):
+        rest = samples[~inside]
+        if can_be_learned(rest):
+            z[inside] = samples.features[inside] @ order_weights(rest)
+            known |= inside
+    weights = order_weights(samples)
+    if not (samples.prior[known] * samples.relevant[known]).any():
+        return Curve(weights)
+    seen = samples[known]
+    return Curve(weights, *beta_calibration(z[known], seen.relevant, seen.prior, seen.photos))
+
+
+def can_be_learned(samples: Samples) -> bool:
+    """Whether there are both photos that are relevant and photos that are not."""
+    counted = samples.weight > 0
+    return bool(samples.relevant[counted].any() and not samples.relevant[counted].all())
+
+
+def folds(group: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Masks (n,) of at most `count` parts of the groups (n,), each group in one part."""
+    numbers = np.unique(group)
+    for part in range(min(count, len(numbers))):
+        yield np.isin(group, numbers[part::count])
+
+
+def held_out(samples: Samples) -> np.ndarray:
+    """Log-odds (n,), each by curves that have not seen its group; 0 for a mode no other has."""
+    odds = np.zeros(len(samples))
+    small = thinned(samples)
+    seen_apart = zip(folds(samples.group, OUTER_FOLDS), folds(small.group, OUTER_FOLDS))
+    for inside, inside_small in seen_apart:
+        for mode, curve in fit_curves(small[~inside_small]).items():
+            part = inside & (samples.mode == mode)
+            odds[part] = curve.of_features(samples.features[part], samples.photos[part])
+    return odds
+
+
+# -- how good it is ------------------------------------------------------------------------------
+
+
+def reliability(
+    odds: np.ndarray, relevant: np.ndarray, prior: np.ndarray
+) -> list[tuple[float, float, float]]:
+    """How far probabilities can be taken at their word.
+
+    Args:
+        odds: (n,), log-odds.
+        relevant: bool (n,).
+        prior: (n,), how much each counts.
+
+    Returns:
+        For each of BINS that holds any: mean probability, share that is relevant, share of all
+        relevant ones.
+    """
+    p, rows = fusion.probability(odds), []
+    total = (prior * relevant).sum()
+    for low, high in zip(BINS, BINS[1:]):
+        inside = (low <= p) & (p < high if high < 1 else p <= 1)
+        if prior[inside].sum() > 0:
+            found = (prior[inside] * relevant[inside]).sum()
+            mean = np.average(p[inside], weights=prior[inside])
+            rows.append((float(mean), float(found / prior[inside].sum()), float(found / total)))
+    return rows
+
+
+def calibration_error(
+    odds: np.ndarray, relevant: np.ndarray, prior: np.ndarray, least: float = 0.0
+) -> float:
+    """Expected calibration error over BINS, 0 to 1 (Naeini et al. 2015).
+
+    Args:
+        odds, relevant, prior: as in `reliability`.
+        least: photos below this probability are left out. Nearly all candidates are clearly wrong;
+            counted in, they hide any error of the others.
+    """
+    p = fusion.probability(odds)
+    error, total = 0.0, prior[p >= least].sum()
+    for low, high in zip(BINS, BINS[1:]):
+        inside = (max(low, least) <= p) & (p < high if high < 1 else p <= 1)
+        error += abs((prior[inside] * (p[inside] - relevant[inside])).sum())
+    return float(error / total) if total > 0 else 0.0
+
+
+def log_loss(odds: np.ndarray, relevant: np.ndarray, prior: np.ndarray) -> float:
+    """Mean over candidates, in nats."""
+    return float(np.average(np.logaddexp(0, odds) - relevant * odds, weights=prior))
