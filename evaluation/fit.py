@@ -178,7 +178,7 @@ def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list
 # -- the command ---------------------------------------------------------------------------------
 
 
-def add_command(commands) -> None:
+def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `fit` to the command line's sub-parsers."""
     command = commands.add_parser(
         "fit", help="fit how probable a match is, on groups of photos of the same thing"

@@ -79,6 +79,12 @@ def engine(gallery, extractor) -> Engine:
 
 
 @pytest.fixture
+def one_worker(monkeypatch) -> None:
+    """Photos are indexed one by one, so that an interrupt finds the same number done each time."""
+    monkeypatch.setattr("index_store.extraction.available_cores", lambda: 1)
+
+
+@pytest.fixture
 def photos(tmp_path) -> Path:
     """A folder with copies of FEW_PHOTOS, to be changed at will."""
     folder = tmp_path / "photos"

@@ -107,7 +107,7 @@ def interrupted(photos, store, after=5):
         build(photos, store, extractor)
 
 
-def test_a_flipped_bit_does_not_reach_the_store(photos, tmp_path):
+def test_a_flipped_bit_does_not_reach_the_store(photos, tmp_path, one_worker):
     build(photos, tmp_path / "clean", QuickExtractor())
     clean = Store(tmp_path / "clean")
     interrupted(photos, tmp_path / "s", 6)
@@ -126,7 +126,7 @@ def test_a_flipped_bit_does_not_reach_the_store(photos, tmp_path):
             assert store.stored_features(id) == clean.stored_features(id)
 
 
-def test_a_locked_journal_is_not_thrown_away(photos, tmp_path):
+def test_a_locked_journal_is_not_thrown_away(photos, tmp_path, one_worker):
     interrupted(photos, tmp_path / "s")
     other = sqlite3.connect(tmp_path / "s" / "extracted.sqlite")
     other.execute("PRAGMA journal_mode = DELETE")

@@ -126,7 +126,7 @@ def test_galleries_of_very_few_photos(photos, tmp_path, extractor, count):
     assert len(engine.search(engine.prepare(0), "diffusion", "sift").hits) == count - 1
 
 
-def test_interrupted_build_resumes(photos, tmp_path, extractor):
+def test_interrupted_build_resumes(photos, tmp_path, extractor, one_worker):
     first = CountingExtractor(extractor, stop_after=5)
     with pytest.raises(KeyboardInterrupt):
         build(photos, tmp_path / "s", first)
