@@ -1,4 +1,6 @@
-"""The demo: `streamlit run app.py`. Wiring only; the page is ui/page.py, the photo routes are ui/routes.py."""
+"""The demo: `streamlit run app.py`. Wiring only; the page is ui/page.py, the photo routes are
+ui/routes.py.
+"""
 
 import streamlit as st
 

@@ -1,4 +1,6 @@
-"""Published and private data sets behind one interface: read one by its name, ask its queries, let it judge the rankings."""
+"""Published and private data sets behind one interface: read one by its name, ask its queries, let
+it judge the rankings.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Oxford and Paris: the classic protocol (Philbin et al. 2007, 2008) and the revisited one (Radenovic et al. 2018).
+"""Oxford and Paris: the classic protocol (Philbin et al. 2007, 2008) and the revisited one
+(Radenovic et al. 2018).
 
-Queries are parts of photos; published boxes are in pixels of the file as it is stored, turned or not,
-and the published code decodes the photos so, too.
+Queries are parts of photos; published boxes are in pixels of the file as it is stored, turned or
+not, and the published code decodes the photos so, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from .plain_pickle import BadPickle, read_plain_pickle
 REVISITED = "http://cmp.felk.cvut.cz/revisitop/data/datasets"
 CLASSIC = "https://www.robots.ox.ac.uk/~vgg/data"
 
-# (gallery photos, queries) as published; 20 of the 6412 files of Paris are damaged, and nobody counts them
+# (gallery photos, queries) as published; 20 of the 6412 files of Paris are damaged, and nobody
+# counts them
 COUNTS = {
     "roxford5k": (4993, 70),
     "rparis6k": (6322, 70),
@@ -65,10 +67,12 @@ def stored_region(photo: Path, box: tuple[float, float, float, float]) -> Region
 
 
 def read_revisited(name: str, root: Path) -> Benchmark:
-    """ "roxford5k" or "rparis6k" as published: ROOT/gnd_NAME.pkl, and ROOT/jpg/ with the photos, the queries' among them.
+    """ "roxford5k" or "rparis6k" as published: ROOT/gnd_NAME.pkl, and ROOT/jpg/ with the photos,
+    the queries' among them.
 
-    Query photos are no part of the gallery. Metrics in each of the setups Easy, Medium and Hard: mAP (trapezoid) and
-    mP@1, 5 and 10; a query without positives in a setup does not count there. Raises BadDataset.
+    Query photos are no part of the gallery. Metrics in each of the setups Easy, Medium and Hard:
+    mAP (trapezoid) and mP@1, 5 and 10; a query without positives in a setup does not count there.
+    Raises BadDataset.
     """
     table = need(root / f"gnd_{name}.pkl", "the ground truth", f"{REVISITED}/{name}/gnd_{name}.pkl")
     jpg = need(root / "jpg", f"the photos of {name.removeprefix('r')} in one folder", CLASSIC)
@@ -137,11 +141,11 @@ ARCHIVES = {
 
 
 def read_classic(name: str, root: Path) -> Benchmark:
-    """ "oxford5k" or "paris6k" as published: ROOT/oxbuild_images/ or ROOT/paris/, and ROOT/gt_files/ with the lists
-    *_query.txt, *_good.txt, *_ok.txt and *_junk.txt.
+    """ "oxford5k" or "paris6k" as published: ROOT/oxbuild_images/ or ROOT/paris/, and
+    ROOT/gt_files/ with the lists *_query.txt, *_good.txt, *_ok.txt and *_junk.txt.
 
-    Good and ok are positives, the query's own photo is one of them and stays in the gallery, junk is ignored; the metric is
-    mAP (trapezoid). Raises BadDataset.
+    Good and ok are positives, the query's own photo is one of them and stays in the gallery, junk
+    is ignored; the metric is mAP (trapezoid). Raises BadDataset.
     """
     folder, photos, lists = ARCHIVES[name]
     images = need(root / folder, f"the photos ({photos})", CLASSIC)

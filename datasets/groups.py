@@ -1,7 +1,8 @@
-"""Any photos that are sorted into groups: each photo of a group is the query once, and the others are what it should find.
+"""Any photos that are sorted into groups: each photo of a group is the query once, and the others
+are what it should find.
 
-Average precision is averaged over a group's queries first, then over groups, so that a landmark with 80 photos counts no
-more than one with two. Photos outside all groups are distractors.
+Average precision is averaged over a group's queries first, then over groups, so that a landmark
+with 80 photos counts no more than one with two. Photos outside all groups are distractors.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class BadGroups(BadDataset):
 
 
 def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[str]]) -> Benchmark:
-    """The groups protocol on gallery files below root. groups: name -> at least two files, as `check_groups` wants them."""
+    """The groups protocol on gallery files below root. groups: name -> at least two files, as
+    `check_groups` wants them.
+    """
     queries = []
     for group, files in groups.items():
         for file in files:
@@ -129,7 +132,8 @@ def is_text(name: str) -> bool:
 
 
 def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
-    """All photos below ROOT, with groups from a JSON file: the one given, or groups.json in ROOT or beside it.
+    """All photos below ROOT, with groups from a JSON file: the one given, or groups.json in ROOT or
+    beside it.
 
     Raises BadDataset; BadGroups if the groups do not fit.
     """
@@ -144,7 +148,8 @@ def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
 
 
 def read_folders(name: str, root: Path) -> Benchmark:
-    """All photos below ROOT, whose sub-folders are things; photos that are alone in theirs, or in none, are distractors.
+    """All photos below ROOT, whose sub-folders are things; photos that are alone in theirs, or in
+    none, are distractors.
 
     Raises BadDataset; BadGroups if no folder holds two photos.
     """

@@ -16,11 +16,13 @@ UKBENCH = "https://archive.org/details/ukbench"
 
 
 def read_holidays(name: str, root: Path) -> Benchmark:
-    """INRIA Holidays (Jegou et al. 2008) as published: ROOT/jpg/100000.jpg and so on; numbers // 100 are things.
+    """INRIA Holidays (Jegou et al. 2008) as published: ROOT/jpg/100000.jpg and so on; numbers //
+    100 are things.
 
-    The photo whose number is a multiple of 100 is the query; its own photo is junk, which is the same as leaving it out of
-    its own results, as the engine does. Metric: mAP (trapezoid). Say in a table which photos they are: those of "jpg1" and
-    "jpg2" lie as they are stored, those of "holidaysmanrot" were turned upright by hand. Raises BadDataset.
+    The photo whose number is a multiple of 100 is the query; its own photo is junk, which is the
+    same as leaving it out of its own results, as the engine does. Metric: mAP (trapezoid). Say in a
+    table which photos they are: those of "jpg1" and "jpg2" lie as they are stored, those of
+    "holidaysmanrot" were turned upright by hand. Raises BadDataset.
     """
     numbers = numbered(
         need(root / "jpg", "the 1491 photos (jpg1.tar.gz and jpg2.tar.gz)", HOLIDAYS),
@@ -57,14 +59,15 @@ def read_holidays(name: str, root: Path) -> Benchmark:
 def n_s(ranking: Sequence[str], positives: Collection[str]) -> int:
     """1 + how many of the other three are among the first three: N-S, 1 to 4.
 
-    The protocol looks at the first four, the query itself among them. The engine leaves it out of its own results, where it
-    would come first or tie with an identical photo, so it is added here.
+    The protocol looks at the first four, the query itself among them. The engine leaves it out of
+    its own results, where it would come first or tie with an identical photo, so it is added here.
     """
     return 1 + found_among(ranking, positives, 3)
 
 
 def read_ukbench(name: str, root: Path) -> Benchmark:
-    """UKBench (Nister and Stewenius 2006) as published: ROOT/full/ukbench00000.jpg and so on; numbers // 4 are things.
+    """UKBench (Nister and Stewenius 2006) as published: ROOT/full/ukbench00000.jpg and so on;
+    numbers // 4 are things.
 
     Each photo is the query once; metric: N-S (see `n_s`). Raises BadDataset.
     """
@@ -97,7 +100,9 @@ def read_ukbench(name: str, root: Path) -> Benchmark:
 
 
 def numbered(folder: Path, pattern: str, address: str) -> dict[int, str]:
-    """{number: file name} of the JPEGs in a folder whose stem fits, by number. Raises BadDataset without any."""
+    """{number: file name} of the JPEGs in a folder whose stem fits, by number. Raises BadDataset
+    without any.
+    """
     fits = re.compile(pattern + r"\.jpe?g", re.IGNORECASE)
     found = {
         int(match[1]): path.name

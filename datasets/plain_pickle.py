@@ -1,9 +1,9 @@
 """Published tables come as pickles, and a pickle may run anything. This reads plain values only.
 
-Python's own unpickler calls what a file names, and numpy's C code trusts the state it is then given: a
-file with nothing but numpy's names in it can end the process. So the pickle's instructions are carried out
-here, one by one, and numpy's objects are built here, too, from a shape, one of a few types, and just as
-many bytes as these two need.
+Python's own unpickler calls what a file names, and numpy's C code trusts the state it is then
+given: a file with nothing but numpy's names in it can end the process. So the pickle's instructions
+are carried out here, one by one, and numpy's objects are built here, too, from a shape, one of a
+few types, and just as many bytes as these two need.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def array(data: object, kind: object, shape: object, order: object = "C") -> np.
     """A fresh array.
 
     Args:
-        data: the values, as bytes, or as text of one character a byte where Python 2 has written it.
+        data: the values, as bytes, or as text of one character a byte where Python 2 has written
+            it.
         kind: a StoredType.
         shape: lengths of the axes.
         order: "C", or "F" for an array stored by columns.

@@ -20,7 +20,8 @@ class BadTrainingData(Exception):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """paths: N photos. clusters: int (N,), what each shows. pairs: int (n, 2), query and positive of one cluster.
+    """paths: N photos. clusters: int (N,), what each shows. pairs: int (n, 2), query and positive
+    of one cluster.
 
     A pair (i, i) stands for two views of one photo, made by `views.random_view`.
     """
@@ -126,6 +127,8 @@ def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
 def sample_epoch(
     training: TrainingSet, queries: int, pool: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random pairs int (<= queries, 2) and distinct random photos int (<= pool,) for one epoch's mining."""
+    """Random pairs int (<= queries, 2) and distinct random photos int (<= pool,) for one epoch's
+    mining.
+    """
     pairs = training.pairs[rng.permutation(len(training.pairs))[:queries]]
     return pairs, rng.permutation(len(training.paths))[:pool]

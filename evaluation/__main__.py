@@ -1,4 +1,6 @@
-"""python -m evaluation run | models | report | fit | groups | extractor | extraction | diffusion | verification"""
+"""python -m evaluation run | models | report | fit | groups | extractor | extraction | diffusion |
+verification
+"""
 
 from __future__ import annotations
 

@@ -25,9 +25,11 @@ class Estimate:
 def interval(
     units: np.ndarray, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Low and high end of the interval of the mean of units (n,), n of which are drawn with replacement `resamples` times.
+    """Low and high end of the interval of the mean of units (n,), n of which are drawn with
+    replacement `resamples` times.
 
-    Equal seeds draw the same units, so that methods are compared on the same resamples. Raises ValueError without units.
+    Equal seeds draw the same units, so that methods are compared on the same resamples. Raises
+    ValueError without units.
     """
     if len(units) == 0:
         raise ValueError("there is nothing to resample")
@@ -38,6 +40,8 @@ def interval(
 
 
 def estimate(values: Mapping[str, Sequence[float]], seed: int) -> Estimate:
-    """Mean over groups of the mean over each group's queries, groups being what is resampled. Raises ValueError."""
+    """Mean over groups of the mean over each group's queries, groups being what is resampled.
+    Raises ValueError.
+    """
     units = group_means(values)
     return Estimate(float(units.mean()) if len(units) else 0.0, *interval(units, seed))

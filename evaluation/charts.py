@@ -1,7 +1,8 @@
-"""Charts as inline SVG: sharp at any size, no library, and coloured by the page's own style (light or dark).
+"""Charts as inline SVG: sharp at any size, no library, and coloured by the page's own style (light
+or dark).
 
-All are WIDTH units wide, so that on a phone one unit is about one pixel and text stays readable. Classes are those of
-report.css; every text is escaped.
+All are WIDTH units wide, so that on a phone one unit is about one pixel and text stays readable.
+Classes are those of report.css; every text is escaped.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def svg(height: float, title: str, parts: Sequence[str]) -> str:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers from low to high, about as many as wanted: steps of 1, 2 or 5 times a power of ten."""
+    """Round numbers from low to high, about as many as wanted: steps of 1, 2 or 5 times a power of
+    ten.
+    """
     if not high > low:
         return [low]
     raw = (high - low) / wanted
@@ -57,7 +60,9 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
-    """One row a method: a dot at the mean, a bar over the interval; a line goes down from the first method's mean."""
+    """One row a method: a dot at the mean, a bar over the interval; a line goes down from the first
+    method's mean.
+    """
     low, high = min(e.low for _, e in rows), max(e.high for _, e in rows)
     margin = max(0.02 * (high - low), 1e-3)
     low, high = low - margin, high + margin
@@ -87,7 +92,9 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
 def stacked_chart(
     title: str, parts_of: Sequence[tuple[str, dict[str, float]]], names: Sequence[str]
 ) -> str:
-    """One row a method, its stages' milliseconds end to end; the colour of a stage is its place in `names`."""
+    """One row a method, its stages' milliseconds end to end; the colour of a stage is its place in
+    `names`.
+    """
     longest = max((sum(parts.values()) for _, parts in parts_of), default=0.0) or 1.0
     scale = (WIDTH - LABEL - VALUE) / longest
     shapes = []
@@ -113,7 +120,9 @@ def stacked_chart(
 
 
 def bars_chart(title: str, values: Sequence[float]) -> str:
-    """Values sorted from the largest to the smallest, as bars up and down; many are thinned out to MAX_BARS evenly."""
+    """Values sorted from the largest to the smallest, as bars up and down; many are thinned out to
+    MAX_BARS evenly.
+    """
     ordered = np.sort(np.asarray(values, float))[::-1]
     if len(ordered) > MAX_BARS:
         ordered = ordered[np.linspace(0, len(ordered) - 1, MAX_BARS).round().astype(int)]
@@ -145,8 +154,8 @@ def curve_chart(
 ) -> str:
     """y over x (at least one point), joined in their order.
 
-    The x axis is logarithmic if x spans a factor of LOG_RANGE. If all x and y are shares (0 to 1) both axes are drawn in full,
-    with the diagonal on which they agree: a reliability plot.
+    The x axis is logarithmic if x spans a factor of LOG_RANGE. If all x and y are shares (0 to 1)
+    both axes are drawn in full, with the diagonal on which they agree: a reliability plot.
     """
     shares = all(0 <= value <= 1 for value in (*x, *y)) and len(x) > 1
     logarithmic = not shares and min(x) > 0 and max(x) / min(x) >= LOG_RANGE

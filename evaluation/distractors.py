@@ -1,4 +1,6 @@
-"""How well a thing is still found among many others: a benchmark's photos hidden among more and more that show none of it."""
+"""How well a thing is still found among many others: a benchmark's photos hidden among more and
+more that show none of it.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ def hide(
         methods: what is compared.
         evaluate: asks a store the benchmark's queries.
         progress: shows the builds.
-        sizes: numbers of other photos. Sizes that the folder does not have become the number it has.
+        sizes: numbers of other photos. Sizes that the folder does not have become the number it
+            has.
 
     Returns:
         One row a size, the smallest first.

@@ -1,7 +1,9 @@
-"""The groups protocol on a store as it is: what each stage is worth, in a few lines. `run` gives intervals, and keeps all.
+"""The groups protocol on a store as it is: what each stage is worth, in a few lines. `run` gives
+intervals, and keeps all.
 
-The rules are those of `datasets/groups.py`: each photo of a group is the query once and is taken out of its own results (and
-out of the diffusion graph); queries are averaged over their group before groups are.
+The rules are those of `datasets/groups.py`: each photo of a group is the query once and is taken
+out of its own results (and out of the diffusion graph); queries are averaged over their group
+before groups are.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class MethodResult:
 
 
 def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
-    """Group name -> gallery files, from {"name": ["file", ...]}. Raises BadGroups naming what does not fit."""
+    """Group name -> gallery files, from {"name": ["file", ...]}. Raises BadGroups naming what does
+    not fit.
+    """
     return check_groups(
         load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store"
     )

@@ -151,7 +151,8 @@ def gain_by_group(
 def summarise(
     benchmark: Benchmark, queries: list[QueryResult], methods: Iterable[str], seed: int
 ) -> list[SetupResult]:
-    """Means with intervals, setup by setup, without those that have no queries or ask just what an earlier one asked.
+    """Means with intervals, setup by setup, without those that have no queries or ask just what an
+    earlier one asked.
 
     The first method is what gains are against. Raises BadDataset if no query has positives.
     """

@@ -1,4 +1,6 @@
-"""Descriptor models side by side: what each finds at every stage, what a photo costs, how large the file is."""
+"""Descriptor models side by side: what each finds at every stage, what a photo costs, how large the
+file is.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Results as one HTML page that needs nothing else: pictures inside it, charts as SVG, light or dark as the reader likes."""
+"""Results as one HTML page that needs nothing else: pictures inside it, charts as SVG, light or
+dark as the reader likes.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """photo: the query's file. own: its gallery file if it was left out of its own results. answers: by method."""
+    """photo: the query's file. own: its gallery file if it was left out of its own results.
+    answers: by method.
+    """
 
     name: str
     group: str
@@ -50,8 +52,8 @@ class QueryResult:
 class SetupResult:
     """One table. queries, groups: that count; skipped: queries without positives, which do not.
 
-    estimates: metric -> method -> mean with interval. gains: method -> the leading metric above the first method's, query by
-    query.
+    estimates: metric -> method -> mean with interval. gains: method -> the leading metric above the
+    first method's, query by query.
     """
 
     name: str
@@ -64,7 +66,8 @@ class SetupResult:
 
 @dataclass(frozen=True)
 class Results:
-    """A whole run. stage_ms: method -> stage -> mean milliseconds a query. model, store: facts for a reader.
+    """A whole run. stage_ms: method -> stage -> mean milliseconds a query. model, store: facts for
+    a reader.
 
     methods: the first one is what gains are against. main: name of the leading setup.
     """

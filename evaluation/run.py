@@ -1,4 +1,6 @@
-"""From photos to the table: a data set's store is built if it is missing, its queries are asked, the answers are judged."""
+"""From photos to the table: a data set's store is built if it is missing, its queries are asked,
+the answers are judged.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +52,12 @@ LEARNED: Methods = {  # only when asked for: their models are not part of the re
 def open_or_build(
     benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent
 ) -> Store:
-    """The store of exactly the benchmark's gallery: the one at `path`, or made there. A killed build goes on where it was.
+    """The store of exactly the benchmark's gallery: the one at `path`, or made there. A killed
+    build goes on where it was.
 
-    A folder that holds more photos than the gallery (revisited Oxford's holds the queries, too) is not indexed itself: the
-    store gets a folder of links beside it. Raises BadDataset for a store of other photos, and what `Store` and `build` raise.
+    A folder that holds more photos than the gallery (revisited Oxford's holds the queries, too) is
+    not indexed itself: the store gets a folder of links beside it. Raises BadDataset for a store of
+    other photos, and what `Store` and `build` raise.
     """
     try:
         store = Store(path, extractor)
@@ -82,8 +86,8 @@ def open_or_build(
 def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
     """A folder with links to the gallery's photos, and nothing else.
 
-    The links are made in a fresh folder, which takes its name when it is complete. A folder that is there
-    already is used if it holds just these links. Otherwise it is left alone, whoever made it.
+    The links are made in a fresh folder, which takes its name when it is complete. A folder that is
+    there already is used if it holds just these links. Otherwise it is left alone, whoever made it.
 
     Args:
         benchmark: says which photos; their names lead nowhere but down from `benchmark.root`.
@@ -142,7 +146,8 @@ def evaluate(
 ) -> Results:
     """All methods on all queries, with everything a reader must know beside the numbers.
 
-    model: the name to show. command: what was typed. progress wraps the list of queries. Raises as `ask` and `summarise`.
+    model: the name to show. command: what was typed. progress wraps the list of queries. Raises as
+    `ask` and `summarise`.
     """
     manifest = store.manifest
     notes = list(benchmark.notes)

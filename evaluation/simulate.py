@@ -1,7 +1,8 @@
-"""Weaker and stronger descriptors than the net's, made by calculation, to see what each stage is worth with them.
+"""Weaker and stronger descriptors than the net's, made by calculation, to see what each stage is
+worth with them.
 
-A simulated store has its own folder, index, graph and offline diffusion; keypoints, thumbnails and catalogue are those of the
-store it was made from.
+A simulated store has its own folder, index, graph and offline diffusion; keypoints, thumbnails and
+catalogue are those of the store it was made from.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    """Unit float32 (N, D): Gaussian noise of expected length `sigma` against the descriptors' 1 added, then renormalised.
+    """Unit float32 (N, D): Gaussian noise of expected length `sigma` against the descriptors' 1
+    added, then renormalised.
 
-    What is added to a descriptor depends on the seed and on its own numbers (as float16), not on its row: photos with equal
-    files stay equal.
+    What is added to a descriptor depends on the seed and on its own numbers (as float16), not on
+    its row: photos with equal files stay equal.
     """
     changed = np.empty(descriptors.shape, np.float32)
     for row, out in zip(descriptors, changed):
@@ -45,9 +47,11 @@ def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
 def towards_others(
     descriptors: np.ndarray, things: Sequence[Sequence[int]], weight: float
 ) -> np.ndarray:
-    """Unit float32 (N, D): each row of a thing becomes (1 - weight) x itself + weight x the unit mean of its OTHER rows.
+    """Unit float32 (N, D): each row of a thing becomes (1 - weight) x itself + weight x the unit
+    mean of its OTHER rows.
 
-    An oracle: it knows the labels. things: disjoint rows (at least two) that show the same thing; other rows stay.
+    An oracle: it knows the labels. things: disjoint rows (at least two) that show the same thing;
+    other rows stay.
     """
     changed = unit(descriptors.astype(np.float32))
     for rows in things:
@@ -59,7 +63,9 @@ def towards_others(
 
 @dataclass(frozen=True)
 class Simulated:
-    """Stands for the extractor of a simulated store: the net of `extractor`, with `change` applied to what it says."""
+    """Stands for the extractor of a simulated store: the net of `extractor`, with `change` applied
+    to what it says.
+    """
 
     extractor: Extractor
     fingerprint: str
@@ -108,7 +114,9 @@ def derive(
     extractor: Simulated,
     progress: Progress = silent,
 ) -> Store:
-    """The store at `path` with these descriptors (N, D) in place of `store`'s; taken as it is if it is there already."""
+    """The store at `path` with these descriptors (N, D) in place of `store`'s; taken as it is if it
+    is there already.
+    """
     try:
         return Store(path, extractor)
     except StoreError:
@@ -142,7 +150,9 @@ def simulated_fingerprint(
 def noisy(
     store: Store, extractor: Extractor, sigma: float, seed: int, progress: Progress = silent
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is worse: see `with_noise`. Queries from outside get noise as well."""
+    """A store beside `store` whose net is worse: see `with_noise`. Queries from outside get noise
+    as well.
+    """
     name = f"noise-{sigma:g}"
 
     def change(descriptors: np.ndarray) -> np.ndarray:
@@ -162,9 +172,11 @@ def oracle(
     weight: float,
     progress: Progress = silent,
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is better: see `towards_others`. things: files that show the same thing.
+    """A store beside `store` whose net is better: see `towards_others`. things: files that show the
+    same thing.
 
-    Only photos of the gallery can be queries; a photo that could not be read is left out of its thing.
+    Only photos of the gallery can be queries; a photo that could not be read is left out of its
+    thing.
     """
     ids = {photo.file: photo.id for photo in store.catalogue.photos()}
     rows = [[ids[file] for file in thing if file in ids] for thing in things]
