@@ -198,6 +198,7 @@ def find(stem: str, files: dict[str, str], images: Path, table: Path) -> str:
     """The gallery file of that stem. Raises BadDataset."""
     if stem not in files:
         raise BadDataset(
-            f"{table.name} names {stem}, and there is no such photo in {images}. Get it from {CLASSIC}"
+            f"{table.name} names {stem}, and there is no such photo in {images}. Get it from "
+            f"{CLASSIC}"
         )
     return files[stem]

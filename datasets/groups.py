@@ -141,7 +141,8 @@ def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
     found = next((path for path in tables if path.is_file()), None)
     if found is None:
         raise BadGroups(
-            f'{tables[0]} is missing: a JSON file {{"name": ["file", ...], ...}} that says what belongs together.'
+            f'{tables[0]} is missing: a JSON file {{"name": ["file", ...], ...}} that says what '
+            f"belongs together."
         )
     gallery = photos_below(root)
     return of_groups(name, root, gallery, check_groups(load_groups(found), gallery, str(root)))

@@ -26,7 +26,10 @@ LOG_RANGE = 30  # largest over smallest x from which on the axis is logarithmic
 
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(content)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" '
+        f'text-anchor="{anchor}">{escape(content)}</text>'
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -34,7 +37,10 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def rect(x: float, y: float, width: float, height: float, kind: str, title: str) -> str:
-    shape = f'<rect x="{x:.2f}" y="{y:.2f}" width="{max(width, 0.3):.2f}" height="{max(height, 0.3):.2f}" class="{kind}">'
+    shape = (
+        f'<rect x="{x:.2f}" y="{y:.2f}" width="{max(width, 0.3):.2f}" '
+        f'height="{max(height, 0.3):.2f}" class="{kind}">'
+    )
     return f"{shape}<title>{escape(title)}</title></rect>"
 
 

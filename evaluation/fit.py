@@ -154,7 +154,7 @@ def mean_ap(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[int]
     return float(np.mean([np.mean(values) for values in by_group if values]))
 
 
-# -- tables --------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 def setting_name(setting: Setting) -> str:
@@ -175,7 +175,7 @@ def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list
     return row
 
 
-# -- the command ---------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

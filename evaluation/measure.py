@@ -124,7 +124,8 @@ def gallery_id(engine: Engine, query: Query) -> int:
     photo = engine.store.catalogue.find(query.own)
     if photo is None:
         raise BadDataset(
-            f"The query {query.own} is not in the store: its photo could not be read, or came later."
+            f"The query {query.own} is not in the store: its photo could not be read, or came "
+            f"later."
         )
     return photo.id
 
@@ -132,7 +133,7 @@ def gallery_id(engine: Engine, query: Query) -> int:
 def by_group(
     queries: list[QueryResult], method: str, setup: str, metric: str
 ) -> dict[str, list[float]]:
-    """Values of one column: group -> its queries' values; queries without positives are left out."""
+    """Values of one column by group (queries without positives are left out)."""
     values = defaultdict(list)
     for query in queries:
         if setup in query.answers[method].values:

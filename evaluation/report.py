@@ -158,12 +158,16 @@ def question(
             photo_tag(verdict, file, pictures.of_gallery(file))
             for file, verdict in answer.first[:SHOWN]
         ]
-        caption = f'<div class="soft">{escape(method)}, {escape(of_one(results.metric))} {value:.3f}</div>'
+        caption = (
+            f'<div class="soft">{escape(method)}, {escape(of_one(results.metric))} '
+            f"{value:.3f}</div>"
+        )
         strips.append(f'{caption}<div class="strip">{"".join(photos)}</div>')
     where = f"{query.group}: {query.name}" if query.group != query.name else query.name
     asked = photo_tag("query", query.name, pictures.of_query(query))
     return (
-        f'<div class="card question"><h3>{escape(where)}</h3><figure>{asked}<figcaption>query</figcaption></figure>'
+        f'<div class="card '
+        f'question"><h3>{escape(where)}</h3><figure>{asked}<figcaption>query</figcaption></figure>'
         f"<div>{''.join(strips)}</div></div>"
     )
 
@@ -267,7 +271,8 @@ def results_section(results: Results) -> str:
     pictures = Pictures(results)
     if not pictures:
         parts.append(
-            '<p class="soft">The store of this run is not there any more, so there are names for pictures.</p>'
+            '<p class="soft">The store of this run is not there any more, so there are names for '
+            "pictures.</p>"
         )
     methods = [base] if best == base else [base, best]
     for title, queries in pick(results, best).items():

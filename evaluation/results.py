@@ -238,7 +238,8 @@ def facts_of(results: Results) -> dict[str, str]:
     """What a reader must know beside the numbers."""
     model, store = results.model, results.store
     return {
-        "Data set": f"{results.dataset}, {store['photos']} gallery photos, {len(results.queries)} queries",
+        "Data set": f"{results.dataset}, {store['photos']} gallery photos, {len(results.queries)} "
+        f"queries",
         "Model": f"{model['name']}, {model['architecture']}, {model['dimensions']} dimensions, "
         f"longest side {model['longest_side']}, fingerprint {model['fingerprint'][:16]}",
         "Intervals": f"{LEVEL:.0%} of bootstrap resamples, seed {results.seed}",

@@ -71,7 +71,8 @@ def open_or_build(
     known = held | {entry.file for entry in store.catalogue.skipped()}
     if other := sorted((held - set(benchmark.gallery)) | (set(benchmark.gallery) - known)):
         raise BadDataset(
-            f"The store at {path} is not of the gallery of {benchmark.name}: {other[0]} is in one of them only. "
+            f"The store at {path} is not of the gallery of {benchmark.name}: {other[0]} is in one "
+            f"of them only. "
             "Name another place with --store, and it will be built there."
         )
     if store.as_stored != benchmark.published:
@@ -160,7 +161,8 @@ def evaluate(
         store = exactly(store)
     elif len(store) > SHORTLIST:
         notes.append(
-            f"A ranking holds what the search looks at, about {SHORTLIST} of {len(store)} photos; positives beyond it count as "
+            f"A ranking holds what the search looks at, about {SHORTLIST} of {len(store)} photos; "
+            f"positives beyond it count as "
             "not found."
         )
     answers = ask(Engine(store, extractor), benchmark, methods, progress)
@@ -223,14 +225,17 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--noise",
         type=size,
         metavar="LENGTH",
-        help="simulate a weaker net: add Gaussian noise of this expected length to every descriptor (their length is 1)",
+        help="simulate a weaker net: add Gaussian noise of this expected length to every "
+        "descriptor (their length is 1)",
     )
     simulation.add_argument(
         "--oracle",
         type=share,
         metavar="WEIGHT",
-        help="simulate a stronger net: move each photo by WEIGHT (0 to 1) towards the mean of the OTHER photos of its thing. "
-        "It uses the labels: what comes out says what the stages do with such descriptors, and nothing about the net",
+        help="simulate a stronger net: move each photo by WEIGHT (0 to 1) towards the mean of the "
+        "OTHER photos of its thing. "
+        "It uses the labels: what comes out says what the stages do with such descriptors, and "
+        "nothing about the net",
     )
     command.add_argument(
         "--distractors",
@@ -249,7 +254,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
-    """The benchmark's photos among more and more others: the table, and its picture beside --out."""
+    """The benchmark's photos among ever more others: the table, and its picture beside --out."""
     extractor = Extractor(args.model)
     if args.out is None:
         raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")

@@ -91,7 +91,7 @@ class Simulated:
 
 
 class ChangedPhotos:
-    """What a store holds of each photo, by SHA-256 of its content, with other descriptors (N, D)."""
+    """What a store holds of each photo, by its SHA-256, with other descriptors (N, D)."""
 
     def __init__(self, store: Store, descriptors: np.ndarray):
         self._store, self._descriptors = store, descriptors

@@ -15,7 +15,8 @@ def group_means(values: Mapping[str, Sequence[float]]) -> np.ndarray:
 
 
 def mean_over_groups(values: Mapping[str, Sequence[float]]) -> float:
-    """Mean over groups of the mean over their queries, so that a thing with 80 photos counts no more than one with two.
+    """Mean over groups of the mean over their queries, so that a thing with 80 photos counts no
+    more than one with two.
 
     Raises ValueError if no group has a value.
     """
@@ -26,7 +27,8 @@ def mean_over_groups(values: Mapping[str, Sequence[float]]) -> float:
 
 
 def mean_average_precision(descriptors: np.ndarray, groups: list[list[int]]) -> float:
-    """Groups protocol on plain descriptors (N, D), groups being row numbers: each photo of a group is the query once.
+    """Groups protocol on plain descriptors (N, D), groups being row numbers: each photo of a group
+    is the query once.
 
     Mean over groups of the mean over their queries; the query is left out of its own ranking.
     """

@@ -1,9 +1,10 @@
 """What one ranking is worth.
 
-Everywhere: a ranking holds items (ids or file names), best first, each at most once, and may end before all positives have
-been found; those that are missing add nothing. positives counts an item that is named twice once. Protocols that do not
-count the query itself, or ignore junk, take it out with `without` first. A query without positives has no value: the
-metrics raise ValueError, and who averages must leave such queries out, and count them.
+Everywhere: a ranking holds items (ids or file names), best first, each at most once, and may end
+before all positives have been found; those that are missing add nothing. positives counts an item
+that is named twice once. Protocols that do not count the query itself, or ignore junk, take it out
+with `without` first. A query without positives has no value: the metrics raise ValueError, and who
+averages must leave such queries out, and count them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 
 
 def positions(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> np.ndarray:
-    """0-based positions int (n,) of the positives that the ranking holds, rising. Raises ValueError."""
+    """0-based positions int (n,) of the positives that the ranking holds, rising. Raises
+    ValueError.
+    """
     if not positives:
         raise ValueError("a query without positives cannot be judged")
     if len(set(ranking)) != len(ranking):
@@ -24,13 +27,17 @@ def positions(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> n
 
 
 def without(ranking: Sequence[Hashable], ignored: Collection[Hashable]) -> list:
-    """The ranking without the ignored items (junk, the query's own photo); what stood behind them moves up."""
+    """The ranking without the ignored items (junk, the query's own photo); what stood behind them
+    moves up.
+    """
     ignored = set(ignored)
     return [item for item in ranking if item not in ignored]
 
 
 def average_precision(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> float:
-    """Mean, over all positives, of the precision at each positive's rank, 0 to 1. Raises ValueError."""
+    """Mean, over all positives, of the precision at each positive's rank, 0 to 1. Raises
+    ValueError.
+    """
     at = positions(ranking, positives)
     return float(np.sum(np.arange(1, len(at) + 1) / (at + 1)) / len(set(positives)))
 
@@ -40,8 +47,9 @@ def trapezoid_average_precision(
 ) -> float:
     """Average precision as Oxford5k and all its successors compute it, 0 to 1. Raises ValueError.
 
-    Area under the precision-recall curve by the trapezoid rule (Philbin et al. 2007, their compute_ap): the precision of
-    each step of recall is the mean of that just before and that at the positive. Never higher than `average_precision`.
+    Area under the precision-recall curve by the trapezoid rule (Philbin et al. 2007, their
+    compute_ap): the precision of each step of recall is the mean of that just before and that at
+    the positive. Never higher than `average_precision`.
     """
     at = positions(ranking, positives)
     count = np.arange(len(at))
@@ -51,10 +59,11 @@ def trapezoid_average_precision(
 
 
 def precision_at(ranking: Sequence[Hashable], positives: Collection[Hashable], k: int) -> float:
-    """Share of positives among the first min(k, rank of the last positive found), 0 to 1. Raises ValueError.
+    """Share of positives among the first min(k, rank of the last positive found), 0 to 1. Raises
+    ValueError.
 
-    mP@k of Radenovic et al. 2018 (revisited Oxford and Paris): what comes after the last positive is not held against a
-    query with fewer than k positives. 0 if none was found.
+    mP@k of Radenovic et al. 2018 (revisited Oxford and Paris): what comes after the last positive
+    is not held against a query with fewer than k positives. 0 if none was found.
     """
     at = positions(ranking, positives)
     if len(at) == 0:
@@ -71,6 +80,7 @@ def recall_at_1(ranking: Sequence[Hashable], positives: Collection[Hashable]) ->
 def found_among(ranking: Sequence[Hashable], positives: Collection[Hashable], k: int) -> int:
     """How many positives are among the first k. Raises ValueError.
 
-    UKBench's N-S is this with k = 4, where ranking and positives hold the query itself (Nister and Stewenius 2006).
+    UKBench's N-S is this with k = 4, where ranking and positives hold the query itself (Nister and
+    Stewenius 2006).
     """
     return int(np.sum(positions(ranking, positives) < k))

@@ -1,4 +1,6 @@
-"""python -m model train CONFIG.toml [KEY=VALUE ...] | distill CONFIG.toml [KEY=VALUE ...] | compare CHECKPOINT ..."""
+"""python -m model train CONFIG.toml [KEY=VALUE ...] | distill CONFIG.toml [KEY=VALUE ...] | compare
+CHECKPOINT ...
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def run_train(args: argparse.Namespace) -> None:
     if run.state.epoch or run.state.tuples is not None:
         print(f"going on at epoch {run.state.epoch}, step {run.state.step}")
     print(
-        f"{len(run.training.paths)} photos, {len(run.training.pairs)} pairs; log and weights go to {config.out}"
+        f"{len(run.training.paths)} photos, {len(run.training.pairs)} pairs; log and weights go "
+        f"to {config.out}"
     )
     best = run.train()
     print(f"best validation mAP {best:.4f}: {config.out / 'best.safetensors'}")

@@ -1,15 +1,19 @@
-"""Checkpoint file -> descriptor network. Reads every published kind of GeM-ResNet by looking inside.
+"""Checkpoint file -> descriptor network. Reads every published kind of GeM-ResNet by looking
+inside.
 
-Each kind is brought into the project's own layout (`features.N...`, `pool.p`, `whiten.*`, `soa4.*`, `soa5.*`) by renaming,
-and then loaded key by key: what is missing, left over or of the wrong shape is named.
+Each kind is brought into the project's own layout (`features.N...`, `pool.p`, `whiten.*`, `soa4.*`,
+`soa5.*`) by renaming, and then loaded key by key: what is missing, left over or of the wrong shape
+is named.
 
     ours         safetensors, metadata in the header
     ours, ONNX   a file written by `python -m export`, its initialisers
-    cirtorch     {"meta", "state_dict"}: the layout is ours; `meta["Lw"]` may hold a whitening learned afterwards
-    SOLAR        {"meta", "state_dict"}: features.conv1 ... conv5_x, features.soa4, features.soa5
-    torchvision  conv1, bn1, layer1 ... layer4, fc (left out); GeM with its usual p = 3, no whitening
+    cirtorch     {"meta", "state_dict"}: the layout is ours; `meta["Lw"]` may hold a whitening
+    learned afterwards SOLAR        {"meta", "state_dict"}: features.conv1 ... conv5_x,
+    features.soa4, features.soa5 torchvision  conv1, bn1, layer1 ... layer4, fc (left out); GeM with
+    its usual p = 3, no whitening
 
-Formats: research notes of the projects filipradenovic/cnnimageretrieval-pytorch, tonyngjichun/SOLAR and pytorch/vision.
+Formats: research notes of the projects filipradenovic/cnnimageretrieval-pytorch, tonyngjichun/SOLAR
+and pytorch/vision.
 """
 
 from __future__ import annotations
@@ -50,10 +54,11 @@ class BadCheckpoint(Exception):
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the numbers in a checkpoint mean: how photos must be prepared, where the weights come from.
+    """What the numbers in a checkpoint mean: how photos must be prepared, where the weights come
+    from.
 
-    published_scales: what the net's table was made with. learned_whitening: {"ss": ..., "ms": ...}, whitenings learned
-    afterwards on single-scale and multi-scale descriptors, empty for most nets.
+    published_scales: what the net's table was made with. learned_whitening: {"ss": ..., "ms": ...},
+    whitenings learned afterwards on single-scale and multi-scale descriptors, empty for most nets.
     """
 
     longest_side: int
@@ -224,7 +229,8 @@ def read_cirtorch(stored: Any, meta: Any) -> tuple[State, Provenance]:
     architecture = meta["architecture"]
     if not isinstance(architecture, str) or architecture not in BLOCKS:
         raise BadCheckpoint(
-            f"its architecture is {shown(architecture)}; of the ResNets {', '.join(BLOCKS)} are read"
+            f"its architecture is {shown(architecture)}; of the ResNets {', '.join(BLOCKS)} are "
+            f"read"
         )
     regional = any(meta.get(name) not in (None, False) for name in ("regional", "local_whitening"))
     if meta["pooling"] != "gem" or regional:
@@ -339,7 +345,9 @@ def rename(state: State, names: dict[str, str]) -> State:
 
 
 def architecture_of(keys: set[str]) -> str:
-    """The ResNet whose block counts the keys `features.{4..7}.N.` show. Raises BadCheckpoint if none has them."""
+    """The ResNet whose block counts the keys `features.{4..7}.N.` show. Raises BadCheckpoint if
+    none has them.
+    """
     depth = {stage: -1 for stage in "4567"}
     for key in keys:
         if found := re.match(r"features\.([4-7])\.([0-9]{1,3})\.", key):

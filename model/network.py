@@ -2,10 +2,11 @@
 
     photo (B, 3, H, W) -> ResNet trunk (B, C, h, w) -> GeM (B, C) -> L2 -> whitening (B, D) -> L2
 
-Sources: ResNet, He et al. 2016, with torchvision's bottleneck (stride on the 3x3 convolution); GeM pooling and the
-whitening layer, Radenovic et al. 2018, "Fine-tuning CNN image retrieval with no human annotation", Eq. 3 and section 3.3.
-The trunk is one `Sequential` of torchvision's children, so parameters are named as in the published files:
-`features.0` conv1, `features.1` bn1, `features.4` to `features.7` layer1 to layer4, `pool.p`, `whiten.*`.
+Sources: ResNet, He et al. 2016, with torchvision's bottleneck (stride on the 3x3 convolution); GeM
+pooling and the whitening layer, Radenovic et al. 2018, "Fine-tuning CNN image retrieval with no
+human annotation", Eq. 3 and section 3.3. The trunk is one `Sequential` of torchvision's children,
+so parameters are named as in the published files: `features.0` conv1, `features.1` bn1,
+`features.4` to `features.7` layer1 to layer4, `pool.p`, `whiten.*`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ TRUNK_DIM = PLANES[-1] * EXPANSION
 
 
 def l2n(x: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
-    """Rows of x (B, D) divided by (norm + eps): the published nets add eps to the norm instead of clamping it."""
+    """Rows of x (B, D) divided by (norm + eps): the published nets add eps to the norm instead of
+    clamping it.
+    """
     return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + eps)
 
 
 class GeM(nn.Module):
-    """Generalised-mean pooling over all positions with one learned exponent: (B, C, h, w) -> (B, C).
+    """Generalised-mean pooling over all positions with one learned exponent: (B, C, h, w) -> (B,
+    C).
 
-    p = 1 is the average, p -> infinity the maximum. Activations are clamped from below at eps, so the power is defined.
+    p = 1 is the average, p -> infinity the maximum. Activations are clamped from below at eps, so
+    the power is defined.
     """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6):
@@ -36,7 +41,8 @@ class GeM(nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # A plain mean over positions: avg_pool with a data-dependent kernel would be frozen at export.
+        # A plain mean over positions: avg_pool with a data-dependent kernel would be frozen at
+        # export.
         return x.clamp(min=self.eps).pow(self.p).mean(dim=(2, 3)).pow(1.0 / self.p)
 
 
@@ -67,7 +73,9 @@ class Bottleneck(nn.Module):
 
 
 def resnet_trunk(architecture: str) -> nn.Sequential:
-    """Convolutional part of a bottleneck ResNet: (B, 3, H, W) -> (B, 2048, ceil(H/32), ceil(W/32)), all values >= 0."""
+    """Convolutional part of a bottleneck ResNet: (B, 3, H, W) -> (B, 2048, ceil(H/32), ceil(W/32)),
+    all values >= 0.
+    """
     layers: list[nn.Module] = [
         nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
         nn.BatchNorm2d(64),
@@ -87,8 +95,9 @@ def resnet_trunk(architecture: str) -> nn.Sequential:
 class SecondOrderAttention(nn.Module):
     """Adds to each position what it has in common with all others: (B, C, h, w) -> (B, C, h, w).
 
-    SOLAR, Ng et al. 2020, Eq. 2 to 4: A = softmax(mid^-1/2 f^T g), out = x + v(A h). `v` begins as zero, so that a fresh
-    block is the identity. The map is (h w) x (h w): memory grows with the fourth power of the photo's side.
+    SOLAR, Ng et al. 2020, Eq. 2 to 4: A = softmax(mid^-1/2 f^T g), out = x + v(A h). `v` begins as
+    zero, so that a fresh block is the identity. The map is (h w) x (h w): memory grows with the
+    fourth power of the photo's side.
     """
 
     def __init__(self, channels: int, mid: int):
@@ -112,9 +121,10 @@ class SecondOrderAttention(nn.Module):
 class GeMResNet(nn.Module):
     """The descriptor network.
 
-    output_dim: D of the whitening layer; None leaves it out (D = 2048). attention: SOLAR's second-order blocks after
-    layer3 and layer4 ("soa4", "soa5").
-    forward: normalised RGB (B, 3, H, W) float32 -> unit descriptors (B, D) float32. H and W are free (at least 32).
+    output_dim: D of the whitening layer; None leaves it out (D = 2048). attention: SOLAR's
+    second-order blocks after layer3 and layer4 ("soa4", "soa5").
+    forward: normalised RGB (B, 3, H, W) float32 -> unit descriptors (B, D) float32. H and W are
+    free (at least 32).
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""The published GeM-ResNets: where they lie, how they were measured, how good they are. Nothing here is downloaded unasked."""
+"""The published GeM-ResNets: where they lie, how they were measured, how good they are. Nothing
+here is downloaded unasked.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ IMPERIAL = "https://imperialcollegelondon.box.com/shared/static"
 class Published:
     """One net. sha256: the first digits of the file's digest that its publisher gives, "" if none.
 
-    scales: of its published table. map: revisited Oxford Medium / Hard, Paris Medium / Hard in percent, as published by its
-    authors, or None. whitening: "inside" the net, "Lw" (learned afterwards, stored with it), or "none".
+    scales: of its published table. map: revisited Oxford Medium / Hard, Paris Medium / Hard in
+    percent, as published by its authors, or None. whitening: "inside" the net, "Lw" (learned
+    afterwards, stored with it), or "none".
     """
 
     address: str
@@ -90,20 +93,23 @@ class DownloadFailed(Exception):
 def format_list() -> str:
     """All published nets as a plain-text table."""
     lines = [
-        f"{'name':24s} {'SHA-256':9s} {'scales':17s} {'msp':3s} {'whitening':9s} {'ROxf M/H':11s} RPar M/H"
+        f"{'name':24s} {'SHA-256':9s} {'scales':17s} {'msp':3s} {'whitening':9s} {'ROxf M/H':11s} "
+        f"RPar M/H"
     ]
     for name, net in PUBLISHED.items():
         scales = " ".join(f"{s:.3g}" for s in net.scales)
         roxf, rpar = (f"{net.map[i]:.1f}/{net.map[i + 1]:.1f}" if net.map else "-" for i in (0, 2))
         lines.append(
-            f"{name:24s} {net.sha256 or '-':9s} {scales:17s} {net.msp:3s} {net.whitening:9s} {roxf:11s} {rpar}\n"
+            f"{name:24s} {net.sha256 or '-':9s} {scales:17s} {net.msp:3s} {net.whitening:9s} "
+            f"{roxf:11s} {rpar}\n"
             f"{'':24s} {net.address}"
         )
     return "\n".join(lines)
 
 
 def download(name: str, folder: str | Path) -> Path:
-    """Fetch a published net into `folder` (once), compare its SHA-256 with the published digits, return its path.
+    """Fetch a published net into `folder` (once), compare its SHA-256 with the published digits,
+    return its path.
 
     Raises DownloadFailed: unknown name, no connection, or another file than the published one.
     """
@@ -122,7 +128,8 @@ def download(name: str, folder: str | Path) -> Path:
         )
     except Exception as error:  # requests, urllib3, OS: all mean the same to the person
         raise DownloadFailed(
-            f"{net.address} cannot be reached ({type(error).__name__}). Fetch it on another machine, then run: "
+            f"{net.address} cannot be reached ({type(error).__name__}). Fetch it on another "
+            f"machine, then run: "
             f"python -m export --checkpoint FILE --out MODEL.onnx"
         ) from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,11 +1,12 @@
 """Files of `torch.save`, both layouts, read without torch's own unpickler.
 
-What the file describes is not made until it is wanted, and then from bytes that are really there: a tensor
-is a view of its storage, checked against the storage's length. So a hostile size is an error that can name
-the tensor, and nothing in the file reaches numpy's or torch's C code unchecked.
+What the file describes is not made until it is wanted, and then from bytes that are really there: a
+tensor is a view of its storage, checked against the storage's length. So a hostile size is an error
+that can name the tensor, and nothing in the file reaches numpy's or torch's C code unchecked.
 
     zip     an archive of data.pkl and one entry for each storage; its checksums are compared
-    legacy  five pickles (a number, a version, the machine, the content, the storages' keys), then the storages
+    legacy  five pickles (a number, a version, the machine, the content, the storages' keys), then
+    the storages
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class StoredTensor:
     stride: Any
 
     def tensor(self) -> torch.Tensor:
-        """A view of the storage. Raises BadPickle, with a message that follows the tensor's name."""
+        """A view of the storage. Raises BadPickle; its message follows the tensor's name."""
         storage = self.storage
         if not isinstance(storage, Storage) or storage.data is None:
             raise BadPickle("has no storage in the file")

@@ -1,7 +1,7 @@
 """Whitening learned after training: from matching pairs (Lw) or from the descriptors alone (PCA).
 
-Lw: Radenovic et al. 2018, section 3.4 (after Mikolajczyk and Matas 2007). Rows of P are sorted by eigenvalue, so the
-first d of them reduce to d dimensions.
+Lw: Radenovic et al. 2018, section 3.4 (after Mikolajczyk and Matas 2007). Rows of P are sorted by
+eigenvalue, so the first d of them reduce to d dimensions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Whitening:
 def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
     """Lw from descriptors (N, D) and matching pairs int (n, 2) of their rows.
 
-    Whitens the differences within pairs, then rotates to the principal axes of all descriptors seen that way.
+    Whitens the differences within pairs, then rotates to the principal axes of all descriptors seen
+    that way.
     """
     x = descriptors.astype(np.float64)
     mean = x[pairs[:, 0]].mean(0)
@@ -53,7 +54,9 @@ def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
 
 
 def cholesky(matrix: np.ndarray) -> np.ndarray:
-    """Lower factor; few pairs make a singular matrix, whose diagonal is raised from 1e-10 on until there is one."""
+    """Lower factor; few pairs make a singular matrix, whose diagonal is raised from 1e-10 on until
+    there is one.
+    """
     raised = 0.0
     while True:
         try:
@@ -63,7 +66,9 @@ def cholesky(matrix: np.ndarray) -> np.ndarray:
 
 
 def pca_whitening(descriptors: np.ndarray) -> Whitening:
-    """PCA whitening of descriptors (N, D): diag(eigenvalue^-1/2) V^T, with a floor for vanishing eigenvalues."""
+    """PCA whitening of descriptors (N, D): diag(eigenvalue^-1/2) V^T, with a floor for vanishing
+    eigenvalues.
+    """
     x = descriptors.astype(np.float64)
     mean = x.mean(0)
     values, vectors = linalg.eigh((x - mean).T @ (x - mean) / len(x))

@@ -103,8 +103,8 @@ class Fusion:
         Args:
             query: asked for.
             ranking: after any stage. Photos that were not looked at have no points.
-            own_scale: background and spread that the scores are measured on; by default those of the
-                ranking itself, its copies of the query left out.
+            own_scale: background and spread that the scores are measured on; by default those of
+                the ranking itself, its copies of the query left out.
         """
         if own_scale is None:
             own_scale = scale(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])

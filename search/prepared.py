@@ -1,4 +1,4 @@
-"""A prepared query: what is known of the photo searched with. Asked once, it serves every search."""
+"""A prepared query: what is known of the photo asked with. Asked once, it serves every search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rankings: photos in an order, with what speaks for each. Every stage takes one and returns one."""
+"""Photos in an order, with what speaks for each. Every stage takes one and returns one."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class Ranking:
         return replace(self, scores=scores).sorted()
 
     def extended(self, ids: np.ndarray, similarity: np.ndarray) -> Ranking:
-        """These photos too, after the others. Their score is their similarity until all are rescored.
+        """These photos too, after the others. Their score is their similarity until all are
+        rescored.
 
         Args:
             ids: gallery ids that are not here yet, int (m,).

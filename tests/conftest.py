@@ -1,4 +1,4 @@
-"""What the tests share: the shipped model, the sample gallery and a store of it, built once a run."""
+"""What the tests share: the shipped model, the sample gallery and its store, built once a run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ GALLERY = ROOT / "gallery" / "photos"
 
 # A small gallery for tests that build: two pairs, one triple, the rest alone.
 FEW_PHOTOS = (
-    "taj-mahal.jpg taj-mahal-2.jpg taj-mahal-3.jpg colosseum.jpg colosseum-2.jpg brandenburg-gate.jpg "
+    "taj-mahal.jpg taj-mahal-2.jpg taj-mahal-3.jpg colosseum.jpg colosseum-2.jpg "
+    "brandenburg-gate.jpg "
     "brandenburg-gate-2.jpg hammer-1.jpg wine.jpg bulb.jpg igloo.jpg dune.jpg"
 ).split()
 
 
 class QuickExtractor:
-    """Stands for a model where only the store is tested: mean colours of a 4 x 4 grid, 48 values."""
+    """Stands for a model where the store is tested: mean colours of a 4 x 4 grid, 48 values."""
 
     model_sha256 = "0" * 64
     fingerprint = "1" * 64
@@ -111,7 +112,7 @@ def rng() -> np.random.Generator:
 
 
 def unit_rows(rng: np.random.Generator, count: int, dim: int, clusters: int) -> np.ndarray:
-    """Clustered unit vectors float32 (count, dim): uniform ones have no neighbours worth finding."""
+    """Clustered unit rows float32 (count, dim): uniform ones have no neighbours worth finding."""
     centres = rng.normal(size=(clusters, dim))
     rows = centres[rng.integers(clusters, size=count)] + 0.7 * rng.normal(size=(count, dim))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

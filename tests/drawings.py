@@ -1,4 +1,6 @@
-"""Made photos for the tests of verification: facades, window grids, pages of text, logos. uint8 RGB."""
+"""Made photos for the tests of verification: facades, window grids, pages of text, logos. uint8
+RGB.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def plain(seed: int) -> np.ndarray:
 
 
 def window_grid(photo: np.ndarray, rows: int, columns: int, margin: int = 55) -> np.ndarray:
-    """The photo with rows x columns of one and the same window, spread out to this margin in pixels."""
+    """The photo with rows x columns of one and the same window, spread out to this margin in
+    pixels.
+    """
     photo, width, height = photo.copy(), 34, 50
     for top in np.linspace(margin, HEIGHT - margin - height, rows).astype(int):
         for left in np.linspace(margin, WIDTH - margin - width, columns).astype(int):

@@ -16,7 +16,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import GALLERY, ROOT
 
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update"
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,9 @@ def visit(browser, request, address):
 
 
 def settle(page: Page) -> None:
-    """Wait for the end of the script's run: until then parts of the last run stand beside parts of the new one."""
+    """Wait for the end of the script's run: until then parts of the last run stand beside parts of
+    the new one.
+    """
     expect(page.get_by_test_id("stApp")).to_have_attribute(
         "data-test-script-state", "notRunning", timeout=60_000
     )
@@ -194,7 +199,8 @@ def test_a_part_of_the_photo(visit):
         visit.get_by_role("dialog")
         .locator("svg circle")
         .evaluate_all(
-            "all => all.filter((c, i) => i % 2 == 0).map(c => c.getBoundingClientRect()).map(b => b.x + 3)"
+            "all => all.filter((c, i) => i % 2 == 0).map(c => c.getBoundingClientRect()).map(b => "
+            "b.x + 3)"
         )
     )
     assert min(starts) >= query["x"] + 0.2 * query["width"] - 3, (

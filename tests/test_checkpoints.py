@@ -374,7 +374,9 @@ def test_damaged_pickle(tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A net without whitening, used at three scales with a whitening learned afterwards, as the TPAMI nets are."""
+    """A net without whitening, used at three scales with a whitening learned afterwards, as the
+    TPAMI nets are.
+    """
     state = {k: v.half().float() if v.is_floating_point() else v for k, v in random_state().items()}
     folder = tmp_path_factory.mktemp("tpami")
     network, provenance = load_checkpoint(
@@ -449,7 +451,9 @@ def test_region_is_cropped_then_shrunk_by_the_published_rule():
 
 
 def correlated_pairs(rng, count=400, dim=12):
-    """Descriptors of `count` things in two views each; some directions differ between the views, others between things."""
+    """Descriptors of `count` things in two views each; some directions differ between the views,
+    others between things.
+    """
     things = rng.normal(size=(count, dim)) * np.linspace(3, 0.5, dim)
     noise = np.linspace(0.2, 2, dim)
     views = np.stack([things + rng.normal(size=things.shape) * noise for _ in range(2)], 1)

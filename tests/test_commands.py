@@ -1,4 +1,6 @@
-"""How every command ends when its reader goes, when it is interrupted, and when a package is missing."""
+"""How every command ends when its reader goes, when it is interrupted, and when a package is
+missing.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def write_photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> 
 RECONSTRUCT, SCALAR = np._core.multiarray._reconstruct, np._core.multiarray.scalar
 
 
-# -- revisited ---------------------------------------------------------------------------------------------------------
+# -- revisited -------------------------------------------------------------------------------------
 
 GND = {
     "imlist": ["a", "b", "c", "d", "e"],
@@ -273,7 +273,7 @@ def test_a_box_fits_the_photo_as_it_is_stored(tmp_path, orientation):
     assert (left, top, right, bottom) == pytest.approx(found)
 
 
-# -- classic -----------------------------------------------------------------------------------------------------------
+# -- classic ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["oxford5k", "paris6k"])
@@ -333,7 +333,7 @@ def test_classic_names_what_is_wrong(classic, spoil, sentence):
         read_dataset(name, root)
 
 
-# -- numbered ----------------------------------------------------------------------------------------------------------
+# -- numbered --------------------------------------------------------------------------------------
 
 
 def test_holidays(tmp_path):
@@ -382,7 +382,7 @@ def test_numbered_names_what_is_missing(tmp_path, name, folder):
         read_dataset(name, tmp_path)
 
 
-# -- groups ------------------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------------------------------------------------------
 
 
 def check_three_things(benchmark):
@@ -496,7 +496,7 @@ def test_the_listing_agrees_with_what_a_store_would_hold(things):
     assert photos_below(things) == scan(things).files
 
 
-# -- names that lead elsewhere -----------------------------------------------------------------------------------------
+# -- names that lead elsewhere ---------------------------------------------------------------------
 
 ELSEWHERE = ["/etc/hosts", "../secret", "a/../../secret", "", 7, "a\0b", "..\\secret"]
 

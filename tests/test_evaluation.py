@@ -1,4 +1,6 @@
-"""From photos to tables: the promise that no toggle makes the sample gallery worse, and runs end to end."""
+"""From photos to tables: the promise that no toggle makes the sample gallery worse, and runs end to
+end.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,7 @@ def test_bad_groups_files(gallery, tmp_path, text, sentence):
         store_groups(tmp_path / "groups.json", gallery)
 
 
-# -- bootstrap ---------------------------------------------------------------------------------------------------------
+# -- bootstrap -------------------------------------------------------------------------------------
 
 
 def test_bootstrap_is_exact_where_there_is_nothing_to_draw():
@@ -129,7 +131,7 @@ def test_bootstrap_is_seeded_and_agrees_with_the_normal_interval(rng):
     )
 
 
-# -- asking and summing up, with an engine that answers by heart -------------------------------------------------------
+# -- asking and summing up, with an engine that answers by heart -----------------------------------
 
 
 class Parrot:
@@ -229,7 +231,7 @@ def test_skipped_queries_are_counted(small_store):
         summarise(empty, answers.queries[1:], {"off": {}}, seed=0)
 
 
-# -- runs --------------------------------------------------------------------------------------------------------------
+# -- runs ------------------------------------------------------------------------------------------
 
 TWO_THINGS = {
     "Taj": ["taj-mahal.jpg", "taj-mahal-2.jpg", "taj-mahal-3.jpg"],
@@ -412,7 +414,9 @@ def test_published_protocols_rank_the_whole_gallery_exactly(small_store, extract
 
 
 def test_published_photos_are_decoded_as_they_are_stored(revisited, extractor, tmp_path):
-    """A gallery photo and a query that EXIF turns: both are described unturned, and find each other."""
+    """A gallery photo and a query that EXIF turns: both are described unturned, and find each
+    other.
+    """
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in ("taj-mahal.jpg", "taj-mahal-2.jpg"):
@@ -444,7 +448,9 @@ def test_published_photos_are_decoded_as_they_are_stored(revisited, extractor, t
 
 @pytest.fixture
 def linked(revisited):
-    """The benchmark of `revisited`, whose folder holds the queries, too, and where its links shall lie."""
+    """The benchmark of `revisited`, whose folder holds the queries, too, and where its links shall
+    lie.
+    """
     return read_dataset("roxford5k", revisited), revisited / "stores" / "roxf-gallery"
 
 
@@ -543,7 +549,7 @@ def test_bad_results_are_refused():
             results_from(facts)
 
 
-# -- simulated descriptors ---------------------------------------------------------------------------------------------
+# -- simulated descriptors -------------------------------------------------------------------------
 
 
 def test_noise_has_the_length_asked_for(rng):

@@ -65,7 +65,9 @@ def test_baseline_solves_each_row_on_its_nearest(made):
 
 
 def test_shares_of_mass_are_those_of_the_inverse(made, monkeypatch):
-    """500 photos fit into one region: blocks have all the mass; the baseline has what its truncated systems have."""
+    """500 photos fit into one region: blocks have all the mass; the baseline has what its truncated
+    systems have.
+    """
     monkeypatch.setattr(diffusion_speed, "SAMPLE", 40)
     monkeypatch.setattr(diffusion_speed, "ROUNDS", 1)
     monkeypatch.setattr(diffusion_speed, "TRUNCATION", 60)

@@ -1,4 +1,6 @@
-"""The ONNX file gives torch's descriptors, keeps torch's parameters, and nothing else passes for it."""
+"""The ONNX file gives torch's descriptors, keeps torch's parameters, and nothing else passes for
+it.
+"""
 
 from __future__ import annotations
 

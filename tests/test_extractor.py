@@ -46,7 +46,8 @@ def test_serving_runs_without_torch_and_onnx():
     code = (
         "import sys\n"
         "for name in ('torch', 'onnx', 'onnxscript', 'safetensors'): sys.modules[name] = None\n"
-        "import app, evaluation.__main__, extractor, index_store.__main__, search.__main__, ui.page\n"
+        "import app, evaluation.__main__, extractor, index_store.__main__, search.__main__, "
+        "ui.page\n"
         "print('served')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -52,7 +52,7 @@ def shipped(extractor) -> Calibration:
     return Calibration.of(extractor.fingerprint)
 
 
-# -- fusion --------------------------------------------------------------------------------------
+# -- fusion ----------------------------------------------------------------------------------------
 
 
 def test_log_odds_written_out():
@@ -108,7 +108,7 @@ def test_matched_points_outweigh_a_standing_below_the_background():
     assert Curve(weights).log_odds(known) == pytest.approx([5.0, -2 * 3 - 2 * 0.2 * 4, 0.0])
 
 
-# -- what is shipped -----------------------------------------------------------------------------
+# -- what is shipped -------------------------------------------------------------------------------
 
 
 def test_every_reranker_is_fitted_alone_and_with_sift(shipped):
@@ -164,7 +164,7 @@ def test_the_first_photo_is_not_pushed_down_by_a_wrong_one_that_barely_verifies(
     assert odds(8).argmax() == 0 and odds(200).argmax() == 1
 
 
-# -- files ---------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def made(fingerprint: str = "f" * 64) -> Fitted:
@@ -313,7 +313,7 @@ def test_probabilities_are_shown_only_where_they_were_fitted(gallery, extractor)
     assert unknown.to_dict("q")["hits"][0]["probability"] is None
 
 
-# -- the fit -------------------------------------------------------------------------------------
+# -- the fit ---------------------------------------------------------------------------------------
 
 
 def test_regression_is_the_most_likely_one():
@@ -471,7 +471,7 @@ def test_thinning_keeps_what_matters_and_the_weight(rng):
     assert (small.weight[small.relevant] == 1).all()
 
 
-# -- collecting ----------------------------------------------------------------------------------
+# -- collecting ------------------------------------------------------------------------------------
 
 
 def test_a_part_of_a_store_answers_as_a_store_of_these_photos(small_built, tmp_path, extractor):
@@ -556,7 +556,7 @@ def test_a_pair_of_photos_is_verified_once(small_built, extractor):
     assert len(pairs) == len(store) * (len(store) - 1) / 2
 
 
-# -- the command ---------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 
 def ask_for_a_fit(store, groups: dict, folder, *options: str) -> int:

@@ -70,7 +70,9 @@ def test_precision_at_k_by_hand(ranking, positives, k, expected):
 
 
 def slow_trapezoid(ranking, positives, junk) -> float:
-    """Walks down the list with recall and precision before and after each item, as the protocol's own program does."""
+    """Walks down the list with recall and precision before and after each item, as the protocol's
+    own program does.
+    """
     area, recall, precision, found, seen = 0.0, 0.0, 1.0, 0, 0
     for item in ranking:
         if item in junk:
@@ -155,5 +157,6 @@ def test_mean_over_groups_by_hand():
 
 def test_mean_average_precision_by_hand():
     x = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.6, 0.4]])
-    # Query 0: 1 first. Query 1: 0 first (0.9), then 3 (0.58). Query 2: 3 first, then 1. Query 3: 0 (0.6), 1 (0.58), 2.
+    # Query 0: 1 first. Query 1: 0 first (0.9), then 3 (0.58). Query 2: 3 first, then 1. Query 3: 0
+    # (0.6), 1 (0.58), 2.
     assert mean_average_precision(x, [[0, 1], [2, 3]]) == pytest.approx((1 + (1 + 1 / 3) / 2) / 2)

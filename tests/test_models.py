@@ -79,7 +79,8 @@ def test_the_command_line_takes_models_by_name(photos, tmp_path, capsys):
 
 
 def test_models_are_compared_in_one_table(photos, tmp_path, monkeypatch, capsys):
-    # The sample gallery would be indexed by both models, which takes long: a smaller one stands for it.
+    # The sample gallery would be indexed by both models, which takes long: a smaller one stands for
+    # it.
     shutil.copytree(photos, tmp_path / "gallery")
     (tmp_path / "gallery.json").write_text(json.dumps(GROUPS))
     monkeypatch.setattr("evaluation.models.GALLERY", tmp_path / "gallery")

@@ -1,4 +1,6 @@
-"""The page as Streamlit's own test runner sees it: what it says, and what it hands to the browser to draw."""
+"""The page as Streamlit's own test runner sees it: what it says, and what it hands to the browser
+to draw.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,9 @@ def test_int8_model_is_near_the_float_one_and_known_as_its_kin(float_model, monk
 
 
 def test_sensitivity_pass_keeps_the_most_harmful_blocks_in_float(float_model, monkeypatch):
-    """Judged against a target that only the float model can reach: everything is kept; against none, nothing is."""
+    """Judged against a target that only the float model can reach: everything is kept; against
+    none, nothing is.
+    """
     monkeypatch.setattr(quantise, "TARGET", 1.1)
     result = quantise.quantise_int8(float_model, PHOTOS)
     assert (

@@ -150,8 +150,11 @@ def test_every_text_is_escaped(html):
 def test_the_page_says_everything(html):
     text = Page(html).text
     for words in (
-        "an abacus & a friend", "seed 0", "10 queries, 1 without positives left out", "rerank off", "0.450", "[0.200, 0.800]",
-        "Time by stage", "302.0", "Gained most", "Lost most", "AP 0.900", "✓", "✗", "Measured besides",
+        "an abacus & a "
+        "friend", "seed 0", "10 queries, 1 without positives left "
+                            "out", "rerank off", "0.450", "[0.200, 0.800]",
+        "Time by "
+        "stage", "302.0", "Gained most", "Lost most", "AP 0.900", "✓", "✗", "Measured besides",
     ):  # fmt: skip
         assert words in text, words
     assert "prefers-color-scheme: dark" in html and "width=device-width" in html
@@ -210,7 +213,8 @@ def test_command_takes_results_and_curves_in_any_order(results, tmp_path, capsys
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", "{}", '{"x": [1], "y": [1, 2], "title": "a"}', '{"x": [], "y": [], "title": "a"}', '{"x": "no", "y": [1]}',
+    ["{", "[]", "{}", '{"x": [1], "y": [1, 2], "title": '
+                      '"a"}', '{"x": [], "y": [], "title": "a"}', '{"x": "no", "y": [1]}',
      '{"x": [1], "y": [NaN], "title": "a"}', '{"schema": 2}'],
 )  # fmt: skip
 def test_files_of_something_else_are_refused(tmp_path, capsys, content):
@@ -264,7 +268,7 @@ def test_verdicts_cannot_break_out_of_their_tag(results):
     assert "<script" not in make_report([results_from(facts)])
 
 
-# -- charts ------------------------------------------------------------------------------------------------------------
+# -- charts ----------------------------------------------------------------------------------------
 
 
 def numbers(html: str, tag: str, attribute: str, kind: str) -> list[float]:

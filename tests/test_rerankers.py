@@ -1,4 +1,6 @@
-"""The global reranking methods against slow loops over their sources' equations, and within the engine."""
+"""The global reranking methods against slow loops over their sources' equations, and within the
+engine.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ WITHOUT_VERIFIED = [
 
 
 class ArrayStore:
-    """What rerankers read of a store, exact: full neighbour lists, a flat index, diffusion rows of a dense inverse."""
+    """What rerankers read of a store, exact: full neighbour lists, a flat index, diffusion rows of
+    a dense inverse.
+    """
 
     def __init__(self, rows: np.ndarray, walk: np.ndarray | None = None):
         count = len(rows)
@@ -108,7 +112,9 @@ def ask(
 
 
 def sign_rows(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Unit vectors (count, 16) whose products are exact multiples of 1/8: ties everywhere, and no rounding."""
+    """Unit vectors (count, 16) whose products are exact multiples of 1/8: ties everywhere, and no
+    rounding.
+    """
     return rng.choice(np.float32([-0.25, 0.25]), (count, 16))
 
 
@@ -131,7 +137,7 @@ EVERY = pytest.mark.parametrize(
 )
 
 
-# -- each method and its equations ----------------------------------------------------------------------------------------
+# -- each method and its equations -----------------------------------------------------------------
 
 
 def slow_expansion(
@@ -172,7 +178,9 @@ def test_alpha_query_expansion_finds_photos_that_were_not_candidates():
 
 
 def test_verified_photos_take_the_place_of_the_nearest():
-    """Chum et al. 2007: the mean of the query and the verified ones, which all weigh the same; itself is not one of them."""
+    """Chum et al. 2007: the mean of the query and the verified ones, which all weigh the same;
+    itself is not one of them.
+    """
     rows = some_rows("clusters", 40)
     store = ArrayStore(rows)
     method = RERANKERS["alpha-qe"](store)
@@ -347,7 +355,7 @@ def test_scores_are_looked_up_by_id():
     )
 
 
-# -- the query's own photo is no evidence ---------------------------------------------------------------------------------
+# -- the query's own photo is no evidence ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("gone", [4, 30, 77])
@@ -377,7 +385,9 @@ def test_a_query_in_the_gallery_gets_the_answer_of_a_gallery_without_it(name, go
 
 @pytest.mark.parametrize("name", RERANKERS)
 def test_the_query_itself_would_change_the_answer(name):
-    """What the test above excludes is not nothing: taken for any other photo, the copy moves the others' scores."""
+    """What the test above excludes is not nothing: taken for any other photo, the copy moves the
+    others' scores.
+    """
     rows = some_rows("clusters", 90)
     store = ArrayStore(rows)
     method = RERANKERS[name](store)
@@ -387,7 +397,7 @@ def test_the_query_itself_would_change_the_answer(name):
     assert max(abs(gaps[0][id] - gaps[1][id]) for id in range(90) if id != 30) > 0.01
 
 
-# -- what the methods share -----------------------------------------------------------------------------------------------
+# -- what the methods share ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", RERANKERS)
@@ -467,7 +477,7 @@ def test_trusted_photos_can_be_left_out():
     assert list(trusted.without(np.array([], int)).ids) == [5, 6, 9]
 
 
-# -- within the engine ----------------------------------------------------------------------------------------------------
+# -- within the engine -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

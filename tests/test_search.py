@@ -33,7 +33,7 @@ NEAR_IDENTICAL = [
 
 
 def ask(engine: Engine, photo, **options):
-    """Prepare and search once. photo: as `Engine.prepare` takes it, or the name of a gallery file."""
+    """Prepare and search once. photo: as `prepare` takes it, or the name of a gallery file."""
     source = engine.store.catalogue.find(photo).id if isinstance(photo, str) else photo
     return engine.search(engine.prepare(source), **options)
 
@@ -67,7 +67,9 @@ def test_an_upload_saved_anew_is_still_recognised(engine):
 
 
 def test_index_alone_proposes_most_of_the_nearest(gallery):
-    """Before any rescoring, from a third of the gallery: what product quantisation itself is worth at 310 photos."""
+    """Before any rescoring, from a third of the gallery: what product quantisation itself is worth
+    at 310 photos.
+    """
     assert 0.9 <= gallery.manifest.shortlist_recall < 1
 
 
@@ -301,7 +303,8 @@ def test_command_prints_a_table_and_clear_errors(gallery_path, tmp_path, capsys)
         assert sentence in capsys.readouterr().err
 
 
-# -- several photos of one thing -----------------------------------------------------------------------
+# -- several photos of one thing -------------------------------------------------------------------
+# -----------------------------------------------------------------------
 
 
 def test_several_photos_are_one_query(engine):
@@ -356,7 +359,8 @@ def test_command_takes_several_photos(small_built, capsys):
     assert "single photo" in capsys.readouterr().err
 
 
-# -- another generation ----------------------------------------------------------------------------------
+# -- another generation ----------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------
 
 
 def test_a_query_is_renewed_for_another_generation(photos, tmp_path, extractor, monkeypatch):

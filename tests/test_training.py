@@ -1,4 +1,6 @@
-"""Losses against slow restatements and finite differences, mining against brute force, runs that stop and go on."""
+"""Losses against slow restatements and finite differences, mining against brute force, runs that
+stop and go on.
+"""
 
 from __future__ import annotations
 
@@ -195,7 +197,9 @@ def test_data_from_folders_csv_sfm_and_unlabelled(tmp_path):
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory) -> Path:
-    """A folder with a small random net, photos to train on, photos to validate on, and a configuration."""
+    """A folder with a small random net, photos to train on, photos to validate on, and a
+    configuration.
+    """
     folder = tmp_path_factory.mktemp("course")
     torch.manual_seed(0)
     network = GeMResNet("resnet50", 16)
@@ -212,7 +216,8 @@ def course(tmp_path_factory) -> Path:
             small_photo(folder / "valid" / name, i)
     (folder / "groups.json").write_text(json.dumps(groups))
     (folder / "run.toml").write_text(
-        'start = "start.safetensors"\nout = "run"\nsize = 48\nqueries = 8\npool = 8\nnegatives = 2\nbatch = 2\n'
+        'start = "start.safetensors"\nout = "run"\nsize = 48\nqueries = 8\npool = 8\nnegatives = '
+        "2\nbatch = 2\n"
         "together = 2\nrate = 1e-3\nepochs = 2\nsave_every = 1\nworkers = 0\n"
         '[data]\nkind = "unlabelled"\nroot = "photos"\n'
         '[loss]\nname = "triplet"\nmargin = 0.5\nsecond_order = 1.0\n'

@@ -1,4 +1,6 @@
-"""SIFT verification against homographies that are known because the test made them, and against traps drawn for it."""
+"""SIFT verification against homographies that are known because the test made them, and against
+traps drawn for it.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def mapped(points: np.ndarray, homography: np.ndarray) -> np.ndarray:
     return cv2.perspectiveTransform(np.float32(points)[:, None], homography)[:, 0]
 
 
-# -- the same thing --------------------------------------------------------------------------------------------------
+# -- the same thing --------------------------------------------------------------------------------
 
 
 def test_recovers_a_known_homography(photo):
@@ -134,7 +136,7 @@ def test_a_collage_of_the_same_thing_twice_is_verified(photo):
     assert compare(photo, twice).inliers >= ENOUGH and compare(twice, photo).inliers >= ENOUGH
 
 
-# -- other things ----------------------------------------------------------------------------------------------------
+# -- other things ----------------------------------------------------------------------------------
 
 
 def test_other_things_are_not_verified(photo):
@@ -152,7 +154,9 @@ def test_mirrored_photos_are_refused_as_a_whole(photo):
 
 
 def test_mirrored_buildings_agree_in_their_symmetric_windows_at_most():
-    """A window that is its own mirror image is there in the mirrored building too: a weak model, and never a mirroring one."""
+    """A window that is its own mirror image is there in the mirrored building too: a weak model,
+    and never a mirroring one.
+    """
     for seed in range(1, 5):
         result = compare(facade(seed), np.ascontiguousarray(facade(seed)[:, ::-1]))
         assert result.inliers < Sift.floor
@@ -160,7 +164,9 @@ def test_mirrored_buildings_agree_in_their_symmetric_windows_at_most():
 
 
 def test_buildings_with_the_same_windows_are_not_the_same():
-    """Windows pixel for pixel alike, at the same places or a little elsewhere: matches abound, and some always agree."""
+    """Windows pixel for pixel alike, at the same places or a little elsewhere: matches abound, and
+    some always agree.
+    """
     drawn = {
         "walls": [facade(seed) for seed in range(1, 6)],
         "no walls": [window_grid(plain(seed), 4, 6) for seed in range(1, 6)],
@@ -265,7 +271,7 @@ def test_keypoints_that_turn_otherwise_than_the_picture_are_no_evidence():
     )  # a quarter turn, in a picture that is upright
 
 
-# -- parts -----------------------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -420,7 +426,7 @@ def test_many_equal_one_by_one(photo):
     assert verify_many(query, []) == []
 
 
-# -- features --------------------------------------------------------------------------------------------------------
+# -- features --------------------------------------------------------------------------------------
 
 
 def test_features_survive_storage_and_flat_photos_have_none(photo):
@@ -478,7 +484,7 @@ def test_root_sift_is_the_root_of_the_l1_normalised_histogram(photo):
     assert np.abs(np.linalg.norm(features.descriptors / DESCRIPTOR_SCALE, axis=1) - 1).max() < 0.006
 
 
-# -- benchmark -------------------------------------------------------------------------------------------------------
+# -- benchmark -------------------------------------------------------------------------------------
 
 
 def test_the_plain_loop_counts_what_it_should(photo):

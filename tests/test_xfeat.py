@@ -1,4 +1,6 @@
-"""Learned matching: the exported models against the package they come from, and the search with them."""
+"""Learned matching: the exported models against the package they come from, and the search with
+them.
+"""
 
 from __future__ import annotations
 

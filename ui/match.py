@@ -30,7 +30,9 @@ def relative_homography(verification: Verification) -> list[float]:
 def match_viewer(
     query: dict[str, Any], hit: dict[str, Any], verification: Verification | None, key: str
 ) -> None:
-    """Draw the two photos ({"src", "width", "height", "title"} each) and, if they were matched, the evidence."""
+    """Draw the two photos ({"src", "width", "height", "title"} each) and, if they were matched, the
+    evidence.
+    """
     matched = verification is not None and verification.homography is not None
     viewer = st.components.v2.component(
         "match_viewer",

@@ -342,7 +342,9 @@ def evidence(engine: Engine, subject: Subject, query: PreparedQuery, id: int) ->
 
 
 def timing_bar(result: SearchResult) -> str:
-    """HTML of one thin stacked bar and its legend; stages whose earlier result was reused are faded."""
+    """HTML of one thin stacked bar and its legend; stages whose earlier result was reused are
+    faded.
+    """
     timings = result.reused_ms | result.timings_ms
     total = sum(timings.values()) or 1
     parts, legend = [], []

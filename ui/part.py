@@ -1,4 +1,6 @@
-"""Which part of the query photo counts: two sliders, and a frame on the photo that shows what they say."""
+"""Which part of the query photo counts: two sliders, and a frame on the photo that shows what they
+say.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ LEAST = 5  # percent of width and height
 
 
 def choose_part(src: str, key: str) -> Region | None:
-    """Draw the chooser for the photo at `src`; None is the whole photo. key: another one for another photo."""
+    """Draw the chooser for the photo at `src`; None is the whole photo. key: another one for
+    another photo.
+    """
     frame = st.empty()
     left, right = st.slider(
         "From left to right", 0, 100, (0, 100), format="%d %%", key=f"across-{key}"
@@ -22,7 +26,8 @@ def choose_part(src: str, key: str) -> Region | None:
     top, bottom = at_least(top, bottom)
     edges = f"left:{left}%;top:{top}%;width:{right - left}%;height:{bottom - top}%"
     frame.html(
-        f'<div class="part"><img src="{src}" alt="The photo searched with"><i style="{edges}"></i></div>'
+        f'<div class="part"><img src="{src}" alt="The photo searched with"><i '
+        f'style="{edges}"></i></div>'
     )
     if (left, top, right, bottom) == (0, 0, 100, 100):
         return None

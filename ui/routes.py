@@ -1,4 +1,6 @@
-"""Photos by URL, so that they travel as cached files and not through the page's websocket. And a health check."""
+"""Photos by URL, so that they travel as cached files and not through the page's websocket. And a
+health check.
+"""
 
 from __future__ import annotations
 

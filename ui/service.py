@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 
 class Gallery:
-    """One opened generation, with what has been made of it. All of that goes when a build replaces it.
+    """One opened generation, with what has been made of it. All of that goes when a build replaces
+    it.
 
     Attributes:
         engine: searches it.

@@ -1,4 +1,4 @@
-"""What the visitor asks for: which descriptor, which stages, and what to compare the answer with."""
+"""What the visitor asks for: which descriptor, which stages, and what to compare it with."""
 
 from __future__ import annotations
 

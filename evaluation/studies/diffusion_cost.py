@@ -1,4 +1,6 @@
-"""What offline diffusion costs and is worth: the command, a query's time, and how long rows must be."""
+"""What offline diffusion costs and is worth: the command, a query's time, and how long rows must
+be.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +38,17 @@ QUERIES = 400
 Progress = Callable[[Iterable], Iterable]
 
 
-# -- a query -----------------------------------------------------------------------------------------------------------
+# -- a query ---------------------------------------------------------------------------------------
 
 
 def write_made_rows(
     folder: Path, count: int, kept: int, batch: int = 20_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Memory-mapped rows as a store has them, ids at random over the gallery, values as of a harmonic series.
+    """Memory-mapped rows as a store has them, ids at random over the gallery, values as of a
+    harmonic series.
 
-    Random ids are the worst case for a query: its seeds have nothing in common. Raises OSError if the disk is too small.
+    Random ids are the worst case for a query: its seeds have nothing in common. Raises OSError if
+    the disk is too small.
     """
     needed = count * kept * 6
     if shutil.disk_usage(folder).free < 1.2 * needed:
@@ -67,7 +71,7 @@ def write_made_rows(
 def query_ms(
     row_ids: np.ndarray, row_values: np.ndarray, seeds: int, queries: int = QUERIES
 ) -> np.ndarray:
-    """Milliseconds (queries,) from the seeds' numbers to the scores of all photos that they reach."""
+    """Milliseconds (queries,) from the seeds' numbers to the scores of all photos they reach."""
     rng = np.random.default_rng(seeds)
     times = []
     for _ in range(queries):
@@ -101,12 +105,14 @@ def query_rows(count: int, kept: int) -> list[list[str]]:
     return rows
 
 
-# -- how short rows may be ---------------------------------------------------------------------------------------------
+# -- how short rows may be -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Cut:
-    """kept: values a row. map: of the groups, diffusion on. mass: mean share of the whole rows' mass. bytes: a photo."""
+    """kept: values a row. map: of the groups, diffusion on. mass: mean share of the whole rows'
+    mass. bytes: a photo.
+    """
 
     kept: int
     map: float
@@ -121,7 +127,9 @@ def measure_cuts(
     cuts: list[int],
     progress: Progress = iter,
 ) -> list[Cut]:
-    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of `store_groups`."""
+    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of
+    `store_groups`.
+    """
     count = len(store)
     ids, sims = graph.self_first(
         *ann.exact_knn(store.descriptors, min(count, graph.BACKGROUND + 1))
@@ -166,7 +174,7 @@ def cut_rows(cuts: list[Cut]) -> list[list[str]]:
     ]
 
 
-# -- command -----------------------------------------------------------------------------------------------------------
+# -- command ---------------------------------------------------------------------------------------
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

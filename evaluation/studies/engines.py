@@ -1,4 +1,6 @@
-"""What each way to run the network costs and is worth: photos per second and mAP side by side, in one run."""
+"""What each way to run the network costs and is worth: photos per second and mAP side by side, in
+one run.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Row:
-    """seconds: a photo, decoding left out. map: of the groups, None if there are none. cosine: median with BASELINE."""
+    """seconds: a photo, decoding left out. map: of the groups, None if there are none. cosine:
+    median with BASELINE.
+    """
 
     name: str
     size: int
@@ -133,11 +137,11 @@ def measure(
     engines: Collection[str] = NAMES,
     progress: Progress = iter,
 ) -> list[Row]:
-    """All ways that are among `engines`, and BASELINE, at all sizes (longest side, pixels), single-scale and, if `multi`, with
-    SCALES.
+    """All ways that are among `engines`, and BASELINE, at all sizes (longest side, pixels),
+    single-scale and, if `multi`, with SCALES.
 
-    Speed is measured on SPEED_PHOTOS photos after a first one; mAP needs all photos of the folder described by each way.
-    Raises BadGroups.
+    Speed is measured on SPEED_PHOTOS photos after a first one; mAP needs all photos of the folder
+    described by each way. Raises BadGroups.
     """
     paths = sorted(p for p in folder.iterdir() if p.is_file())
     number = {path.name: i for i, path in enumerate(paths)}
@@ -218,7 +222,8 @@ def format_rows(rows: list[Row]) -> str:
         ratio = base[row.size, row.scales] / row.seconds
         value = "-" if row.map is None else f"{row.map:.3f}"
         lines.append(
-            f"| {row.name} | {row.size} | {row.scales} | {1 / row.seconds:.1f} | {ratio:.2f} | {row.cosine:.4f} | {value} |"
+            f"| {row.name} | {row.size} | {row.scales} | {1 / row.seconds:.1f} | {ratio:.2f} | "
+            f"{row.cosine:.4f} | {value} |"
         )
     return "\n".join(lines)
 

@@ -1,6 +1,8 @@
-"""What handling photos side by side buys when a folder is indexed: photos per second against one by one, in one run.
+"""What handling photos side by side buys when a folder is indexed: photos per second against one by
+one, in one run.
 
-The model is read and checked before the clock starts: that takes each way the same time, however many photos there are.
+The model is read and checked before the clock starts: that takes each way the same time, however
+many photos there are.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def one_by_one(root: Path, files: list[str], extractor: Extractor) -> None:
 
 
 def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) -> None:
-    """All cores on BATCH photos after one another, those of equal shape in one run of the network."""
+    """All cores on BATCH photos after one another, those of equal shape in one run."""
     for start in range(0, len(files), BATCH):
         photos = [read(root / file) for file in files[start : start + BATCH]]
         extractor.describe(photos)
@@ -88,7 +90,8 @@ def run(args: argparse.Namespace) -> None:
         seconds[model, name].append(time.perf_counter() - start)
     print(f"Hardware: {hardware()}\n")
     print(
-        f"| {len(files)} photos: decoding, thumbnail, SIFT, descriptor | model | photos/s | x one by one |"
+        f"| {len(files)} photos: decoding, thumbnail, SIFT, descriptor | model | photos/s | x one "
+        f"by one |"
     )
     print("|---|---|---|---|")
     for model, name in jobs:

@@ -1,9 +1,10 @@
-"""Offline diffusion rows a second against the published way, on the same graph and cores, and which of the two is closer to
-the exact solution.
+"""Offline diffusion rows a second against the published way, on the same graph and cores, and which
+of the two is closer to the exact solution.
 
-How close a truncated row is to that of the whole graph is told by its sum alone: (I - alpha S)^-1 has no negative element, and
-truncation makes every element smaller (index_store/diffusion.py). So the sum over the whole row's, its share of mass, is 1
-minus the relative L1 distance to it. The sums m of all whole rows solve (I - alpha S) m = 1.
+How close a truncated row is to that of the whole graph is told by its sum alone: (I - alpha S)^-1
+has no negative element, and truncation makes every element smaller (index_store/diffusion.py). So
+the sum over the whole row's, its share of mass, is 1 minus the relative L1 distance to it. The sums
+m of all whole rows solve (I - alpha S) m = 1.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """Rows a second of both ways on one graph, and shares of mass (n,) of the same sampled rows. kept: after the cut."""
+    """Rows a second of both ways on one graph, and shares of mass (n,) of the same sampled rows.
+    kept: after the cut.
+    """
 
     edges: float
     published: float
@@ -49,7 +52,9 @@ class Speed:
 
 
 def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) -> Speed:
-    """Both ways in turns, on all cores: the published one, one process a core, on sampled rows, blocks on all rows."""
+    """Both ways in turns, on all cores: the published one, one process a core, on sampled rows,
+    blocks on all rows.
+    """
     count = len(descriptors)
     sample = np.random.default_rng(1).permutation(count)[:SAMPLE]
     nearest = nearest_of(descriptors, sample, min(count, TRUNCATION))

@@ -1,6 +1,7 @@
 """Offline diffusion the straightforward way, to be compared with, and galleries made up for it.
 
-Yang et al. 2019 as in their published code: each row is one sub-matrix, of the photo's nearest, and one conjugate gradient run.
+Yang et al. 2019 as in their published code: each row is one sub-matrix, of the photo's nearest, and
+one conjugate gradient run.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ worker_system: sparse.csr_array  # of this process, see `start_worker`
 
 
 def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
-    """Unit rows float32 (count, dim): half of them views of things that have 2 to 300 (Zipf), half of them alone.
+    """Unit rows float32 (count, dim): half of them views of things that have 2 to 300 (Zipf), half
+    of them alone.
 
-    Similarities to the nearest, 10th and 100th photo, isolated photos and edges of the graph are about those of the shipped
-    model on real photos.
+    Similarities to the nearest, 10th and 100th photo, isolated photos and edges of the graph are
+    about those of the shipped model on real photos.
     """
     rng = np.random.default_rng(seed)
     spectrum = np.arange(1, dim + 1) ** -0.4
@@ -35,7 +37,9 @@ def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
 
 
 def published_graph(ids: np.ndarray, sims: np.ndarray) -> sparse.csr_array:
-    """S of the published code: mutual neighbours of all lists (`self_first`), weight similarity cubed."""
+    """S of the published code: mutual neighbours of all lists (`self_first`), weight similarity
+    cubed.
+    """
     rows = np.repeat(np.arange(len(ids)), ids.shape[1] - 1)
     columns, weights = (
         ids[:, 1:].ravel(),

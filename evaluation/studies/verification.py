@@ -1,4 +1,6 @@
-"""What verifying the best hundred costs, beside the plain loop of OpenCV calls on the same features, in one run."""
+"""What verifying the best hundred costs, beside the plain loop of OpenCV calls on the same
+features, in one run.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,12 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Costs:
-    """One query. ours, baseline, anew: ms for all its photos; passed, baseline_passed: bool (photos,), at or above Sift.floor.
+    """One query. ours, baseline, anew: ms for all its photos; passed, baseline_passed: bool
+    (photos,), at or above Sift.floor.
 
-    ours: features read from the store, then `verify_many`. anew: features found in the originals instead, those of the query
-    too, one photo after the other. baseline: `naive` on the features of `ours`, already in memory and already float32.
+    ours: features read from the store, then `verify_many`. anew: features found in the originals
+    instead, those of the query too, one photo after the other. baseline: `naive` on the features of
+    `ours`, already in memory and already float32.
     """
 
     ours: float
@@ -50,7 +54,8 @@ class Costs:
 def naive(
     query: LocalFeatures, hits: Sequence[LocalFeatures], rows: Sequence[np.ndarray]
 ) -> list[int]:
-    """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of `search.verification`.
+    """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of
+    `search.verification`.
 
     rows: descriptors float32 (k, 128) of the query, then of the hits.
     """
@@ -103,7 +108,8 @@ def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> 
 
     Raises OSError or BadPhoto for an original that is gone or has changed.
 
-    A photo's features cost the same whatever the query, so finding them anew is timed once for each photo and added up.
+    A photo's features cost the same whatever the query, so finding them anew is timed once for each
+    photo and added up.
     """
     shortlists = []
     for query in queries:
@@ -136,9 +142,11 @@ def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> 
 def format_costs(costs: list[Costs]) -> str:
     """Markdown table, and who passes where."""
     lines = [
-        f"Hardware: {hardware()}; OpenCV runs {cv2.getNumThreads()} threads, verification {available_cores()}",
+        f"Hardware: {hardware()}; OpenCV runs {cv2.getNumThreads()} threads, verification "
+        f"{available_cores()}",
         "",
-        f"| {len(costs)} queries, the best {Sift.shortlist} of each | median ms | 90th percentile ms | x plain loop |",
+        f"| {len(costs)} queries, the best {Sift.shortlist} of each | median ms | 90th percentile "
+        f"ms | x plain loop |",
         "|---|---|---|---|",
     ]
     ways = {
@@ -158,8 +166,10 @@ def format_costs(costs: list[Costs]) -> str:
     )
     lines += [
         "",
-        f"With {Sift.floor} points or more, of {len(ours)} pairs: {(ours & baseline).sum()} in both, "
-        f"{(ours & ~baseline).sum()} in verification only, {(~ours & baseline).sum()} in the plain loop only.",
+        f"With {Sift.floor} points or more, of {len(ours)} pairs: {(ours & baseline).sum()} in "
+        f"both, "
+        f"{(ours & ~baseline).sum()} in verification only, {(~ours & baseline).sum()} in the "
+        f"plain loop only.",
     ]
     return "\n".join(lines)
 

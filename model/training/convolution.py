@@ -1,7 +1,8 @@
 """Convolutions that learn faster on processors: the gradient of the weights as one matrix product.
 
-In bfloat16, oneDNN computes this gradient of a 3x3 convolution on small maps about twenty times slower
-than a product of matrices of the same size. The forward pass and the gradient of the input stay its own.
+In bfloat16, oneDNN computes this gradient of a 3x3 convolution on small maps about twenty times
+slower than a product of matrices of the same size. The forward pass and the gradient of the input
+stay its own.
 """
 
 from __future__ import annotations

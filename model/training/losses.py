@@ -1,7 +1,9 @@
-"""Losses over tuples of unit descriptors: a query, a positive, K negatives. All return a sum over the tuples.
+"""Losses over tuples of unit descriptors: a query, a positive, K negatives. All return a sum over
+the tuples.
 
-queries, positives: (B, D); negatives: (B, K, D). Radenovic et al. 2018 (contrastive), Schroff et al. 2015 in the squared
-form of cirtorch (triplet), Sohn 2016 (n-tuple), Ng et al. 2020, SOLAR, Eq. 6 (second order).
+queries, positives: (B, D); negatives: (B, K, D). Radenovic et al. 2018 (contrastive), Schroff et
+al. 2015 in the squared form of cirtorch (triplet), Sohn 2016 (n-tuple), Ng et al. 2020, SOLAR, Eq.
+6 (second order).
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def n_tuple(
 def second_order(
     queries: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor
 ) -> torch.Tensor:
-    """1/B times one root over the sum of (|q - n|^2 - |p - n|^2)^2: q and p should see the negatives alike."""
+    """1/B times one root over the sum of (|q - n|^2 - |p - n|^2)^2: q and p should see the
+    negatives alike.
+    """
     from_query = (queries[:, None] - negatives).square().sum(-1)
     from_positive = (positives[:, None] - negatives).square().sum(-1)
     return ((from_query - from_positive).square().sum() + ROOT_EPS).sqrt() / len(queries)
@@ -62,7 +66,9 @@ FIRST_ORDER = {"contrastive": contrastive, "triplet": triplet, "n-tuple": n_tupl
 
 
 def make_loss(name: str, margin: float, second_order_weight: float = 0.0) -> Loss:
-    """FIRST_ORDER[name] with its margin (for "n-tuple" the temperature), plus weight x `second_order`."""
+    """FIRST_ORDER[name] with its margin (for "n-tuple" the temperature), plus weight x
+    `second_order`.
+    """
     first = FIRST_ORDER[name]
 
     def loss(

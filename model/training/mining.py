@@ -1,4 +1,6 @@
-"""Hard negatives: for each query the nearest photos of other things, each of another thing (Radenovic et al. 2018, 4.2)."""
+"""Hard negatives: for each query the nearest photos of other things, each of another thing
+(Radenovic et al. 2018, 4.2).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ def hard_negatives(
 ) -> np.ndarray:
     """Positions in the pool int (Q, count), nearest first; -1 where the pool has too few clusters.
 
-    queries (Q, D), pool (N, D): descriptors. A photo of the query's cluster, or of a cluster that has given a negative
-    already, is passed over.
+    queries (Q, D), pool (N, D): descriptors. A photo of the query's cluster, or of a cluster that
+    has given a negative already, is passed over.
     """
     chosen = np.full((len(queries), count), -1, np.int64)
     for start in range(0, len(queries), batch):

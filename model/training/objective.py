@@ -1,8 +1,9 @@
 """What a student is asked for: the teacher's maps, its descriptors, and how they lie to each other.
 
-At each stage a 1x1 convolution, thrown away afterwards, predicts the teacher's map, standardised per
-channel (FitNets, Romero et al. 2015). The student's own whitening predicts the teacher's descriptor
-after a half whitening. The pairwise cosines of a batch are those of the teacher (Park et al. 2019).
+At each stage a 1x1 convolution, thrown away afterwards, predicts the teacher's map, standardised
+per channel (FitNets, Romero et al. 2015). The student's own whitening predicts the teacher's
+descriptor after a half whitening. The pairwise cosines of a batch are those of the teacher (Park et
+al. 2019).
 """
 
 from __future__ import annotations

@@ -128,7 +128,8 @@ class TeacherChoice:
         model: ONNX file.
         layer1, layer2, layer3, layer4: the tensor that stage of the student learns from (its
             strides are 4, 8, 16, 32), "" for none.
-        pooled: tensor of its descriptor (B, D), or a map that is pooled by GeM; "" for the last map.
+        pooled: tensor of its descriptor (B, D), or a map that is pooled by GeM; "" for the last
+            map.
         p: exponent of that GeM; 1 is the mean.
         mean, std: of its normalisation, for RGB in 0 to 1.
         zoom: how much larger than the student it sees the photo.

@@ -65,7 +65,7 @@ class Teacher:
 
 
 def pool(x: np.ndarray, p: float) -> np.ndarray:
-    """Unit descriptors (B, D) of vectors (B, D) or, by GeM with exponent p, of maps (B, D, h, w)."""
+    """Unit rows (B, D) of vectors (B, D) or, by GeM with exponent p, of maps (B, D, h, w)."""
     if x.ndim == 4:
         if p == 1 or x.shape[2:] == (1, 1):
             x = x.mean(axis=(2, 3))

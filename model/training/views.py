@@ -1,4 +1,6 @@
-"""Random views of a photo: what another photographer, another day and another camera could have made of it."""
+"""Random views of a photo: what another photographer, another day and another camera could have
+made of it.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,15 @@ def plain_view(photo: np.ndarray, size: int) -> np.ndarray:
 
 
 def random_view(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A crop under a random perspective, in other light, through another lens; uint8 RGB (H, W, 3) -> (size, size, 3)."""
+    """A crop under a random perspective, in other light, through another lens; uint8 RGB (H, W, 3)
+    -> (size, size, 3).
+    """
     return photometric(geometric(photo, size, rng), rng)
 
 
 def geometric(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Crop of MIN_AREA to all of the photo, aspect 3:4 to 4:3, turned and tilted, mapped onto a square in one warp.
+    """Crop of MIN_AREA to all of the photo, aspect 3:4 to 4:3, turned and tilted, mapped onto a
+    square in one warp.
 
     Never mirrored: a mirrored facade is another facade.
     """
@@ -50,7 +55,9 @@ def geometric(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
 
 def photometric(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast, colour cast, gamma; sometimes grey, blurred, noisy, compressed, or with a part hidden."""
+    """Brightness, contrast, colour cast, gamma; sometimes grey, blurred, noisy, compressed, or with
+    a part hidden.
+    """
     x = view.astype(np.float32) / 255
     x = x ** np.exp(rng.uniform(-0.5, 0.5))  # gamma: night and noon
     x = (x - x.mean()) * rng.uniform(0.6, 1.4) + x.mean() * rng.uniform(0.6, 1.4)

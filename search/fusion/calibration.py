@@ -188,7 +188,7 @@ def pair_of(rerank: str | None, verify: str | None) -> Pair:
     return rerank or NONE, verify or NONE
 
 
-# -- files ---------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def read_fitted(path: Path) -> Fitted:

@@ -1,4 +1,6 @@
-"""Verification: which points of the query are which points of a gallery photo, and do they agree on one geometry?"""
+"""Verification: which points of the query are which points of a gallery photo, and do they agree on
+one geometry?
+"""
 
 from .matcher import MATCHERS, Matcher
 from .verification import Verification, verify, verify_many

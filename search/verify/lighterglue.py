@@ -1,8 +1,10 @@
-"""XFeat keypoints matched by LighterGlue: learned, slower than SIFT, less strict about what is the same.
+"""XFeat keypoints matched by LighterGlue: learned, slower than SIFT, less strict about what is the
+same.
 
-Potje et al. 2024, "XFeat: accelerated features for lightweight image matching"; LighterGlue is its small LightGlue
-(Lindenberger et al. 2023). Matches are judged as SIFT's are (`verification`), but there is no vote: these keypoints have no
-size or angle, and LighterGlue has thrown out most wrong matches itself.
+Potje et al. 2024, "XFeat: accelerated features for lightweight image matching"; LighterGlue is its
+small LightGlue (Lindenberger et al. 2023). Matches are judged as SIFT's are (`verification`), but
+there is no vote: these keypoints have no size or angle, and LighterGlue has thrown out most wrong
+matches itself.
 """
 
 from __future__ import annotations

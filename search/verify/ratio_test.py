@@ -1,9 +1,10 @@
 """Descriptors of two photos -> which point of one is which point of the other.
 
-The ratio test (Lowe 2004) on RootSIFT bytes. All inner products of two photos are one product of byte matrices, exact in
-32-bit integers whatever the processor, which onnxruntime runs on the processor's byte instructions (MatMulInteger). That is
-several times faster than float32 products, and it keeps to the thread it is called from: the product of two small matrices by
-a multi-threaded BLAS spends its time waiting for the other thread as soon as other work wants the cores.
+The ratio test (Lowe 2004) on RootSIFT bytes. All inner products of two photos are one product of
+byte matrices, exact in 32-bit integers whatever the processor, which onnxruntime runs on the
+processor's byte instructions (MatMulInteger). That is several times faster than float32 products,
+and it keeps to the thread it is called from: the product of two small matrices by a multi-threaded
+BLAS spends its time waiting for the other thread as soon as other work wants the cores.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ import onnxruntime
 from extractor.sift import DESCRIPTOR_SCALE
 
 RATIO = 0.9  # loose on purpose: the geometry is the judge
-NOISE = 0.025  # of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade are
+# Of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade
+# are.
+NOISE = 0.025
 
 PRODUCTS = Path(__file__).with_name("inner_products.onnx")  # made by `export.inner_products`
 
 
 def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarray:
-    """One-to-one matches int (m, 2), most distinctive first, of RootSIFT bytes uint8 (n, 128) and (k, 128).
+    """One-to-one matches int (m, 2), most distinctive first, of RootSIFT bytes uint8 (n, 128) and
+    (k, 128).
 
-    Two points match if each is the other's nearest and, seen from one of them at least, nearer than `ratio` times the second
-    nearest. So `match(b, a)` are the pairs of `match(a, b)`, ties aside. The cosine is the inner product / DESCRIPTOR_SCALE
-    squared: bytes keep the norms of RootSIFT to half a percent.
+    Two points match if each is the other's nearest and, seen from one of them at least, nearer than
+    `ratio` times the second nearest. So `match(b, a)` are the pairs of `match(a, b)`, ties aside.
+    The cosine is the inner product / DESCRIPTOR_SCALE squared: bytes keep the norms of RootSIFT to
+    half a percent.
     """
     if len(query) < 2 or len(hit) < 2:
         return np.empty((0, 2), np.int64)

@@ -1,12 +1,17 @@
-"""Do two photos show the same thing? RootSIFT matches that agree on one homography say so, and where.
+"""Do two photos show the same thing? RootSIFT matches that agree on one homography say so, and
+where.
 
-1. Matching: one to one (`matching`). Many matches onto one target point make a degenerate model look supported (OpenCV issue
-   25546). Matches in the same margin of both photos are left out: captions, watermarks and logos are there.
-2. Vote: a keypoint has a size and an angle, so that a single match is a guess of the whole similarity transform (fast spatial
-   matching, Philbin et al. 2007, section 4). The guess that most matches agree with names the candidates; mostly there are
-   too few, and the photo is done with. What is left is nearly clean, which is why matching may be loose and few points
-   suffice.
-3. Model: homography of the candidates by USAC with the MAGSAC++ score (Barath et al. 2020), refused when it mirrors, folds or
+1. Matching: one to one (`matching`). Many matches onto one target point make a degenerate model
+look supported (OpenCV issue
+   25546). Matches in the same margin of both photos are left out: captions, watermarks and logos
+   are there.
+2. Vote: a keypoint has a size and an angle, so that a single match is a guess of the whole
+similarity transform (fast spatial
+   matching, Philbin et al. 2007, section 4). The guess that most matches agree with names the
+   candidates; mostly there are too few, and the photo is done with. What is left is nearly clean,
+   which is why matching may be loose and few points suffice.
+3. Model: homography of the candidates by USAC with the MAGSAC++ score (Barath et al. 2020), refused
+when it mirrors, folds or
    collapses the picture. All matches that agree with it count, once per spot.
 """
 
@@ -25,14 +30,18 @@ from extractor import LocalFeatures, available_cores
 from .ratio_test import match
 
 EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
-CORNER = 0.25  # of both sides: a logo with its margin. No true pair of the development set rests on one corner of this size
+# Of both sides: a logo with its margin. No true pair of the development set rests on one corner of
+# this size.
+CORNER = 0.25
 SEEDS = 100  # matches that guess, most distinctive first: of a true pair some are among them
-VOTE_ERROR = 25.0  # pixels at the larger of the two scales: a similarity is a rough model of a facade seen from the side
+# Pixels at the larger of the two scales: a similarity is a rough model of a facade seen from the side.
+VOTE_ERROR = 25.0
 VOTE_TURN = 30.0  # degrees
 VOTE_ZOOM = 2.0  # times larger or smaller than guessed
 MAX_ERROR = 6.0  # reprojection error, pixels at the features' size (640 longest side)
 MIN_MATCHES = 6  # below this a homography says nothing
-MIN_COVERAGE = 0.002  # of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined
+# Of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined.
+MIN_COVERAGE = 0.002
 MAX_ITERATIONS = 2000
 CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
@@ -46,10 +55,11 @@ class Verification:
 
     inliers: number of distinct matched spots that agree with the homography (0: none found).
     homography: float64 (3, 3) from query to hit pixels, or None.
-    query_points, hit_points: float32 (inliers, 2), matched spots, most distinctive first, in pixels of the sizes below.
-    query_size, hit_size: (height, width) of the photos as the features saw them.
-    matches: number of one-to-one matches that were tried for agreement, those in the same margin of both photos left out.
-    spread: 0 to 1, share of the photo inside the convex hull of its matched spots, of the two photos the one with more: a
+    query_points, hit_points: float32 (inliers, 2), matched spots, most distinctive first, in pixels
+    of the sizes below. query_size, hit_size: (height, width) of the photos as the features saw
+    them. matches: number of one-to-one matches that were tried for agreement, those in the same
+    margin of both photos left out. spread: 0 to 1, share of the photo inside the convex hull of its
+    matched spots, of the two photos the one with more: a
         crop covers little of the whole, but the whole crop is covered.
     """
 
@@ -82,7 +92,9 @@ def verify_many(
 
 
 def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
-    """Those of the matches int (m, 2) that do not lie in the same margin of both photos (`is_margin`)."""
+    """Those of the matches int (m, 2) that do not lie in the same margin of both photos
+    (`is_margin`).
+    """
     return pairs[
         ~is_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)
     ]
@@ -91,7 +103,8 @@ def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.
 def judge(
     query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray, candidates: np.ndarray
 ) -> Verification:
-    """Fit a homography to the matches int (m, 2), most distinctive first; no inliers when there is no plausible one.
+    """Fit a homography to the matches int (m, 2), most distinctive first; no inliers when there is
+    no plausible one.
 
     candidates: indices of the matches it is estimated from.
     """
@@ -112,9 +125,11 @@ def is_margin(
     target: np.ndarray,
     target_size: tuple[int, int],
 ) -> np.ndarray:
-    """bool (m,): whether matched points (m, 2) lie along the same edge of both photos, or in the same corner.
+    """bool (m,): whether matched points (m, 2) lie along the same edge of both photos, or in the
+    same corner.
 
-    That is where captions, watermarks and logos are. A thing that two photos show is rarely in the same margin of both.
+    That is where captions, watermarks and logos are. A thing that two photos show is rarely in the
+    same margin of both.
     """
     source, target = source / np.float32(source_size[::-1]), target / np.float32(target_size[::-1])
     # Distance to the same side, of the end that is further from it.
@@ -125,8 +140,8 @@ def is_margin(
 def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """Indices of the matches (m, 2) to (m, 2) that agree with the guess most matches agree with.
 
-    A guess is the similarity transform that one match stands for. turn: complex (m,), zoom times exp(i rotation) from the
-    keypoint to its match, most distinctive first.
+    A guess is the similarity transform that one match stands for. turn: complex (m,), zoom times
+    exp(i rotation) from the keypoint to its match, most distinctive first.
     """
     if len(turn) == 0:
         return np.empty(0, np.int64)
@@ -149,7 +164,8 @@ def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray
 def fit(
     source: np.ndarray, target: np.ndarray, candidates: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Homography float64 (3, 3) of the matches `candidates`, and indices of all matched spots that agree with it.
+    """Homography float64 (3, 3) of the matches `candidates`, and indices of all matched spots that
+    agree with it.
 
     None and no indices when there is no plausible one. source, target: float32 (m, 2).
     """
@@ -178,7 +194,9 @@ def fit(
 
 
 def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
-    """Whether the homography keeps orientation and does not collapse or smear the picture anywhere around `points` (n, 2)."""
+    """Whether the homography keeps orientation and does not collapse or smear the picture anywhere
+    around `points` (n, 2).
+    """
     (left, top), (right, bottom) = points.min(0), points.max(0)
     corners = np.array([(x, y, 1.0) for x in (left, right) for y in (top, bottom)])
     x, y, w = homography @ corners.T
@@ -210,7 +228,8 @@ def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
 def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarray:
     """Indices of matches that are separate evidence: one per cell of SPOT pixels in each photo.
 
-    SIFT gives one corner several keypoints (orientations, scales); counted one by one they would pass for many.
+    SIFT gives one corner several keypoints (orientations, scales); counted one by one they would
+    pass for many.
     """
     kept = np.arange(len(query_points))
     for points in (query_points, hit_points):
@@ -220,7 +239,9 @@ def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarr
 
 
 def covered(points: np.ndarray, size: tuple[int, int]) -> float:
-    """Share of a photo of this (height, width) inside the convex hull of points float32 (n, 2); 0 without points."""
+    """Share of a photo of this (height, width) inside the convex hull of points float32 (n, 2); 0
+    without points.
+    """
     if len(points) == 0:
         return 0.0
     return min(1.0, cv2.contourArea(cv2.convexHull(points)) / (size[0] * size[1]))
