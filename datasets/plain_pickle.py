@@ -115,7 +115,7 @@ def encoded(text: str = "", encoding: str = "latin1") -> bytes:
 
 
 def reconstructed(kind: object, shape: object, code: object) -> StoredArray:
-    """Stands for `_reconstruct`. numpy always asks for an empty array, and says then what is in it."""
+    """Stands for `_reconstruct`. numpy asks for an empty array, then says what is in it."""
     if kind is not StoredArray or shape != (0,):
         raise BadPickle("it asks for an array before it says what is in it")
     return StoredArray()

@@ -1,4 +1,4 @@
-"""The page in a real browser, at desktop and at phone width: upload, toggle, compare, open a match."""
+"""The page in a real browser, at two widths: upload, toggle, compare, open a match."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def speed_row(name: str, speed: Speed) -> list[str]:
 
 
 def speed_rows(count: int, dim: int) -> list[list[str]]:
-    """Table, head first: the graph of this project, and the published one with the published alpha."""
+    """Table, head first: this project's graph, and the published one with the published alpha."""
     descriptors = made_descriptors(count, dim)
     ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, graph.BACKGROUND + 1)))
     head = [

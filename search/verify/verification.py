@@ -34,7 +34,7 @@ EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
 # this size.
 CORNER = 0.25
 SEEDS = 100  # matches that guess, most distinctive first: of a true pair some are among them
-# Pixels at the larger of the two scales: a similarity is a rough model of a facade seen from the side.
+# Pixels at the larger of the two scales: a similarity models a facade from the side roughly.
 VOTE_ERROR = 25.0
 VOTE_TURN = 30.0  # degrees
 VOTE_ZOOM = 2.0  # times larger or smaller than guessed
