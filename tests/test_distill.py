@@ -19,15 +19,16 @@ from torch.nn import functional as F
 from model import GeMResNet, load_checkpoint
 from model.__main__ import main
 from model.grow import grow
-from model.training.config import read_config
+from model.training.config import BadConfig, read_config
 from model.training.convolution import QuickConv2d, quicken
 from model.training.describe import validate
 from model.training.distill import Distillation
-from model.training.lessons import Lessons, feed, find_photos
+from model.training.lessons import Lessons, feed, find_neighbours, find_photos, nearest
 from model.training.objective import cosine_loss, instance_loss, stage_maps
 from model.training.ridge import half_whitening, ridge
 from model.training.settings import DistillConfig, TeacherChoice
 from model.training.teacher import BadTeacher, Teacher
+from tests.conftest import unit_rows
 from tests.test_training import small_photo
 
 
@@ -251,7 +252,7 @@ def course(tmp_path, teacher_path):
         (tmp_path / f"{out}.toml").write_text(
             f'architecture = "resnet50"\nout = "{out}"\nphotos = ["photos", "more"]\nsize = 32\n'
             "image_size = 64\nbatch = 3\nsteps = 4\nwarmup = 2\ndim = 6\nworkers = 0\n"
-            f"average = 0.5\nsave_minutes = 1e-6\n{extra}\n"
+            f"average = 0.5\n{extra}\n"
             f'[teacher]\nmodel = "{teacher_path[0]}"\nlayer1 = "stride4"\nlayer4 = "stride32"\n'
             f'pooled = "pooled"\n{tables}'
         )
@@ -329,28 +330,53 @@ def test_lessons_are_the_same_from_the_background(course):
         assert torch.equal(expected.photos, found.photos)
 
 
-def test_lessons_for_instances_show_each_photo_twice(course):
-    table = '[instances]\nname = "triplet"\nmargin = 0.5\nsecond_order = 1.0\n'
+def test_lessons_for_instances_show_each_photo_twice_beside_its_like(course):
+    table = (
+        '[instances]\nname = "triplet"\nmargin = 0.5\nsecond_order = 1.0\nneighbours = 2\n'
+        "alike = 0.99999\n"
+    )
     config = dataclasses.replace(course("instances", tables=table), batch=4)
-    lesson = Lessons(config, find_photos(config))[0]
-    assert lesson.photos[0] == lesson.photos[1] and lesson.photos[2] == lesson.photos[3]
-    assert not torch.equal(lesson.views[0], lesson.views[1])
+    paths = find_photos(config)
     run = Distillation(config)
+    neighbours = np.load(config.out / "neighbours.npy")
+    assert neighbours.shape == (7, 2)
+    for step in range(6):
+        lesson = run.lessons[step]
+        one, same, other, too = lesson.photos.tolist()
+        assert one == same and other == too
+        assert other in neighbours[one] and one != other
+        assert not torch.equal(lesson.views[0], lesson.views[1])
     run.train()
     assert run.step == 4 and log_of(run)[-1]["instances"] > 0
+    for path in paths:  # mined once: a run that goes on does not look at them again
+        path.write_bytes(b"")
+    np.testing.assert_array_equal(find_neighbours(config, paths), neighbours)
+    with pytest.raises(BadConfig, match="of other photos"):
+        find_neighbours(config, paths[1:])
+
+
+def test_nearest_is_brute_force_without_the_all_but_equal(rng):
+    x = unit_rows(rng, 30, 8, 4).astype(np.float32)
+    x[3] = x[17]
+    found = nearest(x, 5, 0.99)
+    for i in range(30):
+        cosines = x @ x[i]
+        order = [j for j in np.argsort(-cosines) if j != i and cosines[j] <= 0.99]
+        np.testing.assert_allclose(cosines[found[i]], cosines[order[:5]], atol=1e-6)
+        assert i not in found[i]
+    assert 17 not in found[3]
+    assert (nearest(x[:3], 5, 0.99)[:, 2:] == -1).all()
 
 
 def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, tmp_path, capsys):
     config = course("long", "rate = 3e-4\nfit = 12", VALIDATION)
-    run = Distillation(dataclasses.replace(config, size=64, batch=6))
-    run.fit()
+    run = Distillation(dataclasses.replace(config, size=64, batch=6, out=config.out / "aside"))
+    run.apprentice.fit(feed(run.lessons, range(100, 102)))
     lesson = run.lessons[1000]
-    with torch.no_grad():
-        before = sum(run.apprentice.losses(lesson)[0].values()).item()
+    losses = [sum(run.learn(lesson).values()) for _ in range(8)]
+    assert losses[-1] < 0.8 * losses[0]
+    run = Distillation(config)
     run.train()
-    with torch.no_grad():
-        after = sum(run.apprentice.losses(lesson)[0].values()).item()
-    assert after < before
     entries = log_of(run)
     assert [e["step"] for e in entries if "validation" in e] == [0, 4]
     assert entries[-2].keys() >= {"maps", "descriptor", "cosines", "minutes", "crops", "rate"}

@@ -24,7 +24,7 @@ from .config import BadConfig
 from .convolution import quicken
 from .describe import read_validation, validate
 from .journal import draw_curve, note, save_state, write_weights
-from .lessons import AHEAD, Lesson, Lessons, feed, find_photos
+from .lessons import AHEAD, Lesson, Lessons, feed, find_neighbours, find_photos
 from .losses import FIRST_ORDER, make_loss
 from .objective import Apprentice, instance_loss
 from .settings import DistillConfig
@@ -64,7 +64,6 @@ class Distillation:
             read_validation(config.validation)  # better now than after half an hour
         torch.manual_seed(config.seed)
         network, self.provenance = begin(config)
-        self.lessons = Lessons(config, self.paths)
         probe = Lessons(dataclasses.replace(config, batch=2, workers=0), self.paths)[0]
         self.apprentice = Apprentice(
             network,
@@ -88,6 +87,7 @@ class Distillation:
         self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
         config.out.mkdir(parents=True, exist_ok=True)
+        self.lessons = Lessons(config, self.paths, find_neighbours(config, self.paths))
         if (config.out / "last.pt").is_file():
             self.load()
 
@@ -120,7 +120,7 @@ class Distillation:
         )
         if self.instances:
             losses["instances"] = instance_loss(descriptors, lesson.photos, self.instances)
-            total = total + config.instances_weight * losses["instances"]
+            total = total + config.instances.weight * losses["instances"]
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         self.optimiser.step()

@@ -148,6 +148,28 @@ class TeacherChoice:
 
 
 @dataclass(frozen=True)
+class InstanceChoice:
+    """That two views of one photo are one thing, learned beside what the teacher sees.
+
+    Args:
+        name: one of `losses.FIRST_ORDER`, over the views of a batch.
+        margin: of the loss; for "n-tuple" its temperature.
+        second_order: weight of the second-order term, 0 for none.
+        weight: of the loss.
+        neighbours: photos that the teacher finds nearest to each, mined over all photos. Half of
+            a batch is drawn from them. With 0 all photos are drawn at random.
+        alike: cosine above which two photos may show one thing, and are no neighbours.
+    """
+
+    name: str
+    margin: Annotated[float, Above(0, 4)]
+    second_order: Weight = 0.0
+    weight: Weight = 0.1
+    neighbours: Annotated[int, Between(0, 1000)] = 20
+    alike: Annotated[float, Between(-1, 1)] = 0.9
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """One run of learning from a teacher.
 
@@ -172,8 +194,7 @@ class DistillConfig:
         maps: weight of the loss over the stages' maps.
         descriptor: weight of the loss over descriptors.
         cosines: weight of the loss over the batch's pairwise cosines.
-        instances: loss over tuples of views, added to these; none if left out.
-        instances_weight: its weight.
+        instances: a loss over tuples of views, added to these; none if left out.
         fit: views on which adapters and whitening are fitted before the first step.
         gigabytes: of memory for photos kept as small JPEGs.
         workers: background processes that make views and run the teacher; 0 makes them between
@@ -203,8 +224,7 @@ class DistillConfig:
     maps: Weight = 1.0
     descriptor: Weight = 2.0
     cosines: Weight = 10.0
-    instances: LossChoice | None = None
-    instances_weight: Weight = 0.1
+    instances: InstanceChoice | None = None
     fit: Annotated[int, Between(2, 10**6)] = 2500
     gigabytes: Gigabytes = 2.0
     workers: Workers = 1
