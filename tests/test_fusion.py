@@ -146,22 +146,22 @@ def test_the_first_photo_is_not_pushed_down_by_a_wrong_one_that_barely_verifies(
     """
     standing = np.array([1.0, 0.15, 0.1, 0.05])
 
-    def odds(inliers: int) -> np.ndarray:
+    def odds(inliers: int, coverage: float) -> np.ndarray:
         points = np.array([0, inliers, 0, 0])
         known = Evidence(
             background=0.55,
-            spread=0.3,
+            spread=0.2,
             photos=400,
-            similarity=0.55 + 0.3 * standing,
+            similarity=0.55 + 0.2 * standing,
             standing=standing,
             verified=points >= 8,
             inliers=points,
-            matches=np.where(points, 60, 0),
-            coverage=np.where(points, 0.02, 0),
+            matches=np.where(points, points + 52, 0),
+            coverage=np.where(points, coverage, 0),
         )
         return shipped.log_odds(known, None, "sift")
 
-    assert odds(8).argmax() == 0 and odds(200).argmax() == 1
+    assert odds(8, 0.02).argmax() == 0 and odds(200, 0.5).argmax() == 1
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -350,11 +350,14 @@ def test_beta_calibration_finds_the_map_that_was_bent():
     rng = np.random.default_rng(3)
     z = rng.normal(-1, 3, 60_000)
     true = fusion.calibrated(z, 0.5, 1.5, -1.0)
+    photos = rng.choice([25, 2500], 60_000)
+    true = true + 0.4 * fusion.smallness(photos)
     y = rng.random(60_000) < fusion.probability(true)
-    low, high, shift = fit.beta_calibration(z, y, np.ones(60_000))
-    assert (low, high, shift) == pytest.approx((0.5, 1.5, -1.0), abs=0.1)
+    low, high, shift, size = fit.beta_calibration(z, y, np.ones(60_000), photos)
+    assert (low, high, shift, size) == pytest.approx((0.5, 1.5, -1.0, 0.4), abs=0.1)
     before = fit.calibration_error(z, y, np.ones(60_000), 0.05)
-    after = fit.calibration_error(fusion.calibrated(z, low, high, shift), y, np.ones(60_000), 0.05)
+    found = fusion.calibrated(z, low, high, shift + size * fusion.smallness(photos))
+    after = fit.calibration_error(found, y, np.ones(60_000), 0.05)
     assert after < 0.02 < before
 
 
@@ -362,7 +365,8 @@ def test_calibration_never_turns_the_order_round():
     """Even where the data do: of photos that the regression likes more, fewer are right."""
     rng = np.random.default_rng(4)
     z = rng.normal(0, 3, 5000)
-    low, high, _ = fit.beta_calibration(z, rng.random(5000) < fusion.probability(-z), np.ones(5000))
+    y = rng.random(5000) < fusion.probability(-z)
+    low, high, _, _ = fit.beta_calibration(z, y, np.ones(5000), np.full(5000, 400))
     assert low > 0 and high > 0
 
 
@@ -377,7 +381,7 @@ def samples(**changed) -> fit.Samples:
         "prior": np.ones(15),
         "query": np.repeat(np.arange(5), 3),
         "group": np.repeat([0, 0, 1, 1, 1], 3),
-        "size": np.full(15, 5),
+        "photos": np.full(15, 5),
     }
     return fit.Samples(**{**columns, **changed})
 
@@ -419,7 +423,7 @@ def law(rng: np.random.Generator, groups: int = 12, queries: int = 20) -> fit.Sa
         prior=np.where(y, 0.1, 1.0),  # a tenth as many are relevant where it will be used
         query=np.repeat(np.arange(groups * queries), 30),
         group=np.repeat(np.arange(groups), queries * 30),
-        size=np.full(n, 31),
+        photos=np.full(n, 31),
     )
 
 
@@ -427,7 +431,7 @@ def test_the_second_step_keeps_the_order_and_meets_the_prior(rng):
     found = law(rng)
     curve = fit.fit_curves(found)["alone"]
     assert curve.weights[2] / curve.weights[3] == pytest.approx(1.5, rel=0.1)
-    odds = curve.of_features(found.features)
+    odds = curve.of_features(found.features, found.photos)
     assert (np.argsort(odds) == np.argsort(found.features @ curve.weights)).all()
     mean = np.average(fusion.probability(odds), weights=found.prior)
     assert mean == pytest.approx(np.average(found.relevant, weights=found.prior), rel=0.02)
@@ -459,7 +463,7 @@ def test_thinning_keeps_what_matters_and_the_weight(rng):
         prior=np.ones(n),
         query=np.zeros(n, int),
         group=np.zeros(n, int),
-        size=np.full(n, n + 1),
+        photos=np.full(n, n + 1),
     )
     small = fit.thinned(full)
     assert (

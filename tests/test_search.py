@@ -146,9 +146,12 @@ def test_a_toggle_costs_only_its_own_stage(gallery, extractor, monkeypatch):
 
 def test_a_photo_is_decoded_once(engine, monkeypatch):
     decoded = []
-    monkeypatch.setattr(
-        "search.prepare.decode", lambda data, original=decode: decoded.append(1) or original(data)
-    )
+
+    def counted(data: bytes, as_stored: bool) -> np.ndarray:
+        decoded.append(1)
+        return decode(data, as_stored)
+
+    monkeypatch.setattr("search.prepare.decode", counted)
     query = engine.prepare((GALLERY / "colosseum.jpg").read_bytes())
     engine.search(query, rerank="diffusion", verify="sift")
     engine.search(query)

@@ -30,7 +30,7 @@ def store_path(photos, tmp_path, extractor, monkeypatch):
 @pytest.fixture
 def service(monkeypatch, extractor) -> Service:
     """A fresh one, that does not try engines out."""
-    monkeypatch.setattr("ui.service.choose_extractor", lambda: (extractor, "for a test"))
+    monkeypatch.setattr("ui.service.extractor_of", lambda model: extractor)
     return Service()
 
 

@@ -15,7 +15,6 @@ diffusion.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,8 +259,8 @@ def text(value: object) -> str:
 def number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
-    if not math.isfinite(value) or abs(value) > LARGEST:
-        raise ValueError(f"{value} is out of range")
+    if not abs(value) <= LARGEST:  # also what is not a number
+        raise ValueError("a number is out of range")
     return float(value)
 
 
