@@ -361,7 +361,9 @@ def test_no_trusted_seed_means_no_diffusion():
 
 
 def test_scale_is_background_and_spread():
-    background, spread = scale(np.linspace(1, 0, 101))
-    assert background == pytest.approx(0.51) and spread == pytest.approx(0.49)
+    background, spread = scale(np.linspace(1, 0, 1001))  # the 50th
+    assert background == pytest.approx(0.951) and spread == pytest.approx(0.049)
+    background, spread = scale(np.linspace(1, 0, 101))  # of few, the best but a fifth
+    assert background == pytest.approx(0.8) and spread == pytest.approx(0.2)
     assert scale(np.array([0.7])) == (pytest.approx(0.7), 1e-6)
     assert scale(np.empty(0)) == (0.0, 1.0)
