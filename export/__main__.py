@@ -26,6 +26,7 @@ from model import (
     learn_whitening,
     load_checkpoint,
     pca_whitening,
+    power_whitening,
 )
 from model.published import DownloadFailed, download, format_list
 
@@ -37,8 +38,7 @@ from .learn import (
     best_exponent,
     describe_folder,
     pairs_of,
-    power_whitening,
-    read_groups,
+    rows_of_groups,
 )
 from .matching_models import Missing, export_xfeat
 from .parity import ParityError, check_parity, format_table, in_torch
@@ -125,7 +125,7 @@ def whitening_for(
     )
     if groups is None:
         return pca_whitening(rows)
-    return learn_whitening(rows, pairs_of(read_groups(groups, row_of)))
+    return learn_whitening(rows, pairs_of(rows_of_groups(groups, row_of)))
 
 
 def run_backbone(args: argparse.Namespace) -> None:
@@ -178,7 +178,7 @@ def chosen_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> 
     rows, row_of = describe_folder(
         Pooler(backbone, side, EXPONENTS), args.photos, shown("choosing p")
     )
-    best, found = best_exponent(rows, EXPONENTS, read_groups(groups, row_of))
+    best, found = best_exponent(rows, EXPONENTS, rows_of_groups(groups, row_of))
     tried = ", ".join(f"{p:g}: {value:.3f}" for p, value in found.items())
     print(f"GeM p = {best:g} (mAP on {groups} by p: {tried})")
     return best

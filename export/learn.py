@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from datasets.groups import BadGroups, load_groups
 from extractor import SUFFIXES, BadPhoto, read_photo
 from metrics import mean_average_precision
-from model import Whitening
 
 from .recipe import BadRecipe
 
 Progress = Callable[[Iterable], Iterable]
-WHITENING_POWER = -0.2
 EXPONENTS = (1.0, 2.0, 2.5, 3.0, 4.0, 5.0)  # of GeM, tried on labelled photos
 
 
@@ -50,13 +48,12 @@ def describe_folder(
     return np.stack(rows), row_of
 
 
-def read_groups(path: Path, row_of: dict[str, int]) -> list[list[int]]:
+def rows_of_groups(path: Path, row_of: dict[str, int]) -> list[list[int]]:
     """Rows of the photos of each thing, from JSON {"name": ["file", ...]}. Raises BadRecipe."""
     try:
-        named = json.loads(path.read_text())
-        groups = [[row_of[str(file)] for file in files] for files in named.values()]
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise BadRecipe(f"{path} cannot be read: {error}") from None
+        groups = [[row_of[file] for file in files] for files in load_groups(path).values()]
+    except BadGroups as error:
+        raise BadRecipe(str(error)) from None
     except KeyError as error:
         raise BadRecipe(f"{path} names {error}, which is not among the photos") from None
     if not any(len(set(rows)) > 1 for rows in groups):
@@ -84,19 +81,3 @@ def best_exponent(
         rows = pooled[:, i] / np.linalg.norm(pooled[:, i], axis=1, keepdims=True)
         found[p] = mean_average_precision(rows, [rows_of for rows_of in groups if len(rows_of) > 1])
     return max(found, key=found.__getitem__), found
-
-
-def power_whitening(descriptors: np.ndarray, power: float = WHITENING_POWER) -> Whitening:
-    """Partial whitening of unit descriptors (N, D): their principal directions, weighted by
-    eigenvalue ** power.
-
-    The second moments are taken about zero, not about the mean. All D directions are kept,
-    strongest first, so that it can be cut. A power of -1/2 is PCA whitening; -0.2 only evens the
-    directions out, and needs no more photos than dimensions.
-    """
-    x = descriptors.astype(np.float64)
-    values, vectors = np.linalg.eigh(x.T @ x / len(x))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    weights = np.maximum(values, 1e-6 * values[0]) ** power
-    projection = (weights / weights[0])[:, None] * vectors.T
-    return Whitening(np.zeros(len(projection), np.float32), projection.astype(np.float32))

@@ -11,7 +11,7 @@ import onnxruntime as ort
 ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
 
 
-class Engine(Protocol):
+class Runtime(Protocol):
     """Thread-safe. run: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D)."""
 
     metadata: dict[str, str]
@@ -68,7 +68,7 @@ def is_available(engine: str) -> bool:
     return engine == "onnxruntime" or importlib.util.find_spec("openvino") is not None
 
 
-def start(engine: str, model: bytes, threads: int, calls: int) -> Engine:
+def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
     """An engine by its name in ENGINES; `calls` calls side by side share the threads.
 
     Raises what the engine raises for a model it cannot run.

@@ -6,9 +6,11 @@ from command import need
 
 need("torch", "requirements-train.txt")
 
-from .checkpoint import BadCheckpoint, Provenance, build_network, load_checkpoint  # noqa: E402
+from .checkpoint import load_checkpoint  # noqa: E402
 from .network import GeM, GeMResNet, SecondOrderAttention, l2n  # noqa: E402
-from .whitening import Whitening, learn_whitening, pca_whitening  # noqa: E402
+from .provenance import Provenance  # noqa: E402
+from .state import BadCheckpoint, build_network  # noqa: E402
+from .whitening import Whitening, learn_whitening, pca_whitening, power_whitening  # noqa: E402
 
 __all__ = [
     "BadCheckpoint",
@@ -22,4 +24,5 @@ __all__ = [
     "learn_whitening",
     "load_checkpoint",
     "pca_whitening",
+    "power_whitening",
 ]

@@ -12,7 +12,8 @@ from command import run_command
 from datasets.training import BadTrainingData
 from extractor import BadPhoto
 
-from .checkpoint import BadCheckpoint, load_checkpoint
+from .checkpoint import load_checkpoint
+from .state import BadCheckpoint
 from .training.config import BadConfig, read_config
 from .training.describe import validate
 from .training.distill import Distillation, benchmark

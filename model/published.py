@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .checkpoint import SCALES_LW, SCALES_WHITENED
+from .provenance import SCALES_LW, SCALES_WHITENED
 
 CIRTORCH = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/networks"
 TORCHVISION = "https://download.pytorch.org/models"

@@ -1,4 +1,4 @@
-"""Whitening learned after training: from matching pairs (Lw) or from the descriptors alone (PCA).
+"""Whitening learned after training: from matching pairs (Lw), or from the descriptors alone (PCA).
 
 Lw: Radenovic et al. 2018, section 3.4 (after Mikolajczyk and Matas 2007). Rows of P are sorted by
 eigenvalue, so the first d of them reduce to d dimensions.
@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg
 
 EPS = 1e-6  # added to norms, as in the published nets
+WHITENING_POWER = -0.2
 SMALLEST = 1e-8  # eigenvalues below this share of the largest are treated as this
 
 
@@ -75,3 +76,19 @@ def pca_whitening(descriptors: np.ndarray) -> Whitening:
     values, vectors = values[::-1], vectors[:, ::-1]
     projection = vectors.T / np.sqrt(np.maximum(values, SMALLEST * values[0]))[:, None]
     return Whitening(mean.astype(np.float32), projection.astype(np.float32))
+
+
+def power_whitening(descriptors: np.ndarray, power: float = WHITENING_POWER) -> Whitening:
+    """Partial whitening of unit descriptors (N, D): each principal direction is weighted by its
+    eigenvalue to that power.
+
+    The second moments are taken about zero, not about the mean. All D directions are kept,
+    strongest first, so that it can be cut. A power of -1/2 is PCA whitening; -0.2 only evens the
+    directions out, and needs no more photos than dimensions.
+    """
+    x = descriptors.astype(np.float64)
+    values, vectors = np.linalg.eigh(x.T @ x / len(x))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    weights = np.maximum(values, 1e-6 * values[0]) ** power
+    projection = (weights / weights[0])[:, None] * vectors.T
+    return Whitening(np.zeros(len(projection), np.float32), projection.astype(np.float32))

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from export.__main__ import main
 from export.backbone import read_backbone
 from export.cut import BadBackbone
-from export.learn import power_whitening
 from extractor import Extractor, read_photo, resize
+from model.whitening import power_whitening
 from tests.conftest import GALLERY
 
 CHANNELS = 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from datasets.groups import BadGroups, check_groups, load_groups
 from metrics import mean_average_precision
 
-from ..checkpoint import Provenance
 from ..network import GeMResNet
+from ..provenance import Provenance
 from .config import BadConfig
 from .photos import PLAIN, Feed, Photos, View
 from .settings import Validation
@@ -81,18 +81,11 @@ def read_validation(validation: Validation) -> tuple[list[Path], list[list[int]]
     """
     try:
         files = sorted(p for p in validation.photos.iterdir() if p.is_file())
-        groups = json.loads(validation.groups.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        number = {path.name: i for i, path in enumerate(files)}
+        groups = load_groups(validation.groups)
+        check_groups(groups, list(number), str(validation.photos))
+    except (OSError, BadGroups) as error:
         raise BadConfig(f"validation cannot be read: {error}") from None
-    number = {path.name: i for i, path in enumerate(files)}
-    if not isinstance(groups, dict) or not groups:
-        raise BadConfig(f'{validation.groups} must be {{"name": ["file", ...], ...}}')
-    for name, members in groups.items():
-        if not isinstance(members, list) or len(members) < 2:
-            raise BadConfig(f"validation: group {name!r} must be a list of at least two photos")
-        for file in members:
-            if not isinstance(file, str) or file not in number:
-                raise BadConfig(f"validation: photo {file!r} of group {name!r} is not there")
     return files, [[number[file] for file in members] for members in groups.values()]
 
 

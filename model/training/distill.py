@@ -17,9 +17,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..checkpoint import Provenance, load_checkpoint
+from ..checkpoint import load_checkpoint
 from ..grow import grow
 from ..network import BLOCKS, TRUNK_DIM, GeMResNet
+from ..provenance import Provenance
 from .config import BadConfig
 from .convolution import quicken
 from .describe import read_validation, validate

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ..checkpoint import Provenance
 from ..network import GeMResNet
+from ..provenance import Provenance
 
 
 def settle(partial: Path, path: Path) -> None:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..checkpoint import IMAGENET_MEAN, IMAGENET_STD
 from ..network import EXPANSION, PLANES, GeMResNet, l2n
+from ..provenance import IMAGENET_MEAN, IMAGENET_STD
 from .lessons import Lesson
 from .losses import Loss
 from .ridge import half_whitening, ridge

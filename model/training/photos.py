@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from extractor import read_photo, resize
 
-from ..checkpoint import Provenance
+from ..provenance import Provenance
 from .views import plain_view, random_view
 
 QUALITY = 92  # of the JPEGs in memory

@@ -1,0 +1,46 @@
+"""What the numbers in a checkpoint mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .state import BadCheckpoint
+from .whitening import Whitening
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+PUBLISHED_SIDE = 1024  # longest side of all published tables
+# Scales of the published tables: nets whitened inside (and SOLAR), nets whitened afterwards.
+SCALES_WHITENED = (1.0, 2**0.5, 2**-0.5)
+SCALES_LW = (1.0, 2**-0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the numbers in a checkpoint mean: how photos must be prepared, where the weights come
+    from.
+
+    published_scales: what the net's table was made with. learned_whitening: {"ss": ..., "ms": ...},
+    whitenings learned afterwards on single-scale and multi-scale descriptors, empty for most nets.
+    """
+
+    longest_side: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    training: str = "unknown"
+    licence: str = "unknown"
+    published_scales: tuple[float, ...] = (1.0,)
+    learned_whitening: dict[str, Whitening] = field(default_factory=dict)
+
+
+def three_numbers(values: Any, name: str, positive: bool = False) -> tuple[float, ...]:
+    """Mean or deviation of the colours. Raises BadCheckpoint naming it."""
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        found = ()
+    if len(found) != 3 or not all(map(math.isfinite, found)) or positive and min(found) <= 0:
+        raise BadCheckpoint(f"its {name} is not three {'positive ' * positive}numbers")
+    return found
