@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto
 
 from extractor import available_cores
+from extractor.untracked import ort
 from model import Whitening
 
 from .cut import BadBackbone, cut_at, free_sizes, photo_input, to_multiples

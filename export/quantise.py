@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
@@ -26,6 +25,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from extractor import Extractor, read_photo, resize, seal
 from extractor.extractor import METADATA_PREFIX
+from extractor.untracked import ort
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 OPERATORS = [*PRODUCTS, "Add", "Relu", "Clip", "MaxPool"]

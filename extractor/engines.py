@@ -6,7 +6,8 @@ import importlib.util
 from typing import Protocol
 
 import numpy as np
-import onnxruntime as ort
+
+from .untracked import import_openvino, ort
 
 ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
 
@@ -40,7 +41,7 @@ class OpenVino:
     """OpenVINO on the CPU; bfloat16 computes in half the digits on processors that can."""
 
     def __init__(self, model: bytes, threads: int, calls: int, bfloat16: bool):
-        import openvino
+        openvino = import_openvino()
 
         core = openvino.Core()
         graph = core.read_model(model)

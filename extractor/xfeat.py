@@ -10,18 +10,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from .decode import resize
 from .extractor import DEFAULT_MODEL, BadModel, available_cores
 from .sealing import is_sealed
 from .sift import SIFT_SIDE, LocalFeatures
+from .untracked import ort
 
 XFEAT_MODEL = DEFAULT_MODEL.with_name("xfeat.onnx")
 STRIDE = 32  # the network takes sides that are multiples of this
 
 
-def read_matching_model(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def read_matching_model(path: Path, threads: int) -> ort.InferenceSession:
     """Start an ONNX file of `python -m export --xfeat`.
 
     Args:
@@ -40,10 +40,10 @@ def read_matching_model(path: Path, threads: int) -> onnxruntime.InferenceSessio
         ) from None
     if not is_sealed(data):
         raise BadModel(f"{path} is damaged (checksum). Make it again: python -m export --xfeat")
-    options = onnxruntime.SessionOptions()
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 class XFeatKeypoints:

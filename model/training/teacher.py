@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
+
+from extractor.untracked import import_openvino, ort
 
 from .settings import TeacherChoice
 
@@ -118,7 +119,7 @@ def onnxruntime_session(model: bytes, threads: int) -> Callable[[dict], dict]:
 
 def openvino_session(model: bytes, threads: int) -> Callable[[dict], dict]:
     """A function from inputs by name to outputs by name, run by OpenVINO in bfloat16."""
-    import openvino
+    openvino = import_openvino()
 
     names = [output.name for output in onnx.load_from_string(model).graph.output]
     settings = {

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from extractor.sift import DESCRIPTOR_SCALE
+from extractor.untracked import ort
 
 RATIO = 0.9  # loose on purpose: the geometry is the judge
 # Of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade
@@ -59,9 +59,7 @@ def inner_products(query: np.ndarray, hit: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _session() -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+def _session() -> ort.InferenceSession:
+    options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        PRODUCTS.read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    return ort.InferenceSession(PRODUCTS.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,73 @@
+"""No process of ours keeps or sends events of use, as onnxruntime does when it is left alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from extractor import DEFAULT_MODEL
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("datasets", "evaluation", "export", "extractor", "index_store", "model", "search", "ui")
+LEFT_ALONE = f"import onnxruntime; onnxruntime.InferenceSession({str(DEFAULT_MODEL)!r})"
+OURS = "from extractor import Extractor; Extractor()"
+OPENVINO = "from extractor import Extractor; Extractor(engine='openvino')"
+
+
+def traces(code: str, home: Path) -> list[str]:
+    """Files that a fresh process leaves in a fresh home, and its sockets when it is done."""
+    watch = (
+        "; import os\nfor fd in os.listdir('/proc/self/fd'):\n"
+        "  try: link = os.readlink('/proc/self/fd/' + fd)\n"
+        "  except OSError: continue\n"
+        "  if link.startswith('socket:'): print(link)"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ORT_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code + watch],
+        cwd=ROOT,
+        env={**kept, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+    return files + done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        OURS,
+        OPENVINO,
+        f"import export.quantise; {OURS}",
+        f"import search.verify.ratio_test as r; r._session(); {OURS}",
+        f"import app; {OURS}",
+    ],
+)
+def test_nothing_of_ours_leaves_a_trace(code, tmp_path):
+    assert traces(code, tmp_path) == []
+
+
+def test_onnxruntime_left_alone_would(tmp_path):
+    """So the test above can fail: events are kept in a database before they are sent."""
+    assert any("onnxruntime" in trace for trace in traces(LEFT_ALONE, tmp_path))
+
+
+def test_both_are_imported_at_one_place():
+    importing = {
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        if re.search(
+            r"^\s*(import (onnxruntime|openvino)\b|from (onnxruntime|openvino) import)",
+            path.read_text(),
+            re.M,
+        )
+    }
+    assert importing == {"extractor/untracked.py"}
