@@ -17,12 +17,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .container import Container, Overloaded, inspect
 from .files import open_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 40_000_000
+# Some kinds need more memory a pixel. With these limits no photo takes more than 400 MB, all told.
+MAX_PIXELS_WEBP = 16_000_000  # its decoder holds three canvases of 4 bytes a pixel
+MAX_PIXELS_LAYERED = 20_000_000  # with transparency, or with the four colours of print
 MAX_SIDE = 12_000
 MAX_ASPECT = 20
 MIN_SIDE = 16
@@ -40,11 +44,15 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Photos being decoded at one time, over all threads: each may need 300 MB for a moment.
+MAX_EXIF = 2**17  # bytes that are read for the orientation; cameras write less than half of that
+RAW_EXIF = "Raw profile type exif"  # where older programs put it in a PNG
+# Photos being decoded at one time, over all threads.
 DECODING = threading.BoundedSemaphore(2)
 
 # The sizes are checked below, more strictly than Pillow's warning does.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# One file can hold 65,536 oddities, and Pillow warns of each.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BadPhoto(Exception):
@@ -76,6 +84,7 @@ def decode(data: bytes, as_stored: bool = False) -> np.ndarray:
     """
     check_bytes(len(data))
     try:
+        check_container(inspect(data))
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(*image.size)
             # Lets libjpeg skip what the resize below would throw away: 3 to 4 times faster on a 12
@@ -90,6 +99,8 @@ def decode(data: bytes, as_stored: bool = False) -> np.ndarray:
             return np.asarray(upright(small, image))
     except BadPhoto:
         raise
+    except Overloaded as error:
+        raise ImageTooLarge(str(error)) from None
     except Image.UnidentifiedImageError:
         raise UnsupportedImage("This is not a JPEG, PNG or WebP photo.") from None
     except Image.DecompressionBombError:
@@ -150,12 +161,35 @@ def check_size(width: int, height: int) -> None:
         )
 
 
+def check_container(found: Container) -> None:
+    """Raise ImageTooLarge or UnsupportedImage for what a codec should not even open."""
+    if found.size is None:
+        return
+    check_size(*found.size)
+    most, what = MAX_PIXELS, "The photo"
+    if found.kind == "WEBP":
+        most, what = MAX_PIXELS_WEBP, "A WebP photo"
+    elif found.is_transparent:
+        most, what = MAX_PIXELS_LAYERED, "A photo with transparency"
+    elif found.components == 4:
+        most, what = MAX_PIXELS_LAYERED, "A photo in the colours of print"
+    if found.size[0] * found.size[1] > most:
+        width, height = found.size
+        raise ImageTooLarge(
+            f"{what} may have {most // 10**6} megapixels; this one has {width} x {height} pixels."
+        )
+
+
 def resizable(image: Image.Image) -> Image.Image:
     """The image in a mode that Lanczos can work on: palettes and bitmaps become RGB(A), 16-bit grey
     becomes 8-bit.
     """
     if image.mode.startswith("I"):  # Pillow would clip instead of scale
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        grey = np.asarray(image)
+        small = (grey.clip(0, 65535) // 257).astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):
+            small[grey == clear] = 255  # white, as all transparency becomes
+        return Image.fromarray(small)
     if image.mode in ("P", "1", "PA") or (image.has_transparency_data and image.mode != "RGBA"):
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     return image
@@ -178,6 +212,8 @@ def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     """`pixels` turned as the EXIF orientation of `image` says; as they are where the tag is absent
     or broken.
     """
+    if any(len(image.info.get(name) or "") > MAX_EXIF for name in ("exif", RAW_EXIF)):
+        return pixels  # each of its entries may repeat all of it
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION)
     except Exception:  # damaged metadata is no reason to refuse sound pixels
