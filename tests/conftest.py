@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,18 @@ class QuickExtractor:
         grids = [cv2.resize(photo, (4, 4), interpolation=cv2.INTER_AREA) for photo in photos]
         rows = np.float32([grid.ravel() for grid in grids]) + 1
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def children_end_in_silence():
+    """torch's DataLoader leaves a handler of SIGCHLD behind. It is taken off after each test.
+
+    Signal handlers run on a small stack of their own, which was measured before OpenVINO switched
+    on registers that no longer fit there: the next child that ends would end this process, too.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.fixture(scope="session")
