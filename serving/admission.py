@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import cache
 from typing import Generic, TypeVar
@@ -190,7 +190,7 @@ class Admission:
 
     def _check(self, visitor: str, address: str) -> None:
         """Raise Busy if one more would be too many."""
-        visitors = self._queue.get(address, {})
+        visitors: Mapping[str, deque[Ticket]] = self._queue.get(address, {})
         if self._waiting >= self._most:
             reason = "server"
         elif len(visitors.get(visitor, ())) >= self._most_each:
@@ -233,7 +233,9 @@ class Admission:
         ticket, function = taken
         begin = self._clock()
         metrics.WAITED.observe(begin - ticket.since)
-        ticket.future.set_running_or_notify_cancel()
+        if not ticket.future.set_running_or_notify_cancel():  # cancelled by others than `cancel`
+            self._end(begin)
+            return
         try:
             result = function()
         except BaseException as error:

@@ -54,7 +54,14 @@ class Gallery:
         known = name_of(engine.extractor.fingerprint)
         self.name = MODELS[known].title if known else engine.extractor.path.stem
         self.queries = GalleryQueries(engine, settings().gallery_queries)
+        self._checked: dict[Callable[[Gallery], bool], bool] = {}
         self.view_jpeg = lru_cache(VIEWS)(partial(encode_view, engine.store))
+
+    def once(self, check: Callable[[Gallery], bool]) -> bool:
+        """What a check said of this generation when it was first asked."""
+        if check not in self._checked:
+            self._checked[check] = check(self)
+        return self._checked[check]
 
     @cached_property
     def samples(self) -> list[Photo]:

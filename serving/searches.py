@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from extractor import Region
-from search import PreparedQuery, SearchResult
+from search import Match, PreparedQuery, SearchResult
 
 from . import metrics
 from .decoding import decode_upload
@@ -65,3 +65,17 @@ def count(result: SearchResult, by: str) -> None:
     """Note an answer, and what its stages took."""
     metrics.SEARCHES.labels(by).inc()
     metrics.observe_stages(result.timings_ms)
+
+
+def compare(gallery: Gallery, query: PreparedQuery, photo: bytes | int) -> Match:
+    """`Engine.compare` with an upload's bytes or a gallery id, counted."""
+    begin = time.perf_counter()
+    if isinstance(photo, bytes):
+        pixels = decode_upload(photo, gallery.engine.store.as_stored)
+        decoding = {"decode": (time.perf_counter() - begin) * 1000}
+        found = gallery.engine.compare(query, pixels)
+        found.timings_ms.update(decoding)
+    else:
+        found = gallery.engine.compare(query, photo)
+    metrics.observe_stages(found.timings_ms)
+    return found

@@ -101,6 +101,16 @@ class Settings(BaseSettings):
         description="Megabytes of uploads, of all visitors, that arrive or are held at one time.",
     )
     api_photos: int = Field(4, ge=1, le=32, description="Photos in one API call.")
+    api_rerank: str = Field(
+        "diffusion,alpha-qe,k-reciprocal,superglobal",
+        description="Rerankers that API calls may name, commas between. `dba` would hold all "
+        "descriptors in memory once more.",
+    )
+    api_verify: str = Field(
+        "sift",
+        description="Matchers that API calls may name, commas between. `xfeat` needs models of "
+        "its own, and much more time.",
+    )
     api_hits: int = Field(200, ge=1, le=10_000, description="Most hits an API call may ask for.")
 
     connections: int = Field(300, ge=1, le=100_000, description="Pages open at one time.")
@@ -200,7 +210,7 @@ def table() -> str:
 
 def _range(name: str) -> str:
     """The range of a number, in words."""
-    limits = {}
+    limits: dict[str, int] = {}
     for part in Settings.model_fields[name].metadata:
         limits |= {kind: getattr(part, kind) for kind in ("ge", "le") if hasattr(part, kind)}
     if not limits:
