@@ -1,13 +1,28 @@
-"""The demo: `streamlit run app.py`. Wiring only; the page is ui/page.py, the photo routes are
-ui/routes.py.
+"""The demo: `streamlit run app.py`. Wiring only: the page is ui/page.py, the API is api/, and what
+is between them and the engine is serving/.
 """
 
 import streamlit as st
 
-from ui.page import render
-from ui.routes import ROUTES
-
 if __name__ == "__main__":  # run as the page's script, for each visitor and each click
+    from ui.page import render
+
     render()
 else:  # imported once, by the server
-    app = st.App(__file__, routes=ROUTES)
+    from starlette.middleware import Middleware
+
+    from api.routes import ROUTES as API_ROUTES
+    from serving.connections import ConnectionLimits
+    from serving.lifespan import lifespan
+    from serving.settings import settings
+    from serving.uploads import UploadLimits
+    from ui.routes import ROUTES as PHOTO_ROUTES
+
+    settings()  # a value that cannot be ends the server here, with a sentence
+
+    app = st.App(
+        __file__,
+        routes=[*PHOTO_ROUTES, *API_ROUTES],
+        middleware=[Middleware(ConnectionLimits), Middleware(UploadLimits)],
+        lifespan=lifespan,
+    )

@@ -1,6 +1,7 @@
 """Photo bytes -> RGB array -> unit descriptor. Serving side: onnxruntime and Pillow, no torch."""
 
 from .choice import choose_extractor, int8_beside
+from .cores import available_cores
 from .decode import (
     FORMATS,
     SUFFIXES,
@@ -14,7 +15,7 @@ from .decode import (
     read_photo,
     resize,
 )
-from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, available_cores, read_card
+from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
 from .files import open_regular, read_at_most
 from .region import Region
 from .sealing import is_sealed, seal

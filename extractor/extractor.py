@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .cores import available_cores
 from .decode import WORKING_SIDE
 from .engines import start
 from .region import Region, crop_region
@@ -64,11 +64,6 @@ class ModelCard:
     max_batch: int | None = None
     precision: str = "float32"
     source: str = ""
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_card(metadata: dict[str, str], name: str) -> ModelCard:

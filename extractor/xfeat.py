@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .cores import available_cores
 from .decode import resize
-from .extractor import DEFAULT_MODEL, BadModel, available_cores
+from .extractor import DEFAULT_MODEL, BadModel
 from .sealing import is_sealed
 from .sift import SIFT_SIDE, LocalFeatures
 from .untracked import ort

@@ -5,7 +5,8 @@ from .fuse import UNCALIBRATED
 from .prepare import Source
 from .prepared import PreparedQuery
 from .rerank.reranker import RERANKERS, Reranker
-from .result import Hit, SearchResult
+from .result import Hit, Match, SearchResult
+from .verify.fractions import relative_homography, relative_points
 from .verify.matcher import MATCHERS, Matcher
 from .verify.verification import Verification
 
@@ -15,10 +16,13 @@ __all__ = [
     "UNCALIBRATED",
     "Engine",
     "Hit",
+    "Match",
     "Matcher",
     "PreparedQuery",
     "Reranker",
     "SearchResult",
     "Source",
     "Verification",
+    "relative_homography",
+    "relative_points",
 ]

@@ -20,12 +20,14 @@ from .fuse import Evidence, Fusion, has_seeds
 from .methods import Methods
 from .prepare import KEYPOINTS, Source, propose, read_photo
 from .prepared import PreparedQuery
-from .ranking import Ranking, Trusted, cosine
+from .ranking import Ranking, Trusted, Verified, cosine
 from .rerank.reranker import RERANKERS, Reranker
-from .result import Hit, SearchResult, hits_of
+from .result import Hit, Match, SearchResult, hits_of
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
-from .verify.shortlist import verify_photos, verify_shortlist
+from .verify.shortlist import match_photos, shortlist, verify_photos, verify_shortlist
+
+OTHER = -1  # stands for the id of a photo that is compared without being in the gallery
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,48 @@ class Engine:
             BadModel: for a matcher whose models are not there.
         """
         watch = Stopwatch()
-        ranked = self._rank(query, rerank, verify, watch)
+        return self._answer(
+            query, self._rank(query, rerank, verify, watch), rerank, verify, k, watch
+        )
+
+    def recall(
+        self,
+        query: PreparedQuery,
+        rerank: str | None = None,
+        verify: str | None = None,
+        k: int = 20,
+    ) -> SearchResult | None:
+        """As `search`, if no photo has to be compared for it; else None.
+
+        This is what a toggle costs once its stage has been asked for: milliseconds.
+        """
+        self._check(query)
+        if verify is not None:
+            first = query.candidates
+            if rerank is not None:
+                first = self.rerankers[rerank].rerank(query, first)
+            known = query.verifications[verify].keys()
+            if not known >= set(shortlist(first, self.matchers[verify])):
+                return None
+        watch = Stopwatch()
+        return self._answer(
+            query, self._rank(query, rerank, verify, watch), rerank, verify, k, watch
+        )
+
+    def knows(self, query: PreparedQuery, id: int, verify: str = "sift") -> bool:
+        """Whether `explain` has nothing to compare."""
+        return id in query.verifications[verify]
+
+    def _answer(
+        self,
+        query: PreparedQuery,
+        ranked: Ranked,
+        rerank: str | None,
+        verify: str | None,
+        k: int,
+        watch: Stopwatch,
+    ) -> SearchResult:
+        """What `search` returns, from the stages before fusion."""
         ranking = self.fusion.fuse(query, ranked.ranking, rerank, verify, ranked.trusted)
         stages = ranked.stages
         if verify is not None:
@@ -175,6 +218,34 @@ class Engine:
         photo = Ranking(np.array([id]), similarity, similarity, found)
         judged = self.fusion.alone(query, photo, verify)
         return hits_of(self.store, judged, {"descriptor": query.candidates.ids})[0]
+
+    def compare(self, query: PreparedQuery, photo: Source, verify: str = "sift") -> Match:
+        """Whether a photo shows the same thing as the query, judged by these two alone.
+
+        Args:
+            query: prepared for this generation of the gallery, with the matcher's keypoints.
+            photo: as for `prepare`; it need not be in the gallery.
+            verify: one of MATCHERS.
+
+        Raises:
+            As `prepare` and `search`.
+        """
+        self._check(query)
+        matcher, watch = self.matchers[verify], Stopwatch()
+        seen = read_photo(photo, None, {verify: matcher}, self.store, self.extractor, watch)
+        with watch.stage(verify):
+            found = match_photos(query, seen, verify, matcher)
+        similarity = cosine(query.descriptor, seen.descriptor[None])
+        verified = Verified({OTHER: found}, matcher.floor)
+        ranking = Ranking(np.array([OTHER]), similarity, similarity, verified)
+        judged = self.fusion.alone(query, ranking, verify)
+        return Match(
+            similarity=float(similarity[0]),
+            probability=None if judged.probability is None else float(judged.probability[0]),
+            verified=verified.passes(OTHER),
+            verification=found,
+            timings_ms=watch.ms,
+        )
 
     def evidence(
         self, query: PreparedQuery, rerank: str | None = None, verify: str | None = None

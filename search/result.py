@@ -58,6 +58,30 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Match:
+    """What two photos have to do with each other.
+
+    Attributes:
+        similarity: cosine of the descriptors, -1 to 1.
+        probability: that they show the same thing, 0 to 1. None where that was not fitted.
+        verified: whether enough points match.
+        verification: the points; None if one of the photos could not be read again.
+        timings_ms: what the stages cost.
+    """
+
+    similarity: float
+    probability: float | None
+    verified: bool
+    verification: Verification | None
+    timings_ms: dict[str, float]
+
+    @property
+    def confidence(self) -> str:
+        """The probability as a word, as `Hit.confidence`."""
+        return "" if self.probability is None else word(self.probability)
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """An answer.
 

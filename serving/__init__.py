@@ -1,1 +1,1 @@
-"""What a public server needs between its visitors and the engine."""
+"""What a public server needs between its visitors and the engine: limits, turns, galleries."""

@@ -15,6 +15,7 @@ import numpy as np
 from extractor import ImageTooLarge, UnsupportedImage
 
 from .decode_worker import DECODED, PICTURE, REQUEST, SENTENCE, TOO_LARGE
+from .settings import settings
 
 WORKER = Path(__file__).with_name("decode_worker.py")
 CRASHED = "The photo cannot be decoded."
@@ -151,5 +152,6 @@ def read_exactly(file: IO[bytes], count: int) -> bytes:
 
 @lru_cache
 def decoder() -> Decoder:
-    """The decoder of this process."""
-    return Decoder()
+    """The decoder of this process, as the settings have it when it is first asked for."""
+    limits = settings()
+    return Decoder(limits.decode_workers, limits.decode_mb, limits.decode_seconds)

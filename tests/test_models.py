@@ -19,12 +19,12 @@ from evaluation.run import STAGES, evaluate
 from export.__main__ import main as export
 from extractor import DEFAULT_MODEL, Extractor, seal
 from extractor.registry import DEFAULT, MODELS, model_path, name_of
-from index_store import Store, StoreMismatch, StoreMissing, build, model_of
+from index_store import Store, StoreMissing, build, model_of
 from index_store.__main__ import main as index_store
 from search.__main__ import main as search
+from serving.galleries import Galleries, NoGallery
 from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
 from tests.test_page import panes
-from ui.service import Service
 
 LITE = "efficientnet-lite2"
 GROUPS = {"taj": FEW_PHOTOS[:3], "colosseum": FEW_PHOTOS[3:5], "gate": FEW_PHOTOS[5:7]}
@@ -156,12 +156,12 @@ def test_one_store_leaves_no_choice(small_built, monkeypatch):
 def test_a_store_that_cannot_be_opened_is_left_out_but_for_the_first(
     small_built, lite_store, tmp_path, monkeypatch
 ):
-    service, missing = Service(), str(tmp_path / "none")
+    served, missing = Galleries(), str(tmp_path / "none")
     monkeypatch.setenv("GEM_STORE", os.pathsep.join([str(lite_store), missing]))
-    assert list(service.galleries()) == ["EfficientNet-Lite2"]
+    assert list(served.by_name()) == ["EfficientNet-Lite2"]
     monkeypatch.setenv("GEM_STORE", os.pathsep.join([missing, str(lite_store)]))
-    with pytest.raises(StoreMissing):
-        service.galleries()
+    with pytest.raises(NoGallery):
+        served.by_name()
 
 
 def test_a_model_that_is_not_known_is_named_by_its_file(photos, tmp_path, monkeypatch):
@@ -174,7 +174,7 @@ def test_a_model_that_is_not_known_is_named_by_its_file(photos, tmp_path, monkey
     path.write_bytes(seal(model.SerializeToString()))
     build(photos, tmp_path / "store", Extractor(path))
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "store"))
-    with pytest.raises(StoreMismatch):
-        Service().galleries()
+    with pytest.raises(NoGallery):
+        Galleries().by_name()
     monkeypatch.setenv("GEM_MODEL", str(path))
-    assert list(Service().galleries()) == ["my-model"]
+    assert list(Galleries().by_name()) == ["my-model"]

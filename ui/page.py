@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import html
-import re
 
 import streamlit as st
 
-from extractor import BadModel, BadPhoto, Region
-from index_store import StoreError
-from search import Engine, PreparedQuery, SearchResult
+from extractor import BadPhoto, Region
+from search import Engine, SearchResult
+from serving.galleries import Gallery, NoGallery, galleries
+from serving.refusal import Refused
+from serving.samples import MISSED
 
-from .match import match_viewer
+from .answer import Answer, ask, ask_with_upload, compared_with
+from .evidence import evidence, plain
 from .part import choose_part
 from .results import ASSETS, Pane, one_pane, results_grid, two_panes
-from .samples import MISSED
-from .service import Gallery, service
 from .stages import OFF, Stages, choose_stages
-from .subject import Subject, forget, gallery_subject, prepared_query, take_photo
+from .subject import Subject, forget, gallery_subject, keep
+from .timing import timing_bar
 
 FIRST_PAGE = 24
 MORE = 24
-STAGES = {
-    "decode": ("decode", "#94a3b8"),
-    "describe": ("describe", "#0ea5a4"),
-    "keypoints": ("keypoints", "#f8b4b0"),
-    "index": ("index", "#f59e0b"),
-    "diffusion": ("diffusion", "#8b5cf6"),
-    "sift": ("SIFT", "#ef6461"),
-}
+BUSY_ICON = ":material/hourglass_top:"
 
 
 # -- what the visitor does -------------------------------------------------------------------------
@@ -37,7 +31,8 @@ STAGES = {
 def take_upload(key: str) -> None:
     """Search with the photo just uploaded.
 
-    The uploader is emptied at once, so that Streamlit lets go of the file.
+    The uploader is emptied at once, so that Streamlit lets go of the file. What is searched with
+    now stays until the new photo has been looked at.
 
     Args:
         key: of the uploader that changed. On a slow line that can be one that was already
@@ -46,11 +41,9 @@ def take_upload(key: str) -> None:
     file = st.session_state.get(key)
     if file is None:
         return
-    start_over()
-    try:
-        take_photo(file.getvalue(), file.name)
-    except BadPhoto as error:
-        st.session_state.problem = str(error)
+    st.session_state.arrived = file.getvalue(), file.name
+    st.session_state.pop("problem", None)
+    new_uploader()
 
 
 def search_with(engine: Engine, id: int) -> None:
@@ -66,8 +59,8 @@ def start_over() -> None:
     """Forget the photo searched with, and everything made of it."""
     forget()
     state = st.session_state
-    state.pop("problem", None)
-    state.pop("weaker", None)
+    for name in ("arrived", "problem", "notice", "weaker"):
+        state.pop(name, None)
     state.shown = FIRST_PAGE
     st.query_params.pop("photo", None)
     new_uploader()
@@ -106,25 +99,23 @@ def render() -> None:
     st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
     try:
         with st.spinner("Opening the gallery…"):
-            galleries = service.galleries()
-    except (StoreError, BadModel, FileNotFoundError) as error:
+            served = galleries().by_name()
+    except NoGallery as error:
         st.error(str(error))
         return
     st.session_state.setdefault("shown", FIRST_PAGE)
-    gallery = next(iter(galleries.values()))
+    gallery = next(iter(served.values()))
     subject = current_subject(gallery.engine)
-    header(gallery.engine, with_uploader=subject is not None)
+    searching = subject is not None or "arrived" in st.session_state
+    header(gallery.engine, with_uploader=searching)
     if problem := st.session_state.get("problem"):
         st.error(problem, icon=":material/broken_image:")
-    if subject is None:
-        start_page(gallery, list(galleries)[1:])
+    if notice := st.session_state.pop("notice", ""):
+        st.warning(notice, icon=BUSY_ICON)
+    if searching:
+        results_page(served, subject)
     else:
-        results_page(galleries, subject)
-
-
-def plain(text: str) -> str:
-    """Text as it is where Streamlit would read Markdown: file names are not ours."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)
+        start_page(gallery, list(served)[1:])
 
 
 def header(engine: Engine, with_uploader: bool) -> None:
@@ -183,73 +174,129 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
         )
 
 
-def results_page(galleries: dict[str, Gallery], subject: Subject) -> None:
-    """The photo searched with, the toggles, and the hits."""
+def results_page(served: dict[str, Gallery], subject: Subject | None) -> None:
+    """The photo searched with, the toggles, and the hits.
+
+    Args:
+        served: the galleries by the names of their models.
+        subject: None if the first photo has just arrived.
+    """
+    k = st.session_state.shown
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="center", gap="medium")
-        with card:
-            region = subject_card(subject)
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
-            asked = choose_stages(galleries)
-        k = st.session_state.shown
-        engine = galleries[asked.descriptor].engine
-        with st.spinner("Searching…", show_time=False):
-            query, problem = query_or_whole(engine, subject, region)
-            result = engine.search(query, asked.rerank, asked.verify, k=k + 1)
+            asked = choose_stages(served)
+        gallery = served[asked.descriptor]
+        turn = st.container(key="turn")
+    answer = None
+    if "arrived" in st.session_state:
+        with turn:
+            subject, answer = look_at_upload(gallery, asked)
+        k = FIRST_PAGE
+    assert subject is not None
+    with card:
+        region = subject_card(subject)
+    try:
+        with turn:
+            if answer is None:
+                answer = ask(gallery, subject, region, asked.rerank, asked.verify, k + 1)
             other = None
             if asked.against is not None:
-                other = other_answer(galleries, subject, region, asked, k)
-        more = len(result.hits) > k
-        del result.hits[k:]
-        with clock:
-            st.html(timing_bar(result))
-    if problem:
-        st.warning(problem, icon=":material/broken_image:")
+                other = compared_with(served, subject, region, asked, k)
+    except Refused as refusal:
+        st.warning(str(refusal), icon=BUSY_ICON)
+        st.button("Try again")
+        react(gallery.engine, subject, None, redraw())
+        return
+    with clock:
+        st.html(timing_bar(answer.result))
+    grids = draw(gallery.engine, asked, answer, other, k)
+    react(gallery.engine, subject, answer, grids)
+
+
+def look_at_upload(gallery: Gallery, asked: Stages) -> tuple[Subject, Answer]:
+    """Search with the photo that has arrived, and make it the subject.
+
+    The page is drawn again, as it was, with a sentence, if that is not possible.
+    """
+    data, name = st.session_state.arrived
+    try:
+        subject, answer = ask_with_upload(gallery, data, name, asked, FIRST_PAGE + 1)
+    except BadPhoto as error:
+        start_over()
+        st.session_state.problem = str(error)
+    except Refused as refusal:
+        del st.session_state.arrived
+        st.session_state.notice = f"{refusal} Your photo was not looked at: choose it again then."
+    else:
+        start_over()
+        st.session_state.upload = subject
+        keep(gallery, subject, None, answer.query)
+        return subject, answer
+    st.rerun()
+
+
+def draw(engine: Engine, asked: Stages, answer: Answer, other: Pane | None, k: int) -> list:
+    """Draw the hits.
+
+    Args:
+        engine: that found them.
+        asked: the stages that were on.
+        answer: one hit more than is shown, if there are more.
+        other: what it is compared with, if anything.
+        k: how many hits are shown.
+
+    Returns:
+        The drawn grids.
+    """
+    result = answer.result
+    more = len(result.hits) > k
+    del result.hits[k:]
+    if answer.problem:
+        st.warning(answer.problem, icon=":material/broken_image:")
     for note in result.notes:
         st.caption(note)
     if not result.hits:
         st.info("This photo is the only one in the gallery.")
-        return
+        return []
     if other is not None:
         name = asked.stages if asked.against == OFF else f"{asked.descriptor}: {asked.stages}"
-        grids = [results_grid(two_panes(other, Pane(name, engine.store, result)), key="results")]
+        panes = two_panes(other, Pane(name, engine.store, result))
+        grids = [grid(panes, "results", first=True)]
     else:
         grids, more = folded_results(engine, result, more)
     if more:
         st.button("Show more", on_click=show_more, width="stretch")
+    return grids
+
+
+def grid(panes: list[dict], key: str, first: bool = False) -> object:
+    """Draw panes, and keep what was drawn, for a moment when nothing can be searched.
+
+    Args:
+        panes: of `one_pane` or `two_panes`.
+        key: of the grid.
+        first: whether it is the first of an answer.
+    """
+    drawn = [] if first else st.session_state.get("drawn", [])
+    st.session_state.drawn = [*drawn, (panes, key)]
+    return results_grid(panes, key=key)
+
+
+def redraw() -> list:
+    """The hits that were drawn last; none if the subject is new."""
+    return [results_grid(panes, key=key) for panes, key in st.session_state.get("drawn", [])]
+
+
+def react(engine: Engine, subject: Subject, answer: Answer | None, grids: list) -> None:
+    """Do what was clicked in a grid. answer: None if these are the hits of another one."""
     # The browser names files: a build may have given the ids to other photos since.
     for clicked in grids:
         if clicked.search and (photo := engine.store.catalogue.find(clicked.search)):
             search_with(engine, photo.id)
             st.rerun()
-        if clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
-            evidence(engine, subject, query, photo.id)
-
-
-def other_answer(
-    galleries: dict[str, Gallery], subject: Subject, region: Region | None, asked: Stages, k: int
-) -> Pane:
-    """What the answer is compared with: the same descriptor without reranking, or another one."""
-    if asked.against == OFF:
-        engine = galleries[asked.descriptor].engine
-        query, _ = query_or_whole(engine, subject, region)
-        return Pane(OFF, engine.store, engine.search(query, k=k))
-    engine = galleries[asked.against].engine
-    query, _ = query_or_whole(engine, subject, region)
-    answer = engine.search(query, asked.rerank, asked.verify, k=k)
-    return Pane(f"{asked.against}: {asked.stages}", engine.store, answer)
-
-
-def query_or_whole(
-    engine: Engine, subject: Subject, region: Region | None
-) -> tuple[PreparedQuery, str]:
-    """The query; that of the whole photo, and a sentence, if its part cannot be looked at."""
-    try:
-        return prepared_query(engine, subject, region), ""
-    except (OSError, BadPhoto):
-        # Only a part of a gallery photo is described anew, from its file.
-        problem = "The file of this photo has changed or is gone: the whole photo is searched with."
-        return prepared_query(engine, subject, None), problem
+        if answer and clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
+            evidence(engine, subject, answer.query, photo.id, search_with)
 
 
 def folded_results(engine: Engine, result: SearchResult, more: bool) -> tuple[list, bool]:
@@ -265,16 +312,16 @@ def folded_results(engine: Engine, result: SearchResult, more: bool) -> tuple[li
     """
     if result.hits[0].confidence == "unsure":
         st.caption("Nothing here is likely to be the same thing. These look most alike.")
-        return [results_grid(one_pane(engine.store, result.hits), key="results")], more
+        return [grid(one_pane(engine.store, result.hits), "results", first=True)], more
     strong = [hit for hit in result.hits if not hit.is_weak]
     weak = result.hits[len(strong) :]
-    grids = [results_grid(one_pane(engine.store, strong), key="results")]
+    grids = [grid(one_pane(engine.store, strong), "results", first=True)]
     if not weak:
         return grids, more
     if not st.session_state.get("weaker"):
         st.button("Show weaker matches", on_click=show_weaker, width="stretch")
         return grids, False
-    grids.append(results_grid(one_pane(engine.store, weak, "Weaker matches"), key="weak-results"))
+    grids.append(grid(one_pane(engine.store, weak, "Weaker matches"), "weak-results"))
     return grids, more
 
 
@@ -303,62 +350,3 @@ def subject_card(subject: Subject) -> Region | None:
         )
         st.button("New search", on_click=start_over, type="tertiary", icon=":material/close:")
     return region
-
-
-@st.dialog("The evidence", width="large")
-def evidence(engine: Engine, subject: Subject, query: PreparedQuery, id: int) -> None:
-    """Query and hit side by side with the matched points."""
-    hit = engine.explain(query, id)
-    if hit.verified:
-        st.markdown(
-            f"**{hit.inliers} points** of the two photos fit together: very likely the same thing."
-        )
-    elif hit.inliers is None:
-        st.markdown(
-            "The points could not be compared: the file of one of the photos has changed or is "
-            "gone."
-        )
-    elif hit.inliers:
-        st.markdown(f"Only **{hit.inliers} points** fit together, too few to prove anything.")
-    else:
-        st.markdown(
-            "No points fit together. The two may look alike, or show the same thing from too far "
-            "apart."
-        )
-    shown = gallery_subject(engine, id).image
-    match_viewer(subject.image, shown, hit.verification, key=f"match-{id}")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Search with this photo", icon=":material/image_search:", type="primary"):
-            search_with(engine, id)
-            st.rerun()
-        ranks = ", ".join(f"{STAGES.get(s, (s,))[0]} {rank}" for s, rank in hit.stage_ranks.items())
-        st.caption(
-            f"{plain(hit.file)} · similarity {hit.similarity:.3f}"
-            + (f" · rank by {ranks}" if ranks else "")
-        )
-
-
-# -- time ------------------------------------------------------------------------------------------
-
-
-def timing_bar(result: SearchResult) -> str:
-    """HTML of one thin stacked bar and its legend; stages whose earlier result was reused are
-    faded.
-    """
-    timings = result.reused_ms | result.timings_ms
-    total = sum(timings.values()) or 1
-    parts, legend = [], []
-    for stage, (name, colour) in STAGES.items():
-        if stage not in timings:
-            continue
-        ms = timings[stage]
-        faded = "" if stage in result.timings_ms else ' class="reused"'
-        title = "just now" if stage in result.timings_ms else "from before, reused"
-        shown = f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}"
-        parts.append(f'<i{faded} style="width:{100 * ms / total:.1f}%;background:{colour}"></i>')
-        legend.append(
-            f'<span{faded} title="{title}"><i style="background:{colour}"></i>'
-            f"{name} {shown} ms</span>"
-        )
-    track = f'<div class="track">{"".join(parts)}</div>'
-    return f'<div class="times">{track}<div class="legend">{"".join(legend)}</div></div>'

@@ -11,8 +11,7 @@ import streamlit as st
 
 from index_store import Store
 from search import Hit, SearchResult
-
-from .routes import thumbnail_url
+from serving.pictures import thumbnail_url
 
 ASSETS = Path(__file__).parent / "assets"
 

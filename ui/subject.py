@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from extractor import Region, decode, encode_jpeg, resize
+from extractor import Region, encode_jpeg, resize
 from search import Engine, PreparedQuery
-
-from .routes import thumbnail_url, view_url
+from serving import searches
+from serving.decoder import decoder
+from serving.galleries import Gallery
+from serving.pictures import thumbnail_url, view_url
 
 # A part of an upload is described from the kept picture, because nothing else is left of it. So it
 # has the size that photos are worked on at, and a quality that descriptors do not notice.
@@ -46,18 +48,21 @@ class Subject:
     picture: bytes | None = None
 
 
-def take_photo(data: bytes, name: str) -> None:
-    """Make an upload the subject of this session. Raises BadPhoto."""
+def read_upload(gallery: Gallery, data: bytes, name: str) -> tuple[Subject, PreparedQuery]:
+    """Decode an upload, once: what the session keeps of it, and the query of the whole photo.
+
+    Heavy; touches nothing of the session. Raises BadPhoto.
+    """
     begin = time.perf_counter()
-    pixels = decode(data)
+    pixels = decoder().decode(data)
     ms = (time.perf_counter() - begin) * 1000
     view = resize(pixels, VIEW_SIDE)
     src = "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(view, VIEW_QUALITY)).decode()
     image = browser_image(src, view.shape, "Your photo")
     picture = encode_jpeg(pixels, PICTURE_QUALITY)
-    st.session_state.upload = Subject(name, "Your photo", image, src, picture=picture)
-    # Decoded once: the first query is prepared from these pixels, which are then let go.
-    st.session_state.decoded = pixels, ms
+    query = searches.prepare(gallery, [pixels])
+    query.spend("decode", ms)
+    return Subject(name, "Your photo", image, src, picture=picture), query
 
 
 def gallery_subject(engine: Engine, id: int) -> Subject:
@@ -80,43 +85,58 @@ def browser_image(src: str, shape: tuple[int, ...], title: str) -> dict:
 
 def forget() -> None:
     """Let go of everything the session keeps of its subject."""
-    for name in ("upload", "decoded", "prepared"):
+    for name in ("upload", "prepared", "drawn"):
         st.session_state.pop(name, None)
 
 
-def prepared_query(engine: Engine, subject: Subject, region: Region | None) -> PreparedQuery:
-    """The subject, or a part of it, ready to be asked; prepared when it is first wanted.
+def kept_query(gallery: Gallery, subject: Subject, region: Region | None) -> PreparedQuery | None:
+    """The session's query of the subject, or of a part of it, if it is at hand at no great cost.
 
-    A query of an older generation of the gallery is renewed.
+    A query of an older generation of the gallery is renewed, a whole gallery photo is always at
+    hand.
 
     Args:
-        engine: whose gallery is searched.
+        gallery: what is searched.
         subject: of this session.
         region: the part that counts, None for all of it.
+    """
+    engine, query = gallery.engine, _queries().pop(_key(gallery, subject, region), None)
+    if query is not None and query.generation != engine.store.version:
+        # A part of a gallery photo would be described anew.
+        cheap = subject.file is None or region is None
+        query = engine.renew(query) if cheap else None
+    if query is None and subject.file is not None and region is None:
+        query = gallery.queries.prepare(engine.store.catalogue.find(subject.file).id)
+    if query is not None:
+        keep(gallery, subject, region, query)
+    return query
+
+
+def prepare(gallery: Gallery, subject: Subject, region: Region | None) -> PreparedQuery:
+    """A query of the subject, or of a part of it, always anew. Heavy; touches nothing of the
+    session.
 
     Raises:
         OSError, BadPhoto: for a part of a gallery photo whose file is gone or has changed.
     """
-    kept = st.session_state.setdefault("prepared", {})
-    key = subject.file, region, engine.extractor.fingerprint
-    query = kept.pop(key, None)
-    if query is None:
-        query = prepare(engine, subject, region)
-    elif query.generation != engine.store.version:
-        query = engine.renew(query)
-    kept[key] = query
+    engine = gallery.engine
+    if subject.file is not None:
+        return searches.prepare(gallery, [engine.store.catalogue.find(subject.file).id], region)
+    # Our own encoding: nothing that a visitor could have made.
+    return engine.prepare(subject.picture, region)
+
+
+def keep(gallery: Gallery, subject: Subject, region: Region | None, query: PreparedQuery) -> None:
+    """Let the session keep a query, and let go of the oldest beyond PREPARED."""
+    kept = _queries()
+    kept[_key(gallery, subject, region)] = query
     while len(kept) > PREPARED:
         del kept[next(iter(kept))]
-    return query
 
 
-def prepare(engine: Engine, subject: Subject, region: Region | None) -> PreparedQuery:
-    """As `prepared_query`, always anew."""
-    if subject.file is not None:
-        return engine.prepare(engine.store.catalogue.find(subject.file).id, region)
-    pixels, ms = st.session_state.pop("decoded", (None, 0.0))
-    if pixels is None:
-        return engine.prepare(subject.picture, region)
-    query = engine.prepare(pixels, region)
-    query.spend("decode", ms)
-    return query
+def _queries() -> dict[tuple, PreparedQuery]:
+    return st.session_state.setdefault("prepared", {})
+
+
+def _key(gallery: Gallery, subject: Subject, region: Region | None) -> tuple:
+    return subject.file, region, gallery.engine.extractor.fingerprint

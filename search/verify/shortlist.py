@@ -13,6 +13,9 @@ from ..stopwatch import Stopwatch
 from .matcher import Matcher
 from .verification import Verification
 
+# Photos whose evidence a query keeps: some shortlists, and what was looked at one by one.
+MOST_KEPT = 1000
+
 
 def verify_shortlist(
     query: PreparedQuery, ranking: Ranking, name: str, matcher: Matcher, watch: Stopwatch
@@ -32,7 +35,7 @@ def verify_shortlist(
     Raises:
         ValueError: for an upload that was prepared without this matcher's keypoints.
     """
-    best = [int(id) for id in ranking.ids[: matcher.shortlist]]
+    best = shortlist(ranking, matcher)
     return replace(ranking, verified=verify_photos(query, best, name, matcher, watch))
 
 
@@ -41,18 +44,33 @@ def verify_photos(
 ) -> Verified:
     """Evidence for these gallery photos. Other arguments and errors as `verify_shortlist`."""
     known = query.verifications[name]
-    todo = [id for id in ids if id not in known]
+    before = known.copy()  # other searches with this query may add to it, and let go of some
+    todo = [id for id in ids if id not in before]
     if todo:
         with watch.stage(name):
             keypoints = [query_keypoints(photo, query, name, matcher) for photo in query.photos]
             if all(features is None for features in keypoints):
                 note = "Nothing could be verified: the file of the query has changed or is gone."
                 return Verified({}, matcher.floor, (note,))
-            known.update(match_all(keypoints, todo, matcher))
-    found = {id: known[id] for id in ids}
+            fresh = match_all(keypoints, todo, matcher)
+            keep(fresh, known)
+            before |= fresh
+    found = {id: before[id] for id in ids}
     unread = sum(evidence is None for evidence in found.values())
     notes = [f"{unread} photos could not be verified: their files have changed or are gone."]
     return Verified(found, matcher.floor, tuple(notes if unread else []))
+
+
+def shortlist(ranking: Ranking, matcher: Matcher) -> list[int]:
+    """Gallery ids of the photos that are looked at."""
+    return [int(id) for id in ranking.ids[: matcher.shortlist]]
+
+
+def keep(fresh: dict[int, Verification | None], known: dict[int, Verification | None]) -> None:
+    """Add evidence to what a query knows, and let go of the oldest beyond MOST_KEPT."""
+    known.update(fresh)
+    for id in list(known)[: max(0, len(known) - MOST_KEPT)]:
+        known.pop(id, None)
 
 
 def match_all(
@@ -84,6 +102,38 @@ def match_all(
             if before is None or evidence.inliers > before.inliers:
                 found[id] = replace(evidence, photo=number)
     return found
+
+
+def match_photos(
+    query: PreparedQuery, other: QueryPhoto, name: str, matcher: Matcher
+) -> Verification | None:
+    """Match a query with a photo that need not be in the gallery.
+
+    Args:
+        query: each of its photos is tried, the best evidence wins.
+        other: with keypoints, or in the gallery.
+        name: the matcher's.
+        matcher: compares photos.
+
+    Returns:
+        None if one of the two could not be read.
+    """
+    if other.id is None:
+        features = other.keypoints[name]
+    else:
+        try:
+            features = matcher.gallery_features(other.id)
+        except (OSError, BadPhoto):
+            return None
+    best: Verification | None = None
+    for number, photo in enumerate(query.photos):
+        of_query = query_keypoints(photo, query, name, matcher)
+        if of_query is None:
+            continue
+        [found] = matcher.verify_many(of_query, [features])
+        if best is None or found.inliers > best.inliers:
+            best = replace(found, photo=number)
+    return best
 
 
 def query_keypoints(

@@ -17,10 +17,11 @@ when it mirrors, folds or
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -87,8 +88,17 @@ def verify_many(
     verify: Callable[[LocalFeatures, LocalFeatures], Verification] = verify,
 ) -> list[Verification]:
     """`verify` with each of the hits, on all cores."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(partial(verify, query), hits))
+    return list(_pool().map(partial(verify, query), hits))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """One for all searches of this process: searches at once share the cores."""
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="verify")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has the object without its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:

@@ -24,8 +24,9 @@ def sample_queries(store: Store) -> list[Photo]:
     They are the sample gallery's own choice, or those whose nearest photo stands out most from the
     rest. That looks at all photos: ask once for each generation.
     """
-    curated = [store.catalogue.find(file) for file in (*FOUND, MISSED)]
-    if None not in curated:
+    names = (*FOUND, MISSED)
+    curated = [photo for file in names if (photo := store.catalogue.find(file)) is not None]
+    if len(curated) == len(names):
         return curated
     sims = np.asarray(store.neighbour_sims)
     if sims.shape[1] < 3:

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from ui.service import Service
 
 from index_store import Store, StoreError, build
 from search import Engine
 from tests.conftest import GALLERY
 from ui import routes
 from ui.routes import ROUTES, view_url
-from ui.service import Service
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The HTTP API, and what operators ask: alive, ready, metrics."""

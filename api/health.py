@@ -1,0 +1,78 @@
+"""What operators ask: is it alive, is it ready, and how is it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from serving import metrics
+from serving.address import FORWARDED, address_of, is_among
+from serving.galleries import Gallery, galleries
+from serving.readiness import finds_itself
+from serving.refusal import problem
+from serving.settings import settings
+
+PATIENCE = 5.0  # seconds for the answer
+NOT_READY = "The gallery is not ready."
+
+log = logging.getLogger(__name__)
+
+
+async def healthz(request: Request) -> Response:
+    """Whether the process answers."""
+    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+async def readyz(request: Request) -> Response:
+    """Whether every gallery finds its own photo; names generations and models."""
+    opened = galleries().opened()
+    if not opened:
+        return problem(503, NOT_READY, 10)
+    checks = asyncio.get_running_loop().run_in_executor(_thread(), check_all, opened)
+    try:
+        found = await asyncio.wait_for(asyncio.shield(checks), PATIENCE)
+    except TimeoutError:
+        return problem(503, "The gallery did not answer in time.", 10)
+    if not found:
+        return problem(503, NOT_READY, 10)
+    served = [
+        {
+            "model": name,
+            "generation": gallery.engine.store.version,
+            "photos": len(gallery.engine.store),
+        }
+        for name, gallery in opened.items()
+    ]
+    return JSONResponse(
+        {"status": "ready", "galleries": served}, headers={"Cache-Control": "no-store"}
+    )
+
+
+async def metrics_text(request: Request) -> Response:
+    """For Prometheus, and for those alone who may read it."""
+    address = address_of(request.scope)
+    # A proxy on this machine that is not trusted would make everybody seem to be here.
+    forwarded = address in ("127.0.0.1", "::1") and FORWARDED in request.headers
+    if forwarded or not is_among(address, settings().metrics_from):
+        return problem(404, "There is nothing here.")
+    return PlainTextResponse(metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+def check_all(opened: dict[str, Gallery]) -> bool:
+    """Whether each gallery finds its own photo."""
+    try:
+        return all(finds_itself(gallery) for gallery in opened.values())
+    except Exception:  # whatever it is: not ready
+        log.exception("a gallery does not find its own photo")
+        return False
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """One of its own: neither searches nor pictures keep it waiting."""
+    return ThreadPoolExecutor(1, thread_name_prefix="ready")

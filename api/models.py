@@ -1,0 +1,221 @@
+"""What goes in and what comes out: the one description that requests are checked by, answers are
+made by, and the OpenAPI document is written from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from extractor import Region
+from search import MATCHERS, RERANKERS
+from serving.settings import settings
+
+NONE = "none"
+LIMITS = settings()
+
+
+def offered(named: str, known: Collection[str]) -> list[str]:
+    """The names of a setting that are known, in the order in which those are."""
+    names = {name.strip() for name in named.split(",")}
+    return [name for name in known if name in names]
+
+
+RERANK = [NONE, *offered(LIMITS.api_rerank, RERANKERS)]
+VERIFY = [NONE, *offered(LIMITS.api_verify, MATCHERS)]
+
+Photo = Annotated[bytes, Field(json_schema_extra={"format": "binary"})]
+FRACTION = r"(0|1|0?\.\d{1,9}|0\.\d{1,9}|1\.0{1,9})"
+
+
+class Form(BaseModel):
+    """A request: fields of a multipart form. Fields that are not known are an error."""
+
+    model_config = ConfigDict(extra="forbid", title="Form")
+
+    photo: list[Photo] = Field(
+        [],
+        max_length=LIMITS.api_photos,
+        description=f"Photos: JPEG, PNG or WebP files of at most {LIMITS.upload_mb} MB. "
+        "Repeat the field for more than one.",
+    )
+    id: list[Annotated[int, Field(ge=0, lt=10**9)]] = Field(
+        [],
+        max_length=LIMITS.api_photos,
+        description="Photos of the gallery, by their ids in this generation.",
+    )
+    descriptor: str | None = Field(
+        None,
+        max_length=100,
+        description="Name of the descriptor model, where the server has several; by default its "
+        "first.",
+    )
+
+    @property
+    def sources(self) -> list[bytes | int]:
+        """All photos, uploads first."""
+        return [*self.photo, *self.id]
+
+
+class SearchForm(Form):
+    """What to search with, and how."""
+
+    region: str | None = Field(
+        None,
+        pattern=f"^{FRACTION}(,{FRACTION}){{3}}$",
+        description="The part of a single photo that counts: left, top, right, bottom as fractions "
+        "of its upright width and height, e.g. `0.2,0,0.8,0.5`.",
+    )
+    rerank: str = Field(
+        "diffusion" if "diffusion" in RERANK else NONE,
+        description="Global reranking.",
+        json_schema_extra={"enum": list(RERANK)},
+    )
+    verify: str = Field(
+        "sift" if "sift" in VERIFY else NONE,
+        description="Comparison of the best hits with the query, point by point.",
+        json_schema_extra={"enum": list(VERIFY)},
+    )
+    k: int = Field(20, ge=1, le=LIMITS.api_hits, description="How many hits are wanted at most.")
+
+    @field_validator("rerank", "verify")
+    @classmethod
+    def _is_offered(cls, name: str, info: ValidationInfo) -> str:
+        names = RERANK if info.field_name == "rerank" else VERIFY
+        if name not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return name
+
+    @field_validator("region")
+    @classmethod
+    def _is_a_part(cls, text: str | None) -> str | None:
+        if text is not None:
+            left, top, right, bottom = map(float, text.split(","))
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError("the region is empty or outside the photo")
+        return text
+
+    @model_validator(mode="after")
+    def _has_photos(self) -> SearchForm:
+        if not self.sources:
+            raise ValueError("send a photo, or the id of one of the gallery's")
+        if self.region is not None and len(self.sources) > 1:
+            raise ValueError("a region belongs to a single photo")
+        return self
+
+    @property
+    def part(self) -> Region | None:
+        """`region` as numbers."""
+        if self.region is None:
+            return None
+        left, top, right, bottom = map(float, self.region.split(","))
+        return left, top, right, bottom
+
+
+class MatchForm(Form):
+    """Two photos to compare: two files, a file and an id, or two ids. Files come first."""
+
+    @model_validator(mode="after")
+    def _has_two_photos(self) -> MatchForm:
+        if len(self.sources) != 2:
+            raise ValueError("send two photos, or a photo and the id of one of the gallery's")
+        return self
+
+
+Homography = Annotated[list[float], Field(min_length=9, max_length=9)]
+HOMOGRAPHY = (
+    "Row by row: maps the first photo to the second, both in fractions of width and height; null "
+    "without evidence."
+)
+PROBABILITY = "That both show the same thing, 0 to 1; null where this was not fitted."
+CONFIDENCE = '"sure", "likely" or "unsure", as the page says; null where there is no probability.'
+
+
+class Served(BaseModel):
+    """What every answer says of the gallery.
+
+    `generation` is another one after each build; ids belong to one generation.
+    """
+
+    generation: str
+    model: str = Field(description="Name of the descriptor model.")
+
+
+class HitAnswer(BaseModel):
+    """A photo of the gallery that may show the same thing."""
+
+    id: int
+    file: str
+    title: str
+    thumbnail: str = Field(description="Address of a small JPEG, from the server's root.")
+    view: str = Field(description="Address of a JPEG of at most 1024 pixels a side.")
+    score: float = Field(description="What the order is by; compares within one answer only.")
+    similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
+    probability: float | None = Field(description=PROBABILITY)
+    confidence: str | None = Field(description=CONFIDENCE)
+    inliers: int | None = Field(
+        description="Points that fit together; null if the two were not compared."
+    )
+    verified: bool = Field(description="Whether those are enough to prove the same thing.")
+    homography: Homography | None = Field(description=HOMOGRAPHY)
+    photo: int = Field(description="Which of the photos searched with the points belong to.")
+    stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was on.")
+
+
+class SearchAnswer(Served):
+    """The hits, best first."""
+
+    hits: list[HitAnswer]
+    timings_ms: dict[str, float] = Field(description="What each stage took just now.")
+    reused_ms: dict[str, float] = Field(description="What stages had cost that were not run again.")
+    notes: list[str] = Field(description="What was left out, in sentences.")
+
+
+class MatchAnswer(Served):
+    """What two photos have to do with each other."""
+
+    similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
+    probability: float | None = Field(description=PROBABILITY)
+    confidence: str | None = Field(description=CONFIDENCE)
+    inliers: int | None = Field(
+        description="Points that fit together; null if a photo of the gallery is gone."
+    )
+    verified: bool = Field(description="Whether those are enough to prove the same thing.")
+    points: list[Annotated[list[float], Field(min_length=4, max_length=4)]] = Field(
+        description="[x, y, x', y'] in fractions of the first photo's and the second's width and "
+        "height, most distinctive first."
+    )
+    homography: Homography | None = Field(description=HOMOGRAPHY)
+    timings_ms: dict[str, float] = Field(description="What each stage took.")
+
+
+class PhotoAnswer(Served):
+    """A photo of the gallery."""
+
+    id: int
+    file: str
+    title: str
+    width: int = Field(description="Pixels, upright.")
+    height: int
+    thumbnail: str
+    view: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="A sentence for a person.")
+    retry_after: int | None = Field(None, description="Seconds, where trying again may help.")
+    errors: list[str] | None = Field(None, description="Of a request with wrong fields: each one.")

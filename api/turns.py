@@ -1,0 +1,51 @@
+"""A call's turn: heavy work on the server's executor, given up when its caller has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from serving.address import address_of
+from serving.admission import Busy, admission
+from serving.refusal import of_busy, refuse, spend
+from serving.settings import settings
+
+T = TypeVar("T")
+LOOK_SECONDS = 0.25  # between two looks whether the caller is still there
+
+
+async def in_turn(request: Request, work: Callable[[], T]) -> T:
+    """Wait for a turn, and for the work.
+
+    Args:
+        request: whose address the turn is counted by. Its body has been read.
+        work: what to do, on another thread.
+
+    Raises:
+        Refused: the queue is full, the address has had its share, the answer would come too late,
+            or nobody waits for it.
+        Exception: whatever the work raises.
+    """
+    address = address_of(request.scope)
+    spend("search", address)
+    turns = admission()
+    try:
+        ticket = turns.submit(address, work, address)
+    except Busy as error:
+        raise of_busy(error) from None
+    done = asyncio.wrap_future(ticket.future)
+    try:
+        async with asyncio.timeout(settings().search_seconds):
+            while not (await asyncio.wait([done], timeout=LOOK_SECONDS))[0]:
+                if await request.is_disconnected():
+                    raise refuse("caller left", 400, "The connection was closed.")
+            return done.result()
+    except TimeoutError:
+        seconds = turns.retry_after()
+        sentence = f"Busy, try again in {seconds} seconds."
+        raise refuse("slow answer", 503, sentence, seconds) from None
+    finally:
+        ticket.cancel()

@@ -1,0 +1,1 @@
+"""A client of the API: copy same_thing.py to wherever it is needed."""

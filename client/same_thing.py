@@ -1,0 +1,169 @@
+"""A client of Same Thing's API, in one file. It needs httpx and nothing else.
+
+    from same_thing import SameThing
+
+    demo = SameThing("https://demo.example.org")
+    for hit in demo.search("tour-eiffel.jpg", k=5)["hits"]:
+        print(hit["file"], hit["confidence"], hit["inliers"])
+
+From a shell: python same_thing.py https://demo.example.org tour-eiffel.jpg
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+Photo = str | PathLike | bytes | int
+"""A file's path, a file's bytes, or the id of a photo of the gallery."""
+MOST_PATIENCE = 60  # seconds before one try again
+
+
+class Problem(Exception):
+    """The server has refused; str(error) is its sentence.
+
+    Attributes:
+        status: of the HTTP answer.
+        retry_after: seconds after which to try again; None where that would not help.
+        details: the whole answer (RFC 9457).
+    """
+
+    def __init__(self, status: int, details: dict[str, Any]):
+        super().__init__(details.get("detail") or f"The server answered {status}.")
+        self.status = status
+        self.retry_after = details.get("retry_after")
+        self.details = details
+
+
+class SameThing:
+    """One server.
+
+    Args:
+        url: its address, as in the browser.
+        timeout: seconds for one answer.
+        retries: how often to try again when the server is busy, after the time it names.
+        client: the httpx client to use, instead of one of its own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 60,
+        retries: int = 3,
+        client: httpx.Client | None = None,
+    ):
+        self._root = url.rstrip("/")
+        self._retries = retries
+        self._client = client or httpx.Client(timeout=timeout)
+
+    def __enter__(self) -> SameThing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._client.close()
+
+    def search(
+        self,
+        *photos: Photo,
+        region: tuple[float, float, float, float] | None = None,
+        rerank: str | None = "diffusion",
+        verify: str | None = "sift",
+        k: int = 20,
+        descriptor: str | None = None,
+    ) -> dict[str, Any]:
+        """The gallery's photos of the same thing, best first.
+
+        Args:
+            photos: one or several of one thing.
+            region: the part of a single photo that counts: left, top, right, bottom as fractions.
+            rerank, verify: names of a reranker and a matcher, None for none.
+            k: how many hits at most.
+            descriptor: name of a descriptor model, where the server has several.
+
+        Returns:
+            "hits", each with "file", "title", "probability", "confidence", "inliers", "thumbnail"
+            and more, see the server's /api/v1; "notes"; "timings_ms"; "generation"; "model".
+
+        Raises:
+            Problem: the server has refused.
+        """
+        fields = {
+            "region": None if region is None else ",".join(f"{part:.6f}" for part in region),
+            "rerank": rerank or "none",
+            "verify": verify or "none",
+            "k": str(k),
+            "descriptor": descriptor,
+        }
+        return self._post("search", photos, fields)
+
+    def match(self, first: Photo, second: Photo, descriptor: str | None = None) -> dict[str, Any]:
+        """What two photos have to do with each other. Raises Problem.
+
+        Returns:
+            "points", each [x, y, x', y'] in fractions of the photos' sizes, "homography" between
+            such fractions, "inliers", "verified", "probability" and more. An uploaded photo counts
+            as the first if the other is one of the gallery's.
+        """
+        return self._post("match", (first, second), {"descriptor": descriptor})
+
+    def photo(self, id: int) -> dict[str, Any]:
+        """What is known of a photo of the gallery. Raises Problem."""
+        return self._send("GET", f"/api/v1/photos/{id}").json()
+
+    def thumbnail(self, id: int) -> bytes:
+        """JPEG of a photo of the gallery. Raises Problem."""
+        return self._send("GET", f"/api/v1/photos/{id}/thumbnail").content
+
+    def _post(
+        self, name: str, photos: tuple[Photo, ...], fields: dict[str, str | None]
+    ) -> dict[str, Any]:
+        parts: list[tuple[str, Any]] = []
+        for photo in photos:
+            if isinstance(photo, int):
+                parts.append(("id", (None, str(photo))))
+            else:
+                data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+                parts.append(("photo", ("photo", data)))
+        parts += [(key, (None, value)) for key, value in fields.items() if value is not None]
+        return self._send("POST", f"/api/v1/{name}", files=parts).json()
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        for left in range(self._retries, -1, -1):
+            answer = self._client.request(method, self._root + path, **more)
+            if answer.is_success:
+                return answer
+            try:
+                details = answer.json()
+            except ValueError:  # of a proxy in between
+                details = {}
+            problem = Problem(answer.status_code, details if isinstance(details, dict) else {})
+            if not left or problem.status not in (429, 503) or problem.retry_after is None:
+                raise problem
+            time.sleep(min(problem.retry_after, MOST_PATIENCE))
+        raise AssertionError("unreachable")
+
+
+def main() -> int:
+    if len(sys.argv) < 3:
+        print("usage: same_thing.py URL PHOTO...", file=sys.stderr)
+        return 2
+    url, *photos = sys.argv[1:]
+    try:
+        with SameThing(url) as server:
+            hits = server.search(*photos)["hits"]
+    except (Problem, httpx.HTTPError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for hit in hits:
+        points = hit["inliers"] if hit["verified"] else ""
+        print(f"{hit['confidence'] or '':6s} {points!s:>4s} {hit['file']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""python -m serving: print the table of all settings, in Markdown."""
+
+from __future__ import annotations
+
+from command import run_command
+
+from .settings import table
+
+
+def main() -> int:
+    print(table())
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,84 @@
+"""Websockets, bounded: pages open at one time, by address and in all, and none without a word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import metrics
+from .address import address_of
+from .refusal import Refused, refuse, spend
+from .settings import settings
+
+TRY_AGAIN = 1013  # close code: "try again later"
+NOT_BINARY = 1003
+GOING_AWAY = 1001
+
+
+class ConnectionLimits:
+    """ASGI middleware. How many may be open, the settings say.
+
+    Args:
+        app: gets what is within the limits.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+        self._open: Counter[str] = Counter()  # by address; of the event loop's thread only
+        metrics.CONNECTIONS.set_function(self._open.total)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        address = address_of(scope)
+        try:
+            self._check(address)
+        except Refused as refusal:
+            await receive()
+            await send({"type": "websocket.close", "code": TRY_AGAIN, "reason": str(refusal)})
+            return
+        self._open[address] += 1
+        try:
+            await self.app(scope, talking(receive), send)
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
+
+    def _check(self, address: str) -> None:
+        """Raise Refused if one more would be too many."""
+        limits = settings()
+        spend("connection", address)
+        if self._open.total() >= limits.connections:
+            raise refuse("connections", 503, "Busy, too many visitors at the moment.")
+        if self._open[address] >= limits.connections_address:
+            raise refuse("connections of address", 429, "Too many pages are open at your address.")
+
+
+def talking(receive: Receive) -> Receive:
+    """`receive` for which a connection is gone that says nothing at first, or speaks in text.
+
+    Streamlit's page always begins to talk, and in bytes.
+    """
+    silent_seconds = settings().silent_seconds
+    has_spoken = False
+
+    async def message() -> Message:
+        nonlocal has_spoken
+        try:
+            async with asyncio.timeout(None if has_spoken else silent_seconds):
+                message = await receive()
+        except TimeoutError:
+            metrics.REFUSED.labels("silent connection").inc()
+            return {"type": "websocket.disconnect", "code": GOING_AWAY}
+        if message["type"] == "websocket.receive":
+            has_spoken = True
+            if message.get("bytes") is None:
+                metrics.REFUSED.labels("malformed message").inc()
+                return {"type": "websocket.disconnect", "code": NOT_BINARY}
+        return message
+
+    return message

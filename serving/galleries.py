@@ -1,0 +1,252 @@
+"""The galleries of this process, shared by the page's sessions, the API and the photo routes.
+
+A build replaces a store while it is served. The new generation is opened on a thread of its own;
+until it is open, and if it cannot be, everybody goes on with the old one. Nothing but the very
+first opening is ever waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import cache, cached_property, lru_cache, partial
+from pathlib import Path
+
+from extractor import BadModel, Extractor, choose_extractor, encode_jpeg
+from extractor.registry import MODELS, name_of
+from index_store import Photo, Store, StoreError, current_version, model_of
+from search import UNCALIBRATED, Engine
+
+from . import metrics
+from .gallery_queries import GalleryQueries
+from .samples import sample_queries
+from .settings import settings
+
+VIEWS = 64  # large pictures that are held ready
+RETRY_SECONDS = 10.0  # between two attempts to open a generation that cannot be opened
+
+log = logging.getLogger(__name__)
+
+
+class NoGallery(Exception):
+    """Nothing can be searched; str(error) is a sentence for the visitor. Why is in the log."""
+
+    def __init__(self) -> None:
+        super().__init__("The gallery cannot be opened at the moment. Please try again later.")
+
+
+class Gallery:
+    """One opened generation, with what has been made of it. All of that goes when a build replaces
+    it.
+
+    Attributes:
+        engine: searches it.
+        name: of the model, for people.
+        queries: its own photos, prepared to be searched with.
+        view_jpeg: id -> the photo as large as it is decoded, without its metadata. Raises OSError
+            or BadPhoto.
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        known = name_of(engine.extractor.fingerprint)
+        self.name = MODELS[known].title if known else engine.extractor.path.stem
+        self.queries = GalleryQueries(engine, settings().gallery_queries)
+        self._checked: dict[Callable[[Gallery], bool], bool] = {}
+        self.view_jpeg = lru_cache(VIEWS)(partial(encode_view, engine.store))
+
+    def once(self, check: Callable[[Gallery], bool]) -> bool:
+        """What a check said of this generation when it was first asked."""
+        if check not in self._checked:
+            self._checked[check] = check(self)
+        return self._checked[check]
+
+    @cached_property
+    def samples(self) -> list[Photo]:
+        """Queries for a visitor who has no photo at hand."""
+        return sample_queries(self.engine.store)
+
+
+def encode_view(store: Store, id: int) -> bytes:
+    """See `Gallery.view_jpeg`."""
+    return encode_jpeg(store.pixels(id))
+
+
+class Live:
+    """One store, opened again whenever a build has replaced it.
+
+    Args:
+        path: the store's folder.
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
+        self.path = path
+        self._clock = clock
+        self._lock = threading.Lock()  # of the fields below; never held while anything is opened
+        self._gallery: Gallery | None = None
+        self._version = ""
+        self._opening: threading.Thread | None = None
+        self._error: Exception | None = None
+        self._failed = "", 0.0  # version that could not be opened, and when to try again
+
+    @property
+    def opened(self) -> Gallery | None:
+        """What is open, without looking at the disk or waiting; None if nothing is."""
+        return self._gallery
+
+    def gallery(self) -> Gallery:
+        """The live generation; while it is being opened or cannot be, the last one that could.
+
+        Raises:
+            NoGallery: there is none at all.
+        """
+        opening = self.look()
+        if self._gallery is None and opening is not None:
+            opening.join()
+        if self._gallery is None:
+            raise NoGallery
+        return self._gallery
+
+    def settle(self) -> Gallery:
+        """As `gallery`, but a generation that is being opened is waited for."""
+        opening = self.look()
+        if opening is not None:
+            opening.join()
+        return self.gallery()
+
+    def look(self) -> threading.Thread | None:
+        """Begin to open the live generation unless it is open.
+
+        Returns:
+            The thread that opens one; None if none does.
+        """
+        try:
+            version = current_version(self.path)[1]
+        except StoreError as error:
+            version = ""
+            self._say(error)
+        with self._lock:
+            if self._opening is not None:
+                return self._opening
+            if not version or version == self._version:
+                return None
+            failed, again = self._failed
+            if version == failed and self._clock() < again:
+                return None
+            self._opening = threading.Thread(
+                target=self._open, args=(version,), name="open gallery", daemon=True
+            )
+            self._opening.start()
+            return self._opening
+
+    def _open(self, version: str) -> None:
+        try:
+            model = model_of(self.path, settings().model or None)
+            extractor = extractor_of(model)
+            engine = Engine(Store(self.path, extractor), extractor)
+            if not engine.is_calibrated("diffusion", "sift"):
+                log.warning(UNCALIBRATED)
+            gallery = Gallery(engine)
+        except Exception as error:  # a file may be damaged in any way; the old one serves on
+            self._say(error)
+            metrics.NOT_OPENED.inc()
+            with self._lock:
+                self._failed = version, self._clock() + RETRY_SECONDS
+                self._opening = None
+            return
+        with self._lock:
+            self._gallery, self._version = gallery, version
+            self._error = self._opening = None
+
+    def _say(self, error: Exception) -> None:
+        """Log it, once until something else is wrong."""
+        with self._lock:
+            if repr(error) == repr(self._error):
+                return
+            self._error = error
+            serving = self._gallery is not None
+        known = isinstance(error, StoreError | BadModel | OSError)
+        what = "serving the generation opened before" if serving else "not served"
+        log.error("%s: %s", what, error, exc_info=None if known else error)
+
+
+@lru_cache
+def extractor_of(model: Path) -> Extractor:
+    """What runs a descriptor model fastest here; the same for all stores of that model."""
+    extractor, choice = choose_extractor(model)
+    log.warning("%s: %s", model.stem, choice)
+    return extractor
+
+
+class Galleries:
+    """The stores that the settings name. They hold the same photos, described by different models.
+    The first one is what the page opens with.
+    """
+
+    def __init__(self) -> None:
+        self._lives: dict[Path, Live] = {}
+
+    def first(self) -> Gallery:
+        """The first store. Raises NoGallery if it cannot be opened."""
+        return self._served()[0].gallery()
+
+    def by_name(self) -> dict[str, Gallery]:
+        """All stores by the name of their model, in order.
+
+        One that cannot be opened is left out, but for the first. Raises NoGallery for that.
+        """
+        found: dict[str, Gallery] = {}
+        for live in self._served():
+            try:
+                gallery = live.gallery()
+            except NoGallery:
+                if not found:
+                    raise
+                continue
+            found.setdefault(gallery.name, gallery)
+        return found
+
+    def opened(self) -> dict[str, Gallery]:
+        """As `by_name`, of what is open; nothing is waited for. Empty if the first is not."""
+        found: dict[str, Gallery] = {}
+        for live in self._served():
+            gallery = live.opened
+            if gallery is not None:
+                found.setdefault(gallery.name, gallery)
+            elif not found:
+                return {}
+        return found
+
+    def of_version(self, version: str) -> Gallery | None:
+        """The open store that has this generation; nothing is waited for."""
+        for live in self._served():
+            gallery = live.opened
+            if gallery is not None and gallery.engine.store.version == version:
+                return gallery
+        return None
+
+    def look(self) -> None:
+        """Begin to open what is not open or was replaced; nothing is waited for."""
+        for live in self._served():
+            live.look()
+
+    def settle(self) -> None:
+        """Wait until everything that can be opened is open. Raises NoGallery as `first`."""
+        for position, live in enumerate(self._served()):
+            try:
+                live.settle()
+            except NoGallery:
+                if position == 0:
+                    raise
+
+    def _served(self) -> list[Live]:
+        return [self._lives.setdefault(path, Live(path)) for path in settings().stores]
+
+
+@cache
+def galleries() -> Galleries:
+    """Those of this process."""
+    return Galleries()

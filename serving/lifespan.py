@@ -1,0 +1,48 @@
+"""What runs beside the requests: galleries are opened, and visitors who have left forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from streamlit.runtime import Runtime
+
+from . import metrics
+from .decoder import decoder
+from .galleries import galleries
+from .sessions import forgetting
+
+LOOK_SECONDS = 2.0  # between two looks whether a build has replaced a store
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    """For `st.App`: from when the server is up until it goes down."""
+    looking = asyncio.create_task(look_for_builds(), name="look for builds")
+    try:
+        async with forgetting(Runtime.instance()):
+            yield
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        decoder().close()
+
+
+async def look_for_builds() -> None:
+    """Open what is served, at once and whenever it was replaced, before a visitor asks for it."""
+    while True:
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, galleries().look)
+            metrics.show_galleries(
+                (name, gallery.engine.store.version, len(gallery.engine.store))
+                for name, gallery in galleries().opened().items()
+            )
+        except Exception:  # a disk may fail in any way; the next look may find it well
+            log.exception("the stores could not be looked at")
+        await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,65 @@
+"""What the server counts and times, for Prometheus. Nothing here names a visitor or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STAGE_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+WAIT_SECONDS = (0.01, 0.1, 0.3, 1, 3, 10, 30)
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)  # memory, files, processor time
+GCCollector(registry=REGISTRY)
+
+STAGES = Histogram(
+    "gem_stage_seconds", "A stage of a search.", ["stage"], buckets=STAGE_SECONDS, registry=REGISTRY
+)
+SEARCHES = Counter("gem_searches", "Answers given.", ["by"], registry=REGISTRY)
+WAITED = Histogram(
+    "gem_queue_wait_seconds", "How long work waited.", buckets=WAIT_SECONDS, registry=REGISTRY
+)
+REFUSED = Counter(
+    "gem_refused",
+    "What was not done, and why; `left`: the visitor did not wait for it.",
+    ["why"],
+    registry=REGISTRY,
+)
+QUEUE = Gauge("gem_queue_length", "Work that waits for its turn.", registry=REGISTRY)
+RUNNING = Gauge("gem_queue_running", "Work that has its turn.", registry=REGISTRY)
+SESSIONS = Gauge("gem_sessions", "Visitors' sessions held.", ["state"], registry=REGISTRY)
+CONNECTIONS = Gauge("gem_connections", "Pages open.", registry=REGISTRY)
+FORGOTTEN = Counter("gem_sessions_forgotten", "Sessions freed.", registry=REGISTRY)
+HELD = Gauge("gem_upload_bytes", "Uploads that arrive or are held.", registry=REGISTRY)
+PHOTOS = Gauge("gem_gallery_photos", "Photos served.", ["model", "generation"], registry=REGISTRY)
+NOT_OPENED = Counter(
+    "gem_gallery_not_opened", "Generations that could not be opened.", registry=REGISTRY
+)
+
+
+def observe_stages(timings_ms: Mapping[str, float]) -> None:
+    """Note what the stages of an answer took."""
+    for stage, ms in timings_ms.items():
+        STAGES.labels(stage).observe(ms / 1000)
+
+
+def watch_queue(waiting: Callable[[], int], running: Callable[[], int]) -> None:
+    """Read the queue's length from here on."""
+    QUEUE.set_function(waiting)
+    RUNNING.set_function(running)
+
+
+def show_galleries(served: Iterable[tuple[str, str, int]]) -> None:
+    """Note what is served. served: model, generation and photos of each gallery."""
+    PHOTOS.clear()
+    for model, generation, photos in served:
+        PHOTOS.labels(model, generation).set(photos)
+
+
+def text() -> bytes:
+    """All of it, as Prometheus reads it."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,82 @@
+"""What page and API do alike: prepare what a visitor searches with, and search.
+
+All of this is heavy, and belongs into a turn (`admission`), but for `recall`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from extractor import Region
+from search import Match, PreparedQuery, SearchResult
+
+from . import metrics
+from .decoder import decoder
+from .galleries import Gallery
+
+Upload = bytes | np.ndarray
+"""A visitor's photo: the file's bytes, or its pixels uint8 RGB (H, W, 3)."""
+
+
+def prepare(
+    gallery: Gallery,
+    photos: Sequence[Upload | int],
+    region: Region | None = None,
+    matchers: Sequence[str] = ("sift",),
+) -> PreparedQuery:
+    """Make a query of uploads and gallery ids. Arguments and errors as `Engine.prepare`."""
+    if len(photos) == 1 and isinstance(photos[0], int) and region is None:
+        return gallery.queries.prepare(photos[0])
+    begin = time.perf_counter()
+    as_stored = gallery.engine.store.as_stored
+    sources = [
+        decoder().decode(photo, as_stored) if isinstance(photo, bytes) else photo
+        for photo in photos
+    ]
+    decoding = (time.perf_counter() - begin) * 1000
+    query = gallery.engine.prepare(sources, region, matchers)
+    if any(isinstance(photo, bytes) for photo in photos):
+        query.spend("decode", decoding)
+    return query
+
+
+def search(
+    gallery: Gallery, query: PreparedQuery, rerank: str | None, verify: str | None, k: int, by: str
+) -> SearchResult:
+    """`Engine.search`, counted. by: "page" or "api"."""
+    result = gallery.engine.search(query, rerank, verify, k)
+    count(result, by)
+    return result
+
+
+def recall(
+    gallery: Gallery, query: PreparedQuery, rerank: str | None, verify: str | None, k: int, by: str
+) -> SearchResult | None:
+    """`Engine.recall`, counted: the answer if it costs next to nothing."""
+    result = gallery.engine.recall(query, rerank, verify, k)
+    if result is not None:
+        count(result, by)
+    return result
+
+
+def count(result: SearchResult, by: str) -> None:
+    """Note an answer, and what its stages took."""
+    metrics.SEARCHES.labels(by).inc()
+    metrics.observe_stages(result.timings_ms)
+
+
+def compare(gallery: Gallery, query: PreparedQuery, photo: bytes | int) -> Match:
+    """`Engine.compare` with an upload's bytes or a gallery id, counted."""
+    begin = time.perf_counter()
+    if isinstance(photo, bytes):
+        pixels = decoder().decode(photo, gallery.engine.store.as_stored)
+        decoding = {"decode": (time.perf_counter() - begin) * 1000}
+        found = gallery.engine.compare(query, pixels)
+        found.timings_ms.update(decoding)
+    else:
+        found = gallery.engine.compare(query, photo)
+    metrics.observe_stages(found.timings_ms)
+    return found

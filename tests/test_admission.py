@@ -1,0 +1,230 @@
+"""Turns: who is next, who has to wait, and who is told to come back."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from extractor import cores
+from serving.admission import MOST_RETRY, Admission, Busy
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gate:
+    """Work that begins, and ends when it may."""
+
+    def __init__(self):
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def __call__(self):
+        self.begun.set()
+        assert self.may_end.wait(30)
+
+
+@pytest.fixture
+def busy():
+    """Makes an admission of one worker that is at work already; it ends with `gate.may_end`."""
+    made = []
+
+    def make(**bounds):
+        admission = Admission(1, **({"waiting": 100, "waiting_each": 100} | bounds))
+        gate = Gate()
+        made.append((admission, gate))
+        admission.submit("somebody", gate)
+        assert gate.begun.wait(30)
+        return admission, gate
+
+    yield make
+    for admission, gate in made:
+        gate.may_end.set()
+        admission.close()
+
+
+def test_work_is_done_and_errors_come_back():
+    admission = Admission(2, 10)
+    assert admission.submit("a", lambda: 7).result(30) == 7
+    failing = admission.submit("a", lambda: {}["x"])
+    assert failing.wait(30) and failing.done and failing.place == 0
+    with pytest.raises(KeyError):
+        failing.result()
+    assert admission.submit("a", lambda: 8).result(30) == 8, "and the thread lives on"
+
+
+def test_no_more_at_one_time_than_workers():
+    admission, gates = Admission(2, 10, waiting_each=10), [Gate() for _ in range(4)]
+    tickets = [admission.submit("a", gate) for gate in gates]
+    assert gates[0].begun.wait(30) and gates[1].begun.wait(30)
+    assert (admission.running, admission.waiting) == (2, 2)
+    assert not gates[2].begun.is_set() and not gates[3].begun.is_set()
+    gates[1].may_end.set()
+    assert gates[2].begun.wait(30) and not gates[3].begun.is_set()
+    for gate in gates:
+        gate.may_end.set()
+    assert all(ticket.wait(30) for ticket in tickets)
+
+
+def test_visitors_and_addresses_take_turns(busy):
+    admission, gate = busy(waiting_address=100)
+    order = []
+
+    def submit(name, visitor, address):
+        return admission.submit(visitor, lambda: order.append(name), address)
+
+    # Ten tabs at one address, all before two others come.
+    tabs = [submit(f"tab {n}", f"tab {n}", "greedy") for n in range(10)]
+    twice = [submit(f"x{n}", "x", "shared") for n in range(2)]
+    once = submit("y0", "y", "shared")
+    alone = submit("z0", "z", "z")
+    expected = [
+        "tab 0",
+        "x0",
+        "z0",
+        "tab 1",
+        "y0",
+        "tab 2",
+        "x1",
+        *(f"tab {n}" for n in range(3, 10)),
+    ]
+    assert [alone.place, once.place, twice[1].place, tabs[9].place] == [2, 4, 6, 13]
+    gate.may_end.set()
+    assert all(ticket.wait(30) for ticket in [*tabs, *twice, once, alone])
+    assert order == expected
+
+
+def test_a_place_in_the_queue_moves(busy):
+    admission, gate = busy()
+    gates = [Gate() for _ in range(3)]
+    tickets = [admission.submit(name, g) for name, g in zip("abc", gates)]
+    assert [ticket.place for ticket in tickets] == [0, 1, 2]
+    gate.may_end.set()
+    assert gates[0].begun.wait(30)
+    assert [ticket.place for ticket in tickets] == [0, 0, 1] and not tickets[1].wait(0)
+    for one in gates:
+        one.may_end.set()
+    assert tickets[2].wait(30)
+
+
+def test_who_gives_up_is_not_waited_for(busy):
+    admission, gate = busy()
+    done = []
+    tickets = [admission.submit(name, lambda name=name: done.append(name)) for name in "abab"]
+    assert tickets[0].cancel() and tickets[0].done and tickets[0].wait(0)
+    assert tickets[3].cancel() and not tickets[3].cancel(), "only once"
+    assert admission.waiting == 2 and [t.place for t in tickets[1:3]] == [1, 0]
+    gate.may_end.set()
+    assert tickets[1].wait(30) and tickets[2].wait(30) and sorted(done) == ["a", "b"]
+    assert not tickets[1].cancel(), "what is done is done"
+
+
+def test_work_that_has_begun_goes_on():
+    admission, gate = Admission(1, 10), Gate()
+    ticket = admission.submit("a", gate)
+    assert gate.begun.wait(30) and not ticket.cancel()
+    gate.may_end.set()
+    assert ticket.result(30) is None
+
+
+@pytest.mark.parametrize(
+    "bounds, reason",
+    [
+        ({"waiting": 2}, "server"),
+        ({"waiting_each": 2}, "visitor"),
+        ({"waiting_address": 2}, "address"),
+    ],
+)
+def test_a_full_queue_is_said_at_once(busy, bounds, reason):
+    admission, gate = busy(**bounds)
+    tickets = [admission.submit("v", lambda: None, "home") for _ in range(2)]
+    with pytest.raises(Busy, match="Busy, try again in 2 seconds") as error:
+        admission.submit("v", lambda: None, "home")
+    assert error.value.reason == reason and error.value.retry_after_seconds == 2
+    assert admission.waiting == 2, "what was refused is not kept"
+    if reason != "server":
+        other = admission.submit("w", lambda: 5, "elsewhere")
+        gate.may_end.set()
+        assert other.result(30) == 5
+    else:
+        tickets.pop().cancel()
+        tickets.append(admission.submit("v", lambda: None, "home"))
+        gate.may_end.set()
+    assert all(ticket.wait(30) for ticket in tickets)
+
+
+def test_when_to_come_back_follows_from_what_work_takes():
+    clock = Clock()
+    admission = Admission(1, 4, waiting_each=10, clock=clock)
+
+    def four_seconds():
+        clock.now += 4
+
+    for _ in range(60):
+        admission.submit("a", four_seconds).result(30)
+    assert admission.retry_after() == 1, "nothing waits"
+    gate = Gate()
+    admission.submit("a", gate)
+    assert gate.begun.wait(30)
+    tickets = [admission.submit("a", four_seconds) for _ in range(4)]
+    with pytest.raises(Busy) as error:
+        admission.submit("a", four_seconds)
+    assert error.value.retry_after_seconds == 20, "five times four"
+    gate.may_end.set()
+    assert all(ticket.wait(30) for ticket in tickets)
+    admission._mean_seconds, admission._waiting = 1000.0, 3
+    assert admission.retry_after() == MOST_RETRY
+
+
+def test_what_waits_when_the_server_ends_is_dropped(busy):
+    admission, gate = busy()
+    ticket = admission.submit("a", lambda: None)
+    admission.close()
+    assert ticket.done and ticket.future.cancelled()
+
+
+# -- cores -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "membership, files, expected",
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3.0),
+        ("0::/a/b", {"a/b/cpu.max": "50000 100000", "a/cpu.max": "300000 100000"}, 0.5),
+        ("0::/../x", {"cpu.max": "max 100000"}, None),
+        (
+            "4:memory:/m\n2:cpu,cpuacct:/job",
+            {
+                "cpu,cpuacct/job/cpu.cfs_quota_us": "200000",
+                "cpu,cpuacct/job/cpu.cfs_period_us": "100000",
+            },
+            2.0,
+        ),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("0::/", {"cpu.max": "nonsense"}, None),
+        ("0::/", {}, None),
+    ],
+)
+def test_quota_of_the_control_group(tmp_path, membership, files, expected):
+    (tmp_path / "membership").write_text(membership)
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert cores.cpu_quota(tmp_path / "membership", tmp_path / "groups") == expected
+    assert cores.cpu_quota(tmp_path / "none", tmp_path / "groups") is None
+
+
+@pytest.mark.parametrize("quota, expected", [(None, 8), (1.5, 1), (0.2, 1), (3.0, 3), (64.0, 8)])
+def test_cores_are_those_of_mask_and_quota(monkeypatch, quota, expected):
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
+    assert cores.available_cores() == expected

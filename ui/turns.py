@@ -1,0 +1,65 @@
+"""Heavy work of a visitor: when it is their turn, and until then the place in the queue."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import TypeVar
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from serving.address import FORWARDED, LOOPBACK, client_address
+from serving.admission import Busy, admission
+from serving.refusal import of_busy, spend
+
+T = TypeVar("T")
+AT_ONCE = 0.15  # seconds: what is done by then needs no words
+LOOK_AGAIN = 0.4
+
+
+def in_turn(work: Callable[[], T], doing: str = "Searching…") -> T:
+    """Do heavy work on the server's executor and wait for it.
+
+    The script may be stopped while it waits, because the visitor clicked or left; then the place in
+    the queue is given up.
+
+    Args:
+        work: does not draw; it runs on another thread.
+        doing: what is said once it has begun.
+
+    Raises:
+        Refused: the queue is full, or the visitor has searched too often.
+        Exception: whatever the work raises.
+    """
+    visitor, address = visitor_and_address()
+    spend("search", address, visitor)
+    try:
+        ticket = admission().submit(visitor, work, address)
+    except Busy as error:
+        raise of_busy(error) from None
+    line = st.empty()
+    try:
+        if not ticket.wait(AT_ONCE):
+            # Each call of Streamlit is where a script that is to stop is stopped.
+            line.html(waiting_line(ticket.place, doing))
+            while not ticket.wait(LOOK_AGAIN):
+                line.html(waiting_line(ticket.place, doing))
+            line.empty()
+        return ticket.result()
+    finally:
+        ticket.cancel()
+
+
+def waiting_line(place: int, doing: str) -> str:
+    """HTML that says what is waited for. place: how many come before."""
+    said = f"{place} ahead of you" if place else html.escape(doing)
+    return f'<div class="turn" role="status">{said}</div>'
+
+
+def visitor_and_address() -> tuple[str, str]:
+    """The session, and the address it comes from as quotas count it."""
+    context = get_script_run_ctx()
+    session = context.session_id if context is not None else ""
+    peer = st.context.ip_address or LOOPBACK  # Streamlit says nothing of this machine itself
+    return session, client_address(peer, st.context.headers.get_all(FORWARDED))
