@@ -55,6 +55,7 @@ class Session:
             additional_headers=headers,
             max_size=None,
             close_timeout=0.5,
+            legacy=True,
         )
         message = BackMsg()
         message.rerun_script.query_string = ""

@@ -28,6 +28,7 @@ def url(small_built):
         GEM_TRUSTED_PROXIES="127.0.0.1",
         GEM_CONNECTIONS_ADDRESS="3",
         GEM_UPLOADS_PER_MINUTE="6",
+        GEM_UPLOAD_MB="11",
     ) as address:
         yield address
 
@@ -94,7 +95,7 @@ def test_an_upload_that_ends_after_its_session_is_not_kept(url):
 
 def test_uploads_are_bounded_whatever_the_browser_says(url):
     session = Session(url, **{"X-Forwarded-For": "1.0.0.3"})
-    assert session.put(bytes(12 * MB + 1)).status_code == 413
+    assert session.put(bytes(11 * MB + 1)).status_code == 413
 
     def endless():
         yield b'--b\r\nContent-Disposition: form-data; name="F"; filename="x.jpg"\r\n\r\n'
