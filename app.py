@@ -14,11 +14,11 @@ else:  # imported once, by the server
     from api.routes import ROUTES as API_ROUTES
     from serving.connections import ConnectionLimits
     from serving.lifespan import lifespan
-    from serving.settings import settings
+    from serving.streamlit_options import follow_settings
     from serving.uploads import UploadLimits
     from ui.routes import ROUTES as PHOTO_ROUTES
 
-    settings()  # a value that cannot be ends the server here, with a sentence
+    follow_settings()  # a value that cannot be ends the server here, with a sentence
 
     app = st.App(
         __file__,

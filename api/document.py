@@ -129,6 +129,8 @@ def page() -> str:
                 schema = answer.get("content", {}).get("application/json", {}).get("schema")
                 shown = table(schema, schemas) if schema else ""
                 parts.append(f"<h3>{status}</h3><p>{said}</p>{shown}")
+    problem = table({"$ref": REFERENCE.format(model="Problem")}, schemas)
+    parts.append(f"<h2>Problems</h2><p>All as <code>{PROBLEM}</code>.</p>{problem}")
     head = f'<meta charset="utf-8"><title>{html.escape(TITLE)}</title><style>{STYLE}</style>'
     width = '<meta name="viewport" content="width=device-width">'
     return f'<!doctype html><html lang="en">{head}{width}<body>{"".join(parts)}</body></html>'

@@ -33,18 +33,24 @@ class GalleryQueries:
         """The query of one whole photo. Raises KeyError for an unknown id.
 
         Returns:
-            An object of the caller's own, that shares keypoints and evidence with all others, and
-            what they have cost.
+            An object of the caller's own, that shares the evidence with all others, and what that
+            has cost. Keypoints, which are large and quickly read again, are the caller's alone.
         """
         with self._lock:
             query = self._kept.get(id)
             if query is not None:
                 self._kept.move_to_end(id)
         if query is not None:
-            return replace(query, unreported_ms={})
+            return own(query, {})
         query = self._engine.prepare(id)
         with self._lock:
             query = self._kept.setdefault(id, query)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
-        return replace(query, unreported_ms=dict(query.cost_ms))
+        return own(query, dict(query.cost_ms))
+
+
+def own(query: PreparedQuery, unreported_ms: dict[str, float]) -> PreparedQuery:
+    """A caller's object of a shared query. unreported_ms: stages that were run for this caller."""
+    photos = tuple(replace(photo, keypoints={}) for photo in query.photos)
+    return replace(query, photos=photos, unreported_ms=unreported_ms)

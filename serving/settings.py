@@ -56,10 +56,11 @@ class Settings(BaseSettings):
         description="Longest time an API call waits for its answer, its turn included.",
     )
     gallery_queries: int = Field(
-        256,
+        512,
         ge=1,
         le=100_000,
-        description="Gallery photos whose search is held ready for all visitors, up to 1 MB each.",
+        description="Gallery photos whose search is held ready for all visitors, about 0.3 MB "
+        "each.",
     )
 
     searches_per_minute: int = Field(

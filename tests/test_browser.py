@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.conftest import GALLERY, ROOT
+from tests.conftest import GALLERY
+from tests.server import serving
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -23,23 +19,10 @@ FLAGS = (
 
 
 @pytest.fixture(scope="module")
-def address(gallery_path) -> str:
+def address(gallery_path) -> Iterator[str]:
     """A server on the sample gallery."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"GEM_STORE": str(gallery_path)})
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=5)
-            break
-        except OSError:
-            time.sleep(0.5)
-    yield url
-    server.terminate()
-    server.wait()
+    with serving(gallery_path) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from serving.galleries import galleries
 from serving.pictures import thumbnail_url
 from serving.samples import FOUND, MISSED, sample_queries
 from tests.conftest import GALLERY, ROOT
+from ui.actions import FIRST_PAGE
 from ui.evidence import plain
-from ui.page import FIRST_PAGE
 from ui.results import movement, tile
 from ui.routes import ROUTES
 from ui.subject import PICTURE_QUALITY, PREPARED
@@ -214,7 +214,7 @@ def test_names_are_not_read_as_markdown():
 
 
 def test_show_more_reaches_the_last_photo(photos, tmp_path, extractor, monkeypatch):
-    monkeypatch.setattr("ui.page.FIRST_PAGE", 11)
+    monkeypatch.setattr("ui.actions.FIRST_PAGE", 11)
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
     app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "wine.jpg")
@@ -301,7 +301,7 @@ def test_an_uploader_that_was_replaced_changes_nothing():
     def script():
         import streamlit as st
 
-        from ui.page import take_upload
+        from ui.actions import take_upload
 
         st.session_state.upload = "the search under way"
         take_upload("upload-of-before")

@@ -6,10 +6,12 @@ import re
 import time
 
 import pytest
+from streamlit import config
 
 from serving.address import UNKNOWN, client_address, is_among
 from serving.quota import Quota, TooMany
 from serving.settings import BadSettings, Settings, settings, table
+from serving.streamlit_options import options
 
 # -- settings --------------------------------------------------------------------------------------
 
@@ -50,6 +52,15 @@ def test_the_table_has_every_setting_once():
         "| `GEM_WAITING_EACH` | `4` | Searches that may wait, of one visitor. 1 to 1000. |" in rows
     )
     assert not any("/stores/" in row and "`stores/gallery`" not in row for row in rows)
+
+
+def test_streamlit_follows_the_settings():
+    limits = Settings(upload_mb=5, forget_seconds=40)
+    assert options(limits) == {
+        "server.maxUploadSize": 5,
+        "server.disconnectedSessionTTL": 640,
+    }
+    assert set(options(limits)) <= set(config.get_config_options())
 
 
 # -- address ---------------------------------------------------------------------------------------

@@ -12,83 +12,25 @@ from serving.galleries import Gallery, NoGallery, galleries
 from serving.refusal import Refused
 from serving.samples import MISSED
 
+from . import actions
+from .actions import (
+    current_subject,
+    search_with,
+    show_more,
+    show_weaker,
+    start_over,
+    take_upload,
+    uploader_key,
+)
 from .answer import Answer, ask, ask_with_upload, compared_with
 from .evidence import evidence, plain
 from .part import choose_part
 from .results import ASSETS, Pane, one_pane, results_grid, two_panes
 from .stages import OFF, Stages, choose_stages
-from .subject import Subject, forget, gallery_subject, keep
+from .subject import Subject, keep
 from .timing import timing_bar
 
-FIRST_PAGE = 24
-MORE = 24
 BUSY_ICON = ":material/hourglass_top:"
-
-
-# -- what the visitor does -------------------------------------------------------------------------
-
-
-def take_upload(key: str) -> None:
-    """Search with the photo just uploaded.
-
-    The uploader is emptied at once, so that Streamlit lets go of the file. What is searched with
-    now stays until the new photo has been looked at.
-
-    Args:
-        key: of the uploader that changed. On a slow line that can be one that was already
-            replaced, and then empty.
-    """
-    file = st.session_state.get(key)
-    if file is None:
-        return
-    st.session_state.arrived = file.getvalue(), file.name
-    st.session_state.pop("problem", None)
-    new_uploader()
-
-
-def search_with(engine: Engine, id: int) -> None:
-    """Make a gallery photo the query.
-
-    Its file name goes into the page's address, which can be shared.
-    """
-    start_over()
-    st.query_params["photo"] = engine.store.catalogue.photo(id).file
-
-
-def start_over() -> None:
-    """Forget the photo searched with, and everything made of it."""
-    forget()
-    state = st.session_state
-    for name in ("arrived", "problem", "notice", "weaker"):
-        state.pop(name, None)
-    state.shown = FIRST_PAGE
-    st.query_params.pop("photo", None)
-    new_uploader()
-
-
-def uploader_key() -> str:
-    return f"upload-{st.session_state.get('uploads', 0)}"
-
-
-def new_uploader() -> None:
-    """A fresh key empties the uploader: Streamlit has no other way."""
-    st.session_state.uploads = st.session_state.get("uploads", 0) + 1
-
-
-def current_subject(engine: Engine) -> Subject | None:
-    """The upload, else the photo the page's address names."""
-    if "upload" in st.session_state:
-        return st.session_state.upload
-    if "photo" in st.query_params:
-        photo = engine.store.catalogue.find(st.query_params["photo"])
-        if photo is not None:
-            return gallery_subject(engine, photo.id)
-        st.session_state.problem = "The photo this link names is not in the gallery."
-        st.query_params.pop("photo")
-    return None
-
-
-# -- what the visitor sees -------------------------------------------------------------------------
 
 
 def render() -> None:
@@ -103,7 +45,7 @@ def render() -> None:
     except NoGallery as error:
         st.error(str(error))
         return
-    st.session_state.setdefault("shown", FIRST_PAGE)
+    st.session_state.setdefault("shown", actions.FIRST_PAGE)
     gallery = next(iter(served.values()))
     subject = current_subject(gallery.engine)
     searching = subject is not None or "arrived" in st.session_state
@@ -192,7 +134,7 @@ def results_page(served: dict[str, Gallery], subject: Subject | None) -> None:
     if "arrived" in st.session_state:
         with turn:
             subject, answer = look_at_upload(gallery, asked)
-        k = FIRST_PAGE
+        k = actions.FIRST_PAGE
     assert subject is not None
     with card:
         region = subject_card(subject)
@@ -221,7 +163,7 @@ def look_at_upload(gallery: Gallery, asked: Stages) -> tuple[Subject, Answer]:
     """
     data, name = st.session_state.arrived
     try:
-        subject, answer = ask_with_upload(gallery, data, name, asked, FIRST_PAGE + 1)
+        subject, answer = ask_with_upload(gallery, data, name, asked, actions.FIRST_PAGE + 1)
     except BadPhoto as error:
         start_over()
         st.session_state.problem = str(error)
@@ -323,16 +265,6 @@ def folded_results(engine: Engine, result: SearchResult, more: bool) -> tuple[li
         return grids, False
     grids.append(grid(one_pane(engine.store, weak, "Weaker matches"), "weak-results"))
     return grids, more
-
-
-def show_more() -> None:
-    """As many hits again."""
-    st.session_state.shown += MORE
-
-
-def show_weaker() -> None:
-    """Unfold the weaker hits."""
-    st.session_state.weaker = True
 
 
 def subject_card(subject: Subject) -> Region | None:

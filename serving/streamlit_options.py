@@ -1,0 +1,24 @@
+"""Streamlit's own options that follow from our settings, so that there is one place for each."""
+
+from __future__ import annotations
+
+from streamlit import config
+
+from .settings import Settings, settings
+
+# Streamlit's clock must be the later one: what it takes for gone it hides, and does not free.
+AFTER_US_SECONDS = 600
+
+
+def follow_settings() -> None:
+    """Set them; before the server is up. Raises BadSettings."""
+    for name, value in options(settings()).items():
+        config.set_option(name, value)
+
+
+def options(limits: Settings) -> dict[str, int]:
+    """The options by name."""
+    return {
+        "server.maxUploadSize": limits.upload_mb,
+        "server.disconnectedSessionTTL": limits.forget_seconds + AFTER_US_SECONDS,
+    }

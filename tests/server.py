@@ -1,0 +1,86 @@
+"""A live server, as a visitor meets it; and Streamlit's websocket, as far as tests speak it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import ClientConnection, connect
+
+from tests.conftest import ROOT
+
+
+@contextmanager
+def serving(store: Path, **settings: str) -> Iterator[str]:
+    """Serve a store. settings: environment variables. Gives the address, once it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    environment = os.environ | {"GEM_STORE": str(store)} | settings
+    server = subprocess.Popen(command, cwd=ROOT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            assert server.poll() is None, "the server has ended"
+            try:
+                urllib.request.urlopen(f"{url}/readyz", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class Session:
+    """A visitor's tab: its websocket, and the session that Streamlit gave it."""
+
+    def __init__(self, url: str, **headers: str):
+        self.url, self.headers = url, headers
+        self.socket: ClientConnection = connect(
+            f"{url.replace('http', 'ws')}/_stcore/stream",
+            subprotocols=["streamlit"],
+            additional_headers=headers,
+            max_size=None,
+            close_timeout=0.5,
+            legacy=True,
+        )
+        message = BackMsg()
+        message.rerun_script.query_string = ""
+        self.socket.send(message.SerializeToString())
+        self.id = self.until("new_session").new_session.initialize.session_id
+
+    def until(self, kind: str) -> ForwardMsg:
+        """The next message of a kind."""
+        while True:
+            message = ForwardMsg()
+            message.ParseFromString(self.socket.recv(60))
+            if message.WhichOneof("type") == kind:
+                return message
+
+    def put(self, data: object, file: str = "F") -> httpx.Response:
+        """Upload a file under an id. data: bytes, or an iterator of a whole multipart body."""
+        with httpx.Client(headers=self.headers, timeout=60) as client:
+            client.get(f"{self.url}/_stcore/health")
+            token = {"X-Xsrftoken": client.cookies.get("_streamlit_xsrf")}
+            address = f"{self.url}/_stcore/upload_file/{self.id}/{file}"
+            if isinstance(data, bytes):
+                return client.put(address, files={file: ("x.jpg", data)}, headers=token)
+            token["Content-Type"] = "multipart/form-data; boundary=b"
+            return client.put(address, content=data, headers=token)
+
+    def leave(self) -> None:
+        """Close the tab."""
+        self.socket.close()
