@@ -1,6 +1,7 @@
 """The process that decodes uploads: run by `decoder`, by its path, with pipes for stdin and stdout.
 
-It reads a request and writes an answer, again and again, until its input ends.
+It writes READY when it can decode. Then it reads a request and writes an answer, again and again,
+until its input ends.
 
     request: bytes of the photo (uint64), as_stored (uint8), the photo
     answer:  0, height, width (uint32 each), pixels uint8 RGB; or 1 or 2, bytes (uint32), a sentence
@@ -18,6 +19,7 @@ import sys
 import types
 from pathlib import Path
 
+READY = b"+"
 REQUEST = struct.Struct("<QB")
 PICTURE = struct.Struct("<BII")
 SENTENCE = struct.Struct("<BI")
@@ -42,6 +44,8 @@ def main(megabytes: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
+    sink.write(READY)
+    sink.flush()
     while head := source.read(REQUEST.size):
         count, as_stored = REQUEST.unpack(head)
         signal.alarm(seconds)

@@ -6,6 +6,8 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -14,12 +16,13 @@ import numpy as np
 
 from extractor import ImageTooLarge, UnsupportedImage
 
-from .decode_worker import DECODED, PICTURE, REQUEST, SENTENCE, TOO_LARGE
+from .decode_worker import DECODED, PICTURE, READY, REQUEST, SENTENCE, TOO_LARGE
 from .settings import settings
 
 WORKER = Path(__file__).with_name("decode_worker.py")
 CRASHED = "The photo cannot be decoded."
 TOO_LONG = "The photo takes too long to decode."
+START_SECONDS = 30.0  # a process may take to load the decoder, on a busy machine, too
 UNATTENDED = 4  # a worker whose server has died ends itself after so many times the limit
 
 
@@ -79,24 +82,17 @@ class Worker:
 
     def decode(self, data: bytes, as_stored: bool) -> np.ndarray:
         """See `Decoder.decode`."""
-        process, late = self._started(), threading.Event()
-
-        def stop() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(self._seconds, stop)
-        timer.start()
+        late = threading.Event()
         try:
-            answer = ask(process, data, as_stored)
+            process = self._started(late)
+            with killed_after(process, self._seconds, late):
+                answer = ask(process, data, as_stored)
         except (OSError, EOFError):
             self.end()
             raise ImageTooLarge(TOO_LONG) if late.is_set() else UnsupportedImage(CRASHED) from None
         except BaseException:
             self.end()  # what it says next would be the answer to this photo
             raise
-        finally:
-            timer.cancel()
         self.served += 1
         if isinstance(answer, Exception):
             raise answer
@@ -109,7 +105,8 @@ class Worker:
             self._process.communicate()
         self._process, self.served = None, 0
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self, late: threading.Event) -> subprocess.Popen[bytes]:
+        """The process, ready for a photo: what it takes to start is not held against the photo."""
         if self._process is None or self._process.poll() is not None:
             self.end()
             unattended = max(1, round(UNATTENDED * self._seconds))
@@ -120,7 +117,28 @@ class Worker:
                 stderr=subprocess.DEVNULL,
                 env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
             )
+            assert self._process.stdout is not None
+            with killed_after(self._process, START_SECONDS, late):
+                read_exactly(self._process.stdout, len(READY))
         return self._process
+
+
+@contextmanager
+def killed_after(
+    process: subprocess.Popen[bytes], seconds: float, late: threading.Event
+) -> Iterator[None]:
+    """Kill a process that is not done in time, and set `late` then."""
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, stop)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def ask(

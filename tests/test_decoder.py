@@ -16,9 +16,16 @@ from PIL import Image
 
 from extractor import BadPhoto, ImageTooLarge, UnsupportedImage, decode
 from serving.decoder import CRASHED, TOO_LONG, Decoder
+from serving.decoder import decoder as server_decoder
 from tests.conftest import GALLERY
 
 PHOTO = (GALLERY / "colosseum.jpg").read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def only_this_one():
+    """The server's decoder, if another test used it, has no processes meanwhile."""
+    server_decoder().close()
 
 
 @pytest.fixture
