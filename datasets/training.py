@@ -20,10 +20,13 @@ class BadTrainingData(Exception):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """paths: N photos. clusters: int (N,), what each shows. pairs: int (n, 2), query and positive
-    of one cluster.
+    """Photos, and which of them show the same thing.
 
-    A pair (i, i) stands for two views of one photo, made by `views.random_view`.
+    Attributes:
+        paths: N photos.
+        clusters: what each shows, int (N,).
+        pairs: query and positive of one cluster, int (n, 2). A pair (i, i) stands for two views of
+            one photo, made by `views.random_view`.
     """
 
     paths: list[Path]

@@ -44,7 +44,13 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 @dataclass(frozen=True)
 class Curve:
-    """A measurement from elsewhere: y over x."""
+    """A measurement from elsewhere.
+
+    Attributes:
+        title: for people.
+        x, y: equally many numbers.
+        xlabel, ylabel: what they are.
+    """
 
     title: str
     x: list[float]

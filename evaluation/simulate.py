@@ -1,8 +1,7 @@
-"""Weaker and stronger descriptors than the net's, made by calculation, to see what each stage is
-worth with them.
+"""Weaker and stronger descriptors than the net's, by calculation: what is each stage worth then?
 
-A simulated store has its own folder, index, graph and offline diffusion; keypoints, thumbnails and
-catalogue are those of the store it was made from.
+A simulated store has its own folder, index, graph and offline diffusion. Keypoints, thumbnails and
+catalogue are those of the store that it was made from.
 """
 
 from __future__ import annotations
@@ -29,11 +28,18 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    """Unit float32 (N, D): Gaussian noise of expected length `sigma` against the descriptors' 1
-    added, then renormalised.
+    """Descriptors of a weaker net.
 
     What is added to a descriptor depends on the seed and on its own numbers (as float16), not on
     its row: photos with equal files stay equal.
+
+    Args:
+        descriptors: unit rows (N, D).
+        sigma: expected length of the Gaussian noise; the descriptors' own is 1.
+        seed: of the noise.
+
+    Returns:
+        Unit rows float32 (N, D).
     """
     changed = np.empty(descriptors.shape, np.float32)
     for row, out in zip(descriptors, changed):
@@ -47,11 +53,15 @@ def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
 def towards_others(
     descriptors: np.ndarray, things: Sequence[Sequence[int]], weight: float
 ) -> np.ndarray:
-    """Unit float32 (N, D): each row of a thing becomes (1 - weight) x itself + weight x the unit
-    mean of its OTHER rows.
+    """Descriptors of an oracle, which knows the labels.
 
-    An oracle: it knows the labels. things: disjoint rows (at least two) that show the same thing;
-    other rows stay.
+    Args:
+        descriptors: unit rows (N, D).
+        things: disjoint lists of rows, at least two each, that show the same thing.
+        weight: 0 to 1, of the unit mean of the OTHER rows of a thing against the row itself.
+
+    Returns:
+        Unit rows float32 (N, D). Those of no thing stay as they are.
     """
     changed = unit(descriptors.astype(np.float32))
     for rows in things:

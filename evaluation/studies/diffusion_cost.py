@@ -71,7 +71,16 @@ def write_made_rows(
 def query_ms(
     row_ids: np.ndarray, row_values: np.ndarray, seeds: int, queries: int = QUERIES
 ) -> np.ndarray:
-    """Milliseconds (queries,) from the seeds' numbers to the scores of all photos they reach."""
+    """What diffusion costs a query, from the seeds' numbers to the scores of all photos they reach.
+
+    Args:
+        row_ids, row_values: offline rows, (N, M) each.
+        seeds: of a query.
+        queries: how many are timed.
+
+    Returns:
+        Milliseconds (queries,).
+    """
     rng = np.random.default_rng(seeds)
     times = []
     for _ in range(queries):
@@ -110,8 +119,13 @@ def query_rows(count: int, kept: int) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Cut:
-    """kept: values a row. map: of the groups, diffusion on. mass: mean share of the whole rows'
-    mass. bytes: a photo.
+    """What is left of diffusion with shorter rows.
+
+    Attributes:
+        kept: values a row.
+        map: of the groups, with diffusion.
+        mass: mean share of the whole rows' sum.
+        bytes: a photo.
     """
 
     kept: int

@@ -36,12 +36,14 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Costs:
-    """One query. ours, baseline, anew: ms for all its photos; passed, baseline_passed: bool
-    (photos,), at or above Sift.floor.
+    """What verification costs one query, in milliseconds for all its photos.
 
-    ours: features read from the store, then `verify_many`. anew: features found in the originals
-    instead, those of the query too, one photo after the other. baseline: `naive` on the features of
-    `ours`, already in memory and already float32.
+    Attributes:
+        ours: features are read from the store, then `verify_many`.
+        baseline: `naive` on the same features, already in memory and already float32.
+        anew: features are found in the originals instead, those of the query too, one photo after
+            the other.
+        passed, baseline_passed: which photos have at least Sift.floor points, bool (photos,).
     """
 
     ours: float
