@@ -130,8 +130,16 @@ def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
 def sample_epoch(
     training: TrainingSet, queries: int, pool: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random pairs int (<= queries, 2) and distinct random photos int (<= pool,) for one epoch's
-    mining.
+    """What one epoch learns from, at random.
+
+    Args:
+        training: the photos.
+        queries: most pairs that are drawn.
+        pool: most photos that are drawn for mining.
+        rng: source of chance.
+
+    Returns:
+        Pairs int (<= queries, 2), and distinct photos int (<= pool,).
     """
     pairs = training.pairs[rng.permutation(len(training.pairs))[:queries]]
     return pairs, rng.permutation(len(training.paths))[:pool]

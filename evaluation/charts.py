@@ -58,8 +58,11 @@ def svg(height: float, title: str, parts: Sequence[str]) -> str:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers from low to high, about as many as wanted: steps of 1, 2 or 5 times a power of
-    ten.
+    """Round numbers from low to high: steps of 1, 2 or 5 times a power of ten.
+
+    Args:
+        low, high: ends of an axis.
+        wanted: about how many.
     """
     if not high > low:
         return [low]

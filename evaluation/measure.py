@@ -152,10 +152,18 @@ def gain_by_group(
 def summarise(
     benchmark: Benchmark, queries: list[QueryResult], methods: Iterable[str], seed: int
 ) -> list[SetupResult]:
-    """Means with intervals, setup by setup, without those that have no queries or ask just what an
-    earlier one asked.
+    """Means with intervals, setup by setup.
 
-    The first method is what gains are against. Raises BadDataset if no query has positives.
+    Setups are left out that have no queries, or that ask just what an earlier one asked.
+
+    Args:
+        benchmark: what was asked.
+        queries: the answers.
+        methods: gains are against the first.
+        seed: of the bootstrap.
+
+    Raises:
+        BadDataset: no query has positives.
     """
     base, *others = methods
     leading = next(iter(benchmark.metrics))

@@ -73,8 +73,12 @@ def towards_others(
 
 @dataclass(frozen=True)
 class Simulated:
-    """Stands for the extractor of a simulated store: the net of `extractor`, with `change` applied
-    to what it says.
+    """Stands for the extractor of a simulated store.
+
+    Attributes:
+        extractor: the real one.
+        fingerprint: of the simulation.
+        change: is applied to the descriptors (N, D) of `extractor`.
     """
 
     extractor: Extractor
@@ -124,8 +128,14 @@ def derive(
     extractor: Simulated,
     progress: Progress = silent,
 ) -> Store:
-    """The store at `path` with these descriptors (N, D) in place of `store`'s; taken as it is if it
-    is there already.
+    """A store with other descriptors.
+
+    Args:
+        store: what all else is taken from.
+        path: of the new store, which is taken as it is if it is there already.
+        descriptors: (N, D), in the order of the store's photos.
+        extractor: that they are said to be of.
+        progress: wraps what takes long.
     """
     try:
         return Store(path, extractor)
@@ -160,8 +170,16 @@ def simulated_fingerprint(
 def noisy(
     store: Store, extractor: Extractor, sigma: float, seed: int, progress: Progress = silent
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is worse: see `with_noise`. Queries from outside get noise
-    as well.
+    """A store beside `store` whose net is worse, see `with_noise`, and its extractor.
+
+    Queries from outside get noise as well.
+
+    Args:
+        store: is not changed.
+        extractor: of the store.
+        sigma: expected length of the noise.
+        seed: of the noise.
+        progress: wraps what takes long.
     """
     name = f"noise-{sigma:g}"
 
@@ -182,11 +200,17 @@ def oracle(
     weight: float,
     progress: Progress = silent,
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is better: see `towards_others`. things: files that show the
-    same thing.
+    """A store beside `store` whose net is better, see `towards_others`, and its extractor.
 
-    Only photos of the gallery can be queries; a photo that could not be read is left out of its
+    Only photos of the gallery can be queries. A photo that could not be read is left out of its
     thing.
+
+    Args:
+        store: is not changed.
+        extractor: of the store.
+        things: lists of files that show the same thing.
+        weight: of the other photos, 0 to 1.
+        progress: wraps what takes long.
     """
     ids = {photo.file: photo.id for photo in store.catalogue.photos()}
     rows = [[ids[file] for file in thing if file in ids] for thing in things]

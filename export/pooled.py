@@ -1,7 +1,7 @@
-"""A backbone's pooled vectors by another way than the exported file's: the original file, torch's
-resampling, numpy's GeM.
+"""A backbone's pooled vectors by another way than the exported file's.
 
-What a whitening and an exponent are learned on, and what the exported file is proved against.
+That way is the original file, torch's resampling and numpy's GeM. A whitening and an exponent are
+learned on these vectors, and the exported file is proved against them.
 """
 
 from __future__ import annotations

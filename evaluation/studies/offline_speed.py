@@ -1,10 +1,9 @@
-"""Offline diffusion rows a second against the published way, on the same graph and cores, and which
-of the two is closer to the exact solution.
+"""Offline diffusion against the published way, on the same graph and cores: speed and exactness.
 
-How close a truncated row is to that of the whole graph is told by its sum alone: (I - alpha S)^-1
-has no negative element, and truncation makes every element smaller (index_store/diffusion.py). So
-the sum over the whole row's, its share of mass, is 1 minus the relative L1 distance to it. The sums
-m of all whole rows solve (I - alpha S) m = 1.
+How close a truncated row is to that of the whole graph is told by its sum alone. (I - alpha S)^-1
+has no negative element, and truncation makes every element smaller
+(index_store/offline_diffusion.py). So a row's share of mass, its sum over the whole row's, is 1
+minus the relative L1 distance to it. The sums m of all whole rows solve (I - alpha S) m = 1.
 """
 
 from __future__ import annotations
@@ -39,8 +38,13 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """Rows a second of both ways on one graph, and shares of mass (n,) of the same sampled rows.
-    kept: after the cut.
+    """Both ways on one graph.
+
+    Attributes:
+        edges: a row of the graph.
+        published, blocks: rows a second.
+        published_share, share: shares of mass of the same sampled rows, (n,).
+        kept_share: likewise, of `blocks` after the cut.
     """
 
     edges: float
@@ -52,8 +56,14 @@ class Speed:
 
 
 def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) -> Speed:
-    """Both ways in turns, on all cores: the published one, one process a core, on sampled rows,
-    blocks on all rows.
+    """Both ways in turns, on all cores.
+
+    The published one runs in one process a core, on sampled rows; blocks are solved for all rows.
+
+    Args:
+        descriptors: of the gallery, float32 (N, D).
+        walk: S, (N, N).
+        alpha: of the diffusion.
     """
     count = len(descriptors)
     sample = np.random.default_rng(1).permutation(count)[:SAMPLE]

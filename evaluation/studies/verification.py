@@ -1,6 +1,4 @@
-"""What verifying the best hundred costs, beside the plain loop of OpenCV calls on the same
-features, in one run.
-"""
+"""What verifying the best hundred costs, beside a plain loop of OpenCV calls on equal features."""
 
 from __future__ import annotations
 
@@ -57,9 +55,12 @@ def naive(
     query: LocalFeatures, hits: Sequence[LocalFeatures], rows: Sequence[np.ndarray]
 ) -> list[int]:
     """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of
-    `search.verification`.
+    `search.verify`.
 
-    rows: descriptors float32 (k, 128) of the query, then of the hits.
+    Args:
+        query: features of the query.
+        hits: features of the hits.
+        rows: their descriptors float32 (k, 128), the query's first.
     """
     matcher = cv2.BFMatcher(cv2.NORM_L2)
     inliers = []
