@@ -17,8 +17,9 @@ from . import fit, groups, models, report
 from . import run as run_dataset
 from .results import BadResults
 from .studies import diffusion_cost as diffusion
-from .studies import engines as extractor
-from .studies import extraction, verification
+from .studies import engine_speed as extractor
+from .studies import extraction_speed as extraction
+from .studies import verification_cost as verification
 
 COMMANDS = (
     run_dataset,

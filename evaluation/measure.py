@@ -12,7 +12,7 @@ from extractor import read_bytes
 from search import MATCHERS, Engine, PreparedQuery, SearchResult
 
 from .bootstrap import Estimate, estimate
-from .results import Answer, QueryResult, SetupResult
+from .results import JudgedAnswer, QueryResult, SetupResult
 
 Methods = Mapping[str, Mapping[str, Any]]
 """Name -> arguments of `Engine.search` that make it."""
@@ -70,7 +70,7 @@ def ask(
             result = engine.search(prepared, k=len(engine.store), **arguments)
             files = [hit.file for hit in result.hits]
             first = [(file, benchmark.verdict(query, file)) for file in files[:FIRST]]
-            answers[method] = Answer(benchmark.judge(query, files), first)
+            answers[method] = JudgedAnswer(benchmark.judge(query, files), first)
             for stage, ms in costs_of(result, arguments.get("verify")).items():
                 if stage in SHARED:
                     total_ms[method][stage] += shared.setdefault(stage, ms)

@@ -24,10 +24,12 @@ class BadResults(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One method's answer to one query. values: what it is worth, empty setups left out.
+class JudgedAnswer:
+    """One method's answer to one query.
 
-    first: the first files with "relevant", "irrelevant" or "junk" in the main setup.
+    Attributes:
+        values: what it is worth, by setup and metric. Setups without positives are left out.
+        first: the first files, each with "relevant", "irrelevant" or "junk" in the main setup.
     """
 
     values: Values
@@ -52,7 +54,7 @@ class QueryResult:
     photo: str
     own: str | None
     region: Region | None
-    answers: dict[str, Answer]
+    answers: dict[str, JudgedAnswer]
 
 
 @dataclass(frozen=True)

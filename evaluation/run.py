@@ -14,7 +14,7 @@ from datasets import READERS, BadDataset, Benchmark, read_dataset
 from datasets.names import inside
 from extractor import DEFAULT_MODEL, Extractor
 from extractor.registry import model_path
-from index_store import SHORTLIST, Store, StoreMissing, build
+from index_store import CANDIDATES, Store, StoreMissing, build
 from index_store.__main__ import bar
 from index_store.builder import Progress, silent
 from index_store.scan import scan
@@ -26,7 +26,7 @@ from .exact import exactly
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
-from .studies.engines import hardware
+from .studies.engine_speed import hardware
 
 BASE = "rerank off"
 PUBLISHED = (
@@ -176,9 +176,9 @@ def evaluate(
     if benchmark.published:
         notes.append(PUBLISHED)
         store = exactly(store)
-    elif len(store) > SHORTLIST:
+    elif len(store) > CANDIDATES:
         notes.append(
-            f"A ranking holds what the search looks at, about {SHORTLIST} of {len(store)} photos; "
+            f"A ranking holds what the search looks at, about {CANDIDATES} of {len(store)} photos; "
             f"positives beyond it count as "
             "not found."
         )

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from .graph import INPUT, OUTPUT, Parts
+from .onnx_graph import INPUT, OUTPUT, Parts
 
 PHOTO_DIMS = 4
 

@@ -16,7 +16,7 @@ from extractor import seal
 from extractor.extractor import METADATA_PREFIX
 
 OPSET = 20
-KEYPOINTS = 512
+MOST_KEYPOINTS = 512
 MIN_SCORE = 0.05  # of a peak, as published
 PEAK = 5  # pixels: side of the square in which a keypoint is the strongest, as published
 CELL = 8  # pixels to an element of the maps
@@ -29,9 +29,9 @@ class Missing(Exception):
 class Keypoints(nn.Module):
     """A photo's keypoints, best first.
 
-    From the photo, float32 (1, 3, H, W), 0 to 1, its sides multiples of 32, come three tensors:
-    points float32 (KEYPOINTS, 2), x and y in pixels; their scores (KEYPOINTS,), 0 where there is
-    none; unit descriptors (KEYPOINTS, 64).
+    From the photo, float32 (1, 3, H, W), 0 to 1, its sides multiples of 32, come three tensors.
+    Points float32 (MOST_KEYPOINTS, 2), x and y in pixels. Their scores (MOST_KEYPOINTS,), 0 where
+    there is none. Unit descriptors (MOST_KEYPOINTS, 64).
     """
 
     def __init__(self, network: nn.Module):
@@ -57,7 +57,7 @@ class Keypoints(nn.Module):
         grid = 2 * pixels / torch.tensor([width - 1, height - 1]) - 1
         peak = (heat == F.max_pool2d(heat, PEAK, 1, PEAK // 2)) & (heat > MIN_SCORE)
         score = heat * F.grid_sample(reliability, grid[None], mode="bilinear", align_corners=False)
-        scores, best = torch.where(peak, score, 0.0).flatten().topk(KEYPOINTS)
+        scores, best = torch.where(peak, score, 0.0).flatten().topk(MOST_KEYPOINTS)
         where = grid.reshape(-1, 2)[best][None, None]
         found = F.grid_sample(F.normalize(maps, dim=1), where, mode="bicubic", align_corners=False)
         return pixels.reshape(-1, 2)[best].float(), scores, F.normalize(found[0, :, 0].T, dim=-1)

@@ -17,7 +17,7 @@ from extractor import resize
 from model.whitening import EPS
 
 from .backbone import MAP, VECTOR, Backbone, session
-from .graph import GEM_EPS
+from .onnx_graph import GEM_EPS
 from .recipe import BadRecipe
 
 

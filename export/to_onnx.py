@@ -22,7 +22,7 @@ from extractor import seal
 from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA
 from model import GeMResNet, Provenance
 
-from .graph import INPUT, OUTPUT, store_as_float16, with_scales, with_whitening
+from .onnx_graph import INPUT, OUTPUT, store_as_float16, with_scales, with_whitening
 from .parity import ParityError
 from .recipe import Recipe
 

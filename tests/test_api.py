@@ -352,7 +352,7 @@ def test_ready_is_a_gallery_that_finds_itself(client, served, monkeypatch):
             {"model": served.name, "generation": served.engine.store.version, "photos": 12}
         ],
     }
-    monkeypatch.setattr("serving.readiness.shortlist", lambda *_: np.array([5, 7]))
+    monkeypatch.setattr("serving.readiness.candidate_ids", lambda *_: np.array([5, 7]))
     assert "not ready" in problem(client.get("/readyz"), 503)
 
 

@@ -515,7 +515,7 @@ def test_photos_that_are_alone_are_queries_without_an_answer(gallery, extractor)
     two = [find("colosseum.jpg").id, find("colosseum-2.jpg").id]
     three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
     one = [find("dune.jpg").id]
-    whole = asking.Gallery(Engine(gallery, extractor), [two, three, one], 1.0, 1000)
+    whole = asking.LabelledGallery(Engine(gallery, extractor), [two, three, one], 1.0, 1000)
     found = asking.collect([whole], (None, None))
     assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
     assert found.query.min() == 1000

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from evaluation.studies import engines as benchmark
+from evaluation.studies import engine_speed as benchmark
 from export import Recipe, quantise, to_onnx
 from export.__main__ import main
 from extractor import DEFAULT_MODEL, BadModel, Extractor, choice, int8_beside, read_photo, seal

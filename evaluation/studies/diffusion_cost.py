@@ -27,7 +27,7 @@ from search.rerank.diffusion import diffuse
 from ..arguments import count
 from ..groups import BadGroups, store_groups
 from ..results import format_rows
-from .engines import hardware
+from .engine_speed import hardware
 from .offline_speed import speed_rows
 from .published_diffusion import laplacian
 

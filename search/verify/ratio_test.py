@@ -22,7 +22,7 @@ RATIO = 0.9  # loose on purpose: the geometry is the judge
 # are.
 NOISE = 0.025
 
-PRODUCTS = Path(__file__).with_name("inner_products.onnx")  # made by `export.inner_products`
+PRODUCTS_MODEL = Path(__file__).with_name("inner_products.onnx")  # made by `export.inner_products`
 
 
 def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarray:
@@ -75,4 +75,6 @@ def inner_products(query: np.ndarray, hit: np.ndarray) -> np.ndarray:
 def _session() -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(PRODUCTS.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        PRODUCTS_MODEL.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )

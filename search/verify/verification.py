@@ -31,7 +31,7 @@ EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
 # Of both sides: a logo with its margin. No true pair of the development set rests on one corner of
 # this size.
 CORNER = 0.25
-SEEDS = 100  # matches that guess, most distinctive first: of a true pair some are among them
+GUESSES = 100  # matches that guess, most distinctive first: of a true pair some are among them
 # Pixels at the larger of the two scales: a similarity models a facade from the side roughly.
 VOTE_ERROR = 25.0
 VOTE_TURN = 30.0  # degrees
@@ -41,7 +41,7 @@ MIN_MATCHES = 6  # below this a homography says nothing
 # Of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined.
 MIN_COVERAGE = 0.002
 MAX_ITERATIONS = 2000
-CONFIDENCE = 0.999
+RANSAC_CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
 MAX_STRETCH = 6.0  # longer over shorter axis of a small circle after the homography
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
@@ -183,8 +183,8 @@ def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray
     source, target = (
         points.astype(np.float64).view(np.complex128)[:, 0] for points in (source, target)
     )
-    guess = turn[:SEEDS, None]
-    error = np.abs(target[:SEEDS, None] + guess * (source - source[:SEEDS, None]) - target)
+    guess = turn[:GUESSES, None]
+    error = np.abs(target[:GUESSES, None] + guess * (source - source[:GUESSES, None]) - target)
     other = turn / guess
     zoom = np.abs(other)
     votes = (
@@ -219,7 +219,7 @@ def fit(
             cv2.USAC_MAGSAC,
             MAX_ERROR,
             maxIters=MAX_ITERATIONS,
-            confidence=CONFIDENCE,
+            confidence=RANSAC_CONFIDENCE,
         )
     except cv2.error:  # some degenerate point sets raise instead of returning no model
         return nothing

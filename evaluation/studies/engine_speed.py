@@ -103,7 +103,7 @@ def started(model: Path, folder: Path, engine: str = "onnxruntime") -> Start:
             return Extractor(model, engine=engine)
         import onnx
 
-        from export.graph import with_scales
+        from export.onnx_graph import with_scales
 
         path = folder / f"{len(scales)}-{model.name}"
         path.write_bytes(seal(with_scales(onnx.load(str(model)), scales, 1.0).SerializeToString()))

@@ -19,15 +19,15 @@ from search.ranking import cosine, order
 from search.verify.matcher import Sift
 from search.verify.ratio_test import RATIO
 from search.verify.verification import (
-    CONFIDENCE,
     MAX_ERROR,
     MAX_ITERATIONS,
     MIN_MATCHES,
+    RANSAC_CONFIDENCE,
     verify_many,
 )
 
 from ..arguments import count
-from .engines import hardware
+from .engine_speed import hardware
 
 Progress = Callable[[Iterable], Iterable]
 
@@ -83,7 +83,7 @@ def naive(
                 cv2.USAC_MAGSAC,
                 MAX_ERROR,
                 maxIters=MAX_ITERATIONS,
-                confidence=CONFIDENCE,
+                confidence=RANSAC_CONFIDENCE,
             )
         except cv2.error:  # some degenerate point sets raise
             mask = None
