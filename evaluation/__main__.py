@@ -1,6 +1,4 @@
-"""python -m evaluation run | models | report | fit | groups | extractor | extraction | diffusion |
-verification
-"""
+"""python -m evaluation COMMAND, see --help: how good and how fast each stage is."""
 
 from __future__ import annotations
 
@@ -19,6 +17,7 @@ from .results import BadResults
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
+from .studies import several_photos as several
 from .studies import verification_cost as verification
 
 COMMANDS = (
@@ -31,6 +30,7 @@ COMMANDS = (
     extraction,
     diffusion,
     verification,
+    several,
 )
 
 

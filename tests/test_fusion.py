@@ -94,8 +94,8 @@ def test_probability_is_the_logistic_function_and_never_overflows():
 
 
 def test_words():
-    words = [fusion.word(p) for p in (0.95, 0.9, 0.6, 0.5, 0.2)]
-    assert words == ["sure", "sure", "likely", "likely", "unsure"]
+    words = [fusion.word(p) for p in (0.95, 0.9, 0.8, 0.7, 0.69, 0.2)]
+    assert words == ["sure", "sure", "likely", "likely", "unsure", "unsure"]
 
 
 def test_matched_points_outweigh_a_standing_below_the_background():

@@ -25,7 +25,10 @@ OF_THE_RANK = ("standing", "excess")
 OF_THE_POINTS = ("similarity", "verified", "points", "agreement", "coverage")
 FULL_SIZE = 250  # photos from which on the background is that of a large gallery
 ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
-SURE, LIKELY = 0.9, 0.5  # least probabilities that bear these words
+# Least probabilities that bear these words. Between 0.35 and 0.7 a probability holds roughly only
+# (docs/measurements.md), so all of that is "unsure".
+SURE, LIKELY = 0.9, 0.7
+TRUSTED = 0.5  # more probable than not: where a reranker's second round may start from
 CUT = 0.05  # photos less probable than this are folded away
 
 
