@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from command import run_command
+from command import complain, run_command
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         StoreError,
         OSError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     return 0
 
