@@ -32,6 +32,17 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
+def complain(error: BaseException) -> None:
+    """Print an error as the one line that a person reads, on standard error.
+
+    The operating system's own errors are said without their numbers.
+    """
+    sentence = str(error)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
+        sentence = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    print(f"error: {sentence}", file=sys.stderr)
+
+
 def need(package: str, requirements: str) -> None:
     """Say what to install if a package that a whole room needs is not there.
 

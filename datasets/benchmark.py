@@ -18,15 +18,16 @@ ALL = "all queries"  # the setup of protocols that have only one
 
 
 class BadDataset(Exception):
-    """The data set cannot be used; the message is one sentence and says where to get what is
-    missing.
-    """
+    """The data set cannot be used. The message, a sentence, says where to get what is missing."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What one query should find, as gallery files. ignored: neither right nor wrong, taken out of
-    the ranking.
+    """What one query should find.
+
+    Attributes:
+        positives: gallery files that are right.
+        ignored: gallery files that are neither right nor wrong, and are taken out of the ranking.
     """
 
     positives: frozenset[str]
@@ -37,10 +38,15 @@ class Truth:
 class Query:
     """One question.
 
-    name: unique in its benchmark. photo: its file. own: the gallery file that it is, if the
-    protocol leaves the query's own photo out of its results; None if the photo is not in the
-    gallery, or is there and counts as found. truths: by setup. group: queries of one group are
-    averaged before groups are, and a bootstrap draws them together.
+    Attributes:
+        name: unique in its benchmark.
+        photo: its file.
+        truths: by setup.
+        group: queries of one group are averaged before groups are, and a bootstrap draws them
+            together.
+        own: the gallery file that it is, if the protocol leaves the query's own photo out of its
+            results. None if the photo is not in the gallery, or is there and counts as found.
+        region: the part of the photo that is asked, None for all of it.
     """
 
     name: str
@@ -79,8 +85,11 @@ class Benchmark:
     published: bool = False
 
     def judge(self, query: Query, ranking: Sequence[str]) -> Values:
-        """Every metric in every setup in which the query has positives; ranking: gallery files,
-        best first.
+        """Every metric, in every setup in which the query has positives.
+
+        Args:
+            query: one of `queries`.
+            ranking: gallery files, best first.
         """
         values = {}
         for setup, truth in query.truths.items():
@@ -99,8 +108,10 @@ class Benchmark:
         return "relevant" if file in truth.positives else "irrelevant"
 
     def things(self) -> list[list[str]]:
-        """Gallery files that show the same thing, for protocols that know all of them. Raises
-        BadDataset.
+        """Gallery files that show the same thing, for protocols that know all of them.
+
+        Raises:
+            BadDataset: the protocol does not sort its gallery into things.
         """
         things = {
             frozenset({query.own} | query.truths[self.main].positives) for query in self.queries

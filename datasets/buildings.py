@@ -1,8 +1,6 @@
-"""Oxford and Paris: the classic protocol (Philbin et al. 2007, 2008) and the revisited one
-(Radenovic et al. 2018).
+"""Oxford and Paris by two protocols: the classic one (Philbin et al. 2007, 2008) and the revisited.
 
-Queries are parts of photos; published boxes are in pixels of the file as it is stored, turned or
-not, and the published code decodes the photos so, too.
+The revisited protocol is of Radenovic et al. 2018.
 """
 
 from __future__ import annotations
@@ -67,12 +65,19 @@ def stored_region(photo: Path, box: tuple[float, float, float, float]) -> Region
 
 
 def read_revisited(name: str, root: Path) -> Benchmark:
-    """ "roxford5k" or "rparis6k" as published: ROOT/gnd_NAME.pkl, and ROOT/jpg/ with the photos,
-    the queries' among them.
+    """Revisited Oxford or Paris, as published.
 
-    Query photos are no part of the gallery. Metrics in each of the setups Easy, Medium and Hard:
-    mAP (trapezoid) and mP@1, 5 and 10; a query without positives in a setup does not count there.
-    Raises BadDataset.
+    ROOT/gnd_NAME.pkl is the ground truth. ROOT/jpg/ holds the photos, those of the queries among
+    them, which are no part of the gallery. The setups are Easy, Medium and Hard. The metrics of
+    each are mAP (trapezoid) and mP@1, 5 and 10. A query without positives in a setup does not count
+    there.
+
+    Args:
+        name: "roxford5k" or "rparis6k".
+        root: folder of the data set.
+
+    Raises:
+        BadDataset: a file is missing or damaged.
     """
     table = need(root / f"gnd_{name}.pkl", "the ground truth", f"{REVISITED}/{name}/gnd_{name}.pkl")
     jpg = need(root / "jpg", f"the photos of {name.removeprefix('r')} in one folder", CLASSIC)
@@ -141,11 +146,19 @@ ARCHIVES = {
 
 
 def read_classic(name: str, root: Path) -> Benchmark:
-    """ "oxford5k" or "paris6k" as published: ROOT/oxbuild_images/ or ROOT/paris/, and
-    ROOT/gt_files/ with the lists *_query.txt, *_good.txt, *_ok.txt and *_junk.txt.
+    """Classic Oxford or Paris, as published.
 
-    Good and ok are positives, the query's own photo is one of them and stays in the gallery, junk
-    is ignored; the metric is mAP (trapezoid). Raises BadDataset.
+    ROOT/oxbuild_images/ or ROOT/paris/ holds the photos. ROOT/gt_files/ holds the lists
+    *_query.txt, *_good.txt, *_ok.txt and *_junk.txt. Good and ok are positives, junk is ignored.
+    The query's own photo is one of the positives and stays in the gallery. The metric is mAP
+    (trapezoid).
+
+    Args:
+        name: "oxford5k" or "paris6k".
+        root: folder of the data set.
+
+    Raises:
+        BadDataset: a file is missing or damaged.
     """
     folder, photos, lists = ARCHIVES[name]
     images = need(root / folder, f"the photos ({photos})", CLASSIC)

@@ -132,10 +132,16 @@ def is_text(name: str) -> bool:
 
 
 def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
-    """All photos below ROOT, with groups from a JSON file: the one given, or groups.json in ROOT or
-    beside it.
+    """All photos below a folder, with groups from a JSON file.
 
-    Raises BadDataset; BadGroups if the groups do not fit.
+    Args:
+        name: of the data set.
+        root: folder of the photos.
+        table: the file; by default groups.json in `root` or beside it.
+
+    Raises:
+        BadDataset: there are no photos.
+        BadGroups: the file is missing or damaged, or its groups do not fit the photos.
     """
     tables = [table] if table else [root / "groups.json", root.resolve().parent / "groups.json"]
     found = next((path for path in tables if path.is_file()), None)
@@ -149,10 +155,17 @@ def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
 
 
 def read_folders(name: str, root: Path) -> Benchmark:
-    """All photos below ROOT, whose sub-folders are things; photos that are alone in theirs, or in
-    none, are distractors.
+    """All photos below a folder whose sub-folders are things.
 
-    Raises BadDataset; BadGroups if no folder holds two photos.
+    Photos that are alone in their sub-folder, or in none, are distractors.
+
+    Args:
+        name: of the data set.
+        root: folder of the photos.
+
+    Raises:
+        BadDataset: there are no photos.
+        BadGroups: no sub-folder holds two photos.
     """
     gallery = photos_below(root)
     groups: dict[str, list[str]] = {}

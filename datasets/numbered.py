@@ -16,13 +16,19 @@ UKBENCH = "https://archive.org/details/ukbench"
 
 
 def read_holidays(name: str, root: Path) -> Benchmark:
-    """INRIA Holidays (Jegou et al. 2008) as published: ROOT/jpg/100000.jpg and so on; numbers //
-    100 are things.
+    """INRIA Holidays (Jegou et al. 2008), as published: ROOT/jpg/100000.jpg and so on.
 
-    The photo whose number is a multiple of 100 is the query; its own photo is junk, which is the
-    same as leaving it out of its own results, as the engine does. Metric: mAP (trapezoid). Say in a
-    table which photos they are: those of "jpg1" and "jpg2" lie as they are stored, those of
-    "holidaysmanrot" were turned upright by hand. Raises BadDataset.
+    Numbers // 100 are things. The photo whose number is a multiple of 100 is the query. Its own
+    photo is junk, which is the same as leaving it out of its own results, as the engine does. The
+    metric is mAP (trapezoid). Say in a table which photos they are: those of "jpg1" and "jpg2" lie
+    as they are stored, those of "holidaysmanrot" were turned upright by hand.
+
+    Args:
+        name: "holidays".
+        root: folder of the data set.
+
+    Raises:
+        BadDataset: photos are missing.
     """
     numbers = numbered(
         need(root / "jpg", "the 1491 photos (jpg1.tar.gz and jpg2.tar.gz)", HOLIDAYS),
@@ -66,10 +72,16 @@ def n_s(ranking: Sequence[str], positives: Collection[str]) -> int:
 
 
 def read_ukbench(name: str, root: Path) -> Benchmark:
-    """UKBench (Nister and Stewenius 2006) as published: ROOT/full/ukbench00000.jpg and so on;
-    numbers // 4 are things.
+    """UKBench (Nister and Stewenius 2006), as published: ROOT/full/ukbench00000.jpg and so on.
 
-    Each photo is the query once; metric: N-S (see `n_s`). Raises BadDataset.
+    Numbers // 4 are things. Each photo is the query once. The metric is N-S, see `n_s`.
+
+    Args:
+        name: "ukbench".
+        root: folder of the data set.
+
+    Raises:
+        BadDataset: photos are missing.
     """
     numbers = numbered(
         need(root / "full", "the 10200 photos (ukbench.zip)", UKBENCH), r"ukbench(\d{5})", UKBENCH
@@ -100,8 +112,18 @@ def read_ukbench(name: str, root: Path) -> Benchmark:
 
 
 def numbered(folder: Path, pattern: str, address: str) -> dict[int, str]:
-    """{number: file name} of the JPEGs in a folder whose stem fits, by number. Raises BadDataset
-    without any.
+    """The JPEGs in a folder whose names fit.
+
+    Args:
+        folder: is not searched further down.
+        pattern: of a name without its ending; its first group is the number.
+        address: where to get the photos.
+
+    Returns:
+        Number -> file name, by number.
+
+    Raises:
+        BadDataset: there are none.
     """
     fits = re.compile(pattern + r"\.jpe?g", re.IGNORECASE)
     found = {

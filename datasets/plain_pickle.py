@@ -108,7 +108,15 @@ def array(data: object, kind: object, shape: object, order: object = "C") -> np.
 
 
 def encoded(text: str = "", encoding: str = "latin1") -> bytes:
-    """Bytes as protocols 0 to 2 hold them: text of one character a byte."""
+    """Bytes as protocols 0 to 2 hold them.
+
+    Args:
+        text: one character a byte.
+        encoding: how Python 3 writes them there, always "latin1".
+
+    Raises:
+        BadPickle: they are damaged.
+    """
     if not isinstance(text, str) or encoding != "latin1":
         raise BadPickle("it holds damaged bytes")
     return text.encode("latin1")

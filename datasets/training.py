@@ -20,10 +20,13 @@ class BadTrainingData(Exception):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """paths: N photos. clusters: int (N,), what each shows. pairs: int (n, 2), query and positive
-    of one cluster.
+    """Photos, and which of them show the same thing.
 
-    A pair (i, i) stands for two views of one photo, made by `views.random_view`.
+    Attributes:
+        paths: N photos.
+        clusters: what each shows, int (N,).
+        pairs: query and positive of one cluster, int (n, 2). A pair (i, i) stands for two views of
+            one photo, made by `views.random_view`.
     """
 
     paths: list[Path]
@@ -127,8 +130,16 @@ def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
 def sample_epoch(
     training: TrainingSet, queries: int, pool: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random pairs int (<= queries, 2) and distinct random photos int (<= pool,) for one epoch's
-    mining.
+    """What one epoch learns from, at random.
+
+    Args:
+        training: the photos.
+        queries: most pairs that are drawn.
+        pool: most photos that are drawn for mining.
+        rng: source of chance.
+
+    Returns:
+        Pairs int (<= queries, 2), and distinct photos int (<= pool,).
     """
     pairs = training.pairs[rng.permutation(len(training.pairs))[:queries]]
     return pairs, rng.permutation(len(training.paths))[:pool]

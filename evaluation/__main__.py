@@ -1,13 +1,10 @@
-"""python -m evaluation run | models | report | fit | groups | extractor | extraction | diffusion |
-verification
-"""
+"""python -m evaluation COMMAND, see --help: how good and how fast each stage is."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
-from command import run_command
+from command import complain, run_command
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
@@ -17,8 +14,10 @@ from . import fit, groups, models, report
 from . import run as run_dataset
 from .results import BadResults
 from .studies import diffusion_cost as diffusion
-from .studies import engines as extractor
-from .studies import extraction, verification
+from .studies import engine_speed as extractor
+from .studies import extraction_speed as extraction
+from .studies import several_photos as several
+from .studies import verification_cost as verification
 
 COMMANDS = (
     run_dataset,
@@ -30,6 +29,7 @@ COMMANDS = (
     extraction,
     diffusion,
     verification,
+    several,
 )
 
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         StoreError,
         OSError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     return 0
 

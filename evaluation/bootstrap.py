@@ -15,7 +15,12 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, and the interval that holds LEVEL of the means of resampled queries or groups."""
+    """A mean, and how far it can be trusted.
+
+    Attributes:
+        mean: over groups.
+        low, high: ends of the interval that holds LEVEL of the means of resampled groups.
+    """
 
     mean: float
     low: float
@@ -25,11 +30,21 @@ class Estimate:
 def interval(
     units: np.ndarray, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Low and high end of the interval of the mean of units (n,), n of which are drawn with
-    replacement `resamples` times.
+    """The interval of a mean, by drawing as many values again with replacement.
 
-    Equal seeds draw the same units, so that methods are compared on the same resamples. Raises
-    ValueError without units.
+    Equal seeds draw the same values, so that methods are compared on the same resamples.
+
+    Args:
+        units: what the mean is over, (n,).
+        seed: of the draws.
+        level: share of the resampled means that the interval holds, 0 to 1.
+        resamples: how many draws.
+
+    Returns:
+        Its low and its high end.
+
+    Raises:
+        ValueError: there are no values.
     """
     if len(units) == 0:
         raise ValueError("there is nothing to resample")
@@ -40,8 +55,14 @@ def interval(
 
 
 def estimate(values: Mapping[str, Sequence[float]], seed: int) -> Estimate:
-    """Mean over groups of the mean over each group's queries, groups being what is resampled.
-    Raises ValueError.
+    """Mean over groups of the mean over each group's queries. Groups are what is resampled.
+
+    Args:
+        values: of the queries, by group.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there are no groups.
     """
     units = group_means(values)
     return Estimate(float(units.mean()) if len(units) else 0.0, *interval(units, seed))

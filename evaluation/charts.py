@@ -1,8 +1,7 @@
-"""Charts as inline SVG: sharp at any size, no library, and coloured by the page's own style (light
-or dark).
+"""Charts as inline SVG: sharp at any size, no library, coloured by the page's own style.
 
 All are WIDTH units wide, so that on a phone one unit is about one pixel and text stays readable.
-Classes are those of report.css; every text is escaped.
+Classes are those of report.css, which knows light and dark. Every text is escaped.
 """
 
 from __future__ import annotations
@@ -26,6 +25,14 @@ LOG_RANGE = 30  # largest over smallest x from which on the axis is logarithmic
 
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> str:
+    """A line of text.
+
+    Args:
+        x, y: of its anchor, in units.
+        content: is escaped.
+        kind: class in report.css.
+        anchor: "start", "middle" or "end".
+    """
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" '
         f'text-anchor="{anchor}">{escape(content)}</text>'
@@ -51,8 +58,11 @@ def svg(height: float, title: str, parts: Sequence[str]) -> str:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers from low to high, about as many as wanted: steps of 1, 2 or 5 times a power of
-    ten.
+    """Round numbers from low to high: steps of 1, 2 or 5 times a power of ten.
+
+    Args:
+        low, high: ends of an axis.
+        wanted: about how many.
     """
     if not high > low:
         return [low]

@@ -24,7 +24,7 @@ from search.verify.verification import Verification
 
 from .subgallery import SubGallery
 
-SIZES = (30, 60, 120)  # photos of a part; only those of at most half the store
+PART_SIZES = (30, 60, 120)  # photos of a part; only those of at most half the store
 DRAWS = 6  # parts of each size
 MOST_VIEWS = 3  # photos of one thing that are drawn into a part while there are other things
 VIEWS = 2.0  # a query's relevant photos weigh together no more than so many in the calibration
@@ -36,7 +36,7 @@ Progress = Callable[[Sequence], Iterable]
 
 
 @dataclass(frozen=True)
-class Gallery:
+class LabelledGallery:
     """A store or a part of it, ready to be asked.
 
     Attributes:
@@ -70,7 +70,9 @@ def evidence_of(engine: Engine, id: int, setting: Setting) -> tuple[np.ndarray, 
     return engine.evidence(engine.prepare(id), *setting)
 
 
-def collect(galleries: Sequence[Gallery], setting: Setting, progress: Progress = iter) -> Samples:
+def collect(
+    galleries: Sequence[LabelledGallery], setting: Setting, progress: Progress = iter
+) -> Samples:
     """Ask every photo of every gallery.
 
     A group weighs as much as any other, however many photos it has. Photos that are alone must find
@@ -88,7 +90,7 @@ def collect(galleries: Sequence[Gallery], setting: Setting, progress: Progress =
     )
 
 
-def queries_of(gallery: Gallery) -> list[tuple[int, int, float, bool]]:
+def queries_of(gallery: LabelledGallery) -> list[tuple[int, int, float, bool]]:
     """Id, group, share and whether there is anything to find, of each photo."""
     pairs = [members for members in gallery.groups if len(members) > 1]
     group_of = {id: group for group, members in enumerate(gallery.groups) for id in members}
@@ -104,7 +106,7 @@ def queries_of(gallery: Gallery) -> list[tuple[int, int, float, bool]]:
 
 
 def samples_of(
-    gallery: Gallery, id: int, group: int, share: float, has_answer: bool, setting: Setting
+    gallery: LabelledGallery, id: int, group: int, share: float, has_answer: bool, setting: Setting
 ) -> Samples:
     """The candidates of one query, see `collect`."""
     ids, evidence, any_verified = evidence_of(gallery.engine, id, setting)
@@ -128,7 +130,7 @@ def samples_of(
 
 def galleries_of(
     store: Store, extractor: Extractor, groups: list[list[int]], matcher: str
-) -> list[Gallery]:
+) -> list[LabelledGallery]:
     """The store as a gallery, then its parts.
 
     Args:
@@ -141,7 +143,7 @@ def galleries_of(
     everyone = np.arange(len(store))
     parts = [
         draw(groups, len(store), size, rng)
-        for size in SIZES
+        for size in PART_SIZES
         if size <= len(store) / 2
         for _ in range(DRAWS)
     ]
@@ -157,7 +159,7 @@ def galleries_of(
         # A group keeps its number in every part, even one of which no two photos are there.
         inside = [[number[id] for id in members if id in number] for members in groups]
         share = 1.0 if ids is everyone else 1 / DRAWS
-        galleries.append(Gallery(engine, inside, share, offset))
+        galleries.append(LabelledGallery(engine, inside, share, offset))
         offset += len(ids)
     return galleries
 

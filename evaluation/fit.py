@@ -42,7 +42,7 @@ from search.fusion.fit import (
     thinned,
 )
 
-from .evidence import Gallery, Progress, Setting, collect, galleries_of
+from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
 from .groups import store_groups
 from .results import format_rows
 
@@ -69,7 +69,7 @@ def check_enough(groups: Sequence[Sequence[int]]) -> None:
 class Fit:
     """A fit in the making: what was collected and fitted so far, on one store and matcher."""
 
-    def __init__(self, galleries: Sequence[Gallery], fitted: Fitted):
+    def __init__(self, galleries: Sequence[LabelledGallery], fitted: Fitted):
         """Begin.
 
         Args:

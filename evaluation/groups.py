@@ -1,9 +1,8 @@
-"""The groups protocol on a store as it is: what each stage is worth, in a few lines. `run` gives
-intervals, and keeps all.
+"""The groups protocol on a store as it is: what each stage is worth, in a few lines.
 
-The rules are those of `datasets/groups.py`: each photo of a group is the query once and is taken
-out of its own results (and out of the diffusion graph); queries are averaged over their group
-before groups are.
+`run` gives intervals, and keeps all. The rules are those of `datasets/groups.py`. Each photo of a
+group is the query once, and is taken out of its own results and out of the diffusion graph. Queries
+are averaged over their group before groups are.
 """
 
 from __future__ import annotations
@@ -46,7 +45,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Score:
-    """One method on one set of groups: mean over groups of the mean over their queries, 0 to 1."""
+    """One method on one set of groups.
+
+    Attributes:
+        groups, queries: how many.
+        map: mean over groups of the mean average precision of their queries, 0 to 1.
+        recall_at_1: likewise, the share of queries whose first hit is right.
+    """
 
     groups: int
     queries: int
@@ -56,7 +61,14 @@ class Score:
 
 @dataclass(frozen=True)
 class MethodResult:
-    """One row of the table."""
+    """One row of the table.
+
+    Attributes:
+        method: a key of METHODS.
+        all: on all groups.
+        few, many: on groups of few and of many photos, None if there are none.
+        group_map: mAP of each group.
+    """
 
     method: str
     all: Score
@@ -66,8 +78,18 @@ class MethodResult:
 
 
 def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
-    """Group name -> gallery files, from {"name": ["file", ...]}. Raises BadGroups naming what does
-    not fit.
+    """Groups of photos of a store.
+
+    Args:
+        path: JSON file, {"name": ["file", ...], ...}.
+        store: holds the photos.
+
+    Returns:
+        Group name -> gallery files.
+
+    Raises:
+        BadGroups: the file is no such JSON, or names what is not in the store.
+        OSError: it cannot be read.
     """
     return check_groups(
         load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store"

@@ -12,7 +12,7 @@ from extractor import read_bytes
 from search import MATCHERS, Engine, PreparedQuery, SearchResult
 
 from .bootstrap import Estimate, estimate
-from .results import Answer, QueryResult, SetupResult
+from .results import JudgedAnswer, QueryResult, SetupResult
 
 Methods = Mapping[str, Mapping[str, Any]]
 """Name -> arguments of `Engine.search` that make it."""
@@ -70,7 +70,7 @@ def ask(
             result = engine.search(prepared, k=len(engine.store), **arguments)
             files = [hit.file for hit in result.hits]
             first = [(file, benchmark.verdict(query, file)) for file in files[:FIRST]]
-            answers[method] = Answer(benchmark.judge(query, files), first)
+            answers[method] = JudgedAnswer(benchmark.judge(query, files), first)
             for stage, ms in costs_of(result, arguments.get("verify")).items():
                 if stage in SHARED:
                     total_ms[method][stage] += shared.setdefault(stage, ms)
@@ -152,10 +152,18 @@ def gain_by_group(
 def summarise(
     benchmark: Benchmark, queries: list[QueryResult], methods: Iterable[str], seed: int
 ) -> list[SetupResult]:
-    """Means with intervals, setup by setup, without those that have no queries or ask just what an
-    earlier one asked.
+    """Means with intervals, setup by setup.
 
-    The first method is what gains are against. Raises BadDataset if no query has positives.
+    Setups are left out that have no queries, or that ask just what an earlier one asked.
+
+    Args:
+        benchmark: what was asked.
+        queries: the answers.
+        methods: gains are against the first.
+        seed: of the bootstrap.
+
+    Raises:
+        BadDataset: no query has positives.
     """
     base, *others = methods
     leading = next(iter(benchmark.metrics))

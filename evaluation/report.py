@@ -43,8 +43,14 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A measurement from elsewhere: y over x."""
+class MeasuredCurve:
+    """A measurement from elsewhere.
+
+    Attributes:
+        title: for people.
+        x, y: equally many numbers.
+        xlabel, ylabel: what they are.
+    """
 
     title: str
     x: list[float]
@@ -53,20 +59,20 @@ class Curve:
     ylabel: str
 
 
-def read_curve(facts: dict[str, Any]) -> Curve:
+def read_curve(facts: dict[str, Any]) -> MeasuredCurve:
     """{"title", "x", "y", "xlabel", "ylabel"}. Raises BadResults."""
     try:
         x, y = ([float(value) for value in facts[axis]] for axis in "xy")
         if len(x) != len(y) or not x or not all(map(math.isfinite, x + y)):
             raise ValueError("x and y must be equally many numbers")
-        return Curve(
+        return MeasuredCurve(
             str(facts["title"]), x, y, str(facts.get("xlabel", "")), str(facts.get("ylabel", ""))
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadResults(f"This is no curve ({type(error).__name__}: {error}).") from error
 
 
-def read_file(path: Path) -> Results | Curve:
+def read_file(path: Path) -> Results | MeasuredCurve:
     """What a file holds, by its content. Raises BadResults naming it, OSError."""
     try:
         facts = json.loads(path.read_text())
@@ -79,7 +85,7 @@ def read_file(path: Path) -> Results | Curve:
         ) from error
 
 
-class Pictures:
+class Thumbnails:
     """Thumbnails as data URIs, from the results' store while it is there."""
 
     def __init__(self, results: Results):
@@ -147,7 +153,7 @@ def photo_tag(kind: str, file: str, uri: str | None) -> str:
 
 
 def question(
-    results: Results, query: QueryResult, methods: Sequence[str], pictures: Pictures
+    results: Results, query: QueryResult, methods: Sequence[str], pictures: Thumbnails
 ) -> str:
     """One query with the first answers of each method."""
     strips = []
@@ -268,7 +274,7 @@ def results_section(results: Results) -> str:
             for method in results.methods[1:]
         ]
         parts.append(f'<h2>Gain of each query, sorted</h2><div class="cards">{"".join(bars)}</div>')
-    pictures = Pictures(results)
+    pictures = Thumbnails(results)
     if not pictures:
         parts.append(
             '<p class="soft">The store of this run is not there any more, so there are names for '
@@ -281,14 +287,14 @@ def results_section(results: Results) -> str:
     return f"<section>{''.join(parts)}</section>"
 
 
-def curves_section(curves: Sequence[Curve]) -> str:
+def curves_section(curves: Sequence[MeasuredCurve]) -> str:
     cards = [card(c.title, curve_chart(c.title, c.x, c.y, c.xlabel, c.ylabel)) for c in curves]
     return f'<section><h2>Measured besides</h2><div class="cards">{"".join(cards)}</div></section>'
 
 
-def make_report(contents: Sequence[Results | Curve]) -> str:
+def make_report(contents: Sequence[Results | MeasuredCurve]) -> str:
     """The page as HTML: results in their order, then all curves."""
-    curves = [content for content in contents if isinstance(content, Curve)]
+    curves = [content for content in contents if isinstance(content, MeasuredCurve)]
     results = [content for content in contents if isinstance(content, Results)]
     sections = [results_section(result) for result in results] + (
         [curves_section(curves)] if curves else []

@@ -24,10 +24,12 @@ class BadResults(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One method's answer to one query. values: what it is worth, empty setups left out.
+class JudgedAnswer:
+    """One method's answer to one query.
 
-    first: the first files with "relevant", "irrelevant" or "junk" in the main setup.
+    Attributes:
+        values: what it is worth, by setup and metric. Setups without positives are left out.
+        first: the first files, each with "relevant", "irrelevant" or "junk" in the main setup.
     """
 
     values: Values
@@ -36,8 +38,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """photo: the query's file. own: its gallery file if it was left out of its own results.
-    answers: by method.
+    """One query and its answers.
+
+    Attributes:
+        name: of the query.
+        group: that it is averaged with.
+        photo: its file.
+        own: its gallery file, if it was left out of its own results.
+        region: the part of the photo that was asked, None for all of it.
+        answers: by method.
     """
 
     name: str
@@ -45,15 +54,19 @@ class QueryResult:
     photo: str
     own: str | None
     region: Region | None
-    answers: dict[str, Answer]
+    answers: dict[str, JudgedAnswer]
 
 
 @dataclass(frozen=True)
 class SetupResult:
-    """One table. queries, groups: that count; skipped: queries without positives, which do not.
+    """One table.
 
-    estimates: metric -> method -> mean with interval. gains: method -> the leading metric above the
-    first method's, query by query.
+    Attributes:
+        name: of the setup.
+        queries, groups: how many count.
+        skipped: queries without positives, which do not count.
+        estimates: metric -> method -> mean with interval.
+        gains: method -> how far the leading metric is above the first method's, query by query.
     """
 
     name: str
@@ -66,10 +79,22 @@ class SetupResult:
 
 @dataclass(frozen=True)
 class Results:
-    """A whole run. stage_ms: method -> stage -> mean milliseconds a query. model, store: facts for
-    a reader.
+    """A whole run.
 
-    methods: the first one is what gains are against. main: name of the leading setup.
+    Attributes:
+        dataset: its name.
+        created: when, in ISO 8601.
+        command: that was typed.
+        seed: of the bootstrap.
+        hardware: that it ran on.
+        model, store: facts for a reader.
+        notes: sentences on what to mind.
+        methods: in the order of tables. Gains are against the first.
+        main: name of the leading setup.
+        setups: the tables.
+        stage_ms: method -> stage -> mean milliseconds a query.
+        queries: in the benchmark's order.
+        schema: of the file.
     """
 
     dataset: str

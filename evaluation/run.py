@@ -1,6 +1,4 @@
-"""From photos to the table: a data set's store is built if it is missing, its queries are asked,
-the answers are judged.
-"""
+"""From photos to the table: a store is built if need be, queries are asked, answers judged."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from datasets import READERS, BadDataset, Benchmark, read_dataset
 from datasets.names import inside
 from extractor import DEFAULT_MODEL, Extractor
 from extractor.registry import model_path
-from index_store import SHORTLIST, Store, StoreMissing, build
+from index_store import CANDIDATES, Store, StoreMissing, build
 from index_store.__main__ import bar
 from index_store.builder import Progress, silent
 from index_store.scan import scan
@@ -28,7 +26,7 @@ from .exact import exactly
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
-from .studies.engines import hardware
+from .studies.engine_speed import hardware
 
 BASE = "rerank off"
 PUBLISHED = (
@@ -52,12 +50,21 @@ LEARNED: Methods = {  # only when asked for: their models are not part of the re
 def open_or_build(
     benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent
 ) -> Store:
-    """The store of exactly the benchmark's gallery: the one at `path`, or made there. A killed
-    build goes on where it was.
+    """The store of exactly the benchmark's gallery.
 
-    A folder that holds more photos than the gallery (revisited Oxford's holds the queries, too) is
-    not indexed itself: the store gets a folder of links beside it. Raises BadDataset for a store of
-    other photos, and what `Store` and `build` raise.
+    It is the one at `path`, or is made there; a killed build goes on where it was. A folder that
+    holds more photos than the gallery is not indexed itself (revisited Oxford's holds the queries,
+    too). Then the store gets a folder of links beside it.
+
+    Args:
+        benchmark: says which photos, and how they are decoded.
+        path: of the store.
+        extractor: describes them.
+        progress: wraps what takes long.
+
+    Raises:
+        BadDataset: the store at `path` is of other photos, or they were decoded in another way.
+        StoreError, BadModel, OSError: as `Store` and `build`.
     """
     try:
         store = Store(path, extractor)
@@ -147,8 +154,18 @@ def evaluate(
 ) -> Results:
     """All methods on all queries, with everything a reader must know beside the numbers.
 
-    model: the name to show. command: what was typed. progress wraps the list of queries. Raises as
-    `ask` and `summarise`.
+    Args:
+        store: of the benchmark's gallery.
+        extractor: that the store was made with.
+        benchmark: what to ask, and what is right.
+        methods: how to ask.
+        seed: of the bootstrap.
+        model: the name to show.
+        command: what was typed.
+        progress: wraps the list of queries.
+
+    Raises:
+        As `ask` and `summarise`.
     """
     manifest = store.manifest
     notes = list(benchmark.notes)
@@ -159,9 +176,9 @@ def evaluate(
     if benchmark.published:
         notes.append(PUBLISHED)
         store = exactly(store)
-    elif len(store) > SHORTLIST:
+    elif len(store) > CANDIDATES:
         notes.append(
-            f"A ranking holds what the search looks at, about {SHORTLIST} of {len(store)} photos; "
+            f"A ranking holds what the search looks at, about {CANDIDATES} of {len(store)} photos; "
             f"positives beyond it count as "
             "not found."
         )

@@ -1,8 +1,7 @@
-"""Weaker and stronger descriptors than the net's, made by calculation, to see what each stage is
-worth with them.
+"""Weaker and stronger descriptors than the net's, by calculation: what is each stage worth then?
 
-A simulated store has its own folder, index, graph and offline diffusion; keypoints, thumbnails and
-catalogue are those of the store it was made from.
+A simulated store has its own folder, index, graph and offline diffusion. Keypoints, thumbnails and
+catalogue are those of the store that it was made from.
 """
 
 from __future__ import annotations
@@ -29,11 +28,18 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    """Unit float32 (N, D): Gaussian noise of expected length `sigma` against the descriptors' 1
-    added, then renormalised.
+    """Descriptors of a weaker net.
 
     What is added to a descriptor depends on the seed and on its own numbers (as float16), not on
     its row: photos with equal files stay equal.
+
+    Args:
+        descriptors: unit rows (N, D).
+        sigma: expected length of the Gaussian noise; the descriptors' own is 1.
+        seed: of the noise.
+
+    Returns:
+        Unit rows float32 (N, D).
     """
     changed = np.empty(descriptors.shape, np.float32)
     for row, out in zip(descriptors, changed):
@@ -47,11 +53,15 @@ def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
 def towards_others(
     descriptors: np.ndarray, things: Sequence[Sequence[int]], weight: float
 ) -> np.ndarray:
-    """Unit float32 (N, D): each row of a thing becomes (1 - weight) x itself + weight x the unit
-    mean of its OTHER rows.
+    """Descriptors of an oracle, which knows the labels.
 
-    An oracle: it knows the labels. things: disjoint rows (at least two) that show the same thing;
-    other rows stay.
+    Args:
+        descriptors: unit rows (N, D).
+        things: disjoint lists of rows, at least two each, that show the same thing.
+        weight: 0 to 1, of the unit mean of the OTHER rows of a thing against the row itself.
+
+    Returns:
+        Unit rows float32 (N, D). Those of no thing stay as they are.
     """
     changed = unit(descriptors.astype(np.float32))
     for rows in things:
@@ -63,8 +73,12 @@ def towards_others(
 
 @dataclass(frozen=True)
 class Simulated:
-    """Stands for the extractor of a simulated store: the net of `extractor`, with `change` applied
-    to what it says.
+    """Stands for the extractor of a simulated store.
+
+    Attributes:
+        extractor: the real one.
+        fingerprint: of the simulation.
+        change: is applied to the descriptors (N, D) of `extractor`.
     """
 
     extractor: Extractor
@@ -114,8 +128,14 @@ def derive(
     extractor: Simulated,
     progress: Progress = silent,
 ) -> Store:
-    """The store at `path` with these descriptors (N, D) in place of `store`'s; taken as it is if it
-    is there already.
+    """A store with other descriptors.
+
+    Args:
+        store: what all else is taken from.
+        path: of the new store, which is taken as it is if it is there already.
+        descriptors: (N, D), in the order of the store's photos.
+        extractor: that they are said to be of.
+        progress: wraps what takes long.
     """
     try:
         return Store(path, extractor)
@@ -150,8 +170,16 @@ def simulated_fingerprint(
 def noisy(
     store: Store, extractor: Extractor, sigma: float, seed: int, progress: Progress = silent
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is worse: see `with_noise`. Queries from outside get noise
-    as well.
+    """A store beside `store` whose net is worse, see `with_noise`, and its extractor.
+
+    Queries from outside get noise as well.
+
+    Args:
+        store: is not changed.
+        extractor: of the store.
+        sigma: expected length of the noise.
+        seed: of the noise.
+        progress: wraps what takes long.
     """
     name = f"noise-{sigma:g}"
 
@@ -172,11 +200,17 @@ def oracle(
     weight: float,
     progress: Progress = silent,
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is better: see `towards_others`. things: files that show the
-    same thing.
+    """A store beside `store` whose net is better, see `towards_others`, and its extractor.
 
-    Only photos of the gallery can be queries; a photo that could not be read is left out of its
+    Only photos of the gallery can be queries. A photo that could not be read is left out of its
     thing.
+
+    Args:
+        store: is not changed.
+        extractor: of the store.
+        things: lists of files that show the same thing.
+        weight: of the other photos, 0 to 1.
+        progress: wraps what takes long.
     """
     ids = {photo.file: photo.id for photo in store.catalogue.photos()}
     rows = [[ids[file] for file in thing if file in ids] for thing in things]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from command import run_command
+from command import complain, run_command
 from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside, resize
 from extractor.registry import format_models
 from model import (
@@ -315,7 +314,7 @@ def main(argv: list[str] | None = None) -> int:
         Missing,
         ParityError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     return 0
 

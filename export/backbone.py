@@ -21,7 +21,7 @@ from extractor.untracked import ort
 from model import Whitening
 
 from .cut import BadBackbone, cut_at, free_sizes, photo_input, to_multiples
-from .graph import INPUT, OLDEST_OPSET, Parts, opset_of, store_as_float16
+from .onnx_graph import INPUT, OLDEST_OPSET, Parts, opset_of, store_as_float16
 from .to_onnx import with_facts
 
 MULTIPLES = (1, 14, 16, 28, 32)  # sides that networks want to be multiples of, tried in this order

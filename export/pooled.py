@@ -1,7 +1,7 @@
-"""A backbone's pooled vectors by another way than the exported file's: the original file, torch's
-resampling, numpy's GeM.
+"""A backbone's pooled vectors by another way than the exported file's.
 
-What a whitening and an exponent are learned on, and what the exported file is proved against.
+That way is the original file, torch's resampling and numpy's GeM. A whitening and an exponent are
+learned on these vectors, and the exported file is proved against them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from extractor import resize
 from model.whitening import EPS
 
 from .backbone import MAP, VECTOR, Backbone, session
-from .graph import GEM_EPS
+from .onnx_graph import GEM_EPS
 from .recipe import BadRecipe
 
 

@@ -40,10 +40,13 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Quantised:
-    """harm: {block: 1 - median cosine when only it is quantised}, worst first. kept_float: blocks
-    left alone.
+    """An int8 model, and what it cost.
 
-    cosine: median over the test photos of the finished model with the float one.
+    Attributes:
+        model: the file's bytes.
+        harm: 1 - median cosine when only this block is quantised, by block, worst first.
+        kept_float: blocks that were left alone.
+        cosine: median over the test photos, of the finished model with the float one.
     """
 
     model: bytes
@@ -64,12 +67,14 @@ class Inputs(CalibrationDataReader):
 
 
 def blocks_of(model: onnx.ModelProto) -> dict[str, list[str]]:
-    """Which products of the network are quantised or left alone together: {block: names of its
-    nodes}, in their order.
+    """Which products of the network are quantised or left alone together.
 
     Of a ResNet of ours a block is a residual block or the stem, by the names of its weights
     ("features.5.2"). Another network's products are parted into PARTS, one after the other. The
     head (pooling, whitening, lengths) is in no block.
+
+    Returns:
+        Block -> names of its nodes, in their order.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     products = [
@@ -155,10 +160,17 @@ def run_all(model: bytes, batches: list[np.ndarray]) -> np.ndarray:
 
 
 def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> Quantised:
-    """Quantise the exported model at `path`, calibrated and tested on `photos` (CALIBRATION_PHOTOS
-    + TEST_PHOTOS or more).
+    """An int8 model of an exported one.
 
-    Raises BadModel for another kind of file, ValueError for too few photos.
+    Args:
+        path: of the exported model.
+        photos: at least CALIBRATION_PHOTOS + TEST_PHOTOS. The first ones test, the others
+            calibrate.
+        progress: wraps the list of blocks.
+
+    Raises:
+        BadModel: the file is of another kind.
+        ValueError: there are too few photos.
     """
     if len(photos) < CALIBRATION_PHOTOS + TEST_PHOTOS:
         raise ValueError(

@@ -22,7 +22,7 @@ from extractor import seal
 from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA
 from model import GeMResNet, Provenance
 
-from .graph import INPUT, OUTPUT, store_as_float16, with_scales, with_whitening
+from .onnx_graph import INPUT, OUTPUT, store_as_float16, with_scales, with_whitening
 from .parity import ParityError
 from .recipe import Recipe
 
@@ -30,8 +30,9 @@ OPSET = 20
 
 
 def trace(network: GeMResNet) -> onnx.ModelProto:
-    """Float32 graph of the network, input `image` (batch, 3, height, width), output `descriptor`
-    (batch, D).
+    """The network as a graph in float32.
+
+    Its input is `image` (batch, 3, height, width), its output `descriptor` (batch, D).
     """
     free = torch.export.Dim.DYNAMIC
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -56,8 +57,9 @@ def trace(network: GeMResNet) -> onnx.ModelProto:
 
 
 def strip_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes about the Python source (file paths of this machine), name the
-    free axes.
+    """Drop what the exporter notes about the Python source, and name the free axes.
+
+    Those notes hold file paths of the machine that exported.
     """
     parts = [proto, proto.graph, *proto.graph.node, *proto.graph.initializer]
     parts += [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
@@ -77,8 +79,9 @@ def strip_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def drop_zero_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The exporter gives each bias-free convolution a bias of zeros; without them the initialisers
-    are the network's.
+    """Drop the zeros that the exporter gives to each bias-free convolution as its bias.
+
+    Without them the initialisers are the network's.
     """
     zeros = {t.name for t in proto.graph.initializer if not numpy_helper.to_array(t).any()}
     dropped = set()

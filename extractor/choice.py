@@ -28,8 +28,13 @@ REPEATS = 2
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate. milliseconds: a photo, best of REPEATS. cosine: median with float32. problem:
-    why it could not run.
+    """One candidate.
+
+    Attributes:
+        name: of engine and precision.
+        milliseconds: a photo, best of REPEATS.
+        cosine: median with float32.
+        problem: why it could not run, "" if it did.
     """
 
     name: str

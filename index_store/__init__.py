@@ -1,7 +1,7 @@
 """Everything prebuilt and on disk: build a store from a folder of photos, open it, read it."""
 
-from .ann import shortlist
-from .builder import SHORTLIST, build
+from .ann import candidate_ids
+from .builder import CANDIDATES, build
 from .catalogue import Catalogue, Photo, Skipped
 from .errors import (
     NothingToIndex,
@@ -17,7 +17,7 @@ from .manifest import Manifest
 from .store import Store, model_of
 
 __all__ = [
-    "SHORTLIST",
+    "CANDIDATES",
     "Catalogue",
     "Manifest",
     "NothingToIndex",
@@ -33,5 +33,5 @@ __all__ = [
     "build",
     "current_version",
     "model_of",
-    "shortlist",
+    "candidate_ids",
 ]

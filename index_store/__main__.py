@@ -14,7 +14,7 @@ from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, available_cores, choose_extractor
 from extractor.registry import MODELS, model_path
 
-from .builder import RECALL_SHORTLIST, SHORTLIST, build, described_before
+from .builder import CANDIDATES, RECALL_CANDIDATES, build, described_before
 from .errors import StoreError
 from .store import Store
 from .terminal import printable, tolerate_any_text
@@ -67,7 +67,7 @@ def run_info(args: argparse.Namespace) -> None:
             "index": f"IVF{ann['nlist']},PQ{ann['codes']}x{ann['bits']}, "
             f"{ann['nprobe']} lists visited",
             "recall@10": f"{manifest.shortlist_recall} among the index's first "
-            f"{RECALL_SHORTLIST}; a query rescores {SHORTLIST}",
+            f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
             "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
         }
         for name, value in rows.items():

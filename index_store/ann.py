@@ -1,6 +1,6 @@
 """Approximate nearest neighbours: an inverted file with product-quantised vectors, from faiss.
 
-IVF-PQ, Jegou et al. 2011. The index only proposes a shortlist; the engine rescores it with the
+IVF-PQ, Jegou et al. 2011. The index only proposes candidates; the engine rescores it with the
 stored descriptors. Vectors have unit norm, so the index works with Euclidean distance, where
 product quantisation recalls better than under the inner product (faiss issues 1522, 2971), and the
 order is the same.
@@ -121,7 +121,7 @@ def load_index(path: Path, parameters: AnnParameters, count: int, dim: int) -> f
     return index
 
 
-def shortlist(index: faiss.Index, descriptor: np.ndarray, size: int) -> np.ndarray:
+def candidate_ids(index: faiss.Index, descriptor: np.ndarray, size: int) -> np.ndarray:
     """Probable neighbours of one descriptor, in the order of their rough distance.
 
     Args:

@@ -33,9 +33,9 @@ from .store import Store, StoredPhotos
 # Bytes; about 30,000 photos. Keypoints of the others are found when they are needed.
 LOCAL_FEATURES_BUDGET = 8 * 2**30
 RECALL_QUERIES = 200
-# The index is judged by a shortlist this small: a query's would hold all of a small gallery.
-RECALL_SHORTLIST = 100
-SHORTLIST = 1000  # candidates the index proposes to a query, rescored exactly
+# The index is judged by so few candidates: a query's would hold all of a small gallery.
+RECALL_CANDIDATES = 100
+CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly
 
 Progress = Callable[[Iterable, int, str], Iterable]
 
@@ -372,11 +372,11 @@ def shortlist_recall(index: faiss.Index, descriptors: np.ndarray, ids: np.ndarra
         ids: Lists of `self_first`, int32 (N, k).
 
     Returns:
-        Their share among the index's first RECALL_SHORTLIST.
+        Their share among the index's first RECALL_CANDIDATES.
     """
     queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
     found = [
-        np.isin(ids[q, :10], ann.shortlist(index, descriptors[q], RECALL_SHORTLIST)).mean()
+        np.isin(ids[q, :10], ann.candidate_ids(index, descriptors[q], RECALL_CANDIDATES)).mean()
         for q in queries
     ]
     return round(float(np.mean(found)), 4)

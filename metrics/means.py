@@ -15,10 +15,12 @@ def group_means(values: Mapping[str, Sequence[float]]) -> np.ndarray:
 
 
 def mean_over_groups(values: Mapping[str, Sequence[float]]) -> float:
-    """Mean over groups of the mean over their queries, so that a thing with 80 photos counts no
-    more than one with two.
+    """Mean over groups of the mean over their queries.
 
-    Raises ValueError if no group has a value.
+    So a thing with 80 photos counts no more than one with two.
+
+    Raises:
+        ValueError: no group has a value.
     """
     means = group_means(values)
     if len(means) == 0:
@@ -27,10 +29,14 @@ def mean_over_groups(values: Mapping[str, Sequence[float]]) -> float:
 
 
 def mean_average_precision(descriptors: np.ndarray, groups: list[list[int]]) -> float:
-    """Groups protocol on plain descriptors (N, D), groups being row numbers: each photo of a group
-    is the query once.
+    """mAP of plain descriptors by the groups protocol.
 
-    Mean over groups of the mean over their queries; the query is left out of its own ranking.
+    Each photo of a group is the query once, and is left out of its own ranking. The mean is over
+    groups of the mean over their queries.
+
+    Args:
+        descriptors: unit rows (N, D).
+        groups: rows that show the same thing, at least two each.
     """
     values = {}
     for number, members in enumerate(groups):

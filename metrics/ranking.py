@@ -1,8 +1,8 @@
 """What one ranking is worth.
 
-Everywhere: a ranking holds items (ids or file names), best first, each at most once, and may end
-before all positives have been found; those that are missing add nothing. positives counts an item
-that is named twice once. Protocols that do not count the query itself, or ignore junk, take it out
+A ranking holds items (ids or file names), best first, each at most once. It may end before all
+positives have been found; those that are missing add nothing. An item that is named twice among the
+positives counts once. Protocols that do not count the query itself, or ignore junk, take it out
 with `without` first. A query without positives has no value: the metrics raise ValueError, and who
 averages must leave such queries out, and count them.
 """
@@ -15,8 +15,10 @@ import numpy as np
 
 
 def positions(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> np.ndarray:
-    """0-based positions int (n,) of the positives that the ranking holds, rising. Raises
-    ValueError.
+    """Where the ranking holds positives: positions from 0, int (n,), rising.
+
+    Raises:
+        ValueError: there are no positives, or the ranking names an item twice.
     """
     if not positives:
         raise ValueError("a query without positives cannot be judged")
@@ -27,16 +29,19 @@ def positions(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> n
 
 
 def without(ranking: Sequence[Hashable], ignored: Collection[Hashable]) -> list:
-    """The ranking without the ignored items (junk, the query's own photo); what stood behind them
-    moves up.
+    """The ranking without the ignored items, such as junk and the query's own photo.
+
+    What stood behind them moves up.
     """
     ignored = set(ignored)
     return [item for item in ranking if item not in ignored]
 
 
 def average_precision(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> float:
-    """Mean, over all positives, of the precision at each positive's rank, 0 to 1. Raises
-    ValueError.
+    """Mean, over all positives, of the precision at each positive's rank, 0 to 1.
+
+    Raises:
+        ValueError: as `positions`.
     """
     at = positions(ranking, positives)
     return float(np.sum(np.arange(1, len(at) + 1) / (at + 1)) / len(set(positives)))
@@ -59,11 +64,13 @@ def trapezoid_average_precision(
 
 
 def precision_at(ranking: Sequence[Hashable], positives: Collection[Hashable], k: int) -> float:
-    """Share of positives among the first min(k, rank of the last positive found), 0 to 1. Raises
-    ValueError.
+    """Share of positives among the first min(k, rank of the last positive found), 0 to 1.
 
-    mP@k of Radenovic et al. 2018 (revisited Oxford and Paris): what comes after the last positive
-    is not held against a query with fewer than k positives. 0 if none was found.
+    This is mP@k of Radenovic et al. 2018 (revisited Oxford and Paris). What comes after the last
+    positive is not held against a query with fewer than k positives. It is 0 if none was found.
+
+    Raises:
+        ValueError: as `positions`.
     """
     at = positions(ranking, positives)
     if len(at) == 0:

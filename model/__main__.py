@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command import run_command
+from command import complain, run_command
 from datasets.training import BadTrainingData
 from extractor import BadPhoto
 
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise  # for run_command
     except (BadConfig, BadCheckpoint, BadPhoto, BadTeacher, BadTrainingData, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     except KeyboardInterrupt:
         print(

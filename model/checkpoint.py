@@ -1,5 +1,4 @@
-"""Checkpoint file -> descriptor network. Reads every published kind of GeM-ResNet by looking
-inside.
+"""Checkpoint file -> descriptor network. Every published kind of GeM-ResNet, by looking inside.
 
     ours         safetensors, metadata in the header
     ours, ONNX   a file written by `python -m export`, its initialisers
@@ -10,6 +9,7 @@ Each kind is brought into the project's own layout by renaming, and then loaded 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -21,10 +21,19 @@ from datasets.plain_pickle import BadPickle
 from .foreign import read_cirtorch, read_torchvision
 from .network import GeMResNet
 from .provenance import IMAGENET_MEAN, IMAGENET_STD, PUBLISHED_SIDE, Provenance, three_numbers
+from .published import PUBLISHED
 from .state import BadCheckpoint, State, build_network, kind_of, shown
 from .torch_file import read_torch_file
 
 SMALLEST_SIDE = 32  # pixels; the trunk halves a photo five times
+DIGESTS = {
+    file: net.sha256
+    for name, net in PUBLISHED.items()
+    for file in (Path(net.address).name, f"{name}.pth")
+    if net.sha256
+}
+"""Name of a published file, as published and as `published.download` calls it -> first digits of
+its SHA-256."""
 
 
 def load_checkpoint(path: str | Path) -> tuple[GeMResNet, Provenance]:
@@ -48,6 +57,7 @@ def read_file(path: Path) -> tuple[State, Provenance]:
         return read_own(path)
     if path.suffix == ".onnx":
         return read_onnx(path)
+    check_published(path)
     try:
         content = read_torch_file(path)
     except BadPickle as error:
@@ -62,6 +72,22 @@ def read_file(path: Path) -> tuple[State, Provenance]:
         "it is of no known kind; its first keys are "
         + ", ".join(shown(key) for key in list(content)[:3])
     )
+
+
+def check_published(path: Path) -> None:
+    """Raise BadCheckpoint if a file has the name of a published one, and is not that file.
+
+    Most published files are of torch's legacy layout, which has no checksums of its own.
+    """
+    if path.name not in DIGESTS:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(DIGESTS[path.name]):
+        raise BadCheckpoint(
+            f"it is damaged or not the published file of that name: its SHA-256 is {found[:12]}…, "
+            f"not {DIGESTS[path.name]}…"
+        )
 
 
 def read_own(path: Path) -> tuple[State, Provenance]:

@@ -8,12 +8,14 @@ from .network import BLOCKS, GeMResNet
 
 
 def grow(network: GeMResNet, architecture: str) -> GeMResNet:
-    """A deeper GeMResNet that computes exactly what `network` computes; raises ValueError if it is
-    not deeper everywhere.
+    """A deeper GeMResNet that computes exactly what `network` computes.
 
     New blocks stand at the end of their stage. The last BatchNorm of each has weight and bias 0, so
-    its branch adds nothing, and ReLU leaves the non-negative shortcut alone; all other parameters
-    start at random and can learn.
+    its branch adds nothing, and ReLU leaves the non-negative shortcut alone. All other parameters
+    of theirs start at random and can learn.
+
+    Raises:
+        ValueError: it is not deeper everywhere.
     """
     small, large = BLOCKS[network.architecture], BLOCKS[architecture]
     if any(s > n for s, n in zip(small, large)):

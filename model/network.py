@@ -21,18 +21,18 @@ TRUNK_DIM = PLANES[-1] * EXPANSION
 
 
 def l2n(x: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
-    """Rows of x (B, D) divided by (norm + eps): the published nets add eps to the norm instead of
-    clamping it.
+    """Rows of x (B, D) divided by (norm + eps).
+
+    The published nets add eps to the norm instead of clamping it.
     """
     return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + eps)
 
 
 class GeM(nn.Module):
-    """Generalised-mean pooling over all positions with one learned exponent: (B, C, h, w) -> (B,
-    C).
+    """Generalised-mean pooling over all positions: (B, C, h, w) -> (B, C).
 
-    p = 1 is the average, p -> infinity the maximum. Activations are clamped from below at eps, so
-    the power is defined.
+    Its one exponent p is learned. p = 1 is the average, p -> infinity the maximum. Activations are
+    clamped from below at eps, so that the power is defined.
     """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6):
@@ -73,8 +73,9 @@ class Bottleneck(nn.Module):
 
 
 def resnet_trunk(architecture: str) -> nn.Sequential:
-    """Convolutional part of a bottleneck ResNet: (B, 3, H, W) -> (B, 2048, ceil(H/32), ceil(W/32)),
-    all values >= 0.
+    """Convolutional part of a bottleneck ResNet.
+
+    It maps (B, 3, H, W) to (B, 2048, ceil(H/32), ceil(W/32)), all values >= 0.
     """
     layers: list[nn.Module] = [
         nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
@@ -121,10 +122,13 @@ class SecondOrderAttention(nn.Module):
 class GeMResNet(nn.Module):
     """The descriptor network.
 
-    output_dim: D of the whitening layer; None leaves it out (D = 2048). attention: SOLAR's
-    second-order blocks after layer3 and layer4 ("soa4", "soa5").
-    forward: normalised RGB (B, 3, H, W) float32 -> unit descriptors (B, D) float32. H and W are
-    free (at least 32).
+    It maps normalised RGB, float32 (B, 3, H, W) with free H and W of at least 32, to unit
+    descriptors float32 (B, D).
+
+    Args:
+        architecture: one of BLOCKS.
+        output_dim: D of the whitening layer. None leaves it out, and D is 2048.
+        attention: SOLAR's second-order blocks after layer3 and layer4 ("soa4", "soa5").
     """
 
     def __init__(

@@ -19,11 +19,16 @@ SCALES_LW = (1.0, 2**-0.5, 0.5)
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the numbers in a checkpoint mean: how photos must be prepared, where the weights come
-    from.
+    """What the numbers in a checkpoint mean: how photos are prepared, and whose weights they are.
 
-    published_scales: what the net's table was made with. learned_whitening: {"ss": ..., "ms": ...},
-    whitenings learned afterwards on single-scale and multi-scale descriptors, empty for most nets.
+    Attributes:
+        longest_side: pixels that photos are shrunk to.
+        mean, std: of the normalisation, for RGB in 0 to 1.
+        training: what the weights were trained on, for people.
+        licence: of the weights.
+        published_scales: what the net's published table was made with.
+        learned_whitening: learned after training, on descriptors of one scale ("ss") and of several
+            ("ms"). Empty for most nets.
     """
 
     longest_side: int

@@ -1,5 +1,6 @@
-"""The published GeM-ResNets: where they lie, how they were measured, how good they are. Nothing
-here is downloaded unasked.
+"""The published GeM-ResNets: where they lie, how they were measured, how good they are.
+
+Nothing here is downloaded unasked.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ IMPERIAL = "https://imperialcollegelondon.box.com/shared/static"
 
 @dataclass(frozen=True)
 class Published:
-    """One net. sha256: the first digits of the file's digest that its publisher gives, "" if none.
+    """One net.
 
-    scales: of its published table. map: revisited Oxford Medium / Hard, Paris Medium / Hard in
-    percent, as published by its authors, or None. whitening: "inside" the net, "Lw" (learned
-    afterwards, stored with it), or "none".
+    Attributes:
+        address: of its file.
+        sha256: the first digits of the file's digest that its publisher gives, "" if none.
+        scales: of its published table.
+        whitening: "inside" the net, "Lw" (learned afterwards, stored with it), or "none".
+        map: as published by its authors, in percent, or None: revisited Oxford Medium and Hard,
+            Paris Medium and Hard.
     """
 
     address: str
@@ -108,10 +113,17 @@ def format_list() -> str:
 
 
 def download(name: str, folder: str | Path) -> Path:
-    """Fetch a published net into `folder` (once), compare its SHA-256 with the published digits,
-    return its path.
+    """Fetch a published net, once, and compare its SHA-256 with the published digits.
 
-    Raises DownloadFailed: unknown name, no connection, or another file than the published one.
+    Args:
+        name: one of PUBLISHED.
+        folder: gets the file.
+
+    Returns:
+        Its path.
+
+    Raises:
+        DownloadFailed: the name is unknown, there is no connection, or it is another file.
     """
     import pooch  # only here: everything else works without it
 

@@ -70,8 +70,10 @@ def build_network(state: State) -> GeMResNet:
 
 
 def architecture_of(keys: set[str]) -> str:
-    """The ResNet whose block counts the keys `features.{4..7}.N.` show. Raises BadCheckpoint if
-    none has them.
+    """The ResNet whose block counts the keys `features.{4..7}.N.` show.
+
+    Raises:
+        BadCheckpoint: none has them.
     """
     depth = {stage: -1 for stage in "4567"}
     for key in keys:

@@ -57,7 +57,13 @@ class Named:
 
 @dataclass
 class Storage:
-    """Values as the file says it holds them; `data` are the bytes that it really holds."""
+    """Values as the file says it holds them.
+
+    Attributes:
+        kind: their type.
+        count: how many the file says there are.
+        data: the bytes that it really holds, None if there are none.
+    """
 
     kind: Named
     count: Any
@@ -73,7 +79,14 @@ class Foreign:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as the file describes it."""
+    """A tensor as the file describes it: a view of a storage. None of it is checked yet.
+
+    Attributes:
+        storage: a Storage.
+        offset: of its first value.
+        size: its shape.
+        stride: values from one step along each axis to the next.
+    """
 
     storage: Any
     offset: Any

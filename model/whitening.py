@@ -18,7 +18,12 @@ SMALLEST = 1e-8  # eigenvalues below this share of the largest are treated as th
 
 @dataclass(frozen=True)
 class Whitening:
-    """mean: float32 (D,). projection: float32 (d, D)."""
+    """A linear map of descriptors, learned after training.
+
+    Attributes:
+        mean: m, float32 (D,).
+        projection: P, float32 (d, D).
+    """
 
     mean: np.ndarray
     projection: np.ndarray
@@ -29,7 +34,11 @@ class Whitening:
         return y / (np.linalg.norm(y, axis=1, keepdims=True) + EPS)
 
     def truncated(self, dim: int) -> Whitening:
-        """The first `dim` output dimensions. Raises ValueError if there are fewer."""
+        """The first `dim` output dimensions.
+
+        Raises:
+            ValueError: there are fewer.
+        """
         if not 1 <= dim <= len(self.projection):
             raise ValueError(
                 f"whitening has {len(self.projection)} dimensions, {dim} are asked for"
@@ -38,10 +47,14 @@ class Whitening:
 
 
 def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
-    """Lw from descriptors (N, D) and matching pairs int (n, 2) of their rows.
+    """Lw, from matching pairs.
 
-    Whitens the differences within pairs, then rotates to the principal axes of all descriptors seen
-    that way.
+    The differences within pairs are whitened. Then the space is turned to the principal axes of all
+    descriptors seen that way.
+
+    Args:
+        descriptors: (N, D).
+        pairs: rows that show the same thing, int (n, 2).
     """
     x = descriptors.astype(np.float64)
     mean = x[pairs[:, 0]].mean(0)
@@ -55,8 +68,10 @@ def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
 
 
 def cholesky(matrix: np.ndarray) -> np.ndarray:
-    """Lower factor; few pairs make a singular matrix, whose diagonal is raised from 1e-10 on until
-    there is one.
+    """The lower factor of a symmetric matrix.
+
+    Few pairs make a singular matrix. Then its diagonal is raised, from 1e-10 on, until there is
+    one.
     """
     raised = 0.0
     while True:
@@ -67,8 +82,9 @@ def cholesky(matrix: np.ndarray) -> np.ndarray:
 
 
 def pca_whitening(descriptors: np.ndarray) -> Whitening:
-    """PCA whitening of descriptors (N, D): diag(eigenvalue^-1/2) V^T, with a floor for vanishing
-    eigenvalues.
+    """PCA whitening of descriptors (N, D): diag(eigenvalue^-1/2) V^T.
+
+    Vanishing eigenvalues count as SMALLEST times the largest.
     """
     x = descriptors.astype(np.float64)
     mean = x.mean(0)
@@ -79,12 +95,15 @@ def pca_whitening(descriptors: np.ndarray) -> Whitening:
 
 
 def power_whitening(descriptors: np.ndarray, power: float = WHITENING_POWER) -> Whitening:
-    """Partial whitening of unit descriptors (N, D): each principal direction is weighted by its
-    eigenvalue to that power.
+    """Partial whitening: each principal direction is weighted by its eigenvalue to a power.
 
     The second moments are taken about zero, not about the mean. All D directions are kept,
     strongest first, so that it can be cut. A power of -1/2 is PCA whitening; -0.2 only evens the
     directions out, and needs no more photos than dimensions.
+
+    Args:
+        descriptors: unit rows (N, D).
+        power: from -1/2 to 0.
     """
     x = descriptors.astype(np.float64)
     values, vectors = np.linalg.eigh(x.T @ x / len(x))

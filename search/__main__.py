@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from command import run_command
+from command import complain, run_command
 from extractor import BadModel, BadPhoto, Extractor, Region
 from extractor import read_bytes as read_photo_bytes
 from index_store import Store, StoreError, model_of
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         result = engine.search(query, rerank=args.rerank, verify=args.match, k=args.k)
     except (BadPhoto, BadModel, StoreError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     names = [str(path) for path in args.photos]
     if args.json:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from index_store import SHORTLIST as CANDIDATES
-from index_store import Store, shortlist
+from index_store import CANDIDATES, Store, candidate_ids
 
 from .prepared import QueryPhoto
 from .ranking import Ranking, cosine
@@ -29,7 +28,7 @@ def find_candidates(
         The ranking, its scores being the similarity, and the ids int (c,) of candidates that are
         one of the uploaded photos again.
     """
-    proposed = shortlist(store.index, descriptor, CANDIDATES)
+    proposed = candidate_ids(store.index, descriptor, CANDIDATES)
     own = [photo.id for photo in photos if photo.id is not None]
     ids = proposed[~np.isin(proposed, own)]
     rows = store.descriptors[ids]

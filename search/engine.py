@@ -148,9 +148,18 @@ class Engine:
         verify: str | None = None,
         k: int = 20,
     ) -> SearchResult | None:
-        """As `search`, if no photo has to be compared for it; else None.
+        """The answer that `search` would give, if no photo has to be compared for it.
 
         This is what a toggle costs once its stage has been asked for: milliseconds.
+
+        Args:
+            query, rerank, verify, k: as for `search`.
+
+        Returns:
+            The answer, or None if photos would have to be compared.
+
+        Raises:
+            As `search`.
         """
         self._check(query)
         if verify is not None:
@@ -250,18 +259,30 @@ class Engine:
     def evidence(
         self, query: PreparedQuery, rerank: str | None = None, verify: str | None = None
     ) -> tuple[np.ndarray, Evidence, bool]:
-        """What `search` judges by. Arguments and errors as there.
+        """What `search` judges by.
+
+        Args:
+            query, rerank, verify: as for `search`.
 
         Returns:
             The ids in global order, int (n,); what speaks for each; and whether the reranker's
             second round had verified photos to start from.
+
+        Raises:
+            As `search`.
         """
         ranked = self._rank(query, rerank, verify, Stopwatch())
         evidence = self.fusion.evidence(query, ranked.ranking)
         return ranked.ranking.ids, evidence, has_seeds(query, ranked.trusted)
 
     def is_calibrated(self, rerank: str | None = None, verify: str | None = None) -> bool:
-        """Whether hits have a probability with these stages: it is fitted for model and stages."""
+        """Whether hits have a probability with these stages.
+
+        Args:
+            rerank: one of RERANKERS, or None.
+            verify: one of MATCHERS, or None. A probability is fitted for model, reranker and
+                matcher.
+        """
         return self.fusion.is_fitted(rerank, verify)
 
     def _rank(

@@ -13,7 +13,7 @@ import numpy as np
 
 from .fusion import fusion
 from .fusion.calibration import Calibration
-from .fusion.fusion import CUT, LIKELY, Evidence, word
+from .fusion.fusion import CUT, TRUSTED, Evidence, word
 from .prepared import PreparedQuery
 from .ranking import Ranking, Trusted, scale
 
@@ -58,7 +58,7 @@ class Fusion:
         evidence = self.pairwise(query, looked_at)
         odds = self.calibration.order_by(evidence, None, verify)
         probability = fusion.probability(odds)
-        passed = evidence.verified & (probability >= LIKELY)
+        passed = evidence.verified & (probability >= TRUSTED)
         return Trusted(looked_at.ids[passed], probability[passed])
 
     def alone(self, query: PreparedQuery, photo: Ranking, verify: str) -> Ranking:

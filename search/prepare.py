@@ -71,8 +71,8 @@ def read_photo(
 def together(descriptors: Sequence[np.ndarray]) -> np.ndarray:
     """One descriptor for several photos of one thing: their plain mean, at unit length.
 
-    Weights by mutual similarity, or by how far each photo's best candidate stands out, were tried
-    on the development landmarks. Neither gains anything on the plain mean.
+    Weights by mutual similarity, or by how far each photo's best candidate stands out, gain nothing
+    on it: `python -m evaluation several` measures them (docs/measurements.md).
 
     Args:
         descriptors: unit vectors float32, each (D,).

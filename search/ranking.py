@@ -127,7 +127,15 @@ def order(scores: np.ndarray) -> np.ndarray:
 
 
 def cosine(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Exact cosine float32 (n,) of a descriptor (D,) with stored descriptors (n, D)."""
+    """Exact cosine of a query with stored descriptors.
+
+    Args:
+        descriptor: the query's, unit vector float32 (D,).
+        rows: the stored ones, (n, D).
+
+    Returns:
+        float32 (n,), -1 to 1.
+    """
     # Rows stored as float16 are unit to three digits only.
     return np.clip(rows.astype(np.float32) @ descriptor, -1, 1)
 

@@ -27,7 +27,12 @@ class ConnectionLimits:
     def __init__(self, app: ASGIApp):
         self.app = app
         self._open: Counter[str] = Counter()  # by address; of the event loop's thread only
-        metrics.CONNECTIONS.set_function(self._open.total)
+        metrics.CONNECTIONS.set_function(lambda: self.open)
+
+    @property
+    def open(self) -> int:
+        """How many are open."""
+        return self._open.total()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":

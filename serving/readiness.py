@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from extractor import decode
-from index_store import SHORTLIST, shortlist
+from index_store import CANDIDATES, candidate_ids
 
 from .galleries import Gallery
 
@@ -32,7 +32,7 @@ def found_by_picture(gallery: Gallery) -> bool:
 def is_nearest(gallery: Gallery, descriptor: np.ndarray, tie: float) -> bool:
     """Whether the index proposes PROBE for a descriptor (D,), and no photo is nearer by a tie."""
     store = gallery.engine.store
-    ids = shortlist(store.index, descriptor, SHORTLIST)
+    ids = candidate_ids(store.index, descriptor, CANDIDATES)
     cosines = store.descriptors[ids].astype(np.float32) @ descriptor
     own = cosines[ids == PROBE]
     return len(own) == 1 and bool(own[0] >= cosines.max() - tie)

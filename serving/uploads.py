@@ -78,6 +78,16 @@ class UploadLimits:
         MultiPartParser.spool_max_size = settings().upload_bytes + FRAMING
         metrics.HELD.set_function(lambda: held_uploads()[1] + self._bytes)
 
+    @property
+    def arriving(self) -> int:
+        """Bytes that have arrived of uploads that have not ended."""
+        return self._bytes
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no upload arrives, and none is counted any more."""
+        return not (self._bytes or self._by_address or self._by_owner)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("PUT", "POST", "PATCH"):
             await self.app(scope, receive, send)

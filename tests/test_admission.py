@@ -179,8 +179,22 @@ def test_when_to_come_back_follows_from_what_work_takes():
     assert error.value.retry_after_seconds == 20, "five times four"
     gate.may_end.set()
     assert all(ticket.wait(30) for ticket in tickets)
-    admission._mean_seconds, admission._waiting = 1000.0, 3
+
+
+def test_nobody_is_sent_away_for_long():
+    clock = Clock()
+    admission, gate = Admission(1, 4, clock=clock), Gate()
+
+    def for_days():
+        clock.now += 1e6
+
+    admission.submit("a", for_days).result(30)
+    admission.submit("a", gate)
+    assert gate.begun.wait(30)
+    ticket = admission.submit("a", lambda: None)
     assert admission.retry_after() == MOST_RETRY
+    gate.may_end.set()
+    assert ticket.wait(30)
 
 
 def test_what_waits_when_the_server_ends_is_dropped(busy):

@@ -248,9 +248,13 @@ def test_without_a_gallery(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def one_worker(monkeypatch):
-    """Turns of one worker and no more than one that waits; the worker is at work until `set`."""
-    admission, begun, may_end = Admission(1, 1, 1), threading.Event(), threading.Event()
+def one_worker(monkeypatch, request):
+    """Turns of one worker and one that waits, or as many as asked for, each visitor's one only.
+
+    The worker is at work until `set`.
+    """
+    waiting = getattr(request, "param", 1)
+    admission, begun, may_end = Admission(1, waiting, 1), threading.Event(), threading.Event()
     monkeypatch.setattr(turns, "admission", lambda: admission)
 
     def work():
@@ -285,9 +289,9 @@ def test_busy_is_503_with_a_time_and_the_client_comes_back(client, one_worker, m
     assert error.value.status == 404 and slept == [1], "what will not help is not tried again"
 
 
+@pytest.mark.parametrize("one_worker", [10], indirect=True)
 def test_a_share_of_ones_own_is_429(client, one_worker, monkeypatch):
     admission, _ = one_worker
-    admission._most = 10
     admission.submit("9.9.9.9", lambda: None)
     assert problem(search(client, id=0), 429).startswith("Busy, try again in")
     monkeypatch.setenv("GEM_SEARCHES_PER_MINUTE_ADDRESS", "1")
@@ -352,7 +356,7 @@ def test_ready_is_a_gallery_that_finds_itself(client, served, monkeypatch):
             {"model": served.name, "generation": served.engine.store.version, "photos": 12}
         ],
     }
-    monkeypatch.setattr("serving.readiness.shortlist", lambda *_: np.array([5, 7]))
+    monkeypatch.setattr("serving.readiness.candidate_ids", lambda *_: np.array([5, 7]))
     assert "not ready" in problem(client.get("/readyz"), 503)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -18,15 +19,17 @@ from model import (
     BadCheckpoint,
     GeMResNet,
     Whitening,
+    checkpoint,
     learn_whitening,
     load_checkpoint,
     pca_whitening,
 )
 from model.published import PUBLISHED, DownloadFailed, download, format_list
+from tests.networks import SMALL
 from tests.test_model import plain_forward
 
 META = {
-    "architecture": "resnet50",
+    "architecture": SMALL,
     "pooling": "gem",
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
@@ -34,9 +37,9 @@ META = {
 
 
 def random_state(output_dim: int | None = None, attention: bool = False) -> dict[str, torch.Tensor]:
-    """A ResNet-50 state dict in cirtorch's names with values under which every layer matters."""
+    """A state dict in cirtorch's names with values under which every layer matters."""
     torch.manual_seed(4)
-    network = GeMResNet("resnet50", output_dim, attention)
+    network = GeMResNet(SMALL, output_dim, attention)
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if name.endswith("running_var"):
@@ -51,7 +54,7 @@ def random_state(output_dim: int | None = None, attention: bool = False) -> dict
 
 def random_names() -> list[str]:
     with torch.device("meta"):
-        return list(GeMResNet("resnet50", None).state_dict())
+        return list(GeMResNet(SMALL, None).state_dict())
 
 
 def save(path, content):
@@ -270,7 +273,7 @@ MALFORMED = {
     "architecture that is a list": (with_meta(architecture=[1]), "its architecture is a list"),
     "another architecture": (
         with_meta(architecture="resnet101"),
-        "meta says resnet101, its tensors are those of a resnet50",
+        f"meta says resnet101, its tensors are those of a {SMALL}",
     ),
     "no mean": (with_meta(mean=None), "its mean is not three numbers"),
     "mean of two": (with_meta(mean=[0.5, 0.5]), "its mean is not three numbers"),
@@ -356,6 +359,22 @@ def test_a_flipped_byte_is_noticed(tmp_path):
             load_checkpoint(path)
 
 
+def test_a_flipped_byte_of_a_published_file_is_noticed(tmp_path, monkeypatch):
+    """Those are of the legacy layout, which has no checksums; but their digests are known."""
+    name = "resnet101-63fe2227.pth"
+    assert checkpoint.DIGESTS[name] == checkpoint.DIGESTS["imagenet-resnet101.pth"] == "63fe2227"
+    path = tmp_path / name
+    torch.save(with_weights(torch.full((9,), 0.5)), path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    monkeypatch.setitem(checkpoint.DIGESTS, name, hashlib.sha256(whole).hexdigest()[:8])
+    with pytest.raises(BadCheckpoint, match="mean|missing|unknown|trunk"):
+        load_checkpoint(path)  # whole, if not a network
+    at = whole.index(np.full(9, 0.5, np.float32).tobytes())
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    with pytest.raises(BadCheckpoint, match="damaged or not the published file"):
+        load_checkpoint(path)
+
+
 def test_an_archive_that_is_not_torchs_is_refused(tmp_path):
     path = tmp_path / "file.pth"
     for how, sentence in ((zipfile.ZIP_DEFLATED, "compressed"), (zipfile.ZIP_STORED, "not one of")):
@@ -422,7 +441,7 @@ def test_multi_scale_descriptor_as_published(exported):
 
 
 def describe_maps(state, x):
-    network = GeMResNet("resnet50", None)
+    network = GeMResNet(SMALL, None)
     network.load_state_dict(state)
     with torch.inference_mode():
         return network.eval().maps(x)

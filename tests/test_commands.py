@@ -4,12 +4,16 @@ missing.
 
 from __future__ import annotations
 
+import argparse
 import os
+import runpy
 import subprocess
 import sys
+import warnings
 
 import pytest
 
+from command import complain
 from evaluation.__main__ import main as evaluation
 from tests.conftest import ROOT
 
@@ -30,14 +34,24 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess:
     )
 
 
+def start(room: str) -> int:
+    """`python -m ROOM` in this process, whose imports are made already; the exit code."""
+    with pytest.raises(SystemExit) as ended, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the room has been imported before
+        runpy.run_module(room, run_name="__main__")
+    return int(ended.value.code)
+
+
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_closed_pipe_is_no_error(room):
+def test_a_closed_pipe_is_no_error(room, monkeypatch, capsys):
     """As in `python -m search ... --json | head -1`, when head has ended already."""
     read, write = os.pipe()
     os.close(read)
-    ended = run("-m", room, "--help", stdout=write)
-    os.close(write)
-    assert ended.stderr == "" and ended.returncode == 141
+    monkeypatch.setattr(sys, "argv", [room, "--help"])
+    with open(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert start(room) == 141
+    assert capsys.readouterr().err == ""
 
 
 def test_a_pipe_that_is_closed_while_a_command_runs_is_no_error(tmp_path):
@@ -49,22 +63,14 @@ def test_a_pipe_that_is_closed_while_a_command_runs_is_no_error(tmp_path):
     assert ended.stderr == "" and ended.returncode == 141
 
 
-INTERRUPTED = """
-import argparse, runpy, sys
-
-def interrupt(*arguments):
-    raise KeyboardInterrupt
-
-argparse.ArgumentParser.parse_args = interrupt
-sys.argv = [sys.argv[1]]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
-
-
 @pytest.mark.parametrize("room", ROOMS)
-def test_an_interrupt_is_one_word(room):
-    ended = run("-c", INTERRUPTED, room)
-    assert ended.stderr.strip() == "interrupted" and ended.returncode == 130
+def test_an_interrupt_is_one_word(room, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", interrupt)
+    assert start(room) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
 
 
 @pytest.mark.parametrize("room", ["export", "model"])
@@ -96,3 +102,11 @@ def test_numbers_that_cannot_be_meant_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
         evaluation(arguments)
     assert "is not 1 or more" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_named_without_a_number(tmp_path, capsys):
+    complain(FileNotFoundError(2, "No such file or directory", str(tmp_path / "x")))
+    complain(OSError("The disk is full."))
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'x'}: No such file or directory\nerror: The disk is full.\n"
+    )

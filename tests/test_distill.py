@@ -29,6 +29,7 @@ from model.training.ridge import half_whitening, ridge
 from model.training.settings import DistillConfig, TeacherChoice
 from model.training.teacher import BadTeacher, Teacher
 from tests.conftest import unit_rows
+from tests.networks import SMALL
 from tests.test_training import small_photo
 
 
@@ -157,7 +158,7 @@ def test_quick_convolutions_learn_as_plain_ones_do(kernel, stride, size):
 
 def test_a_quickened_network_has_the_same_gradients_in_bfloat16():
     torch.manual_seed(0)
-    plain = GeMResNet("resnet50", 8)
+    plain = GeMResNet(SMALL, 8)
     quick = copy.deepcopy(plain)
     quicken(quick)
     assert plain.state_dict().keys() == quick.state_dict().keys()
@@ -230,7 +231,7 @@ def test_instances_take_the_hardest_views_of_other_photos():
 
 
 def test_stage_maps_have_strides_4_to_32():
-    maps = stage_maps(GeMResNet("resnet50", None).eval(), torch.zeros(1, 3, 128, 64))
+    maps = stage_maps(GeMResNet(SMALL, None).eval(), torch.zeros(1, 3, 128, 64))
     assert [tuple(m.shape[1:]) for m in maps] == [
         (256, 32, 16),
         (512, 16, 8),
@@ -250,7 +251,7 @@ def course(tmp_path, teacher_path):
 
     def config(out: str, extra: str = "fit = 6", tables: str = "") -> DistillConfig:
         (tmp_path / f"{out}.toml").write_text(
-            f'architecture = "resnet50"\nout = "{out}"\nphotos = ["photos", "more"]\nsize = 32\n'
+            f'architecture = "{SMALL}"\nout = "{out}"\nphotos = ["photos", "more"]\nsize = 32\n'
             "image_size = 64\nbatch = 3\nsteps = 4\nwarmup = 2\ndim = 6\nworkers = 0\n"
             f"average = 0.5\n{extra}\n"
             f'[teacher]\nmodel = "{teacher_path[0]}"\nlayer1 = "stride4"\nlayer4 = "stride32"\n'
@@ -382,16 +383,16 @@ def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, t
     assert entries[-2].keys() >= {"maps", "descriptor", "cosines", "minutes", "crops", "rate"}
     assert (run.config.out / "curve.png").read_bytes()[:4] == b"\x89PNG"
     student, provenance = load_checkpoint(tmp_path / "long" / "student.safetensors")
-    assert student.architecture == "resnet50" and student.output_dim == 6
+    assert student.architecture == SMALL and student.output_dim == 6
     assert provenance.longest_side == 64
     assert "distilled from teacher.onnx, 4 steps" in provenance.training
     shipped = validate(student, provenance, run.config.validation)
     assert entries[-1]["validation"] == pytest.approx(shipped)
 
     config = course("grown", 'start = "long/student.safetensors"\nfit = 6')
-    grown = Distillation(dataclasses.replace(config, architecture="resnet101"))
+    grown = Distillation(dataclasses.replace(config, architecture="resnet50"))
     network = grown.apprentice.network.eval()
-    assert network.architecture == "resnet101"
+    assert network.architecture == "resnet50"
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(

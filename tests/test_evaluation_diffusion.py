@@ -87,6 +87,21 @@ def test_shares_of_mass_are_those_of_the_inverse(made, monkeypatch):
     assert diffusion_speed.speed_row("graph", speed)[-1].startswith("100.0%")
 
 
+def test_the_published_graph_is_called_by_the_length_of_its_lists(monkeypatch):
+    """The published code counts the photo itself, too."""
+    graphs = []
+
+    def measured(descriptors, walk, alpha):
+        graphs.append(walk)
+        ones = np.ones(3)
+        return diffusion_speed.Speed(1.0, 1.0, 1.0, ones, ones, ones)
+
+    monkeypatch.setattr(diffusion_speed, "measure_rows", measured)
+    *_, row = diffusion_speed.speed_rows(200, 16)
+    assert row[0].startswith("the 51 nearest with the photo itself")
+    assert (graphs[-1].indptr[1:] - graphs[-1].indptr[:-1]).max() <= 50
+
+
 def test_made_rows_are_as_a_store_has_them(tmp_path):
     ids, values = write_made_rows(tmp_path, 50, 7, batch=20)
     assert (

@@ -26,12 +26,13 @@ from model import (
     pca_whitening,
 )
 from tests.conftest import GALLERY
+from tests.networks import SMALL
 
 
 @pytest.fixture(scope="module")
 def network() -> GeMResNet:
     torch.manual_seed(2)
-    network = GeMResNet("resnet50", output_dim=32).eval()
+    network = GeMResNet(SMALL, output_dim=32).eval()
     with torch.no_grad():
         for parameter in (
             network.parameters()
@@ -81,7 +82,7 @@ def test_batch_height_and_width_are_free(onnx_path):
 def test_metadata_describes_the_file(onnx_path):
     card = Extractor(onnx_path).card
     assert (card.architecture, card.output_dim, card.longest_side, card.licence) == (
-        "resnet50",
+        SMALL,
         32,
         200,
         "CC0-1.0",
@@ -224,7 +225,7 @@ def test_metadata_of_other_versions_is_refused(proto, tmp_path, facts, sentence)
 def test_a_parameter_that_float16_would_spoil_is_stored_whole(tmp_path, capsys):
     """A filter above float16's range: half precision cannot hold it, float32 does."""
     torch.manual_seed(4)
-    network = GeMResNet("resnet50", None).eval()
+    network = GeMResNet(SMALL, None).eval()
     with torch.no_grad():
         network.features[0].weight.mul_(1e6)
         network.features[1].running_var.mul_(1e12)
@@ -239,7 +240,7 @@ def test_a_parameter_that_float16_would_spoil_is_stored_whole(tmp_path, capsys):
 
 def test_a_stored_whitening_can_be_left_out(tmp_path, capsys):
     torch.manual_seed(5)
-    network = GeMResNet("resnet50", None).eval()
+    network = GeMResNet(SMALL, None).eval()
     state = network.state_dict()
     rng = np.random.default_rng(1)
     lw = {
@@ -248,7 +249,7 @@ def test_a_stored_whitening_can_be_left_out(tmp_path, capsys):
             "P": np.linalg.qr(rng.normal(size=(2048, 2048)))[0],
         }
     }
-    meta = {"architecture": "resnet50", "pooling": "gem", "whitening": False}
+    meta = {"architecture": SMALL, "pooling": "gem", "whitening": False}
     meta |= {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "Lw": {"sfm": lw}}
     torch.save({"meta": meta, "state_dict": state}, tmp_path / "net.pth")
     command_line = [
@@ -273,7 +274,7 @@ def test_a_stored_whitening_can_be_left_out(tmp_path, capsys):
 @pytest.mark.parametrize("paired", [False, True], ids=["PCA", "Lw"])
 def test_whitening_is_learned_from_a_folder_and_saved_with_the_model(tmp_path, paired, capsys):
     torch.manual_seed(3)
-    plain = GeMResNet("resnet50", None).eval()
+    plain = GeMResNet(SMALL, None).eval()
     state = {k: v for k, v in plain.state_dict().items() if not k.endswith("tracked")}
     save_file(state, tmp_path / "net.safetensors", metadata={"image_size": "64"})
     folder = tmp_path / "photos"
@@ -325,11 +326,7 @@ def test_whitening_is_learned_from_a_folder_and_saved_with_the_model(tmp_path, p
 
 def test_whitening_says_what_is_wrong_with_its_groups(tmp_path, capsys):
     save_file(
-        {
-            k: v
-            for k, v in GeMResNet("resnet50", None).state_dict().items()
-            if not k.endswith("tracked")
-        },
+        {k: v for k, v in GeMResNet(SMALL, None).state_dict().items() if not k.endswith("tracked")},
         tmp_path / "net.safetensors",
     )
     (tmp_path / "a.jpg").write_bytes((GALLERY / "wine.jpg").read_bytes())

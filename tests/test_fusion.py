@@ -94,8 +94,8 @@ def test_probability_is_the_logistic_function_and_never_overflows():
 
 
 def test_words():
-    words = [fusion.word(p) for p in (0.95, 0.9, 0.6, 0.5, 0.2)]
-    assert words == ["sure", "sure", "likely", "likely", "unsure"]
+    words = [fusion.word(p) for p in (0.95, 0.9, 0.8, 0.7, 0.69, 0.2)]
+    assert words == ["sure", "sure", "likely", "likely", "unsure", "unsure"]
 
 
 def test_matched_points_outweigh_a_standing_below_the_background():
@@ -515,7 +515,7 @@ def test_photos_that_are_alone_are_queries_without_an_answer(gallery, extractor)
     two = [find("colosseum.jpg").id, find("colosseum-2.jpg").id]
     three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
     one = [find("dune.jpg").id]
-    whole = asking.Gallery(Engine(gallery, extractor), [two, three, one], 1.0, 1000)
+    whole = asking.LabelledGallery(Engine(gallery, extractor), [two, three, one], 1.0, 1000)
     found = asking.collect([whole], (None, None))
     assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
     assert found.query.min() == 1000

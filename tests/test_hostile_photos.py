@@ -7,6 +7,7 @@ a worker that had to be killed, or died, would be told apart by its sentence.
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from extractor import WORKING_SIDE, BadPhoto
 from serving.decoder import CRASHED, TOO_LONG, Decoder
 
+WORKERS = 2
 TRUNCATIONS, FLIPS, SPLICES = 40, 110, 25
 
 
@@ -84,7 +86,7 @@ def damaged(data: bytes, splice: bytes, rng: np.random.Generator) -> list[bytes]
 
 @pytest.fixture(scope="module")
 def decoder():
-    made = Decoder(workers=2)
+    made = Decoder(workers=WORKERS)
     yield made
     made.close()
 
@@ -96,17 +98,23 @@ def test_thousands_of_hostile_files(decoder):
     for data, splice in zip(whole.values(), [*whole.values()][1:] + [*whole.values()][:1]):
         files += damaged(data, splice, rng)
     assert len(files) >= 3000
+
+    def outcome(data: bytes) -> np.ndarray | str:
+        try:
+            return decoder.decode(data)
+        except BadPhoto as error:
+            return str(error)
+
     sentences: set[str] = set()
     photos = 0
-    for data in files:
-        try:
-            pixels = decoder.decode(data)
-        except BadPhoto as error:
-            sentences.add(str(error))
-        else:
+    with ThreadPoolExecutor(WORKERS) as both:
+        for found in both.map(outcome, files):
+            if isinstance(found, str):
+                sentences.add(found)
+                continue
             photos += 1
-            assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
-            assert 0 < max(pixels.shape) <= WORKING_SIDE
+            assert found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3
+            assert 0 < max(found.shape) <= WORKING_SIDE
     assert not {CRASHED, TOO_LONG} & sentences
     assert photos > 300, "not all of them are refused"
     assert all(text.endswith((".", ").")) and "/" not in text.split("(")[0] for text in sentences)

@@ -31,13 +31,13 @@ def test_tiny_galleries_have_an_index(rng, tmp_path, count):
     chosen = choose_parameters(count, 32)
     ann.save_index(ann.build_index(rows, chosen), tmp_path / "index")
     index = ann.load_index(tmp_path / "index", chosen, count, 32)
-    assert sorted(ann.shortlist(index, rows[0], 1000)) == list(range(count))
+    assert sorted(ann.candidate_ids(index, rows[0], 1000)) == list(range(count))
 
 
 def test_shortlist_with_rescoring_equals_flat_search(rng):
     """The best 10 come out as in flat search.
 
-    The shortlist is much smaller than the gallery, and only some of the lists are probed.
+    The candidates are much fewer than the gallery, and only some of the lists are probed.
     """
     rows = unit_rows(rng, 12_000, 64, 300)
     queries = unit_rows(np.random.default_rng(8), 0, 64, 1)
@@ -50,7 +50,7 @@ def test_shortlist_with_rescoring_equals_flat_search(rng):
     found = 0
     for query in queries:
         exact = np.argsort(-(rows @ query))[:10]
-        ids = ann.shortlist(index, query, 500)
+        ids = ann.candidate_ids(index, query, 500)
         assert len(ids) == 500 == len(set(ids))
         rescored = ids[np.argsort(-(rows[ids] @ query))][:10]
         found += len(np.intersect1d(exact, rescored))

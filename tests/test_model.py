@@ -43,8 +43,8 @@ def plain_forward(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tens
 
     x = F.relu(bn(F.conv2d(x, state["features.0.weight"], stride=2, padding=3), "features.1"))
     x = F.max_pool2d(x, 3, 2, 1)
-    for stage, depth in zip((4, 5, 6, 7), (3, 4, 6, 3)):
-        for i in range(depth):
+    for stage in (4, 5, 6, 7):
+        for i in range(len({key.split(".")[2] for key in state if f"features.{stage}." in key})):
             block = f"features.{stage}.{i}"
             stride = 2 if stage > 4 and i == 0 else 1
             y = F.relu(bn(F.conv2d(x, state[f"{block}.conv1.weight"]), f"{block}.bn1"))

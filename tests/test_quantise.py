@@ -7,12 +7,13 @@ import onnx
 import pytest
 import torch
 
-from evaluation.studies import engines as benchmark
+from evaluation.studies import engine_speed as benchmark
 from export import Recipe, quantise, to_onnx
 from export.__main__ import main
 from extractor import DEFAULT_MODEL, BadModel, Extractor, choice, int8_beside, read_photo, seal
 from model import GeMResNet, Provenance
 from tests.conftest import GALLERY
+from tests.networks import SMALL
 
 PHOTOS = sorted(GALLERY.iterdir())[::7][:44]
 
@@ -21,7 +22,7 @@ PHOTOS = sorted(GALLERY.iterdir())[::7][:44]
 def float_model(tmp_path_factory):
     """A small random net whose BatchNorms fit its activations, as a trained one's do."""
     torch.manual_seed(7)
-    network = GeMResNet("resnet50", 32)
+    network = GeMResNet(SMALL, 32)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
@@ -48,7 +49,7 @@ def test_int8_model_is_near_the_float_one_and_known_as_its_kin(float_model, monk
     small, whole = Extractor(path), Extractor(float_model)
     assert small.card.precision == "int8" and small.fingerprint == whole.fingerprint
     assert small.model_sha256 != whole.model_sha256
-    assert kinds(path.read_bytes()).count("QuantizeLinear") > 50
+    assert kinds(path.read_bytes()).count("QuantizeLinear") > 15
     assert path.stat().st_size < 0.75 * float_model.stat().st_size
     photos = [read_photo(p) for p in PHOTOS[:6]]
     assert np.median((small.describe(photos) * whole.describe(photos)).sum(1)) > 0.9
@@ -62,7 +63,7 @@ def test_sensitivity_pass_keeps_the_most_harmful_blocks_in_float(float_model, mo
     monkeypatch.setattr(quantise, "TARGET", 1.1)
     result = quantise.quantise_int8(float_model, PHOTOS)
     assert (
-        result.kept_float == list(result.harm) and len(result.harm) == 17 and result.cosine > 0.999
+        result.kept_float == list(result.harm) and len(result.harm) == 5 and result.cosine > 0.999
     )
     assert list(result.harm.values()) == sorted(result.harm.values(), reverse=True)
     assert "QuantizeLinear" not in kinds(result.model)

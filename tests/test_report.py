@@ -21,10 +21,10 @@ from evaluation.charts import (
     stacked_chart,
     ticks,
 )
-from evaluation.report import Curve, make_report, pick, read_curve, read_file
+from evaluation.report import MeasuredCurve, make_report, pick, read_curve, read_file
 from evaluation.results import (
-    Answer,
     BadResults,
+    JudgedAnswer,
     QueryResult,
     Results,
     SetupResult,
@@ -79,7 +79,8 @@ def made_results(store: Path, methods=("rerank off", "diffusion", "SIFT")) -> Re
             own=FEW_PHOTOS[i],
             region=None,
             answers={
-                method: Answer({"all": {"mAP": values[method](i)}}, first) for method in methods
+                method: JudgedAnswer({"all": {"mAP": values[method](i)}}, first)
+                for method in methods
             },
         )
         for i in range(10)
@@ -119,7 +120,7 @@ def results(small_built) -> Results:
 
 @pytest.fixture(scope="module")
 def html(results) -> str:
-    curve = Curve(EVIL, [10, 1000], [0.6, 0.7], EVIL, EVIL)
+    curve = MeasuredCurve(EVIL, [10, 1000], [0.6, 0.7], EVIL, EVIL)
     return make_report([results, curve])
 
 
@@ -353,4 +354,4 @@ def test_ticks_are_round_and_inside(rng):
 
 def test_curves_from_json():
     curve = read_curve({"title": "t", "x": [1], "y": [2], "more": "is passed over"})
-    assert curve == Curve("t", [1.0], [2.0], "", "")
+    assert curve == MeasuredCurve("t", [1.0], [2.0], "", "")

@@ -37,6 +37,7 @@ from model.training.photos import PLAIN, QUERY, Feed, PhotoMemory, Photos
 from model.training.settings import DistillConfig, TrainConfig
 from model.training.views import plain_view, random_view
 from tests.conftest import GALLERY, unit_rows
+from tests.networks import SMALL
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def course(tmp_path_factory) -> Path:
     """
     folder = tmp_path_factory.mktemp("course")
     torch.manual_seed(0)
-    network = GeMResNet("resnet50", 16)
+    network = GeMResNet(SMALL, 16)
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
     save_file(
         state, folder / "start.safetensors", metadata={"image_size": "64", "licence": "CC0-1.0"}

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.studies import verification as benchmark
+from evaluation.studies import verification_cost as benchmark
 from extractor import LocalFeatures, local_features, read_photo
 from extractor.sift import DESCRIPTOR_SCALE, MAX_POINTS
 from index_store import Store

@@ -1,6 +1,4 @@
-"""What offline diffusion costs and is worth: the command, a query's time, and how long rows must
-be.
-"""
+"""What offline diffusion costs and is worth: a build, a query, and rows of several lengths."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ from search.rerank.diffusion import diffuse
 from ..arguments import count
 from ..groups import BadGroups, store_groups
 from ..results import format_rows
-from .engines import hardware
+from .engine_speed import hardware
 from .offline_speed import speed_rows
 from .published_diffusion import laplacian
 
@@ -44,11 +42,22 @@ Progress = Callable[[Iterable], Iterable]
 def write_made_rows(
     folder: Path, count: int, kept: int, batch: int = 20_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Memory-mapped rows as a store has them, ids at random over the gallery, values as of a
-    harmonic series.
+    """Memory-mapped rows as a store has them, their values a harmonic series.
 
-    Random ids are the worst case for a query: its seeds have nothing in common. Raises OSError if
-    the disk is too small.
+    The ids are at random over the gallery. That is the worst case for a query, whose seeds then
+    have nothing in common.
+
+    Args:
+        folder: gets the files.
+        count: of rows.
+        kept: values a row.
+        batch: rows written at a time.
+
+    Returns:
+        Ids and values, (count, kept) each.
+
+    Raises:
+        OSError: the disk is too small.
     """
     needed = count * kept * 6
     if shutil.disk_usage(folder).free < 1.2 * needed:
@@ -71,7 +80,16 @@ def write_made_rows(
 def query_ms(
     row_ids: np.ndarray, row_values: np.ndarray, seeds: int, queries: int = QUERIES
 ) -> np.ndarray:
-    """Milliseconds (queries,) from the seeds' numbers to the scores of all photos they reach."""
+    """What diffusion costs a query, from the seeds' numbers to the scores of all photos they reach.
+
+    Args:
+        row_ids, row_values: offline rows, (N, M) each.
+        seeds: of a query.
+        queries: how many are timed.
+
+    Returns:
+        Milliseconds (queries,).
+    """
     rng = np.random.default_rng(seeds)
     times = []
     for _ in range(queries):
@@ -110,8 +128,13 @@ def query_rows(count: int, kept: int) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Cut:
-    """kept: values a row. map: of the groups, diffusion on. mass: mean share of the whole rows'
-    mass. bytes: a photo.
+    """What is left of diffusion with shorter rows.
+
+    Attributes:
+        kept: values a row.
+        map: of the groups, with diffusion.
+        mass: mean share of the whole rows' sum.
+        bytes: a photo.
     """
 
     kept: int
@@ -127,8 +150,14 @@ def measure_cuts(
     cuts: list[int],
     progress: Progress = iter,
 ) -> list[Cut]:
-    """Diffusion with rows of different lengths, made anew from the store's descriptors; groups of
-    `store_groups`.
+    """Diffusion with rows of different lengths, made anew from the store's descriptors.
+
+    Args:
+        store: the gallery.
+        extractor: of the store.
+        groups: of `store_groups`.
+        cuts: values a row.
+        progress: wraps what takes long.
     """
     count = len(store)
     ids, sims = graph.self_first(

@@ -15,11 +15,19 @@ worker_system: sparse.csr_array  # of this process, see `start_worker`
 
 
 def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
-    """Unit rows float32 (count, dim): half of them views of things that have 2 to 300 (Zipf), half
-    of them alone.
+    """Descriptors of a made gallery: half of it views of things with 2 to 300 views (Zipf), half
+    alone.
 
     Similarities to the nearest, 10th and 100th photo, isolated photos and edges of the graph are
     about those of the shipped model on real photos.
+
+    Args:
+        count: of photos.
+        dim: of descriptors.
+        seed: of chance.
+
+    Returns:
+        Unit rows float32 (count, dim).
     """
     rng = np.random.default_rng(seed)
     spectrum = np.arange(1, dim + 1) ** -0.4
@@ -37,8 +45,14 @@ def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
 
 
 def published_graph(ids: np.ndarray, sims: np.ndarray) -> sparse.csr_array:
-    """S of the published code: mutual neighbours of all lists (`self_first`), weight similarity
-    cubed.
+    """S of the published code: mutual neighbours, weighing their similarity cubed.
+
+    Args:
+        ids: neighbour lists of `self_first`, int (N, k).
+        sims: their similarities, (N, k).
+
+    Returns:
+        float64 (N, N).
     """
     rows = np.repeat(np.arange(len(ids)), ids.shape[1] - 1)
     columns, weights = (
@@ -76,7 +90,17 @@ def published_sums(nearest: np.ndarray) -> list[float]:
 
 
 def nearest_of(descriptors: np.ndarray, photos: np.ndarray, k: int, batch: int = 64) -> np.ndarray:
-    """Exact nearest ids (n, k) of some photos, each itself in slot 0."""
+    """Exact nearest photos of some photos.
+
+    Args:
+        descriptors: of the gallery, float32 (N, D).
+        photos: whose neighbours are wanted, int (n,).
+        k: how many, each photo itself among them.
+        batch: photos compared at a time.
+
+    Returns:
+        Ids int (n, k), nearest first, each photo itself in slot 0.
+    """
     nearest = np.empty((len(photos), k), int)
     for start in range(0, len(photos), batch):
         part = photos[start : start + batch]

@@ -19,7 +19,11 @@ class BadConfig(Exception):
 
 @dataclass(frozen=True)
 class Between:
-    """The numbers a key may have. Both ends are allowed."""
+    """The numbers a key may have.
+
+    Attributes:
+        least, most: both are allowed.
+    """
 
     least: float
     most: float
@@ -32,7 +36,12 @@ class Between:
 
 @dataclass(frozen=True)
 class Above:
-    """The numbers a key may have: more than `least`, at most `most`."""
+    """The numbers a key may have.
+
+    Attributes:
+        least: is not allowed itself.
+        most: is allowed.
+    """
 
     least: float
     most: float

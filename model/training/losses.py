@@ -1,9 +1,8 @@
-"""Losses over tuples of unit descriptors: a query, a positive, K negatives. All return a sum over
-the tuples.
+"""Losses over tuples of unit descriptors: a query, a positive, K negatives.
 
-queries, positives: (B, D); negatives: (B, K, D). Radenovic et al. 2018 (contrastive), Schroff et
-al. 2015 in the squared form of cirtorch (triplet), Sohn 2016 (n-tuple), Ng et al. 2020, SOLAR, Eq.
-6 (second order).
+All take queries and positives (B, D) and negatives (B, K, D), and return a sum over the tuples, a
+scalar. Sources: Radenovic et al. 2018 (contrastive), Schroff et al. 2015 in the squared form of
+cirtorch (triplet), Sohn 2016 (n-tuple), Ng et al. 2020, SOLAR, Eq. 6 (second order).
 """
 
 from __future__ import annotations
@@ -19,14 +18,20 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Euclidean distance over the last axis."""
+    """Euclidean distance over the last axis of two tensors that broadcast: (..., D) -> (...)."""
     return torch.linalg.vector_norm(a - b + DISTANCE_EPS, dim=-1)
 
 
 def contrastive(
     queries: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, margin: float
 ) -> torch.Tensor:
-    """Sum of d(q, p)^2 / 2 and of max(0, margin - d(q, n))^2 / 2."""
+    """Sum of d(q, p)^2 / 2 and of max(0, margin - d(q, n))^2 / 2.
+
+    Args:
+        queries, positives: (B, D).
+        negatives: (B, K, D).
+        margin: distance from which on a negative costs nothing.
+    """
     near = distance(queries, positives).square().sum()
     far = (margin - distance(queries[:, None], negatives)).clamp(min=0).square().sum()
     return 0.5 * (near + far)
@@ -35,7 +40,13 @@ def contrastive(
 def triplet(
     queries: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, margin: float
 ) -> torch.Tensor:
-    """Sum over tuples and negatives of max(0, |q - p|^2 - |q - n|^2 + margin)."""
+    """Sum over tuples and negatives of max(0, |q - p|^2 - |q - n|^2 + margin).
+
+    Args:
+        queries, positives: (B, D).
+        negatives: (B, K, D).
+        margin: of squared distances.
+    """
     near = (queries - positives).square().sum(-1)[:, None]
     far = (queries[:, None] - negatives).square().sum(-1)
     return (near - far + margin).clamp(min=0).sum()
@@ -44,7 +55,13 @@ def triplet(
 def n_tuple(
     queries: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """Sum over tuples of log(1 + sum over negatives of exp((q.n - q.p) / temperature))."""
+    """Sum over tuples of log(1 + sum over negatives of exp((q.n - q.p) / temperature)).
+
+    Args:
+        queries, positives: (B, D).
+        negatives: (B, K, D).
+        temperature: that cosines are divided by.
+    """
     good = (queries * positives).sum(-1)[:, None]
     bad = (queries[:, None] * negatives).sum(-1)
     logits = torch.cat([torch.zeros_like(good), (bad - good) / temperature], dim=1)
@@ -54,8 +71,13 @@ def n_tuple(
 def second_order(
     queries: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor
 ) -> torch.Tensor:
-    """1/B times one root over the sum of (|q - n|^2 - |p - n|^2)^2: q and p should see the
-    negatives alike.
+    """1/B times one root over the sum of (|q - n|^2 - |p - n|^2)^2.
+
+    It is small where query and positive see the negatives alike.
+
+    Args:
+        queries, positives: (B, D).
+        negatives: (B, K, D).
     """
     from_query = (queries[:, None] - negatives).square().sum(-1)
     from_positive = (positives[:, None] - negatives).square().sum(-1)
@@ -66,8 +88,12 @@ FIRST_ORDER = {"contrastive": contrastive, "triplet": triplet, "n-tuple": n_tupl
 
 
 def make_loss(name: str, margin: float, second_order_weight: float = 0.0) -> Loss:
-    """FIRST_ORDER[name] with its margin (for "n-tuple" the temperature), plus weight x
-    `second_order`.
+    """A first-order loss, plus weight x `second_order`.
+
+    Args:
+        name: one of FIRST_ORDER.
+        margin: of the loss; for "n-tuple" its temperature.
+        second_order_weight: 0 leaves the second term out.
     """
     first = FIRST_ORDER[name]
 

@@ -1,5 +1,6 @@
-"""Hard negatives: for each query the nearest photos of other things, each of another thing
-(Radenovic et al. 2018, 4.2).
+"""Hard negatives: for each query the nearest photos of other things, each of another thing.
+
+Radenovic et al. 2018, section 4.2.
 """
 
 from __future__ import annotations
@@ -15,10 +16,21 @@ def hard_negatives(
     count: int,
     batch: int = 256,
 ) -> np.ndarray:
-    """Positions in the pool int (Q, count), nearest first; -1 where the pool has too few clusters.
+    """Hard negatives of each query.
 
-    queries (Q, D), pool (N, D): descriptors. A photo of the query's cluster, or of a cluster that
-    has given a negative already, is passed over.
+    A photo of the query's cluster, or of a cluster that has given a negative already, is passed
+    over.
+
+    Args:
+        queries: descriptors (Q, D).
+        query_clusters: what each shows, int (Q,).
+        pool: descriptors (N, D).
+        pool_clusters: what each shows, int (N,).
+        count: negatives of a query.
+        batch: queries compared at a time.
+
+    Returns:
+        Positions in the pool, int (Q, count), nearest first; -1 where it has too few clusters.
     """
     chosen = np.full((len(queries), count), -1, np.int64)
     for start in range(0, len(queries), batch):

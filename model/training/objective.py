@@ -118,7 +118,15 @@ class Apprentice(nn.Module):
 
 
 def rows_at(maps: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Maps (B, C, h, w) at positions (n,) of their grid, as float32 rows (B n, C)."""
+    """Some positions of maps as rows.
+
+    Args:
+        maps: (B, C, h, w).
+        positions: of their grid, read row by row, int (n,).
+
+    Returns:
+        float32 (B n, C).
+    """
     return maps.flatten(2)[:, :, positions].float().permute(0, 2, 1).flatten(0, 1)
 
 
@@ -133,7 +141,15 @@ def stage_maps(network: GeMResNet, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def cosine_loss(descriptors: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of the pairwise cosines of unit rows (B, D) and (B, T)."""
+    """Mean squared difference of the pairwise cosines within a batch.
+
+    Args:
+        descriptors: the student's, unit rows (B, D).
+        targets: the teacher's, unit rows (B, T).
+
+    Returns:
+        A scalar.
+    """
     count = len(descriptors)
     difference = descriptors @ descriptors.T - targets @ targets.T
     return difference.square().sum() / (count * (count - 1))  # the diagonal is 0

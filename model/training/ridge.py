@@ -32,7 +32,15 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
 def centred_moments(
     features: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Means (C,) and (D,), covariances (C, C) and (C, D) of rows of features and targets."""
+    """What ridge regression needs to know of N rows.
+
+    Args:
+        features: (N, C).
+        targets: (N, D).
+
+    Returns:
+        Their means (C,) and (D,), and the covariances (C, C) of the features and (C, D) of both.
+    """
     mean, goal = features.mean(0), targets.mean(0)
     x, y = features - mean, targets - goal
     return mean, goal, x.T @ x / len(x), x.T @ y / len(x)
@@ -41,7 +49,15 @@ def centred_moments(
 def solve(
     mean: np.ndarray, goal: np.ndarray, own: np.ndarray, cross: np.ndarray, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (D, C) and bias (D,) from `centred_moments`, with a penalty relative to `own`."""
+    """A ridge regression.
+
+    Args:
+        mean, goal, own, cross: of `centred_moments`.
+        penalty: share of the mean variance of the features.
+
+    Returns:
+        Weights float32 (D, C) and bias float32 (D,).
+    """
     size = penalty * np.trace(own) / len(own) + 1e-12
     weights = linalg.solve(own + size * np.eye(len(own)), cross, assume_a="pos").T
     return np.float32(weights), np.float32(goal - weights @ mean)

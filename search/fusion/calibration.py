@@ -63,7 +63,15 @@ class Curve:
         return self.of_features(features, evidence.photos)
 
     def of_features(self, features: np.ndarray, photos: np.ndarray | int) -> np.ndarray:
-        """As `log_odds`, from features (n, F) and how many photos the gallery of each has."""
+        """As `log_odds`, from features.
+
+        Args:
+            features: of `fusion.features`, float64 (n, F).
+            photos: how many the gallery has, int (n,) or the same for all.
+
+        Returns:
+            float64 (n,).
+        """
         shift = self.shift + self.size * fusion.smallness(photos)
         return fusion.calibrated(features @ self.weights, self.low, self.high, shift)
 
@@ -162,9 +170,15 @@ class Calibration:
         verify: str | None = None,
         any_verified: bool = False,
     ) -> np.ndarray:
-        """What photos are ordered by, fitted or not: float64 (n,), higher is better.
+        """What photos are ordered by, whether it was fitted for these stages or not.
 
-        The arguments are those of `log_odds`, and so is the result wherever that is not None.
+        Args:
+            evidence: what the stages found out about n photos.
+            rerank, verify: names of the reranker and the matcher that were on; None: none.
+            any_verified: whether the reranker had verified photos to start from.
+
+        Returns:
+            float64 (n,), higher is better. Where `log_odds` has an answer, it is this one.
 
         Raises:
             BadCalibration: the matcher is unknown to the reference model too.

@@ -266,5 +266,11 @@ def calibration_error(
 
 
 def log_loss(odds: np.ndarray, relevant: np.ndarray, prior: np.ndarray) -> float:
-    """Mean over candidates, in nats."""
+    """Mean log-loss over candidates, in nats.
+
+    Args:
+        odds: log-odds, (n,).
+        relevant: whether each shows the same thing, bool (n,).
+        prior: how much each counts, (n,).
+    """
     return float(np.average(np.logaddexp(0, odds) - relevant * odds, weights=prior))

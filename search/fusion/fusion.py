@@ -25,7 +25,10 @@ OF_THE_RANK = ("standing", "excess")
 OF_THE_POINTS = ("similarity", "verified", "points", "agreement", "coverage")
 FULL_SIZE = 250  # photos from which on the background is that of a large gallery
 ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
-SURE, LIKELY = 0.9, 0.5  # least probabilities that bear these words
+# Least probabilities that bear these words. Between 0.35 and 0.7 a probability holds roughly only
+# (docs/measurements.md), so all of that is "unsure".
+SURE, LIKELY = 0.9, 0.7
+TRUSTED = 0.5  # more probable than not: where a reranker's second round may start from
 CUT = 0.05  # photos less probable than this are folded away
 
 
@@ -34,16 +37,16 @@ class Evidence:
     """What is known of n candidates of one query.
 
     Attributes:
-        background: similarity at which photos have nothing in common with the query
-            (`diffusion.scale`).
-        photos: how many the gallery has.
+        background: similarity at which photos have nothing in common with the query, see
+            `ranking.scale`.
         spread: how far the query's best similarity is above the background.
-        similarity: (n,), cosine of the descriptors.
-        standing: (n,), global score. 1 is the best candidate, 0 is the background.
-        verified: bool (n,), whether enough points match. This and what follows is 0 for photos
-            that were not looked at.
-        inliers, matches: int (n,), as in `Verification`.
-        coverage: float (n,), `Verification.coverage`.
+        photos: how many the gallery has.
+        similarity: cosine of the descriptors, (n,).
+        standing: global score, (n,). 1 is the best candidate, 0 is the background.
+        verified: whether enough points match, bool (n,). This and what follows is 0 for photos that
+            were not looked at.
+        inliers, matches: as in `Verification`, int (n,).
+        coverage: as in `Verification`, float (n,).
     """
 
     background: float

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from index_store import SHORTLIST as CANDIDATES
-from index_store import Store, shortlist
+from index_store import CANDIDATES, Store, candidate_ids
 
 from ..prepared import PreparedQuery
 from ..ranking import Ranking, Trusted, cosine
@@ -96,7 +95,7 @@ class AlphaQueryExpansion:
             if len(sources) == 0:
                 return ranking
         expanded = expand(query.descriptor, self.store.descriptors[sources], weights)
-        found = shortlist(self.store.index, expanded, CANDIDATES)
+        found = candidate_ids(self.store.index, expanded, CANDIDATES)
         new = np.setdiff1d(found, np.concatenate([ranking.ids, query.in_gallery]))
         everyone = np.concatenate([others.ids, new])
         rows = self.store.descriptors[everyone]

@@ -12,12 +12,12 @@ import numpy as np
 from ..ranking import nearest, order
 from .shortlisted import ShortlistReranker
 
-NEIGHBOURS = 9  # K, beside the photo itself
+REFINED_BY = 9  # K, beside the photo itself
 BETA = 0.15  # weight of a neighbour of similarity 1; the photo itself has 1
 
 
 def refine(rows: np.ndarray) -> np.ndarray:
-    """Each descriptor averaged with its NEIGHBOURS nearest, weighted by BETA x similarity.
+    """Each descriptor averaged with its REFINED_BY nearest, weighted by BETA x similarity.
 
     A neighbour of negative similarity, met only in tiny galleries, has no weight.
 
@@ -28,7 +28,7 @@ def refine(rows: np.ndarray) -> np.ndarray:
         float32 (n, D), not of unit norm.
     """
     similarity = rows @ rows.T
-    near = nearest(similarity, NEIGHBOURS)
+    near = nearest(similarity, REFINED_BY)
     weights = np.zeros_like(similarity)
     np.put_along_axis(
         weights, near, BETA * np.maximum(np.take_along_axis(similarity, near, 1), 0), axis=1
@@ -40,7 +40,7 @@ def refine(rows: np.ndarray) -> np.ndarray:
 def superglobal_scores(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Mean of two similarities of the refined rows.
 
-    One is to the query, the other to the component-wise maximum of the NEIGHBOURS + 1 refined rows
+    One is to the query, the other to the component-wise maximum of the REFINED_BY + 1 refined rows
     that are most similar to it.
 
     Args:
@@ -54,7 +54,7 @@ def superglobal_scores(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return np.empty(0, np.float32)
     refined = refine(rows)
     first = refined @ descriptor
-    expanded = refined[order(first)[: NEIGHBOURS + 1]].max(0)
+    expanded = refined[order(first)[: REFINED_BY + 1]].max(0)
     return (first + refined @ expanded) / 2
 
 

@@ -22,7 +22,7 @@ from index_store import Store
 from .verification import Verification, in_scene, judge, verify_many
 
 CACHED = 1000  # gallery photos whose keypoints are held, 75 kB each
-CONFIDENCE = 0.1  # least of a match, as published
+LEAST_CONFIDENCE = 0.1  # least of a match, as published
 FEWEST = 2  # keypoints the matcher needs
 
 
@@ -63,7 +63,7 @@ class XFeat:
         rows = np.flatnonzero(confidence.argmax(0)[nearest] == np.arange(len(nearest)))
         best = confidence[rows, nearest[rows]]
         order = np.argsort(-best, kind="stable")
-        order = order[best[order] > CONFIDENCE]
+        order = order[best[order] > LEAST_CONFIDENCE]
         return np.stack([rows[order], nearest[rows[order]]], axis=1)
 
 

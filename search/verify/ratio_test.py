@@ -22,17 +22,23 @@ RATIO = 0.9  # loose on purpose: the geometry is the judge
 # are.
 NOISE = 0.025
 
-PRODUCTS = Path(__file__).with_name("inner_products.onnx")  # made by `export.inner_products`
+PRODUCTS_MODEL = Path(__file__).with_name("inner_products.onnx")  # made by `export.inner_products`
 
 
 def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarray:
-    """One-to-one matches int (m, 2), most distinctive first, of RootSIFT bytes uint8 (n, 128) and
-    (k, 128).
+    """One-to-one matches of two photos' keypoints.
 
     Two points match if each is the other's nearest and, seen from one of them at least, nearer than
     `ratio` times the second nearest. So `match(b, a)` are the pairs of `match(a, b)`, ties aside.
-    The cosine is the inner product / DESCRIPTOR_SCALE squared: bytes keep the norms of RootSIFT to
-    half a percent.
+    The cosine is the inner product over DESCRIPTOR_SCALE squared: bytes keep the norms of RootSIFT
+    to half a percent.
+
+    Args:
+        query, hit: RootSIFT descriptors as bytes, uint8 (n, 128) and (k, 128).
+        ratio: of the distances to the nearest and to the second nearest, 0 to 1.
+
+    Returns:
+        Rows of both, int (m, 2), most distinctive first.
     """
     if len(query) < 2 or len(hit) < 2:
         return np.empty((0, 2), np.int64)
@@ -54,7 +60,14 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
 
 
 def inner_products(query: np.ndarray, hit: np.ndarray) -> np.ndarray:
-    """int32 (n, k) of uint8 (n, d) and (k, d)."""
+    """The product of two byte matrices.
+
+    Args:
+        query, hit: uint8 (n, d) and (k, d).
+
+    Returns:
+        query @ hit.T, int32 (n, k).
+    """
     return _session().run(None, {"query": query, "hit": hit})[0]
 
 
@@ -62,4 +75,6 @@ def inner_products(query: np.ndarray, hit: np.ndarray) -> np.ndarray:
 def _session() -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(PRODUCTS.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        PRODUCTS_MODEL.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )

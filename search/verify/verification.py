@@ -1,18 +1,15 @@
-"""Do two photos show the same thing? RootSIFT matches that agree on one homography say so, and
-where.
+"""Do two photos show the same thing? Matches that agree on one homography say so, and where.
 
-1. Matching: one to one (`matching`). Many matches onto one target point make a degenerate model
-look supported (OpenCV issue
-   25546). Matches in the same margin of both photos are left out: captions, watermarks and logos
-   are there.
-2. Vote: a keypoint has a size and an angle, so that a single match is a guess of the whole
-similarity transform (fast spatial
-   matching, Philbin et al. 2007, section 4). The guess that most matches agree with names the
-   candidates; mostly there are too few, and the photo is done with. What is left is nearly clean,
-   which is why matching may be loose and few points suffice.
-3. Model: homography of the candidates by USAC with the MAGSAC++ score (Barath et al. 2020), refused
-when it mirrors, folds or
-   collapses the picture. All matches that agree with it count, once per spot.
+1. Matching is one to one (`ratio_test`). Many matches onto one target point make a degenerate model
+   look supported (OpenCV issue 25546). Matches in the same margin of both photos are left out,
+   because captions, watermarks and logos are there.
+2. Vote. A keypoint has a size and an angle, so that a single match is a guess of the whole
+   similarity transform (Philbin et al. 2007, section 4). The guess that most matches agree with
+   names the candidates. Mostly there are too few, and the photo is done with. What is left is
+   nearly clean, which is why matching may be loose and few points suffice.
+3. Model. The candidates' homography is estimated by USAC with the MAGSAC++ score (Barath et al.
+   2020). It is refused when it mirrors, folds or collapses the picture. All matches that agree with
+   it count, once per spot.
 """
 
 from __future__ import annotations
@@ -34,7 +31,7 @@ EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
 # Of both sides: a logo with its margin. No true pair of the development set rests on one corner of
 # this size.
 CORNER = 0.25
-SEEDS = 100  # matches that guess, most distinctive first: of a true pair some are among them
+GUESSES = 100  # matches that guess, most distinctive first: of a true pair some are among them
 # Pixels at the larger of the two scales: a similarity models a facade from the side roughly.
 VOTE_ERROR = 25.0
 VOTE_TURN = 30.0  # degrees
@@ -44,7 +41,7 @@ MIN_MATCHES = 6  # below this a homography says nothing
 # Of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined.
 MIN_COVERAGE = 0.002
 MAX_ITERATIONS = 2000
-CONFIDENCE = 0.999
+RANSAC_CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
 MAX_STRETCH = 6.0  # longer over shorter axis of a small circle after the homography
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
@@ -54,14 +51,18 @@ SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evi
 class Verification:
     """Evidence that query and hit show the same thing.
 
-    inliers: number of distinct matched spots that agree with the homography (0: none found).
-    homography: float64 (3, 3) from query to hit pixels, or None.
-    query_points, hit_points: float32 (inliers, 2), matched spots, most distinctive first, in pixels
-    of the sizes below. query_size, hit_size: (height, width) of the photos as the features saw
-    them. matches: number of one-to-one matches that were tried for agreement, those in the same
-    margin of both photos left out. spread: 0 to 1, share of the photo inside the convex hull of its
-    matched spots, of the two photos the one with more: a
-        crop covers little of the whole, but the whole crop is covered.
+    Attributes:
+        inliers: how many distinct matched spots agree with the homography, 0 if none was found.
+        homography: float64 (3, 3) from query to hit pixels, or None.
+        query_points, hit_points: the matched spots, most distinctive first, float32 (inliers, 2), x
+            and y in pixels of the sizes below.
+        query_size, hit_size: (height, width) of the photos as the features saw them.
+        matches: how many one-to-one matches were tried for agreement. Those in the same margin of
+            both photos are left out.
+        coverage: share of a photo inside the convex hull of its matched spots, 0 to 1. Of the two
+            photos it is the larger: a crop covers little of the whole, but the whole crop is
+            covered.
+        photo: number of the query's photo that matched, 0 for a query of one photo.
     """
 
     inliers: int
@@ -76,7 +77,7 @@ class Verification:
 
 
 def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
-    """Match two photos' RootSIFT features and `judge` the matches. Keeps to one core."""
+    """Match two photos' RootSIFT features and `judge` the matches. It keeps to one core."""
     pairs = in_scene(query, hit, match(query.descriptors, hit.descriptors))
     turn = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
     return judge(query, hit, pairs, vote(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], turn))
@@ -87,7 +88,16 @@ def verify_many(
     hits: Sequence[LocalFeatures],
     verify: Callable[[LocalFeatures, LocalFeatures], Verification] = verify,
 ) -> list[Verification]:
-    """`verify` with each of the hits, on all cores."""
+    """Verify a query against many hits, on all cores.
+
+    Args:
+        query: its features.
+        hits: theirs.
+        verify: compares two photos on one core.
+
+    Returns:
+        The evidence for each hit, in their order.
+    """
     return list(_pool().map(partial(verify, query), hits))
 
 
@@ -102,9 +112,7 @@ if hasattr(os, "register_at_fork"):  # a forked process has the object without i
 
 
 def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
-    """Those of the matches int (m, 2) that do not lie in the same margin of both photos
-    (`is_margin`).
-    """
+    """The matches int (m, 2) that do not lie in the same margin of both photos, see `is_margin`."""
     return pairs[
         ~is_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)
     ]
@@ -113,10 +121,15 @@ def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.
 def judge(
     query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray, candidates: np.ndarray
 ) -> Verification:
-    """Fit a homography to the matches int (m, 2), most distinctive first; no inliers when there is
-    no plausible one.
+    """Fit a homography to matches, and say what it is worth.
 
-    candidates: indices of the matches it is estimated from.
+    Args:
+        query, hit: features of the two photos.
+        pairs: matched rows of their points, most distinctive first, int (m, 2).
+        candidates: which of the matches the homography is estimated from, int (c,).
+
+    Returns:
+        The evidence, without inliers where no homography is plausible.
     """
     source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
     homography, inside = fit(source, target, candidates)
@@ -135,11 +148,17 @@ def is_margin(
     target: np.ndarray,
     target_size: tuple[int, int],
 ) -> np.ndarray:
-    """bool (m,): whether matched points (m, 2) lie along the same edge of both photos, or in the
-    same corner.
+    """Which matches lie along the same edge of both photos, or in the same corner.
 
-    That is where captions, watermarks and logos are. A thing that two photos show is rarely in the
-    same margin of both.
+    Captions, watermarks and logos are there. A thing that two photos show is rarely in the same
+    margin of both.
+
+    Args:
+        source, target: matched points in pixels, float32 (m, 2) each.
+        source_size, target_size: (height, width) of their photos.
+
+    Returns:
+        bool (m,).
     """
     source, target = source / np.float32(source_size[::-1]), target / np.float32(target_size[::-1])
     # Distance to the same side, of the end that is further from it.
@@ -148,18 +167,24 @@ def is_margin(
 
 
 def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """Indices of the matches (m, 2) to (m, 2) that agree with the guess most matches agree with.
+    """The matches that agree with the guess that most matches agree with.
 
-    A guess is the similarity transform that one match stands for. turn: complex (m,), zoom times
-    exp(i rotation) from the keypoint to its match, most distinctive first.
+    A guess is the similarity transform that one match stands for.
+
+    Args:
+        source, target: matched points in pixels, float32 (m, 2) each, most distinctive first.
+        turn: from each keypoint to its match, zoom x exp(i rotation), complex (m,).
+
+    Returns:
+        Their positions, int (c,).
     """
     if len(turn) == 0:
         return np.empty(0, np.int64)
     source, target = (
         points.astype(np.float64).view(np.complex128)[:, 0] for points in (source, target)
     )
-    guess = turn[:SEEDS, None]
-    error = np.abs(target[:SEEDS, None] + guess * (source - source[:SEEDS, None]) - target)
+    guess = turn[:GUESSES, None]
+    error = np.abs(target[:GUESSES, None] + guess * (source - source[:GUESSES, None]) - target)
     other = turn / guess
     zoom = np.abs(other)
     votes = (
@@ -174,10 +199,15 @@ def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray
 def fit(
     source: np.ndarray, target: np.ndarray, candidates: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Homography float64 (3, 3) of the matches `candidates`, and indices of all matched spots that
-    agree with it.
+    """A homography, and the matched spots that agree with it.
 
-    None and no indices when there is no plausible one. source, target: float32 (m, 2).
+    Args:
+        source, target: matched points in pixels, float32 (m, 2) each.
+        candidates: which of them it is estimated from, int (c,).
+
+    Returns:
+        float64 (3, 3) from source to target, and the positions int (n,) of all matched spots that
+        agree. None and no positions where none is plausible.
     """
     nothing = None, np.empty(0, np.int64)
     if len(candidates) < MIN_MATCHES:
@@ -189,7 +219,7 @@ def fit(
             cv2.USAC_MAGSAC,
             MAX_ERROR,
             maxIters=MAX_ITERATIONS,
-            confidence=CONFIDENCE,
+            confidence=RANSAC_CONFIDENCE,
         )
     except cv2.error:  # some degenerate point sets raise instead of returning no model
         return nothing
@@ -204,8 +234,11 @@ def fit(
 
 
 def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
-    """Whether the homography keeps orientation and does not collapse or smear the picture anywhere
-    around `points` (n, 2).
+    """Whether a homography keeps orientation, and nowhere collapses or smears the picture.
+
+    Args:
+        homography: (3, 3).
+        points: the matched area, (n, 2). The corners of its bounding box are what is looked at.
     """
     (left, top), (right, bottom) = points.min(0), points.max(0)
     corners = np.array([(x, y, 1.0) for x in (left, right) for y in (top, bottom)])
@@ -236,10 +269,16 @@ def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
 
 
 def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarray:
-    """Indices of matches that are separate evidence: one per cell of SPOT pixels in each photo.
+    """Which matches are separate evidence: one per cell of SPOT pixels in each photo.
 
-    SIFT gives one corner several keypoints (orientations, scales); counted one by one they would
-    pass for many.
+    SIFT gives one corner several keypoints, of other orientations and scales. Counted one by one
+    they would pass for many.
+
+    Args:
+        query_points, hit_points: matched points in pixels, (n, 2) each.
+
+    Returns:
+        Positions of those that are kept, int (k,), rising.
     """
     kept = np.arange(len(query_points))
     for points in (query_points, hit_points):
@@ -249,8 +288,14 @@ def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarr
 
 
 def covered(points: np.ndarray, size: tuple[int, int]) -> float:
-    """Share of a photo of this (height, width) inside the convex hull of points float32 (n, 2); 0
-    without points.
+    """Share of a photo inside the convex hull of some points.
+
+    Args:
+        points: float32 (n, 2), in pixels.
+        size: (height, width) of the photo.
+
+    Returns:
+        0 to 1; 0 without points.
     """
     if len(points) == 0:
         return 0.0

@@ -1,5 +1,4 @@
-"""ONNX graphs in parts: what stands before and after a network, written as nodes once for every
-kind of model.
+"""ONNX graphs in parts: what stands before and after a network, once for every kind of model.
 
 Whatever shapes a descriptor is inside the file: several scales, GeM pooling, a whitening learned
 afterwards, lengths of one. Who runs the file, with whatever engine, needs no more than the photo.
@@ -23,8 +22,7 @@ INPUT, OUTPUT = "image", "descriptor"
 
 
 class Parts:
-    """Nodes and constants that are added to a model's graph, each under a name that says what it
-    is.
+    """Nodes and constants that are added to a model's graph, under names that say what they are.
 
     Args:
         model: changed in place.
@@ -71,8 +69,9 @@ class Parts:
         )
 
     def gem(self, x: str, p: float) -> str:
-        """GeM over the last axis: (B, C, N) -> (B, C). With p = 1 the plain mean, negative values
-        included.
+        """GeM over the last axis: (B, C, N) -> (B, C).
+
+        With p = 1 it is the plain mean, negative values included.
         """
         if p != 1:
             x = self.node(
@@ -95,8 +94,7 @@ class Parts:
         return self.unit(turned, "whitening")
 
     def resize(self, x: str, scale: float, name: str) -> str:
-        """Bilinear resampling of (B, C, H, W) to (floor(H scale), floor(W scale)), without
-        smoothing.
+        """Bilinear resampling of (B, C, H, W) to (floor(H scale), floor(W scale)), not smoothed.
 
         As torch's interpolate(scale_factor=scale, align_corners=False), which the published nets
         were used with.
@@ -105,8 +103,9 @@ class Parts:
         return self.node("Resize", [x, "", scales], name, mode="linear")
 
     def finish(self, output: str) -> None:
-        """Put the nodes behind those of the graph, and make `output` its only output, OUTPUT
-        (batch, D).
+        """Put the nodes behind those of the graph, whose only output `output` becomes.
+
+        It is then called OUTPUT, (batch, D).
         """
         self.graph.node.extend(self.nodes)
         self.graph.node.append(helper.make_node("Identity", [output], [OUTPUT], name=OUTPUT))
@@ -122,10 +121,10 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def with_scales(model: onnx.ModelProto, scales: Sequence[float], msp: float) -> onnx.ModelProto:
-    """A model that describes the photo at several scales and aggregates: (mean of v ** msp) ** (1 /
-    msp), unit length.
+    """A model that describes the photo at several scales and makes one unit descriptor of them.
 
-    The network stands in the graph once for each scale and its parameters once for all.
+    That is the mean of v ** msp over the scales, to the power of 1 / msp. The network stands in the
+    graph once for each scale, and its parameters once for all.
 
     Args:
         model: `image` (batch, 3, height, width) to `descriptor` (batch, D).
@@ -180,13 +179,14 @@ def with_whitening(model: onnx.ModelProto, whitening: Whitening | None) -> onnx.
 
 
 def store_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store matrices and filters in half precision under their own names, cast back before use;
-    changes the model.
+    """Store matrices and filters in half precision, cast back before use; changes the model.
 
-    Vectors (biases, statistics, exponents) are small and stay float32, but for those that the
-    networks of this project have always stored in half precision (`.weight`, `.bias`). Engines fold
-    the casts away when they load the file. Raises ValueError if a parameter does not fit into
-    float16.
+    They keep their names. Vectors (biases, statistics, exponents) are small and stay float32, but
+    for those that the networks of this project have always stored in half precision (`.weight`,
+    `.bias`). Engines fold the casts away when they load the file.
+
+    Raises:
+        ValueError: a parameter does not fit into float16.
     """
     graph, casts, renamed = model.graph, [], {}
     for tensor in graph.initializer:

@@ -46,8 +46,15 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Row:
-    """seconds: a photo, decoding left out. map: of the groups, None if there are none. cosine:
-    median with BASELINE.
+    """One way to describe photos.
+
+    Attributes:
+        name: of the engine and its precision.
+        size: longest side, pixels.
+        scales: how many.
+        seconds: a photo, decoding left out.
+        map: of the groups, None if there are none.
+        cosine: median with BASELINE.
     """
 
     name: str
@@ -96,7 +103,7 @@ def started(model: Path, folder: Path, engine: str = "onnxruntime") -> Start:
             return Extractor(model, engine=engine)
         import onnx
 
-        from export.graph import with_scales
+        from export.onnx_graph import with_scales
 
         path = folder / f"{len(scales)}-{model.name}"
         path.write_bytes(seal(with_scales(onnx.load(str(model)), scales, 1.0).SerializeToString()))
@@ -137,11 +144,22 @@ def measure(
     engines: Collection[str] = NAMES,
     progress: Progress = iter,
 ) -> list[Row]:
-    """All ways that are among `engines`, and BASELINE, at all sizes (longest side, pixels),
-    single-scale and, if `multi`, with SCALES.
+    """Speed and mAP of ways to describe photos, BASELINE always among them.
 
-    Speed is measured on SPEED_PHOTOS photos after a first one; mAP needs all photos of the folder
-    described by each way. Raises BadGroups.
+    Speed is measured on SPEED_PHOTOS photos after a first one. mAP needs all photos of the folder
+    described in each way.
+
+    Args:
+        model: the ONNX file.
+        folder: of photos.
+        groups_file: JSON of photos of the same thing; None for speed alone.
+        sizes: longest sides, pixels.
+        multi: whether each size is measured with SCALES, too.
+        engines: names of the ways.
+        progress: wraps what takes long.
+
+    Raises:
+        BadGroups: the groups do not fit the folder.
     """
     paths = sorted(p for p in folder.iterdir() if p.is_file())
     number = {path.name: i for i, path in enumerate(paths)}

@@ -1,6 +1,4 @@
-"""What verifying the best hundred costs, beside the plain loop of OpenCV calls on the same
-features, in one run.
-"""
+"""What verifying the best hundred costs, beside a plain loop of OpenCV calls on equal features."""
 
 from __future__ import annotations
 
@@ -21,27 +19,29 @@ from search.ranking import cosine, order
 from search.verify.matcher import Sift
 from search.verify.ratio_test import RATIO
 from search.verify.verification import (
-    CONFIDENCE,
     MAX_ERROR,
     MAX_ITERATIONS,
     MIN_MATCHES,
+    RANSAC_CONFIDENCE,
     verify_many,
 )
 
 from ..arguments import count
-from .engines import hardware
+from .engine_speed import hardware
 
 Progress = Callable[[Iterable], Iterable]
 
 
 @dataclass(frozen=True)
 class Costs:
-    """One query. ours, baseline, anew: ms for all its photos; passed, baseline_passed: bool
-    (photos,), at or above Sift.floor.
+    """What verification costs one query, in milliseconds for all its photos.
 
-    ours: features read from the store, then `verify_many`. anew: features found in the originals
-    instead, those of the query too, one photo after the other. baseline: `naive` on the features of
-    `ours`, already in memory and already float32.
+    Attributes:
+        ours: features are read from the store, then `verify_many`.
+        baseline: `naive` on the same features, already in memory and already float32.
+        anew: features are found in the originals instead, those of the query too, one photo after
+            the other.
+        passed, baseline_passed: which photos have at least Sift.floor points, bool (photos,).
     """
 
     ours: float
@@ -55,9 +55,12 @@ def naive(
     query: LocalFeatures, hits: Sequence[LocalFeatures], rows: Sequence[np.ndarray]
 ) -> list[int]:
     """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of
-    `search.verification`.
+    `search.verify`.
 
-    rows: descriptors float32 (k, 128) of the query, then of the hits.
+    Args:
+        query: features of the query.
+        hits: features of the hits.
+        rows: their descriptors float32 (k, 128), the query's first.
     """
     matcher = cv2.BFMatcher(cv2.NORM_L2)
     inliers = []
@@ -80,7 +83,7 @@ def naive(
                 cv2.USAC_MAGSAC,
                 MAX_ERROR,
                 maxIters=MAX_ITERATIONS,
-                confidence=CONFIDENCE,
+                confidence=RANSAC_CONFIDENCE,
             )
         except cv2.error:  # some degenerate point sets raise
             mask = None

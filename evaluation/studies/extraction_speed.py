@@ -29,7 +29,7 @@ from index_store.extraction import THUMBNAIL_QUALITY, THUMBNAIL_SIDE, Journal, e
 from index_store.scan import scan
 
 from ..arguments import count
-from .engines import hardware
+from .engine_speed import hardware
 
 BATCH = 8
 
