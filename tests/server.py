@@ -19,6 +19,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import ROOT
 
+BROWSER_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update"
+).split()
+
 
 @contextmanager
 def serving(store: Path, log: Path | None = None, **settings: str) -> Iterator[str]:
