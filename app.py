@@ -13,16 +13,22 @@ else:  # imported once, by the server
 
     from api.routes import ROUTES as API_ROUTES
     from serving.connections import ConnectionLimits
+    from serving.hosts import KnownHosts
     from serving.lifespan import lifespan
+    from serving.logs import log_as_json
+    from serving.security_headers import SecurityHeaders
     from serving.streamlit_options import follow_settings
     from serving.uploads import UploadLimits
     from ui.routes import ROUTES as PHOTO_ROUTES
 
+    log_as_json()
     follow_settings()  # a value that cannot be ends the server here, with a sentence
 
     app = st.App(
         __file__,
         routes=[*PHOTO_ROUTES, *API_ROUTES],
-        middleware=[Middleware(ConnectionLimits), Middleware(UploadLimits)],
+        middleware=[
+            Middleware(one) for one in (SecurityHeaders, KnownHosts, ConnectionLimits, UploadLimits)
+        ],
         lifespan=lifespan,
     )

@@ -121,7 +121,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return problem(400, "The connection was closed.")
         except OSError as error:
             # Only a part of a gallery photo, or its keypoints, are made from its file.
-            log.warning("%s: %s", request.url.path, error)
+            log.warning("%s: the file of a gallery photo: %s", request.url.path, error.strerror)
             return problem(404, "The file of this photo has changed or is gone.")
         except Exception:
             log.exception("%s failed", request.url.path)

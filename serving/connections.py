@@ -12,9 +12,11 @@ from .address import address_of
 from .refusal import Refused, refuse, spend
 from .settings import settings
 
-TRY_AGAIN = 1013  # close code: "try again later"
-NOT_BINARY = 1003
+# Close codes (RFC 6455).
 GOING_AWAY = 1001
+NOT_BINARY = 1003
+TRY_AGAIN = 1013
+REFUSED_BY_STREAMLIT = {1002: "malformed message", 1008: "wrong origin", 1009: "large message"}
 
 
 class ConnectionLimits:
@@ -47,7 +49,7 @@ class ConnectionLimits:
             return
         self._open[address] += 1
         try:
-            await self.app(scope, talking(receive), send)
+            await self.app(scope, talking(receive), counting(send))
         finally:
             self._open[address] -= 1
             if not self._open[address]:
@@ -87,3 +89,14 @@ def talking(receive: Receive) -> Receive:
         return message
 
     return message
+
+
+def counting(send: Send) -> Send:
+    """`send` that counts why Streamlit closes a connection."""
+
+    async def counted(message: Message) -> None:
+        if message["type"] == "websocket.close" and message.get("code") in REFUSED_BY_STREAMLIT:
+            metrics.REFUSED.labels(REFUSED_BY_STREAMLIT[message["code"]]).inc()
+        await send(message)
+
+    return counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 
 from extractor import ImageTooLarge, UnsupportedImage
 
+from . import metrics
 from .decode_worker import DECODED, PICTURE, READY, REQUEST, SENTENCE, TOO_LARGE
 from .settings import settings
 
@@ -23,7 +25,10 @@ WORKER = Path(__file__).with_name("decode_worker.py")
 CRASHED = "The photo cannot be decoded."
 TOO_LONG = "The photo takes too long to decode."
 START_SECONDS = 30.0  # a process may take to load the decoder, on a busy machine, too
+MEANING = {"late": "took too long and was ended", "died": "has died"}
 UNATTENDED = 4  # a worker whose server has died ends itself after so many times the limit
+
+log = logging.getLogger(__name__)
 
 
 class Decoder:
@@ -89,6 +94,9 @@ class Worker:
                 answer = ask(process, data, as_stored)
         except (OSError, EOFError):
             self.end()
+            why = "late" if late.is_set() else "died"
+            metrics.DECODERS_ENDED.labels(why).inc()
+            log.warning("a decoding process %s; another one will take its place", MEANING[why])
             raise ImageTooLarge(TOO_LONG) if late.is_set() else UnsupportedImage(CRASHED) from None
         except BaseException:
             self.end()  # what it says next would be the answer to this photo

@@ -29,6 +29,12 @@ REFUSED = Counter(
     ["why"],
     registry=REGISTRY,
 )
+DECODERS_ENDED = Counter(
+    "gem_decoders_ended",
+    "Decoding processes that ended in the middle of a photo.",
+    ["why"],
+    registry=REGISTRY,
+)
 QUEUE = Gauge("gem_queue_length", "Work that waits for its turn.", registry=REGISTRY)
 RUNNING = Gauge("gem_queue_running", "Work that has its turn.", registry=REGISTRY)
 SESSIONS = Gauge("gem_sessions", "Visitors' sessions held.", ["state"], registry=REGISTRY)

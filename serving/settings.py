@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "GEM_"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 DEFAULT_STORE = Path(__file__).resolve().parent.parent / "stores" / "gallery"
 
 
@@ -149,6 +150,11 @@ class Settings(BaseSettings):
         description="Views that may wait for that; more get the thumbnail instead.",
     )
 
+    hosts: str = Field(
+        "",
+        description="Names that browsers reach this server by, commas between; `*.` before a name "
+        "for all below it, `*` for any name. On the machine itself it is always `localhost`.",
+    )
     trusted_proxies: str = Field(
         "",
         description="Addresses or networks of your proxies, commas between. Only what they say in "
@@ -170,6 +176,11 @@ class Settings(BaseSettings):
         """The folders that `store` names, in order."""
         paths = [Path(path) for path in self.store.split(os.pathsep) if path]
         return paths or [DEFAULT_STORE]
+
+    @property
+    def known_hosts(self) -> list[str]:
+        """The names of `hosts`, and those of this machine for itself."""
+        return [*LOOPBACK_NAMES, *filter(None, map(str.strip, self.hosts.split(",")))]
 
     @property
     def upload_bytes(self) -> int:

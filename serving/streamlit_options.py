@@ -16,9 +16,10 @@ def follow_settings() -> None:
         config.set_option(name, value)
 
 
-def options(limits: Settings) -> dict[str, int]:
+def options(limits: Settings) -> dict[str, int | list[str]]:
     """The options by name."""
     return {
+        "server.allowedHosts": limits.known_hosts,
         "server.maxUploadSize": limits.upload_mb,
         "server.disconnectedSessionTTL": limits.forget_seconds + AFTER_US_SECONDS,
     }

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
@@ -19,16 +19,28 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import ROOT
 
+BROWSER_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update"
+).split()
+
 
 @contextmanager
-def serving(store: Path, **settings: str) -> Iterator[str]:
-    """Serve a store. settings: environment variables. Gives the address, once it is ready."""
+def serving(store: Path, log: Path | None = None, **settings: str) -> Iterator[str]:
+    """Serve a store. Gives the address, once it is ready.
+
+    Args:
+        store: its folder.
+        log: where the server's stderr goes, instead of the tests'.
+        settings: environment variables.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     environment = os.environ | {"GEM_STORE": str(store)} | settings
-    server = subprocess.Popen(command, cwd=ROOT, env=environment)
+    with log.open("w") if log else nullcontext() as stderr:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):

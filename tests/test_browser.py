@@ -10,13 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import GALLERY
-from tests.server import serving
-
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update"
-)
-
+from tests.server import BROWSER_FLAGS, serving
 
 @pytest.fixture(scope="module")
 def address(gallery_path) -> Iterator[str]:
@@ -29,7 +23,7 @@ def address(gallery_path) -> Iterator[str]:
 def browser():
     path = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         yield browser
         browser.close()
 

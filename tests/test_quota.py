@@ -55,8 +55,15 @@ def test_the_table_has_every_setting_once():
 
 
 def test_streamlit_follows_the_settings():
-    limits = Settings(upload_mb=5, forget_seconds=40)
+    limits = Settings(upload_mb=5, forget_seconds=40, hosts="demo.example.org, *.example.net")
     assert options(limits) == {
+        "server.allowedHosts": [
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            "demo.example.org",
+            "*.example.net",
+        ],
         "server.maxUploadSize": 5,
         "server.disconnectedSessionTTL": 640,
     }

@@ -1,0 +1,87 @@
+"""The log: one JSON object a line, without anything that tells who a visitor is.
+
+No line has an address of the network, the name of an uploaded file, or a traceback: instead of that
+there is the kind of the error and where in the code it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import streamlit.logger
+
+IPV4 = r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
+IPV6 = r"(?<![\w:.])(?=[\da-fA-F:]*:[\da-fA-F]*:)[\da-fA-F:]{3,39}(?:%\w+)?(?![\w:])"
+ADDRESS = re.compile(f"{IPV4}|{IPV6}")
+CLOCK = re.compile(r"\d\d:\d\d:\d\d")  # the only other thing that looks like that
+WITHHELD = "[address]"
+SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+MOST_FRAMES = 30
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one line: time (UTC), level, logger, message, and of an error its kind and
+    where it was raised, the outermost call first.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": without_addresses(record.getMessage()),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, _, trace = record.exc_info
+            line |= {"error": kind.__name__, "where": frames(trace)}
+        return json.dumps(line, ensure_ascii=False)
+
+
+def without_addresses(text: str) -> str:
+    """Text with all addresses of IPv4 and IPv6 replaced."""
+    return ADDRESS.sub(lambda m: m[0] if CLOCK.fullmatch(m[0]) else WITHHELD, text)
+
+
+def frames(trace: TracebackType | None) -> list[str]:
+    """Calls from the outermost to where the error was raised, each as file:line function."""
+    found = traceback.extract_tb(trace)[-MOST_FRAMES:]
+    return [f"{'/'.join(Path(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in found]
+
+
+def log_as_json() -> None:
+    """From now on, everything in this process that logs does so on stderr, in these lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.root.handlers = [handler]
+    logging.captureWarnings(True)
+    # Streamlit gives each of its loggers a handler, also those that it makes later.
+    streamlit.logger.setup_formatter = hand_on
+    streamlit.logger.update_formatter()
+    for name in SERVERS:  # they tell of every connection that opens and closes
+        hand_on(logging.getLogger(name))
+        logging.getLogger(name).setLevel(logging.WARNING)
+    threading.excepthook = log_end_of_thread
+
+
+def hand_on(logger: logging.Logger) -> None:
+    """Let a logger hand everything on to the root's handler."""
+    logger.handlers.clear()
+    logger.propagate = True
+
+
+def log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """A thread has ended with an error that nobody handled."""
+    if ended.exc_value is not None and not sys.is_finalizing():
+        logging.getLogger(__name__).error(
+            "a thread has ended",
+            exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
+        )
