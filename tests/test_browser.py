@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from tests.conftest import GALLERY
 from tests.server import BROWSER_FLAGS, serving
 
+
 @pytest.fixture(scope="module")
 def address(gallery_path) -> Iterator[str]:
     """A server on the sample gallery."""
