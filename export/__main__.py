@@ -282,6 +282,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.checkpoint or args.backbone) and not args.out:
         parser.error("--checkpoint and --backbone need --out")
+    if args.count < 1:
+        parser.error("--count must be at least 1")
     if args.backbone and not (args.map and args.mean and args.std and args.longest_side):
         parser.error("--backbone needs --map, --mean, --std and --size")
     try:
