@@ -437,7 +437,7 @@ def test_bad_configurations_are_named(course, capsys, change, sentence):
         ("seed=-1", "seed must be"),
         ("batch=true", "batch must be a whole number, not True"),
         ("rate=true", "rate must be a number, not True"),
-        ("rate=1" + 400 * "0", "rate must be above 0 and at most 10, not inf"),
+        ("rate=1" + 400 * "0", "rate must be above 0 and at most 10, not 1.07"),
         ("batch=1" + 5000 * "0", "Exceeds the limit"),
         ("data=" + 100_000 * "[", "it is nested too deeply"),
         ("loss.margin=0", "loss.margin must be above 0"),

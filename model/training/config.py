@@ -53,7 +53,7 @@ class Above:
 
 
 INF = float("inf")
-LARGEST = 2**1000  # whole numbers beyond have no floating-point form, and are in no range
+LARGEST = 2**1000  # beyond, a whole number has no floating-point form; it is in no range anyway
 Count = Annotated[int, Between(1, 10**9)]
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 # A ResNet divides both sides by 32, and one position must be left.
@@ -150,7 +150,7 @@ def convert(hint: Any, value: Any, base: Path, name: str) -> Any:
     if hint is Path and isinstance(value, str):
         return base / Path(value).expanduser()
     if hint is float and type(value) is int:
-        value = float(value) if abs(value) <= LARGEST else math.copysign(math.inf, value)
+        value = float(max(-LARGEST, min(value, LARGEST)))
     if type(value) is not hint:
         raise BadConfig(f"{name} must be a {WORDS.get(hint, 'table')}, not {value!r}")
     if allowed is not None and not is_within(value, allowed):
