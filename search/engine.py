@@ -52,6 +52,9 @@ class Engine:
         store, extractor: the gallery, and what describes photos to compare with it.
         fusion: judges the evidence.
         rerankers, matchers: by name, each made when it is first asked for.
+
+    Raises:
+        BadCalibration: a calibration file is damaged, or two are for the store's model.
     """
 
     def __init__(self, store: Store, extractor: Extractor):
