@@ -113,8 +113,14 @@ def run_checkpoint(args: argparse.Namespace) -> None:
 def whitening_for(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
 ) -> Whitening:
-    """A whitening learned on the photos of a folder, described as the recipe says: Lw with groups,
-    else PCA.
+    """A whitening learned on the photos of a folder, described as the recipe says.
+
+    Args:
+        network: describes them.
+        provenance: of the network.
+        recipe: without a whitening.
+        folder: of the photos.
+        groups: JSON of photos of the same thing, for Lw; None for PCA.
     """
     describe = in_torch(network, provenance, recipe)
     rows, row_of = describe_folder(
