@@ -1,5 +1,6 @@
-"""Published and private data sets behind one interface: read one by its name, ask its queries, let
-it judge the rankings.
+"""Data sets, published and private, behind one interface.
+
+Read one by its name, ask its queries, let it judge the rankings.
 """
 
 from __future__ import annotations

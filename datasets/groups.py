@@ -1,8 +1,6 @@
-"""Any photos that are sorted into groups: each photo of a group is the query once, and the others
-are what it should find.
+"""Any photos that are sorted into groups.
 
-Average precision is averaged over a group's queries first, then over groups, so that a landmark
-with 80 photos counts no more than one with two. Photos outside all groups are distractors.
+Each photo of a group is the query once, and the others are what it should find.
 """
 
 from __future__ import annotations
@@ -25,8 +23,13 @@ class BadGroups(BadDataset):
 
 
 def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[str]]) -> Benchmark:
-    """The groups protocol on gallery files below root. groups: name -> at least two files, as
-    `check_groups` wants them.
+    """The groups protocol on some photos.
+
+    Args:
+        name: of the data set.
+        root: folder of the photos.
+        gallery: all photos below it.
+        groups: name -> at least two of them, as `check_groups` wants them.
     """
     queries = []
     for group, files in groups.items():

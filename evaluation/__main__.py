@@ -8,7 +8,7 @@ from command import complain, run_command
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
-from search.fusion.calibration import BadCalibration
+from search import BadCalibration
 
 from . import fit, groups, models, report
 from . import run as run_dataset

@@ -76,8 +76,13 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
-    """One row a method: a dot at the mean, a bar over the interval; a line goes down from the first
-    method's mean.
+    """One row a method: a dot at the mean, a bar over the interval.
+
+    A line goes down from the first method's mean.
+
+    Args:
+        title: what a screen reader calls the picture.
+        rows: name and estimate of each method.
     """
     low, high = min(e.low for _, e in rows), max(e.high for _, e in rows)
     margin = max(0.02 * (high - low), 1e-3)
@@ -108,8 +113,12 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
 def stacked_chart(
     title: str, parts_of: Sequence[tuple[str, dict[str, float]]], names: Sequence[str]
 ) -> str:
-    """One row a method, its stages' milliseconds end to end; the colour of a stage is its place in
-    `names`.
+    """One row a method, its stages' milliseconds end to end.
+
+    Args:
+        title: what a screen reader calls the picture.
+        parts_of: name of each method, and stage -> milliseconds.
+        names: of all stages. A stage's colour is its place in them.
     """
     longest = max((sum(parts.values()) for _, parts in parts_of), default=0.0) or 1.0
     scale = (WIDTH - LABEL - VALUE) / longest
@@ -136,8 +145,11 @@ def stacked_chart(
 
 
 def bars_chart(title: str, values: Sequence[float]) -> str:
-    """Values sorted from the largest to the smallest, as bars up and down; many are thinned out to
-    MAX_BARS evenly.
+    """Values sorted from the largest to the smallest, as bars up and down.
+
+    Args:
+        title: what a screen reader calls the picture.
+        values: of which many are thinned out to MAX_BARS evenly.
     """
     ordered = np.sort(np.asarray(values, float))[::-1]
     if len(ordered) > MAX_BARS:

@@ -1,6 +1,4 @@
-"""How well a thing is still found among many others: a benchmark's photos hidden among more and
-more that show none of it.
-"""
+"""How well things are still found when their photos are hidden among ever more of other things."""
 
 from __future__ import annotations
 

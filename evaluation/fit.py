@@ -208,8 +208,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def begin(path: Path, model: str, fingerprint: str) -> Fitted:
     """What the file holds that is to be written, if it is there; otherwise nothing fitted yet.
 
-    Raises BadDataset if it belongs to another model, BadCalibration if it is something else.
+    Raises:
+        BadDataset: it belongs to another model, or its folder is not there.
+        BadCalibration: it is something else.
+        OSError: it cannot be read.
     """
+    if not path.parent.is_dir():
+        raise BadDataset(f"There is no folder {path.parent} to write the calibration in.")
     if not path.exists():
         return Fitted(model, fingerprint, SHARES[-1], {}, {})
     fitted = read_fitted(path)

@@ -1,6 +1,4 @@
-"""Descriptor models side by side: what each finds at every stage, what a photo costs, how large the
-file is.
-"""
+"""Descriptor models side by side: what each finds at every stage, its time a photo, its size."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +20,7 @@ from index_store import Store, StoreError
 
 from .charts import bars_chart, curve_chart, interval_chart, stacked_chart
 from .results import (
+    LARGEST,
     BadResults,
     QueryResult,
     Results,
@@ -63,12 +63,12 @@ def read_curve(facts: dict[str, Any]) -> MeasuredCurve:
     """{"title", "x", "y", "xlabel", "ylabel"}. Raises BadResults."""
     try:
         x, y = ([float(value) for value in facts[axis]] for axis in "xy")
-        if len(x) != len(y) or not x or not all(map(math.isfinite, x + y)):
-            raise ValueError("x and y must be equally many numbers")
+        if len(x) != len(y) or not x or not all(abs(value) <= LARGEST for value in x + y):
+            raise ValueError(f"x and y must be equally many numbers, {LARGEST:g} at most")
         return MeasuredCurve(
             str(facts["title"]), x, y, str(facts.get("xlabel", "")), str(facts.get("ylabel", ""))
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadResults(f"This is no curve ({type(error).__name__}: {error}).") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -17,6 +16,7 @@ from search import MATCHERS
 from .bootstrap import LEVEL, Estimate
 
 SCHEMA = 1
+LARGEST = 1e100  # no measurement is larger, and a chart's arithmetic ends not far above
 
 
 class BadResults(Exception):
@@ -167,7 +167,7 @@ def typed(hint: Any, value: Any) -> Any:
     if origin is dict and isinstance(value, dict):
         return {name: typed(parts[1], part) for name, part in value.items()}
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number and math.isfinite(value):
+    if hint is float and number and abs(value) <= LARGEST:  # nor what is no number
         return float(value)
     if hint in (int, str) and type(value) is hint:
         return value

@@ -1,5 +1,6 @@
-"""Descriptor network -> ONNX, with proof that nothing was lost (needs torch and onnx; serving does
-not import this).
+"""Descriptor network -> ONNX, with proof that nothing was lost.
+
+It needs torch and onnx. Serving does not import it.
 """
 
 import model  # noqa: F401 - first, because it says what to install where torch is missing

@@ -113,8 +113,14 @@ def run_checkpoint(args: argparse.Namespace) -> None:
 def whitening_for(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
 ) -> Whitening:
-    """A whitening learned on the photos of a folder, described as the recipe says: Lw with groups,
-    else PCA.
+    """A whitening learned on the photos of a folder, described as the recipe says.
+
+    Args:
+        network: describes them.
+        provenance: of the network.
+        recipe: without a whitening.
+        folder: of the photos.
+        groups: JSON of photos of the same thing, for Lw; None for PCA.
     """
     describe = in_torch(network, provenance, recipe)
     rows, row_of = describe_folder(
@@ -282,6 +288,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.checkpoint or args.backbone) and not args.out:
         parser.error("--checkpoint and --backbone need --out")
+    if args.count < 1:
+        parser.error("--count must be at least 1")
     if args.backbone and not (args.map and args.mean and args.std and args.longest_side):
         parser.error("--backbone needs --map, --mean, --std and --size")
     try:

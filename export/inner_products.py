@@ -1,7 +1,7 @@
-"""The product of two byte matrices as an ONNX model, which onnxruntime runs on the processor's byte
-instructions.
+"""The product of two byte matrices as an ONNX model.
 
-`search.verify.ratio_test` serves with the file that this makes: serving has no onnx package.
+onnxruntime runs it on the processor's byte instructions. `search.verify.ratio_test` serves with the
+file that this makes: serving has no onnx package.
 
     python -m export.inner_products
 """

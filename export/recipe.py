@@ -1,6 +1,4 @@
-"""How descriptors are made with a net: the published way unless asked otherwise. Goes into the
-exported file.
-"""
+"""How descriptors are made with a net: the published way, unless asked otherwise."""
 
 from __future__ import annotations
 

@@ -131,8 +131,7 @@ def with_facts(model: onnx.ModelProto, facts: dict[str, object]) -> onnx.ModelPr
 def to_onnx(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, half: bool = True
 ) -> onnx.ModelProto:
-    """The whole export: a checked, self-describing model that holds everything but the preparation
-    of photos.
+    """The whole export: a checked, self-describing model of all but the preparation of photos.
 
     Args:
         network: in eval mode.

@@ -49,8 +49,10 @@ def int8_beside(model: Path) -> Path:
 
 
 def candidates(model: Path) -> list[tuple[str, Path, str]]:
-    """(name, model file, engine) of everything that could replace the float32 model on onnxruntime
-    here.
+    """Everything that could replace the float32 model on onnxruntime here.
+
+    Returns:
+        Name, model file and engine of each.
     """
     found = []
     int8 = int8_beside(model)

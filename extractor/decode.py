@@ -1,9 +1,8 @@
-"""Photo bytes -> safe, upright RGB array. Gallery photos and queries take this one path, so their
-pixels agree.
+"""Photo bytes -> safe, upright RGB array.
 
-Order matters: container formats from an allow-list only, dimensions checked before any pixel is
-decoded, JPEGs decoded at reduced size by the codec itself, every failure one typed error with a
-sentence for a person.
+Gallery photos and queries take this one path, so their pixels agree. Order matters: container
+formats from an allow-list only, dimensions checked before any pixel is decoded, JPEGs decoded at
+reduced size by the codec itself, every failure one typed error with a sentence for a person.
 """
 
 from __future__ import annotations
@@ -143,8 +142,13 @@ def check_bytes(count: int) -> None:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise ImageTooLarge or UnsupportedImage unless width x height (pixels) is within this
-    module's limits.
+    """Whether a photo's size is within this module's limits.
+
+    Args:
+        width, height: in pixels.
+
+    Raises:
+        ImageTooLarge, UnsupportedImage: it is not.
     """
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise ImageTooLarge(
@@ -181,8 +185,9 @@ def check_container(found: Container) -> None:
 
 
 def resizable(image: Image.Image) -> Image.Image:
-    """The image in a mode that Lanczos can work on: palettes and bitmaps become RGB(A), 16-bit grey
-    becomes 8-bit.
+    """The image in a mode that Lanczos can work on.
+
+    Palettes and bitmaps become RGB(A), 16-bit grey becomes 8-bit.
     """
     if image.mode.startswith("I"):  # Pillow would clip instead of scale
         grey = np.asarray(image)
@@ -209,8 +214,11 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """`pixels` turned as the EXIF orientation of `image` says; as they are where the tag is absent
-    or broken.
+    """Pixels turned as a photo's EXIF orientation says.
+
+    Args:
+        pixels: to be turned. They stay as they are where the tag is absent or broken.
+        image: that has the tag.
     """
     if any(len(image.info.get(name) or "") > MAX_EXIF for name in ("exif", RAW_EXIF)):
         return pixels  # each of its entries may repeat all of it
@@ -223,9 +231,7 @@ def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, longest_side: int) -> Image.Image:
-    """Image shrunk (Lanczos, never enlarged) so that its longest side is at most `longest_side`
-    pixels.
-    """
+    """The image shrunk by Lanczos, never enlarged, to at most `longest_side` pixels a side."""
     image.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     return image
 

@@ -21,9 +21,7 @@ class Runtime(Protocol):
 
 
 class OnnxRuntime:
-    """onnxruntime on the CPU. A model that points to other files for its weights cannot be followed
-    and is refused.
-    """
+    """onnxruntime on the CPU. It refuses a model that keeps its weights in other files."""
 
     def __init__(self, model: bytes, threads: int, calls: int):
         options = ort.SessionOptions()

@@ -1,6 +1,4 @@
-"""RGB photo -> unit descriptor, with onnxruntime. The model file says itself how photos must be
-prepared.
-"""
+"""RGB photo -> unit descriptor. The model file says itself how photos must be prepared."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ PREPROCESSING = f"exif, draft and lanczos to {WORKING_SIDE}, lanczos to longest 
 
 
 class BadModel(Exception):
-    """The file is no descriptor model of this project, or a damaged one; the message is one
-    sentence.
-    """
+    """The file is no descriptor model of this project, or damaged. The message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -161,10 +157,10 @@ class Extractor:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over model file and preparation of photos. Descriptors of equal fingerprints can
-        be compared.
+        """SHA-256 over model file and preparation of photos.
 
-        An int8 model counts as the float model it was made from.
+        Descriptors of equal fingerprints can be compared. An int8 model counts as the float model
+        that it was made from.
         """
         facts = [
             self.card.source or self.model_sha256,
@@ -176,8 +172,8 @@ class Extractor:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def normalise(self, photo: np.ndarray) -> np.ndarray:
-        """uint8 RGB (H, W, 3) -> float32 (3, H, W) with the mean and deviation the model was
-        trained with.
+        """uint8 RGB (H, W, 3) -> float32 (3, H, W), with the mean and deviation of the model's
+        training.
         """
         return ((photo.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)
 

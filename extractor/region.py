@@ -1,5 +1,6 @@
-"""Queries that are a part of a photo, by the rule of the revisited Oxford and Paris protocol
-(Radenovic et al. 2018).
+"""Queries that are a part of a photo, by the rule of the revisited Oxford and Paris protocol.
+
+Radenovic et al. 2018.
 """
 
 from __future__ import annotations

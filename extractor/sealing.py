@@ -1,5 +1,4 @@
-"""A checksum inside the model file: its last bytes are a metadata entry with the SHA-256 of all
-bytes before.
+"""A checksum inside the model file: a last metadata entry with the SHA-256 of all bytes before.
 
 A protobuf message may be continued by appending, so the sealed file is still an ordinary ONNX
 model. onnxruntime itself loads a file with damaged weights without a word, and gives wrong
@@ -14,8 +13,10 @@ KEY = b"seal.sha256"
 
 
 def suffix(digest: str) -> bytes:
-    """The bytes of ModelProto.metadata_props (field 14) = {key: KEY, value: digest}, 64 hexadecimal
-    digits.
+    """The bytes of ModelProto.metadata_props (field 14) = {key: KEY, value: digest}.
+
+    Args:
+        digest: 64 hexadecimal digits.
     """
     entry = b"\x0a" + bytes([len(KEY)]) + KEY + b"\x12" + bytes([len(digest)]) + digest.encode()
     return b"\x72" + bytes([len(entry)]) + entry

@@ -1,5 +1,6 @@
-"""The GeM-ResNet descriptor network and the checkpoints it is read from (needs torch; serving does
-not import this).
+"""The GeM-ResNet descriptor network, and the checkpoints it is read from.
+
+It needs torch. Serving does not import it.
 """
 
 from command import need

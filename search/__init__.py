@@ -2,6 +2,7 @@
 
 from .engine import Engine
 from .fuse import UNCALIBRATED
+from .fusion.calibration import BadCalibration
 from .prepare import Source
 from .prepared import PreparedQuery
 from .rerank.reranker import RERANKERS, Reranker
@@ -14,6 +15,7 @@ __all__ = [
     "MATCHERS",
     "RERANKERS",
     "UNCALIBRATED",
+    "BadCalibration",
     "Engine",
     "Hit",
     "Match",

@@ -14,6 +14,7 @@ from index_store import Store, StoreError, model_of
 
 from .engine import Engine
 from .fuse import UNCALIBRATED
+from .fusion.calibration import BadCalibration
 from .rerank.reranker import RERANKERS
 from .result import SearchResult
 from .verify.matcher import MATCHERS
@@ -108,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
             matchers=[args.match] if args.match else [],
         )
         result = engine.search(query, rerank=args.rerank, verify=args.match, k=args.k)
-    except (BadPhoto, BadModel, StoreError, OSError) as error:
+    except (BadCalibration, BadPhoto, BadModel, StoreError, OSError) as error:
         complain(error)
         return 1
     names = [str(path) for path in args.photos]

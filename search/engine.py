@@ -52,6 +52,9 @@ class Engine:
         store, extractor: the gallery, and what describes photos to compare with it.
         fusion: judges the evidence.
         rerankers, matchers: by name, each made when it is first asked for.
+
+    Raises:
+        BadCalibration: a calibration file is damaged, or two are for the store's model.
     """
 
     def __init__(self, store: Store, extractor: Extractor):
@@ -79,8 +82,9 @@ class Engine:
         Raises:
             BadPhoto: for bytes that are no usable photo.
             KeyError: for an unknown id.
-            ValueError: for no photo, a region that is empty, outside or of several photos, and an
-                unknown matcher.
+            TypeError: for what is no photo, such as a path: read its bytes.
+            ValueError: for no photo, pixels of another shape, a region that is empty, outside or of
+                several photos, and an unknown matcher.
             BadModel: for a matcher whose models are not there.
             OSError, BadPhoto: for a region of a gallery photo whose file is gone or has changed.
         """
@@ -132,8 +136,8 @@ class Engine:
             k: how many hits.
 
         Raises:
-            ValueError: for an unknown reranker or matcher, and for a query that was prepared for
-                another generation or without the matcher's keypoints.
+            ValueError: for an unknown reranker or matcher, for fewer than no hits, and for a query
+                that was prepared for another generation or without the matcher's keypoints.
             BadModel: for a matcher whose models are not there.
         """
         watch = Stopwatch()
@@ -188,6 +192,8 @@ class Engine:
         watch: Stopwatch,
     ) -> SearchResult:
         """What `search` returns, from the stages before fusion."""
+        if k < 0:
+            raise ValueError(f"There cannot be {k} hits.")
         ranking = self.fusion.fuse(query, ranked.ranking, rerank, verify, ranked.trusted)
         stages = ranked.stages
         if verify is not None:

@@ -42,9 +42,10 @@ def read_photo(
     Raises:
         BadPhoto: for bytes that are no usable photo.
         KeyError: for an unknown id.
-        ValueError: for a region that is empty or outside.
+        TypeError, ValueError: for what is no Source, and a region that is empty or outside.
         OSError, BadPhoto: for a region of a gallery photo whose file is gone or has changed.
     """
+    check_source(source)
     known = None if isinstance(source, bytes | np.ndarray) else store.catalogue.photo(int(source))
     if known is not None and region is None:
         return QueryPhoto(store.descriptors[known.id].astype(np.float32), known.id, known.file)
@@ -66,6 +67,21 @@ def read_photo(
             found = matcher.features(pixels)
             keypoints[name] = found if region is None else found.inside(region)
     return QueryPhoto(descriptor, keypoints=keypoints)
+
+
+def check_source(source: object) -> None:
+    """Raise TypeError or ValueError in a sentence unless it is a Source."""
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
+            raise ValueError(
+                "Pixels must be uint8 of shape (H, W, 3), "
+                f"not {source.dtype} of shape {source.shape}."
+            )
+    elif not isinstance(source, bytes | int | np.integer):
+        raise TypeError(
+            "A photo is a file's bytes, decoded pixels or a gallery id, "
+            f"not a {type(source).__name__}."
+        )
 
 
 def together(descriptors: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path
 from extractor import BadModel, Extractor, choose_extractor, encode_jpeg
 from extractor.registry import MODELS, name_of
 from index_store import Photo, Store, StoreError, current_version, model_of
-from search import UNCALIBRATED, Engine
+from search import UNCALIBRATED, BadCalibration, Engine
 
 from . import metrics
 from .gallery_queries import GalleryQueries
@@ -168,7 +168,7 @@ class Live:
                 return
             self._error = error
             serving = self._gallery is not None
-        known = isinstance(error, StoreError | BadModel | OSError)
+        known = isinstance(error, BadCalibration | StoreError | BadModel | OSError)
         what = "serving the generation opened before" if serving else "not served"
         log.error("%s: %s", what, error, exc_info=None if known else error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -75,9 +76,23 @@ def children_end_in_silence():
     signal.signal(signal.SIGCHLD, before)
 
 
+class RememberingExtractor(Extractor):
+    """The shipped model. It runs once for each photo, however many tests index it."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, np.ndarray] = {}
+        super().__init__()
+
+    def describe_batch(self, batch):
+        key = hashlib.sha256(repr(batch.shape).encode() + batch.tobytes()).digest()
+        if key not in self.known:
+            self.known[key] = super().describe_batch(batch)
+        return self.known[key].copy()
+
+
 @pytest.fixture(scope="session")
 def extractor() -> Extractor:
-    return Extractor()
+    return RememberingExtractor()
 
 
 @pytest.fixture(scope="session")

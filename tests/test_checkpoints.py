@@ -101,12 +101,13 @@ def test_cirtorch_without_counters_and_optional_meta(tmp_path):
 
 
 def test_cirtorch_whitened_afterwards(tmp_path, rng):
+    one, other = (
+        {"m": rng.normal(size=(2048, 1)), "P": rng.normal(size=(2048, 2048))} for _ in "12"
+    )
+    # The other data set's are the same two, the other way round: a file holds each but once.
     arrays = {
-        dataset: {
-            m: {"m": rng.normal(size=(2048, 1)), "P": rng.normal(size=(2048, 2048))}
-            for m in ("ss", "ms")
-        }
-        for dataset in ("retrieval-SfM-120k", "retrieval-SfM-30k")
+        "retrieval-SfM-120k": {"ss": one, "ms": other},
+        "retrieval-SfM-30k": {"ss": other, "ms": one},
     }
     content = {"meta": META | {"whitening": False, "Lw": arrays}, "state_dict": random_state()}
     _, provenance = load_checkpoint(save(tmp_path / "retrievalSfM120k-resnet50-gem.pth", content))

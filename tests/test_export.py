@@ -4,7 +4,9 @@ it.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -40,6 +42,25 @@ def network() -> GeMResNet:
             parameter.copy_(parameter.half().float())
         network.pool.p.fill_(2.7)
     return network
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Tracing a network takes seconds; the same one is traced once for all tests here."""
+    exporter = sys.modules["export.to_onnx"]
+    known: dict[str, bytes] = {}
+
+    def remembered(network: GeMResNet, trace=exporter.trace) -> onnx.ModelProto:
+        digest = hashlib.sha256(network.architecture.encode())
+        for name, value in network.state_dict().items():
+            digest.update(name.encode() + value.numpy().tobytes())
+        if digest.hexdigest() not in known:
+            known[digest.hexdigest()] = trace(network).SerializeToString()
+        return onnx.load_from_string(known[digest.hexdigest()])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "trace", remembered)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from evaluation.__main__ import main
 from evaluation.subgallery import SubGallery
 from index_store import build
 from search import RERANKERS, Engine
+from search.__main__ import main as search
 from search.fusion import fit, fusion
 from search.fusion.calibration import (
     FITTED,
@@ -26,6 +29,7 @@ from search.fusion.calibration import (
     write_fitted,
 )
 from search.fusion.fusion import Evidence
+from tests.conftest import GALLERY
 
 NEEDED = [(None, None), (None, "sift")] + [
     (rerank, verify) for rerank in RERANKERS for verify in (None, "sift")
@@ -586,3 +590,14 @@ def test_a_fit_says_where_it_writes_or_is_refused(gallery_path, tmp_path, capsys
     with pytest.raises(SystemExit):
         ask_for_a_fit(gallery_path, FIVE, tmp_path)
     assert "--out" in capsys.readouterr().err and (FITTED / REFERENCE).read_bytes() == before
+    nowhere = str(tmp_path / "none" / "out.json")
+    assert ask_for_a_fit(gallery_path, FIVE, tmp_path, "--out", nowhere) == 1
+    assert "no folder" in capsys.readouterr().err, "said before hours of fitting, not after"
+
+
+def test_a_damaged_calibration_is_a_sentence_of_the_search(small_built, monkeypatch, capsys):
+    damaged = BadCalibration("mine.json is no calibration, or a damaged one.")
+    monkeypatch.setattr("search.fuse.Calibration", SimpleNamespace(of=Mock(side_effect=damaged)))
+    photo, store = str(GALLERY / "wine.jpg"), str(small_built / "store")
+    assert search([photo, "--store", store]) == 1
+    assert capsys.readouterr().err == f"error: {damaged}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -350,6 +351,18 @@ def test_ticks_are_round_and_inside(rng):
         if len(found) > 1:
             mantissa = 10 ** (math.log10(found[1] - found[0]) % 1)
             assert min(abs(mantissa - m) for m in (1, 2, 5, 10)) < 1e-3
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "NaN", "Infinity", "1" + 400 * "0"])
+def test_numbers_that_no_chart_can_hold_are_refused(results, tmp_path, number):
+    path = tmp_path / "x.json"
+    for facts in (
+        f'{{"title": "t", "x": [0, 1], "y": [0, {number}]}}',
+        json.dumps(dataclasses.asdict(results)).replace("0.8", number),
+    ):
+        path.write_text(facts)
+        with pytest.raises(BadResults, match="x.json holds neither"):
+            read_file(path)
 
 
 def test_curves_from_json():

@@ -7,6 +7,7 @@ import json
 import shutil
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -423,3 +424,21 @@ def test_hits_are_named_by_one_look_up(engine, monkeypatch):
     hits = engine.search(query, k=len(engine.store)).hits
     assert asked == [len(hits)] == [len(engine.store) - 1]
     assert hits[7].file == {p.id: p.file for p in engine.store.catalogue.photos()}[hits[7].id]
+
+
+def test_what_is_no_photo_is_refused_in_a_sentence(engine):
+    for wrong in ("a.jpg", Path("a.jpg"), None, 0.5, engine):
+        with pytest.raises(
+            TypeError, match="A photo is a file's bytes, decoded pixels or a gallery"
+        ):
+            engine.prepare(wrong)
+    for pixels in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), "u1")):
+        with pytest.raises(ValueError, match="uint8 of shape"):
+            engine.prepare(pixels)
+
+
+def test_there_are_no_fewer_than_no_hits(engine):
+    query = engine.prepare(0)
+    assert engine.search(query, k=0).hits == []
+    with pytest.raises(ValueError, match="-3 hits"):
+        engine.search(query, k=-3)

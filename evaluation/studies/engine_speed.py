@@ -1,6 +1,4 @@
-"""What each way to run the network costs and is worth: photos per second and mAP side by side, in
-one run.
-"""
+"""What each way to run the network costs and is worth: photos a second and mAP side by side."""
 
 from __future__ import annotations
 

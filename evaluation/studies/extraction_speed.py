@@ -1,7 +1,6 @@
-"""What handling photos side by side buys when a folder is indexed: photos per second against one by
-one, in one run.
+"""What indexing photos side by side buys: photos a second against one by one, in one run.
 
-The model is read and checked before the clock starts: that takes each way the same time, however
+The model is read and checked before the clock starts. That takes each way the same time, however
 many photos there are.
 """
 

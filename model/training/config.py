@@ -53,6 +53,7 @@ class Above:
 
 
 INF = float("inf")
+LARGEST = 2**1000  # beyond, a whole number has no floating-point form; it is in no range anyway
 Count = Annotated[int, Between(1, 10**9)]
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 # A ResNet divides both sides by 32, and one position must be left.
@@ -82,7 +83,9 @@ def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> 
             table = tomllib.load(file)
         for change in changes:
             overlay(table, tomllib.loads(change))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise BadConfig(f"{path}: it is nested too deeply") from None
+    except (OSError, ValueError) as error:  # TOMLDecodeError, and numbers of thousands of digits
         raise BadConfig(f"{path}: {error}") from error
     return fill(kind, table, path.parent, "")
 
@@ -146,8 +149,8 @@ def convert(hint: Any, value: Any, base: Path, name: str) -> Any:
         return fill(hint, value, base, f"{name}.")
     if hint is Path and isinstance(value, str):
         return base / Path(value).expanduser()
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        value = float(value)
+    if hint is float and type(value) is int:
+        value = float(max(-LARGEST, min(value, LARGEST)))
     if type(value) is not hint:
         raise BadConfig(f"{name} must be a {WORDS.get(hint, 'table')}, not {value!r}")
     if allowed is not None and not is_within(value, allowed):

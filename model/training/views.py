@@ -1,6 +1,4 @@
-"""Random views of a photo: what another photographer, another day and another camera could have
-made of it.
-"""
+"""Random views of a photo, as of another photographer, on another day, with another camera."""
 
 from __future__ import annotations
 
@@ -22,17 +20,32 @@ def plain_view(photo: np.ndarray, size: int) -> np.ndarray:
 
 
 def random_view(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A crop under a random perspective, in other light, through another lens; uint8 RGB (H, W, 3)
-    -> (size, size, 3).
+    """A part of a photo under a random perspective, in other light, through another lens.
+
+    Args:
+        photo: uint8 RGB (H, W, 3).
+        size: pixels, side of the view.
+        rng: source of chance.
+
+    Returns:
+        uint8 RGB (size, size, 3).
     """
     return photometric(geometric(photo, size, rng), rng)
 
 
 def geometric(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Crop of MIN_AREA to all of the photo, aspect 3:4 to 4:3, turned and tilted, mapped onto a
-    square in one warp.
+    """A random part of a photo, mapped onto a square in one warp.
 
-    Never mirrored: a mirrored facade is another facade.
+    It has MIN_AREA to all of the photo's area and an aspect of 3:4 to 4:3, turned and tilted. It is
+    never mirrored: a mirrored facade is another facade.
+
+    Args:
+        photo: uint8 RGB (H, W, 3).
+        size: pixels, side of the square.
+        rng: source of chance.
+
+    Returns:
+        uint8 RGB (size, size, 3).
     """
     height, width = photo.shape[:2]
     area = rng.uniform(MIN_AREA, 1.0) * height * width
@@ -55,8 +68,16 @@ def geometric(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
 
 def photometric(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast, colour cast, gamma; sometimes grey, blurred, noisy, compressed, or with
-    a part hidden.
+    """Another brightness, contrast, colour cast and gamma.
+
+    Now and then the view is grey, blurred, noisy, compressed, or has a part hidden.
+
+    Args:
+        view: uint8 RGB (h, w, 3).
+        rng: source of chance.
+
+    Returns:
+        Likewise.
     """
     x = view.astype(np.float32) / 255
     x = x ** np.exp(rng.uniform(-0.5, 0.5))  # gamma: night and noon

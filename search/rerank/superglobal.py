@@ -1,5 +1,4 @@
-"""SuperGlobal: the best photos' descriptors refine one another, then query and best photos ask
-again.
+"""SuperGlobal: the best photos' descriptors refine one another, then they and the query ask again.
 
 Shao et al. 2023, "Global features are all you need for image retrieval and reranking", the
 reranking part. Vectors only: no graph, nothing prepared.

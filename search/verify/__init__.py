@@ -1,6 +1,4 @@
-"""Verification: which points of the query are which points of a gallery photo, and do they agree on
-one geometry?
-"""
+"""Verification: do points of the query and of a gallery photo agree on one geometry?"""
 
 from .matcher import MATCHERS, Matcher
 from .verification import Verification, verify, verify_many

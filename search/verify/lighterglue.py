@@ -1,5 +1,4 @@
-"""XFeat keypoints matched by LighterGlue: learned, slower than SIFT, less strict about what is the
-same.
+"""XFeat keypoints matched by LighterGlue: learned, slower than SIFT, less strict about sameness.
 
 Potje et al. 2024, "XFeat: accelerated features for lightweight image matching"; LighterGlue is its
 small LightGlue (Lindenberger et al. 2023). Matches are judged as SIFT's are (`verification`), but
