@@ -3,6 +3,8 @@
 from .ann import candidate_ids
 from .builder import CANDIDATES, build
 from .catalogue import Catalogue, Photo, Skipped
+from .changes import add, remove, update
+from .compaction import compact
 from .errors import (
     NothingToIndex,
     StoreBusy,
@@ -11,10 +13,12 @@ from .errors import (
     StoreMismatch,
     StoreMissing,
     StoreUnwritable,
+    UnknownPhoto,
 )
 from .generation import current_version
 from .manifest import Manifest
 from .store import Store, model_of
+from .verification import verify
 
 __all__ = [
     "CANDIDATES",
@@ -30,8 +34,14 @@ __all__ = [
     "StoreMismatch",
     "StoreMissing",
     "StoreUnwritable",
+    "UnknownPhoto",
+    "add",
     "build",
+    "compact",
     "current_version",
     "model_of",
+    "remove",
     "candidate_ids",
+    "update",
+    "verify",
 ]
