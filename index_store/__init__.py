@@ -5,6 +5,7 @@ from .builder import CANDIDATES, build
 from .catalogue import Catalogue, Photo, Skipped
 from .changes import add, remove, update
 from .compaction import compact
+from .duplicates import duplicates
 from .errors import (
     NothingToIndex,
     StoreBusy,
@@ -39,6 +40,7 @@ __all__ = [
     "build",
     "compact",
     "current_version",
+    "duplicates",
     "model_of",
     "remove",
     "candidate_ids",

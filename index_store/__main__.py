@@ -1,4 +1,5 @@
-"""python -m index_store build PHOTOS | update | add PHOTOS | remove FILE... | compact | info
+"""python -m index_store build PHOTOS | update | add PHOTOS | remove FILE... | compact |
+duplicates | info
 
 Each with --store STORE.
 """
@@ -21,6 +22,7 @@ from .builder import CANDIDATES, build
 from .changes import add, remove, update
 from .compaction import compact
 from .derived import RECALL_CANDIDATES
+from .duplicates import duplicates
 from .errors import StoreError
 from .incremental import DRIFTED
 from .manifest import Manifest
@@ -116,6 +118,18 @@ def run_compact(args: argparse.Namespace) -> None:
     report(args.store, compact(args.store, bar))
 
 
+def run_duplicates(args: argparse.Namespace) -> None:
+    """Every group of near-duplicates, the largest picture of each first."""
+    with Store(args.store) as store:
+        groups = duplicates(store)
+        more = sum(len(group) - 1 for group in groups)
+        print(f"{len(groups)} groups, {more} photos more than pictures")
+        for group in groups:
+            print()
+            for photo in store.catalogue.photos_of(group):
+                print(printable(photo.file))
+
+
 def extractor_for(store: Path, model: Path | None) -> Extractor:
     """What describes photos as those in a store are described, if this machine can."""
     extractor, choice = choose_extractor(
@@ -202,6 +216,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.add_argument("--store", type=folder, required=True)
     command.set_defaults(run=run_compact)
+    command = commands.add_parser(
+        "duplicates", help="list photos that are one picture, saved anew or resized"
+    )
+    command.add_argument("--store", type=folder, required=True)
+    command.set_defaults(run=run_duplicates)
     args = parser.parse_args(argv)
     tolerate_any_text()
     try:

@@ -150,9 +150,7 @@ def kill_at_random(times: int, seed: int, work: Path) -> Iterator[tuple[str, str
                 before[name] = {} if operation.fresh else kept(folder / "store")
                 shutil.copytree(folder, folder.with_name(f"{folder.name}-done"))
                 done = folder.with_name(f"{folder.name}-done")
-                start = time.monotonic()
-                run_child(context, name, folder, done / "store", None)
-                lasting[name] = time.monotonic() - start
+                lasting[name] = run_child(context, name, folder, done / "store", None)
                 after[name] = kept(done / "store")
             store = work / f"killed-{number}"
             if (folder / "store").exists():
@@ -184,17 +182,30 @@ def run_child(
     folder: Path,
     store: Path,
     seconds: float | None,
-) -> None:
-    """Run an operation in a process of its own, and kill it after so many seconds."""
+) -> float:
+    """Run an operation in a process of its own, and kill it after so many seconds.
+
+    Returns:
+        How long it has run.
+    """
     started = context.Event()
     process = context.Process(target=child, args=(name, folder / "photos", store, started))
     process.start()
     started.wait()
+    start = time.monotonic()
     process.join(seconds)
+    lasted = time.monotonic() - start
     process.kill()
     process.join()
     if seconds is None and process.exitcode != 0:
         raise Lost(f"{name} did not end well even without a kill.")
+    return lasted
+
+
+def pointer(store: Path) -> bytes:
+    """What names the live generation; nothing if there is none."""
+    path = store / "CURRENT"
+    return path.read_bytes() if path.exists() else b""
 
 
 def judge(
@@ -207,9 +218,8 @@ def judge(
     """Look at a store after a kill, go on with it, and look again."""
     state = "none"
     if (store / "CURRENT").exists():
-        found = kept(store)
-        state = {True: "old", False: "new"}[found == before and before != after or found != after]
-        if found not in (before, after):
+        state = "old" if pointer(store) == pointer(folder / "store") else "new"
+        if kept(store) != {"old": before, "new": after}[state]:
             raise Lost(f"{name}: the store holds something else than before or after.")
     elif before:
         raise Lost(f"{name}: there is no store any more.")
