@@ -16,9 +16,9 @@ from index_store import (
     UnknownPhoto,
     add,
     build,
+    candidate_ids,
     compact,
     remove,
-    shortlist,
     stock,
     update,
     verify,
@@ -107,10 +107,10 @@ def test_the_index_holds_exactly_the_photos(changed):
     store, full = changed
     assert store.index.ntotal == len(store)
     for id in range(0, len(store), 7):
-        found = shortlist(store.index, store.descriptors[id].astype(np.float32), 100)
+        found = candidate_ids(store.index, store.descriptors[id].astype(np.float32), 100)
         assert id in found and len(set(found.tolist())) == len(found)
         assert found.max() < len(store)
-    everything = shortlist(store.index, store.descriptors[0].astype(np.float32), len(store))
+    everything = candidate_ids(store.index, store.descriptors[0].astype(np.float32), len(store))
     assert len(everything) <= len(store)
     assert abs(store.manifest.shortlist_recall - full.manifest.shortlist_recall) < 0.05
 
