@@ -16,6 +16,7 @@ from .results import BadResults
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
+from .studies import kills
 from .studies import several_photos as several
 from .studies import verification_cost as verification
 
@@ -30,6 +31,7 @@ COMMANDS = (
     diffusion,
     verification,
     several,
+    kills,
 )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from datasets import BadDataset, Benchmark
 from extractor import SUFFIXES, Extractor
 from index_store import Store, build
-from index_store.builder import Progress
+from index_store.derived import Progress
 
 from .bootstrap import Estimate
 from .measure import Methods
@@ -94,7 +94,7 @@ def hide(
             held = [photo.file for photo in store.catalogue.photos()]
             hidden = dataclasses.replace(benchmark, root=gallery, gallery=held)
             results = evaluate(store, hidden, methods)
-            stored = sum(artefact["bytes"] for artefact in store.manifest.artefacts.values())
+            stored = store.manifest.size
         rows.append(
             Hidden(
                 size,

@@ -16,7 +16,7 @@ from extractor import DEFAULT_MODEL, Extractor
 from extractor.registry import model_path
 from index_store import CANDIDATES, Store, StoreMissing, build
 from index_store.__main__ import bar
-from index_store.builder import Progress, silent
+from index_store.derived import Progress, silent
 from index_store.scan import scan
 from search import RERANKERS, Engine
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,13 @@ import numpy as np
 
 from extractor import Extractor, ModelCard, Region
 from index_store import Store, StoreError
-from index_store.builder import Progress, silent, write_generation
-from index_store.extraction import Extracted
-from index_store.generation import new_generation, writing
-from index_store.scan import Listing
+from index_store.builder import Content, replace
+from index_store.derived import Progress, silent
+from index_store.derived import derive as derive_all
+from index_store.generation import writing
+from index_store.journal import Extracted
+from index_store.parameters import making_of
+from index_store.stock import Stock
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -104,23 +108,6 @@ class Simulated:
         return self.change(self.extractor.describe(photos, regions))
 
 
-class ChangedPhotos:
-    """What a store holds of each photo, by its SHA-256, with other descriptors (N, D)."""
-
-    def __init__(self, store: Store, descriptors: np.ndarray):
-        self._store, self._descriptors = store, descriptors
-        self._photos = {photo.sha256: photo for photo in store.catalogue.photos()}
-
-    def __getitem__(self, sha256: str) -> Extracted:
-        photo = self._photos[sha256]
-        return Extracted(
-            descriptor=self._descriptors[photo.id].astype(np.float16),
-            size=(photo.height, photo.width),
-            thumbnail=self._store.thumbnail(photo.id),
-            features=self._store.local_features(photo.id).to_bytes(),
-        )
-
-
 def derive(
     store: Store,
     path: Path,
@@ -141,21 +128,28 @@ def derive(
         return Store(path, extractor)
     except StoreError:
         pass
-    photos = [(photo.file, photo.sha256) for photo in store.catalogue.photos()]
-    listing = Listing([file for file, _ in photos], [], store.manifest.listing)
-    with writing(path), new_generation(path) as folder:
-        changed = ChangedPhotos(store, descriptors)
-        write_generation(
-            folder,
-            store.root,
-            listing,
-            photos,
-            store.catalogue.skipped(),
-            extractor,
-            changed,
-            progress,
-            store.as_stored,
-        )
+    making = making_of(extractor, store.as_stored)
+    catalogue = store.catalogue
+    content = Content(
+        store.root,
+        store.manifest.listing,
+        catalogue.entries(),
+        catalogue.skipped(),
+        catalogue.removed(),
+        making,
+    )
+    with writing(path), closing(Stock(path, making.facts, making.dim)) as stock:
+        for photo in catalogue.photos():
+            if photo.sha256 not in stock:
+                extracted = Extracted(
+                    descriptor=descriptors[photo.id].astype(np.float16),
+                    size=(photo.height, photo.width),
+                    thumbnail=store.thumbnail(photo.id),
+                    features=store.local_features(photo.id).to_bytes(),
+                )
+                stock.put(photo.sha256, extracted)
+        rows = stock.finish([entry.sha256 for entry in content.photos])
+        replace(path, content, rows, lambda rows: derive_all(rows, progress))
     return Store(path, extractor)
 
 

@@ -11,6 +11,7 @@ import io
 import os
 import threading
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,17 @@ class ImageTooLarge(BadPhoto):
     """More bytes, pixels or stretch than the limits of this module allow."""
 
 
-def decode(data: bytes, as_stored: bool = False) -> np.ndarray:
+def decode(
+    data: bytes, as_stored: bool = False, places: AbstractContextManager = DECODING
+) -> np.ndarray:
     """The pixels of a photo, shrunk to WORKING_SIDE if it is larger.
 
     Args:
         data: the file.
         as_stored: leave the photo turned as it is stored, and drop transparency instead of laying
             the photo on white. People want neither; code that has published figures does both.
+        places: entered while pixels are decoded. Visitors share DECODING; who counts the photos in
+            hand in another way brings `nullcontext()`.
 
     Returns:
         uint8 RGB (H, W, 3), upright unless `as_stored`.
@@ -89,7 +94,7 @@ def decode(data: bytes, as_stored: bool = False) -> np.ndarray:
             # Lets libjpeg skip what the resize below would throw away: 3 to 4 times faster on a 12
             # MP photo.
             image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))
-            with DECODING:
+            with places:
                 image.load()  # first frame of phones' multi-picture JPEGs and of animations
                 # Shrunk before anything is copied: a PNG of few bytes can have 40 million pixels.
                 if as_stored:

@@ -3,6 +3,9 @@
 from .ann import candidate_ids
 from .builder import CANDIDATES, build
 from .catalogue import Catalogue, Photo, Skipped
+from .changes import add, remove, update
+from .compaction import compact
+from .duplicates import duplicates
 from .errors import (
     NothingToIndex,
     StoreBusy,
@@ -11,10 +14,12 @@ from .errors import (
     StoreMismatch,
     StoreMissing,
     StoreUnwritable,
+    UnknownPhoto,
 )
 from .generation import current_version
 from .manifest import Manifest
 from .store import Store, model_of
+from .verification import verify
 
 __all__ = [
     "CANDIDATES",
@@ -30,8 +35,15 @@ __all__ = [
     "StoreMismatch",
     "StoreMissing",
     "StoreUnwritable",
+    "UnknownPhoto",
+    "add",
     "build",
+    "compact",
     "current_version",
+    "duplicates",
     "model_of",
+    "remove",
     "candidate_ids",
+    "update",
+    "verify",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import faiss
 import numpy as np
@@ -23,6 +23,14 @@ PROBES = 32
 SEED = 1234
 # Limits for reading a file, so that a damaged one cannot ask for all the memory.
 MAX_VECTOR_BYTES = 64 * 2**30
+
+
+class Searchable(Protocol):
+    """What is asked of an index: how many vectors it holds, and a search as faiss does it."""
+
+    ntotal: int
+
+    def search(self, descriptors: np.ndarray, k: int, /) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def load_index(path: Path, parameters: AnnParameters, count: int, dim: int) -> f
     return index
 
 
-def candidate_ids(index: faiss.Index, descriptor: np.ndarray, size: int) -> np.ndarray:
+def candidate_ids(index: Searchable, descriptor: np.ndarray, size: int) -> np.ndarray:
     """Probable neighbours of one descriptor, in the order of their rough distance.
 
     Args:

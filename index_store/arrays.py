@@ -36,7 +36,12 @@ def load_array(path: Path, dtype: DTypeLike, shape: tuple[int | None, ...]) -> n
         ValueError: It is no array, or another one.
         OSError: It cannot be read.
     """
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header is read in many ways
+        raise ValueError(f"{path.name} is damaged: {str(error)[:100]}") from None
     lengths = (want in (None, have) for have, want in zip(array.shape, shape))
     if array.dtype != dtype or array.ndim != len(shape) or not all(lengths):
         raise ValueError(f"{path.name} has shape {array.shape} and holds {array.dtype}")

@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import cast
 
-import faiss
 import numpy as np
 
-from extractor import Extractor, sift
+from extractor import Extractor
 
-from . import ann, extraction, graph, journal
-from . import offline_diffusion as diffusion
+from . import journal
 from .arrays import save_array
-from .catalogue import Photo, Skipped, title_of, write_catalogue
+from .catalogue import Entry, Photo, Skipped, title_of, write_catalogue
+from .derived import Derived, Progress, derive, shortlist_recall, silent
 from .errors import NothingToIndex, StoreBusy, StoreError, StoreUnwritable
 from .extraction import extract_all
 from .generation import discard_others, new_generation, opening, writing
-from .journal import Extracted, Journal, delete_journal
-from .manifest import FILE_NAME, Manifest, checksum
-from .packed import write_packed
-from .scan import Listing, scan
-from .store import Store, StoredPhotos
+from .journal import delete_journal
+from .manifest import FILE_NAME, Drift, Manifest, checksum
+from .parameters import Making, derived_parameters, is_reusable, making_of
+from .rows import Descriptors, Rows
+from .scan import UNREADABLE, Listing, scan
+from .stock import Stock
+from .store import Store
 
-# Bytes; about 30,000 photos. Keypoints of the others are found when they are needed.
-LOCAL_FEATURES_BUDGET = 8 * 2**30
-RECALL_QUERIES = 200
-# The index is judged by so few candidates: a query's would hold all of a small gallery.
-RECALL_CANDIDATES = 100
 CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly
-
-Progress = Callable[[Iterable, int, str], Iterable]
-
-
-class ExtractedPhotos(Protocol):
-    """What is kept of each photo, by its SHA-256."""
-
-    def __getitem__(self, sha256: str) -> Extracted: ...
+REMOVED = "Removed from the store. `python -m index_store add` takes it in again."
 
 
-log = logging.getLogger(__name__)
+@dataclass(frozen=True)
+class Content:
+    """What a generation says of its photos.
 
+    Attributes:
+        root: The indexed folder.
+        listing: `Listing.digest` of it.
+        photos: In the order of their ids.
+        skipped: Files that are left out.
+        removed: Files that were taken out on request.
+        making: How what is kept of the photos was made.
+    """
 
-def silent(items: Iterable, total: int, what: str) -> Iterable:
-    """The progress display of a caller that wants none."""
-    return items
+    root: Path
+    listing: str
+    photos: list[Entry]
+    skipped: list[Skipped]
+    removed: list[str]
+    making: Making
 
 
 def build(
@@ -63,8 +63,8 @@ def build(
 ) -> Manifest:
     """Index all photos under a folder; the store's live generation is replaced at the very end.
 
-    Unusable files are left out with their reason. A killed build goes on where it was. Photos that
-    are in the live generation are taken over from it, and if nothing has changed at all it stays.
+    Unusable files are left out with their reason. A killed build goes on where it was. What is in
+    the store of a photo is not made again. If nothing has changed at all, the generation stays.
 
     Args:
         photos: The folder, searched with its sub-folders.
@@ -78,25 +78,45 @@ def build(
         StoreBusy: Another build is writing this store.
         StoreUnwritable: The disk is full, or the store's folder may not be written.
     """
-    store = Path(store)
-    try:
-        root = Path(photos).expanduser().resolve()
-    except (OSError, RuntimeError):  # no such user, or links in a circle
-        raise NothingToIndex(f"There is no folder {photos}.") from None
+    store, root = Path(store), folder_of(photos)
     listing = scan(root)
+    making = making_of(extractor, as_stored)
     with live_store(store, extractor) as live:
-        if live is not None and is_up_to_date(live.manifest, root, listing, as_stored):
+        if live is not None and is_up_to_date(live.manifest, root, listing, making):
             tidy(store)
             return live.manifest
-        try:
-            with writing(store):
-                return rebuild(root, listing, store, live, extractor, progress, as_stored)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnwritable(
-                f"The store at {store} cannot be written "
-                f"({getattr(error, 'strerror', None) or error}). What was there is as it was; "
-                "the same build, run again, goes on where this one stopped."
-            ) from error
+    # Opened again under the lock: another build may have ended in this moment.
+    with changing(store), live_store(store, extractor) as live:
+        reusable = live if live is not None and is_reusable(live.manifest, making) else None
+        segments = [] if reusable is None else reusable.rows.segments
+        with closing(Stock(store, making.facts, making.dim, segments)) as stock:
+            content = read_folder(
+                root, listing, reusable, stock, extractor, making, progress, as_stored
+            )
+            rows = stock.finish([entry.sha256 for entry in content.photos])
+            return replace(store, content, rows, lambda rows: derive(rows, progress))
+
+
+def folder_of(photos: str | Path) -> Path:
+    """The whole path of a folder. Raises NothingToIndex for what is none."""
+    try:
+        return Path(photos).expanduser().resolve()
+    except (OSError, RuntimeError):  # no such user, or links in a circle
+        raise NothingToIndex(f"There is no folder {photos}.") from None
+
+
+@contextmanager
+def changing(store: Path) -> Iterator[None]:
+    """Hold the store's write lock; whatever the disk refuses is a StoreUnwritable."""
+    try:
+        with writing(store):
+            yield
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnwritable(
+            f"The store at {store} cannot be written "
+            f"({getattr(error, 'strerror', None) or error}). What was there is as it was; "
+            "the same command, run again, goes on where this one stopped."
+        ) from error
 
 
 @contextmanager
@@ -119,264 +139,129 @@ def tidy(store: Path) -> None:
         discard_others(store)
 
 
-def rebuild(
+def is_up_to_date(manifest: Manifest, root: Path, listing: Listing, making: Making) -> bool:
+    """Whether a build would give what is there already."""
+    same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
+    parameters = {**derived_parameters(manifest.photos, manifest.dim), **making.extraction}
+    return same_photos and manifest.parameters == parameters and manifest.drift == Drift()
+
+
+def read_folder(
     root: Path,
     listing: Listing,
-    store: Path,
     live: Store | None,
+    stock: Stock,
     extractor: Extractor,
+    making: Making,
     progress: Progress,
     as_stored: bool,
-) -> Manifest:
-    """Write a new generation and switch to it. The caller holds `writing(store)`.
+) -> Content:
+    """Bring all photos of a folder into the stock. Files that look unchanged are not read again.
 
     Args:
         root: The indexed folder.
         listing: What is in it.
-        store: The store's folder.
         live: What may be built on, or None.
-        extractor: Describes the photos.
+        stock: Takes what is made of the photos.
+        extractor: Describes them.
+        making: How.
         progress: As of `build`.
         as_stored: As of `build`.
+
+    Raises:
+        NothingToIndex: No photo can be read.
     """
-    reusable = (
-        live if live is not None and is_reusable(live.manifest, extractor, as_stored) else None
+    before = [] if live is None or live.root != root else live.catalogue.entries()
+    removed = set() if live is None or live.root != root else set(live.catalogue.removed())
+    stamps = dict(zip(listing.files, listing.stamps))
+    photos = [
+        entry
+        for entry in before
+        if stamps.get(entry.file) == entry.stamp != UNREADABLE and entry.file not in removed
+    ]
+    known = {entry.file for entry in photos}
+    unread = [file for file in listing.files if file not in known and file not in removed]
+    indexed, unusable = extract_all(
+        root,
+        unread,
+        extractor,
+        stock,
+        lambda items: progress(items, len(unread), "photos"),
+        as_stored,
     )
-    stored = {} if reusable is None else StoredPhotos(reusable)
-    fingerprint = extraction_fingerprint(extractor, as_stored)
-    with closing(Journal(store / journal.FILE_NAME, fingerprint)) as extracted:
-        indexed, skipped = extract_all(
-            root,
-            listing.files,
-            extractor,
-            extracted,
-            stored,
-            lambda items: progress(items, len(listing.files), "photos"),
-            as_stored,
+    photos += [Entry(file, sha256, stamps[file]) for file, sha256 in indexed.items()]
+    closed = tuple(entry.file for entry in listing.unreadable)
+    kept = [entry for entry in before if entry.file.startswith(closed)]
+    photos += kept
+    if not photos:
+        reason = f": {unusable[0].reason}" if unusable else "."
+        raise NothingToIndex(
+            f"None of the {len(listing.files)} photos in {root} can be read{reason}"
         )
-        kept = photos_out_of_reach(reusable, root, listing)
-        listing = dataclasses.replace(
-            listing, unreadable=[count_kept(entry, kept) for entry in listing.unreadable]
-        )
-        for _, sha256 in kept:
-            if sha256 not in extracted:
-                extracted[sha256] = stored[sha256]
-        if not indexed and not kept:
-            raise NothingToIndex(
-                f"None of the {len(skipped)} photos in {root} can be read: {skipped[0].reason}"
-            )
-        with new_generation(store) as folder:
-            write_generation(
-                folder,
-                root,
-                listing,
-                sorted(indexed + kept),
-                skipped,
-                extractor,
-                extracted,
-                progress,
-                as_stored,
-            )
-    delete_journal(store / journal.FILE_NAME)
-    with opening(store) as generation:
-        return generation.manifest
+    skipped = [
+        *unusable,
+        *listing.foreign,
+        *(count_kept(entry, kept) for entry in listing.unreadable),
+        *(Skipped(file, REMOVED) for file in sorted(removed) if file in stamps),
+    ]
+    return Content(root, listing.digest, sorted(photos), skipped, sorted(removed), making)
 
 
-def photos_out_of_reach(live: Store | None, root: Path, listing: Listing) -> list[tuple[str, str]]:
-    """File and SHA-256 of photos that were indexed before, in folders that cannot be listed now."""
-    if live is None or live.root != root:
-        return []
-    folders = tuple(entry.file for entry in listing.unreadable)
-    photos = live.catalogue.photos()
-    return [(photo.file, photo.sha256) for photo in photos if photo.file.startswith(folders)]
-
-
-def count_kept(folder: Skipped, kept: list[tuple[str, str]]) -> Skipped:
+def count_kept(folder: Skipped, kept: list[Entry]) -> Skipped:
     """An unreadable folder's entry that also says how many photos in it are kept."""
-    count = sum(file.startswith(folder.file) for file, _ in kept)
+    count = sum(entry.file.startswith(folder.file) for entry in kept)
     if not count:
         return folder
     return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")
 
 
-def is_up_to_date(manifest: Manifest, root: Path, listing: Listing, as_stored: bool) -> bool:
-    """Whether a build would give what is there already."""
-    same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
-    parameters = build_parameters(manifest.photos, manifest.dim, as_stored)
-    return same_photos and manifest.parameters == parameters
+def replace(
+    store: Path, content: Content, rows: Rows, derived: Callable[[np.ndarray], Derived]
+) -> Manifest:
+    """Write a new generation and switch to it. The caller holds `writing(store)`.
 
-
-def extraction_parameters(as_stored: bool) -> dict[str, dict]:
-    """What shapes the thumbnails and keypoints kept of each photo."""
-    return {
-        **({"decode": {"as_stored": 1}} if as_stored else {}),
-        "thumbnails": {
-            "longest_side": extraction.THUMBNAIL_SIDE,
-            "quality": extraction.THUMBNAIL_QUALITY,
-        },
-        "local_features": {
-            "longest_side": sift.SIFT_SIDE,
-            "points": sift.MAX_POINTS,
-            "layout": sift.LAYOUT,
-            "budget": LOCAL_FEATURES_BUDGET,
-        },
-    }
-
-
-def described_by(extractor: Extractor) -> dict[str, str]:
-    """What besides the model decides the digits of a descriptor."""
-    return {"engine": extractor.engine, "precision": extractor.card.precision}
-
-
-def described_before(store: Path) -> dict[str, str] | None:
-    """What `described_by` said of the descriptors that a build would go on with; None without any.
-
-    That is a killed build's journal first, else the live generation.
+    Args:
+        store: The store's folder.
+        content: What the generation says of its photos.
+        rows: Where they lie.
+        derived: Makes of them what is made of all together.
     """
-    with suppress(ValueError, TypeError, LookupError, RecursionError):
-        return json.loads(journal.read_fingerprint(store / journal.FILE_NAME) or "")[1]
-    with suppress(StoreError), opening(store) as generation:
-        return generation.manifest.described_by
-    return None
-
-
-def extraction_fingerprint(extractor: Extractor, as_stored: bool) -> str:
-    """Equal for builds that would keep the same of a photo."""
-    facts = [extractor.fingerprint, described_by(extractor), extraction_parameters(as_stored)]
-    return json.dumps(facts, sort_keys=True)
-
-
-def is_reusable(manifest: Manifest, extractor: Extractor, as_stored: bool) -> bool:
-    """Whether what a store of the same model keeps of each photo is what a build would make now.
-
-    Says so in the log if only the descriptors' digits would differ.
-    """
-    kept = extraction_parameters(as_stored)
-    same = all(manifest.parameters.get(name) == kept.get(name) for name in {*kept, "decode"})
-    if not same:
-        return False
-    before, now = manifest.described_by, described_by(extractor)
-    if before != now:
-        log.warning(
-            "The store's descriptors are %(precision)s by %(engine)s, "
-            "the new ones would not be: all photos are described anew.",
-            before,
-        )
-    return before == now
-
-
-def build_parameters(count: int, dim: int, as_stored: bool = False) -> dict[str, dict]:
-    """Every parameter that shapes a store of `count` photos with `dim` descriptor components."""
-    return {
-        "ann": dataclasses.asdict(ann.choose_parameters(count, dim)),
-        "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
-        "diffusion": {
-            "alpha": diffusion.ALPHA,
-            "block": diffusion.BLOCK,
-            "region": diffusion.REGION,
-            "kept": diffusion.KEPT,
-        },
-        **extraction_parameters(as_stored),
-    }
+    with new_generation(store) as folder:
+        write_generation(folder, content, rows, derived)
+    delete_journal(store / journal.FILE_NAME)
+    with opening(store) as generation:
+        return generation.manifest
 
 
 def write_generation(
-    folder: Path,
-    root: Path,
-    listing: Listing,
-    indexed: list[tuple[str, str]],
-    unusable: list[Skipped],
-    extractor: Extractor,
-    extracted: ExtractedPhotos,
-    progress: Progress,
-    as_stored: bool = False,
+    folder: Path, content: Content, rows: Rows, derived: Callable[[np.ndarray], Derived]
 ) -> None:
-    """Write all files of a generation, the manifest last.
-
-    Args:
-        folder: Where they go; empty.
-        root: The folder that was indexed.
-        listing: What is in it.
-        indexed: File and SHA-256 of each photo, in the order of their ids.
-        unusable: Photos of the listing that could not be read.
-        extractor: What has described them.
-        extracted: What is kept of each photo, by its SHA-256.
-        progress: As of `build`.
-        as_stored: As of `build`.
-    """
-    count, dim = len(indexed), extractor.card.output_dim
-    skipped = unusable + listing.foreign + listing.unreadable
-    descriptors = np.empty((count, dim), np.float16)
-    catalogue = []
-    for i, (file, sha256) in enumerate(indexed):
-        photo = extracted[sha256]
-        descriptors[i] = photo.descriptor
-        catalogue.append(Photo(i, file, title_of(file), sha256, photo.size[1], photo.size[0]))
-    save_array(folder / "descriptors.npy", descriptors)
-    write_catalogue(folder / "catalogue.sqlite", catalogue, skipped)
-    write_packed(folder, "thumbnails", (extracted[sha256].thumbnail for _, sha256 in indexed))
-    features = (extracted[sha256].features for _, sha256 in indexed)
-    write_packed(folder, "local_features", within_budget(features, LOCAL_FEATURES_BUDGET))
-
-    parameters = ann.choose_parameters(count, dim)
-    for _ in progress(range(1), 1, "index"):
-        index = ann.build_index(descriptors, parameters)
-    ann.save_index(index, folder / "index.faiss")
-
-    for _ in progress(range(1), 1, "neighbours"):
-        ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, graph.BACKGROUND + 1)))
-    # Queries ask for these few only: the graph's edges and the reach of each photo.
-    near = min(count, graph.NEIGHBOURS + 1)
-    save_array(folder / "neighbour_ids.npy", ids[:, :near])
-    save_array(folder / "neighbour_sims.npy", sims[:, :near])
-
-    walk = graph.neighbour_graph(ids, sims)
-    shape = (count, min(count, diffusion.KEPT))
-    row_ids, row_values = np.empty(shape, np.int32), np.empty(shape, np.float16)
-    diffusion.diffusion_rows(
-        walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
+    """Write all files of a generation into an empty folder, the manifest last. As of `replace`."""
+    sizes = zip(rows.column("width").tolist(), rows.column("height").tolist())
+    photos = (
+        Photo(id, entry.file, title_of(entry.file), entry.sha256, width, height, entry.stamp)
+        for id, (entry, (width, height)) in enumerate(zip(content.photos, sizes))
     )
-    save_array(folder / "diffusion_ids.npy", row_ids)
-    save_array(folder / "diffusion_values.npy", row_values)
-
+    write_catalogue(folder / "catalogue.sqlite", photos, content.skipped, content.removed)
+    save_array(folder / "slots.npy", rows.slots)
+    descriptors = cast(np.ndarray, Descriptors(rows))  # reads as one
+    made = derived(descriptors)
+    made.save(folder)
+    making = content.making
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        photos_root=str(root),
-        listing=listing.digest,
-        photos=count,
-        skipped=len(skipped),
-        dim=dim,
-        fingerprint=extractor.fingerprint,
-        model={**dataclasses.asdict(extractor.card), "sha256": extractor.model_sha256},
-        described_by=described_by(extractor),
-        parameters=build_parameters(count, dim, as_stored),
-        shortlist_recall=shortlist_recall(index, descriptors, ids),
+        photos_root=str(content.root),
+        listing=content.listing,
+        photos=len(rows),
+        skipped=len(content.skipped),
+        dim=making.dim,
+        fingerprint=making.fingerprint,
+        model=making.model,
+        described_by=making.described_by,
+        parameters={**made.parameters, **making.extraction},
+        shortlist_recall=shortlist_recall(made, descriptors),
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
+        segments=[segment.facts for segment in rows.segments],
+        drift=made.drift,
     )
     (folder / FILE_NAME).write_text(manifest.to_json())
-
-
-def within_budget(blobs: Iterable[bytes], budget: int) -> Iterator[bytes]:
-    """The blobs, each one that would pass the budget (bytes) replaced by an empty one."""
-    for blob in blobs:
-        budget -= len(blob)
-        yield blob if budget >= 0 else b""
-
-
-def shortlist_recall(index: faiss.Index, descriptors: np.ndarray, ids: np.ndarray) -> float:
-    """How many of the exact 10 nearest the index finds, on a sample of the gallery.
-
-    Args:
-        index: Over the descriptors.
-        descriptors: float16 (N, D).
-        ids: Lists of `self_first`, int32 (N, k).
-
-    Returns:
-        Their share among the index's first RECALL_CANDIDATES.
-    """
-    queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
-    found = [
-        np.isin(ids[q, :10], ann.candidate_ids(index, descriptors[q], RECALL_CANDIDATES)).mean()
-        for q in queries
-    ]
-    return round(float(np.mean(found)), 4)

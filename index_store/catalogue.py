@@ -13,18 +13,21 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_VALUES = 900  # in one query; old SQLite allows 999
 SCHEMA = """
 CREATE TABLE photos (
-    id INTEGER PRIMARY KEY,   -- row in descriptors, thumbnails, local features and graph
+    id INTEGER PRIMARY KEY,   -- row in slots, graph and diffusion rows
     file TEXT NOT NULL UNIQUE,  -- path relative to the indexed folder, with forward slashes
     title TEXT NOT NULL,
     sha256 TEXT NOT NULL,
     width INTEGER NOT NULL,   -- of the decoded photo, upright, longest side at most 1024
-    height INTEGER NOT NULL
+    height INTEGER NOT NULL,
+    stamp TEXT NOT NULL       -- size and time of change of the file when it was listed
 );
 CREATE TABLE skipped (file TEXT PRIMARY KEY, reason TEXT NOT NULL);
+CREATE TABLE removed (file TEXT PRIMARY KEY);  -- taken out on request: no build brings it back
 """
 
 
@@ -38,6 +41,7 @@ class Photo:
     sha256: str
     width: int
     height: int
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,27 +52,42 @@ class Skipped:
     reason: str
 
 
+class Entry(NamedTuple):
+    """A photo as builds hand it on: its file, its content, and what `scan` said of the file."""
+
+    file: str
+    sha256: str
+    stamp: str = ""
+
+
 def title_of(file: str) -> str:
     """A readable title from a file name: "sights/taj-mahal_2.jpg" -> "Taj mahal 2"."""
     words = re.sub(r"[-_\s]+", " ", Path(file).stem).strip()
     return words[:1].upper() + words[1:] if words else file
 
 
-def write_catalogue(path: Path, photos: Iterable[Photo], skipped: Iterable[Skipped]) -> None:
+def write_catalogue(
+    path: Path,
+    photos: Iterable[Photo],
+    skipped: Iterable[Skipped],
+    removed: Iterable[str] = (),
+) -> None:
     """Create the catalogue file.
 
     Args:
         path: The file, which must not be there yet.
         photos: What is indexed; ids count from 0.
         skipped: What was left out.
+        removed: Files that were taken out on request.
     """
     with closing(sqlite3.connect(path)) as db, db:
         db.executescript(SCHEMA)
         db.executemany(
-            "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?)",
-            ((p.id, p.file, p.title, p.sha256, p.width, p.height) for p in photos),
+            "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((p.id, p.file, p.title, p.sha256, p.width, p.height, p.stamp) for p in photos),
         )
         db.executemany("INSERT INTO skipped VALUES (?, ?)", ((s.file, s.reason) for s in skipped))
+        db.executemany("INSERT INTO removed VALUES (?)", ((file,) for file in removed))
 
 
 class Catalogue:
@@ -121,6 +140,16 @@ class Catalogue:
     def photos(self) -> list[Photo]:
         """All photos, in the order of their ids."""
         return [Photo(*row) for row in self._rows("SELECT * FROM photos ORDER BY id")]
+
+    def entries(self) -> list[Entry]:
+        """What a build knows of all photos, in the order of their ids."""
+        return [
+            Entry(*row) for row in self._rows("SELECT file, sha256, stamp FROM photos ORDER BY id")
+        ]
+
+    def removed(self) -> list[str]:
+        """All files that were taken out on request."""
+        return [file for (file,) in self._rows("SELECT file FROM removed ORDER BY file")]
 
     def skipped(self) -> list[Skipped]:
         """All files that were left out."""

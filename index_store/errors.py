@@ -27,3 +27,7 @@ class StoreUnwritable(StoreError):
 
 class NothingToIndex(StoreError):
     """The folder holds no photo that can be indexed."""
+
+
+class UnknownPhoto(StoreError):
+    """The store has no such photo."""

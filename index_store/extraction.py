@@ -1,17 +1,17 @@
 """Photos -> what the store keeps of each: descriptor, thumbnail, local features.
 
-This takes the longest, so it is resumable: finished photos go into the journal by the SHA-256 of
-their bytes. A build that was killed finds there what it had done; a rebuild takes what has not
-changed from the live generation.
+This takes the longest, so it is resumable: finished photos go into the stock by the SHA-256 of
+their bytes. What is in stock is not made again: photos of a killed build, and of the live
+generation.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +31,8 @@ from extractor import (
 )
 
 from .catalogue import Skipped
-from .journal import Extracted, Journal
+from .journal import Extracted
+from .stock import Stock
 
 THUMBNAIL_SIDE = 480
 THUMBNAIL_QUALITY = 80
@@ -58,7 +59,7 @@ class Read:
 
 
 def extract(
-    root: Path, file: str, extractor: Extractor, known: Set[str], as_stored: bool = False
+    root: Path, file: str, extractor: Extractor, known: Container[str], as_stored: bool = False
 ) -> Read:
     """Read a photo and make all that is kept of it, unless its content is known.
 
@@ -74,7 +75,7 @@ def extract(
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in known:
             return Read(file, sha256)
-        pixels = decode(data, as_stored)
+        pixels = decode(data, as_stored, places=nullcontext())  # as many as there are threads
     except BadPhoto as error:
         return Read(file, problem=str(error))
     except OSError as error:
@@ -96,12 +97,11 @@ def extract_all(
     root: Path,
     files: list[str],
     extractor: Extractor,
-    journal: Journal,
-    live: Mapping[str, Extracted],
+    stock: Stock,
     progress: Callable[[Iterable[Read]], Iterable[Read]],
     as_stored: bool = False,
-) -> tuple[list[tuple[str, str]], list[Skipped]]:
-    """Bring every photo into the journal.
+) -> tuple[dict[str, str], list[Skipped]]:
+    """Bring every photo into the stock.
 
     Each core takes a photo through all stages by itself; an extractor made for as many `calls` as
     there are cores suits that best. (Batches of equal shape gain less, see
@@ -111,28 +111,26 @@ def extract_all(
         root: The indexed folder.
         files: Paths relative to it.
         extractor: Makes the descriptors.
-        journal: Holds what a killed build had done, and takes what is done now.
-        live: Photos of the live generation by SHA-256; empty if there is none to build on.
+        stock: Holds what was made before, and takes what is made now.
         progress: Is handed all results, one a file, and must yield them.
         as_stored: As of `decode`.
 
     Returns:
-        File and SHA-256 of each photo that can be used, in order, and the files that cannot.
+        The SHA-256 of each file that can be used, and the files that cannot.
     """
-    indexed: list[tuple[str, str]] = []
+    indexed: dict[str, str] = {}
     skipped: list[Skipped] = []
-    known = journal.finished() | live.keys()
     with one_thread_each():
         for item in progress(
-            side_by_side(lambda file: extract(root, file, extractor, known, as_stored), files)
+            side_by_side(lambda file: extract(root, file, extractor, stock, as_stored), files)
         ):
             if item.problem:
                 skipped.append(Skipped(item.file, item.problem))
                 continue
-            indexed.append((item.file, item.sha256))
-            if item.sha256 not in journal:
-                journal[item.sha256] = item.photo or live[item.sha256]
-    journal.commit()
+            indexed[item.file] = item.sha256
+            if item.photo is not None and item.sha256 not in stock:
+                stock.put(item.sha256, item.photo)
+    stock.journal.commit()
     return indexed, skipped
 
 

@@ -1,7 +1,9 @@
-"""Generations: a store is rewritten as a whole beside the live one and switched to in one rename.
+"""Generations: a store is changed beside the live one and switched to in one rename.
 
     STORE/CURRENT              name of the live generation and the SHA-256 of its manifest
-    STORE/generations/000001/  its files
+    STORE/generations/000001/  its manifest, and what is made of all its photos together
+    STORE/segments/            what is made of each photo, shared by the generations
+    STORE/damaged              what the last verification has found, if it has found anything
     STORE/lock                 held by the one build that may write
 
 Readers never see half a generation: files are written under a dotted name, synced, renamed, and
@@ -18,17 +20,21 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from extractor import read_at_most
 
-from .errors import StoreBusy, StoreCorrupt, StoreMissing
-from .manifest import FILE_NAME, Manifest, read_manifest
+from .errors import StoreBusy, StoreCorrupt, StoreError, StoreMissing
+from .manifest import FILE_NAME, MAX_BYTES, Manifest, read_manifest
+from .segment import PARTIAL as PARTIAL_SEGMENT
+from .segment import segment_path, segments_in, sync
 
 CURRENT = "CURRENT"
 GENERATIONS = "generations"
+SEGMENTS = "segments"
+DAMAGED = "damaged"
 NAME = re.compile("[0-9]{6,}")
 PARTIAL = re.compile(r"\.[0-9]{6,}")  # being written, or being deleted
 POINTER = re.compile("([0-9]{6,}) ([0-9a-f]{64})\n?")
@@ -68,15 +74,6 @@ def writing(store: Path) -> Iterator[None]:
         except BlockingIOError:
             raise StoreBusy(f"Another build is writing {store}. Wait for it to end.") from None
         yield
-    finally:
-        os.close(handle)
-
-
-def sync(path: Path) -> None:
-    """Make a file or folder survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -166,7 +163,7 @@ def new_generation(store: Path) -> Iterator[Path]:
     """
     generations = store / GENERATIONS
     generations.mkdir(exist_ok=True)
-    discard_others(store)
+    discard_generations(store)
     taken = (p.name.removeprefix(".") for p in generations.iterdir())
     numbers = [int(name) for name in taken if NAME.fullmatch(name)]
     name = f"{max(numbers, default=0) + 1:06d}"
@@ -194,14 +191,24 @@ def switch(store: Path, name: str, version: str) -> None:
         current.rename(store / f"{CURRENT}-{name}.damaged")
     pointer.replace(current)
     sync(store)
+    with suppress(OSError):
+        (store / DAMAGED).unlink(missing_ok=True)  # it spoke of another generation
 
 
 def discard_others(store: Path) -> None:
-    """Delete what builds have left: all generations but the live one, and unfinished ones.
+    """Delete what builds have left: generations but the live one, and segments nobody names.
 
     What a reader is just opening, and what cannot be deleted, stays until the next build. Files
     and folders that no build has made are left alone. The caller holds `writing(store)`.
     """
+    discard_generations(store)
+    with suppress(StoreError):
+        current_version(store)  # without one, a build may yet go on with its segments
+        discard_segments(store)
+
+
+def discard_generations(store: Path) -> None:
+    """Delete all generations but the live one, and unfinished ones, as `discard_others`."""
     try:
         live = current_version(store)[0]
     except (StoreMissing, StoreCorrupt):
@@ -214,6 +221,24 @@ def discard_others(store: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif live and path.name != live and is_generation(path):
             discard(path)
+
+
+def discard_segments(store: Path) -> None:
+    """Delete the segments that no generation names, and unfinished ones."""
+    named: set[str] = set()
+    for path in (store / GENERATIONS).iterdir():
+        if is_generation(path):
+            try:
+                manifest = Manifest.from_json(read_at_most(path / FILE_NAME, MAX_BYTES))
+            except (OSError, StoreError):
+                return  # a damaged manifest may have named any of them
+            named.update(segment.name for segment in manifest.segments)
+    folder = store / SEGMENTS
+    for name in set(segments_in(folder)) - named:
+        segment_path(folder, name).unlink(missing_ok=True)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if PARTIAL_SEGMENT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def is_generation(folder: Path) -> bool:

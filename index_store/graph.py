@@ -19,29 +19,36 @@ NEIGHBOURS = 10
 BACKGROUND = 50
 
 
-def self_first(ids: np.ndarray, sims: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def self_first(
+    ids: np.ndarray, sims: np.ndarray, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Neighbour lists with each row's own id in slot 0, whatever the search returned.
 
     Among exact duplicates a search may name another id before a photo's own, or leave its own out.
 
     Args:
-        ids: int (N, k), best first, -1 where nothing was found.
-        sims: float (N, k), their similarities.
+        ids: int (n, k), best first, -1 where nothing was found.
+        sims: float (n, k), their similarities.
+        own: Whose lists they are, int (n,); 0 to n - 1 if left out.
 
     Returns:
-        Ids and similarities of the same shapes. Slot 0 of row i is i with similarity 1. The rest
-        keeps its order. Where nothing is left to fill a slot it has id -1 and similarity 0. No list
-        names an id twice.
+        Ids and similarities of the same shapes. Slot 0 is the photo itself with similarity 1. The
+        rest keeps its order. Where nothing is left to fill a slot it has id -1 and similarity 0. No
+        list names an id twice.
     """
-    out_ids = np.full_like(ids, -1)
-    out_sims = np.zeros_like(sims)
-    for i, (row, values) in enumerate(zip(ids, sims)):
-        valid = (row >= 0) & (row != i)
-        others, first = np.unique(row[valid], return_index=True)
-        order = np.sort(first)[: ids.shape[1] - 1]
-        out_ids[i, 0], out_sims[i, 0] = i, 1.0
-        out_ids[i, 1 : 1 + len(order)] = row[valid][order]
-        out_sims[i, 1 : 1 + len(order)] = values[valid][order]
+    count, k = ids.shape
+    own = np.arange(count) if own is None else own
+    by_id = np.argsort(ids, axis=1, kind="stable")
+    twice = np.diff(np.take_along_axis(ids, by_id, 1), axis=1, prepend=-2) == 0
+    valid = (ids >= 0) & (ids != own[:, None])
+    np.put_along_axis(twice, by_id, twice.copy(), 1)
+    valid &= ~twice
+    order = np.argsort(~valid, axis=1, kind="stable")[:, : k - 1]
+    kept = np.take_along_axis(valid, order, 1)
+    out_ids, out_sims = np.empty_like(ids), np.empty_like(sims)
+    out_ids[:, 0], out_sims[:, 0] = own, 1.0
+    out_ids[:, 1:] = np.where(kept, np.take_along_axis(ids, order, 1), -1)
+    out_sims[:, 1:] = np.where(kept, np.take_along_axis(sims, order, 1), 0)
     return out_ids, out_sims
 
 

@@ -1,13 +1,15 @@
-"""The journal: what a build has extracted so far, on disk, so that a killed build can go on.
+"""The journal: what a build has extracted since its last segment, so that a killed one can go on.
 
-STORE/extracted.sqlite holds one record for each finished photo. Each record carries its own
-checksum, because what it holds goes into the next generation and would be sealed there.
+STORE/extracted.sqlite holds one record for each finished photo that is in no segment yet. Each
+record carries its own checksum, because what it holds goes into a segment and would be sealed
+there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +151,10 @@ class Journal:
         """SHA-256 digests of all photos in the journal."""
         return set(self._ids)
 
-    def __contains__(self, sha256: str) -> bool:
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, sha256: object) -> bool:
         return sha256 in self._ids
 
     def __getitem__(self, sha256: str) -> Extracted:
@@ -176,6 +181,12 @@ class Journal:
         if self._pending >= COMMIT_EVERY:
             self.commit()
 
+    def drop(self, photos: Iterable[str]) -> None:
+        """Forget photos, by their SHA-256: they lie in a segment now, or nobody wants them."""
+        ids = [(self._ids.pop(sha256),) for sha256 in photos]
+        self._db.executemany("DELETE FROM photos WHERE id = ?", ids)
+        self.commit()
+
     def commit(self) -> None:
         """Make everything so far survive a kill."""
         self._db.commit()
@@ -185,6 +196,11 @@ class Journal:
         """Keep the journal for a build that goes on."""
         with closing(self._db):
             self.commit()
+
+
+def digest(fingerprint: str) -> str:
+    """A fingerprint in 64 characters."""
+    return hashlib.sha256(fingerprint.encode()).hexdigest()
 
 
 def read_fingerprint(path: Path) -> str | None:

@@ -1,36 +1,56 @@
-"""The manifest of a generation: what it was made from and with, and the checksum of every file."""
+"""The manifest of a generation: what it was made from and with, and the checksum of every file.
+
+What is made of single photos lies in segments, which many generations may share. What is made of
+all photos together lies in the generation's own files, the artefacts.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from extractor import open_regular, read_at_most
 
 from .errors import StoreCorrupt, StoreMismatch
+from .segment import NAME, SegmentFacts
 
-SCHEMA = 3
+SCHEMA = 4
 FILE_NAME = "manifest.json"
 MAX_BYTES = 2**20
 ARTEFACTS = frozenset(
     {
         "catalogue.sqlite",
-        "descriptors.npy",
         "diffusion_ids.npy",
         "diffusion_values.npy",
         "index.faiss",
-        "local_features.bin",
-        "local_features.npy",
+        "index_ids.npy",
         "neighbour_ids.npy",
         "neighbour_sims.npy",
-        "thumbnails.bin",
-        "thumbnails.npy",
+        "slots.npy",
     }
 )
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a generation is from one that is made of all its photos at once.
+
+    Attributes:
+        added: Photos that joined the index since it was trained.
+        removed: Photos that left it since then; their codes are passed over.
+        rows: Share of the diffusion rows' sum that differs from rows solved anew, on a sample.
+    """
+
+    added: int = 0
+    removed: int = 0
+    rows: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,7 @@ class Manifest:
     Attributes:
         created: When the build ended, ISO 8601 in UTC.
         photos_root: Absolute folder that the catalogue's paths are relative to.
-        listing: `Listing.digest` of that folder.
+        listing: `Listing.digest` of that folder; empty if single photos were added since.
         photos: How many photos are indexed (N).
         skipped: How many files were left out.
         dim: Components of a descriptor (D).
@@ -51,6 +71,8 @@ class Manifest:
             "local_features".
         shortlist_recall: Share of the exact 10 nearest among the index's first 100.
         artefacts: For each file name its "sha256" and "bytes".
+        segments: What the photos' slots count through, in this order.
+        drift: From a build of the same photos.
         schema: Version of this layout.
     """
 
@@ -66,7 +88,15 @@ class Manifest:
     parameters: dict[str, dict[str, Any]]
     shortlist_recall: float
     artefacts: dict[str, dict[str, Any]]
+    segments: list[SegmentFacts]
+    drift: Drift = field(default_factory=Drift)
     schema: int = SCHEMA
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files that the generation needs."""
+        artefacts = sum(facts["bytes"] for facts in self.artefacts.values())
+        return artefacts + sum(segment.bytes for segment in self.segments)
 
     def to_json(self) -> str:
         """The text of the manifest file."""
@@ -84,6 +114,8 @@ class Manifest:
             facts = json.loads(text)
             schema = facts["schema"]
             if schema == SCHEMA:
+                facts["segments"] = [SegmentFacts(**segment) for segment in facts["segments"]]
+                facts["drift"] = Drift(**facts["drift"])
                 manifest = Manifest(**facts)
                 check(manifest)
                 return manifest
@@ -128,6 +160,14 @@ def check(manifest: Manifest) -> None:
     for name in ("engine", "precision"):
         if type(manifest.described_by[name]) is not str:
             raise TypeError(f"{name} is no str")
+    for segment in manifest.segments:
+        if not NAME.fullmatch(segment.name) or min(segment.bytes, segment.photos) < 1:
+            raise ValueError("a segment cannot be")
+    if not manifest.segments:
+        raise ValueError("there is no segment")
+    drift = dataclasses.astuple(manifest.drift)
+    if not all(type(value) in (int, float) and value >= 0 for value in drift):
+        raise ValueError("drift cannot be")
     if type(manifest.model["architecture"]) is not str:
         raise TypeError("the model's architecture is no str")
     if type(manifest.model["longest_side"]) is not int:
@@ -163,20 +203,36 @@ def checksum(path: Path) -> dict[str, Any]:
         return {"sha256": digest, "bytes": file.tell()}
 
 
-def verify_artefacts(folder: Path, manifest: Manifest) -> None:
-    """Compare every file of a generation with its checksum.
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Compare the size of every file of a generation with the manifest's.
 
     Raises:
         StoreCorrupt: Names the first file that differs.
     """
     for name, expected in manifest.artefacts.items():
-        try:
-            found = checksum(folder / name)
-        except FileNotFoundError:
-            raise StoreCorrupt(f"{name} is missing from the store. Build it again.") from None
-        except OSError as error:
-            raise StoreCorrupt(
-                f"{name} cannot be read ({error.strerror}). Build the store again."
-            ) from None
-        if found != expected:
-            raise StoreCorrupt(f"{name} is damaged (its checksum differs). Build the store again.")
+        with naming(name):
+            with open_regular(folder / name) as file:
+                size = os.fstat(file.fileno()).st_size
+        if size != expected["bytes"]:
+            raise StoreCorrupt(f"{name} is damaged (its size differs). Build the store again.")
+
+
+def verify_artefact(folder: Path, manifest: Manifest, name: str) -> None:
+    """Compare a file of a generation with its checksum. Raises StoreCorrupt, which names it."""
+    with naming(name):
+        found = checksum(folder / name)
+    if found != manifest.artefacts[name]:
+        raise StoreCorrupt(f"{name} is damaged (its checksum differs). Build the store again.")
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Let what goes wrong with a file be a StoreCorrupt that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StoreCorrupt(f"{name} is missing from the store. Build it again.") from None
+    except OSError as error:
+        raise StoreCorrupt(
+            f"{name} cannot be read ({error.strerror}). Build the store again."
+        ) from None

@@ -152,8 +152,9 @@ def diffusion_rows(
     block: int = BLOCK,
     size: int = REGION,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    photos: np.ndarray | None = None,
 ) -> None:
-    """Solve all rows and keep the largest values of each, in the form of `strongest`.
+    """Solve rows and keep the largest values of each, in the form of `strongest`.
 
     Args:
         walk: S of `neighbour_graph`, (N, N).
@@ -163,14 +164,18 @@ def diffusion_rows(
         block: Photos whose rows are solved together.
         size: Photos in a block's system of equations.
         progress: Called once as progress(items, total); must yield the items.
+        photos: Whose rows, int32, ascending; all if left out. The other rows stay as they are.
     """
 
-    def solve(photos: np.ndarray) -> None:
-        ids = region(walk, photos, size, alpha)
-        values = solve_block(walk, ids, len(photos), alpha)
-        row_ids[photos], row_values[photos] = strongest(values, ids, row_ids.shape[1])
+    def solve(some: np.ndarray) -> None:
+        ids = region(walk, some, size, alpha)
+        values = solve_block(walk, ids, len(some), alpha)
+        row_ids[some], row_values[some] = strongest(values, ids, row_ids.shape[1])
 
-    todo = blocks(walk, block)
+    if photos is None:
+        todo = blocks(walk, block)
+    else:
+        todo = [photos[some] for some in blocks(walk[photos][:, photos], block) if len(some)]
     pool = ThreadPoolExecutor(available_cores())
     # One thread a block: threads inside the small products would mostly wait for one another, and
     # on a busy machine for seconds. It also makes the rows the same whatever the number of cores.

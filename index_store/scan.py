@@ -20,6 +20,7 @@ FOREIGN_SUFFIXES = frozenset(
     " .3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2"
     " .rwl .sr2 .srf .srw .x3f".split()
 )
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Listing:
         digest: SHA-256 over all paths named here, and the photos' sizes and times of change. Equal
             digests mean that nothing has changed.
         unreadable: Sub-folders that could not be listed, their paths ending with a slash.
+        stamps: For each file its `describe_file`, as it was before anybody read the file.
     """
 
     files: list[str]
     foreign: list[Skipped]
     digest: str
     unreadable: list[Skipped] = field(default_factory=list)
+    stamps: list[str] = field(default_factory=list)
 
 
 def scan(root: Path) -> Listing:
@@ -55,10 +58,12 @@ def scan(root: Path) -> Listing:
     failures: list[OSError] = []
     for folder, subfolders, files in os.walk(root, onerror=failures.append):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        inside = os.path.relpath(folder, root)
+        prefix = "" if inside == os.curdir else Path(inside).as_posix() + "/"
         for name in files:
             if name.startswith("."):
                 continue
-            file = (Path(folder) / name).relative_to(root).as_posix()
+            file = prefix + name
             reason = why_not(root, file)
             if reason is None:
                 photos.append(file)
@@ -75,12 +80,13 @@ def scan(root: Path) -> Listing:
         closed = f" {unreadable[0].file}: {unreadable[0].reason}" if unreadable else ""
         raise NothingToIndex(f"There is no JPEG, PNG or WebP photo in {root}.{closed}")
     photos.sort()
+    stamps = [describe_file(f"{root}/{file}") for file in photos]
     digest = hashlib.sha256()
-    for file in photos:
-        digest.update(f"{file}\0{describe_file(root / file)}\n".encode())
+    for file, stamp in zip(photos, stamps):
+        digest.update(f"{file}\0{stamp}\n".encode())
     for entry in sorted(foreign + unreadable, key=lambda entry: entry.file):
         digest.update(f"{entry.file}\0{entry.reason}\n".encode())
-    return Listing(photos, foreign, digest.hexdigest(), unreadable)
+    return Listing(photos, foreign, digest.hexdigest(), unreadable, stamps)
 
 
 def why_not(root: Path, file: str) -> str | None:
@@ -93,7 +99,7 @@ def why_not(root: Path, file: str) -> str | None:
     Returns:
         A sentence; "" if the file does not look like a photo; None if it is to be indexed.
     """
-    suffix = Path(file).suffix.lower()
+    suffix = os.path.splitext(file)[1].lower()
     if suffix in SUFFIXES or suffix in FOREIGN_SUFFIXES:
         if encodable(file) != file:
             return "The file's name is not valid Unicode."
@@ -125,10 +131,10 @@ def encodable(file: str) -> str:
     return file
 
 
-def describe_file(path: Path) -> str:
+def describe_file(path: str | Path) -> str:
     """Size and time of change; of a broken link, that it is one."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
-        return "unreadable"
+        return UNREADABLE
     return f"{status.st_size} {status.st_mtime_ns}"

@@ -1,10 +1,13 @@
-"""Store: read access to the live generation, verified when it is opened."""
+"""Store: read access to the live generation.
+
+Opening compares sizes and the checksums of what is small or is read whole; `verification` compares
+all of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -13,14 +16,17 @@ import numpy as np
 from extractor import Extractor, LocalFeatures, UnsupportedImage, decode, local_features, read_bytes
 from extractor.registry import DEFAULT, model_path, name_of
 
+from . import graph
 from .ann import AnnParameters, load_index
 from .arrays import load_array
 from .catalogue import Catalogue
 from .errors import StoreCorrupt, StoreMismatch
-from .extraction import Extracted
-from .generation import opening
-from .manifest import Manifest, verify_artefacts
-from .packed import Packed
+from .generation import SEGMENTS, opening
+from .manifest import Manifest, check_sizes, verify_artefact
+from .numbered import NumberedIndex
+from .rows import Descriptors, Rows
+from .segment import Segment
+from .verification import check_note
 
 
 class Store:
@@ -33,19 +39,23 @@ class Store:
         manifest: What the generation was made from and with.
         generation: Its name, such as "000001".
         version: Another one after each build.
+        manifest_sha256: The same in full.
         root: The folder that was indexed.
         as_stored: How its photos were decoded; queries must be, too. See `decode`.
         catalogue: Which photo is which row.
+        rows: Where in the segments each photo lies.
         descriptors: float16 (N, D), unit rows.
         index: faiss IVF-PQ over them.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
         neighbour_sims: float32 (N, K), their similarities.
+        lists: int32 (N, BACKGROUND + 1), the whole lists that the graph is made of.
+        list_sims: float32, their similarities.
         diffusion_ids: int32 (N, M), photos of the offline diffusion rows (see `diffusion_rows`).
         diffusion_values: float16 (N, M), their values.
     """
 
     def __init__(self, path: str | Path, extractor: Extractor | None = None):
-        """Open the live generation and verify the checksum of every file in it.
+        """Open the live generation.
 
         Args:
             path: The store's folder.
@@ -61,9 +71,12 @@ class Store:
         with opening(self.path) as generation:
             self.manifest = generation.manifest
             self.generation = generation.folder.name
+            self.manifest_sha256 = generation.version
             self.version = generation.version[:12]
             check_model(self.manifest, extractor)
-            verify_artefacts(generation.folder, self.manifest)
+            check_note(self.path, generation.version)
+            check_sizes(generation.folder, self.manifest)
+            verify_artefact(generation.folder, self.manifest, "index.faiss")
             try:
                 self._open(generation.folder)
             except (
@@ -82,20 +95,31 @@ class Store:
         count, dim = self.manifest.photos, self.manifest.dim
         self.root = Path(self.manifest.photos_root)
         self.as_stored = bool(self.manifest.parameters.get("decode", {}).get("as_stored"))
-        self.descriptors = load_array(folder / "descriptors.npy", np.float16, (count, dim))
-        self.neighbour_ids = load_array(folder / "neighbour_ids.npy", np.int32, (count, None))
-        near, kept = self.neighbour_ids.shape, (count, None)
-        self.neighbour_sims = load_array(folder / "neighbour_sims.npy", np.float32, near)
-        self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, kept)
+        segments = [Segment(self.path / SEGMENTS, facts.name) for facts in self.manifest.segments]
+        if [segment.facts for segment in segments] != self.manifest.segments:
+            raise ValueError("its segments are of other sizes")
+        self.rows = Rows(segments, load_array(folder / "slots.npy", np.int64, (count,)))
+        self.descriptors = Descriptors(self.rows)
+        if self.descriptors.shape != (count, dim):
+            raise ValueError(f"its descriptors are {self.descriptors.shape}")
+        self.lists = load_array(folder / "neighbour_ids.npy", np.int32, (count, None))
+        self.list_sims = load_array(folder / "neighbour_sims.npy", np.float32, self.lists.shape)
+        # Queries ask for these few only: the graph's edges and the reach of each photo.
+        self.neighbour_ids = self.lists[:, : graph.NEIGHBOURS + 1]
+        self.neighbour_sims = self.list_sims[:, : graph.NEIGHBOURS + 1]
+        self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
         kept = self.diffusion_ids.shape
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
         parameters = AnnParameters(**self.manifest.parameters["ann"])
-        self.index = load_index(folder / "index.faiss", parameters, count, dim)
-        self._thumbnails = Packed(folder, "thumbnails")
-        self._features = Packed(folder, "local_features")
-        self.catalogue = Catalogue(folder / "catalogue.sqlite")
-        if not len(self._thumbnails) == len(self._features) == len(self.catalogue) == count:
-            raise ValueError("its files hold different numbers of photos")
+        index = load_index(folder / "index.faiss", parameters, count, dim)
+        self.index = NumberedIndex(index, load_array(folder / "index_ids.npy", np.int32, (None,)))
+        try:
+            self.catalogue = Catalogue(folder / "catalogue.sqlite")
+            held = len(self.catalogue)
+        except sqlite3.Error as error:
+            raise ValueError(f"catalogue.sqlite is damaged: {error}") from None
+        if held != count:
+            raise ValueError("catalogue.sqlite holds another number of photos")
 
     def __len__(self) -> int:
         return self.manifest.photos
@@ -119,8 +143,9 @@ class Store:
         self.catalogue.close()
 
     def thumbnail(self, id: int) -> bytes:
-        """JPEG bytes, longest side at most 480 pixels. Raises IndexError."""
-        return self._thumbnails[id]
+        """JPEG bytes, longest side at most 480 pixels. Raises IndexError, StoreCorrupt."""
+        segment, row = self.rows.place(id)
+        return segment.thumbnail(row)
 
     def photo_path(self, id: int) -> Path:
         """Where the original was when it was indexed. Raises KeyError."""
@@ -143,11 +168,14 @@ class Store:
         return decode(data, self.as_stored)
 
     def stored_features(self, id: int) -> bytes:
-        """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises IndexError."""
-        return self._features[id]
+        """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises IndexError,
+        StoreCorrupt."""
+        segment, row = self.rows.place(id)
+        return segment.features(row)
 
     def local_features(self, id: int) -> LocalFeatures:
-        """Stored keypoints, or the original's beyond the budget. Raises as `pixels`."""
+        """Stored keypoints, or the original's beyond the budget. Raises as `pixels`, and
+        StoreCorrupt."""
         data = self.stored_features(id)
         return LocalFeatures.from_bytes(data) if data else local_features(self.pixels(id))
 
@@ -161,29 +189,6 @@ def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
             f"hand ({extractor.card.architecture}, {extractor.card.output_dim} dimensions, "
             f"{extractor.fingerprint[:12]}). Build it again with this model."
         )
-
-
-class StoredPhotos(Mapping[str, Extracted]):
-    """What a store holds of each photo, by the SHA-256 of its bytes: lets a rebuild reuse it."""
-
-    def __init__(self, store: Store):
-        self._store = store
-        self._photos = {photo.sha256: photo for photo in store.catalogue.photos()}
-
-    def __getitem__(self, sha256: str) -> Extracted:
-        photo = self._photos[sha256]
-        return Extracted(
-            descriptor=np.array(self._store.descriptors[photo.id]),
-            size=(photo.height, photo.width),
-            thumbnail=self._store.thumbnail(photo.id),
-            features=self._store.stored_features(photo.id),
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._photos)
-
-    def __len__(self) -> int:
-        return len(self._photos)
 
 
 def model_of(path: Path, given: str | Path | None = None) -> Path:

@@ -2,7 +2,8 @@
 
 A build replaces a store while it is served. The new generation is opened on a thread of its own;
 until it is open, and if it cannot be, everybody goes on with the old one. Nothing but the very
-first opening is ever waited for.
+first opening is ever waited for. All of it is compared with its checksums once it is open; damage
+ends the serving of that generation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from extractor import BadModel, Extractor, choose_extractor, encode_jpeg
 from extractor.registry import MODELS, name_of
-from index_store import Photo, Store, StoreError, current_version, model_of
+from index_store import Photo, Store, StoreError, current_version, model_of, verify
 from search import UNCALIBRATED, BadCalibration, Engine
 
 from . import metrics
@@ -91,6 +92,7 @@ class Live:
         self._opening: threading.Thread | None = None
         self._error: Exception | None = None
         self._failed = "", 0.0  # version that could not be opened, and when to try again
+        self._damaged = ""  # version that a verification has found damaged: never opened again
 
     @property
     def opened(self) -> Gallery | None:
@@ -131,7 +133,7 @@ class Live:
         with self._lock:
             if self._opening is not None:
                 return self._opening
-            if not version or version == self._version:
+            if not version or version in (self._version, self._damaged):
                 return None
             failed, again = self._failed
             if version == failed and self._clock() < again:
@@ -160,6 +162,21 @@ class Live:
         with self._lock:
             self._gallery, self._version = gallery, version
             self._error = self._opening = None
+        threading.Thread(
+            target=self._verify, args=(gallery, version), name="verify gallery", daemon=True
+        ).start()
+
+    def _verify(self, gallery: Gallery, version: str) -> None:
+        """Read all of a generation beside the visitors; if it is damaged, serve it no longer."""
+        try:
+            verify(gallery.engine.store)
+        except StoreError as error:
+            metrics.NOT_OPENED.inc()
+            with self._lock:
+                if self._gallery is gallery:
+                    self._gallery, self._version = None, ""
+                self._damaged = version
+            self._say(error)
 
     def _say(self, error: Exception) -> None:
         """Log it, once until something else is wrong."""

@@ -15,7 +15,7 @@ from functools import cache
 from starlette.responses import Response
 
 from extractor import BadPhoto
-from index_store import Store
+from index_store import Store, StoreCorrupt
 
 from . import metrics
 from .galleries import Gallery
@@ -62,7 +62,7 @@ class Pictures:
         """One of SIZES of a gallery photo.
 
         Instead of a view there is the thumbnail where the file is gone or has changed, or where too
-        many views are waited for; browsers are told not to keep that.
+        many views are waited for; browsers are told not to keep that. A damaged thumbnail is 503.
         """
         loop = asyncio.get_running_loop()
         headers = FOREVER
@@ -78,7 +78,10 @@ class Pictures:
             else:
                 metrics.REFUSED.labels("views waiting").inc()
             headers = NEVER
-        jpeg = await loop.run_in_executor(self._thumbnails, gallery.engine.store.thumbnail, id)
+        try:
+            jpeg = await loop.run_in_executor(self._thumbnails, gallery.engine.store.thumbnail, id)
+        except StoreCorrupt:
+            return Response(status_code=503, headers=NEVER)
         return Response(jpeg, 200, headers, "image/jpeg")
 
 

@@ -110,6 +110,25 @@ def test_everybody_goes_on_with_the_old_generation_while_the_new_one_is_opened(
     assert served.of_version(new.engine.store.version) is new
 
 
+def test_a_damaged_generation_is_served_until_that_is_found(served, store_path, photos, caplog):
+    (path,) = (store_path / "segments").iterdir()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    try:
+        served.first()
+    except NoGallery:
+        pass  # it is found quickly
+    for thread in threading.enumerate():
+        if thread.name == "verify gallery":
+            thread.join(60)
+    for _ in range(3):
+        with pytest.raises(NoGallery):
+            settled(served)
+    assert path.name in caplog.text
+    assert not served.opened()
+
+
 @pytest.mark.parametrize("damage", ["text", "bytes", "folder", "gone", "nonsense version"])
 def test_a_pointer_that_is_damaged_leaves_the_last_generation(served, store_path, damage, caplog):
     gallery = served.first()

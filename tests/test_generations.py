@@ -77,13 +77,13 @@ def test_opening_while_builds_switch_never_fails(store):
 
 
 def test_a_generation_is_not_deleted_while_it_is_opened(store, photos, monkeypatch):
-    verify, before = store_module.verify_artefacts, names(store)
+    verify, before = store_module.check_sizes, names(store)
 
     def slow(*args):
         switch(store)
         verify(*args)
 
-    monkeypatch.setattr(store_module, "verify_artefacts", slow)
+    monkeypatch.setattr(store_module, "check_sizes", slow)
     opened = Store(store)
     monkeypatch.undo()
     assert opened.generation == before[0] and len(names(store)) == 2
@@ -120,7 +120,12 @@ def test_what_a_build_killed_at_its_very_end_left_is_deleted_by_the_next(store, 
     before = Store(store).version
     build(photos, store, QuickExtractor())
     assert names(store) == ["000001"] and Store(store).version == before
-    assert sorted(path.name for path in store.iterdir()) == ["CURRENT", "generations", "lock"]
+    assert sorted(path.name for path in store.iterdir()) == [
+        "CURRENT",
+        "generations",
+        "lock",
+        "segments",
+    ]
 
 
 def test_what_others_put_among_the_generations_stays(store, photos, tmp_path):
@@ -210,7 +215,7 @@ DAMAGES = {
     "no artefacts": lambda store: change_manifest(store, lambda m: m.update(artefacts={})),
     "a list of artefacts": lambda store: change_manifest(store, lambda m: m.update(artefacts=[])),
     "one artefact less": lambda store: change_manifest(
-        store, lambda m: m["artefacts"].pop("thumbnails.bin")
+        store, lambda m: m["artefacts"].pop("slots.npy")
     ),
     "an artefact elsewhere": lambda store: change_manifest(
         store, lambda m: m["artefacts"].update({"../../CURRENT": m["artefacts"]["index.faiss"]})
@@ -218,6 +223,24 @@ DAMAGES = {
     "an artefact of nothing": lambda store: change_manifest(
         store, lambda m: m["artefacts"].update({"index.faiss": None})
     ),
+    "no segments": lambda store: change_manifest(store, lambda m: m.update(segments=[])),
+    "a segment of nothing": lambda store: change_manifest(
+        store, lambda m: m.update(segments=[None])
+    ),
+    "a segment elsewhere": lambda store: change_manifest(
+        store, lambda m: m["segments"][0].update(name="../../CURRENT")
+    ),
+    "a segment of a list": lambda store: change_manifest(
+        store, lambda m: m["segments"][0].update(name=[1])
+    ),
+    "a segment too many": lambda store: change_manifest(
+        store, lambda m: m["segments"].append({**m["segments"][0], "name": "0" * 64})
+    ),
+    "a segment of another size": lambda store: change_manifest(
+        store, lambda m: m["segments"][0].update(photos=4)
+    ),
+    "drift is a word": lambda store: change_manifest(store, lambda m: m["drift"].update(rows="0")),
+    "no drift": lambda store: change_manifest(store, lambda m: m.pop("drift")),
     "no parameters": lambda store: change_manifest(store, lambda m: m.update(parameters={})),
     "parameters of text": lambda store: change_manifest(
         store, lambda m: m["parameters"]["ann"].update(nlist="4")

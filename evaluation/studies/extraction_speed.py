@@ -24,8 +24,9 @@ from extractor import (
     resize,
 )
 from extractor import read_photo as read
-from index_store.extraction import THUMBNAIL_QUALITY, THUMBNAIL_SIDE, Journal, extract, extract_all
+from index_store.extraction import THUMBNAIL_QUALITY, THUMBNAIL_SIDE, extract, extract_all
 from index_store.scan import scan
+from index_store.stock import Stock
 
 from ..arguments import count
 from .engine_speed import hardware
@@ -52,9 +53,9 @@ def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) ->
 def side_by_side(root: Path, files: list[str], extractor: Extractor) -> None:
     """As `index_store build` does it: one core to a photo."""
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "extracted.sqlite", extractor.fingerprint)
-        extract_all(root, files, extractor, journal, {}, iter)
-        journal.close()
+        stock = Stock(Path(folder), extractor.fingerprint, extractor.card.output_dim)
+        extract_all(root, files, extractor, stock, iter)
+        stock.close()
 
 
 WAYS = {

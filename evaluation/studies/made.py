@@ -1,0 +1,116 @@
+"""Galleries of made photos, as large as one likes: files that nobody decodes, made descriptors.
+
+Everything but decoding, describing and finding keypoints is done as with real photos: the made ones
+are injected where a build looks for those of a killed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from extractor import Extractor, ModelCard, Region
+from index_store.generation import writing
+from index_store.journal import Extracted
+from index_store.parameters import making_of
+from index_store.stock import Stock
+
+IN_A_FOLDER = 1000
+THUMBNAIL_BYTES = 2_000
+FEATURES_BYTES = 4_000
+SPREAD = 0.7  # of a photo around its thing, against the distance of things
+
+
+class MadeExtractor(Extractor):
+    """Stands for the model of a made gallery. Describes a photo by the colours of a 4 x 4 grid."""
+
+    def __init__(self, dim: int):
+        self.engine = "onnxruntime"
+        self.model_sha256 = "2" * 64
+        self.card = ModelCard(
+            architecture="made",
+            output_dim=dim,
+            longest_side=320,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            p=3.0,
+            training="none",
+            licence="none",
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model_sha256
+
+    def describe(
+        self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
+    ) -> np.ndarray:
+        """As `Extractor.describe`; for 48 dimensions."""
+        grids = [cv2.resize(photo, (4, 4), interpolation=cv2.INTER_AREA) for photo in photos]
+        rows = np.array([grid.ravel() for grid in grids], np.float32) + 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def made_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterator[np.ndarray]:
+    """Unit rows around things of about eight photos each, block by block: float32 (n, dim)."""
+    things = np.random.default_rng(seed).normal(size=(max(1, count // 8), 32)).astype(np.float32)
+    lift = np.random.default_rng(seed + 1).normal(size=(32, dim)).astype(np.float32)
+    for start in range(0, count, block):
+        rng = np.random.default_rng([seed, start])
+        some = things[rng.integers(len(things), size=min(block, count - start))]
+        rows = (some + SPREAD * rng.normal(size=some.shape).astype(np.float32)) @ lift
+        rows += rng.normal(size=rows.shape).astype(np.float32)
+        yield rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def made_file(root: Path, number: int) -> Path:
+    """Where a made photo lies."""
+    return root / f"{number // IN_A_FOLDER:04d}" / f"{number:07d}.jpg"
+
+
+def content(number: int) -> bytes:
+    """Of a made photo's file."""
+    return f"made photo {number}".encode()
+
+
+def lay_out(root: Path, numbers: Iterable[int]) -> None:
+    """Write the files of made photos."""
+    for number in numbers:
+        path = made_file(root, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content(number))
+
+
+def inject(
+    store: Path,
+    blocks: Iterable[np.ndarray],
+    extractor: Extractor,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    total: int = 0,
+) -> None:
+    """Put made photos in stock, numbered from 0, so that no build needs to make anything of them.
+
+    Args:
+        store: The store's folder.
+        blocks: Their descriptors.
+        extractor: Whose descriptors they shall be.
+        progress: Called once as progress(items, total); must yield the items.
+        total: How many photos there are, for it.
+    """
+    making = making_of(extractor, False)
+    rows = (row for block in blocks for row in block.astype(np.float16))
+    with writing(store), closing(Stock(store, making.facts, making.dim)) as stock:
+        for number, row in progress(enumerate(rows), total):
+            sha256 = hashlib.sha256(content(number)).hexdigest()
+            noise = np.random.default_rng(number)
+            stock.put(
+                sha256,
+                Extracted(
+                    row, (480, 640), noise.bytes(THUMBNAIL_BYTES), noise.bytes(FEATURES_BYTES)
+                ),
+            )

@@ -1,0 +1,122 @@
+"""What is made of all photos together: index, neighbour lists, diffusion rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import ann, graph
+from . import offline_diffusion as diffusion
+from .arrays import save_array
+from .manifest import Drift
+from .numbered import NumberedIndex
+from .parameters import derived_parameters
+from .store import Store
+
+RECALL_QUERIES = 200
+# The index is judged by a shortlist this small: a query's would hold all of a small gallery.
+RECALL_CANDIDATES = 100
+
+STAGES = ("ann", "graph", "diffusion")  # of `derived_parameters`
+
+Progress = Callable[[Iterable, int, str], Iterable]
+
+
+def silent(items: Iterable, total: int, what: str) -> Iterable:
+    """The progress display of a caller that wants none."""
+    return items
+
+
+@dataclass
+class Derived:
+    """Everything derived of a gallery, in memory.
+
+    Attributes:
+        parameters: As of `derived_parameters`, as they were used.
+        index: Over all descriptors.
+        neighbour_ids: int32 (N, BACKGROUND + 1), lists of `self_first`.
+        neighbour_sims: float32, their similarities.
+        row_ids: int32 (N, KEPT), of `diffusion_rows`.
+        row_values: float16, their values.
+        drift: From what `derive` would make.
+    """
+
+    parameters: dict[str, dict]
+    index: NumberedIndex
+    neighbour_ids: np.ndarray
+    neighbour_sims: np.ndarray
+    row_ids: np.ndarray
+    row_values: np.ndarray
+    drift: Drift
+
+    @staticmethod
+    def of(live: Store) -> Derived:
+        """What a generation has."""
+        return Derived(
+            parameters={key: live.manifest.parameters[key] for key in STAGES},
+            index=live.index,
+            neighbour_ids=live.lists,
+            neighbour_sims=live.list_sims,
+            row_ids=live.diffusion_ids,
+            row_values=live.diffusion_values,
+            drift=live.manifest.drift,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write it all into a generation's folder. Raises OSError."""
+        ann.save_index(self.index.index, folder / "index.faiss")
+        save_array(folder / "index_ids.npy", self.index.ids)
+        save_array(folder / "neighbour_ids.npy", self.neighbour_ids)
+        save_array(folder / "neighbour_sims.npy", self.neighbour_sims)
+        save_array(folder / "diffusion_ids.npy", self.row_ids)
+        save_array(folder / "diffusion_values.npy", self.row_values)
+
+
+def derive(descriptors: np.ndarray, progress: Progress = silent) -> Derived:
+    """Make everything of all photos at once.
+
+    Args:
+        descriptors: float16 (N, D), or `Descriptors`.
+        progress: As of `build`.
+    """
+    count, dim = descriptors.shape
+    for _ in progress(range(1), 1, "index"):
+        index = ann.build_index(descriptors, ann.choose_parameters(count, dim))
+    for _ in progress(range(1), 1, "neighbours"):
+        ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, graph.BACKGROUND + 1)))
+    walk = graph.neighbour_graph(ids, sims)
+    row_ids, row_values = empty_rows(count)
+    diffusion.diffusion_rows(
+        walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
+    )
+    return Derived(
+        parameters=derived_parameters(count, dim),
+        index=NumberedIndex(index, np.arange(count, dtype=np.int32)),
+        neighbour_ids=ids,
+        neighbour_sims=sims,
+        row_ids=row_ids,
+        row_values=row_values,
+        drift=Drift(),
+    )
+
+
+def empty_rows(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and values of diffusion rows of `count` photos that hold nothing yet."""
+    shape = (count, min(count, diffusion.KEPT))
+    return np.full(shape, -1, np.int32), np.zeros(shape, np.float16)
+
+
+def shortlist_recall(derived: Derived, descriptors: np.ndarray) -> float:
+    """How many of the 10 nearest the index finds among its first RECALL_CANDIDATES, on a sample."""
+    ids = derived.neighbour_ids
+    queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
+    found = [
+        np.isin(
+            ids[q, :10], ann.candidate_ids(derived.index, descriptors[q], RECALL_CANDIDATES)
+        ).mean()
+        for q in queries
+    ]
+    return round(float(np.mean(found)), 4)

@@ -1,0 +1,254 @@
+"""Index, neighbour lists and diffusion rows of a gallery that has changed a little.
+
+The neighbour lists stay exact: photos that came, and photos that lost a neighbour, search the whole
+gallery; all others are asked whether one of the new photos is nearer than what they have. Diffusion
+rows are solved anew for photos that came and those whose edges have changed; the other rows only
+lose what was removed, and drift. How far is measured on a sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from scipy import sparse
+
+from . import graph
+from . import offline_diffusion as diffusion
+from .derived import Derived, Progress, empty_rows, silent
+from .manifest import Drift
+from .numbered import renumber
+from .store import Store
+
+EDGE = 0.01  # of a normalised edge weight: what changes by less is not solved anew
+REBUILD = 0.25  # share of the photos that changed since all was made at once
+DRIFTED = 0.05  # of `Drift.rows`: from here on a build is worth its time
+SAMPLE = 64  # photos by whose rows the drift is told
+CELLS = 2**26  # similarities held at a time
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Which photo of a new generation is which one of the old.
+
+    Attributes:
+        old_ids: int32 (N,), for each new id the old one; -1 if the photo has come.
+        new_ids: int32 (M,), for each old id the new one; -1 if the photo has gone.
+    """
+
+    old_ids: np.ndarray
+    new_ids: np.ndarray
+
+    @property
+    def came(self) -> np.ndarray:
+        """New ids of the photos that have come."""
+        return np.flatnonzero(self.old_ids < 0)
+
+    @property
+    def stayed(self) -> np.ndarray:
+        """New ids of the photos that were there before."""
+        return np.flatnonzero(self.old_ids >= 0)
+
+
+def moves(before: list[str], after: list[str]) -> Moves:
+    """Match photos by their content.
+
+    Args:
+        before: SHA-256 of each old photo.
+        after: Of each new one.
+    """
+    ids: dict[str, list[int]] = {}
+    for id in range(len(before) - 1, -1, -1):
+        ids.setdefault(before[id], []).append(id)
+    old_ids = np.full(len(after), -1, np.int32)
+    for id, sha256 in enumerate(after):
+        if same := ids.get(sha256):
+            old_ids[id] = same.pop()
+    new_ids = np.full(len(before), -1, np.int32)
+    stayed = np.flatnonzero(old_ids >= 0)
+    new_ids[old_ids[stayed]] = stayed
+    return Moves(old_ids, new_ids)
+
+
+def derive_changed(
+    live: Store, moved: Moves, descriptors: np.ndarray, progress: Progress = silent
+) -> Derived:
+    """What `derive` makes, from what the live generation has.
+
+    Args:
+        live: The generation before the change.
+        moved: How its photos are numbered now.
+        descriptors: float16 (N, D), of all photos.
+        progress: As of `build`.
+    """
+    came = moved.came
+    gone = int((moved.new_ids < 0).sum())
+    for _ in progress(range(1), 1, "index"):
+        index = renumber(live.index.index, live.index.ids, moved.new_ids, came, descriptors[came])
+    for _ in progress(range(1), 1, "neighbours"):
+        ids, sims = neighbours(live.lists, live.list_sims, moved, descriptors)
+    walk = graph.neighbour_graph(ids, sims)
+    before = graph.neighbour_graph(live.lists, live.list_sims)
+    stale = np.union1d(came, changed_rows(renumbered(before, moved), walk)).astype(np.int32)
+    row_ids, row_values = kept_rows(live, moved)
+    diffusion.diffusion_rows(
+        walk,
+        row_ids,
+        row_values,
+        progress=lambda items, total: progress(items, total, "diffusion"),
+        photos=stale,
+    )
+    drift = live.manifest.drift
+    return Derived(
+        parameters=Derived.of(live).parameters,
+        index=index,
+        neighbour_ids=ids,
+        neighbour_sims=sims,
+        row_ids=row_ids,
+        row_values=row_values,
+        drift=Drift(
+            drift.added + len(came), drift.removed + gone, drifted(walk, row_ids, row_values)
+        ),
+    )
+
+
+def is_small(live: Store, moved: Moves) -> bool:
+    """Whether so little has changed that a generation is worth being made from the one before."""
+    drift, gone = live.manifest.drift, int((moved.new_ids < 0).sum())
+    changed = drift.added + drift.removed + len(moved.came) + gone
+    return changed <= REBUILD * len(moved.old_ids)
+
+
+def neighbours(
+    old_lists: np.ndarray, old_sims: np.ndarray, moved: Moves, descriptors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lists of `self_first` after a change.
+
+    Args:
+        old_lists: Before it, int32 (M, k).
+        old_sims: Their similarities, float32 (M, k).
+        moved: How photos are numbered now.
+        descriptors: float16 (N, D), of all photos.
+
+    Returns:
+        Ids int32 and similarities float32, both (N, min(N, BACKGROUND + 1)).
+    """
+    count = len(moved.old_ids)
+    k = min(count, graph.BACKGROUND + 1)
+    ids, sims = np.full((count, k), -1, np.int32), np.zeros((count, k), np.float32)
+    came, stayed = moved.came, moved.stayed
+    width = min(k, old_lists.shape[1])
+    lists = old_lists[moved.old_ids[stayed], :width]
+    ids[stayed, :width] = np.where(lists >= 0, moved.new_ids[lists], -1)
+    sims[stayed, :width] = old_sims[moved.old_ids[stayed], :width]
+    # Shorter than it could be: a neighbour has gone, or the gallery was smaller than a list.
+    stale = np.flatnonzero((ids < 0).any(1))
+    ids[stale], sims[stale] = search(descriptors, stale, k)
+    fresh = np.ascontiguousarray(descriptors[came], np.float32)
+    if not len(fresh):
+        return ids, sims
+    block = max(1024, CELLS // len(fresh))
+    rest = np.setdiff1d(stayed, stale)
+    for start in range(0, len(rest), block):
+        some = rest[start : start + block]
+        rows = np.ascontiguousarray(descriptors[some], np.float32)
+        near_sims, near = faiss.knn(
+            rows, fresh, min(k, len(fresh)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        nearer = np.flatnonzero(near_sims[:, 0] > sims[some, -1])
+        photos = some[nearer]
+        all_sims = np.concatenate([sims[photos], near_sims[nearer]], 1)
+        all_ids = np.concatenate([ids[photos], came[near[nearer]]], 1)
+        all_sims[:, 0] = np.inf  # the photo itself
+        best = np.argsort(-all_sims, axis=1, kind="stable")[:, :k]
+        ids[photos] = np.take_along_axis(all_ids, best, 1)
+        sims[photos] = np.take_along_axis(all_sims, best, 1)
+        sims[photos, 0] = 1.0
+    return ids, sims
+
+
+def search(descriptors: np.ndarray, photos: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact neighbour lists of some photos, the gallery read block by block.
+
+    Args:
+        descriptors: float16 (N, D).
+        photos: int (n,).
+        k: Length of a list, at most N.
+
+    Returns:
+        As `self_first`: int32 and float32, both (n, k).
+    """
+    queries = np.ascontiguousarray(descriptors[photos], np.float32)
+    ids = np.full((len(photos), k), -1, np.int64)
+    sims = np.full((len(photos), k), -np.inf, np.float32)
+    block = 65536
+    for start in range(0, len(descriptors) if len(photos) else 0, block):
+        rows = np.ascontiguousarray(descriptors[start : start + block], np.float32)
+        found_sims, found = faiss.knn(
+            queries, rows, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        all_ids = np.concatenate([ids, found + start], 1)
+        all_sims = np.concatenate([sims, found_sims], 1)
+        best = np.argsort(-all_sims, axis=1, kind="stable")[:, :k]
+        ids, sims = np.take_along_axis(all_ids, best, 1), np.take_along_axis(all_sims, best, 1)
+    return graph.self_first(ids.astype(np.int32), sims, photos)
+
+
+def renumbered(walk: sparse.csr_array, moved: Moves) -> sparse.csr_array:
+    """The old graph with the new ids, photos that have gone left out."""
+    edges = walk.tocoo()
+    rows, columns = moved.new_ids[edges.row], moved.new_ids[edges.col]
+    kept = (rows >= 0) & (columns >= 0)
+    shape = (len(moved.old_ids),) * 2
+    return sparse.csr_array((edges.data[kept], (rows[kept], columns[kept])), shape=shape)
+
+
+def changed_rows(before: sparse.csr_array, after: sparse.csr_array) -> np.ndarray:
+    """Photos one of whose edges weighs another than it did, by EDGE at least; ascending."""
+    difference = abs(after - before).tocoo()
+    return np.unique(difference.row[difference.data >= EDGE])
+
+
+def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
+    """The old diffusion rows with the new ids, without the photos that have gone."""
+    row_ids, row_values = empty_rows(len(moved.old_ids))
+    stayed = moved.stayed
+    width = min(row_ids.shape[1], live.diffusion_ids.shape[1])
+    ids = live.diffusion_ids[moved.old_ids[stayed], :width]
+    ids = np.where(ids >= 0, moved.new_ids[ids], -1)
+    values = live.diffusion_values[moved.old_ids[stayed], :width]
+    holes = (ids < 0) & (values > 0)
+    values = np.where(ids >= 0, values, 0)
+    torn = np.flatnonzero(holes.any(1))
+    order = np.argsort(ids[torn] < 0, axis=1, kind="stable")  # what is left moves up
+    ids[torn] = np.take_along_axis(ids[torn], order, 1)
+    values[torn] = np.take_along_axis(values[torn], order, 1)
+    row_ids[stayed, :width], row_values[stayed, :width] = ids, values
+    return row_ids, row_values
+
+
+def drifted(walk: sparse.csr_array, row_ids: np.ndarray, row_values: np.ndarray) -> float:
+    """How far rows are from rows solved now, on a sample.
+
+    Returns:
+        Sum of all differences over the sum of all values, photos without edges left out; 0 if they
+        are the same.
+    """
+    connected = np.flatnonzero(np.diff(walk.indptr))
+    if not len(connected):
+        return 0.0
+    sample = np.sort(np.random.default_rng(SEED).permutation(connected)[:SAMPLE]).astype(np.int32)
+    ids, values = np.full_like(row_ids, -1), np.zeros_like(row_values)
+    diffusion.diffusion_rows(walk, ids, values, photos=sample)
+    there = as_matrix(ids[sample], values[sample], walk.shape[0])
+    here = as_matrix(row_ids[sample], row_values[sample], walk.shape[0])
+    return round(float(abs(there - here).sum() / max(there.sum(), 1e-9)), 4)
+
+
+def as_matrix(ids: np.ndarray, values: np.ndarray, count: int) -> sparse.csr_array:
+    """Rows of `diffusion_rows`, (n, k), as float64 (n, count) without each photo's own value."""
+    rows, slots = np.nonzero(ids[:, 1:] >= 0)
+    columns, data = ids[:, 1:][rows, slots], values[:, 1:][rows, slots].astype(np.float64)
+    return sparse.csr_array((data, (rows, columns)), shape=(len(ids), count))

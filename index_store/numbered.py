@@ -1,0 +1,55 @@
+"""An index whose vectors keep their numbers while the photos' ids change.
+
+Ids follow the order of the files: one photo more, and all that come after it have another id. The
+index is not touched for that. A vector keeps the number it was added with, and a table says which
+photo it belongs to.
+"""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+
+class NumberedIndex:
+    """Searches an index, and answers with the photos' ids.
+
+    Attributes:
+        index: Its labels are the vectors' numbers, in the order in which they were added.
+        ids: int32 (numbers,), for each number the photo's id; -1 if the photo was removed.
+        ntotal: Vectors in the index, as faiss calls it.
+    """
+
+    def __init__(self, index: faiss.Index, ids: np.ndarray):
+        self.index, self.ids, self.ntotal = index, ids, index.ntotal
+
+    def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As faiss does it: distances float32 and ids int64, both (n, k), ids -1 where none is."""
+        distances, numbers = self.index.search(descriptors, k)
+        return distances, np.where(numbers >= 0, self.ids[numbers], -1).astype(np.int64)
+
+
+def renumber(
+    index: faiss.Index,
+    ids: np.ndarray,
+    new_ids: np.ndarray,
+    added_ids: np.ndarray,
+    added: np.ndarray,
+) -> NumberedIndex:
+    """Take vectors out of an index, and add others.
+
+    Args:
+        index: Changed in place. Must know `remove_ids` and `add_with_ids`, as inverted files do.
+        ids: As of NumberedIndex, with the old ids.
+        new_ids: int (N,), for each old id the new one, or -1 for a photo that goes.
+        added_ids: int (n,), new ids of the photos that come.
+        added: Their descriptors, (n, D).
+    """
+    mapped = np.where(ids >= 0, new_ids[ids], -1)
+    gone = np.flatnonzero((ids >= 0) & (mapped < 0))
+    if len(gone):
+        index.remove_ids(faiss.IDSelectorBatch(gone.astype(np.int64)))
+    if len(added_ids):
+        numbers = np.arange(len(ids), len(ids) + len(added_ids), dtype=np.int64)
+        index.add_with_ids(np.ascontiguousarray(added, np.float32), numbers)
+    return NumberedIndex(index, np.concatenate([mapped, added_ids]).astype(np.int32))

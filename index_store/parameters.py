@@ -1,0 +1,129 @@
+"""What shapes a store besides its photos, and whether what is kept of a photo can be used again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from extractor import Extractor, sift
+
+from . import ann, extraction, graph, journal, stock
+from . import offline_diffusion as diffusion
+from .errors import StoreError
+from .generation import opening
+from .manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Making:
+    """How photos become what a store keeps of them. Equal makings give equal contents.
+
+    Attributes:
+        fingerprint: `Extractor.fingerprint` of the model.
+        dim: Components of a descriptor (D).
+        model: The model's card, and the SHA-256 of its file.
+        described_by: What besides the model decides the digits of a descriptor.
+        extraction: Parameters of everything else that is kept of a photo.
+    """
+
+    fingerprint: str
+    dim: int
+    model: dict[str, Any]
+    described_by: dict[str, str]
+    extraction: dict[str, dict]
+
+    @property
+    def facts(self) -> str:
+        """Equal for makings that would keep the same of a photo."""
+        return json.dumps([self.fingerprint, self.described_by, self.extraction], sort_keys=True)
+
+
+def making_of(extractor: Extractor, as_stored: bool) -> Making:
+    """How a build with this extractor makes them."""
+    return Making(
+        extractor.fingerprint,
+        extractor.card.output_dim,
+        {**dataclasses.asdict(extractor.card), "sha256": extractor.model_sha256},
+        {"engine": extractor.engine, "precision": extractor.card.precision},
+        extraction_parameters(as_stored),
+    )
+
+
+def making_in(manifest: Manifest) -> Making:
+    """How those of a generation were made."""
+    stages = ("decode", "thumbnails", "local_features")
+    parameters = manifest.parameters
+    return Making(
+        manifest.fingerprint,
+        manifest.dim,
+        manifest.model,
+        manifest.described_by,
+        {stage: parameters[stage] for stage in stages if stage in parameters},
+    )
+
+
+def extraction_parameters(as_stored: bool) -> dict[str, dict]:
+    """What shapes the thumbnails and keypoints kept of each photo."""
+    return {
+        **({"decode": {"as_stored": 1}} if as_stored else {}),
+        "thumbnails": {
+            "longest_side": extraction.THUMBNAIL_SIDE,
+            "quality": extraction.THUMBNAIL_QUALITY,
+        },
+        "local_features": {
+            "longest_side": sift.SIFT_SIDE,
+            "points": sift.MAX_POINTS,
+            "layout": sift.LAYOUT,
+            "budget": stock.LOCAL_FEATURES_BUDGET,
+        },
+    }
+
+
+def described_before(store: Path) -> dict[str, str] | None:
+    """`Making.described_by` of the descriptors that a build would go on with; None without any.
+
+    That is a killed build's journal first, else the live generation.
+    """
+    with suppress(ValueError, TypeError, LookupError, RecursionError):
+        return json.loads(journal.read_fingerprint(store / journal.FILE_NAME) or "")[1]
+    with suppress(StoreError), opening(store) as generation:
+        return generation.manifest.described_by
+    return None
+
+
+def is_reusable(manifest: Manifest, making: Making) -> bool:
+    """Whether what a store of the same model keeps of each photo is what a build would make now.
+
+    Says so in the log if only the descriptors' digits would differ.
+    """
+    before = making_in(manifest)
+    if before.extraction != making.extraction:
+        return False
+    if before.described_by != making.described_by:
+        log.warning(
+            "The store's descriptors are %(precision)s by %(engine)s, "
+            "the new ones would not be: all photos are described anew.",
+            before.described_by,
+        )
+    return before.described_by == making.described_by
+
+
+def derived_parameters(count: int, dim: int) -> dict[str, dict]:
+    """What shapes index, graph and diffusion rows of `count` photos, if they are made at once."""
+    return {
+        "ann": dataclasses.asdict(ann.choose_parameters(count, dim)),
+        "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
+        "diffusion": {
+            "alpha": diffusion.ALPHA,
+            "block": diffusion.BLOCK,
+            "region": diffusion.REGION,
+            "kept": diffusion.KEPT,
+        },
+    }
