@@ -16,6 +16,7 @@ from extractor.registry import MODELS, model_path
 
 from .builder import CANDIDATES, RECALL_CANDIDATES, build, described_before
 from .errors import StoreError
+from .similarity_map import kept_map
 from .store import Store
 from .terminal import printable, tolerate_any_text
 
@@ -43,9 +44,10 @@ def run_build(args: argparse.Namespace) -> None:
     print(f"descriptors: {choice}", file=sys.stderr)
     manifest = build(args.photos, args.store, extractor, bar)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
-    if manifest.skipped:
-        with Store(args.store) as store:
-            print_left_out(store)
+    with Store(args.store) as store:
+        for _ in bar(range(1), 1, "map"):
+            kept_map(store)
+        print_left_out(store)
 
 
 def run_info(args: argparse.Namespace) -> None:

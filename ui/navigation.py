@@ -7,7 +7,7 @@ import streamlit as st
 from serving.about import about
 from serving.galleries import galleries
 
-from . import figures, page
+from . import explore, figures, how, page
 from .footer import footer
 from .language import keep_language, say
 from .results import ASSETS
@@ -24,6 +24,8 @@ def run() -> None:
     current = st.navigation(
         [
             st.Page(page.render, title=say("Search"), url_path=SEARCH, default=True),
+            st.Page(explore.render, title=say("Explore"), url_path="explore"),
+            st.Page(how.render, title=say("How it works"), url_path="how"),
             st.Page(figures.render, title=say("Figures"), url_path="figures"),
         ],
         position="top",

@@ -6,8 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving.about import about
 from serving.galleries import galleries
-from serving.pictures import SIZES, parse_id, pictures
+from serving.maps import maps, packed
+from serving.pictures import FOREVER, SIZES, parse_id, pictures
 
 
 async def photo(request: Request) -> Response:
@@ -22,4 +24,28 @@ async def photo(request: Request) -> Response:
     return await pictures().response(gallery, id, size)
 
 
-ROUTES = [Route("/photos/{version:str}/{id:str}/{size:str}.jpg", photo)]
+async def title(request: Request) -> Response:
+    """A gallery photo's title."""
+    gallery = galleries().of_version(request.path_params["version"])
+    id = gallery and parse_id(request.path_params["id"], gallery.engine.store)
+    if gallery is None or id is None:
+        return Response(status_code=404)
+    store = gallery.engine.store
+    photo = store.catalogue.photo(id)
+    text = about(store).title(photo.file, photo.title)
+    return Response(text, 200, FOREVER, "text/plain; charset=utf-8")
+
+
+async def similarity_map(request: Request) -> Response:
+    """Where the photos lie on the map, see `maps.packed`; 404 as long as it is not made."""
+    gallery = galleries().of_version(request.path_params["version"])
+    if gallery is None or not (made := maps().of(gallery)).done():
+        return Response(status_code=404)
+    return Response(packed(made.result()), 200, FOREVER, "application/octet-stream")
+
+
+ROUTES = [
+    Route("/photos/{version:str}/{id:str}/title.txt", title),
+    Route("/maps/{version:str}.bin", similarity_map),
+    Route("/photos/{version:str}/{id:str}/{size:str}.jpg", photo),
+]
