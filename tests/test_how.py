@@ -22,7 +22,8 @@ from index_store.lists import visited_lists
 from search.walk import walk
 from serving.galleries import galleries
 from tests.conftest import GALLERY, unit_rows
-from tests.test_page import html_of, walk as nodes
+from tests.test_page import html_of
+from tests.test_page import walk as nodes
 
 
 def test_shares_of_places():

@@ -10,12 +10,13 @@ import streamlit as st
 from index_store import Store
 from index_store.similarity_map import SimilarityMap
 from serving.about import about
-from serving.galleries import Gallery, NoGallery, galleries
+from serving.galleries import Gallery, NoGallery
 from serving.maps import copies, loners, maps
 from serving.pictures import thumbnail_url
 
 from .language import number, say
 from .results import ASSETS, credit_line, results_grid
+from .served import first
 from .switch import search_for
 
 CROWDS = 24  # faces under the map
@@ -27,7 +28,7 @@ LOOK_AGAIN = 1.0  # seconds
 def render() -> None:
     """Draw the page."""
     try:
-        gallery = galleries().first()
+        gallery = first()
     except NoGallery as error:
         st.error(say(str(error)))
         return

@@ -7,15 +7,15 @@ import html
 import streamlit as st
 
 from serving.about import About, about
-from serving.galleries import galleries
 
 from .language import LANGUAGES, PARAMETER, language
 from .results import ASSETS
+from .served import opened
 
 
 def footer() -> None:
     """Draw it."""
-    gallery = next(iter(galleries().opened().values()), None)
+    gallery = opened()
     said = About() if gallery is None else about(gallery.engine.store)
     with st.container(key="footer", horizontal=True, vertical_alignment="center"):
         st.html(f'<div class="small">{credits_line(said)}</div>')

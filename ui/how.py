@@ -10,13 +10,14 @@ import streamlit as st
 from extractor import decode
 from search import PreparedQuery
 from serving.explained import Explained, explain, pixels_of
-from serving.galleries import Gallery, NoGallery, galleries
+from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
 
 from .drawing import drawing
 from .how_pictures import heat_picture, lists_picture, walk_picture
 from .language import number, say
 from .match import match_viewer
+from .served import first
 from .subject import Subject, gallery_subject, keep, kept_query, prepare
 from .timing import timing_bar
 from .turns import in_turn
@@ -25,7 +26,7 @@ from .turns import in_turn
 def render() -> None:
     """Draw the page."""
     try:
-        gallery = galleries().first()
+        gallery = first()
     except NoGallery as error:
         st.error(say(str(error)))
         return

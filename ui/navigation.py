@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from serving.about import about
-from serving.galleries import galleries
 
-from . import explore, figures, how, page
+from . import explore, figures, how, own, page
 from .footer import footer
 from .language import keep_language, say
 from .results import ASSETS
+from .served import opened
 from .switch import SEARCH
 
 NAME = "Same Thing"
@@ -26,6 +26,7 @@ def run() -> None:
             st.Page(page.render, title=say("Search"), url_path=SEARCH, default=True),
             st.Page(explore.render, title=say("Explore"), url_path="explore"),
             st.Page(how.render, title=say("How it works"), url_path="how"),
+            st.Page(own.render, title=say("Own photos"), url_path="own"),
             st.Page(figures.render, title=say("Figures"), url_path="figures"),
         ],
         position="top",
@@ -38,8 +39,8 @@ def run() -> None:
 
 def gallery_title() -> str:
     """What the gallery is called, if it is open already."""
-    opened = next(iter(galleries().opened().values()), None)
-    return (about(opened.engine.store).file.title if opened else "") or NAME
+    gallery = opened()
+    return (about(gallery.engine.store).file.title if gallery else "") or NAME
 
 
 def remember_photo(path: str) -> None:

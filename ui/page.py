@@ -9,7 +9,7 @@ import streamlit as st
 from extractor import BadPhoto, Region
 from search import Engine, SearchResult
 from serving.about import about
-from serving.galleries import Gallery, NoGallery, galleries
+from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
 
 from . import actions
@@ -26,6 +26,7 @@ from .answer import Answer, ask, ask_with_upload, compared_with
 from .evidence import evidence, plain
 from .part import choose_part
 from .results import Pane, one_pane, results_grid, two_panes
+from .served import served as galleries_served
 from .stages import OFF, Stages, choose_stages
 from .subject import Subject, keep
 from .timing import timing_bar
@@ -37,7 +38,7 @@ def render() -> None:
     """Draw the page."""
     try:
         with st.spinner("Opening the gallery…"):
-            served = galleries().by_name()
+            served = galleries_served()
     except NoGallery as error:
         st.error(str(error))
         return
