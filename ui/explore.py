@@ -14,7 +14,7 @@ from serving.galleries import Gallery, NoGallery
 from serving.maps import copies, loners, maps
 from serving.pictures import thumbnail_url
 
-from .language import number, say
+from .language import heard, number, say
 from .results import ASSETS, credit_line, results_grid
 from .served import first
 from .switch import search_for
@@ -30,7 +30,7 @@ def render() -> None:
     try:
         gallery = first()
     except NoGallery as error:
-        st.error(say(str(error)))
+        st.error(heard(str(error)))
         return
     store = gallery.engine.store
     st.html(

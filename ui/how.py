@@ -15,7 +15,7 @@ from serving.refusal import Refused
 
 from .drawing import drawing
 from .how_pictures import heat_picture, lists_picture, walk_picture
-from .language import number, say
+from .language import heard, number, say
 from .match import match_viewer
 from .served import first
 from .subject import Subject, gallery_subject, keep, kept_query, prepare
@@ -28,7 +28,7 @@ def render() -> None:
     try:
         gallery = first()
     except NoGallery as error:
-        st.error(say(str(error)))
+        st.error(heard(str(error)))
         return
     subject = own_subject(gallery)
     st.html(
@@ -45,7 +45,7 @@ def render() -> None:
     try:
         query, told = explained(gallery, subject)
     except Refused as refusal:
-        st.warning(say(str(refusal)), icon=":material/hourglass_top:")
+        st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
         return
     looking(gallery, subject, told)
     finding(gallery, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,27 @@ def say(english: str, **facts: object) -> str:
     """
     sentence = catalogue(language()).get(english, english)
     return sentence.format(**facts) if facts else sentence
+
+
+def heard(sentence: str) -> str:
+    """A finished sentence of the server, such as an error's, in the visitor's language."""
+    words = catalogue(language())
+    if sentence in words:
+        return words[sentence]
+    for english, pattern in patterns(language()).items():
+        if found := pattern.fullmatch(sentence):
+            return words[english].format(**found.groupdict())
+    return sentence
+
+
+@cache
+def patterns(code: str) -> dict[str, re.Pattern[str]]:
+    """English sentences with facts in them, as patterns that find the facts."""
+    return {
+        english: re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(english)))
+        for english in catalogue(code)
+        if "{" in english
+    }
 
 
 def number(value: float, digits: int = 0) -> str:

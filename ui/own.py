@@ -13,7 +13,7 @@ from serving.settings import settings
 
 from .actions import start_over
 from .explore import strip
-from .language import number, say
+from .language import heard, number, say
 from .served import own_gallery
 from .switch import open_search, search_for
 from .turns import visitor_and_address
@@ -43,7 +43,7 @@ def render() -> None:
         return
     own = own_gallery()
     if problem := st.session_state.pop("own_problem", ""):
-        st.error(say(problem), icon=":material/hourglass_top:")
+        st.error(heard(problem), icon=":material/hourglass_top:")
     if own is not None and own.making:
         watch(own)
         return
@@ -126,7 +126,7 @@ def watch(own: OwnGallery) -> None:
 def tell(own: OwnGallery) -> None:
     """What has become of the photos."""
     if own.error:
-        st.error(say(own.error), icon=":material/broken_image:")
+        st.error(heard(own.error), icon=":material/broken_image:")
     if own.gallery is not None:
         store = own.gallery.engine.store
         minutes = max(1, round((own.until - time.time()) / 60))
@@ -141,7 +141,7 @@ def tell(own: OwnGallery) -> None:
     if own.problems:
         with st.expander(say("Left out: {count}", count=number(len(own.problems)))):
             for name, sentence in own.problems:
-                st.text(f"{name}: {say(sentence)}")
+                st.text(f"{name}: {heard(sentence)}")
     with st.container(horizontal=True):
         if own.gallery is not None and st.button(say("Search in them"), type="primary"):
             open_search()
