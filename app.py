@@ -1,13 +1,13 @@
-"""The demo: `streamlit run app.py`. Wiring only: the page is ui/page.py, the API is api/, and what
+"""The demo: `streamlit run app.py`. Wiring only: the pages are ui/, the API is api/, and what
 is between them and the engine is serving/.
 """
 
 import streamlit as st
 
 if __name__ == "__main__":  # run as the page's script, for each visitor and each click
-    from ui.page import render
+    from ui.navigation import run
 
-    render()
+    run()
 else:  # imported once, by the server
     from starlette.middleware import Middleware
 

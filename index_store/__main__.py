@@ -27,6 +27,7 @@ from .errors import StoreError
 from .incremental import DRIFTED
 from .manifest import Manifest
 from .parameters import described_before
+from .similarity_map import kept_map
 from .store import Store, model_of
 from .terminal import printable, tolerate_any_text
 from .verification import verify
@@ -55,9 +56,10 @@ def run_build(args: argparse.Namespace) -> None:
     print(f"descriptors: {choice}", file=sys.stderr)
     manifest = build(args.photos, args.store, extractor, bar)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
-    if manifest.skipped:
-        with Store(args.store) as store:
-            print_left_out(store)
+    with Store(args.store) as store:
+        for _ in bar(range(1), 1, "map"):
+            kept_map(store)
+        print_left_out(store)
 
 
 def run_info(args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from streamlit.runtime import Runtime
 from . import metrics
 from .decoder import decoder
 from .galleries import galleries
+from .own_galleries import own_galleries
 from .sessions import forgetting
 
 LOOK_SECONDS = 2.0  # between two looks whether a build has replaced a store
@@ -31,6 +32,7 @@ async def lifespan(_app: Any) -> AsyncIterator[None]:
         looking.cancel()
         with suppress(asyncio.CancelledError):
             await looking
+        own_galleries().close()
         decoder().close()
 
 

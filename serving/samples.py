@@ -6,36 +6,29 @@ import numpy as np
 
 from index_store import Photo, Store
 
-# Of the sample gallery: six that are found, and one that is not: the Louvre by day and by night.
-FOUND = (
-    "brandenburg-gate.jpg",
-    "colosseum.jpg",
-    "eiffel-tower.jpg",
-    "neuschwanstein-castle.jpg",
-    "mount-rushmore.jpg",
-    "great-pyramid.jpg",
-)
-MISSED = "le-musee.jpg"
+from .about import about
+
+MOST = 7
 
 
 def sample_queries(store: Store) -> list[Photo]:
-    """Up to seven photos.
+    """A few photos: the gallery's own choice, see `about`, or those whose nearest photo stands out
+    most from the rest.
 
-    They are the sample gallery's own choice, or those whose nearest photo stands out most from the
-    rest. That looks at all photos: ask once for each generation.
+    That looks at all photos: ask once for each generation.
     """
-    names = (*FOUND, MISSED)
-    curated = [photo for file in names if (photo := store.catalogue.find(file)) is not None]
-    if len(curated) == len(names):
+    find = store.catalogue.find
+    curated = [photo for name in about(store).file.samples if (photo := find(name)) is not None]
+    if curated:
         return curated
     sims = np.asarray(store.neighbour_sims)
     if sims.shape[1] < 3:
-        return store.catalogue.photos()[:7]
+        return store.catalogue.photos()[:MOST]
     standing_out = np.argsort(-(sims[:, 1] - sims[:, 2:].mean(1)), kind="stable")
     chosen: list[int] = []
     for id in standing_out:
         if store.neighbour_ids[id, 1] not in chosen:  # one of a pair is enough
             chosen.append(int(id))
-        if len(chosen) == 7:
+        if len(chosen) == MOST:
             break
     return [store.catalogue.photo(id) for id in chosen]

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from streamlit.runtime import Runtime
 
 from . import metrics
+from .own_galleries import own_galleries
 from .settings import settings
 
 TICK_SECONDS = 1.0
@@ -52,6 +53,7 @@ class Forgetting:
         late = [id for id, since in self._gone_since.items() if now - since >= self._seconds]
         for id in late:
             runtime.close_session(id)
+        own_galleries().sweep(known.difference(late))
         # An upload that arrived completely only after its session had gone belongs to nobody.
         files = runtime.uploaded_file_mgr
         for id in set(getattr(files, "file_storage", {})) - known:

@@ -70,9 +70,9 @@ class Settings(BaseSettings):
     searches_per_minute_address: int = Field(
         240, ge=1, description="The same, of all visitors of one address."
     )
-    uploads_per_minute: int = Field(12, ge=1, description="Photos one visitor uploads in a minute.")
+    uploads_per_minute: int = Field(60, ge=1, description="Photos one visitor uploads in a minute.")
     uploads_per_minute_address: int = Field(
-        60, ge=1, description="The same, of all visitors of one address."
+        120, ge=1, description="The same, of all visitors of one address."
     )
     requests_per_minute_address: int = Field(
         600, ge=1, description="API calls of one address in a minute, searches or not."
@@ -88,10 +88,10 @@ class Settings(BaseSettings):
         120, ge=1, le=3600, description="Longest time one upload may take to arrive."
     )
     session_files: int = Field(
-        4, ge=1, le=1000, description="Uploaded photos a session holds at one time."
+        40, ge=1, le=1000, description="Uploaded photos a session holds at one time."
     )
     session_mb: int = Field(
-        24, ge=1, le=1024, description="Megabytes of uploads a session holds at one time."
+        48, ge=1, le=1024, description="Megabytes of uploads a session holds at one time."
     )
     address_uploads: int = Field(
         6, ge=1, le=1000, description="Uploads of one address that arrive at one time."
@@ -139,6 +139,18 @@ class Settings(BaseSettings):
         description="How long a visitor who has left can come back to the search; then all that "
         "was kept of it is freed.",
     )
+
+    own_photos: int = Field(200, ge=1, le=10_000, description="Photos in a visitor's own gallery.")
+    own_minutes: int = Field(
+        60, ge=1, le=1440, description="After how long it goes, if its visitor is still there."
+    )
+    own_seconds: int = Field(
+        300, ge=1, le=3600, description="Longest time that making it may take."
+    )
+    own_galleries: int = Field(
+        8, ge=0, le=1000, description="Visitors' own galleries at one time; 0 for none."
+    )
+    own_makers: int = Field(1, ge=1, le=64, description="Of those, how many are made at one time.")
 
     view_workers: int = Field(
         2, ge=1, le=64, description="Gallery photos encoded for display at one time."

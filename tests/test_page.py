@@ -14,9 +14,10 @@ from streamlit.testing.v1 import AppTest
 from extractor import encode_jpeg, read_photo
 from index_store import Store, build
 from search import Engine, Hit, PreparedQuery, SearchResult
+from serving.about import about
 from serving.galleries import galleries
 from serving.pictures import thumbnail_url
-from serving.samples import FOUND, MISSED, sample_queries
+from serving.samples import sample_queries
 from tests.conftest import GALLERY, ROOT
 from ui.actions import FIRST_PAGE
 from ui.evidence import plain
@@ -73,10 +74,21 @@ def upload(app: AppTest, name: str, data: bytes | None = None) -> AppTest:
     return app
 
 
-def test_start_page_invites(app):
+MISSED = "le-musee.jpg"
+
+
+def samples(app: AppTest) -> list[str]:
+    return [b.label for b in app.button if b.key.startswith("sample-")]
+
+
+def test_start_page_invites(app, gallery):
     app.run()
     assert not app.exception
-    assert [b.label for b in app.button] == [sample for sample in map(title, (*FOUND, MISSED))]
+    said = about(gallery)
+    assert samples(app) == [said.title(file, title(file)) for file in said.file.samples]
+    assert samples(app)[0] == "Brandenburg gate" and samples(app)[-1] == "Louvre by day"
+    assert "this gallery knows only by night" in html_of(app)
+    assert said.file.sentence in html_of(app) and "https://gcompris.net/" in html_of(app)
     assert "very same thing" in html_of(app) and "310 photos" in html_of(app)
 
 
@@ -148,7 +160,9 @@ def test_sample_query_and_shared_link(app):
 def test_link_to_a_photo_that_is_not_there(app):
     app.query_params["photo"] = "../../etc/passwd"
     app.run()
-    assert not app.exception and "not in the gallery" in app.error[0].value and len(app.button) == 7
+    assert (
+        not app.exception and "not in the gallery" in app.error[0].value and len(samples(app)) == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +172,7 @@ def test_what_cannot_be_read_gets_one_sentence(app, data, sentence):
     upload(app, "holiday.jpg", data)
     assert not app.exception and len(app.error) == 1
     assert any(part in app.error[0].value for part in sentence.split("|"))
-    assert len(app.button) == 7, "the start page is still there"
+    assert len(samples(app)) == 7, "the start page is still there"
     upload(app, "petra.jpg")
     assert not app.error and titles(panes(app)[0], 1) == ["Petra"], "and the next photo clears it"
 
@@ -372,7 +386,7 @@ def test_a_part_of_a_photo_that_is_gone_is_said(photos, tmp_path, extractor, mon
 
 def test_samples_are_chosen_once_for_each_generation(app, monkeypatch):
     app.run()
-    assert len(app.button) == 7
+    assert len(samples(app)) == 7
     monkeypatch.setattr("serving.galleries.sample_queries", None)  # calling it again would raise
     again = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     assert not again.exception and labels(again) == labels(app)

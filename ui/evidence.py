@@ -8,9 +8,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from search import Engine, Hit, PreparedQuery
+from serving.about import about
 from serving.refusal import Refused
 
+from .footer import link
 from .match import match_viewer
+from .results import credit_line
 from .subject import Subject, gallery_subject
 from .timing import STAGES
 from .turns import in_turn
@@ -46,6 +49,8 @@ def evidence(
     st.markdown(verdict(hit))
     shown = gallery_subject(engine, id).image
     match_viewer(subject.image, shown, hit.verification, key=f"match-{id}")
+    if credits := credit_html(engine, hit.file):
+        st.html(f'<p class="small">{credits}</p>')
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Search with this photo", icon=":material/image_search:", type="primary"):
             search_with(engine, id)
@@ -55,6 +60,13 @@ def evidence(
             f"{plain(hit.file)} · similarity {hit.similarity:.3f}"
             + (f" · rank by {ranks}" if ranks else "")
         )
+
+
+def credit_html(engine: Engine, file: str) -> str:
+    """Whom a photo is by and how it may be used, with a link to where it is from."""
+    said = about(engine.store)
+    text, address = credit_line(said, file), said.of(file).link
+    return link(text, address) if text else ""
 
 
 def explained(engine: Engine, query: PreparedQuery, id: int) -> Hit:

@@ -8,9 +8,9 @@ import streamlit as st
 
 from extractor import BadPhoto, Region
 from search import Engine, SearchResult
-from serving.galleries import Gallery, NoGallery, galleries
+from serving.about import about
+from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
-from serving.samples import MISSED
 
 from . import actions
 from .actions import (
@@ -25,7 +25,8 @@ from .actions import (
 from .answer import Answer, ask, ask_with_upload, compared_with
 from .evidence import evidence, plain
 from .part import choose_part
-from .results import ASSETS, Pane, one_pane, results_grid, two_panes
+from .results import Pane, one_pane, results_grid, two_panes
+from .served import served as galleries_served
 from .stages import OFF, Stages, choose_stages
 from .subject import Subject, keep
 from .timing import timing_bar
@@ -34,14 +35,10 @@ BUSY_ICON = ":material/hourglass_top:"
 
 
 def render() -> None:
-    """Draw the whole page once."""
-    st.set_page_config(
-        "Same Thing: search by photo", page_icon=str(ASSETS / "icon.png"), layout="wide"
-    )
-    st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
+    """Draw the page."""
     try:
         with st.spinner("Opening the gallery…"):
-            served = galleries().by_name()
+            served = galleries_served()
     except NoGallery as error:
         st.error(str(error))
         return
@@ -62,8 +59,9 @@ def render() -> None:
 
 def header(engine: Engine, with_uploader: bool) -> None:
     brand, right = st.columns([3, 2], vertical_alignment="center")
+    title = html.escape(about(engine.store).file.title or "Same Thing")
     brand.html(
-        '<div class="brand"><b>Same Thing</b>'
+        f'<div class="brand"><b>{title}</b>'
         f"<span>search {len(engine.store):,} photos by photo</span></div>"
     )
     if with_uploader:
@@ -100,20 +98,18 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
         uploader("visible")
         st.html('<p class="small">Your photo is forgotten when you leave.</p>')
     st.html('<div class="section">Or start with one of these</div>')
-    samples, engine = gallery.samples, gallery.engine
+    samples, engine, said = gallery.samples, gallery.engine, about(gallery.engine.store)
     with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
         for photo in samples:
             with st.container(key=f"tile-{photo.id}"):
-                st.image(engine.store.thumbnail(photo.id), width="stretch", alt=photo.title)
-                if st.button(plain(photo.title), key=f"sample-{photo.id}", width="stretch"):
+                title = said.title(photo.file, photo.title)
+                st.image(engine.store.thumbnail(photo.id), width="stretch", alt=title)
+                if st.button(plain(title), key=f"sample-{photo.id}", width="stretch"):
                     search_with(engine, photo.id)
                     st.rerun()
-    if samples[-1].file == MISSED:
-        tip = f", and what {html.escape(others[0])} makes of it" if others else ""
-        st.html(
-            '<p class="small">The last one is hard: the Louvre by day, which this gallery knows '
-            f"only by night. See what an honest miss looks like{tip}.</p>"
-        )
+    if said.file.note:
+        tip = f" {html.escape(others[0])} may see it differently." if others else ""
+        st.html(f'<p class="small">{html.escape(said.file.note)}{tip}</p>')
 
 
 def results_page(served: dict[str, Gallery], subject: Subject | None) -> None:

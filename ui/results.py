@@ -11,6 +11,7 @@ import streamlit as st
 
 from index_store import Store
 from search import Hit, SearchResult
+from serving.about import About, about
 from serving.pictures import thumbnail_url
 
 ASSETS = Path(__file__).parent / "assets"
@@ -45,12 +46,20 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
     return (f"▲{before - rank}", "up") if before > rank else (f"▼{rank - before}", "down")
 
 
+def credit_line(said: About, file: str) -> str:
+    """Whom a photo is by and how it may be used, as plain text; "" if nothing is said of it."""
+    credit = said.of(file)
+    return ", ".join(filter(None, (credit.credit, credit.licence)))
+
+
 def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, Any]:
     """What the browser needs to draw one hit. move: as `movement` gives it."""
+    said = about(store)
     chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} % the same thing, "
     return {
         "file": hit.file,
-        "title": hit.title,
+        "title": said.title(hit.file, hit.title),
+        "credit": credit_line(said, hit.file),
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
         "detail": f"{chance}similarity {hit.similarity:.3f}, score {hit.score:.2f}",

@@ -15,6 +15,7 @@ import streamlit as st
 from extractor import Region, encode_jpeg, resize
 from search import Engine, PreparedQuery
 from serving import searches
+from serving.about import about
 from serving.decoder import decoder
 from serving.galleries import Gallery
 from serving.pictures import thumbnail_url, view_url
@@ -69,10 +70,11 @@ def gallery_subject(engine: Engine, id: int) -> Subject:
     """Raises KeyError for an unknown id."""
     photo = engine.store.catalogue.photo(id)
     shape = photo.height, photo.width
+    title = about(engine.store).title(photo.file, photo.title)
     return Subject(
-        title=photo.title,
+        title=title,
         origin="From the gallery",
-        image=browser_image(view_url(engine.store, id), shape, photo.title),
+        image=browser_image(view_url(engine.store, id), shape, title),
         small=thumbnail_url(engine.store, id),
         file=photo.file,
     )

@@ -1,4 +1,4 @@
-// Draws the result tiles. Data: {panes: [{heading, hits: [{file, title, thumbnail, confidence, detail, points, move, direction}]}]}
+// Draws the result tiles. Data: {panes: [{heading, hits: [{file, title, credit, thumbnail, confidence, detail, points, move, direction}]}]}
 const LENS =
   '<svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="2" aria-hidden="true">' +
   '<circle cx="6.5" cy="6.5" r="4.5"/><path d="M10 10l4.5 4.5" stroke-linecap="round"/></svg>';
@@ -38,6 +38,7 @@ function tile(hit, send) {
   title.append(name);
   if (hit.move) title.append(element("span", `move ${hit.direction}`, hit.move));
   caption.append(title);
+  if (hit.credit) open.dataset.credit = hit.credit;
   if (hit.confidence) {
     const confidence = element("div", `confidence ${hit.confidence}`, hit.confidence);
     confidence.title = hit.detail;

@@ -1,0 +1,49 @@
+"""Which inverted lists a query visits, and what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+
+
+@dataclass(frozen=True)
+class VisitedList:
+    """An inverted list that a query visits.
+
+    Attributes:
+        number: of the list.
+        distance: squared, of the query to the list's centroid.
+        ids: of its photos, int64 (n,).
+    """
+
+    number: int
+    distance: float
+    ids: np.ndarray
+
+
+def visited_lists(index: faiss.Index, descriptor: np.ndarray) -> list[VisitedList]:
+    """The lists that a search visits, nearest first; none if the index has no lists.
+
+    Args:
+        index: of a store.
+        descriptor: float32 (D,), unit norm.
+    """
+    found = faiss.try_extract_index_ivf(index)
+    if found is None:
+        return []
+    query = np.ascontiguousarray(descriptor[None], np.float32)
+    distances, numbers = found.quantizer.search(query, found.nprobe)
+    visited: list[VisitedList] = []
+    if found.invlists is None:
+        return visited
+    for number, distance in zip(numbers[0].tolist(), distances[0].tolist()):
+        if number < 0:
+            continue
+        size = found.invlists.list_size(number)
+        ids = np.empty(0, np.int64)
+        if size:
+            ids = faiss.rev_swig_ptr(found.invlists.get_ids(number), size).copy()
+        visited.append(VisitedList(number, distance, ids))
+    return visited

@@ -1,0 +1,71 @@
+"""The walk of diffusion, told for people: where it starts, and where it leads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from index_store import Store
+
+from .prepared import PreparedQuery
+from .rerank.diffusion import SEEDS, diffuse, scores_of, seed_weights
+
+Step = tuple[int, int, float]
+"""From a seed (its place among the seeds) to a reached photo (its place), and how much arrives."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The first round of diffusion.
+
+    Attributes:
+        seeds: gallery ids of the photos it starts from, int (s,). None of them if no photo of the
+            gallery has the query among its own nearest.
+        weights: how far the query lies inside each seed's neighbourhood, float (s,).
+        reached: ids of other photos, those that the walk visits most, int (r,).
+        visits: how much of the walk is at each, the most visited photo of all being 1, float (r,).
+        steps: which seed brings each.
+    """
+
+    seeds: np.ndarray
+    weights: np.ndarray
+    reached: np.ndarray
+    visits: np.ndarray
+    steps: list[Step]
+
+
+def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
+    """What diffusion does with a query before anything is verified.
+
+    Args:
+        query: prepared for this store's generation.
+        store: the gallery.
+        most: how many reached photos are told of.
+    """
+    _, others = query.candidates.parted(query.in_gallery)
+    seeds = others.ids[:SEEDS]
+    weights = seed_weights(
+        others.similarity[:SEEDS],
+        store.neighbour_ids[seeds],
+        store.neighbour_sims[seeds],
+        query.in_gallery,
+    )
+    seeds, weights = seeds[weights > 0], weights[weights > 0]
+    own = np.unique(query.in_gallery)
+    removed = store.diffusion_ids[own], store.diffusion_values[own]
+    ids, scores = diffuse(
+        store.diffusion_ids[seeds], store.diffusion_values[seeds], weights, removed
+    )
+    if len(ids) == 0:
+        return Walk(seeds, weights, ids, scores, [])
+    new = ~np.isin(ids, np.concatenate([seeds, own]))
+    best = np.argsort(-scores[new], kind="stable")[:most]
+    reached, visits = ids[new][best], scores[new][best] / scores.max()
+    steps = []
+    for place, (seed, weight) in enumerate(zip(seeds, weights)):
+        order = np.argsort(store.diffusion_ids[seed], kind="stable")
+        values = store.diffusion_values[seed][order].astype(np.float64)
+        brought = scores_of(reached, store.diffusion_ids[seed][order], values) * weight
+        steps += [(place, at, float(b / scores.max())) for at, b in enumerate(brought) if b > 0]
+    return Walk(seeds, weights, reached, visits, steps)

@@ -1,0 +1,80 @@
+"""Every stage of one search, told: what the page "How it works" draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from extractor import BadPhoto, Extractor
+from extractor.attention import Attention
+from index_store.lists import VisitedList, visited_lists
+from search import PreparedQuery, SearchResult
+from search.walk import Walk, walk
+
+from . import searches
+from .galleries import Gallery
+
+HITS = 6
+REACHED = 10
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What the stages made of a query.
+
+    Attributes:
+        descriptor: of the query, unit vector float32 (D,).
+        heat: where the descriptor looks, float (h, w) that sums to 1; None if that is not known.
+        lists: of the index that were visited, nearest first.
+        walk: of diffusion.
+        result: the answer, with everything switched on.
+    """
+
+    descriptor: np.ndarray
+    heat: np.ndarray | None
+    lists: list[VisitedList]
+    walk: Walk
+    result: SearchResult
+
+
+def explain(gallery: Gallery, query: PreparedQuery, pixels: np.ndarray | None) -> Explained:
+    """Search, and tell how. Heavy: this belongs into a turn.
+
+    Args:
+        gallery: what is searched.
+        query: prepared for it.
+        pixels: of the photo, uint8 RGB (H, W, 3); None if they cannot be had.
+    """
+    store = gallery.engine.store
+    return Explained(
+        descriptor=query.descriptor,
+        heat=None if pixels is None else heat(gallery.engine.extractor, pixels),
+        lists=visited_lists(store.index, query.descriptor),
+        walk=walk(query, store, REACHED),
+        result=searches.search(gallery, query, "diffusion", "sift", HITS, "page"),
+    )
+
+
+def pixels_of(gallery: Gallery, id: int) -> np.ndarray | None:
+    """The pixels of a gallery photo; None if its file is gone or has changed."""
+    try:
+        return gallery.engine.store.pixels(id)
+    except (OSError, BadPhoto):
+        return None
+
+
+def heat(extractor: Extractor, pixels: np.ndarray) -> np.ndarray | None:
+    """Where the descriptor looks, see `Attention.heat`; None if its model cannot tell."""
+    looking = attention(extractor)
+    return None if looking is None else looking.heat(pixels)
+
+
+@lru_cache(2)
+def attention(extractor: Extractor) -> Attention | None:
+    """What tells where a model looks; loaded when it is first asked for."""
+    try:
+        return Attention(extractor)
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,35 @@
+"""The page of measured figures."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+from ui.figures import DOCS, FILE, Section, pictures, sections, tables
+
+
+def page() -> None:
+    from ui.figures import render
+
+    render()
+
+
+def test_every_part_of_the_file_is_on_the_page():
+    app = AppTest.from_function(page, default_timeout=60).run()
+    assert not app.exception
+    headings = [line[3:] for line in (DOCS / FILE).read_text().splitlines() if line[:3] == "## "]
+    assert len(headings) == len(app.expander) and len(headings) > 3
+    shown = " ".join(text.value for text in app.markdown)
+    assert "0.748 [0.629, 0.856]" in shown and "](../" not in shown
+
+
+def test_a_picture_shows_what_its_table_says():
+    text = "a\n\n| model | photos | off |\n|---|---|---|\n| m<b> | p | 0.5 [0.25, 0.75] |\n\nend"
+    assert list(tables(text)) == [[["model", "photos", "off"], ["m<b>", "p", "0.5 [0.25, 0.75]"]]]
+    (svg,) = pictures(Section("", text))
+    assert 'x1="345" x2="655"' in svg and 'cx="500"' in svg and ">0.500<" in svg
+    assert "m&lt;b&gt; · p" in svg and "m<b>" not in svg
+
+
+def test_the_measured_tables_are_drawn():
+    drawn = [svg for part in sections(1) for svg in pictures(part)]
+    assert sum("95 %" in svg for svg in drawn) >= 1 and sum("photos/s" in svg for svg in drawn) >= 1

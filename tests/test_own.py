@@ -1,0 +1,167 @@
+"""Visitors' own galleries: what is taken, what is not, and that they go."""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from serving.galleries import galleries
+from serving.own_galleries import OwnGalleries, OwnGallery, own_galleries
+from serving.pictures import thumbnail_url
+from serving.refusal import Refused
+from serving.unpack import BadArchive, photos_in, short, unpack
+from tests.conftest import GALLERY
+from ui.routes import ROUTES
+
+MB = 2**20
+
+
+def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def test_photos_of_files_and_archives():
+    data = zipped(
+        ("album/../../a.jpg", b"1"),
+        ("b.PNG", b"2"),
+        ("__MACOSX/b.png", b"x"),
+        (".hidden/c.jpg", b"x"),
+        ("d.txt", b"x"),
+        ("inner.zip", b"x"),
+        ("e\\f.webp", b"3"),
+    )
+    files = [("x/z.jpg", b"0"), ("all.ZIP", data)]
+    assert list(photos_in(files, MB)) == [
+        ("z.jpg", b"0"), ("a.jpg", b"1"), ("b.PNG", b"2"), ("f.webp", b"3")
+    ]  # fmt: skip
+    assert short("a\nb\u202e.jpg") == "a�b�.jpg" and len(short("n" * 999)) == 120
+
+
+def test_a_bomb_is_unpacked_no_further_than_a_photo_may_go():
+    bomb = zipped(("bomb.jpg", bytes(50 * MB)), ("after.jpg", b"1"))
+    assert len(bomb) < 0.1 * MB
+    assert list(unpack(bomb, MB)) == [
+        ("bomb.jpg", "A photo may have 1 MB at most."), ("after.jpg", b"1")
+    ]  # fmt: skip
+    # The directory says 1 byte: what comes out counts.
+    lying = bomb.replace((50 * MB).to_bytes(4, "little"), (1).to_bytes(4, "little"))
+    assert lying != bomb and isinstance(next(unpack(lying, MB))[1], str)
+
+
+def test_archives_that_are_not_opened():
+    with pytest.raises(BadArchive, match="not a zip"):
+        list(unpack(b"PK\x03\x04 and no more", MB))
+    with pytest.raises(BadArchive, match="more than 5,000"):
+        list(unpack(b"PK\x01\x02" * 5001, MB))
+    assert list(photos_in([("a.zip", b"x"), ("b.jpg", b"1")], MB)) == [
+        ("a.zip", "This is not a zip archive, or a damaged one."), ("b.jpg", b"1")
+    ]  # fmt: skip
+    odd = zipped(("a.jpg", b"1"), method=zipfile.ZIP_LZMA)
+    assert "unusual" in str(next(unpack(odd, MB))[1])
+    good = zipped(("a.jpg", b"same" * 1000), method=zipfile.ZIP_STORED)
+    damaged = good.replace(b"samesame", b"sameSAME", 1)
+    assert list(unpack(damaged, MB)) == [("a.jpg", "It cannot be unpacked.")]
+
+
+@pytest.fixture
+def shared(small_built, monkeypatch):
+    """The server's own gallery."""
+    monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
+    galleries().settle()
+
+
+@pytest.fixture
+def owns(shared):
+    made = own_galleries()
+    yield made
+    for visitor in ("ann", "bob"):
+        made.forget(visitor)
+
+
+def wait(own: OwnGallery) -> OwnGallery:
+    for _ in range(600):
+        if not own.making:
+            return own
+        time.sleep(0.1)
+    raise AssertionError("it is never made")
+
+
+def photo(name: str) -> tuple[str, bytes]:
+    return name, (GALLERY / name).read_bytes()
+
+
+def test_a_gallery_of_ones_own(owns):
+    archive = zipped(photo("colosseum-2.jpg"), photo("igloo.jpg"))
+    files = [photo("colosseum.jpg"), ("mine.zip", archive), ("bad.jpg", b"no photo")]
+    own = wait(owns.add("ann", "1.1.1.1", files, 4))
+    assert not own.error and own.done == 4 and not files, "the files are let go"
+    assert own.problems == [("bad.jpg", "This is not a JPEG, PNG or WebP photo.")]
+    engine = own.gallery.engine
+    result = engine.search(engine.prepare(0), "diffusion", "sift", 2)
+    assert len(engine.store) == 3 and result.hits[0].file == "0001.jpg" and result.hits[0].verified
+
+    wait(owns.add("ann", "1.1.1.1", [photo("wine.jpg")], 1))
+    store = own.gallery.engine.store
+    assert len(store) == 4 and own.problems == []
+    client = TestClient(Starlette(routes=ROUTES))
+    answer = client.get(thumbnail_url(store, 3))
+    assert answer.status_code == 200 and answer.headers["cache-control"].startswith("private")
+    assert client.get(f"photos/{store.version}/1/title.txt").text == "Colosseum 2"
+
+    folder = own.folder
+    assert owns.of("bob") is None and folder.is_dir()
+    owns.sweep({"ann"})
+    assert owns.of("ann") is own
+    owns.sweep({"bob"})
+    assert owns.of("ann") is None and not folder.exists()
+    assert client.get(thumbnail_url(store, 3)).status_code == 404
+
+
+def test_no_photo_at_all_is_said(owns):
+    own = wait(owns.add("ann", "", [("bad.jpg", b"no photo")], 1))
+    assert own.gallery is None and own.error == "None of these files is a photo that can be read."
+
+
+def test_limits(shared, monkeypatch):
+    monkeypatch.setenv("GEM_OWN_PHOTOS", "2")
+    monkeypatch.setenv("GEM_OWN_GALLERIES", "1")
+    now = [1000.0]
+    owns = OwnGalleries(lambda: now[0])
+    own = wait(owns.add("ann", "", [photo("wine.jpg"), photo("dune.jpg"), photo("bulb.jpg")], 3))
+    assert len(own.titles) == 2 and own.problems == [("bulb.jpg", "2 photos are the most.")]
+    with pytest.raises(Refused, match="Too many visitors"):
+        owns.add("bob", "", [photo("wine.jpg")], 1)
+    now[0] += 3600
+    assert owns.of("ann") is None and not own.folder.exists()
+    monkeypatch.setenv("GEM_OWN_SECONDS", "1")
+    late = OwnGallery("bob", "", 0)
+    late.titles["0000.jpg"] = "before"
+    (late.folder / "photos").mkdir()
+    (late.folder / "photos" / "0000.jpg").write_bytes(photo("dune.jpg")[1])
+    late.add([photo("wine.jpg")], deadline=0.0)
+    assert "took too long" in late.problems[0][1] and len(late.gallery.engine.store) == 1
+    late.close()
+
+
+def test_a_visitor_who_leaves_while_it_is_made(owns, monkeypatch):
+    own = owns.add("ann", "", [photo("wine.jpg"), photo("dune.jpg")], 2)
+    with pytest.raises(Refused, match="still being looked at"):
+        owns.add("ann", "", [photo("bulb.jpg")], 1)
+    folder: Path = own.folder
+    owns.forget("ann")
+    wait(own)
+    for _ in range(50):
+        if not folder.exists():
+            break
+        time.sleep(0.1)
+    assert not folder.exists()

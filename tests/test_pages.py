@@ -1,0 +1,143 @@
+"""All pages in a real browser, each at two widths, in one visit."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import GALLERY
+from tests.server import serving
+from tests.test_browser import browser, no_sideways_scroll, settle
+
+__all__ = ["browser"]  # a fixture
+SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def address(gallery_path) -> Iterator[str]:
+    with serving(gallery_path) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def visit(browser, address) -> Iterator[Page]:
+    """One visit; any script error or request to another host fails the last test."""
+    page = browser.new_page(viewport={"width": 1360, "height": 900})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url),
+    )
+    page.goto(address)
+    settle(page)
+    yield page
+    page.close()
+    assert not problems
+
+
+def go(page: Page, name: str, heading: str) -> None:
+    """To another page by the bar at the top."""
+    page.set_viewport_size({"width": 1360, "height": 900})
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible(timeout=60_000)
+    settle(page)
+
+
+def at_both_widths(page: Page) -> Iterator[str]:
+    """Nothing is wider than the window; a phone's is the last."""
+    for name, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(300)
+        assert no_sideways_scroll(page), name
+        yield name
+
+
+def test_explore(visit):
+    go(visit, "Explore", "Explore")
+    expect(visit.locator(".map[data-ready]")).to_be_visible(timeout=60_000)
+    for _ in at_both_widths(visit):
+        assert (
+            visit.locator("canvas").evaluate(
+                """canvas => {
+              const {width, height} = canvas;
+              const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+              let inked = 0;
+              for (let i = 3; i < pixels.length; i += 4) inked += pixels[i] > 0;
+              return inked / (width * height);
+            }"""
+            )
+            > 0.02
+        ), "photos are drawn"
+    visit.set_viewport_size({"width": 1360, "height": 900})
+    crowds = visit.locator(".crowds button")
+    assert crowds.count() >= 5
+    expect(visit.get_by_role("heading", name="There more than once")).to_be_visible()
+    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible()
+    canvas = visit.get_by_role("application")
+    canvas.focus()
+    for key in ("+", "+", "ArrowLeft", "ArrowRight"):
+        visit.keyboard.press(key)
+    expect(visit.locator(".spoken")).not_to_be_empty()
+    title = visit.locator(".spoken").inner_text()
+    visit.keyboard.press("Enter")
+    expect(visit.get_by_text("From the gallery")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text(title, exact=True).first).to_be_visible()
+    expect(visit).to_have_url(re.compile(r"/\?photo="))
+
+
+def test_how_it_works_tells_of_the_photo_searched_with(visit):
+    title = visit.locator(".query b").inner_text()
+    go(visit, "How it works", "How it works")
+    expect(visit.get_by_text(f"“{title}”")).to_be_visible(timeout=60_000)
+    for step in ("It looks", "It finds", "It walks", "It proves"):
+        expect(visit.get_by_role("heading", name=step)).to_be_visible(timeout=60_000)
+    expect(visit.locator(".heat .over")).to_be_visible()
+    assert visit.locator(".lists img").count() >= 10
+    for _ in at_both_widths(visit):
+        photo, over = (
+            visit.locator(f".heat {part}").bounding_box() for part in ("img >> nth=0", ".over")
+        )
+        assert photo == pytest.approx(over, abs=1), "the heat lies on the photo"
+
+
+def test_back_on_the_search_page_the_photo_is_still_there(visit):
+    visit.set_viewport_size({"width": 1360, "height": 900})
+    visit.get_by_role("link", name="Search", exact=True).click()
+    expect(visit.get_by_text("From the gallery")).to_be_visible(timeout=60_000)
+    expect(visit).to_have_url(re.compile(r"/\?photo="))
+
+
+def test_figures(visit):
+    go(visit, "Figures", "What was measured")
+    expect(visit.locator(".plot circle").first).to_be_visible()
+    for _ in at_both_widths(visit):
+        pass
+    visit.set_viewport_size({"width": 1360, "height": 900})
+    visit.get_by_text("Tables and what they mean").first.click()
+    expect(visit.get_by_text("0.748 [0.629, 0.856]").first).to_be_visible()
+
+
+def test_own_photos(visit, tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for name in ("colosseum.jpg", "colosseum-2.jpg", "igloo.jpg"):
+            archive.write(GALLERY / name, name)
+    go(visit, "Own photos", "Your own photos")
+    for _ in at_both_widths(visit):
+        pass
+    visit.locator("input[type=file]").set_input_files([tmp_path / "mine.zip", GALLERY / "wine.jpg"])
+    expect(visit.get_by_text("4 photos can be searched")).to_be_visible(timeout=60_000)
+    settle(visit)
+    visit.get_by_role("button", name="Search with this photo: Colosseum", exact=True).click()
+    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("search 4 photos by photo")).to_be_visible()
+    expect(visit.get_by_text("Your photos")).to_be_visible()
+    go(visit, "Own photos", "Your own photos")
+    visit.get_by_role("button", name="Forget them").click()
+    expect(visit.get_by_text("Choose photos, or a zip of photos")).to_be_visible()
+    visit.get_by_role("link", name="Search", exact=True).click()
+    expect(visit.get_by_text("search 310 photos by photo")).to_be_visible(timeout=60_000)

@@ -1,0 +1,131 @@
+"""The gallery as a map: what looks alike lies close together; a click searches with a photo."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import streamlit as st
+
+from index_store import Store
+from index_store.similarity_map import SimilarityMap
+from serving.about import about
+from serving.galleries import Gallery, NoGallery
+from serving.maps import copies, loners, maps
+from serving.pictures import thumbnail_url
+
+from .language import heard, number, say
+from .results import ASSETS, credit_line, results_grid
+from .served import first
+from .switch import search_for
+
+CROWDS = 24  # faces under the map
+GROUPS = 12  # of photos that are there more than once
+LONERS = 12
+LOOK_AGAIN = 1.0  # seconds
+
+
+def render() -> None:
+    """Draw the page."""
+    try:
+        gallery = first()
+    except NoGallery as error:
+        st.error(heard(str(error)))
+        return
+    store = gallery.engine.store
+    st.html(
+        f'<div class="hero"><h1>{html.escape(say("Explore"))}</h1><p>'
+        + html.escape(
+            say(
+                "{count} photos. What looks alike lies close together. Click a photo to search "
+                "with it.",
+                count=number(len(store)),
+            )
+        )
+        + "</p></div>"
+    )
+    making = maps().of(gallery)
+    if not making.done():
+        wait_for(gallery)
+        return
+    clicked = photo_map(store, making.result())
+    lonely = loners(store, LONERS)
+    same = [id for group in copies(store, GROUPS) for id in group]
+    grids = [strip(store, say("There more than once"), same, "copies")] if same else []
+    grids.append(strip(store, say("Like no other"), lonely, "loners"))
+    # The browser names ids of the map; a map belongs to one generation.
+    if clicked.open is not None and 0 <= int(clicked.open) < len(store):
+        search_for(store.catalogue.photo(int(clicked.open)).file)
+    for grid in grids:
+        if file := grid.open or grid.search:
+            search_for(file)
+
+
+def wait_for(gallery: Gallery) -> None:
+    """Say that the map is being made, and draw the page again when it is."""
+
+    @st.fragment(run_every=LOOK_AGAIN)
+    def waiting() -> None:
+        if maps().of(gallery).done():
+            st.rerun()
+        count = number(len(gallery.engine.store))
+        st.html(
+            '<div class="turn" role="status">'
+            + html.escape(say("The map of {count} photos is being made, once.", count=count))
+            + "</div>"
+        )
+
+    waiting()
+
+
+def photo_map(store: Store, made: SimilarityMap) -> Any:
+    """Draw the map. Returns an object whose `open` is the id of the photo just clicked, or None."""
+    sizes = [int((made.crowds == crowd).sum()) for crowd in range(len(made.faces))]
+    component = st.components.v2.component(
+        "photo_map",
+        html=(ASSETS / "map.html").read_text(),
+        css=(ASSETS / "map.css").read_text(),
+        js=(ASSETS / "map.js").read_text(),
+    )
+    return component(
+        data={
+            "url": f"maps/{store.version}.bin",
+            "photos": f"photos/{store.version}/",
+            "count": len(made.ids),
+            "crowds": [say("{count} photos", count=number(size)) for size in sizes[:CROWDS]],
+            "words": {
+                "map": say(
+                    "Map of the photos. Arrow keys move, plus and minus zoom, Enter searches with "
+                    "the photo in the middle."
+                ),
+                "crowds": say("Crowds"),
+                "closer": say("Closer"),
+                "further": say("Further away"),
+                "whole": say("All of it"),
+                "missing": say("The map cannot be shown at the moment."),
+            },
+        },
+        key="map",
+        on_open_change=lambda: None,
+    )
+
+
+def strip(store: Store, heading: str, ids: list[int], key: str) -> Any:
+    """Draw a few photos under a heading; returns what `results_grid` does."""
+    said, hits = about(store), []
+    for photo in store.catalogue.photos_of(ids):
+        similarity = number(float(store.neighbour_sims[photo.id, 1]), 3)
+        hits.append(
+            {
+                "file": photo.file,
+                "title": said.title(photo.file, photo.title),
+                "credit": credit_line(said, photo.file),
+                "thumbnail": thumbnail_url(store, photo.id),
+                "confidence": "",
+                "detail": say("similarity with its nearest photo {value}", value=similarity),
+                "points": None,
+                "move": "",
+                "direction": "",
+            }
+        )
+    return results_grid([{"heading": heading, "hits": hits}], key=key)

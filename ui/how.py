@@ -1,0 +1,185 @@
+"""How it works: every stage on the visitor's own photo, with the numbers of that very search."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import streamlit as st
+
+from extractor import decode
+from search import PreparedQuery
+from serving.explained import Explained, explain, pixels_of
+from serving.galleries import Gallery, NoGallery
+from serving.refusal import Refused
+
+from .drawing import drawing
+from .how_pictures import heat_picture, lists_picture, walk_picture
+from .language import heard, number, say
+from .match import match_viewer
+from .served import first
+from .subject import Subject, gallery_subject, keep, kept_query, prepare
+from .timing import timing_bar
+from .turns import in_turn
+
+
+def render() -> None:
+    """Draw the page."""
+    try:
+        gallery = first()
+    except NoGallery as error:
+        st.error(heard(str(error)))
+        return
+    subject = own_subject(gallery)
+    st.html(
+        f'<div class="hero"><h1>{html.escape(say("How it works"))}</h1><p>'
+        + html.escape(
+            say(
+                "Four steps, shown on “{title}”, with the numbers of this search. Search with "
+                "another photo, and they are shown on that.",
+                title=subject.title,
+            )
+        )
+        + "</p></div>"
+    )
+    try:
+        query, told = explained(gallery, subject)
+    except Refused as refusal:
+        st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
+        return
+    looking(gallery, subject, told)
+    finding(gallery, told)
+    walking(gallery, subject, told)
+    proving(gallery, subject, told)
+    st.html(timing_bar(told.result))
+
+
+def own_subject(gallery: Gallery) -> Subject:
+    """What the visitor searched with last; without that the first sample."""
+    state, catalogue = st.session_state, gallery.engine.store.catalogue
+    if "upload" in state:
+        return state.upload
+    photo = catalogue.find(state.get("visited") or "") or gallery.samples[0]
+    return gallery_subject(gallery.engine, photo.id)
+
+
+def explained(gallery: Gallery, subject: Subject) -> tuple[PreparedQuery, Explained]:
+    """Everything that is told of a search, from the session if it was told before.
+
+    Raises Refused.
+    """
+    store = gallery.engine.store
+    known = kept_query(gallery, subject, None)
+    before = st.session_state.get("told")
+    if before is not None and before[0] == (subject.file, subject.title, store.version):
+        return before[1:]
+
+    def work() -> tuple[PreparedQuery, Explained]:
+        query = known or prepare(gallery, subject, None)
+        if subject.picture is not None:
+            pixels = decode(subject.picture)  # our own encoding
+        else:
+            pixels = pixels_of(gallery, store.catalogue.find(subject.file).id)
+        return query, explain(gallery, query, pixels)
+
+    query, told = in_turn(work)
+    keep(gallery, subject, None, query)
+    st.session_state.told = (subject.file, subject.title, store.version), query, told
+    return query, told
+
+
+def step(heading: str, sentences: str, place: int) -> object:
+    """Head and text of a step, and the place for its picture beside it."""
+    text, picture = st.columns([2, 3], gap="large", vertical_alignment="top")
+    text.html(
+        f'<h2 class="step"><span aria-hidden="true">{place}</span>{html.escape(heading)}</h2>'
+        f"<p>{html.escape(sentences)}</p>"
+    )
+    return picture
+
+
+def looking(gallery: Gallery, subject: Subject, told: Explained) -> None:
+    card = gallery.engine.extractor.card
+    said = say(
+        "A network turns the photo into {count} numbers, its descriptor; photos of the same thing "
+        "get similar ones.",
+        count=number(card.output_dim),
+    )
+    heat = told.heat
+    if heat is None:
+        said += " " + say("Where this model looks cannot be told.")
+    else:
+        said += " " + say(
+            "It takes half of them from the brightest {share} % of the photo.",
+            share=number(100 * share_of_half(heat)),
+        )
+    with step(say("It looks"), said, 1):
+        drawing(heat_picture(subject.image, heat, say("Where the descriptor looks")), "heat")
+
+
+def share_of_half(heat: np.ndarray) -> float:
+    """The smallest share of the places that holds half of the heat."""
+    total = np.cumsum(np.sort(heat.ravel())[::-1])
+    return float((np.searchsorted(total, 0.5) + 1) / heat.size)
+
+
+def finding(gallery: Gallery, told: Explained) -> None:
+    store = gallery.engine.store
+    held = sum(len(entry.ids) for entry in told.lists)
+    ann = store.manifest.parameters["ann"]
+    said = say(
+        "The descriptors of all {count} photos lie in {lists} lists of what is alike, each packed "
+        "into {bytes} bytes. The {visited} nearest lists were visited; they hold {held} photos, "
+        "and the best of those were compared exactly.",
+        count=number(len(store)),
+        lists=number(ann["nlist"]),
+        visited=number(len(told.lists)),
+        bytes=number(ann["codes"] * ann["bits"] / 8),
+        held=number(held),
+    )
+    with step(say("It finds"), said, 2):
+        photos = say("{count} photos", count="{count}")
+        drawing(lists_picture(store, told, lambda n: photos.format(count=number(n))), "lists")
+
+
+def walking(gallery: Gallery, subject: Subject, told: Explained) -> None:
+    walk = told.walk
+    if len(walk.seeds) == 0:
+        said = say(
+            "Diffusion walks from the photos that have yours among their own nearest. Here none "
+            "has, so nothing is walked, and the order stays."
+        )
+    else:
+        said = say(
+            "Diffusion starts from the photos that have yours among their own nearest, {seeds} "
+            "here, and walks on from neighbour to neighbour. Of {reached} others that it visits "
+            "most, the first gets {visits} % of the visits of the most visited photo.",
+            seeds=number(len(walk.seeds)),
+            reached=number(len(walk.reached)),
+            visits=number(100 * walk.visits.max(initial=0)),
+        )
+    with step(say("It walks"), said, 3):
+        drawing(walk_picture(gallery.engine.store, subject, walk, say("The walk")), "walk")
+
+
+def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
+    proven = [hit for hit in told.result.hits if hit.verified]
+    best = max(proven, key=lambda hit: hit.inliers or 0, default=None)
+    if best is None:
+        said = say(
+            "Points of the photo are matched with those of the best hits; where many fit one view "
+            "of one thing, it is proven. Here that is the case for no photo."
+        )
+    else:
+        said = say(
+            "Points of the photo are matched with those of the best hits; where many fit one view "
+            "of one thing, it is proven. Here {points} points do, and {count} of the first {of} "
+            "photos are proven.",
+            points=number(best.inliers or 0),
+            count=number(len(proven)),
+            of=number(len(told.result.hits)),
+        )
+    with step(say("It proves"), said, 4):
+        if best is not None:
+            shown = gallery_subject(gallery.engine, best.id).image
+            match_viewer(subject.image, shown, best.verification, key="how-match")

@@ -1,0 +1,57 @@
+"""The pages, the bar that leads from one to another, and what all of them share."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from serving.about import about
+
+from . import explore, figures, how, own, page
+from .footer import footer
+from .language import keep_language, say
+from .results import ASSETS
+from .served import opened
+from .switch import SEARCH
+
+NAME = "Same Thing"
+
+
+def run() -> None:
+    """Draw the page that the address names."""
+    st.set_page_config(page_icon=str(ASSETS / "icon.png"), layout="wide")
+    keep_language()
+    st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
+    current = st.navigation(
+        [
+            st.Page(page.render, title=say("Search"), url_path=SEARCH, default=True),
+            st.Page(explore.render, title=say("Explore"), url_path="explore"),
+            st.Page(how.render, title=say("How it works"), url_path="how"),
+            st.Page(own.render, title=say("Own photos"), url_path="own"),
+            st.Page(figures.render, title=say("Figures"), url_path="figures"),
+        ],
+        position="top",
+    )
+    st.set_page_config(f"{gallery_title()}: {current.title}")
+    remember_photo(current.url_path)
+    current.run()
+    footer()
+
+
+def gallery_title() -> str:
+    """What the gallery is called, if it is open already."""
+    gallery = opened()
+    return (about(gallery.engine.store).file.title if gallery else "") or NAME
+
+
+def remember_photo(path: str) -> None:
+    """Bring the gallery photo that was searched with back with the search page.
+
+    Streamlit empties the address when another page is opened.
+    """
+    state = st.session_state
+    before, state.page = state.get("page", SEARCH), path
+    if path != SEARCH:
+        return
+    if before != SEARCH and "photo" not in st.query_params and state.get("visited"):
+        st.query_params["photo"] = state.visited
+    state.visited = st.query_params.get("photo")

@@ -1,0 +1,160 @@
+"""Own photos: a visitor's private, temporary gallery."""
+
+from __future__ import annotations
+
+import html
+import time
+
+import streamlit as st
+
+from serving.own_galleries import OwnGallery, own_galleries
+from serving.refusal import Refused, spend
+from serving.settings import settings
+
+from .actions import start_over
+from .explore import strip
+from .language import heard, number, say
+from .served import own_gallery
+from .switch import open_search, search_for
+from .turns import visitor_and_address
+
+LOOK_AGAIN = 0.7  # seconds
+SHOWN = 24
+
+
+def render() -> None:
+    """Draw the page."""
+    limits = settings()
+    st.html(
+        f'<div class="hero"><h1>{html.escape(say("Your own photos"))}</h1><p>'
+        + html.escape(
+            say(
+                "Up to {count} photos, or a zip of them, become a gallery of your own: search in "
+                "it, explore it, see how it works. Nobody else sees it. It goes when you leave, or "
+                "after {minutes} minutes.",
+                count=number(limits.own_photos),
+                minutes=number(limits.own_minutes),
+            )
+        )
+        + "</p></div>"
+    )
+    if limits.own_galleries == 0:
+        st.info(say("This server does not take galleries of visitors."))
+        return
+    own = own_gallery()
+    if problem := st.session_state.pop("own_problem", ""):
+        st.error(heard(problem), icon=":material/hourglass_top:")
+    if own is not None and own.making:
+        watch(own)
+        return
+    choose(first_time=own is None or own.gallery is None)
+    if own is not None:
+        tell(own)
+
+
+def choose(first_time: bool) -> None:
+    """The uploader. first_time: whether there is no gallery yet."""
+    limits = settings()
+    key = f"own-{st.session_state.get('own_uploads', 0)}"
+    st.file_uploader(
+        say("Choose photos, or a zip of photos") if first_time else say("Add more photos"),
+        type=["jpg", "jpeg", "png", "webp", "zip"],
+        accept_multiple_files=True,
+        key=key,
+        on_change=take,
+        args=(key,),
+    )
+    st.html(
+        '<p class="small">'
+        + html.escape(
+            say(
+                "{files} files and {mb} MB at one time, {each} MB each. JPEG, PNG and WebP are "
+                "read; of each photo only a picture without its metadata is kept.",
+                files=number(limits.session_files),
+                mb=number(limits.session_mb),
+                each=number(limits.upload_mb),
+            )
+        )
+        + "</p>"
+    )
+
+
+def take(key: str) -> None:
+    """Begin with the files just uploaded. Streamlit lets go of them at once."""
+    files = [(file.name, file.getvalue()) for file in st.session_state.get(key) or ()]
+    if not files:
+        return
+    st.session_state.own_uploads = st.session_state.get("own_uploads", 0) + 1
+    visitor, address = visitor_and_address()
+    try:
+        spend("search", address, visitor)
+        own_galleries().add(visitor, address, files, sum(map(photos_of, files)))
+    except Refused as refusal:
+        st.session_state.own_problem = str(refusal)
+    else:
+        start_over()
+        st.session_state.pop("visited", None)
+
+
+def photos_of(file: tuple[str, bytes]) -> int:
+    """About how many photos a file holds, for the progress."""
+    name, data = file
+    return max(1, data.count(b"PK\x01\x02")) if name.lower().endswith(".zip") else 1
+
+
+def watch(own: OwnGallery) -> None:
+    """The progress, until all photos are looked at."""
+
+    @st.fragment(run_every=LOOK_AGAIN)
+    def progress() -> None:
+        if not own.making:
+            st.rerun()
+        total = max(own.total, own.done, 1)
+        st.progress(
+            min(1.0, own.done / total),
+            say(
+                "Looking at your photos: {done} of {total}",
+                done=number(own.done),
+                total=number(total),
+            ),
+        )
+
+    progress()
+    st.button(say("Stop, and forget them"), on_click=forget)
+
+
+def tell(own: OwnGallery) -> None:
+    """What has become of the photos."""
+    if own.error:
+        st.error(heard(own.error), icon=":material/broken_image:")
+    if own.gallery is not None:
+        store = own.gallery.engine.store
+        minutes = max(1, round((own.until - time.time()) / 60))
+        st.success(
+            say(
+                "{count} photos can be searched, for {minutes} more minutes.",
+                count=number(len(store)),
+                minutes=number(minutes),
+            ),
+            icon=":material/check:",
+        )
+    if own.problems:
+        with st.expander(say("Left out: {count}", count=number(len(own.problems)))):
+            for name, sentence in own.problems:
+                st.text(f"{name}: {heard(sentence)}")
+    with st.container(horizontal=True):
+        if own.gallery is not None and st.button(say("Search in them"), type="primary"):
+            open_search()
+        st.button(say("Forget them, and go back to the gallery"), on_click=forget)
+    if own.gallery is not None:
+        ids = list(range(min(SHOWN, len(own.gallery.engine.store))))
+        grid = strip(own.gallery.engine.store, say("Search with one of these"), ids, "own")
+        if file := grid.open or grid.search:
+            search_for(file)
+
+
+def forget() -> None:
+    """Delete the gallery."""
+    own_galleries().forget(visitor_and_address()[0])
+    start_over()
+    st.session_state.pop("visited", None)
