@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
+from .numbered import NumberedIndex
+
 
 @dataclass(frozen=True)
 class VisitedList:
@@ -23,14 +25,14 @@ class VisitedList:
     ids: np.ndarray
 
 
-def visited_lists(index: faiss.Index, descriptor: np.ndarray) -> list[VisitedList]:
+def visited_lists(numbered: NumberedIndex, descriptor: np.ndarray) -> list[VisitedList]:
     """The lists that a search visits, nearest first; none if the index has no lists.
 
     Args:
-        index: of a store.
+        numbered: the index of a store.
         descriptor: float32 (D,), unit norm.
     """
-    found = faiss.try_extract_index_ivf(index)
+    found = faiss.try_extract_index_ivf(numbered.index)
     if found is None:
         return []
     query = np.ascontiguousarray(descriptor[None], np.float32)
@@ -44,6 +46,6 @@ def visited_lists(index: faiss.Index, descriptor: np.ndarray) -> list[VisitedLis
         size = found.invlists.list_size(number)
         ids = np.empty(0, np.int64)
         if size:
-            ids = faiss.rev_swig_ptr(found.invlists.get_ids(number), size).copy()
-        visited.append(VisitedList(number, distance, ids))
+            ids = numbered.ids[faiss.rev_swig_ptr(found.invlists.get_ids(number), size)]
+        visited.append(VisitedList(number, distance, ids.astype(np.int64)))
     return visited

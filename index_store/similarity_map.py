@@ -152,7 +152,7 @@ def kept_map(store: Store) -> SimilarityMap:
     path = path_of(store)
     with suppress(OSError, ValueError):
         return read_map(path, len(store))
-    made = make_map(store.descriptors)
+    made = make_map(np.asarray(store.descriptors))
     try:
         write_map(path, made)
     except OSError as error:

@@ -22,10 +22,10 @@ from typing import TypeVar
 
 from extractor import BadPhoto, encode_jpeg
 from index_store import Store, StoreError, build, journal
-from index_store.builder import extraction_fingerprint
 from index_store.catalogue import title_of
 from index_store.extraction import extract
 from index_store.journal import Journal
+from index_store.parameters import making_of
 from search import Engine
 
 from .about import FILE
@@ -96,7 +96,7 @@ class OwnGallery:
         photos, store = self.folder / "photos", self.folder / "store"
         photos.mkdir(exist_ok=True)
         store.mkdir(exist_ok=True)
-        fingerprint = extraction_fingerprint(source.extractor, False)
+        fingerprint = making_of(source.extractor, as_stored=False).facts
         with closing(Journal(store / journal.FILE_NAME, fingerprint)) as kept:
             for name, content in photos_in(files, limits.upload_bytes):
                 if len(self.titles) == limits.own_photos:

@@ -55,7 +55,8 @@ def unpack(data: bytes, most_bytes: int) -> Iterator[tuple[str, bytes | str]]:
         raise BadArchive("This is not a zip archive, or a damaged one.") from None
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename.replace("\\", "/"))
-        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+        named = [part for part in path.parts if part != ".."]  # only the last part is used
+        hidden = any(part.startswith((".", "__MACOSX")) for part in named)
         if entry.is_dir() or hidden or path.suffix.lower() not in SUFFIXES:
             continue
         if entry.compress_type not in PLAIN or entry.flag_bits & 1:

@@ -19,6 +19,7 @@ from extractor.attention import Attention, contributions, first_power, grid, nam
 from extractor.registry import model_path
 from index_store.ann import build_index, choose_parameters
 from index_store.lists import visited_lists
+from index_store.numbered import NumberedIndex
 from search.walk import walk
 from serving.galleries import galleries
 from tests.conftest import GALLERY, unit_rows
@@ -74,11 +75,12 @@ def test_the_visited_lists_are_those_of_the_search(rng):
     rows = unit_rows(rng, 400, 32, 8)
     index = build_index(rows, choose_parameters(400, 32))
     index.nprobe = 3
-    lists = visited_lists(index, rows[0])
+    numbered = NumberedIndex(index, np.arange(400, dtype=np.int32))
+    lists = visited_lists(numbered, rows[0])
     assert len(lists) == 3 and [e.distance for e in lists] == sorted(e.distance for e in lists)
     _, found = index.search(rows[:1], 400)
     assert {int(id) for e in lists for id in e.ids} == set(found[0][found[0] >= 0].tolist())
-    flat = faiss.IndexFlatIP(32)
+    flat = NumberedIndex(faiss.IndexFlatIP(32), np.empty(0, np.int32))
     assert visited_lists(flat, rows[0]) == []
 
 
