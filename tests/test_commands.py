@@ -73,6 +73,12 @@ def test_an_interrupt_is_one_word(room, monkeypatch, capsys):
     assert capsys.readouterr().err.strip() == "interrupted"
 
 
+def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evaluation", "diffusion", "--rows", "9" * 14])
+    assert start("evaluation") == 1
+    assert capsys.readouterr().err == "error: there is too little memory for that\n"
+
+
 @pytest.mark.parametrize("room", ["export", "model"])
 def test_without_torch_a_sentence_says_what_to_install(room, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
