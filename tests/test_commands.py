@@ -110,6 +110,20 @@ def test_numbers_that_cannot_be_meant_are_refused(arguments, capsys):
     assert "is not 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--dataset", "groups", "--root", "x"],
+        ["models", "gem-resnet101"],
+        ["verification", "--store", "x"],
+    ],
+)
+def test_a_seed_is_not_negative(command, capsys):
+    with pytest.raises(SystemExit):
+        evaluation([*command, "--seed", "-1"])
+    assert "is not 0 or more" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_named_without_a_number(tmp_path, capsys):
     complain(FileNotFoundError(2, "No such file or directory", str(tmp_path / "x")))
     complain(OSError("The disk is full."))
