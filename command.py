@@ -12,7 +12,9 @@ CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes, as the shell counts them: 128
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """End the process with main's exit code; a closed pipe and Ctrl-C end it without a traceback.
+    """End the process with main's exit code.
+
+    A closed pipe, Ctrl-C and too little memory end it without a traceback.
 
     Args:
         main: the command. It lets BrokenPipeError pass.
@@ -29,6 +31,9 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         code = INTERRUPTED
+    except MemoryError:
+        print("error: there is too little memory for that", file=sys.stderr)
+        code = 1
     sys.exit(code)
 
 

@@ -64,6 +64,8 @@ def load_groups(path: Path) -> dict[str, list[str]]:
             for files in named.values()
         ):
             raise ValueError('it must be {"name": ["file", ...], ...}')
+        if not all(is_text(text) for name, files in named.items() for text in (name, *files)):
+            raise ValueError("a name in it is no valid Unicode")
     except (OSError, ValueError) as error:
         raise BadGroups(f"{path} cannot be read: {error}") from None
     except RecursionError:

@@ -16,6 +16,7 @@ from extractor import Extractor, read_photo
 from extractor.registry import MODELS, model_path
 from index_store.__main__ import bar
 
+from .arguments import amount
 from .bootstrap import Estimate
 from .results import format_estimate, format_rows
 from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
@@ -136,7 +137,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--groups", type=Path, help='their groups, JSON {"name": ["file", ...], ...}'
     )
     command.add_argument("--stores", type=Path, default=Path("stores") / "models")
-    command.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    command.add_argument("--seed", type=amount, default=0, help="of the bootstrap")
     command.set_defaults(run=run)
 
 

@@ -325,5 +325,5 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     page = make_report([read_file(path) for path in args.files])
-    args.out.write_text(page, encoding="utf-8")
+    args.out.write_bytes(page.encode("utf-8", "replace"))  # JSON may hold halves of characters
     print(f"{args.out}: {len(page) / 2**20:.1f} MB")

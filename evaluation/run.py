@@ -236,7 +236,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--out", type=Path, help="JSON file for everything found; `report` makes a page of it"
     )
-    command.add_argument("--seed", type=int, default=0, help="of the bootstrap and of --noise")
+    command.add_argument("--seed", type=amount, default=0, help="of the bootstrap and of --noise")
     simulation = command.add_mutually_exclusive_group()
     simulation.add_argument(
         "--noise",

@@ -73,6 +73,12 @@ def test_an_interrupt_is_one_word(room, monkeypatch, capsys):
     assert capsys.readouterr().err.strip() == "interrupted"
 
 
+def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evaluation", "diffusion", "--rows", "9" * 14])
+    assert start("evaluation") == 1
+    assert capsys.readouterr().err == "error: there is too little memory for that\n"
+
+
 @pytest.mark.parametrize("room", ["export", "model"])
 def test_without_torch_a_sentence_says_what_to_install(room, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
@@ -102,6 +108,20 @@ def test_numbers_that_cannot_be_meant_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
         evaluation(arguments)
     assert "is not 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--dataset", "groups", "--root", "x"],
+        ["models", "gem-resnet101"],
+        ["verification", "--store", "x"],
+    ],
+)
+def test_a_seed_is_not_negative(command, capsys):
+    with pytest.raises(SystemExit):
+        evaluation([*command, "--seed", "-1"])
+    assert "is not 0 or more" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_named_without_a_number(tmp_path, capsys):

@@ -478,6 +478,8 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
         ("9" * 5000, "cannot be read"),
         ("{}", "names no groups"),
         ("\xff", "cannot be read"),
+        ('{"\\ud800": ["tower/1.jpg", "tower/2.jpg"]}', "no valid Unicode"),
+        ('{"a": ["tower/1.jpg", "\\udfff"]}', "no valid Unicode"),
     ],
 )
 def test_groups_that_cannot_be_are_refused(things, tmp_path, text, sentence):

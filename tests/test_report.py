@@ -211,6 +211,9 @@ def test_command_takes_results_and_curves_in_any_order(results, tmp_path, capsys
     assert main(["report", *files, "--out", str(tmp_path / "page.html")]) == 0
     text = Page((tmp_path / "page.html").read_text()).text
     assert text.index("Gained most") < text.index("kept")
+    (tmp_path / "curve.json").write_text(json.dumps(curve | {"title": "half \ud800"}))
+    assert main(["report", files[0], "--out", str(tmp_path / "page.html")]) == 0
+    assert "half ?" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -36,18 +36,42 @@ Way = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def weighted(descriptors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weighted mean of descriptors (n, D) at unit length, float32 (D,)."""
+    """A weighted mean of descriptors.
+
+    Args:
+        descriptors: unit rows float32 (n, D).
+        weights: of each, (n,).
+
+    Returns:
+        Unit vector float32 (D,).
+    """
     mean = weights.astype(np.float32) @ descriptors
     return mean / np.linalg.norm(mean)
 
 
 def by_mutual_similarity(descriptors: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """A photo weighs its mean cosine with all photos of the query: (n,)."""
+    """Weights: each photo's mean cosine with all photos of the query, at least 0.
+
+    Args:
+        descriptors: of the query's photos, unit rows (n, D).
+        gallery: is not looked at.
+
+    Returns:
+        float32 (n,).
+    """
     return np.maximum((descriptors @ descriptors.T).mean(1), 0)
 
 
 def by_best_candidate(descriptors: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """A photo weighs how far its best candidate is above its background: (n,)."""
+    """Weights: how far each photo's best candidate is above its background.
+
+    Args:
+        descriptors: of the query's photos, unit rows (n, D).
+        gallery: unit rows (N, D).
+
+    Returns:
+        float64 (n,).
+    """
     similarities = -np.sort(-np.stack([cosine(one, gallery) for one in descriptors]), axis=1)
     return np.array([scale(row)[1] for row in similarities])
 

@@ -26,7 +26,7 @@ from search.verify.verification import (
     verify_many,
 )
 
-from ..arguments import count
+from ..arguments import amount, count
 from .engine_speed import hardware
 
 Progress = Callable[[Iterable], Iterable]
@@ -186,7 +186,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--queries", type=count, default=30, help="photos of the store taken as queries"
     )
-    command.add_argument("--seed", type=int, default=0, help="which photos")
+    command.add_argument("--seed", type=amount, default=0, help="which photos")
     command.set_defaults(run=run)
 
 
