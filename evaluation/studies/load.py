@@ -41,7 +41,7 @@ WARM_UP = 20.0
 FORGET_SECONDS = 120
 MEMORY = "MB warm, then, after"
 # Longest side and JPEG quality of uploads: about 0.2 to 12 MB.
-UPLOADS = ((1000, 80), (2000, 88), (3000, 92), (4000, 95), (5400, 96))
+UPLOADS = ((1400, 82), (2200, 88), (3200, 92), (4200, 95), (5700, 96))
 # What a visitor does next, of a hundred clicks.
 GALLERY = {"search": 100}
 MIXED = {"search": 45, "toggle": 25, "evidence": 12, "upload": 10, "API": 8}
