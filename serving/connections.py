@@ -49,7 +49,7 @@ class ConnectionLimits:
             return
         self._open[address] += 1
         try:
-            await self.app(scope, talking(receive), counting(send))
+            await self.app(scope, talking(receive, address), counting(send))
         finally:
             self._open[address] -= 1
             if not self._open[address]:
@@ -65,10 +65,15 @@ class ConnectionLimits:
             raise refuse("connections of address", 429, "Too many pages are open at your address.")
 
 
-def talking(receive: Receive) -> Receive:
-    """`receive` for which a connection is gone that says nothing at first, or speaks in text.
+def talking(receive: Receive, address: str) -> Receive:
+    """`receive` for which a connection is gone that says nothing at first, speaks in text, or talks
+    without end.
 
     Streamlit's page always begins to talk, and in bytes.
+
+    Args:
+        receive: of the connection.
+        address: `address_of` it.
     """
     silent_seconds = settings().silent_seconds
     has_spoken = False
@@ -86,6 +91,10 @@ def talking(receive: Receive) -> Receive:
             if message.get("bytes") is None:
                 metrics.REFUSED.labels("malformed message").inc()
                 return {"type": "websocket.disconnect", "code": NOT_BINARY}
+            try:
+                spend("message", address)
+            except Refused:
+                return {"type": "websocket.disconnect", "code": TRY_AGAIN}
         return message
 
     return message

@@ -34,7 +34,7 @@ class Quota:
 
     Args:
         limits: how many of each kind a visitor and an address may do. Kinds: "search", "upload",
-            "request" and "connection"; the last two count by address alone.
+            "request", "connection" and "message"; the last three count by address alone.
     """
 
     def __init__(self, limits: Settings):
@@ -48,6 +48,7 @@ class Quota:
             "upload": RateLimitItemPerMinute(limits.uploads_per_minute_address),
             "request": RateLimitItemPerMinute(limits.requests_per_minute_address),
             "connection": RateLimitItemPerMinute(limits.connections_per_minute_address),
+            "message": RateLimitItemPerMinute(limits.messages_per_minute_address),
         }
 
     def spend(self, kind: str, address: str, visitor: str = "") -> None:

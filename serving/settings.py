@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     connections_per_minute_address: int = Field(
         120, ge=1, description="Pages that one address opens in a minute."
     )
+    messages_per_minute_address: int = Field(
+        1200,
+        ge=1,
+        description="Clicks and other messages of all pages of one address in a minute; the page "
+        "that sends one more is closed.",
+    )
 
     upload_mb: int = Field(
         12, ge=1, le=64, description="Megabytes (2^20 bytes) of one photo, by page and API."

@@ -26,11 +26,14 @@ BROWSER_FLAGS = (
 
 
 @contextmanager
-def serving(store: Path, log: Path | None = None, **settings: str) -> Iterator[str]:
+def serving(
+    store: Path, log: Path | None = None, project: Path = ROOT, **settings: str
+) -> Iterator[str]:
     """Serve a store. Gives the address, once it is ready.
 
     Args:
         store: its folder.
+        project: where its code and its models are.
         log: where the server's stderr goes, instead of the tests'.
         settings: environment variables.
     """
@@ -40,7 +43,7 @@ def serving(store: Path, log: Path | None = None, **settings: str) -> Iterator[s
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     environment = os.environ | {"GEM_STORE": str(store)} | settings
     with log.open("w") if log else nullcontext() as stderr:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
+        server = subprocess.Popen(command, cwd=project, env=environment, stderr=stderr)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):

@@ -321,6 +321,26 @@ def test_text_is_no_message(monkeypatch):
     asyncio.run(scenario())
 
 
+def test_who_talks_without_end_is_cut_short(monkeypatch):
+    monkeypatch.setenv("GEM_MESSAGES_PER_MINUTE_ADDRESS", "3")
+
+    async def scenario():
+        limits, loud, other = ConnectionLimits(listens), Socket("6.6.6.6"), Socket("5.5.5.5")
+        tasks = [loud.open(limits), other.open(limits)]
+        for _ in range(5):
+            loud.messages.put_nowait({"type": "websocket.receive", "bytes": b"click"})
+        other.messages.put_nowait({"type": "websocket.receive", "bytes": b"click"})
+        await tasks[0]
+        kinds = [message["type"].partition(".")[2] for message in loud.told]
+        assert kinds == ["connect", "receive", "receive", "receive", "disconnect"]
+        await settled()
+        assert len(other.told) == 2 and not tasks[1].done(), "another address has its own share"
+        other.messages.put_nowait({"type": "websocket.disconnect"})
+        await tasks[1]
+
+    asyncio.run(scenario())
+
+
 # -- sessions --------------------------------------------------------------------------------------
 
 

@@ -114,6 +114,19 @@ def test_memory_is_limited():
         large.close()
 
 
+@pytest.mark.parametrize(
+    "mode, side, format", [("RGB", 6300, "PNG"), ("RGBA", 4460, "PNG"), ("RGB", 3990, "WEBP")]
+)
+def test_the_largest_photo_of_each_kind_fits_into_the_memory(mode, side, format):
+    buffer = io.BytesIO()
+    Image.new(mode, (side, side)).save(buffer, format, lossless=True, method=0, compress_level=1)
+    decoder = Decoder(1, megabytes=400, seconds=60)
+    try:
+        assert decoder.decode(buffer.getvalue()).shape == (1024, 1024, 3)
+    finally:
+        decoder.close()
+
+
 def test_many_callers_share_few_workers():
     decoder = Decoder(workers=2)
     names = sorted(GALLERY.iterdir())[:12]

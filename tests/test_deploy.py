@@ -208,9 +208,9 @@ def behind_nginx(gallery_path, tmp_path_factory) -> Iterator[tuple[str, str, Pat
         for ours, here in {
             "127.0.0.1:8501": server.removeprefix("http://"),
             "    listen [::]:80 default_server;\n": "",
-            "    listen [::]:443 ssl http2;\n": "",
+            "    listen [::]:443 ssl;\n": "",
             "listen 80 default_server": f"listen 127.0.0.1:{plain} default_server",
-            "listen 443 ssl http2": f"listen 127.0.0.1:{port} ssl http2",
+            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
             f"/etc/letsencrypt/live/{NAME}": str(folder),
             "/var/cache/nginx": str(folder),
             "/var/log/nginx": str(folder),

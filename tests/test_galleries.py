@@ -16,8 +16,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api.routes import ROUTES as API_ROUTES
+from extractor import Extractor
 from index_store import Store, build
 from search import Engine
+from serving import metrics
 from serving.galleries import Galleries, Gallery, Live, NoGallery
 from serving.gallery_queries import GalleryQueries
 from serving.pictures import Pictures, thumbnail_url, view_url
@@ -175,6 +177,20 @@ def test_a_generation_that_cannot_be_opened_is_tried_again_after_a_while(
     monkeypatch.setattr("serving.galleries.Store", Store)
     now[0] = 30.0
     assert len(live.settle().engine.store) == 11
+
+
+def test_a_model_file_that_is_gone_leaves_the_last_generation(
+    served, store_path, photos, extractor, monkeypatch, tmp_path, caplog
+):
+    old = served.first()
+    monkeypatch.setattr("serving.galleries.model_of", lambda *_: tmp_path / "gone.onnx")
+    monkeypatch.setattr("serving.galleries.extractor_of", Extractor)
+    (photos / "dune.jpg").unlink()
+    build(photos, store_path, extractor)
+    failed = metrics.NOT_OPENED._value.get()
+    assert settled(served) is old
+    assert metrics.NOT_OPENED._value.get() == failed + 1
+    assert "serving the generation opened before" in caplog.text and "gone.onnx" in caplog.text
 
 
 def test_without_any_gallery_nobody_is_told_where_it_should_be(tmp_path, monkeypatch, caplog):

@@ -1,0 +1,276 @@
+"""What goes wrong while visitors search: the service goes on, and says so in log and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from evaluation.studies.load import MIXED, Tally, World
+from extractor import DEFAULT_MODEL
+from index_store import build
+from serving.decoder import CRASHED
+from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
+from tests.server import serving
+
+PHOTO = (GALLERY / "colosseum.jpg").read_bytes()
+PATIENCE = 60
+SERVED = "api extractor index_store model/weights search serving ui .streamlit".split()
+
+
+class Visitors:
+    """Two visitors who do all that can be done, until they are told to stop."""
+
+    def __init__(self, url: str):
+        files = [name for name in FEW_PHOTOS if name != "dune.jpg"]
+        world = World(url, files, [PHOTO], MIXED, (0.1, 0.5), 1)
+        self.tally = Tally()
+        self._end = time.perf_counter() + 3600
+        self._world = world
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._stop: asyncio.Event
+        self._loop: asyncio.AbstractEventLoop
+        self._begun = threading.Event()
+        self._thread.start()
+        assert self._begun.wait(PATIENCE)
+
+    async def _run(self) -> None:
+        self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        visits = [self._world.visit(n, self._end, self.tally) for n in range(2)]
+        tasks = [asyncio.create_task(visit) for visit in visits]
+        self._begun.set()
+        await self._stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def answered(self) -> int:
+        return sum(map(len, self.tally.seconds.values()))
+
+    def go_on(self) -> None:
+        """Wait until they have had some more answers."""
+        enough = self.answered() + 3
+        until(lambda: self.answered() >= enough)
+
+    def leave(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def service(small_built, tmp_path_factory, extractor) -> Iterator[SimpleNamespace]:
+    """A server with its own copy of store, photos, code and model, and visitors who search."""
+    base = tmp_path_factory.mktemp("service")
+    shutil.copytree(small_built / "photos", base / "photos")
+    shutil.copytree(small_built / "store", base / "store")
+    build(base / "photos", base / "store", extractor)
+    project = base / "project"
+    for room in SERVED:
+        shutil.copytree(ROOT / room, project / room)
+    shutil.copy(ROOT / "app.py", project)
+    settings = {
+        "GEM_TRUSTED_PROXIES": "127.0.0.1",
+        "GEM_DECODE_WORKERS": "1",
+        "GEM_UPLOAD_SECONDS": "3",
+        "GEM_SILENT_SECONDS": "3",
+    }
+    log = base / "log"
+    with serving(base / "store", log, project, **settings) as url:
+        visitors = Visitors(url)
+        try:
+            visitors.go_on()
+            model = project / DEFAULT_MODEL.relative_to(ROOT)
+            yield SimpleNamespace(url=url, base=base, log=log, visitors=visitors, model=model)
+        finally:
+            visitors.leave()
+    # Nobody has seen anything but answers, refusals, and one photo that its decoder died of.
+    assert visitors.tally.errors.total() <= 1 and set(visitors.tally.errors) <= {CRASHED}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert not any("127.0.0.1" in str(line) or "10.1.0." in str(line) for line in lines)
+
+
+def until(condition) -> None:
+    for _ in range(PATIENCE * 10):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it does not come true")
+
+
+def metric(url: str, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
+    samples = [s for family in families for s in family.samples if s.name == name]
+    return sum(s.value for s in samples if labels.items() <= s.labels.items())
+
+
+def refused(service, why: str) -> float:
+    return metric(service.url, "gem_refused_total", why=why)
+
+
+def server_of(service) -> int:
+    """The server's process: the one that has our log open."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (
+                os.readlink(folder / "fd" / "2") == str(service.log)
+                and b"streamlit" in (folder / "cmdline").read_bytes()
+            ):
+                return int(folder.name)
+        except OSError:
+            continue
+    raise AssertionError("there is no server")
+
+
+def decoders(server: int) -> list[int]:
+    text = "".join(path.read_text() for path in Path(f"/proc/{server}/task").glob("*/children"))
+    return [int(pid) for pid in text.split()]
+
+
+def open_upload(url: str, body: bytes, length: int) -> socket.socket:
+    """An upload to the API that has begun. body: what is sent of `length` bytes."""
+    host, port = url.removeprefix("http://").split(":")
+    line = socket.create_connection((host, int(port)), timeout=PATIENCE)
+    head = (
+        f"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 9.9.9.9\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n"
+    )
+    line.sendall(head.encode() + body)
+    return line
+
+
+def test_a_decoder_is_killed(service):
+    died = metric(service.url, "gem_decoders_ended_total", why="died")
+    server = server_of(service)
+    until(lambda: len(decoders(server)) == 1)
+    (pid,) = decoders(server)
+    os.kill(pid, signal.SIGSTOP)
+    answers: list[httpx.Response] = []
+
+    def send() -> None:
+        answers.append(
+            httpx.post(f"{service.url}/api/v1/search", files={"photo": PHOTO}, timeout=PATIENCE)
+        )
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    until(lambda: metric(service.url, "gem_queue_running") >= 1)
+    time.sleep(0.3)  # until the photo is on its way
+    os.kill(pid, signal.SIGKILL)
+    sender.join(PATIENCE)
+    until(lambda: metric(service.url, "gem_decoders_ended_total", why="died") == died + 1)
+    answer = answers[0]
+    assert answer.status_code == 200 or answer.json()["detail"] == CRASHED
+    service.visitors.go_on()
+    assert decoders(server) != [pid] and "a decoding process has died" in service.log.read_text()
+
+
+def test_the_store_is_replaced_and_the_model_file_is_gone(service, extractor):
+    model = service.model.read_bytes()
+    service.model.unlink()
+    service.visitors.go_on()
+    (service.base / "photos" / "dune.jpg").unlink()
+    build(service.base / "photos", service.base / "store", extractor)
+    service.visitors.go_on()
+    service.model.write_bytes(model)
+    until(lambda: metric(service.url, "gem_gallery_photos") == len(FEW_PHOTOS) - 1)
+    service.visitors.go_on()
+    pointer = service.base / "store" / "CURRENT"
+    pointer.rename(pointer.with_name("elsewhere"))
+    service.visitors.go_on()
+    until(lambda: "serving the generation opened before" in service.log.read_text())
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    pointer.with_name("elsewhere").rename(pointer)
+
+
+def test_the_disk_is_full(service):
+    """No byte can be written to any file, the log's included."""
+    server = server_of(service)
+    limits = resource.prlimit(server, resource.RLIMIT_FSIZE)
+    resource.prlimit(server, resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        large = PHOTO + bytes(3 * 2**20)  # more than a form keeps in memory by itself
+        answer = httpx.post(
+            f"{service.url}/api/v1/search", files={"photo": large}, timeout=PATIENCE
+        )
+        assert answer.status_code == 200 and answer.json()["hits"][0]["file"] == "colosseum.jpg"
+        service.visitors.go_on()
+    finally:
+        resource.prlimit(server, resource.RLIMIT_FSIZE, limits)
+
+
+def test_slow_and_aborted_uploads(service):
+    slow, gone = refused(service, "slow upload"), metric(service.url, "gem_upload_bytes")
+    begin = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="x"\r\n\r\n'
+    lines = [open_upload(service.url, begin + bytes(1000), 10**6) for _ in range(6)]
+    seventh = open_upload(service.url, begin, 10**6)
+    assert b" 429 " in seventh.recv(100), "so many of one address at one time"
+    seventh.close()
+    service.visitors.go_on()
+    for line in lines:
+        assert b" 408 " in line.recv(100)
+        line.close()
+    assert refused(service, "slow upload") == slow + 6
+    for _ in range(6):
+        open_upload(service.url, begin + bytes(2**20), 2**22).close()
+    until(lambda: metric(service.url, "gem_upload_bytes") <= gone + len(PHOTO))
+    service.visitors.go_on()
+
+
+def test_two_hundred_websockets_without_a_word(service):
+    silent, address = (
+        refused(service, "silent connection"),
+        f"{service.url.replace('http', 'ws')}/_stcore/stream",
+    )
+    lines = [
+        connect(address, additional_headers={"X-Forwarded-For": f"10.2.0.{n // 20}"}, **PATIENT)
+        for n in range(200)
+    ]
+    with pytest.raises(InvalidStatus):
+        connect(address, additional_headers={"X-Forwarded-For": "10.2.0.0"}, **PATIENT)
+    service.visitors.go_on()
+    until(lambda: refused(service, "silent connection") == silent + 200)
+    until(lambda: metric(service.url, "gem_connections") <= 2)
+    for line in lines:
+        line.close()
+
+
+PATIENT = {"open_timeout": PATIENCE, "close_timeout": 1}
+
+
+def test_what_no_browser_sends(service):
+    """Malformed messages, and the names and origins of others."""
+    before = refused(service, "malformed message")
+    address = f"{service.url.replace('http', 'ws')}/_stcore/stream"
+    for message in ("text", b"\xff" * 100, os.urandom(2**16)):
+        with connect(address, **PATIENT) as line:
+            line.send(message)
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    line.recv(PATIENCE)
+    assert refused(service, "malformed message") == before + 3
+    for headers, why in (
+        ({"Host": "evil.example"}, "wrong host"),
+        ({"Origin": "http://evil.example"}, "wrong origin"),
+    ):
+        count = refused(service, why)
+        with pytest.raises(InvalidStatus):
+            connect(address, additional_headers=headers, **PATIENT)
+        assert refused(service, why) == count + 1
+    answer = httpx.get(service.url, headers={"Host": "evil.example"})
+    assert answer.status_code == 421
+    service.visitors.go_on()
