@@ -111,7 +111,9 @@ def principal_components(rows: np.ndarray) -> np.ndarray:
     axes = vectors[:, [-1, -2]]
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), [0, 1]])
     found = centred @ axes
-    return (1e-4 * found / (found[:, 0].std() or 1.0)).astype(np.float32)
+    # Photos that are the same would never part; a little noise lets them lie beside one another.
+    noise = np.random.default_rng(SEED).normal(size=found.shape)
+    return (1e-4 * found / (found[:, 0].std() or 1.0) + 1e-6 * noise).astype(np.float32)
 
 
 def find_crowds(positions: np.ndarray) -> np.ndarray:
@@ -122,6 +124,8 @@ def find_crowds(positions: np.ndarray) -> np.ndarray:
 
     smallest = max(CROWD, len(positions) // CROWD_SHARE)
     labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(positions)
+    if labels.max() < 0:
+        return labels.astype(np.int32)
     sizes = np.bincount(labels[labels >= 0])
     rank = np.empty(len(sizes), np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))

@@ -48,7 +48,8 @@ def render() -> None:
     if not making.done():
         wait_for(gallery)
         return
-    clicked = photo_map(store, making.result())
+    with st.container(key="wide"):
+        clicked = photo_map(store, making.result())
     lonely = loners(store, LONERS)
     same = [id for group in copies(store, GROUPS) for id in group]
     grids = [strip(store, say("There more than once"), same, "copies")] if same else []
