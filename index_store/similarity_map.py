@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from .ann import SEED, exact_knn
 from .arrays import load_array, save_array
 from .graph import self_first
+from .rows import Descriptors
 from .store import Store
 
 FOLDER = "maps"
@@ -57,11 +58,11 @@ class SimilarityMap:
         return np.arange(self.crowds.max(initial=-1) + 1)
 
 
-def make_map(descriptors: np.ndarray) -> SimilarityMap:
+def make_map(descriptors: np.ndarray | Descriptors) -> SimilarityMap:
     """Lay a gallery out. Takes a few seconds for 1,000 photos.
 
     Args:
-        descriptors: float16 or float32 (N, D), unit rows.
+        descriptors: float16 or float32 (N, D), unit rows; of a large gallery only some are read.
     """
     ids = np.arange(len(descriptors))
     if len(ids) > MOST:
@@ -156,7 +157,7 @@ def kept_map(store: Store) -> SimilarityMap:
     path = path_of(store)
     with suppress(OSError, ValueError):
         return read_map(path, len(store))
-    made = make_map(np.asarray(store.descriptors))
+    made = make_map(store.descriptors)
     try:
         write_map(path, made)
     except OSError as error:

@@ -53,7 +53,7 @@ async def similarity_map(request: Request) -> Response:
     gallery = gallery_of(request)
     if gallery is None or not (made := maps().of(gallery)).done():
         return Response(status_code=404)
-    return Response(packed(made.result()), 200, FOREVER, "application/octet-stream")
+    return Response(packed(made.result().map), 200, FOREVER, "application/octet-stream")
 
 
 ROUTES = [
