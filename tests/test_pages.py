@@ -26,10 +26,11 @@ def address(gallery_path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def visit(browser, address) -> Iterator[Page]:
-    """One visit; any script error or request to another host fails the last test."""
+    """One visit; any error in the console and any request to another host fails the last test."""
     page = browser.new_page(viewport={"width": 1360, "height": 900})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     page.on(
         "request",
         lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url),
