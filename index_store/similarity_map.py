@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from .ann import SEED, exact_knn
 from .arrays import load_array, save_array
 from .graph import self_first
+from .rows import Descriptors
 from .store import Store
 
 FOLDER = "maps"
@@ -57,11 +58,11 @@ class SimilarityMap:
         return np.arange(self.crowds.max(initial=-1) + 1)
 
 
-def make_map(descriptors: np.ndarray) -> SimilarityMap:
+def make_map(descriptors: np.ndarray | Descriptors) -> SimilarityMap:
     """Lay a gallery out. Takes a few seconds for 1,000 photos.
 
     Args:
-        descriptors: float16 or float32 (N, D), unit rows.
+        descriptors: float16 or float32 (N, D), unit rows; of a large gallery only some are read.
     """
     ids = np.arange(len(descriptors))
     if len(ids) > MOST:
@@ -111,7 +112,9 @@ def principal_components(rows: np.ndarray) -> np.ndarray:
     axes = vectors[:, [-1, -2]]
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), [0, 1]])
     found = centred @ axes
-    return (1e-4 * found / (found[:, 0].std() or 1.0)).astype(np.float32)
+    # Photos that are the same would never part; a little noise lets them lie beside one another.
+    noise = np.random.default_rng(SEED).normal(size=found.shape)
+    return (1e-4 * found / (found[:, 0].std() or 1.0) + 1e-6 * noise).astype(np.float32)
 
 
 def find_crowds(positions: np.ndarray) -> np.ndarray:
@@ -122,6 +125,8 @@ def find_crowds(positions: np.ndarray) -> np.ndarray:
 
     smallest = max(CROWD, len(positions) // CROWD_SHARE)
     labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(positions)
+    if labels.max() < 0:
+        return labels.astype(np.int32)
     sizes = np.bincount(labels[labels >= 0])
     rank = np.empty(len(sizes), np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
@@ -152,7 +157,7 @@ def kept_map(store: Store) -> SimilarityMap:
     path = path_of(store)
     with suppress(OSError, ValueError):
         return read_map(path, len(store))
-    made = make_map(np.asarray(store.descriptors))
+    made = make_map(store.descriptors)
     try:
         write_map(path, made)
     except OSError as error:

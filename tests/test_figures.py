@@ -26,7 +26,7 @@ def test_a_picture_shows_what_its_table_says():
     text = "a\n\n| model | photos | off |\n|---|---|---|\n| m<b> | p | 0.5 [0.25, 0.75] |\n\nend"
     assert list(tables(text)) == [[["model", "photos", "off"], ["m<b>", "p", "0.5 [0.25, 0.75]"]]]
     (svg,) = pictures(Section("", text))
-    assert 'x1="345" x2="655"' in svg and 'cx="500"' in svg and ">0.500<" in svg
+    assert 'x1="80" x2="240"' in svg and 'cx="160"' in svg and ">0.500<" in svg
     assert "m&lt;b&gt; · p" in svg and "m<b>" not in svg
 
 

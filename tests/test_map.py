@@ -20,7 +20,7 @@ from index_store.similarity_map import (
     write_map,
 )
 from serving.galleries import galleries
-from serving.maps import copies, loners, maps, packed
+from serving.maps import loners, maps, packed
 from tests.conftest import unit_rows
 from ui.routes import ROUTES
 
@@ -109,33 +109,22 @@ def test_a_damaged_map_is_made_again(small_built, monkeypatch):
 
 
 class Neighbours:
-    """The part of a store that says who is next to whom."""
+    """The part of a store that says how near the next photo is."""
 
-    def __init__(self, ids, sims):
-        self.neighbour_ids, self.neighbour_sims = np.int32(ids), np.float32(sims)
+    def __init__(self, sims):
+        self.neighbour_sims = np.float32(sims)
 
 
-def test_copies_and_loners():
-    store = Neighbours(
-        [[0, 3, 1], [1, 0, 2], [2, 4, 1], [3, 0, 5], [4, 2, 0], [5, 3, 0]],
-        [
-            [1, 0.999, 0.5],
-            [1, 0.5, 0.4],
-            [1, 0.995, 0.4],
-            [1, 0.999, 0.991],
-            [1, 0.995, 0],
-            [1, 0.991, 0],
-        ],
-    )
-    assert [sorted(group) for group in copies(store, 9)] == [[0, 3, 5], [2, 4]]
-    assert len(copies(store, 1)) == 1 and loners(store, 2) == [1, 5]
+def test_loners():
+    assert loners(Neighbours([[1, 0.9], [1, 0.2], [1, 0.7]]), 2) == [1, 2]
+    assert loners(Neighbours([[1]]), 2) == []
 
 
 def test_the_map_travels_as_bytes(gallery, gallery_path, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(gallery_path))
     galleries().settle()
     served = galleries().first()
-    made = maps().of(served).result()
+    made = maps().of(served).result().map
     client = TestClient(Starlette(routes=ROUTES))
     answer = client.get(f"maps/{gallery.version}.bin")
     assert answer.content == packed(made) and "immutable" in answer.headers["cache-control"]

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.conftest import GALLERY
@@ -25,10 +26,11 @@ def address(gallery_path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def visit(browser, address) -> Iterator[Page]:
-    """One visit; any script error or request to another host fails the last test."""
+    """One visit; any error in the console and any request to another host fails the last test."""
     page = browser.new_page(viewport={"width": 1360, "height": 900})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     page.on(
         "request",
         lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url),
@@ -141,3 +143,23 @@ def test_own_photos(visit, tmp_path):
     expect(visit.get_by_text("Choose photos, or a zip of photos")).to_be_visible()
     visit.get_by_role("link", name="Search", exact=True).click()
     expect(visit.get_by_text("search 310 photos by photo")).to_be_visible(timeout=60_000)
+
+
+def test_accessibility(visit, address):
+    """Axe finds nothing serious on any page, light on a desk and dark on a phone."""
+    found: list[str] = []
+    for page in ("?photo=colosseum.jpg", "explore", "how", "own", "figures?lang=de"):
+        visit.emulate_media(color_scheme="light")
+        visit.goto(f"{address}/{page}")
+        expect(visit.locator(".st-key-footer")).to_be_visible(timeout=60_000)
+        settle(visit)
+        for (width, height), scheme in zip(SIZES.values(), ("light", "dark")):
+            visit.set_viewport_size({"width": width, "height": height})
+            visit.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            visit.wait_for_timeout(500)
+            for problem in Axe().run(visit).response["violations"]:
+                if problem["impact"] in ("serious", "critical"):
+                    nodes = [node["html"][:120] for node in problem["nodes"]]
+                    found.append(f"{page} {scheme} {problem['id']} {nodes}")
+    assert not found
+    assert visit.locator("html").get_attribute("lang") == "de"

@@ -11,7 +11,7 @@ from index_store import Store
 from index_store.similarity_map import SimilarityMap
 from serving.about import about
 from serving.galleries import Gallery, NoGallery
-from serving.maps import copies, loners, maps
+from serving.maps import maps
 from serving.pictures import thumbnail_url
 
 from .language import heard, number, say
@@ -21,7 +21,6 @@ from .switch import search_for
 
 CROWDS = 24  # faces under the map
 GROUPS = 12  # of photos that are there more than once
-LONERS = 12
 LOOK_AGAIN = 1.0  # seconds
 
 
@@ -48,11 +47,12 @@ def render() -> None:
     if not making.done():
         wait_for(gallery)
         return
-    clicked = photo_map(store, making.result())
-    lonely = loners(store, LONERS)
-    same = [id for group in copies(store, GROUPS) for id in group]
+    seen = making.result()
+    with st.container(key="wide"):
+        clicked = photo_map(store, seen.map)
+    same = [id for group in seen.copies[:GROUPS] for id in group]
     grids = [strip(store, say("There more than once"), same, "copies")] if same else []
-    grids.append(strip(store, say("Like no other"), lonely, "loners"))
+    grids.append(strip(store, say("Like no other"), seen.loners, "loners"))
     # The browser names ids of the map; a map belongs to one generation.
     if clicked.open is not None and 0 <= int(clicked.open) < len(store):
         search_for(store.catalogue.photo(int(clicked.open)).file)
@@ -113,8 +113,9 @@ def photo_map(store: Store, made: SimilarityMap) -> Any:
 def strip(store: Store, heading: str, ids: list[int], key: str) -> Any:
     """Draw a few photos under a heading; returns what `results_grid` does."""
     said, hits = about(store), []
+    nearest = store.neighbour_sims[:, 1:2].max(1, initial=0)  # of a single photo nothing is near
     for photo in store.catalogue.photos_of(ids):
-        similarity = number(float(store.neighbour_sims[photo.id, 1]), 3)
+        similarity = number(float(nearest[photo.id]), 3)
         hits.append(
             {
                 "file": photo.file,

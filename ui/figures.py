@@ -105,30 +105,31 @@ def intervals(head: Sequence[str], rows: Sequence[Sequence[str]], columns: Seque
         rows: cells; those of `columns` are "mean [low, high]", the first two name the row.
         columns: what is drawn.
     """
-    left, width, step = 190, 620, 20
+    width, step = 320, 30  # narrow enough for a phone: names stand over their intervals
     lines, y = [], 0
     for row in rows:
-        y += 30
+        y += 34
         name = html.escape(" · ".join(row[:2]))
         lines.append(f'<text class="row" x="0" y="{y}">{name}</text>')
         for column in columns:
             y += step
             mean, low, high = map(float, INTERVAL.fullmatch(row[column]).groups())
-            x, x1, x2 = (left + width * value for value in (mean, low, high))
+            x, x1, x2 = (width * value for value in (mean, low, high))
             lines.append(
-                f'<text x="{left - 12}" y="{y + 4}" text-anchor="end">{html.escape(head[column])}'
-                f'</text><line class="range" x1="{x1:.0f}" x2="{x2:.0f}" y1="{y}" y2="{y}"/>'
+                f'<text x="0" y="{y - 6}">{html.escape(head[column])}</text>'
+                f'<line class="range" x1="{x1:.0f}" x2="{x2:.0f}" y1="{y}" y2="{y}"/>'
                 f'<circle cx="{x:.0f}" cy="{y}" r="4.5"/>'
-                f'<text x="{left + width + 12}" y="{y + 4}">{mean:.3f}</text>'
+                f'<text x="{width + 10}" y="{y + 4}">{mean:.3f}</text>'
             )
-    marks = "".join(
-        f'<line class="mark" x1="{left + width * v:.0f}" x2="{left + width * v:.0f}" y1="12" '
-        f'y2="{y + 10}"/><text class="axis" x="{left + width * v:.0f}" y="{y + 26}" '
-        f'text-anchor="middle">{v:g}</text>'
-        for v in (0, 0.25, 0.5, 0.75, 1)
-    )
+    marks = ""
+    for value, anchor in zip((0, 0.25, 0.5, 0.75, 1), ("start", *["middle"] * 3, "end")):
+        x = round(width * value)
+        marks += (
+            f'<line class="mark" x1="{x}" x2="{x}" y1="12" y2="{y + 10}"/>'
+            f'<text class="axis" x="{x}" y="{y + 26}" text-anchor="{anchor}">{value:g}</text>'
+        )
     label = html.escape(say("mAP with 95 % intervals, by model, photos and stages"))
-    return svg(left + width + 60, y + 34, label, marks + "".join(lines))
+    return svg(width + 50, y + 34, label, marks + "".join(lines))
 
 
 def speeds(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -172,8 +173,9 @@ def speeds(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def svg(width: float, height: float, label: str, body: str) -> str:
     """A picture that scrolls by itself where it is too wide. label: already HTML."""
+    most = f"max-width:{1.3 * width:.0f}px;min-width:{min(width, 560):.0f}px"
     return (
         '<div class="plot" tabindex="0" role="region" aria-label="' + label + '">'
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{label}">{body}</svg>'
-        f"<p>{label}</p></div>"
+        f'<svg style="{most}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+        f'aria-label="{label}">{body}</svg><p>{label}</p></div>'
     )

@@ -10,6 +10,7 @@ from . import explore, figures, how, own, page
 from .footer import footer
 from .language import keep_language, say
 from .results import ASSETS
+from .routes import GO
 from .served import opened
 from .switch import SEARCH
 
@@ -21,16 +22,17 @@ def run() -> None:
     st.set_page_config(page_icon=str(ASSETS / "icon.png"), layout="wide")
     keep_language()
     st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
-    current = st.navigation(
-        [
-            st.Page(page.render, title=say("Search"), url_path=SEARCH, default=True),
-            st.Page(explore.render, title=say("Explore"), url_path="explore"),
-            st.Page(how.render, title=say("How it works"), url_path="how"),
-            st.Page(own.render, title=say("Own photos"), url_path="own"),
-            st.Page(figures.render, title=say("Figures"), url_path="figures"),
-        ],
-        position="top",
-    )
+    pages = [
+        st.Page(page.render, title=say("Search"), url_path=SEARCH, default=True),
+        st.Page(explore.render, title=say("Explore"), url_path="explore"),
+        st.Page(how.render, title=say("How it works"), url_path="how"),
+        st.Page(own.render, title=say("Own photos"), url_path="own"),
+        st.Page(figures.render, title=say("Figures"), url_path="figures"),
+    ]
+    current = st.navigation(pages, position="top")
+    for other in pages:
+        if other.url_path == st.query_params.get(GO):  # opened by its address, see routes
+            st.switch_page(other)
     st.set_page_config(f"{gallery_title()}: {current.title}")
     remember_photo(current.url_path)
     current.run()

@@ -1,9 +1,13 @@
-"""Photos by URL, so that they travel as cached files and not through the page's websocket."""
+"""What is fetched by URL: photos, so that they travel as cached files and not through the page's
+websocket, and the pages that have an address of their own.
+"""
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from serving.about import about
@@ -12,6 +16,8 @@ from serving.maps import maps, packed
 from serving.own_galleries import own_galleries
 from serving.pictures import FOREVER, SIZES, parse_id, pictures
 
+PAGES = ("explore", "how", "own", "figures")  # beside the first one
+GO = "go"  # names one of them in the first one's address
 PRIVATE = {"Cache-Control": "private, max-age=600"}  # of a visitor's own photos
 
 
@@ -53,10 +59,21 @@ async def similarity_map(request: Request) -> Response:
     gallery = gallery_of(request)
     if gallery is None or not (made := maps().of(gallery)).done():
         return Response(status_code=404)
-    return Response(packed(made.result()), 200, FOREVER, "application/octet-stream")
+    return Response(packed(made.result().map), 200, FOREVER, "application/octet-stream")
+
+
+async def page(request: Request) -> Response:
+    """A page opened by its address, by way of the first page.
+
+    Left alone, Streamlit's script would look for the server below that address before it looks
+    where it is, and leave errors in the browser's console.
+    """
+    query = urlencode({**request.query_params, GO: request.url.path.rpartition("/")[2]})
+    return RedirectResponse(f"./?{query}", 307)
 
 
 ROUTES = [
+    *(Route(f"/{path}", page) for path in PAGES),
     Route("/photos/{version:str}/{id:str}/title.txt", title),
     Route("/maps/{version:str}.bin", similarity_map),
     Route("/photos/{version:str}/{id:str}/{size:str}.jpg", photo),

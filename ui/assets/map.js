@@ -345,7 +345,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     button.title = words[name];
     button.onclick = act;
   }
-  root.querySelector("h3").textContent = data.crowds.length ? words.crowds : "";
+  root.querySelector("h2").textContent = data.crowds.length ? words.crowds : "";
   const observer = new ResizeObserver(() => map.draw());
   map
     .start()
