@@ -347,7 +347,7 @@ def test_the_note_of_damage_is_never_written_through_a_link(store, photos, tmp_p
     assert len(Store(store)) == 3
     index = store / "generations" / "000001" / "slots.npy"
     data = bytearray(index.read_bytes())
-    data[-8] ^= 1  # another slot that is there
+    data[-24] ^= 1  # another slot that is there
     index.write_bytes(data)
     opened = Store(store)
     with pytest.raises(StoreCorrupt, match="slots.npy"):
