@@ -16,7 +16,7 @@ from .results import BadResults
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
-from .studies import kills, load
+from .studies import kills, load, scale
 from .studies import several_photos as several
 from .studies import verification_cost as verification
 
@@ -33,6 +33,7 @@ COMMANDS = (
     several,
     kills,
     load,
+    scale,
 )
 
 

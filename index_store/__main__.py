@@ -19,7 +19,7 @@ from extractor import DEFAULT_MODEL, BadModel, Extractor, available_cores, choos
 from extractor.registry import MODELS, model_path
 
 from .builder import CANDIDATES, build
-from .changes import add, remove, update
+from .changes import add, compare, remove, update
 from .compaction import compact
 from .derived import RECALL_CANDIDATES
 from .duplicates import duplicates
@@ -110,8 +110,10 @@ def run_remove(args: argparse.Namespace) -> None:
 
 
 def run_update(args: argparse.Namespace) -> None:
-    """Do what the folder asks for."""
-    manifest = update(args.store, extractor_for(args.store, args.model), bar)
+    """Do what the folder asks for; without loading a model if that is nothing."""
+    manifest, listing = compare(args.store)
+    if manifest.listing != listing.digest:
+        manifest = update(args.store, extractor_for(args.store, args.model), bar)
     report(args.store, manifest)
 
 

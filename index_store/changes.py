@@ -22,16 +22,21 @@ from .builder import (
     tidy,
 )
 from .catalogue import Entry, Skipped
+from .compaction import joined
 from .derived import Derived, Progress, derive, silent
 from .errors import NothingToIndex, StoreMismatch, UnknownPhoto
 from .extraction import extract_all
+from .generation import SEGMENTS
 from .incremental import derive_changed, is_small, moves
+from .journal import digest
 from .manifest import Manifest
 from .parameters import is_reusable, making_in, making_of
 from .rows import Rows
-from .scan import describe_file, scan, why_not
-from .stock import Stock
+from .scan import Listing, describe_file, scan, why_not
+from .stock import SEGMENT, Stock
 from .store import Store
+
+MANY = 64  # small segments: each is an open file, so that more of them are joined at once
 
 
 def update(store: str | Path, extractor: Extractor, progress: Progress = silent) -> Manifest:
@@ -47,20 +52,25 @@ def update(store: str | Path, extractor: Extractor, progress: Progress = silent)
         NothingToIndex, StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with Store(store, extractor) as live:
-        root, manifest = live.root, live.manifest
-        making = making_of(extractor, live.as_stored)
-    listing = scan(root)
+    manifest, listing = compare(store)
     if manifest.listing == listing.digest:
         tidy(store)
         return manifest
-    if not is_reusable(manifest, making):
-        return build(root, store, extractor, progress, "decode" in making.extraction)
+    root, as_stored = Path(manifest.photos_root), "decode" in manifest.parameters
+    making = making_of(extractor, as_stored)
+    if making.fingerprint == manifest.fingerprint and not is_reusable(manifest, making):
+        return build(root, store, extractor, progress, as_stored)
     with changing(store), Store(store, extractor) as live, closing(stock_of(live)) as stock:
         content = read_folder(
             root, listing, live, stock, extractor, making, progress, live.as_stored
         )
         return follow(live, content, stock, progress)
+
+
+def compare(store: Path) -> tuple[Manifest, Listing]:
+    """A store's manifest, and what is in its folder now. Raises as `update`."""
+    with Store(store) as live:
+        return live.manifest, scan(live.root)
 
 
 def add(
@@ -183,6 +193,9 @@ def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> M
     after = [entry.sha256 for entry in content.photos]
     moved = moves(before, after)
     rows: Rows = stock.finish(after)
+    if len(rows.segments) - len(rows) // SEGMENT > MANY:
+        folder, fingerprint = live.path / SEGMENTS, digest(content.making.facts)
+        rows = joined(rows, folder, fingerprint, drop_unused=False)
 
     def derived(descriptors: np.ndarray) -> Derived:
         if before == after:

@@ -59,6 +59,7 @@ def joined(
     folder: Path,
     fingerprint: str,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    drop_unused: bool = True,
 ) -> Rows:
     """The same photos, without others that lie in their segments, and in fewer of these.
 
@@ -69,6 +70,7 @@ def joined(
         folder: Of all segments.
         fingerprint: As of `write_segment`.
         progress: Called once as progress(items, total); must yield the items, one a new segment.
+        drop_unused: Rewrite full segments, too, if they hold other photos.
 
     Returns:
         `rows` itself if nothing would be gained.
@@ -79,8 +81,10 @@ def joined(
     slots = np.unique(rows.slots)
     numbers, sizes = rows.numbers(slots), np.diff(rows.starts)
     used = np.bincount(numbers, minlength=len(sizes))
-    copied = (used < sizes) | (sizes < SEGMENT // 2)
-    if copied.sum() < 2 and (used == sizes).all():
+    copied = sizes < SEGMENT // 2
+    if drop_unused:
+        copied |= used < sizes
+    if copied.sum() < 2 and (used[copied] == sizes[copied]).all():
         return rows
     for number in np.flatnonzero(copied).tolist():
         verify_segment(folder, rows.segments[number].facts.name)

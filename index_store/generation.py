@@ -213,8 +213,7 @@ def discard_generations(store: Path) -> None:
         live = current_version(store)[0]
     except (StoreMissing, StoreCorrupt):
         live = ""
-    generations = store / GENERATIONS
-    for path in generations.iterdir() if generations.is_dir() else ():
+    for path in list_folder(store / GENERATIONS):
         if path.is_symlink() or not path.is_dir():
             continue
         if PARTIAL.fullmatch(path.name):
@@ -226,7 +225,7 @@ def discard_generations(store: Path) -> None:
 def discard_segments(store: Path) -> None:
     """Delete the segments that no generation names, and unfinished ones."""
     named: set[str] = set()
-    for path in (store / GENERATIONS).iterdir():
+    for path in list_folder(store / GENERATIONS):
         if is_generation(path):
             try:
                 manifest = Manifest.from_json(read_at_most(path / FILE_NAME, MAX_BYTES))
@@ -234,11 +233,19 @@ def discard_segments(store: Path) -> None:
                 return  # a damaged manifest may have named any of them
             named.update(segment.name for segment in manifest.segments)
     folder = store / SEGMENTS
-    for name in set(segments_in(folder)) - named:
-        segment_path(folder, name).unlink(missing_ok=True)
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if PARTIAL_SEGMENT.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    doomed = [segment_path(folder, name) for name in set(segments_in(folder)) - named]
+    doomed += [path for path in list_folder(folder) if PARTIAL_SEGMENT.fullmatch(path.name)]
+    for path in doomed:
+        with suppress(OSError):
+            path.unlink()
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """What is in a folder; nothing if it is none or cannot be read."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def is_generation(folder: Path) -> bool:

@@ -251,10 +251,11 @@ def verify_segment(folder: Path, name: str) -> None:
 
 
 def segments_in(folder: Path) -> list[str]:
-    """Names of the segments that lie in a folder, sorted; nothing if there is no folder."""
-    if not folder.is_dir():
+    """Names of the segments that lie in a folder, sorted; nothing if it is none."""
+    try:
+        found = [path.stem for path in folder.iterdir() if path.suffix == SUFFIX]
+    except OSError:
         return []
-    found = (path.stem for path in folder.iterdir() if path.suffix == SUFFIX)
     return sorted(name for name in found if NAME.fullmatch(name))
 
 

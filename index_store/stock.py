@@ -46,11 +46,11 @@ class Stock:
         for segment in live:
             self._take(segment)
         for name in set(segments_in(self._folder)) - {segment.facts.name for segment in live}:
-            with suppress(StoreError, FileNotFoundError):
-                verify_segment(self._folder, name)
+            with suppress(StoreError, FileNotFoundError, ValueError):
                 segment = Segment(self._folder, name)
                 facts = segment.fingerprint, segment.descriptors.shape[1]
                 if facts == (self._fingerprint, dim):
+                    verify_segment(self._folder, name)
                     self._take(segment)
         self.journal = Journal(store / journal.FILE_NAME, fingerprint)
         self.journal.drop([sha256 for sha256 in self.journal.finished() if sha256 in self._slots])

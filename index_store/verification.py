@@ -8,6 +8,7 @@ anew what is damaged.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -54,8 +55,17 @@ def verify(
             if isinstance(error, FileNotFoundError):
                 error = StoreCorrupt(f"{name} is missing from the store. Build it again.")
             with suppress(OSError):
-                (store.path / DAMAGED).write_text(f"{store.manifest_sha256}\n{error}\n")
+                leave_note(store.path, f"{store.manifest_sha256}\n{error}\n")
             raise error from None
+
+
+def leave_note(path: Path, text: str) -> None:
+    """Write STORE/damaged; whatever stood in its place is neither followed nor waited for."""
+    note = path / f".{DAMAGED}-{os.getpid()}"
+    note.unlink(missing_ok=True)
+    with open(note, "x") as file:
+        file.write(text)
+    note.replace(path / DAMAGED)
 
 
 def is_live(store: Store) -> bool:

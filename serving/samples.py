@@ -9,24 +9,26 @@ from index_store import Photo, Store
 from .about import about
 
 MOST = 7
+ASKED = 10_000
 
 
 def sample_queries(store: Store) -> list[Photo]:
     """A few photos: the gallery's own choice, see `about`, or those whose nearest photo stands out
     most from the rest.
 
-    That looks at all photos: ask once for each generation.
+    That looks at ASKED photos by chance: ask once for each generation.
     """
     find = store.catalogue.find
     curated = [photo for name in about(store).file.samples if (photo := find(name)) is not None]
     if curated:
         return curated
-    sims = np.asarray(store.neighbour_sims)
+    asked = np.sort(np.random.default_rng(0).permutation(len(store))[:ASKED])
+    sims = store.neighbour_sims[asked]
     if sims.shape[1] < 3:
-        return store.catalogue.photos()[:MOST]
+        return store.catalogue.photos_of(asked[:MOST])
     standing_out = np.argsort(-(sims[:, 1] - sims[:, 2:].mean(1)), kind="stable")
     chosen: list[int] = []
-    for id in standing_out:
+    for id in asked[standing_out]:
         if store.neighbour_ids[id, 1] not in chosen:  # one of a pair is enough
             chosen.append(int(id))
         if len(chosen) == MOST:

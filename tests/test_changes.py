@@ -253,6 +253,38 @@ def test_an_update_reads_only_what_looks_new(photos, tmp_path, monkeypatch):
         assert opened.catalogue.find("wine.jpg").sha256 == opened.catalogue.find("dune.jpg").sha256
 
 
+def test_a_photo_that_changes_while_it_is_read_is_read_again(photos, tmp_path, monkeypatch):
+    store, quick = tmp_path / "s", QuickExtractor()
+
+    def changing(path):
+        data = path.read_bytes()
+        if path.name == "wine.jpg":
+            shutil.copy(photos / "dune.jpg", path)
+        return data
+
+    monkeypatch.setattr("index_store.extraction.read_bytes", changing)
+    build(photos, store, quick)
+    monkeypatch.undo()
+    update(store, quick)
+    with Store(store) as opened:
+        found = {photo.file: photo.sha256 for photo in opened.catalogue.photos()}
+    assert found["wine.jpg"] == found["dune.jpg"] and len(found) == 12
+
+
+def test_many_small_segments_are_joined_by_themselves(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("index_store.changes.MANY", 3)
+    store, quick = tmp_path / "s", QuickExtractor()
+    build(photos, store, quick)
+    counts = []
+    for number in range(4):
+        shutil.copy(sorted(GALLERY.glob("*.jpg"))[20 + number], photos / f"new-{number}.jpg")
+        counts.append(len(update(store, quick).segments))
+    assert counts == [2, 3, 1, 2]
+    with Store(store) as opened:
+        verify(opened)
+        assert len(opened) == 16
+
+
 def test_much_change_is_a_build(photos, tmp_path):
     store, quick = tmp_path / "s", QuickExtractor()
     build(photos, store, quick)

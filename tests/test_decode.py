@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from extractor import (
     read_photo,
     resize,
 )
-from tests.conftest import GALLERY
+from extractor.decode import DECODING
+from index_store import build
+from tests.conftest import GALLERY, QuickExtractor
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -236,3 +239,16 @@ def test_as_stored_gives_rgb_of_every_mode(mode):
     image = Image.fromarray(np.ones((32, 32), np.uint16)) if mode == "I;16" else grey.convert(mode)
     image.save(buffer, "JPEG" if mode == "CMYK" else "PNG")
     assert decode(buffer.getvalue(), as_stored=True).shape == (32, 32, 3)
+
+
+def test_an_index_is_not_held_to_the_visitors_places(photos, tmp_path):
+    places = [DECODING.acquire(timeout=60) for _ in range(2)]
+    pool = ThreadPoolExecutor(1)
+    try:
+        assert all(places) and not DECODING.acquire(blocking=False)
+        indexed = pool.submit(build, photos, tmp_path / "s", QuickExtractor())
+        assert indexed.result(timeout=120).photos == 12
+    finally:
+        for _ in places:
+            DECODING.release()
+        pool.shutdown()

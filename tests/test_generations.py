@@ -8,9 +8,19 @@ import os
 import shutil
 import threading
 
+import numpy as np
 import pytest
 
-from index_store import Store, StoreCorrupt, StoreError, StoreMismatch, StoreMissing, build
+from index_store import (
+    Store,
+    StoreCorrupt,
+    StoreError,
+    StoreMismatch,
+    StoreMissing,
+    build,
+    update,
+    verify,
+)
 from index_store import generation as generations
 from index_store import store as store_module
 from index_store.generation import new_generation, opening, writing
@@ -147,6 +157,22 @@ def test_what_others_put_among_the_generations_stays(store, photos, tmp_path):
     assert (tmp_path / "elsewhere" / "manifest.json").exists()
 
 
+def test_what_others_put_among_the_segments_stays(store, photos, tmp_path):
+    folder = store / "segments"
+    (folder / ".DS_Store").write_text("x")
+    (folder / "holiday").mkdir()
+    (folder / f"{'a' * 64}.segment").mkdir()
+    (folder / f"{'b' * 64}").write_text("x")
+    (folder / "short.segment").write_text("x")
+    (folder / ".writing-77").write_text("of a build that was killed")
+    (folder / f"{'c' * 64}.segment").write_text("of a build that was killed")
+    build(photos, store, QuickExtractor())
+    left = {path.name for path in folder.iterdir()}
+    (segment,) = Store(store).manifest.segments
+    others = {".DS_Store", "holiday", "short.segment", "b" * 64, f"{'a' * 64}.segment"}
+    assert left == others | {f"{segment.name}.segment"}
+
+
 def test_a_store_that_may_only_be_read_can_be_served(store, photos):
     (store / "lock").unlink()
     (store / "lock").mkdir()  # root may write everywhere, but nobody can open this as a file
@@ -155,6 +181,7 @@ def test_a_store_that_may_only_be_read_can_be_served(store, photos):
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
         assert build(photos, store, QuickExtractor()).photos == 3
+        assert update(store, QuickExtractor()).photos == 3
         with Store(store) as opened:
             assert len(opened) == 3
     finally:
@@ -293,6 +320,46 @@ def test_the_pointer_is_never_written_through_a_link(store, tmp_path):
     with pytest.raises(OSError):
         switch(store)
     assert precious.read_text() == "mine"
+
+
+def test_any_flipped_bit_is_noticed(store):
+    """By the opening or by the verification, and never by another error."""
+    files = [path for path in sorted(store.rglob("*")) if path.is_file() and path.name != "lock"]
+    rng = np.random.default_rng(9)
+    for path in files:
+        whole = path.read_bytes()
+        for bit in rng.integers(8 * len(whole), size=12).tolist():
+            data = bytearray(whole)
+            data[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(data)
+            with pytest.raises(StoreError), Store(store) as opened:
+                verify(opened)
+            (store / "damaged").unlink(missing_ok=True)
+        path.write_bytes(whole)
+    with Store(store) as opened:
+        verify(opened)
+
+
+def test_the_note_of_damage_is_never_written_through_a_link(store, photos, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (store / "damaged").symlink_to(precious)
+    assert len(Store(store)) == 3
+    index = store / "generations" / "000001" / "slots.npy"
+    data = bytearray(index.read_bytes())
+    data[-24] ^= 1  # another slot that is there
+    index.write_bytes(data)
+    opened = Store(store)
+    with pytest.raises(StoreCorrupt, match="slots.npy"):
+        verify(opened)
+    assert precious.read_text() == "mine" and not (store / "damaged").is_symlink()
+    with pytest.raises(StoreCorrupt, match="slots.npy"):
+        Store(store)
+    build(photos, store, QuickExtractor())
+    assert not (store / "damaged").exists()
+    (store / "damaged").mkdir()
+    assert len(Store(store)) == 3
+    verify(Store(store))
 
 
 def test_a_store_lets_go_of_its_files(store):

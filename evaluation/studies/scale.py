@@ -1,0 +1,175 @@
+"""What a store costs as it grows: made photos, everything else as it is with real ones.
+
+Each step runs in a process of its own, so that its peak of memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from index_store import Store, add, build, compact, remove, update, verify
+from search import Engine
+
+from ..arguments import count
+from ..results import format_rows
+from .engine_speed import hardware
+from .made import MadeExtractor, inject, lay_out, made_file, made_rows
+
+DIM = 512
+SIZES = (10_000, 30_000)
+QUERIES = 50
+Step = Callable[[Path, int], dict[str, float]]
+
+
+class Stages:
+    """Progress of a build that remembers how long each stage took, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, items: Iterable, total: int, what: str) -> Iterable:
+        start = time.perf_counter()
+        yield from items
+        self.seconds[what] = time.perf_counter() - start
+
+
+def write_segments(work: Path, size: int) -> dict[str, float]:
+    """Made photos become segments."""
+    inject(work / "store", made_rows(size, DIM), MadeExtractor(DIM))
+    return {}
+
+
+def build_all(work: Path, size: int) -> dict[str, float]:
+    """A build that finds all photos in stock."""
+    stages = Stages()
+    manifest = build(work / "photos", work / "store", MadeExtractor(DIM), stages)
+    return {**stages.seconds, "bytes": manifest.size, "recall": manifest.shortlist_recall}
+
+
+def open_store(work: Path, size: int) -> dict[str, float]:
+    """Open the store."""
+    Store(work / "store").close()
+    return {}
+
+
+def verify_store(work: Path, size: int) -> dict[str, float]:
+    """Read all of it."""
+    with Store(work / "store") as store:
+        verify(store)
+    return {}
+
+
+def query(work: Path, size: int) -> dict[str, float]:
+    """Search, with photos of the gallery; medians in milliseconds."""
+    extractor = MadeExtractor(DIM)
+    engine = Engine(Store(work / "store"), extractor)
+    took: dict[str, list[float]] = {}
+    for id in np.random.default_rng(1).integers(size, size=QUERIES).tolist():
+        start = time.perf_counter()
+        prepared = engine.prepare(id)
+        middle = time.perf_counter()
+        engine.search(prepared, rerank="diffusion")
+        end = time.perf_counter()
+        took.setdefault("candidates", []).append(1000 * (middle - start))
+        took.setdefault("diffusion", []).append(1000 * (end - middle))
+    return {stage: float(np.median(times)) for stage, times in took.items()}
+
+
+def update_unchanged(work: Path, size: int) -> dict[str, float]:
+    """Nothing is new."""
+    update(work / "store", MadeExtractor(DIM))
+    return {}
+
+
+def add_one(work: Path, size: int) -> dict[str, float]:
+    """Add the photo that was removed before."""
+    stages = Stages()
+    manifest = add([made_file(work / "photos", 0)], work / "store", MadeExtractor(DIM), stages)
+    return {**stages.seconds, "drift": manifest.drift.rows}
+
+
+def remove_one(work: Path, size: int) -> dict[str, float]:
+    """Remove a photo."""
+    stages = Stages()
+    remove([made_file(Path("."), 0).as_posix()], work / "store", stages)
+    return stages.seconds
+
+
+def compact_all(work: Path, size: int) -> dict[str, float]:
+    """Rewrite what removals have left."""
+    compact(work / "store")
+    return {}
+
+
+STEPS: dict[str, Step] = {
+    "segments": write_segments,
+    "build": build_all,
+    "open": open_store,
+    "verify": verify_store,
+    "query": query,
+    "update, nothing new": update_unchanged,
+    "remove one": remove_one,
+    "add one": add_one,
+    "compact": compact_all,
+}
+
+
+def timed(step: str, work: Path, size: int, results: Any) -> None:
+    """Run a step in a process of its own; what it says, its seconds and its peak of memory."""
+    start = time.perf_counter()
+    said = STEPS[step](work, size)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    results.send({**said, "seconds": seconds, "MB": peak})
+
+
+def measure(size: int, work: Path) -> dict[str, dict[str, float]]:
+    """All steps for a gallery of this size, in an empty folder."""
+    lay_out(work / "photos", range(size))
+    context = multiprocessing.get_context("spawn")
+    found = {}
+    for step in STEPS:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=timed, args=(step, work, size, sender))
+        process.start()
+        sender.close()
+        found[step] = receiver.recv()
+        process.join()
+        print(f"{size} {step}: {found[step]}", flush=True)
+    return found
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `scale` to the command line's sub-parsers."""
+    command = commands.add_parser("scale", help="what a store costs as it grows")
+    command.add_argument("--sizes", type=count, nargs="+", default=SIZES)
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    print(f"Hardware: {hardware()}\n")
+    found = {}
+    for size in args.sizes:
+        with tempfile.TemporaryDirectory() as work:
+            found[size] = measure(size, Path(work))
+    sizes = found.items()
+    rows = [["photos", *(f"{size:,}" for size in found)]]
+    for step in STEPS:
+        costs = [of[step] for of in found.values()]
+        rows.append([f"{step}, s (MB)", *(f"{c['seconds']:.1f} ({c['MB']:.0f})" for c in costs)])
+    for stage in ("index", "neighbours", "diffusion"):
+        rows.append([f"build: {stage}, s", *(f"{of['build'][stage]:.1f}" for _, of in sizes)])
+    for stage in ("candidates", "diffusion"):
+        rows.append([f"query: {stage}, ms", *(f"{of['query'][stage]:.1f}" for _, of in sizes)])
+    rows.append(["store, bytes a photo", *(f"{of['build']['bytes'] / n:,.0f}" for n, of in sizes)])
+    rows.append(["recall@10 of 100", *(f"{of['build']['recall']:.3f}" for _, of in sizes)])
+    print(format_rows(rows))
