@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -123,15 +124,31 @@ def measure(
     ]
     if not asked:
         raise BadDataset(f"No group has more than {count} photos, so nothing is left to find.")
+
+    @cache
+    def staged(*photos: int) -> list[int]:
+        query = engine.prepare(photos)
+        result = engine.search(query, k=len(engine.store), **METHODS[STAGES])
+        return [hit.id for hit in result.hits]
+
     found: dict[str, dict[str, list[float]]] = {}
     for name, ids, positives in progress(asked):
-        for way, value in judged(engine, ids, positives).items():
+        for way, value in judged(engine, ids, positives, staged).items():
             found.setdefault(way, {}).setdefault(name, []).append(value)
     return {way: estimate(values, SEED) for way, values in found.items()}
 
 
-def judged(engine: Engine, ids: list[int], positives: set[int]) -> dict[str, float]:
-    """Average precision of every way to ask with these photos, 0 to 1."""
+def judged(
+    engine: Engine, ids: list[int], positives: set[int], staged: Callable[..., list[int]]
+) -> dict[str, float]:
+    """Average precision of every way to ask with some photos, 0 to 1.
+
+    Args:
+        engine: on the gallery.
+        ids: of the photos, which are left out of every answer.
+        positives: ids of what should be found.
+        staged: photos to the ranking that all stages together give.
+    """
     gallery = np.asarray(engine.store.descriptors, np.float32)
 
     def precision(ranking: Iterable[int]) -> float:
@@ -140,16 +157,11 @@ def judged(engine: Engine, ids: list[int], positives: set[int]) -> dict[str, flo
     def alone(way: Callable[[int], Iterable[int]]) -> float:
         return float(np.mean([precision(way(id)) for id in ids]))
 
-    def staged(photos: int | list[int]) -> list[int]:
-        query = engine.prepare(photos)
-        result = engine.search(query, k=len(engine.store), **METHODS[STAGES])
-        return [hit.id for hit in result.hits]
-
     values = {"each alone": alone(lambda id: order(cosine(gallery[id], gallery)).tolist())}
     for name, way in WAYS.items():
         values[name] = precision(order(way(gallery[ids], gallery)).tolist())
     values[f"each alone, {STAGES}"] = alone(staged)
-    values[f"plain mean, {STAGES}"] = precision(staged(ids))
+    values[f"plain mean, {STAGES}"] = precision(staged(*ids))
     return values
 
 
