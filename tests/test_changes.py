@@ -29,6 +29,8 @@ from index_store.incremental import moves
 from tests.conftest import GALLERY, QuickExtractor
 
 COUNT, DIM = 1500, 32
+CAME = 4
+WENT = range(0, 1200, 400)
 
 
 def files(store):
@@ -44,17 +46,17 @@ def same_neighbours(store, full):
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory):
-    """A store of 1,400 made photos, updated by 100 that came and 60 that went, and one built of
+    """A store of 1,496 made photos, updated by 4 that came and 3 that went, and one built of
     the same photos at once.
     """
     base = tmp_path_factory.mktemp("made")
     photos, extractor = base / "photos", MadeExtractor(DIM)
     inject(base / "built", made_rows(COUNT, DIM), extractor)
     shutil.copytree(base / "built", base / "store")
-    lay_out(photos, range(COUNT - 100))
+    lay_out(photos, range(COUNT - CAME))
     build(photos, base / "store", extractor)
-    lay_out(photos, range(COUNT - 100, COUNT))
-    for number in range(0, 1200, 20):
+    lay_out(photos, range(COUNT - CAME, COUNT))
+    for number in WENT:
         made_file(photos, number).unlink()
     for path in base.glob("built/extracted.sqlite*"):
         shutil.copy(path, base / "store")
@@ -65,13 +67,13 @@ def changed(tmp_path_factory):
 
 def test_an_update_gives_the_photos_of_a_build(changed):
     store, full = changed
-    assert files(store) == files(full) and len(store) == COUNT - 60
+    assert files(store) == files(full) and len(store) == COUNT - len(WENT)
     np.testing.assert_array_equal(np.asarray(store.descriptors), np.asarray(full.descriptors))
     assert [store.thumbnail(id) for id in range(len(store))] == [
         full.thumbnail(id) for id in range(len(full))
     ]
     assert store.manifest.listing == full.manifest.listing
-    assert (store.manifest.drift.added, store.manifest.drift.removed) == (100, 60)
+    assert (store.manifest.drift.added, store.manifest.drift.removed) == (CAME, len(WENT))
     verify(store)
 
 
@@ -94,11 +96,11 @@ def test_rows_drift_little_and_tell_how_much(changed):
         return rows
 
     off = np.abs(dense(store) - dense(full)).sum() / dense(full).sum()
-    assert 0 < off < 0.05 and 0 < drift < 0.05
+    assert 0 < off < 0.05 and 0.3 * off < drift < 3 * off, (off, drift)
     # Rows of photos that came are as good as a build's.
     walk = neighbour_graph(np.array(full.lists), np.array(full.list_sims))
     assert walk.shape[0] == len(store)
-    came = [id for id, file in enumerate(files(store)) if int(file[-11:-4]) >= COUNT - 100]
+    came = [id for id, file in enumerate(files(store)) if int(file[-11:-4]) >= COUNT - CAME]
     off = np.abs(dense(store) - dense(full))[came].sum() / dense(full)[came].sum()
     assert off < 0.01
 
