@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from evaluation.studies.made import MadeExtractor, inject, lay_out, made_file, m
 from index_store import (
     NothingToIndex,
     Store,
+    StoreBusy,
     StoreMismatch,
+    StoreUnwritable,
     UnknownPhoto,
     add,
     build,
@@ -24,6 +28,7 @@ from index_store import (
     verify,
 )
 from index_store.__main__ import main
+from index_store.generation import new_generation
 from index_store.graph import neighbour_graph
 from index_store.incremental import moves
 from tests.conftest import GALLERY, QuickExtractor
@@ -315,3 +320,54 @@ def test_commands_change_a_store(photos, tmp_path, monkeypatch, capsys):
     assert "1 photos added and 1 removed" in printed
     assert main(["compact", *store]) == 0
     assert "12 photos, 1 left out, 1 segments" in capsys.readouterr().out
+
+
+WRITERS = {
+    "update": lambda photos, store: update(store, QuickExtractor()),
+    "add": lambda photos, store: add([photos / "petra.jpg"], store, QuickExtractor()),
+    "remove": lambda photos, store: remove(["dune.jpg"], store),
+    "compact": lambda photos, store: compact(store),
+}
+
+
+@pytest.fixture
+def changeable(photos, tmp_path):
+    """A folder and a store for which each of WRITERS has something to do."""
+    build(photos, tmp_path / "s", QuickExtractor())
+    remove(["wine.jpg"], tmp_path / "s")
+    shutil.copy(GALLERY / "petra.jpg", photos)
+    return photos, tmp_path / "s"
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_only_one_writes_at_a_time(changeable, name):
+    photos, store = changeable
+    with open(store / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreBusy, match="Another build"):
+            WRITERS[name](photos, store)
+    WRITERS[name](photos, store)  # the lock's file is still there, and nobody holds it
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_leaves_what_was_there(changeable, name, monkeypatch):
+    photos, store = changeable
+    before = Store(store).version
+
+    @contextmanager
+    def full(path):
+        with new_generation(path) as folder:
+            (folder / "slots.npy").symlink_to("/dev/full")
+            yield folder
+
+    monkeypatch.setattr("index_store.builder.new_generation", full)
+    with pytest.raises(StoreUnwritable, match="No space left"):
+        WRITERS[name](photos, store)
+    monkeypatch.undo()
+    with Store(store) as opened:
+        verify(opened)
+        assert opened.version == before
+    WRITERS[name](photos, store)
+    with Store(store) as opened:
+        verify(opened)
+        assert opened.version != before
