@@ -3,7 +3,7 @@
 The neighbour lists stay exact: photos that came, and photos that lost a neighbour, search the whole
 gallery; all others are asked whether one of the new photos is nearer than what they have. Diffusion
 rows are solved anew for photos that came and those whose edges have changed; the other rows only
-lose what was removed, and drift. How far is measured on a sample.
+lose what was removed, and drift. How far is measured on a sample after each change, and added up.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from . import graph
 from . import offline_diffusion as diffusion
 from .derived import Derived, Progress, empty_rows, silent
 from .manifest import Drift
 from .numbered import renumber
+from .regions import region
 from .store import Store
 
 EDGE = 0.01  # of a normalised edge weight: what changes by less is not solved anew
 REBUILD = 0.25  # share of the photos that changed since all was made at once
 DRIFTED = 0.05  # of `Drift.rows`: from here on a build is worth its time
-SAMPLE = 64  # photos by whose rows the drift is told
+SAMPLE = 24  # photos by whose rows the drift is told
+AROUND = 1000  # photos in each of their systems of equations
+BLOCK = 32  # photos solved together: they may lie apart, and need more room than a build's
 CELLS = 2**26  # similarities held at a time
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,20 @@ def derive_changed(
     for _ in progress(range(1), 1, "neighbours"):
         ids, sims = neighbours(live.lists, live.list_sims, moved, descriptors)
     walk = graph.neighbour_graph(ids, sims)
-    before = graph.neighbour_graph(live.lists, live.list_sims)
-    stale = np.union1d(came, changed_rows(renumbered(before, moved), walk)).astype(np.int32)
-    row_ids, row_values = kept_rows(live, moved)
+    before = renumbered(graph.neighbour_graph(live.lists, live.list_sims), moved)
+    stale = np.union1d(came, changed_rows(before, walk)).astype(np.int32)
+    whole = len(stale) * diffusion.BLOCK > len(ids) * BLOCK  # then all rows cost less than these
+    row_ids, row_values = empty_rows(len(ids)) if whole else kept_rows(live, moved)
     diffusion.diffusion_rows(
         walk,
         row_ids,
         row_values,
+        block=diffusion.BLOCK if whole else BLOCK,
         progress=lambda items, total: progress(items, total, "diffusion"),
-        photos=stale,
+        photos=None if whole else stale,
     )
     drift = live.manifest.drift
+    rows = 0.0 if whole else drift.rows + drifted(before, walk, row_ids, stale)
     return Derived(
         parameters=Derived.of(live).parameters,
         index=index,
@@ -108,9 +114,7 @@ def derive_changed(
         neighbour_sims=sims,
         row_ids=row_ids,
         row_values=row_values,
-        drift=Drift(
-            drift.added + len(came), drift.removed + gone, drifted(walk, row_ids, row_values)
-        ),
+        drift=Drift(drift.added + len(came), drift.removed + gone, round(rows, 6)),
     )
 
 
@@ -229,26 +233,33 @@ def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
     return row_ids, row_values
 
 
-def drifted(walk: sparse.csr_array, row_ids: np.ndarray, row_values: np.ndarray) -> float:
-    """How far rows are from rows solved now, on a sample.
+def drifted(
+    before: sparse.csr_array, walk: sparse.csr_array, row_ids: np.ndarray, stale: np.ndarray
+) -> float:
+    """By what share the rows differ from the walks they should describe, after one change.
+
+    Rows that name none of the photos whose edges have changed are taken as right. Of the others a
+    sample is solved on the graph before and on the graph after the change.
+
+    Args:
+        before: The old graph with the new ids, (N, N).
+        walk: The new graph, (N, N).
+        row_ids: Ids of the rows, int32 (N, k).
+        stale: Photos whose rows were solved anew, int (n,).
 
     Returns:
-        Sum of all differences over the sum of all values, photos without edges left out; 0 if they
-        are the same.
+        Mean over all photos of the sum of a row's differences over the row's sum.
     """
-    connected = np.flatnonzero(np.diff(walk.indptr))
-    if not len(connected):
+    known = np.zeros(len(row_ids) + 1, bool)  # one more for the id -1
+    known[stale] = True
+    touched = np.flatnonzero(known[row_ids].any(1) & ~known[:-1]).astype(np.int32)
+    if not len(touched):
         return 0.0
-    sample = np.sort(np.random.default_rng(SEED).permutation(connected)[:SAMPLE]).astype(np.int32)
-    ids, values = np.full_like(row_ids, -1), np.zeros_like(row_values)
-    diffusion.diffusion_rows(walk, ids, values, photos=sample)
-    there = as_matrix(ids[sample], values[sample], walk.shape[0])
-    here = as_matrix(row_ids[sample], row_values[sample], walk.shape[0])
-    return round(float(abs(there - here).sum() / max(there.sum(), 1e-9)), 4)
-
-
-def as_matrix(ids: np.ndarray, values: np.ndarray, count: int) -> sparse.csr_array:
-    """Rows of `diffusion_rows`, (n, k), as float64 (n, count) without each photo's own value."""
-    rows, slots = np.nonzero(ids[:, 1:] >= 0)
-    columns, data = ids[:, 1:][rows, slots], values[:, 1:][rows, slots].astype(np.float64)
-    return sparse.csr_array((data, (rows, columns)), shape=(len(ids), count))
+    sample = np.random.default_rng(len(touched)).permutation(touched)[:SAMPLE]
+    shares = []
+    with threadpool_limits(1, user_api="blas"):
+        for photo in sample:
+            ids = region(walk, np.array([photo]), AROUND, diffusion.ALPHA)
+            old, new = (diffusion.solve_block(of, ids, 1)[0, :-1] for of in (before, walk))
+            shares.append(np.abs(new - old).sum() / max(new.sum(), old.sum(), 1e-9))
+    return float(np.mean(shares)) * len(touched) / len(row_ids)

@@ -45,7 +45,8 @@ class Drift:
     Attributes:
         added: Photos that joined the index since it was trained.
         removed: Photos that left it since then; their codes are passed over.
-        rows: Share of the diffusion rows' sum that differs from rows solved anew, on a sample.
+        rows: Share by which diffusion rows differ from rows solved now, on the average over all
+            photos: what samples said after each change, added up.
     """
 
     added: int = 0

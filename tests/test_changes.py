@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from evaluation.studies.made import MadeExtractor, inject, lay_out, made_file, m
 from index_store import (
     NothingToIndex,
     Store,
+    StoreBusy,
     StoreMismatch,
+    StoreUnwritable,
     UnknownPhoto,
     add,
     build,
@@ -24,11 +28,14 @@ from index_store import (
     verify,
 )
 from index_store.__main__ import main
+from index_store.generation import new_generation
 from index_store.graph import neighbour_graph
 from index_store.incremental import moves
 from tests.conftest import GALLERY, QuickExtractor
 
 COUNT, DIM = 1500, 32
+CAME = 4
+WENT = range(0, 1200, 400)
 
 
 def files(store):
@@ -44,17 +51,17 @@ def same_neighbours(store, full):
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory):
-    """A store of 1,400 made photos, updated by 100 that came and 60 that went, and one built of
+    """A store of 1,496 made photos, updated by 4 that came and 3 that went, and one built of
     the same photos at once.
     """
     base = tmp_path_factory.mktemp("made")
     photos, extractor = base / "photos", MadeExtractor(DIM)
     inject(base / "built", made_rows(COUNT, DIM), extractor)
     shutil.copytree(base / "built", base / "store")
-    lay_out(photos, range(COUNT - 100))
+    lay_out(photos, range(COUNT - CAME))
     build(photos, base / "store", extractor)
-    lay_out(photos, range(COUNT - 100, COUNT))
-    for number in range(0, 1200, 20):
+    lay_out(photos, range(COUNT - CAME, COUNT))
+    for number in WENT:
         made_file(photos, number).unlink()
     for path in base.glob("built/extracted.sqlite*"):
         shutil.copy(path, base / "store")
@@ -65,13 +72,13 @@ def changed(tmp_path_factory):
 
 def test_an_update_gives_the_photos_of_a_build(changed):
     store, full = changed
-    assert files(store) == files(full) and len(store) == COUNT - 60
+    assert files(store) == files(full) and len(store) == COUNT - len(WENT)
     np.testing.assert_array_equal(np.asarray(store.descriptors), np.asarray(full.descriptors))
     assert [store.thumbnail(id) for id in range(len(store))] == [
         full.thumbnail(id) for id in range(len(full))
     ]
     assert store.manifest.listing == full.manifest.listing
-    assert (store.manifest.drift.added, store.manifest.drift.removed) == (100, 60)
+    assert (store.manifest.drift.added, store.manifest.drift.removed) == (CAME, len(WENT))
     verify(store)
 
 
@@ -94,11 +101,11 @@ def test_rows_drift_little_and_tell_how_much(changed):
         return rows
 
     off = np.abs(dense(store) - dense(full)).sum() / dense(full).sum()
-    assert 0 < off < 0.05 and 0 < drift < 0.05
+    assert 0 < off < 0.05 and 0.3 * off < drift < 3 * off, (off, drift)
     # Rows of photos that came are as good as a build's.
     walk = neighbour_graph(np.array(full.lists), np.array(full.list_sims))
     assert walk.shape[0] == len(store)
-    came = [id for id, file in enumerate(files(store)) if int(file[-11:-4]) >= COUNT - 100]
+    came = [id for id, file in enumerate(files(store)) if int(file[-11:-4]) >= COUNT - CAME]
     off = np.abs(dense(store) - dense(full))[came].sum() / dense(full)[came].sum()
     assert off < 0.01
 
@@ -313,3 +320,54 @@ def test_commands_change_a_store(photos, tmp_path, monkeypatch, capsys):
     assert "1 photos added and 1 removed" in printed
     assert main(["compact", *store]) == 0
     assert "12 photos, 1 left out, 1 segments" in capsys.readouterr().out
+
+
+WRITERS = {
+    "update": lambda photos, store: update(store, QuickExtractor()),
+    "add": lambda photos, store: add([photos / "petra.jpg"], store, QuickExtractor()),
+    "remove": lambda photos, store: remove(["dune.jpg"], store),
+    "compact": lambda photos, store: compact(store),
+}
+
+
+@pytest.fixture
+def changeable(photos, tmp_path):
+    """A folder and a store for which each of WRITERS has something to do."""
+    build(photos, tmp_path / "s", QuickExtractor())
+    remove(["wine.jpg"], tmp_path / "s")
+    shutil.copy(GALLERY / "petra.jpg", photos)
+    return photos, tmp_path / "s"
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_only_one_writes_at_a_time(changeable, name):
+    photos, store = changeable
+    with open(store / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreBusy, match="Another build"):
+            WRITERS[name](photos, store)
+    WRITERS[name](photos, store)  # the lock's file is still there, and nobody holds it
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_leaves_what_was_there(changeable, name, monkeypatch):
+    photos, store = changeable
+    before = Store(store).version
+
+    @contextmanager
+    def full(path):
+        with new_generation(path) as folder:
+            (folder / "slots.npy").symlink_to("/dev/full")
+            yield folder
+
+    monkeypatch.setattr("index_store.builder.new_generation", full)
+    with pytest.raises(StoreUnwritable, match="No space left"):
+        WRITERS[name](photos, store)
+    monkeypatch.undo()
+    with Store(store) as opened:
+        verify(opened)
+        assert opened.version == before
+    WRITERS[name](photos, store)
+    with Store(store) as opened:
+        verify(opened)
+        assert opened.version != before
