@@ -16,7 +16,7 @@ from .results import BadResults
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
-from .studies import kills, load, scale
+from .studies import keypoints, kills, load, scale
 from .studies import several_photos as several
 from .studies import verification_cost as verification
 
@@ -30,6 +30,7 @@ COMMANDS = (
     extraction,
     diffusion,
     verification,
+    keypoints,
     several,
     kills,
     load,

@@ -197,7 +197,7 @@ class OncePerPair:
 
     def take_over(self, matcher: Matcher, ids: np.ndarray) -> None:
         """Have a gallery's matcher look pairs up here. ids: int (n,), its photos in the store."""
-        matcher.gallery_features = lambda id: int(ids[id])
+        matcher.at_hand = matcher.gallery_features = lambda id: int(ids[id])
         matcher.verify_many = self.verify_many
 
     def verify_many(self, query: int, hits: Sequence[int]) -> list[Verification]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from . import keypoint_codes
 from .decode import resize
 from .region import Region
 
@@ -18,11 +19,6 @@ from .region import Region
 SIFT_SIDE = 640
 MAX_POINTS = 2000
 DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
-LAYOUT = 3  # of LocalFeatures.to_bytes: header, points, frames, descriptors
-HEADER = np.dtype(
-    [("points", "<u4"), ("height", "<u2"), ("width", "<u2"), ("length", "<u4"), ("type", "S4")]
-)
-DESCRIPTOR_TYPES = ("|u1", "<f2", "<f4")
 
 
 @dataclass(frozen=True)
@@ -53,59 +49,44 @@ class LocalFeatures:
         )
 
     def to_bytes(self) -> bytes:
-        """Everything in one string of bytes, which names the descriptors' type.
-
-        Raises:
-            ValueError: The descriptors are of a type that `from_bytes` would not read.
-        """
-        kind = self.descriptors.dtype.newbyteorder("<")
-        if kind.str not in DESCRIPTOR_TYPES:
-            raise ValueError(f"Descriptors of type {self.descriptors.dtype} cannot be stored.")
-        facts = (len(self.points), *self.size, self.descriptors.shape[1], kind.str.encode())
-        arrays = (
-            np.array(facts, HEADER),
-            self.points.astype("<f4"),
-            self.frames.astype("<c8"),
-            self.descriptors.astype(kind),
+        """SIFT's keypoints as few bytes; what they lose is told in `keypoint_codes`."""
+        return keypoint_codes.encode(
+            self.points, self.frames, self.descriptors, self.size, keypoint_codes.shipped()
         )
-        return b"".join(array.tobytes() for array in arrays)
 
     @staticmethod
     def from_bytes(data: bytes) -> LocalFeatures:
-        """Read what `to_bytes` returned, without copying it.
+        """Read what `to_bytes` returned.
 
         Raises:
-            ValueError: These are other bytes.
+            ValueError: These are other bytes, or of another codebook.
         """
-        if len(data) < HEADER.itemsize:
-            raise ValueError("Local features without a header.")
-        header = np.frombuffer(data, HEADER, 1)[0]
-        n, length = int(header["points"]), int(header["length"])
-        kind = header["type"].decode("latin-1")
-        if kind not in DESCRIPTOR_TYPES:
-            raise ValueError("Local features of an unknown type.")
-        points_at = HEADER.itemsize
-        frames_at = points_at + 8 * n
-        descriptors_at = frames_at + 8 * n
-        if len(data) != descriptors_at + n * length * np.dtype(kind).itemsize:
-            raise ValueError("Local features of another size than their header says.")
-        return LocalFeatures(
-            points=np.frombuffer(data, "<f4", 2 * n, points_at).reshape(n, 2),
-            frames=np.frombuffer(data, "<c8", n, frames_at),
-            descriptors=np.frombuffer(data, kind, n * length, descriptors_at).reshape(n, length),
-            size=(int(header["height"]), int(header["width"])),
-        )
+        return LocalFeatures(*keypoint_codes.decode(data, keypoint_codes.shipped()))
+
+    def at_size(self, size: tuple[int, int]) -> LocalFeatures:
+        """The same keypoints in pixels of another size (height, width) of the same photo."""
+        zoom = np.divide(size[::-1], self.size[::-1], dtype=np.float32)
+        frames = self.frames * np.float32(np.sqrt(zoom.prod()))
+        return LocalFeatures(self.points * zoom, frames, self.descriptors, size)
 
 
-def local_features(photo: np.ndarray) -> LocalFeatures:
-    """The strongest RootSIFT keypoints of a photo, at most MAX_POINTS. A flat photo has none.
+def shrunk(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that a photo of this height and width has when its longest side is at most
+    SIFT_SIDE, to a pixel."""
+    zoom = min(1, SIFT_SIDE / max(size))
+    return max(1, round(size[0] * zoom)), max(1, round(size[1] * zoom))
+
+
+def local_features(photo: np.ndarray, most: int = MAX_POINTS) -> LocalFeatures:
+    """The strongest RootSIFT keypoints of a photo, strongest first. A flat photo has none.
 
     Args:
         photo: Decoded, uint8 RGB (H, W, 3).
+        most: Points that are wanted.
     """
     grey = cv2.cvtColor(resize(photo, SIFT_SIDE), cv2.COLOR_RGB2GRAY)
     # OpenCV may return a few more than asked for where the weakest tie, hence the cut.
-    keypoints, sift = cv2.SIFT.create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
+    keypoints, sift = cv2.SIFT.create(nfeatures=most).detectAndCompute(grey, None)
     if not keypoints:
         return LocalFeatures(
             np.empty((0, 2), np.float32),
@@ -113,7 +94,7 @@ def local_features(photo: np.ndarray) -> LocalFeatures:
             np.empty((0, 128), np.uint8),
             grey.shape,
         )
-    strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:MAX_POINTS]
+    strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:most]
     sift = sift[strongest]
     sizes = np.array([keypoints[i].size for i in strongest])
     angles = np.array([keypoints[i].angle for i in strongest])

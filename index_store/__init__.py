@@ -17,6 +17,7 @@ from .errors import (
     UnknownPhoto,
 )
 from .generation import current_version
+from .keypoint_cache import KeypointCache
 from .manifest import Manifest
 from .store import Store, model_of
 from .verification import verify
@@ -24,6 +25,7 @@ from .verification import verify
 __all__ = [
     "CANDIDATES",
     "Catalogue",
+    "KeypointCache",
     "Manifest",
     "NothingToIndex",
     "Photo",

@@ -11,6 +11,7 @@ from .builder import Content, changing, replace, tidy
 from .derived import Derived, Progress, silent
 from .generation import SEGMENTS
 from .journal import digest
+from .keypoint_cache import keep_only
 from .manifest import Manifest
 from .parameters import making_in
 from .rows import Rows
@@ -34,6 +35,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
     store = Path(store)
     with changing(store), Store(store) as live:
         catalogue, making = live.catalogue, making_in(live.manifest)
+        keep_only(store, {entry.sha256 for entry in catalogue.entries()})
         rows = joined(
             live.rows,
             store / SEGMENTS,

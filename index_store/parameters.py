@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extractor import Extractor, sift
+from extractor import Extractor, keypoint_codes, sift
 
 from . import ann, extraction, graph, journal, stock
 from . import offline_diffusion as diffusion
@@ -80,7 +80,8 @@ def extraction_parameters(as_stored: bool) -> dict[str, dict]:
         "local_features": {
             "longest_side": sift.SIFT_SIDE,
             "points": sift.MAX_POINTS,
-            "layout": sift.LAYOUT,
+            "layout": keypoint_codes.LAYOUT,
+            "codebook": keypoint_codes.shipped().digest,
             "budget": stock.LOCAL_FEATURES_BUDGET,
         },
     }

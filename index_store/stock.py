@@ -16,7 +16,7 @@ from .rows import Rows
 from .segment import Segment, segments_in, verify_segment, write_segment
 
 SEGMENT = 4096  # photos of a full one
-# Bytes; about 30,000 photos. Keypoints of the others are found when they are needed.
+# Bytes; 200,000 photos at the least. Keypoints of the others are found when they are needed.
 LOCAL_FEATURES_BUDGET = 8 * 2**30
 
 

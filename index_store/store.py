@@ -13,7 +13,16 @@ from types import TracebackType
 
 import numpy as np
 
-from extractor import Extractor, LocalFeatures, UnsupportedImage, decode, local_features, read_bytes
+from extractor import (
+    Extractor,
+    LocalFeatures,
+    UnsupportedImage,
+    decode,
+    keypoint_codes,
+    local_features,
+    read_bytes,
+    sift,
+)
 from extractor.registry import DEFAULT, model_path, name_of
 
 from . import graph
@@ -74,6 +83,7 @@ class Store:
             self.manifest_sha256 = generation.version
             self.version = generation.version[:12]
             check_model(self.manifest, extractor)
+            check_keypoints(self.manifest)
             check_note(self.path, generation.version)
             check_sizes(generation.folder, self.manifest)
             verify_artefact(generation.folder, self.manifest, "index.faiss")
@@ -174,10 +184,21 @@ class Store:
         return segment.features(row)
 
     def local_features(self, id: int) -> LocalFeatures:
-        """Stored keypoints, or the original's beyond the budget. Raises as `pixels`, and
-        StoreCorrupt."""
+        """Stored keypoints; beyond the budget those of `thumbnail_features`.
+
+        Raises KeyError, StoreCorrupt.
+        """
         data = self.stored_features(id)
-        return LocalFeatures.from_bytes(data) if data else local_features(self.pixels(id))
+        return LocalFeatures.from_bytes(data) if data else self.thumbnail_features(id)
+
+    def thumbnail_features(self, id: int) -> LocalFeatures:
+        """Keypoints found in the thumbnail, in pixels of the photo as `local_features` shrinks it.
+
+        They are fewer and coarser than the original's, but need no original. Raises KeyError.
+        """
+        photo = self.catalogue.photo(id)
+        found = local_features(decode(self.thumbnail(id)))
+        return found.at_size(sift.shrunk((photo.height, photo.width)))
 
 
 def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
@@ -188,6 +209,16 @@ def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
             f"{manifest.dim} dimensions, fingerprint {manifest.fingerprint[:12]}) than the one at "
             f"hand ({extractor.card.architecture}, {extractor.card.output_dim} dimensions, "
             f"{extractor.fingerprint[:12]}). Build it again with this model."
+        )
+
+
+def check_keypoints(manifest: Manifest) -> None:
+    """Raise StoreMismatch if this version does not read the store's keypoints."""
+    kept = manifest.parameters.get("local_features", {})
+    mine = {"layout": keypoint_codes.LAYOUT, "codebook": keypoint_codes.shipped().digest}
+    if any(kept.get(name) != value for name, value in mine.items()):
+        raise StoreMismatch(
+            "The store's keypoints were encoded by another version of this program. Build it again."
         )
 
 

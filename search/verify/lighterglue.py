@@ -37,6 +37,9 @@ class XFeat:
         self.gallery_features = lru_cache(CACHED)(lambda id: find(store.pixels(id)))
         self._matcher = read_matching_model(model.with_name("lighterglue.onnx"), threads=1)
 
+    def at_hand(self, id: int) -> None:
+        """Nothing: `gallery_features` finds those it does not hold."""
+
     def verify_many(
         self, query: LocalFeatures, hits: Sequence[LocalFeatures]
     ) -> list[Verification]:

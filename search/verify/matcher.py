@@ -10,6 +10,7 @@ import numpy as np
 from extractor import LocalFeatures, local_features
 from index_store import Store
 
+from .gallery_keypoints import GalleryKeypoints
 from .lighterglue import XFeat
 from .verification import Verification, verify_many
 
@@ -33,8 +34,17 @@ class Matcher(Protocol):
         """Keypoints of a decoded photo, uint8 RGB (H, W, 3)."""
         ...
 
+    def at_hand(self, id: int) -> LocalFeatures | None:
+        """Keypoints of a gallery photo, None if they must be found first. Raises KeyError."""
+        ...
+
     def gallery_features(self, id: int) -> LocalFeatures:
-        """Keypoints of a gallery photo. Raises as `Store.pixels`."""
+        """Keypoints of a gallery photo, found if need be.
+
+        Raises:
+            KeyError: There is no such photo.
+            OSError, BadPhoto: What they are found in is gone, has changed, or is damaged.
+        """
         ...
 
     def verify_many(
@@ -45,7 +55,7 @@ class Matcher(Protocol):
 
 
 class Sift:
-    """RootSIFT, with the keypoints that the store holds."""
+    """RootSIFT, with the keypoints that the store holds or its thumbnails show."""
 
     label = "SIFT"
     shortlist = 100
@@ -53,7 +63,8 @@ class Sift:
 
     def __init__(self, store: Store):
         self.features = local_features
-        self.gallery_features = store.local_features
+        keypoints = GalleryKeypoints(store)
+        self.at_hand, self.gallery_features = keypoints.at_hand, keypoints.find
         self.verify_many = verify_many
 
 

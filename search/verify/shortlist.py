@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from extractor import BadPhoto, LocalFeatures
+from extractor import BadPhoto, LocalFeatures, available_cores
 
 from ..prepared import PreparedQuery, QueryPhoto
 from ..ranking import Ranking, Verified
 from ..stopwatch import Stopwatch
 from .matcher import Matcher
+from .pool import on_all_cores
 from .verification import Verification
 
 # Photos whose evidence a query keeps: some shortlists, and what was looked at one by one.
 MOST_KEPT = 1000
+# Gallery photos whose keypoints are found in one search, for each core: a second's work.
+FOUND_BY_A_CORE = 50
 
 
 def verify_shortlist(
@@ -55,10 +58,21 @@ def verify_photos(
             fresh = match_all(keypoints, todo, matcher)
             keep(fresh, known)
             before |= fresh
-    found = {id: before[id] for id in ids}
+    found = {id: before[id] for id in ids if id in before}
+    return Verified(found, matcher.floor, tuple(notes_on(ids, found)))
+
+
+def notes_on(ids: Sequence[int], found: Mapping[int, Verification | None]) -> Iterator[str]:
+    """Sentences on the photos that were not compared with the query, of those that should be."""
     unread = sum(evidence is None for evidence in found.values())
-    notes = [f"{unread} photos could not be verified: their files have changed or are gone."]
-    return Verified(found, matcher.floor, tuple(notes if unread else []))
+    if unread:
+        yield f"{unread} photos could not be verified: their files have changed or are gone."
+    if len(found) < len(ids):
+        yield (
+            f"{len(ids) - len(found)} photos were not compared point by point: the store has no "
+            f"keypoints of them, and a search finds those of {most_found()} photos at most. "
+            "The same search again goes on with them."
+        )
 
 
 def shortlist(ranking: Ranking, matcher: Matcher) -> list[int]:
@@ -85,23 +99,46 @@ def match_all(
 
     Returns:
         Gallery id -> evidence of the query's photo with the most matched points, None for a gallery
-        photo that could not be read.
+        photo that could not be read. Photos beyond `most_found` are missing.
     """
-    features = {}
-    for id in ids:
-        try:
-            features[id] = matcher.gallery_features(id)
-        except (OSError, BadPhoto):
-            continue
-    found: dict[int, Verification | None] = dict.fromkeys(ids)
+    features = gallery_features(ids, matcher)
+    found: dict[int, Verification | None] = dict.fromkeys(features)
+    hits = {id: one for id, one in features.items() if one is not None}
     for number, of_query in enumerate(keypoints):
-        if of_query is None or not features:
+        if of_query is None or not hits:
             continue
-        for id, evidence in zip(features, matcher.verify_many(of_query, list(features.values()))):
+        for id, evidence in zip(hits, matcher.verify_many(of_query, list(hits.values()))):
             before = found[id]
             if before is None or evidence.inliers > before.inliers:
                 found[id] = replace(evidence, photo=number)
     return found
+
+
+def gallery_features(ids: Sequence[int], matcher: Matcher) -> dict[int, LocalFeatures | None]:
+    """Keypoints of gallery photos, by their ids: all that are at hand, the first others found now.
+
+    A photo that cannot be read has None, one beyond `most_found` is missing.
+    """
+
+    def find(id: int) -> LocalFeatures | None:
+        try:
+            return matcher.gallery_features(id)
+        except (OSError, BadPhoto):
+            return None
+
+    at_hand = dict(zip(ids, on_all_cores(matcher.at_hand, ids)))
+    tried = [id for id, features in at_hand.items() if features is None][: most_found()]
+    found = dict(zip(tried, on_all_cores(find, tried)))
+    return {
+        id: features if features is not None else found[id]
+        for id, features in at_hand.items()
+        if features is not None or id in found
+    }
+
+
+def most_found() -> int:
+    """Gallery photos whose keypoints one search finds."""
+    return FOUND_BY_A_CORE * available_cores()
 
 
 def match_photos(

@@ -14,17 +14,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import cv2
 import numpy as np
 
-from extractor import LocalFeatures, available_cores
+from extractor import LocalFeatures
 
+from .pool import on_all_cores
 from .ratio_test import match
 
 EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
@@ -98,17 +97,7 @@ def verify_many(
     Returns:
         The evidence for each hit, in their order.
     """
-    return list(_pool().map(partial(verify, query), hits))
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    """One for all searches of this process: searches at once share the cores."""
-    return ThreadPoolExecutor(available_cores(), thread_name_prefix="verify")
-
-
-if hasattr(os, "register_at_fork"):  # a forked process has the object without its threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    return on_all_cores(partial(verify, query), hits)
 
 
 def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:

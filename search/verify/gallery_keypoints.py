@@ -1,0 +1,48 @@
+"""SIFT keypoints of gallery photos: those the store holds, and of the others those of their
+thumbnails.
+
+Finding them takes a hundred times as long as reading them. So what is found is kept in the store's
+cache, and one search finds those of so many photos only.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+from extractor import LocalFeatures
+from index_store import KeypointCache, Store
+
+MADE_BY = ("decode", "thumbnails", "local_features")  # parameters that shape what is found
+
+
+class GalleryKeypoints:
+    """Keypoints of one store's photos. Thread-safe."""
+
+    def __init__(self, store: Store):
+        self._store = store
+        made_by = [store.manifest.parameters.get(name) for name in MADE_BY]
+        version = zlib.crc32(json.dumps(made_by, sort_keys=True).encode())
+        self._cache = KeypointCache(store.path, version)
+
+    def at_hand(self, id: int) -> LocalFeatures | None:
+        """Keypoints of a photo, None if they must be found first. Raises KeyError, IndexError."""
+        data = self._store.stored_features(id) or self._cache.get(self._sha256(id))
+        return LocalFeatures.from_bytes(data) if data else None
+
+    def find(self, id: int) -> LocalFeatures:
+        """Keypoints of a photo, found and kept if they are not at hand.
+
+        Raises:
+            KeyError, IndexError: There is no such photo.
+            BadPhoto: Its thumbnail is damaged.
+        """
+        found = self.at_hand(id)
+        if found is None:
+            data = self._store.thumbnail_features(id).to_bytes()
+            self._cache.put(self._sha256(id), data)
+            found = LocalFeatures.from_bytes(data)  # as every later search will see them
+        return found
+
+    def _sha256(self, id: int) -> str:
+        return self._store.catalogue.photo(id).sha256
