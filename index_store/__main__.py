@@ -162,7 +162,7 @@ def report(path: Path, manifest: Manifest) -> None:
 def run_tune(args: argparse.Namespace) -> None:
     """Measure, show, and write the choice into the store."""
     with Store(args.store) as store:
-        trials = try_presets(store.descriptors, bar)
+        trials = try_presets(np.asarray(store.descriptors), bar)
     print_trials(trials)
     plot = args.plot or Path(f"{args.store}.index.png")
     curves = {

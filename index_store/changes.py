@@ -202,7 +202,7 @@ def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> M
             return Derived.of(live)
         if is_small(live, moved):
             return derive_changed(live, moved, descriptors, progress)
-        parameters = index_parameters(*descriptors.shape, None, live.manifest)
+        parameters = index_parameters(len(rows), content.making.dim, None, live.manifest)
         return derive(descriptors, parameters, progress)
 
     return replace(live.path, content, rows, derived)

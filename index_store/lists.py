@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 
 from .numbered import NumberedIndex
+from .vector_index import FaissIndex, first_transform
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ def visited_lists(numbered: NumberedIndex, descriptor: np.ndarray) -> list[Visit
         numbered: the index of a store.
         descriptor: float32 (D,), unit norm.
     """
-    whole = getattr(numbered.index, "faiss_index", None)
-    found = None if whole is None else faiss.try_extract_index_ivf(whole)
+    if not isinstance(numbered.index, FaissIndex):
+        return []
+    whole = numbered.index.faiss_index
+    found = faiss.try_extract_index_ivf(whole)
     if found is None:
         return []
     query = rotated(whole, np.ascontiguousarray(descriptor[None], np.float32))
@@ -55,5 +58,5 @@ def visited_lists(numbered: NumberedIndex, descriptor: np.ndarray) -> list[Visit
 def rotated(index: faiss.Index, query: np.ndarray) -> np.ndarray:
     """A query float32 (1, D) as the lists see it: behind the index's rotation, if it has one."""
     if isinstance(index, faiss.IndexPreTransform):
-        return faiss.downcast_VectorTransform(index.chain.at(0)).apply(query)
+        return first_transform(index).apply(query)
     return query

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import faiss
 import numpy as np
@@ -238,7 +238,13 @@ def inner(index: faiss.Index) -> faiss.Index:
     return index
 
 
-def storage(index: faiss.Index) -> faiss.Index:
+def first_transform(index: faiss.IndexPreTransform) -> faiss.VectorTransform:
+    """What is done to vectors before the index sees them."""
+    chain: Any = index.chain  # a C++ vector
+    return faiss.downcast_VectorTransform(chain.at(0))
+
+
+def storage(index: faiss.Index) -> Any:
     """What of an index holds the codes: behind a rotation, and below a graph."""
     form = inner(index)
     return faiss.downcast_index(form.storage) if isinstance(form, faiss.IndexHNSW) else form
@@ -261,7 +267,7 @@ def prepare_training(index: faiss.Index) -> faiss.ProductQuantizer | None:
         form.use_precomputed_table = -1
     if not isinstance(index, faiss.IndexPreTransform):
         return None
-    rotation = faiss.downcast_VectorTransform(index.chain.at(0))  # type: ignore[attr-defined]
+    rotation = first_transform(index)
     if quantizer is None or not isinstance(rotation, faiss.OPQMatrix):
         return None
     codes = faiss.ProductQuantizer(rotation.d_out, quantizer.M, quantizer.nbits)
