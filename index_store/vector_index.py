@@ -113,6 +113,11 @@ class FaissIndex:
         self._set_effort()
 
     @property
+    def ntotal(self) -> int:
+        """How many vectors it finds, as faiss calls it."""
+        return len(self._removed) - int(self._removed.sum())
+
+    @property
     def _deletes(self) -> bool:
         return isinstance(inner(self.faiss_index), faiss.IndexIVF)
 
@@ -142,8 +147,10 @@ class FaissIndex:
         wanted = max(POINTS_PER_LIST * lists, POINTS_PER_CODE * centroids)
         sample = np.random.default_rng(SEED).permutation(len(rows))[:wanted]
         train = np.ascontiguousarray(rows[np.sort(sample)], np.float32)
-        # A gallery of fewer photos than centroids still has to train: repeat them.
-        train = np.resize(train, (max(len(train), lists, centroids), rows.shape[1]))
+        # A gallery of fewer photos than centroids still has to train: repeat them. (With fewer than
+        # dimensions, faiss' OPQ writes where it must not.)
+        dim = rows.shape[1]
+        train = np.resize(train, (max(len(train), lists, centroids, dim), dim))
         rotation_codes = prepare_training(self.faiss_index)
         self.faiss_index.train(train)
         del rotation_codes  # faiss had only borrowed it
