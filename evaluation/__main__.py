@@ -13,12 +13,13 @@ from search import BadCalibration
 from . import fit, groups, models, report
 from . import run as run_dataset
 from .results import BadResults
+from .studies import ann, keypoints, kills, load, scale
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
-from .studies import keypoints, kills, load, scale
 from .studies import several_photos as several
 from .studies import verification_cost as verification
+from .studies.ann_peers import MissingPeers
 
 COMMANDS = (
     run_dataset,
@@ -35,6 +36,7 @@ COMMANDS = (
     kills,
     load,
     scale,
+    ann,
 )
 
 
@@ -56,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         BadModel,
         BadPhoto,
         BadResults,
+        MissingPeers,
         StoreError,
         OSError,
     ) as error:

@@ -24,6 +24,7 @@ from index_store.derived import derive as derive_all
 from index_store.generation import writing
 from index_store.journal import Extracted
 from index_store.parameters import making_of
+from index_store.presets import IndexParameters
 from index_store.stock import Stock
 
 
@@ -149,7 +150,8 @@ def derive(
                 )
                 stock.put(photo.sha256, extracted)
         rows = stock.finish([entry.sha256 for entry in content.photos])
-        replace(path, content, rows, lambda rows: derive_all(rows, progress))
+        parameters = IndexParameters(**store.manifest.parameters["ann"])
+        replace(path, content, rows, lambda rows: derive_all(rows, parameters, progress))
     return Store(path, extractor)
 
 

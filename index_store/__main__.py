@@ -1,5 +1,5 @@
 """python -m index_store build PHOTOS | update | add PHOTOS | remove FILE... | compact |
-duplicates | info
+duplicates | info | tune
 
 Each with --store STORE.
 """
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from command import run_command
@@ -24,12 +25,15 @@ from .compaction import compact
 from .derived import RECALL_CANDIDATES
 from .duplicates import duplicates
 from .errors import StoreError
+from .front import on_front, save_front
 from .incremental import DRIFTED
 from .manifest import Manifest
 from .parameters import described_before
+from .presets import PRESETS, IndexParameters
 from .similarity_map import kept_map
 from .store import Store, model_of
 from .terminal import printable, tolerate_any_text
+from .tune import Trial, choose, replace_index, try_presets
 from .verification import verify
 
 
@@ -54,7 +58,7 @@ def run_build(args: argparse.Namespace) -> None:
         args.model, calls=available_cores(), prefer=described_before(args.store)
     )
     print(f"descriptors: {choice}", file=sys.stderr)
-    manifest = build(args.photos, args.store, extractor, bar)
+    manifest = build(args.photos, args.store, extractor, bar, index=args.index)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
     with Store(args.store) as store:
         for _ in bar(range(1), 1, "map"):
@@ -68,7 +72,6 @@ def run_info(args: argparse.Namespace) -> None:
         if args.verify:
             verify(store, lambda items, total: bar(items, total, "verify"))
         manifest = store.manifest
-        ann = manifest.parameters["ann"]
         diffusion = manifest.parameters["diffusion"]
         drift = manifest.drift
         unused = store.rows.unused
@@ -84,10 +87,10 @@ def run_info(args: argparse.Namespace) -> None:
             f"longest side {manifest.model['longest_side']}",
             "described": "{precision} by {engine}".format(**manifest.described_by),
             "fingerprint": manifest.fingerprint[:16],
-            "index": f"IVF{ann['nlist']},PQ{ann['codes']}x{ann['bits']}, "
-            f"{ann['nprobe']} lists visited",
+            "index": index_line(IndexParameters(**manifest.parameters["ann"])),
             "recall@10": f"{manifest.shortlist_recall} among the index's first "
             f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
+            "neighbours": f"{manifest.neighbour_recall} of the exact ones",
             "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
             "drift": f"{drift.added} photos added and {drift.removed} removed since all was made "
             f"at once; diffusion rows differ by {drift.rows:.1%}"
@@ -156,6 +159,66 @@ def report(path: Path, manifest: Manifest) -> None:
         )
 
 
+def run_tune(args: argparse.Namespace) -> None:
+    """Measure, show, and write the choice into the store."""
+    with Store(args.store) as store:
+        trials = try_presets(np.asarray(store.descriptors), bar)
+    print_trials(trials)
+    plot = args.plot or Path(f"{args.store}.index.png")
+    curves = {
+        f"{preset}{', rescored' if rescored else ''}": (
+            np.array([t.recall10 for t in same]),
+            np.array([t.speed for t in same]),
+        )
+        for preset in PRESETS
+        for rescored in (0, CANDIDATES)
+        if (same := [t for t in trials if (t.name, t.rescored) == (preset, rescored)])
+    }
+    try:
+        save_front(curves, plot, f"{printable(args.store)}: recall against speed")
+        print(f"picture: {printable(plot)}")
+    except ImportError:
+        print("No picture: matplotlib is not installed.")
+    best = choose(trials, args.recall, args.bytes)
+    if best is None:
+        print(f"Nothing reaches recall {args.recall:g}; the store stays as it was.")
+        return
+    manifest = replace_index(args.store, best.name, best.effort)
+    print(f"chosen: {index_line(IndexParameters(**manifest.parameters['ann']))}")
+
+
+def print_trials(trials: list[Trial]) -> None:
+    """A table; what nothing beats in recall and speed has a star."""
+    best = on_front(np.array([t.recall10 for t in trials]), np.array([t.speed for t in trials]))
+    print(
+        "   preset           knob          rescored  recall 10@10   1@1  queries/s  "
+        "bytes/vector  build, s of processor"
+    )
+    for star, trial in zip(best, trials):
+        preset = PRESETS[trial.name]
+        knob = f"{preset.knob} {trial.effort}" if preset.knob else ""
+        print(
+            f"{'*' if star else ' '}  {trial.name:15s}  {knob:14s}  "
+            f"{trial.rescored or '':>6}  {trial.recall10:12.4f}  {trial.recall1:.3f}  "
+            f"{trial.speed:9.0f}  {trial.bytes:12.1f}  {trial.build_s:8.1f}"
+        )
+
+
+def share(text: str) -> float:
+    """A number above 0, at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+def index_line(parameters: IndexParameters) -> str:
+    """The form of an index and how it is searched, in a line."""
+    preset = PRESETS[parameters.preset]
+    how = f", {preset.knob} {parameters.effort}" if preset.knob else ""
+    return f"{parameters.preset}: {parameters.factory}{how}"
+
+
 def print_left_out(store: Store) -> None:
     """Every file that is not in a store, with the reason."""
     for entry in store.catalogue.skipped():
@@ -195,6 +258,12 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAME",
         help=f"descriptor model: {', '.join(MODELS)}, or the path of a file (default: the first)",
     )
+    command.add_argument(
+        "--index",
+        choices=PRESETS,
+        metavar="PRESET",
+        help=f"form of the index: {', '.join(PRESETS)} (default: as it is, or the first)",
+    )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="say what is in a store")
     command.add_argument("--store", type=folder, required=True)
@@ -202,6 +271,18 @@ def main(argv: list[str] | None = None) -> int:
         "--verify", action="store_true", help="read all of it and compare the checksums"
     )
     command.set_defaults(run=run_info)
+    command = commands.add_parser("tune", help="measure all forms of index and keep the best")
+    command.add_argument("--store", type=folder, required=True)
+    command.add_argument(
+        "--recall", type=share, default=0.95, help="10@10 that is wanted (default: 0.95)"
+    )
+    command.add_argument(
+        "--bytes", type=float, default=float("inf"), help="of memory a vector, at most"
+    )
+    command.add_argument(
+        "--plot", type=Path, help="picture of recall against speed (default: STORE.index.png)"
+    )
+    command.set_defaults(run=run_tune)
     command = commands.add_parser("update", help="bring a store up to date with its folder")
     command.set_defaults(run=run_update)
     add_store_and_model(command)

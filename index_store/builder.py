@@ -23,7 +23,7 @@ from .extraction import extract_all
 from .generation import discard_others, new_generation, opening, writing
 from .journal import delete_journal
 from .manifest import FILE_NAME, Drift, Manifest, checksum
-from .parameters import Making, derived_parameters, is_reusable, making_of
+from .parameters import Making, derived_parameters, index_parameters, is_reusable, making_of
 from .rows import Descriptors, Rows
 from .scan import UNREADABLE, Listing, scan
 from .stock import Stock
@@ -60,6 +60,7 @@ def build(
     extractor: Extractor,
     progress: Progress = silent,
     as_stored: bool = False,
+    index: str | None = None,
 ) -> Manifest:
     """Index all photos under a folder; the store's live generation is replaced at the very end.
 
@@ -72,6 +73,7 @@ def build(
         extractor: Describes the photos.
         progress: Called as progress(items, total, what) for each long stage; must yield the items.
         as_stored: Decode the photos as published code does, see `decode`. The manifest records it.
+        index: A name of `presets.PRESETS`; None for what the store has, or the first.
 
     Raises:
         NothingToIndex: There is no such folder, or no photo in it can be read.
@@ -82,7 +84,7 @@ def build(
     listing = scan(root)
     making = making_of(extractor, as_stored)
     with live_store(store, extractor) as live:
-        if live is not None and is_up_to_date(live.manifest, root, listing, making):
+        if live is not None and is_up_to_date(live.manifest, root, listing, making, index):
             tidy(store)
             return live.manifest
     # Opened again under the lock: another build may have ended in this moment.
@@ -94,7 +96,9 @@ def build(
                 root, listing, reusable, stock, extractor, making, progress, as_stored
             )
             rows = stock.finish([entry.sha256 for entry in content.photos])
-            return replace(store, content, rows, lambda rows: derive(rows, progress))
+            before = None if live is None else live.manifest
+            parameters = index_parameters(len(rows), making.dim, index, before)
+            return replace(store, content, rows, lambda rows: derive(rows, parameters, progress))
 
 
 def folder_of(photos: str | Path) -> Path:
@@ -139,10 +143,13 @@ def tidy(store: Path) -> None:
         discard_others(store)
 
 
-def is_up_to_date(manifest: Manifest, root: Path, listing: Listing, making: Making) -> bool:
+def is_up_to_date(
+    manifest: Manifest, root: Path, listing: Listing, making: Making, index: str | None
+) -> bool:
     """Whether a build would give what is there already."""
     same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
-    parameters = {**derived_parameters(manifest.photos, manifest.dim), **making.extraction}
+    chosen = index_parameters(manifest.photos, manifest.dim, index, manifest)
+    parameters = {**derived_parameters(chosen), **making.extraction}
     return same_photos and manifest.parameters == parameters and manifest.drift == Drift()
 
 
@@ -260,6 +267,7 @@ def write_generation(
         described_by=making.described_by,
         parameters={**made.parameters, **making.extraction},
         shortlist_recall=shortlist_recall(made, descriptors),
+        neighbour_recall=made.neighbour_recall,
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
         segments=[segment.facts for segment in rows.segments],
         drift=made.drift,

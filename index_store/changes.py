@@ -30,7 +30,7 @@ from .generation import SEGMENTS
 from .incremental import derive_changed, is_small, moves
 from .journal import digest
 from .manifest import Manifest
-from .parameters import is_reusable, making_in, making_of
+from .parameters import index_parameters, is_reusable, making_in, making_of
 from .rows import Rows
 from .scan import Listing, describe_file, scan, why_not
 from .stock import SEGMENT, Stock
@@ -202,6 +202,7 @@ def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> M
             return Derived.of(live)
         if is_small(live, moved):
             return derive_changed(live, moved, descriptors, progress)
-        return derive(descriptors, progress)
+        parameters = index_parameters(len(rows), content.making.dim, None, live.manifest)
+        return derive(descriptors, parameters, progress)
 
     return replace(live.path, content, rows, derived)

@@ -12,9 +12,11 @@ from . import ann, graph
 from . import offline_diffusion as diffusion
 from .arrays import save_array
 from .manifest import Drift
-from .numbered import NumberedIndex
+from .numbered import NumberedIndex, all_numbered
 from .parameters import derived_parameters
+from .presets import IndexParameters
 from .store import Store
+from .vector_index import SEED
 
 RECALL_QUERIES = 200
 # The index is judged by a shortlist this small: a query's would hold all of a small gallery.
@@ -39,6 +41,7 @@ class Derived:
         index: Over all descriptors.
         neighbour_ids: int32 (N, BACKGROUND + 1), lists of `self_first`.
         neighbour_sims: float32, their similarities.
+        neighbour_recall: Share of the exact neighbours in them.
         row_ids: int32 (N, KEPT), of `diffusion_rows`.
         row_values: float16, their values.
         drift: From what `derive` would make.
@@ -48,6 +51,7 @@ class Derived:
     index: NumberedIndex
     neighbour_ids: np.ndarray
     neighbour_sims: np.ndarray
+    neighbour_recall: float
     row_ids: np.ndarray
     row_values: np.ndarray
     drift: Drift
@@ -60,6 +64,7 @@ class Derived:
             index=live.index,
             neighbour_ids=live.lists,
             neighbour_sims=live.list_sims,
+            neighbour_recall=live.manifest.neighbour_recall,
             row_ids=live.diffusion_ids,
             row_values=live.diffusion_values,
             drift=live.manifest.drift,
@@ -67,7 +72,7 @@ class Derived:
 
     def save(self, folder: Path) -> None:
         """Write it all into a generation's folder. Raises OSError."""
-        ann.save_index(self.index.index, folder / "index.faiss")
+        self.index.index.save(folder / "index.faiss")
         save_array(folder / "index_ids.npy", self.index.ids)
         save_array(folder / "neighbour_ids.npy", self.neighbour_ids)
         save_array(folder / "neighbour_sims.npy", self.neighbour_sims)
@@ -75,28 +80,33 @@ class Derived:
         save_array(folder / "diffusion_values.npy", self.row_values)
 
 
-def derive(descriptors: np.ndarray, progress: Progress = silent) -> Derived:
+def derive(
+    descriptors: np.ndarray, parameters: IndexParameters, progress: Progress = silent
+) -> Derived:
     """Make everything of all photos at once.
 
     Args:
         descriptors: float16 (N, D), or `Descriptors`.
+        parameters: Of the index.
         progress: As of `build`.
     """
-    count, dim = descriptors.shape
+    count = len(descriptors)
     for _ in progress(range(1), 1, "index"):
-        index = ann.build_index(descriptors, ann.choose_parameters(count, dim))
+        index = ann.build_index(descriptors, parameters)
     for _ in progress(range(1), 1, "neighbours"):
-        ids, sims = graph.self_first(*ann.exact_knn(descriptors, min(count, graph.BACKGROUND + 1)))
+        near = min(count, graph.BACKGROUND + 1)
+        ids, sims, recall = graph.nearest_photos(descriptors, near)
     walk = graph.neighbour_graph(ids, sims)
     row_ids, row_values = empty_rows(count)
     diffusion.diffusion_rows(
         walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
     )
     return Derived(
-        parameters=derived_parameters(count, dim),
-        index=NumberedIndex(index, np.arange(count, dtype=np.int32)),
+        parameters=derived_parameters(parameters),
+        index=all_numbered(index),
         neighbour_ids=ids,
         neighbour_sims=sims,
+        neighbour_recall=round(recall, 4),
         row_ids=row_ids,
         row_values=row_values,
         drift=Drift(),
@@ -112,7 +122,7 @@ def empty_rows(count: int) -> tuple[np.ndarray, np.ndarray]:
 def shortlist_recall(derived: Derived, descriptors: np.ndarray) -> float:
     """How many of the 10 nearest the index finds among its first RECALL_CANDIDATES, on a sample."""
     ids = derived.neighbour_ids
-    queries = np.random.default_rng(ann.SEED).permutation(len(ids))[:RECALL_QUERIES]
+    queries = np.random.default_rng(SEED).permutation(len(ids))[:RECALL_QUERIES]
     found = [
         np.isin(
             ids[q, :10], ann.candidate_ids(derived.index, descriptors[q], RECALL_CANDIDATES)

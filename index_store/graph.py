@@ -15,8 +15,83 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from .ann import build_index, exact_knn, exact_search, rescore
+from .presets import choose_parameters
+from .vector_index import SEED, FaissIndex
+
 NEIGHBOURS = 10
 BACKGROUND = 50
+EXACT_UP_TO = 50_000
+MIN_RECALL = 0.98
+RECALL_PHOTOS = 500
+NEIGHBOUR_PRESET = "ivf-pq4"
+MAX_NPROBE = 2048
+PROPOSALS = 8  # of the index, for each neighbour wanted
+RESCORED_AT_ONCE = 256  # rows; bounds the memory for their proposals' descriptors
+ROWS_AT_ONCE = 16_384
+
+
+def nearest_photos(descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """The nearest photos of each photo of a gallery, itself first.
+
+    Exact up to EXACT_UP_TO photos. Comparing all with all would take hours beyond: there an index
+    proposes, and the descriptors decide. How many lists it visits is doubled until a sample of
+    photos finds at least MIN_RECALL of its exact neighbours. Descriptors for which that never comes
+    about are compared exactly after all.
+
+    Args:
+        descriptors: float16 or float32 (N, D), perhaps memory-mapped.
+        k: How many for each, itself included; at most N.
+
+    Returns:
+        Ids int32 (N, k) and similarities float32 (N, k), as of `self_first`; and the measured
+        recall.
+    """
+    if len(descriptors) <= EXACT_UP_TO:
+        return *self_first(*exact_knn(descriptors, k)), 1.0
+    index, recall = accurate_index(descriptors, k)
+    if recall < MIN_RECALL:
+        queries = np.ascontiguousarray(descriptors, np.float32)
+        return *self_first(*exact_search(descriptors, queries, k)), 1.0
+    ids = np.empty((len(descriptors), k), np.int32)
+    sims = np.empty((len(descriptors), k), np.float32)
+    for start in range(0, len(descriptors), ROWS_AT_ONCE):
+        rows = slice(start, min(start + ROWS_AT_ONCE, len(descriptors)))
+        own = np.arange(rows.start, rows.stop)
+        ids[rows], sims[rows] = self_first(*found_by(index, descriptors, own, k), own)
+    return ids, sims, recall
+
+
+def accurate_index(descriptors: np.ndarray, k: int) -> tuple[FaissIndex, float]:
+    """An index that finds the k nearest photos of photos, and its recall on a sample of them."""
+    sample = np.random.default_rng(SEED).permutation(len(descriptors))[:RECALL_PHOTOS]
+    queries = np.ascontiguousarray(descriptors[sample], np.float32)
+    worst = exact_search(descriptors, queries, k)[1][:, -1:]
+    parameters = choose_parameters(len(descriptors), descriptors.shape[1], NEIGHBOUR_PRESET)
+    index = build_index(descriptors, parameters)
+    while True:
+        _, sims = found_by(index, descriptors, sample, k)
+        # Among photos that are equally near, one is as good as another.
+        recall = float((sims >= worst - 1e-6).mean())
+        if recall >= MIN_RECALL or index.effort > MAX_NPROBE:
+            return index, recall
+        index.effort *= 2
+
+
+def found_by(
+    index: FaissIndex, descriptors: np.ndarray, rows: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest of some rows (n,) by an index, rescored: ids int32 and similarities (n, k)."""
+    ids, sims = [], []
+    for start in range(0, len(rows), RESCORED_AT_ONCE):
+        queries = np.ascontiguousarray(
+            descriptors[rows[start : start + RESCORED_AT_ONCE]], np.float32
+        )
+        proposed = index.search(queries, PROPOSALS * k)[1]
+        best = rescore(descriptors, queries, proposed, k)
+        ids.append(best[0])
+        sims.append(best[1])
+    return np.concatenate(ids), np.concatenate(sims)
 
 
 def self_first(

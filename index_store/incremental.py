@@ -112,6 +112,7 @@ def derive_changed(
         index=index,
         neighbour_ids=ids,
         neighbour_sims=sims,
+        neighbour_recall=live.manifest.neighbour_recall,
         row_ids=row_ids,
         row_values=row_values,
         drift=Drift(drift.added + len(came), drift.removed + gone, round(rows, 6)),

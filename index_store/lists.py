@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 
 from .numbered import NumberedIndex
+from .vector_index import FaissIndex, first_transform
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,13 @@ def visited_lists(numbered: NumberedIndex, descriptor: np.ndarray) -> list[Visit
         numbered: the index of a store.
         descriptor: float32 (D,), unit norm.
     """
-    found = faiss.try_extract_index_ivf(numbered.index)
+    if not isinstance(numbered.index, FaissIndex):
+        return []
+    whole = numbered.index.faiss_index
+    found = faiss.try_extract_index_ivf(whole)
     if found is None:
         return []
-    query = np.ascontiguousarray(descriptor[None], np.float32)
+    query = rotated(whole, np.ascontiguousarray(descriptor[None], np.float32))
     distances, numbers = found.quantizer.search(query, found.nprobe)
     visited: list[VisitedList] = []
     if found.invlists is None:
@@ -49,3 +53,10 @@ def visited_lists(numbered: NumberedIndex, descriptor: np.ndarray) -> list[Visit
             ids = numbered.ids[faiss.rev_swig_ptr(found.invlists.get_ids(number), size)]
         visited.append(VisitedList(number, distance, ids.astype(np.int64)))
     return visited
+
+
+def rotated(index: faiss.Index, query: np.ndarray) -> np.ndarray:
+    """A query float32 (1, D) as the lists see it: behind the index's rotation, if it has one."""
+    if isinstance(index, faiss.IndexPreTransform):
+        return first_transform(index).apply(query)
+    return query

@@ -19,9 +19,10 @@ from typing import Any
 from extractor import open_regular, read_at_most
 
 from .errors import StoreCorrupt, StoreMismatch
+from .presets import PRESETS
 from .segment import NAME, SegmentFacts
 
-SCHEMA = 4
+SCHEMA = 5
 FILE_NAME = "manifest.json"
 MAX_BYTES = 2**20
 ARTEFACTS = frozenset(
@@ -71,6 +72,7 @@ class Manifest:
         parameters: As built, for each stage: "ann", "graph", "diffusion", "thumbnails",
             "local_features".
         shortlist_recall: Share of the exact 10 nearest among the index's first 100.
+        neighbour_recall: Share of the photos' exact neighbours that the graph was made from.
         artefacts: For each file name its "sha256" and "bytes".
         segments: What the photos' slots count through, in this order.
         drift: From a build of the same photos.
@@ -88,6 +90,7 @@ class Manifest:
     described_by: dict[str, str]
     parameters: dict[str, dict[str, Any]]
     shortlist_recall: float
+    neighbour_recall: float
     artefacts: dict[str, dict[str, Any]]
     segments: list[SegmentFacts]
     drift: Drift = field(default_factory=Drift)
@@ -135,7 +138,7 @@ def check(manifest: Manifest) -> None:
     kinds = {
         str: ("created", "photos_root", "listing", "fingerprint"),
         int: ("photos", "skipped", "dim"),
-        float: ("shortlist_recall",),
+        float: ("shortlist_recall", "neighbour_recall"),
         dict: ("model", "described_by", "parameters", "artefacts"),
     }
     for kind, names in kinds.items():
@@ -152,12 +155,13 @@ def check(manifest: Manifest) -> None:
     for name, facts in manifest.artefacts.items():
         if type(facts["bytes"]) is not int:
             raise TypeError(f"the size of {name} is no int")
-    for stage in ("ann", "diffusion"):
-        if not all(type(value) in (int, float) for value in manifest.parameters[stage].values()):
-            raise TypeError(f"a parameter of {stage} is no number")
-    for name in ("nlist", "codes", "bits", "nprobe"):
-        if manifest.parameters["ann"][name] < 1:
-            raise ValueError(f"{name} is less than 1")
+    if not all(type(value) in (int, float) for value in manifest.parameters["diffusion"].values()):
+        raise TypeError("a parameter of diffusion is no number")
+    index = manifest.parameters["ann"]
+    if [type(index[name]) for name in ("preset", "factory", "effort")] != [str, str, int]:
+        raise TypeError("a parameter of the index is of another kind")
+    if index["preset"] not in PRESETS or index["effort"] < 0:
+        raise ValueError("there is no such index")
     for name in ("engine", "precision"):
         if type(manifest.described_by[name]) is not str:
             raise TypeError(f"{name} is no str")

@@ -7,8 +7,9 @@ photo it belongs to.
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
+
+from .vector_index import VectorIndex
 
 
 class NumberedIndex:
@@ -20,8 +21,9 @@ class NumberedIndex:
         ntotal: Vectors in the index, as faiss calls it.
     """
 
-    def __init__(self, index: faiss.Index, ids: np.ndarray):
-        self.index, self.ids, self.ntotal = index, ids, index.ntotal
+    def __init__(self, index: VectorIndex, ids: np.ndarray):
+        stats = index.stats()
+        self.index, self.ids, self.ntotal = index, ids, stats.vectors - stats.removed
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As faiss does it: distances float32 and ids int64, both (n, k), ids -1 where none is."""
@@ -29,8 +31,13 @@ class NumberedIndex:
         return distances, np.where(numbers >= 0, self.ids[numbers], -1).astype(np.int64)
 
 
+def all_numbered(index: VectorIndex) -> NumberedIndex:
+    """An index whose vectors were added in the order of the photos' ids."""
+    return NumberedIndex(index, np.arange(index.stats().vectors, dtype=np.int32))
+
+
 def renumber(
-    index: faiss.Index,
+    index: VectorIndex,
     ids: np.ndarray,
     new_ids: np.ndarray,
     added_ids: np.ndarray,
@@ -39,7 +46,7 @@ def renumber(
     """Take vectors out of an index, and add others.
 
     Args:
-        index: Changed in place. Must know `remove_ids` and `add_with_ids`, as inverted files do.
+        index: Changed in place.
         ids: As of NumberedIndex, with the old ids.
         new_ids: int (N,), for each old id the new one, or -1 for a photo that goes.
         added_ids: int (n,), new ids of the photos that come.
@@ -48,8 +55,7 @@ def renumber(
     mapped = np.where(ids >= 0, new_ids[ids], -1)
     gone = np.flatnonzero((ids >= 0) & (mapped < 0))
     if len(gone):
-        index.remove_ids(faiss.IDSelectorBatch(gone.astype(np.int64)))
+        index.remove(gone)
     if len(added_ids):
-        numbers = np.arange(len(ids), len(ids) + len(added_ids), dtype=np.int64)
-        index.add_with_ids(np.ascontiguousarray(added, np.float32), numbers)
+        index.add(added)
     return NumberedIndex(index, np.concatenate([mapped, added_ids]).astype(np.int32))

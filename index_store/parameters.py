@@ -12,11 +12,12 @@ from typing import Any
 
 from extractor import Extractor, keypoint_codes, sift
 
-from . import ann, extraction, graph, journal, stock
+from . import extraction, graph, journal, stock
 from . import offline_diffusion as diffusion
 from .errors import StoreError
 from .generation import opening
 from .manifest import Manifest
+from .presets import DEFAULT_PRESET, IndexParameters, choose_parameters
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +117,31 @@ def is_reusable(manifest: Manifest, making: Making) -> bool:
     return before.described_by == making.described_by
 
 
-def derived_parameters(count: int, dim: int) -> dict[str, dict]:
-    """What shapes index, graph and diffusion rows of `count` photos, if they are made at once."""
+def index_parameters(
+    count: int, dim: int, preset: str | None, before: Manifest | None
+) -> IndexParameters:
+    """The form of a store's index: the one asked for, or as before, or the first.
+
+    A tuned effort is kept as long as the index has the form that it was tuned for.
+
+    Args:
+        count: How many photos.
+        dim: Components of a descriptor.
+        preset: A name of PRESETS, or None.
+        before: Of the live generation, or None.
+    """
+    stored = None if before is None else IndexParameters(**before.parameters["ann"])
+    fallback = DEFAULT_PRESET if stored is None else stored.preset
+    chosen = choose_parameters(count, dim, preset or fallback)
+    if stored is not None and stored.factory == chosen.factory:
+        return stored
+    return chosen
+
+
+def derived_parameters(index: IndexParameters) -> dict[str, dict]:
+    """What shapes index, graph and diffusion rows, if they are made of all photos at once."""
     return {
-        "ann": dataclasses.asdict(ann.choose_parameters(count, dim)),
+        "ann": dataclasses.asdict(index),
         "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
         "diffusion": {
             "alpha": diffusion.ALPHA,

@@ -21,11 +21,12 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from .ann import SEED, exact_knn
+from .ann import exact_knn
 from .arrays import load_array, save_array
 from .graph import self_first
 from .rows import Descriptors
 from .store import Store
+from .vector_index import SEED
 
 FOLDER = "maps"
 NAME = re.compile(r"[0-9]{6,}-[0-9a-f]{12}\.npy")

@@ -26,13 +26,14 @@ from extractor import (
 from extractor.registry import DEFAULT, model_path, name_of
 
 from . import graph
-from .ann import AnnParameters, load_index
+from .ann import load_index
 from .arrays import load_array
 from .catalogue import Catalogue
 from .errors import StoreCorrupt, StoreMismatch
 from .generation import SEGMENTS, opening
 from .manifest import Manifest, check_sizes, verify_artefact
 from .numbered import NumberedIndex
+from .presets import IndexParameters
 from .rows import Descriptors, Rows
 from .segment import Segment
 from .verification import check_note
@@ -54,7 +55,7 @@ class Store:
         catalogue: Which photo is which row.
         rows: Where in the segments each photo lies.
         descriptors: float16 (N, D), unit rows.
-        index: faiss IVF-PQ over them.
+        index: Over them, of the form that the manifest names.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
         neighbour_sims: float32 (N, K), their similarities.
         lists: int32 (N, BACKGROUND + 1), the whole lists that the graph is made of.
@@ -120,7 +121,7 @@ class Store:
         self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
         kept = self.diffusion_ids.shape
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
-        parameters = AnnParameters(**self.manifest.parameters["ann"])
+        parameters = IndexParameters(**self.manifest.parameters["ann"])
         index = load_index(folder / "index.faiss", parameters, count, dim)
         self.index = NumberedIndex(index, load_array(folder / "index_ids.npy", np.int32, (None,)))
         try:

@@ -270,7 +270,7 @@ DAMAGES = {
     "no drift": lambda store: change_manifest(store, lambda m: m.pop("drift")),
     "no parameters": lambda store: change_manifest(store, lambda m: m.update(parameters={})),
     "parameters of text": lambda store: change_manifest(
-        store, lambda m: m["parameters"]["ann"].update(nlist="4")
+        store, lambda m: m["parameters"]["ann"].update(effort="4")
     ),
     "photos is a word": lambda store: change_manifest(store, lambda m: m.update(photos="3")),
     "photos is wrong": lambda store: change_manifest(store, lambda m: m.update(photos=4)),

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 
-import faiss
 import numpy as np
 import onnx
 import onnxruntime
@@ -17,9 +16,10 @@ from streamlit.testing.v1 import AppTest
 from extractor import Extractor, read_photo
 from extractor.attention import Attention, contributions, first_power, grid, named_output
 from extractor.registry import model_path
-from index_store.ann import build_index, choose_parameters
+from index_store.ann import build_index
 from index_store.lists import visited_lists
-from index_store.numbered import NumberedIndex
+from index_store.numbered import all_numbered
+from index_store.presets import choose_parameters
 from search.walk import walk
 from serving.galleries import galleries
 from tests.conftest import GALLERY, unit_rows
@@ -74,13 +74,13 @@ def test_a_model_without_gem_pooling_says_so(extractor, monkeypatch):
 def test_the_visited_lists_are_those_of_the_search(rng):
     rows = unit_rows(rng, 400, 32, 8)
     index = build_index(rows, choose_parameters(400, 32))
-    index.nprobe = 3
-    numbered = NumberedIndex(index, np.arange(400, dtype=np.int32))
+    index.effort = 3
+    numbered = all_numbered(index)
     lists = visited_lists(numbered, rows[0])
     assert len(lists) == 3 and [e.distance for e in lists] == sorted(e.distance for e in lists)
     _, found = index.search(rows[:1], 400)
     assert {int(id) for e in lists for id in e.ids} == set(found[0][found[0] >= 0].tolist())
-    flat = NumberedIndex(faiss.IndexFlatIP(32), np.empty(0, np.int32))
+    flat = all_numbered(build_index(rows, choose_parameters(400, 32, "flat")))
     assert visited_lists(flat, rows[0]) == []
 
 

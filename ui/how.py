@@ -126,15 +126,17 @@ def share_of_half(heat: np.ndarray) -> float:
 def finding(gallery: Gallery, told: Explained) -> None:
     store = gallery.engine.store
     held = sum(len(entry.ids) for entry in told.lists)
-    ann = store.manifest.parameters["ann"]
+    index = store.index.index.stats()
+    if not index.lists:
+        return  # a form without lists has none to show
     said = say(
         "The descriptors of all {count} photos lie in {lists} lists of what is alike, each packed "
         "into {bytes} bytes. The {visited} nearest lists were visited; they hold {held} photos, "
         "and the best of those were compared exactly.",
         count=number(len(store)),
-        lists=number(ann["nlist"]),
+        lists=number(index.lists),
         visited=number(len(told.lists)),
-        bytes=number(ann["codes"] * ann["bits"] / 8),
+        bytes=number(index.code_bytes),
         held=number(held),
     )
     with step(say("It finds"), said, 2):
