@@ -11,6 +11,7 @@ from extractor import LocalFeatures, local_features
 from index_store import Store
 
 from .lighterglue import XFeat
+from .ratio_test import match
 from .verification import Verification, verify_many
 
 
@@ -37,6 +38,10 @@ class Matcher(Protocol):
         """Keypoints of a gallery photo. Raises as `Store.pixels`."""
         ...
 
+    def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
+        """Which points look alike, before any geometry: int (m, 2), the surest first."""
+        ...
+
     def verify_many(
         self, query: LocalFeatures, hits: Sequence[LocalFeatures]
     ) -> list[Verification]:
@@ -55,6 +60,9 @@ class Sift:
         self.features = local_features
         self.gallery_features = store.local_features
         self.verify_many = verify_many
+
+    def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
+        return match(query.descriptors, hit.descriptors)
 
 
 MATCHERS: dict[str, type[Matcher]] = {"sift": Sift, "xfeat": XFeat}
