@@ -1,10 +1,11 @@
 """Query time: prepare a photo, search with it, explain a hit. One `Engine`, one `SearchResult`."""
 
+from .duplicates import fold
 from .engine import Engine
 from .fuse import UNCALIBRATED
 from .fusion.calibration import BadCalibration
 from .prepare import Source
-from .prepared import PreparedQuery
+from .prepared import PreparedQuery, QueryPhoto
 from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, Match, SearchResult
 from .verify.fractions import relative_homography, relative_points
@@ -21,10 +22,12 @@ __all__ = [
     "Match",
     "Matcher",
     "PreparedQuery",
+    "QueryPhoto",
     "Reranker",
     "SearchResult",
     "Source",
     "Verification",
+    "fold",
     "relative_homography",
     "relative_points",
 ]

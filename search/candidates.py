@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,10 @@ COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
 
 
 def find_candidates(
-    store: Store, descriptor: np.ndarray, photos: Sequence[QueryPhoto]
+    store: Store,
+    descriptor: np.ndarray,
+    photos: Sequence[QueryPhoto],
+    apart: Iterable[int] = (),
 ) -> tuple[Ranking, np.ndarray]:
     """The photos nearest to a query. The index proposes them, the stored descriptors order them.
 
@@ -23,13 +26,14 @@ def find_candidates(
         store: the gallery.
         descriptor: of the whole query, unit vector float32 (D,).
         photos: what the query was made of. Gallery photos among them are no candidates.
+        apart: gallery ids of further photos that are none.
 
     Returns:
         The ranking, its scores being the similarity, and the ids int (c,) of candidates that are
         one of the uploaded photos again.
     """
     proposed = candidate_ids(store.index, descriptor, CANDIDATES)
-    own = [photo.id for photo in photos if photo.id is not None]
+    own = [photo.id for photo in photos if photo.id is not None] + list(apart)
     ids = proposed[~np.isin(proposed, own)]
     rows = store.descriptors[ids]
     similarity = cosine(descriptor, rows)

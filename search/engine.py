@@ -16,16 +16,23 @@ import numpy as np
 from extractor import Extractor, Region
 from index_store import Store
 
+from .feedback import Feedback
 from .fuse import Evidence, Fusion, has_seeds
 from .methods import Methods
-from .prepare import KEYPOINTS, Source, propose, read_photo
-from .prepared import PreparedQuery
+from .prepare import KEYPOINTS, Source, propose, read_photo, together
+from .prepared import PreparedQuery, QueryPhoto
 from .ranking import Ranking, Trusted, Verified, cosine
 from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, Match, SearchResult, hits_of
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
-from .verify.shortlist import match_photos, shortlist, verify_photos, verify_shortlist
+from .verify.shortlist import (
+    match_photos,
+    query_keypoints,
+    shortlist,
+    verify_photos,
+    verify_shortlist,
+)
 
 OTHER = -1  # stands for the id of a photo that is compared without being in the gallery
 
@@ -73,8 +80,9 @@ class Engine:
         """Look at what to search with, once.
 
         Args:
-            photo: a file's bytes, decoded pixels uint8 RGB (H, W, 3), or a gallery id. Or several
-                of them that show the same thing. A gallery photo is not its own hit.
+            photo: a file's bytes, decoded pixels uint8 RGB (H, W, 3), a gallery id, or what another
+                query knows of an upload. Or several of them that show the same thing. A gallery
+                photo is not its own hit.
             region: the part of a single photo that counts, as fractions (left, top, right, bottom)
                 of its upright width and height; None for all of it.
             matchers: whose keypoints are found in an upload now: later there are no pixels left.
@@ -110,15 +118,47 @@ class Engine:
         """
         if query.model != self.extractor.fingerprint:
             raise ValueError("The query was prepared with another model; prepare the photo again.")
-        watch, photos = Stopwatch(), []
-        for photo in query.photos:
-            if photo.file is not None:
-                found = self.store.catalogue.find(photo.file)
-                if found is None:
-                    raise KeyError(photo.file)
-                photo = read_photo(found.id, query.region, {}, self.store, self.extractor, watch)
-            photos.append(photo)
-        return propose(photos, query.region, self.store, query.model, watch)
+        watch = Stopwatch()
+
+        def again(photos: tuple[QueryPhoto, ...]) -> tuple[QueryPhoto, ...]:
+            return tuple(self._again(photo, watch) for photo in photos)
+
+        said = Feedback(again(query.feedback.relevant), again(query.feedback.non_relevant))
+        photos = again(query.photos)
+        return propose(photos, query.region, self.store, query.model, watch, said)
+
+    def refine(
+        self, query: PreparedQuery, relevant: Sequence[int] = (), non_relevant: Sequence[int] = ()
+    ) -> PreparedQuery:
+        """The same query moved by what is said of gallery photos, see `feedback`.
+
+        Args:
+            query: prepared for this generation of the gallery. What was said before counts no more.
+            relevant: ids of photos that show the same thing.
+            non_relevant: ids of photos that do not.
+
+        Raises:
+            KeyError: for an unknown id.
+            ValueError: for a query that was prepared for another generation.
+        """
+        self._check(query)
+        watch = Stopwatch()
+
+        def whole(ids: Sequence[int]) -> tuple[QueryPhoto, ...]:
+            return tuple(read_photo(id, None, {}, self.store, self.extractor, watch) for id in ids)
+
+        said = Feedback(whole(relevant), whole(non_relevant))
+        return propose(query.photos, query.region, self.store, query.model, watch, said)
+
+    def parts(self, query: PreparedQuery, ids: Sequence[int]) -> np.ndarray:
+        """Why gallery photos are where they are: `Feedback.parts` of their similarity.
+
+        Raises:
+            ValueError: for a query that was prepared for another generation.
+        """
+        self._check(query)
+        asked = together([photo.descriptor for photo in query.photos])
+        return query.feedback.parts(asked, self.store.descriptors[list(ids)])
 
     def search(
         self,
@@ -234,6 +274,40 @@ class Engine:
         judged = self.fusion.alone(query, photo, verify)
         return hits_of(self.store, judged, {"descriptor": query.candidates.ids})[0]
 
+    def tentative(
+        self, query: PreparedQuery, id: int, verify: str = "sift", photo: int = 0
+    ) -> np.ndarray:
+        """Points of a query and of a gallery photo that look alike, before any geometry.
+
+        Args:
+            query: prepared for this generation of the gallery.
+            id: of the gallery photo.
+            verify: one of MATCHERS.
+            photo: which of the query's `examples`.
+
+        Returns:
+            float32 (m, 4), the surest first: x and y in the query's photo, then in the gallery's,
+            as fractions of width and height.
+
+        Raises:
+            KeyError: for an unknown id.
+            OSError, BadPhoto: for a photo whose file is gone or has changed.
+            ValueError, BadModel: as `search`.
+        """
+        self._check(query)
+        self.store.catalogue.photo(id)
+        matcher = self.matchers[verify]
+        of_query = query_keypoints(query.examples[photo], verify, matcher)
+        if of_query is None:
+            return np.empty((0, 4), np.float32)
+        of_hit = matcher.gallery_features(id)
+        pairs = matcher.match(of_query, of_hit)
+        ends = [
+            features.points[column] / np.float32(features.size[::-1])
+            for features, column in zip((of_query, of_hit), pairs.T)
+        ]
+        return np.hstack(ends).astype(np.float32).round(5)
+
     def compare(self, query: PreparedQuery, photo: Source, verify: str = "sift") -> Match:
         """Whether a photo shows the same thing as the query, judged by these two alone.
 
@@ -311,6 +385,15 @@ class Engine:
                 trusted = self.fusion.trusted(query, ranking, verify)
                 ranking = reranker.rerank(query, ranking, trusted)
         return Ranked(ranking, trusted, stages)
+
+    def _again(self, photo: QueryPhoto, watch: Stopwatch) -> QueryPhoto:
+        """A photo of a query of another generation. Raises as `renew`."""
+        if photo.file is None:
+            return photo
+        found = self.store.catalogue.find(photo.file)
+        if found is None:
+            raise KeyError(photo.file)
+        return read_photo(found.id, photo.region, {}, self.store, self.extractor, watch)
 
     def _check(self, query: PreparedQuery) -> None:
         if query.generation != self.store.version:

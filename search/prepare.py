@@ -10,14 +10,16 @@ from extractor import Extractor, Region, decode
 from index_store import Store
 
 from .candidates import find_candidates
+from .feedback import NO_FEEDBACK, Feedback
 from .prepared import PreparedQuery, QueryPhoto
 from .ranking import scale
 from .stopwatch import Stopwatch
 from .verify.matcher import Matcher
 
 KEYPOINTS = "keypoints"  # the stage that finds them
-Source = bytes | np.ndarray | int
-"""A photo to search with: a file's bytes, decoded pixels uint8 RGB (H, W, 3), or a gallery id."""
+Source = bytes | np.ndarray | int | QueryPhoto
+"""A photo to search with: a file's bytes, decoded pixels uint8 RGB (H, W, 3), a gallery id, or what
+another query by the same model knows of an upload."""
 
 
 def read_photo(
@@ -45,6 +47,8 @@ def read_photo(
         TypeError, ValueError: for what is no Source, and a region that is empty or outside.
         OSError, BadPhoto: for a region of a gallery photo whose file is gone or has changed.
     """
+    if isinstance(source, QueryPhoto):
+        return source
     check_source(source)
     known = None if isinstance(source, bytes | np.ndarray) else store.catalogue.photo(int(source))
     if known is not None and region is None:
@@ -60,13 +64,13 @@ def read_photo(
     with watch.stage("describe"):
         descriptor = extractor.describe([pixels], [region])[0]
     if known is not None:
-        return QueryPhoto(descriptor, known.id, known.file)
+        return QueryPhoto(descriptor, known.id, known.file, region=region)
     keypoints = {}
     for name, matcher in matchers.items():
         with watch.stage(KEYPOINTS):
             found = matcher.features(pixels)
             keypoints[name] = found if region is None else found.inside(region)
-    return QueryPhoto(descriptor, keypoints=keypoints)
+    return QueryPhoto(descriptor, keypoints=keypoints, region=region)
 
 
 def check_source(source: object) -> None:
@@ -108,6 +112,7 @@ def propose(
     store: Store,
     model: str,
     watch: Stopwatch,
+    feedback: Feedback = NO_FEEDBACK,
 ) -> PreparedQuery:
     """Make a query of described photos: one descriptor, and its candidates in the gallery.
 
@@ -117,10 +122,11 @@ def propose(
         store: the gallery.
         model: fingerprint of the model that described them.
         watch: gets the stage "index"; the query remembers all of its stages.
+        feedback: what was said of gallery photos.
     """
-    descriptor = together([photo.descriptor for photo in photos])
+    descriptor = feedback.move(together([photo.descriptor for photo in photos]))
     with watch.stage("index"):
-        candidates, copy_ids = find_candidates(store, descriptor, photos)
+        candidates, copy_ids = find_candidates(store, descriptor, photos, feedback.ids)
     background, spread = scale(
         candidates.similarity[~np.isin(candidates.ids, copy_ids)]  # a copy says nothing of others
     )
@@ -134,6 +140,7 @@ def propose(
         copy_ids=copy_ids,
         background=background,
         spread=spread,
+        feedback=feedback,
     )
     for stage, ms in watch.ms.items():
         query.spend(stage, ms)

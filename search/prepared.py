@@ -9,6 +9,7 @@ import numpy as np
 
 from extractor import LocalFeatures, Region
 
+from .feedback import NO_FEEDBACK, Feedback
 from .ranking import Ranking
 from .verify.verification import Verification
 
@@ -23,12 +24,14 @@ class QueryPhoto:
         file: gallery file, None for an upload. Other generations may know it by another id.
         keypoints: by the matcher's name. An upload has those it was prepared with, a gallery photo
             gets its from the store when they are first needed.
+        region: the part of it that counts, None for all of it.
     """
 
     descriptor: np.ndarray
     id: int | None = None
     file: str | None = None
     keypoints: dict[str, LocalFeatures] = field(default_factory=dict)
+    region: Region | None = None
 
 
 @dataclass
@@ -40,13 +43,14 @@ class PreparedQuery:
     Attributes:
         photos: one or several photos of one thing.
         region: the part of the photo that counts, None for all of it.
-        descriptor: of all photos together, unit vector float32 (D,).
+        descriptor: of all photos together, moved by the feedback, unit vector float32 (D,).
         model: fingerprint of the model that made the descriptors.
         generation: `Store.version` of the gallery that the ids below belong to.
         candidates: the first ranking.
         copy_ids: gallery photos that are an uploaded photo again, int (c,). They are hits, but in
             reranking they count as the query.
         background, spread: the query's own scale of similarity, see `ranking.scale`.
+        feedback: what was said of gallery photos since.
         verifications: matcher -> gallery id -> evidence, None for a photo that could not be read.
         cost_ms: what every stage cost whose result is kept here. A caller that decoded the photo
             itself may add what that cost, as "decode".
@@ -62,6 +66,7 @@ class PreparedQuery:
     copy_ids: np.ndarray
     background: float
     spread: float
+    feedback: Feedback = NO_FEEDBACK
     verifications: defaultdict[str, dict[int, Verification | None]] = field(
         default_factory=lambda: defaultdict(dict)
     )
@@ -69,9 +74,18 @@ class PreparedQuery:
     unreported_ms: dict[str, float] = field(default_factory=dict)
 
     @property
+    def examples(self) -> tuple[QueryPhoto, ...]:
+        """All photos of the thing: those asked with, then those called relevant.
+
+        `Verification.photo` counts in this order.
+        """
+        return self.photos + self.feedback.relevant
+
+    @property
     def own_ids(self) -> np.ndarray:
-        """The gallery photos it was made of, int (n,). They are never hits."""
-        return np.array([photo.id for photo in self.photos if photo.id is not None], np.int64)
+        """Gallery photos it was made of, or that something was said of, int (n,); never hits."""
+        asked = [photo.id for photo in self.photos if photo.id is not None]
+        return np.array(asked + self.feedback.ids, np.int64)
 
     @property
     def in_gallery(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from streamlit.runtime import Runtime
 
 from . import metrics
 from .own_galleries import own_galleries
+from .remembered import remembered
 from .settings import settings
 
 TICK_SECONDS = 1.0
@@ -80,6 +81,7 @@ async def forgetting(runtime: Runtime) -> AsyncIterator[None]:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             try:
+                remembered().purge()
                 if clock.tick():
                     await asyncio.get_running_loop().run_in_executor(None, give_memory_back)
             except Exception:  # the next tick tries again: this must go on for as long as we serve

@@ -118,13 +118,13 @@ class Settings(BaseSettings):
     api_photos: int = Field(4, ge=1, le=32, description="Photos in one API call.")
     api_rerank: str = Field(
         "diffusion,alpha-qe,k-reciprocal,superglobal",
-        description="Rerankers that API calls may name, commas between. `dba` would hold all "
-        "descriptors in memory once more.",
+        description="Rerankers that API calls and the page's experts may name, commas "
+        "between. `dba` would hold all descriptors in memory once more.",
     )
     api_verify: str = Field(
         "sift",
-        description="Matchers that API calls may name, commas between. `xfeat` needs models of "
-        "its own, and much more time.",
+        description="Matchers that API calls and the page's experts may name, commas "
+        "between. `xfeat` needs models of its own, and much more time.",
     )
     api_hits: int = Field(200, ge=1, le=10_000, description="Most hits an API call may ask for.")
 
@@ -157,6 +157,19 @@ class Settings(BaseSettings):
         8, ge=0, le=1000, description="Visitors' own galleries at one time; 0 for none."
     )
     own_makers: int = Field(1, ge=1, le=64, description="Of those, how many are made at one time.")
+    link_minutes: int = Field(
+        30,
+        ge=1,
+        le=1440,
+        description="How long the link of an upload works: so long its descriptor and keypoints "
+        "are remembered, never the photo.",
+    )
+    links: int = Field(
+        300,
+        ge=1,
+        le=100_000,
+        description="Uploads whose links work at one time, about 0.3 MB each.",
+    )
 
     view_workers: int = Field(
         2, ge=1, le=64, description="Gallery photos encoded for display at one time."

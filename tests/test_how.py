@@ -120,4 +120,4 @@ def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkey
     assert len(bodies) == 3 and "data:image/png;base64," in bodies[0]
     held = len(visited_lists(gallery.index, gallery.descriptors[0].astype(np.float32)))
     assert bodies[1].count("<li>") == held and "<path" in bodies[2]
-    assert any(p.component_name == "match_viewer" for p in drawn)
+    assert any(p.component_name == "match" for p in drawn)

@@ -137,7 +137,9 @@ def test_the_page_chooses_and_compares_descriptors(small_built, lite_store, monk
     app.toggle(key="compare").set_value(True).run()
     left, right = panes(app)
     assert (left["heading"], right["heading"]) == ("Rerank off", "Diffusion + SIFT")
-    app.selectbox(key="against").set_value("GeM-ResNet101").run()
+    app.selectbox(key="left-descriptor").set_value("GeM-ResNet101")
+    app.selectbox(key="left-reranker").set_value("diffusion")
+    app.selectbox(key="left-matcher").set_value("sift").run()
     left, right = panes(app)
     assert left["heading"] == "GeM-ResNet101: Diffusion + SIFT"
     assert right["heading"] == "EfficientNet-Lite2: Diffusion + SIFT"
@@ -150,7 +152,7 @@ def test_one_store_leaves_no_choice(small_built, monkeypatch):
     app.query_params["photo"] = "colosseum.jpg"
     app.run()
     panes(app)
-    assert not app.selectbox
+    assert {box.label for box in app.selectbox} == {"Reranker", "Matcher"}
 
 
 def test_a_store_that_cannot_be_opened_is_left_out_but_for_the_first(

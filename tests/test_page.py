@@ -17,13 +17,15 @@ from search import Engine, Hit, PreparedQuery, SearchResult
 from serving.about import about
 from serving.galleries import galleries
 from serving.pictures import thumbnail_url
+from serving.refusal import Refused
 from serving.samples import sample_queries
 from tests.conftest import GALLERY, ROOT
-from ui.actions import FIRST_PAGE
+from ui.answer import PREPARED
 from ui.evidence import plain
+from ui.question import FIRST_PAGE
 from ui.results import movement, tile
 from ui.routes import ROUTES
-from ui.subject import PICTURE_QUALITY, PREPARED
+from ui.subject import PICTURE_QUALITY
 from ui.timing import timing_bar
 
 
@@ -39,12 +41,22 @@ def walk(node):
         yield from walk(child)
 
 
+def drawn(app: AppTest, name: str) -> list[dict]:
+    """What our own components of one name were given to draw."""
+    assert not app.exception
+    nodes = [node.proto for node in walk(app.main) if getattr(node, "type", "") == "bidi_component"]
+    return [json.loads(proto.json) for proto in nodes if proto.component_name == name]
+
+
 def panes(app: AppTest) -> list[dict]:
     """What the result grids were given to draw."""
-    assert not app.exception
-    grids = [node.proto for node in walk(app.main) if getattr(node, "type", "") == "bidi_component"]
-    drawn = [json.loads(proto.json) for proto in grids if proto.component_name == "results_grid"]
-    return [pane for data in drawn for pane in data["panes"]]
+    return [pane for data in drawn(app, "results") for pane in data["panes"]]
+
+
+def files(*panes: dict) -> list[str]:
+    """All hits of panes in order, those folded under others too."""
+    tiles = [hit for pane in panes for hit in pane["hits"]]
+    return [one["file"] for hit in tiles for one in (hit, *hit["copies"])]
 
 
 def press(app: AppTest, label: str) -> None:
@@ -69,7 +81,7 @@ def html_of(app: AppTest) -> str:
 def upload(app: AppTest, name: str, data: bytes | None = None) -> AppTest:
     app.run()
     app.file_uploader[0].set_value(
-        (name, data or (GALLERY / name).read_bytes(), "image/jpeg")
+        [(name, data or (GALLERY / name).read_bytes(), "image/jpeg")]
     ).run()
     return app
 
@@ -184,9 +196,7 @@ def test_weaker_matches_are_folded_away(app):
     press(app, "Show weaker matches")
     again, weak = panes(app)
     assert (
-        again == strong
-        and weak["heading"] == "Weaker matches"
-        and len(strong["hits"] + weak["hits"]) == 24
+        again == strong and weak["heading"] == "Weaker matches" and len(files(strong, weak)) == 24
     )
     percent = [int(hit["detail"].split()[0]) for hit in strong["hits"] + weak["hits"]]
     assert (
@@ -194,7 +204,7 @@ def test_weaker_matches_are_folded_away(app):
         and percent[len(strong["hits"]) - 1] >= 5 >= percent[-1]
     )
     press(app, "Show more")
-    assert sum(len(pane["hits"]) for pane in panes(app)) == 48
+    assert len(files(*panes(app))) == 48
     press(app, "New search")
     assert "very same thing" in html_of(app)
     upload(app, "petra.jpg")
@@ -205,7 +215,7 @@ def test_when_nothing_is_likely_the_page_says_so_and_folds_nothing(app):
     app.query_params["photo"] = MISSED
     app.run()
     (pane,) = panes(app)
-    assert len(pane["hits"]) == 24 and {hit["confidence"] for hit in pane["hits"]} == {"unsure"}
+    assert len(files(pane)) == 24 and {hit["confidence"] for hit in pane["hits"]} == {"unsure"}
     assert "Nothing here is likely to be the same thing" in app.caption[
         0
     ].value and "Show more" in labels(app)
@@ -228,14 +238,14 @@ def test_names_are_not_read_as_markdown():
 
 
 def test_show_more_reaches_the_last_photo(photos, tmp_path, extractor, monkeypatch):
-    monkeypatch.setattr("ui.actions.FIRST_PAGE", 11)
+    monkeypatch.setattr("ui.question.FIRST_PAGE", 11)
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
     app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "wine.jpg")
     press(app, "Show weaker matches")
-    assert sum(len(pane["hits"]) for pane in panes(app)) == 11
+    assert len(files(*panes(app))) == 11
     press(app, "Show more")
-    assert sum(len(pane["hits"]) for pane in panes(app)) == 12 and "Show more" not in labels(app)
+    assert len(files(*panes(app))) == 12 and "Show more" not in labels(app)
 
 
 def test_movement():
@@ -295,15 +305,15 @@ def test_a_part_of_the_photo_is_searched_with(app, engine):
     query = engine.prepare(picture, region)
     expected = engine.search(query, rerank="diffusion", verify="sift", k=FIRST_PAGE)
     (pane,) = panes(app)
-    assert [hit["file"] for hit in pane["hits"]] == [
-        hit.file for hit in expected.hits if not hit.is_weak
-    ]
-    assert "A part of it" in html_of(app) and "left:25%;top:0%;width:50%;height:100%" in html_of(
-        app
+    assert files(pane) == [hit.file for hit in expected.hits if not hit.is_weak]
+    assert "A part of it" in html_of(app) and app.query_params["part"] in (
+        "25,0,75,100",
+        ["25,0,75,100"],
     )
+    assert drawn(app, "part")[0]["frame"] == [25, 0, 75, 100]
     down = next(s for s in app.slider if s.key.startswith("down"))
     down.set_value((100, 100)).run()
-    assert not app.exception and "top:95%" in html_of(app) and "height:5%" in html_of(app)
+    assert drawn(app, "part")[0]["frame"] == [25, 95, 75, 100]
     press(app, "New search")
     upload(app, "taj-mahal.jpg")
     assert panes(app) == whole, "a new search is with the whole photo again"
@@ -315,13 +325,13 @@ def test_an_uploader_that_was_replaced_changes_nothing():
     def script():
         import streamlit as st
 
-        from ui.actions import take_upload
+        from ui.actions import take_uploads
 
-        st.session_state.upload = "the search under way"
-        take_upload("upload-of-before")
+        st.session_state.uploaded = "the search under way"
+        take_uploads("upload-of-before", False)
 
     app = AppTest.from_function(script).run()
-    assert not app.exception and app.session_state["upload"] == "the search under way"
+    assert not app.exception and app.session_state["uploaded"] == "the search under way"
 
 
 def in_session(app: AppTest) -> dict[tuple, PreparedQuery]:
@@ -348,7 +358,7 @@ def test_the_session_keeps_few_queries_and_a_new_search_none(app):
     kept = list(in_session(app).values())
     assert len(kept) == PREPARED and kept[-1].region == (left / 100, 0.0, 1.0, 1.0)
     press(app, "New search")
-    assert not in_session(app) and "upload" not in app.session_state
+    assert not in_session(app) and "uploaded" not in app.session_state
 
 
 def test_a_search_goes_on_in_a_new_generation(photos, tmp_path, extractor, monkeypatch):
@@ -356,7 +366,7 @@ def test_a_search_goes_on_in_a_new_generation(photos, tmp_path, extractor, monke
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
     app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "colosseum.jpg")
-    before = [hit["file"] for hit in panes(app)[0]["hits"]]
+    before = files(panes(app)[0])
     assert before[:2] == ["colosseum.jpg", "colosseum-2.jpg"]
     (query,) = in_session(app).values()
     (photos / "colosseum.jpg").unlink()
@@ -397,3 +407,124 @@ def test_without_a_probability_nothing_is_said_of_it(gallery):
     drawn = tile(gallery, hit)
     assert drawn["confidence"] == "" and drawn["detail"] == "similarity 0.500, score 0.50"
     assert not hit.is_weak, "and nothing is folded away"
+
+
+def test_several_photos_of_one_thing_are_one_query(app, engine):
+    names = ("taj-mahal.jpg", "taj-mahal-3.jpg")
+    app.run()
+    photos = [(name, (GALLERY / name).read_bytes(), "image/jpeg") for name in names]
+    app.file_uploader[0].set_value(photos).run()
+    query = engine.prepare([read_photo(GALLERY / name) for name in names])
+    expected = engine.search(query, rerank="diffusion", verify="sift", k=FIRST_PAGE)
+    (pane,) = panes(app)
+    assert files(pane) == [h.file for h in expected.hits if not h.is_weak]
+    assert [item["title"] for item in drawn(app, "chips")[0]["items"]] == list(names)
+    assert len(app.query_params["upload"]) == 2 and not drawn(app, "part"), "a part is of one photo"
+    add = next(one for one in app.file_uploader if one.key.startswith("add"))
+    add.set_value([("third.jpg", (GALLERY / "taj-mahal-2.jpg").read_bytes(), "image/jpeg")]).run()
+    titles = [item["title"] for item in drawn(app, "chips")[0]["items"]]
+    assert titles == [*names, "third.jpg"] and len(app.query_params["upload"]) == 3
+    assert panes(app)[0]["hits"][0]["file"].startswith("taj-mahal")
+
+
+def test_what_is_said_of_hits_moves_the_answer_and_says_why(app, engine):
+    app.query_params["photo"] = "taj-mahal.jpg"
+    app.run()
+    (before,) = panes(app)
+    right, wrong = before["hits"][0]["file"], before["hits"][-1]["file"]
+    app.query_params["more"], app.query_params["less"] = [right], [wrong]
+    app.run()
+    (after,) = panes(app)
+    assert not {right, wrong} & set(files(after))
+    assert app.caption[0].value.startswith("Moved towards what you called right: 1, and away")
+    assert "rose" in app.caption[0].value and "new here" in app.caption[0].value
+    assert "from the query" in after["hits"][0]["detail"]
+    assert [item["kind"] for item in drawn(app, "chips")[0]["items"]] == ["more", "less"]
+    find = engine.store.catalogue.find
+    query = engine.refine(
+        engine.prepare(find("taj-mahal.jpg").id), [find(right).id], [find(wrong).id]
+    )
+    expected = engine.search(query, rerank="diffusion", verify="sift", k=FIRST_PAGE)
+    assert files(after) == [hit.file for hit in expected.hits if not hit.is_weak]
+
+
+def test_two_ways_are_compared(app):
+    app.query_params["photo"] = "tour-eiffel.jpg"
+    app.query_params["compare"] = "true"
+    app.query_params["left-reranker"] = "alpha-qe"
+    app.run()
+    left, right = panes(app)
+    assert (left["heading"], right["heading"]) == ("Query expansion", "Diffusion + SIFT")
+    assert left["time"].endswith(" ms") and right["time"].endswith(" ms")
+    both = set(files(left)[:10]) & set(files(right)[:10])
+    assert app.caption[-1].value == f"{len(both)} of the top 10 are in both."
+    app.selectbox(key="reranker").set_value("k-reciprocal").run()
+    assert panes(app)[1]["heading"] == "k-reciprocal + SIFT"
+
+
+def test_the_link_of_an_upload_works_for_a_while(app, monkeypatch):
+    upload(app, "eiffel-tower.jpg")
+    (expected,) = panes(app)
+    token = app.query_params["upload"]
+
+    def follow(**more: str) -> AppTest:
+        link = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        for name, value in (("upload", token), *more.items()):
+            link.query_params[name] = value
+        return link.run()
+
+    link = follow()
+    assert panes(link) == [expected] and "Its picture was not kept" in html_of(link)
+    assert drawn(link, "link")[0]["ends"] > 0 and not drawn(link, "part")
+    assert panes(follow(part="25,0,75,100")) == [expected], "no part without a picture"
+    monkeypatch.setattr("serving.remembered.Remembered.find", lambda self, token: None)
+    late = follow()
+    assert not late.exception and "remembered no more" in late.error[0].value
+    assert "very same thing" in html_of(late)
+
+
+def test_the_part_and_the_page_are_in_the_link(app):
+    app.query_params["photo"], app.query_params["part"] = "taj-mahal.jpg", "25,0,75,100"
+    app.query_params["shown"] = "48"
+    app.run()
+    assert drawn(app, "part")[0]["frame"] == [25, 0, 75, 100] and "A part of it" in html_of(app)
+    press(app, "Show weaker matches")
+    assert len(files(*panes(app))) == 48
+    for nonsense in ("1,2,3", "50,0,10,100", "a,b,c,d", "9" * 400, "-5,0,50,50"):
+        app.query_params["part"], app.query_params["shown"] = nonsense, nonsense
+        app.run()
+        assert not app.exception and drawn(app, "part")[0]["frame"] == [0, 0, 100, 100]
+
+
+def test_near_duplicates_are_under_one_tile(photos, tmp_path, extractor, monkeypatch):
+    data = (photos / "colosseum.jpg").read_bytes()
+    (photos / "copied.jpg").write_bytes(data)
+    build(photos, tmp_path / "s", extractor)
+    monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["photo"] = "colosseum-2.jpg"
+    app.run()
+    best = panes(app)[0]["hits"][0]
+    assert {best["file"], *(copy["file"] for copy in best["copies"])} == {
+        "colosseum.jpg",
+        "copied.jpg",
+    }
+    assert "copied.jpg" not in [hit["file"] for hit in panes(app)[0]["hits"][1:]]
+
+
+def test_the_plain_order_is_there_before_the_full_answer(app, monkeypatch):
+    def busy(*_, **__):
+        raise Refused(503, "Busy, try again in 2 seconds.", 2)
+
+    app.query_params["photo"] = "neuschwanstein-castle.jpg"
+    with monkeypatch.context() as instead:
+        instead.setattr("ui.page.in_turn", busy)
+        app.run()
+    plain = panes(app)[0]["hits"]
+    assert plain and all(hit["points"] is None for hit in plain)
+    assert "in the order of their descriptors" in app.warning[0].value
+    press(app, "Try again")
+    assert not app.warning and any(hit["points"] for hit in panes(app)[0]["hits"])
+    for stage in ("index", "diffusion", "SIFT"):
+        assert stage in html_of(app)
+    assert 'class="reused"' not in html_of(app), "all of it was for this search"

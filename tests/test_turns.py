@@ -99,7 +99,7 @@ def test_an_upload_past_the_bound_leaves_the_search_that_was(app, queue):
     for name in "abcd":
         queue.occupy(name)
     data = (GALLERY / "dune.jpg").read_bytes()
-    app.file_uploader[0].set_value(("dune.jpg", data, "image/jpeg")).run()
+    app.file_uploader[0].set_value([("dune.jpg", data, "image/jpeg")]).run()
     assert (
         "Busy, try again in" in app.warning[0].value and "choose it again" in app.warning[0].value
     )
@@ -112,7 +112,7 @@ def test_a_first_search_past_the_bound_keeps_the_start(app, queue):
         queue.occupy(name)
     upload(app, "dune.jpg")
     assert "Busy, try again in" in app.warning[0].value
-    assert "very same thing" in html_of(app) and "upload" not in app.session_state
+    assert "very same thing" in html_of(app) and "uploaded" not in app.session_state
 
 
 def test_what_is_known_does_not_queue(app, queue):

@@ -5,27 +5,38 @@ from __future__ import annotations
 import streamlit as st
 
 from search import Engine
+from serving.settings import settings
 
-from .subject import Subject, forget, gallery_subject
+from .language import number, say
+from .question import few, leave_question
+from .subject import forget
 
-FIRST_PAGE = 24
-MORE = 24
+KEPT = ("arrived", "adding", "problem", "notice", "weaker")
 
 
-def take_upload(key: str) -> None:
-    """Search with the photo just uploaded.
+def take_uploads(key: str, adding: bool) -> None:
+    """Search with the photos just uploaded.
 
-    The uploader is emptied at once, so that Streamlit lets go of the file. What is searched with
-    now stays until the new photo has been looked at.
+    The uploader is emptied at once, so that Streamlit lets go of the files. What is searched with
+    now stays until the new photos have been looked at.
 
     Args:
         key: of the uploader that changed. On a slow line that can be one that was already
             replaced, and then empty.
+        adding: whether they show the same thing as the photos searched with.
     """
-    file = st.session_state.get(key)
-    if file is None:
+    files = st.session_state.get(key)
+    if not files:
         return
-    st.session_state.arrived = file.getvalue(), file.name
+    most = settings().api_photos
+    if adding:
+        most -= len(few("upload", most)) + len(few("photo", most))
+    if len(files) > most:
+        most_of_all = number(settings().api_photos)
+        st.session_state.notice = say("A search takes {count} photos at most.", count=most_of_all)
+    if files[:most]:
+        st.session_state.arrived = [(file.getvalue(), file.name) for file in files[:most]]
+        st.session_state.adding = adding
     st.session_state.pop("problem", None)
     new_uploader()
 
@@ -40,41 +51,21 @@ def search_with(engine: Engine, id: int) -> None:
 
 
 def start_over() -> None:
-    """Forget the photo searched with, and everything made of it."""
+    """Forget the photos searched with, and everything made of them."""
     forget()
-    state = st.session_state
-    for name in ("arrived", "problem", "notice", "weaker"):
-        state.pop(name, None)
-    state.shown = FIRST_PAGE
-    st.query_params.pop("photo", None)
+    for name in KEPT:
+        st.session_state.pop(name, None)
+    leave_question()
     new_uploader()
 
 
-def uploader_key() -> str:
-    return f"upload-{st.session_state.get('uploads', 0)}"
+def uploader_key(name: str = "upload") -> str:
+    return f"{name}-{st.session_state.get('uploads', 0)}"
 
 
 def new_uploader() -> None:
     """A fresh key empties the uploader: Streamlit has no other way."""
     st.session_state.uploads = st.session_state.get("uploads", 0) + 1
-
-
-def current_subject(engine: Engine) -> Subject | None:
-    """The upload, else the photo the page's address names."""
-    if "upload" in st.session_state:
-        return st.session_state.upload
-    if "photo" in st.query_params:
-        photo = engine.store.catalogue.find(st.query_params["photo"])
-        if photo is not None:
-            return gallery_subject(engine, photo.id)
-        st.session_state.problem = "The photo this link names is not in the gallery."
-        st.query_params.pop("photo")
-    return None
-
-
-def show_more() -> None:
-    """As many hits again."""
-    st.session_state.shown += MORE
 
 
 def show_weaker() -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from extractor import BadPhoto, Region
+import streamlit as st
+
+from extractor import BadPhoto
 from search import PreparedQuery, SearchResult
 from serving import searches
 from serving.galleries import Gallery
 
-from .results import Pane
-from .stages import OFF, Stages
-from .subject import Subject, keep, kept_query, prepare, read_upload
+from .language import say
+from .question import Question
+from .stages import Way
+from .subject import Subject, prepare, read_uploads
 from .turns import in_turn
+
+PREPARED = 4  # queries kept: of the photo as a whole, and of the last few variations of it
+GONE = "The file of this photo has changed or is gone: the whole photo is searched with."
 
 
 @dataclass(frozen=True)
@@ -20,82 +27,146 @@ class Answer:
     """One answer.
 
     Attributes:
+        gallery: what was searched.
         query: as it was asked.
         result: the hits.
-        problem: a sentence if something else was searched with than was asked for.
+        way: how they were found.
     """
 
+    gallery: Gallery
     query: PreparedQuery
     result: SearchResult
-    problem: str = ""
+    way: Way
 
 
-def ask(
-    gallery: Gallery,
-    subject: Subject,
-    region: Region | None,
-    rerank: str | None,
-    verify: str | None,
-    k: int,
-) -> Answer:
-    """Search with the subject, or with a part of it.
+def ask(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
+    """The answer to a prepared query; in a turn if anything must be compared. Raises Refused."""
+    known = recall(gallery, query, way, k)
+    if known is not None:
+        return known
 
-    The whole photo is searched with, and a sentence says so, if its part cannot be looked at.
+    def work() -> SearchResult:
+        return searches.search(gallery, query, way.rerank, way.verify, k, "page")
+
+    # It was counted when the query was prepared, or is the first thing asked of a prepared one.
+    return Answer(gallery, query, in_turn(work, say("Matching points…")), way)
+
+
+def recall(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer | None:
+    """The answer if it costs next to nothing."""
+    result = searches.recall(gallery, query, way.rerank, way.verify, k, "page")
+    return None if result is None else Answer(gallery, query, result, way)
+
+
+def plain_answer(gallery: Gallery, query: PreparedQuery, descriptor: str, k: int) -> Answer:
+    """The order by the descriptor alone, which costs next to nothing: shown until the answer is
+    there, and not counted as one.
+    """
+    way = Way(descriptor, None, None)
+    return Answer(gallery, query, gallery.engine.search(query, k=k), way)
+
+
+def prepared(gallery: Gallery, question: Question, way: Way) -> tuple[PreparedQuery, str]:
+    """The question as a query: the session's own, or made in a turn.
+
+    Returns:
+        The query; and a sentence if the whole photo is searched with, because its part cannot be
+        looked at.
 
     Raises:
         Refused: it is not this visitor's turn, and will not be soon.
+        Forgotten: only the link of an upload is left, and does not know it like this.
     """
-    query = kept_query(gallery, subject, region)
+    query = kept_query(gallery, question, way.matchers)
     if query is not None:
-        result = searches.recall(gallery, query, rerank, verify, k, "page")
-        if result is not None:
-            return Answer(query, result)
+        return query, ""
+    base = question.without_feedback
 
-    def work() -> Answer:
-        asked = prepare(gallery, subject, region) if query is None else query
-        return Answer(asked, searches.search(gallery, asked, rerank, verify, k, "page"))
+    def work() -> PreparedQuery:
+        return prepare(gallery, base.subjects, base.region, way.matchers)
 
     try:
-        answer = in_turn(work)
+        made = in_turn(work, say("Looking at the photo…"))
     except (OSError, BadPhoto):
         # Only a part of a gallery photo is described anew, from its file.
-        problem = "The file of this photo has changed or is gone: the whole photo is searched with."
-        whole = ask(gallery, subject, None, rerank, verify, k)
-        return Answer(whole.query, whole.result, problem)
-    keep(gallery, subject, region, answer.query)
-    return answer
+        return prepared(gallery, question.whole, way)[0], GONE
+    keep(gallery, base, made)
+    query = kept_query(gallery, question, way.matchers)
+    assert query is not None
+    return query, ""
 
 
-def ask_with_upload(
-    gallery: Gallery, data: bytes, name: str, asked: Stages, k: int
-) -> tuple[Subject, Answer]:
-    """Decode an upload and search with it, in one turn.
+def look_at_uploads(
+    gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[Subject]
+) -> list[Subject]:
+    """Decode uploads and make a query of them, in one turn.
 
     Raises:
-        Refused: as `ask`.
-        BadPhoto: it cannot be searched with.
+        Refused: as `prepared`.
+        BadPhoto: one cannot be searched with.
+        Forgotten: as `prepared`.
     """
-
-    def work() -> tuple[Subject, Answer]:
-        subject, query = read_upload(gallery, data, name)
-        result = searches.search(gallery, query, asked.rerank, asked.verify, k, "page")
-        return subject, Answer(query, result)
-
-    return in_turn(work, "Looking at your photo…")
+    doing = say("Looking at the photo…")
+    subjects, query = in_turn(lambda: read_uploads(gallery, files, others), doing)
+    keep(gallery, Question(tuple(subjects)), query)
+    return subjects
 
 
-def compared_with(
-    galleries: dict[str, Gallery], subject: Subject, region: Region | None, asked: Stages, k: int
-) -> Pane:
-    """What the answer is compared with: the same descriptor without reranking, or another one.
+def kept_query(
+    gallery: Gallery, question: Question, matchers: Sequence[str]
+) -> PreparedQuery | None:
+    """The session's query, if it is at hand at no great cost.
 
-    Raises Refused as `ask`.
+    A query of an older generation of the gallery is renewed, a whole gallery photo is always at
+    hand, and what is said of hits moves a query in no time.
+
+    Args:
+        gallery: what is searched.
+        question: what is asked.
+        matchers: whose keypoints an upload needs.
     """
-    if asked.against == OFF:
-        gallery = galleries[asked.descriptor]
-        answer = ask(gallery, subject, region, None, None, k)
-        return Pane(OFF, gallery.engine.store, answer.result)
-    gallery = galleries[asked.against]
-    answer = ask(gallery, subject, region, asked.rerank, asked.verify, k)
-    name = f"{asked.against}: {asked.stages}"
-    return Pane(name, gallery.engine.store, answer.result)
+    engine = gallery.engine
+    query = _queries().pop(_key(gallery, question), None)
+    if query is not None and query.generation != engine.store.version:
+        # A part of a gallery photo would be described anew.
+        cheap = question.region is None or question.subjects[0].file is None
+        try:
+            query = engine.renew(query) if cheap else None
+        except KeyError:
+            query = None
+    if query is not None:
+        uploads = [photo for photo in query.photos if photo.id is None]
+        if not all(photo.keypoints.keys() >= set(matchers) for photo in uploads):
+            query = None
+    find = engine.store.catalogue.find
+    if query is None and (question.more or question.less):
+        base = kept_query(gallery, question.without_feedback, matchers)
+        if base is not None:
+            more, less = (
+                [find(file).id for file in files] for files in (question.more, question.less)
+            )
+            query = engine.refine(base, more, less)
+    elif query is None and question.region is None:
+        if all(subject.file is not None for subject in question.subjects):
+            ids = [find(subject.file).id for subject in question.subjects]
+            query = gallery.queries.prepare(ids[0]) if len(ids) == 1 else engine.prepare(ids)
+    if query is not None:
+        keep(gallery, question, query)
+    return query
+
+
+def keep(gallery: Gallery, question: Question, query: PreparedQuery) -> None:
+    """Let the session keep a query, and let go of the oldest beyond PREPARED."""
+    kept = _queries()
+    kept.pop(_key(gallery, question), None)
+    kept[_key(gallery, question)] = query
+    while len(kept) > PREPARED:
+        del kept[next(iter(kept))]
+
+
+def _queries() -> dict[tuple, PreparedQuery]:
+    return st.session_state.setdefault("prepared", {})
+
+
+def _key(gallery: Gallery, question: Question) -> tuple:
+    return question.key, gallery.engine.extractor.fingerprint

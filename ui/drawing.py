@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from .results import ASSETS
+from .component import ASSETS
 
 
 def drawing(body: str, key: str) -> None:

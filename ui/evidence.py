@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import streamlit as st
 
+from extractor import BadPhoto
 from search import Engine, Hit, PreparedQuery
 from serving.about import about
 from serving.refusal import Refused
 
 from .footer import link
+from .language import heard, number, say
 from .match import match_viewer
 from .results import credit_line
+from .stages import Way
 from .subject import Subject, gallery_subject
 from .timing import STAGES
 from .turns import in_turn
@@ -24,42 +28,59 @@ def plain(text: str) -> str:
     return re.sub(r"([^\w\s])", r"\\\1", text)
 
 
-@st.dialog("The evidence", width="large")
 def evidence(
     engine: Engine,
-    subject: Subject,
+    subjects: Sequence[Subject],
     query: PreparedQuery,
     id: int,
+    way: Way,
     search_with: Callable[[Engine, int], None],
 ) -> None:
-    """Query and hit side by side with the matched points.
+    """Open the dialog: query and hit side by side with the matched points.
 
     Args:
         engine: of the gallery that the hit is from.
-        subject: the query's photo.
-        query: made of it.
+        subjects: the query's photos. The one whose points match best is shown.
+        query: made of them.
         id: of the hit.
+        way: how it was found; its matcher is asked, SIFT if there was none.
         search_with: makes a gallery photo the query.
     """
+    dialog = st.dialog(say("The evidence"), width="large")
+    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with)
+
+
+def draw(
+    engine: Engine,
+    subjects: Sequence[Subject],
+    query: PreparedQuery,
+    id: int,
+    verify: str,
+    search_with: Callable[[Engine, int], None],
+) -> None:
+    """Draw what is in the dialog. Arguments as `evidence`; verify: the matcher's name."""
     try:
-        hit = explained(engine, query, id)
+        hit = explained(engine, query, id, verify)
     except Refused as refusal:
-        st.warning(str(refusal), icon=":material/hourglass_top:")
+        st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
         return
     st.markdown(verdict(hit))
     shown = gallery_subject(engine, id).image
-    match_viewer(subject.image, shown, hit.verification, key=f"match-{id}")
+    example = 0 if hit.verification is None else hit.verification.photo
+    tentative = tried(engine, query, id, verify, example)
+    image = example_image(engine, subjects, query, example)
+    region = query.examples[example].region
+    match_viewer(image, shown, hit.verification, f"match-{id}", tentative, region)
     if credits := credit_html(engine, hit.file):
         st.html(f'<p class="small">{credits}</p>')
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Search with this photo", icon=":material/image_search:", type="primary"):
+        if st.button(say("Search with this photo"), icon=":material/image_search:", type="primary"):
             search_with(engine, id)
             st.rerun()
         ranks = ", ".join(f"{STAGES.get(s, (s,))[0]} {rank}" for s, rank in hit.stage_ranks.items())
-        st.caption(
-            f"{plain(hit.file)} · similarity {hit.similarity:.3f}"
-            + (f" · rank by {ranks}" if ranks else "")
-        )
+        told = say("similarity {similarity}", similarity=number(hit.similarity, 3))
+        placed = " · " + say("rank by {ranks}", ranks=ranks) if ranks else ""
+        st.caption(f"{plain(hit.file)} · {told}{placed}")
 
 
 def credit_html(engine: Engine, file: str) -> str:
@@ -69,26 +90,49 @@ def credit_html(engine: Engine, file: str) -> str:
     return link(text, address) if text else ""
 
 
-def explained(engine: Engine, query: PreparedQuery, id: int) -> Hit:
+def example_image(
+    engine: Engine, subjects: Sequence[Subject], query: PreparedQuery, number: int
+) -> dict:
+    """The picture of one of `PreparedQuery.examples`: a subject, or a hit called right."""
+    if number < len(subjects):
+        return subjects[number].image
+    id = query.examples[number].id
+    assert id is not None
+    return gallery_subject(engine, id).image
+
+
+def tried(engine: Engine, query: PreparedQuery, id: int, verify: str, number: int) -> np.ndarray:
+    """`Engine.tentative`; nothing if one of the photos cannot be read."""
+    try:
+        return engine.tentative(query, id, verify, number)
+    except (OSError, BadPhoto):
+        return np.empty((0, 4))
+
+
+def explained(engine: Engine, query: PreparedQuery, id: int, verify: str) -> Hit:
     """`Engine.explain`, in a turn if points must be compared. Raises Refused."""
-    if engine.knows(query, id):
-        return engine.explain(query, id)
-    return in_turn(lambda: engine.explain(query, id), "Comparing points…")
+    if engine.knows(query, id, verify):
+        return engine.explain(query, id, verify)
+    return in_turn(lambda: engine.explain(query, id, verify), say("Matching points…"))
 
 
 def verdict(hit: Hit) -> str:
     """What the points say, in a sentence of Markdown."""
+    points = number(hit.inliers or 0)
     if hit.verified:
-        return (
-            f"**{hit.inliers} points** of the two photos fit together: very likely the same thing."
+        return say(
+            "**{points} points** of the two photos fit together: very likely the same thing.",
+            points=points,
         )
     if hit.inliers is None:
-        return (
+        return say(
             "The points could not be compared: the file of one of the photos has changed or is "
             "gone."
         )
     if hit.inliers:
-        return f"Only **{hit.inliers} points** fit together, too few to prove anything."
-    return (
+        return say(
+            "Only **{points} points** fit together, too few to prove anything.", points=points
+        )
+    return say(
         "No points fit together. The two may look alike, or show the same thing from too far apart."
     )

@@ -14,8 +14,9 @@ from serving.galleries import Gallery, NoGallery
 from serving.maps import maps
 from serving.pictures import thumbnail_url
 
+from .component import ASSETS
 from .language import heard, number, say
-from .results import ASSETS, credit_line, results_grid
+from .results import credit_line, results_grid
 from .served import first
 from .switch import search_for
 

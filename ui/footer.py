@@ -8,8 +8,8 @@ import streamlit as st
 
 from serving.about import About, about
 
+from .component import ASSETS
 from .language import LANGUAGES, PARAMETER, language
-from .results import ASSETS
 from .served import opened
 
 

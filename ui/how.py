@@ -13,12 +13,14 @@ from serving.explained import Explained, explain, pixels_of
 from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
 
+from .answer import keep, kept_query
 from .drawing import drawing
 from .how_pictures import heat_picture, lists_picture, walk_picture
 from .language import heard, number, say
 from .match import match_viewer
+from .question import Question
 from .served import first
-from .subject import Subject, gallery_subject, keep, kept_query, prepare
+from .subject import Subject, gallery_subject, prepare
 from .timing import timing_bar
 from .turns import in_turn
 
@@ -57,8 +59,9 @@ def render() -> None:
 def own_subject(gallery: Gallery) -> Subject:
     """What the visitor searched with last; without that the first sample."""
     state, catalogue = st.session_state, gallery.engine.store.catalogue
-    if "upload" in state:
-        return state.upload
+    for upload in state.get("uploaded", {}).values():
+        if upload.picture is not None:
+            return upload
     photo = catalogue.find(state.get("visited") or "") or gallery.samples[0]
     return gallery_subject(gallery.engine, photo.id)
 
@@ -69,13 +72,14 @@ def explained(gallery: Gallery, subject: Subject) -> tuple[PreparedQuery, Explai
     Raises Refused.
     """
     store = gallery.engine.store
-    known = kept_query(gallery, subject, None)
+    question = Question((subject,))
+    known = kept_query(gallery, question, ("sift",))
     before = st.session_state.get("told")
     if before is not None and before[0] == (subject.file, subject.title, store.version):
         return before[1:]
 
     def work() -> tuple[PreparedQuery, Explained]:
-        query = known or prepare(gallery, subject, None)
+        query = known or prepare(gallery, [subject], None)
         if subject.picture is not None:
             pixels = decode(subject.picture)  # our own encoding
         else:
@@ -83,7 +87,7 @@ def explained(gallery: Gallery, subject: Subject) -> tuple[PreparedQuery, Explai
         return query, explain(gallery, query, pixels)
 
     query, told = in_turn(work)
-    keep(gallery, subject, None, query)
+    keep(gallery, question, query)
     st.session_state.told = (subject.file, subject.title, store.version), query, told
     return query, told
 

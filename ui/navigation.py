@@ -7,9 +7,10 @@ import streamlit as st
 from serving.about import about
 
 from . import explore, figures, how, own, page
+from .component import ASSETS
 from .footer import footer
 from .language import keep_language, say
-from .results import ASSETS
+from .question import bring_back, remembered_question
 from .routes import GO
 from .served import opened
 from .switch import SEARCH
@@ -34,7 +35,7 @@ def run() -> None:
         if other.url_path == st.query_params.get(GO):  # opened by its address, see routes
             st.switch_page(other)
     st.set_page_config(f"{gallery_title()}: {current.title}")
-    remember_photo(current.url_path)
+    remember_question(current.url_path)
     current.run()
     footer()
 
@@ -45,8 +46,8 @@ def gallery_title() -> str:
     return (about(gallery.engine.store).file.title if gallery else "") or NAME
 
 
-def remember_photo(path: str) -> None:
-    """Bring the gallery photo that was searched with back with the search page.
+def remember_question(path: str) -> None:
+    """Bring what was searched with back with the search page.
 
     Streamlit empties the address when another page is opened.
     """
@@ -54,6 +55,7 @@ def remember_photo(path: str) -> None:
     before, state.page = state.get("page", SEARCH), path
     if path != SEARCH:
         return
-    if before != SEARCH and "photo" not in st.query_params and state.get("visited"):
-        st.query_params["photo"] = state.visited
+    if before != SEARCH:
+        bring_back(state.get("question", {}))
+    state.question = remembered_question()
     state.visited = st.query_params.get("photo")

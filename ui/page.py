@@ -3,56 +3,79 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from extractor import BadPhoto, Region
-from search import Engine, SearchResult
+from extractor import BadPhoto
+from search import Engine, Hit, PreparedQuery, SearchResult
+from serving import searches
 from serving.about import about
 from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
+from serving.settings import settings
 
-from . import actions
 from .actions import (
-    current_subject,
     search_with,
-    show_more,
     show_weaker,
     start_over,
-    take_upload,
+    take_uploads,
     uploader_key,
 )
-from .answer import Answer, ask, ask_with_upload, compared_with
+from .answer import (
+    Answer,
+    ask,
+    keep,
+    kept_query,
+    look_at_uploads,
+    plain_answer,
+    prepared,
+    recall,
+)
+from .arrivals import arrivals
+from .card import query_card
+from .compare import moved_by, overlap, ranks_of, reasons
 from .evidence import evidence, plain
-from .part import choose_part
-from .results import Pane, one_pane, results_grid, two_panes
+from .language import heard, number, say
+from .question import (
+    Question,
+    call,
+    read_question,
+    show_more,
+    shown,
+    write_question,
+)
+from .results import Pane, pane, results_grid, two_panes
 from .served import served as galleries_served
-from .stages import OFF, Stages, choose_stages
-from .subject import Subject, keep
+from .stages import Asked, Way, choose_ways
+from .subject import Forgotten
 from .timing import timing_bar
+from .turns import in_turn
 
 BUSY_ICON = ":material/hourglass_top:"
+CLICKS = ("open", "search", "more", "less")
+GRIDS = ("results", "weak-results")  # keys: of the hits, and of the weaker ones
 
 
 def render() -> None:
     """Draw the page."""
     try:
-        with st.spinner("Opening the gallery…"):
+        with st.spinner(say("Opening the gallery…")):
             served = galleries_served()
     except NoGallery as error:
-        st.error(str(error))
+        st.error(heard(str(error)))
         return
-    st.session_state.setdefault("shown", actions.FIRST_PAGE)
     gallery = next(iter(served.values()))
-    subject = current_subject(gallery.engine)
-    searching = subject is not None or "arrived" in st.session_state
+    question = read_question(gallery.engine)
+    searching = question is not None or "arrived" in st.session_state
     header(gallery.engine, with_uploader=searching)
     if problem := st.session_state.get("problem"):
-        st.error(problem, icon=":material/broken_image:")
+        st.error(heard(problem), icon=":material/broken_image:")
     if notice := st.session_state.pop("notice", ""):
-        st.warning(notice, icon=BUSY_ICON)
+        st.warning(heard(notice), icon=BUSY_ICON)
     if searching:
-        results_page(served, subject)
+        results_page(served, question)
     else:
         start_page(gallery, list(served)[1:])
 
@@ -60,23 +83,29 @@ def render() -> None:
 def header(engine: Engine, with_uploader: bool) -> None:
     brand, right = st.columns([3, 2], vertical_alignment="center")
     title = html.escape(about(engine.store).file.title or "Same Thing")
-    brand.html(
-        f'<div class="brand"><b>{title}</b>'
-        f"<span>search {len(engine.store):,} photos by photo</span></div>"
-    )
+    searched = say("search {count} photos by photo", count=number(len(engine.store)))
+    brand.html(f'<div class="brand"><b>{title}</b><span>{html.escape(searched)}</span></div>')
     if with_uploader:
         with right, st.container(key="upload-again"):
             uploader("collapsed")
 
 
 def uploader(label_visibility: str) -> None:
-    key = uploader_key()
+    with st.container(key="uploader"):
+        file_uploader(say("Drop photos of one thing here, or choose them"), label_visibility)
+    arrivals(key="arrivals")
+
+
+def file_uploader(label: str, label_visibility: str = "visible", adding: bool = False) -> None:
+    """Draw an uploader. adding: whether what it takes joins the photos searched with."""
+    key = uploader_key("add" if adding else "upload")
     st.file_uploader(
-        "Drop a photo here, or choose one",
+        label,
         type=["jpg", "jpeg", "png", "webp"],
+        accept_multiple_files=True,
         key=key,
-        on_change=take_upload,
-        args=(key,),
+        on_change=take_uploads,
+        args=(key, adding),
         label_visibility=label_visibility,
     )
 
@@ -90,14 +119,29 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
     """
     text, drop = st.columns([3, 2], vertical_alignment="bottom", gap="large")
     text.html(
-        '<div class="hero"><h1>Find photos of the very same thing</h1>'
-        "<p>Upload a photo of a building, a painting, an object. You get the other photos of that "
-        "very thing first, with the matching points as evidence.</p></div>"
+        f'<div class="hero"><h1>{html.escape(say("Find photos of the very same thing"))}</h1><p>'
+        + html.escape(
+            say(
+                "Upload a photo of a building, a painting, an object. You get the other photos of "
+                "that very thing first, with the matching points as evidence."
+            )
+        )
+        + "</p></div>"
     )
     with drop, st.container(key="upload-first"):
         uploader("visible")
-        st.html('<p class="small">Your photo is forgotten when you leave.</p>')
-    st.html('<div class="section">Or start with one of these</div>')
+        st.html(
+            '<p class="small">'
+            + html.escape(
+                say(
+                    "Your photo is forgotten when you leave; its descriptor and keypoints, for its "
+                    "link, after {minutes} minutes.",
+                    minutes=number(settings().link_minutes),
+                )
+            )
+            + "</p>"
+        )
+    st.html(f'<div class="section">{html.escape(say("Or start with one of these"))}</div>')
     samples, engine, said = gallery.samples, gallery.engine, about(gallery.engine.store)
     with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
         for photo in samples:
@@ -108,78 +152,140 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
                     search_with(engine, photo.id)
                     st.rerun()
     if said.file.note:
-        tip = f" {html.escape(others[0])} may see it differently." if others else ""
-        st.html(f'<p class="small">{html.escape(said.file.note)}{tip}</p>')
+        tip = say("{model} may see it differently.", model=others[0]) if others else ""
+        st.html(f'<p class="small">{html.escape(said.file.note)} {html.escape(tip)}</p>')
 
 
-def results_page(served: dict[str, Gallery], subject: Subject | None) -> None:
-    """The photo searched with, the toggles, and the hits.
+def results_page(served: dict[str, Gallery], question: Question | None) -> None:
+    """The photos searched with, the toggles, and the hits.
+
+    The order by the descriptor alone is there at once; the full answer takes its place when it is
+    ready.
 
     Args:
         served: the galleries by the names of their models.
-        subject: None if the first photo has just arrived.
+        question: None if the first photo has just arrived.
     """
-    k = st.session_state.shown
     with st.container(key="strip"):
-        card, switches, clock = st.columns([5, 6, 4], vertical_alignment="center", gap="medium")
+        card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
-            asked = choose_stages(served)
-        gallery = served[asked.descriptor]
+            asked = choose_ways(served)
+        gallery = served[asked.way.descriptor]
         turn = st.container(key="turn")
-    answer = None
     if "arrived" in st.session_state:
         with turn:
-            subject, answer = look_at_upload(gallery, asked)
-        k = actions.FIRST_PAGE
-    assert subject is not None
+            question = take_in(gallery, question)
+    assert question is not None
+    k = shown()
     with card:
-        region = subject_card(subject)
+        query_card(gallery.engine, question, file_uploader)
     try:
         with turn:
-            if answer is None:
-                answer = ask(gallery, subject, region, asked.rerank, asked.verify, k + 1)
+            query, problem = prepared(gallery, question, asked.way)
+            answer = completed(query, asked.way, k + 1) or recall(gallery, query, asked.way, k + 1)
+            pending = answer is None and asked.against is None and not clicked()
+            if pending:
+                answer = plain_answer(gallery, query, asked.way.descriptor, k + 1)
+            elif answer is None:
+                answer = ask(gallery, query, asked.way, k + 1)
             other = None
             if asked.against is not None:
-                other = compared_with(served, subject, region, asked, k)
+                other = other_answer(served[asked.against.descriptor], question, asked.against, k)
     except Refused as refusal:
-        st.warning(str(refusal), icon=BUSY_ICON)
-        st.button("Try again")
-        react(gallery.engine, subject, None, redraw())
+        st.warning(heard(str(refusal)), icon=BUSY_ICON)
+        st.button(say("Try again"))
+        react(gallery.engine, question, None, redraw())
+        return
+    except Forgotten as sentence:
+        st.warning(heard(str(sentence)), icon=":material/link_off:")
         return
     with clock:
         st.html(timing_bar(answer.result))
-    grids = draw(gallery.engine, asked, answer, other, k)
-    react(gallery.engine, subject, answer, grids)
+    if problem:
+        st.warning(heard(problem), icon=":material/broken_image:")
+    grids = draw(question, asked, answer, other, k)
+    react(gallery.engine, question, answer, grids)
+    if pending:
+        complete(turn, gallery, answer, asked.way, k + 1)
 
 
-def look_at_upload(gallery: Gallery, asked: Stages) -> tuple[Subject, Answer]:
-    """Search with the photo that has arrived, and make it the subject.
+def take_in(gallery: Gallery, question: Question | None) -> Question:
+    """Look at the photos that have arrived, and make them the question, or add them to it.
 
     The page is drawn again, as it was, with a sentence, if that is not possible.
     """
-    data, name = st.session_state.arrived
+    files, state = st.session_state.arrived, st.session_state
+    others = question.subjects if question is not None and state.get("adding") else ()
     try:
-        subject, answer = ask_with_upload(gallery, data, name, asked, actions.FIRST_PAGE + 1)
-    except BadPhoto as error:
-        start_over()
-        st.session_state.problem = str(error)
+        subjects = look_at_uploads(gallery, files, others)
+    except (BadPhoto, Forgotten) as error:
+        if not others:
+            start_over()
+        state.pop("arrived", None)
+        state.problem = str(error)
     except Refused as refusal:
-        del st.session_state.arrived
-        st.session_state.notice = f"{refusal} Your photo was not looked at: choose it again then."
+        del state.arrived
+        not_done = say("Your photo was not looked at: choose it again then.")
+        state.notice = f"{heard(str(refusal))} {not_done}"
     else:
+        made = Question(tuple(subjects))
+        query = kept_query(gallery, made, ("sift",))
         start_over()
-        st.session_state.upload = subject
-        keep(gallery, subject, None, answer.query)
-        return subject, answer
+        write_question(subjects)
+        state.uploaded = {s.token: s for s in subjects if s.token is not None}
+        if query is not None:
+            keep(gallery, made, query)
+        return made
     st.rerun()
 
 
-def draw(engine: Engine, asked: Stages, answer: Answer, other: Pane | None, k: int) -> list:
+def other_answer(gallery: Gallery, question: Question, way: Way, k: int) -> Answer:
+    """What the answer is compared with. Raises as `prepared`."""
+    query, _ = prepared(gallery, question, way)
+    return ask(gallery, query, way, k)
+
+
+def complete(turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: Way, k: int) -> None:
+    """Find the full answer while the plain one is looked at, then draw the page again with it."""
+
+    def work() -> SearchResult:
+        return searches.search(gallery, answer.query, way.rerank, way.verify, k, "page")
+
+    try:
+        with turn:
+            result = in_turn(work, say("Matching points…"), counted=False)
+    except Refused as refusal:
+        so_far = say("These are in the order of their descriptors.")
+        st.warning(f"{heard(str(refusal))} {so_far}", icon=BUSY_ICON)
+        st.button(say("Try again"))
+        return
+    # The plain answer has told of the preparation, but is not what stays.
+    timings = answer.result.timings_ms | result.timings_ms
+    reused = {stage: ms for stage, ms in result.reused_ms.items() if stage not in timings}
+    whole = replace(result, timings_ms=timings, reused_ms=reused)
+    st.session_state.completed = Answer(gallery, answer.query, whole, way), k
+    st.rerun()
+
+
+def completed(query: PreparedQuery, way: Way, k: int) -> Answer | None:
+    """What the last run has completed, if it is the answer to this."""
+    answer, hits = st.session_state.pop("completed", (None, 0))
+    fits = answer is not None and answer.query is query and (answer.way, hits) == (way, k)
+    return answer if fits else None
+
+
+def clicked() -> bool:
+    """Whether a hit was just clicked: what is done with it needs the full answer."""
+    grids = [st.session_state.get(key) for key in GRIDS]
+    return any(getattr(grid, name, None) for grid in grids for name in CLICKS)
+
+
+def draw(question: Question, asked: Asked, answer: Answer, other: Answer | None, k: int) -> list:
     """Draw the hits.
 
     Args:
-        engine: that found them.
-        asked: the stages that were on.
+        question: that was asked.
+        asked: how it was to be answered.
         answer: one hit more than is shown, if there are more.
         other: what it is compared with, if anything.
         k: how many hits are shown.
@@ -187,94 +293,107 @@ def draw(engine: Engine, asked: Stages, answer: Answer, other: Pane | None, k: i
     Returns:
         The drawn grids.
     """
-    result = answer.result
+    engine, result = answer.gallery.engine, answer.result
     more = len(result.hits) > k
     del result.hits[k:]
-    if answer.problem:
-        st.warning(answer.problem, icon=":material/broken_image:")
     for note in result.notes:
-        st.caption(note)
+        st.caption(heard(note))
     if not result.hits:
-        st.info("This photo is the only one in the gallery.")
+        st.info(say("There is no other photo in the gallery."))
         return []
     if other is not None:
-        name = asked.stages if asked.against == OFF else f"{asked.descriptor}: {asked.stages}"
-        panes = two_panes(other, Pane(name, engine.store, result))
-        grids = [grid(panes, "results", first=True)]
+        st.caption(overlap(other.result.hits, result.hits))
+        panes = two_panes(
+            Pane(other.way.name(answer.way), other.gallery.engine.store, other.result),
+            Pane(answer.way.name(other.way), engine.store, result),
+        )
+        grids = [grid(panes, GRIDS[0])]
     else:
-        grids, more = folded_results(engine, result, more)
+        before = None
+        if question.more or question.less:
+            before = without_feedback(answer, question, k)
+            st.caption(moved_by(question, before, result.hits))
+        why = reasons(engine, answer.query, question, result.hits)
+        grids, more = folded_results(engine, result, more, before and ranks_of(before), why)
     if more:
-        st.button("Show more", on_click=show_more, width="stretch")
+        st.button(say("Show more"), on_click=show_more, width="stretch")
     return grids
 
 
-def grid(panes: list[dict], key: str, first: bool = False) -> object:
+def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | None:
+    """The hits before anything was said of them, if they are at hand."""
+    query = kept_query(answer.gallery, question.without_feedback, answer.way.matchers)
+    known = None if query is None else recall(answer.gallery, query, answer.way, k)
+    return None if known is None else known.result.hits
+
+
+def grid(panes: list[dict], key: str) -> object:
     """Draw panes, and keep what was drawn, for a moment when nothing can be searched.
 
     Args:
-        panes: of `one_pane` or `two_panes`.
-        key: of the grid.
-        first: whether it is the first of an answer.
+        panes: of `pane` or `two_panes`.
+        key: of the grid, one of GRIDS; with the first one an answer begins.
     """
-    drawn = [] if first else st.session_state.get("drawn", [])
+    drawn = [] if key == GRIDS[0] else st.session_state.get("drawn", [])
     st.session_state.drawn = [*drawn, (panes, key)]
-    return results_grid(panes, key=key)
+    return results_grid(panes, key, says=len(panes) == 1)
 
 
 def redraw() -> list:
     """The hits that were drawn last; none if the subject is new."""
-    return [results_grid(panes, key=key) for panes, key in st.session_state.get("drawn", [])]
+    drawn = st.session_state.get("drawn", [])
+    return [results_grid(panes, key, says=len(panes) == 1) for panes, key in drawn]
 
 
-def react(engine: Engine, subject: Subject, answer: Answer | None, grids: list) -> None:
+def react(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:
     """Do what was clicked in a grid. answer: None if these are the hits of another one."""
     # The browser names files: a build may have given the ids to other photos since.
-    for clicked in grids:
-        if clicked.search and (photo := engine.store.catalogue.find(clicked.search)):
+    find = engine.store.catalogue.find
+    for press in grids:
+        if press.search and (photo := find(press.search)):
             search_with(engine, photo.id)
             st.rerun()
-        if answer and clicked.open and (photo := engine.store.catalogue.find(clicked.open)):
-            evidence(engine, subject, answer.query, photo.id, search_with)
+        for name in ("more", "less"):
+            file = getattr(press, name)
+            if file and find(file):
+                call(file, name)
+                st.rerun()
+        if answer and press.open and (photo := find(press.open)):
+            evidence(engine, question.subjects, answer.query, photo.id, answer.way, search_with)
 
 
-def folded_results(engine: Engine, result: SearchResult, more: bool) -> tuple[list, bool]:
+def folded_results(
+    engine: Engine,
+    result: SearchResult,
+    more: bool,
+    before: dict[str, int] | None,
+    why: dict[str, str],
+) -> tuple[list, bool]:
     """Draw the hits, the weaker ones only when asked for.
 
     Args:
         engine: that found them.
         result: the hits to show.
         more: whether there are others.
+        before: file -> rank before anything was said of hits, None if nothing was.
+        why: file -> what there is to say of its place.
 
     Returns:
         The drawn grids, and whether there is more to show in them.
     """
+    store = engine.store
     if result.hits[0].confidence == "unsure":
-        st.caption("Nothing here is likely to be the same thing. These look most alike.")
-        return [grid(one_pane(engine.store, result.hits), "results", first=True)], more
+        st.caption(say("Nothing here is likely to be the same thing. These look most alike."))
+        return [grid([pane(store, result.hits, "", before, why)], GRIDS[0])], more
     strong = [hit for hit in result.hits if not hit.is_weak]
     weak = result.hits[len(strong) :]
-    grids = [grid(one_pane(engine.store, strong), "results", first=True)]
+    grids = [grid([pane(store, strong, "", before, why)], GRIDS[0])]
     if not weak:
         return grids, more
     if not st.session_state.get("weaker"):
-        st.button("Show weaker matches", on_click=show_weaker, width="stretch")
+        st.button(say("Show weaker matches"), on_click=show_weaker, width="stretch")
         return grids, False
-    grids.append(grid(one_pane(engine.store, weak, "Weaker matches"), "weak-results"))
+    # Weaker ones are ranked behind the strong ones.
+    shifted = before and {file: rank - len(strong) for file, rank in before.items()}
+    grids.append(grid([pane(store, weak, say("Weaker matches"), shifted, why)], GRIDS[1]))
     return grids, more
-
-
-def subject_card(subject: Subject) -> Region | None:
-    """Draw the photo searched with; the part of it that counts, None for all of it."""
-    with st.container(horizontal=True, wrap=False, vertical_alignment="center", key="query"):
-        card = st.empty()
-        with st.popover(
-            "Part", type="tertiary", icon=":material/crop:", help="Search with a part of the photo"
-        ):
-            region = choose_part(subject.small, uploader_key())
-        origin = subject.origin if region is None else "A part of it"
-        card.html(
-            f'<div class="query"><img src="{subject.small}" alt="The photo searched with"><div>'
-            f'<b>{html.escape(subject.title)}</b><span class="small">{origin}</span></div></div>'
-        )
-        st.button("New search", on_click=start_over, type="tertiary", icon=":material/close:")
-    return region

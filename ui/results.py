@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
 from index_store import Store
-from search import Hit, SearchResult
+from search import Hit, SearchResult, fold
 from serving.about import About, about
 from serving.pictures import thumbnail_url
 
-ASSETS = Path(__file__).parent / "assets"
+from .component import ASSETS as ASSETS
+from .component import component
+from .language import number, say
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,11 @@ class Pane:
     store: Store
     result: SearchResult
 
+    @property
+    def time(self) -> str:
+        """What its stages took, those of before included."""
+        return f"{sum((self.result.reused_ms | self.result.timings_ms).values()):.0f} ms"
+
 
 def movement(rank: int, before: int | None) -> tuple[str, str]:
     """Text and direction of a hit's way to its rank.
@@ -40,7 +44,7 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
         before: without it; None if the photo was not shown.
     """
     if before is None:
-        return "new", "new"
+        return say("new"), "new"
     if before == rank:
         return "", ""
     return (f"▲{before - rank}", "up") if before > rank else (f"▼{rank - before}", "down")
@@ -52,54 +56,119 @@ def credit_line(said: About, file: str) -> str:
     return ", ".join(filter(None, (credit.credit, credit.licence)))
 
 
-def tile(store: Store, hit: Hit, move: tuple[str, str] = ("", "")) -> dict[str, Any]:
-    """What the browser needs to draw one hit. move: as `movement` gives it."""
+def tile(
+    store: Store,
+    hit: Hit,
+    move: tuple[str, str] = ("", ""),
+    copies: Sequence[Hit] = (),
+    why: str = "",
+) -> dict[str, Any]:
+    """What the browser needs to draw one hit.
+
+    Args:
+        store: it is from.
+        hit: to draw.
+        move: as `movement` gives it.
+        copies: its near-duplicates among the hits.
+        why: more to say of its place, when asked.
+    """
     said = about(store)
-    chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} % the same thing, "
+    chance = ""
+    if hit.probability is not None:
+        chance = say("{percent} % the same thing", percent=number(100 * hit.probability)) + ", "
+    detail = say(
+        "similarity {similarity}, score {score}",
+        similarity=number(hit.similarity, 3),
+        score=number(hit.score, 2),
+    )
     return {
         "file": hit.file,
         "title": said.title(hit.file, hit.title),
         "credit": credit_line(said, hit.file),
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
-        "detail": f"{chance}similarity {hit.similarity:.3f}, score {hit.score:.2f}",
+        "detail": f"{chance}{detail}{why}",
         "points": hit.inliers if hit.verified else None,
         "move": move[0],
         "direction": move[1],
+        "copies": [
+            {
+                "file": copy.file,
+                "title": said.title(copy.file, copy.title),
+                "thumbnail": thumbnail_url(store, copy.id),
+            }
+            for copy in copies
+        ],
     }
 
 
-def one_pane(store: Store, hits: Sequence[Hit], heading: str = "") -> list[dict[str, Any]]:
-    """The plain grid."""
-    return [{"heading": heading, "hits": [tile(store, hit) for hit in hits]}]
+def pane(
+    store: Store,
+    hits: Sequence[Hit],
+    heading: str = "",
+    before: Mapping[str, int] | None = None,
+    why: Mapping[str, str] | None = None,
+    time: str = "",
+    folded: bool = True,
+) -> dict[str, Any]:
+    """A grid of tiles.
+
+    Args:
+        store: the hits are from.
+        hits: best first.
+        heading: over the grid.
+        before: file -> rank in the answer that this one is compared with; None: with nothing.
+        why: file -> what there is to say of its place.
+        time: what the answer took, for people.
+        folded: whether near-duplicates stand under the best of them.
+    """
+    ranks = {hit.file: rank for rank, hit in enumerate(hits, 1)}
+    tiles = []
+    for best, *copies in fold(store, hits) if folded else [[hit] for hit in hits]:
+        move = ("", "") if before is None else movement(ranks[best.file], before.get(best.file))
+        tiles.append(tile(store, best, move, copies, (why or {}).get(best.file, "")))
+    return {"heading": heading, "time": time, "hits": tiles}
 
 
 def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
     """Two answers side by side, each hit of the second with how far it moved."""
     ranks = {hit.file: rank for rank, hit in enumerate(before.result.hits, 1)}
-    moved = [
-        tile(after.store, hit, movement(rank, ranks.get(hit.file)))
-        for rank, hit in enumerate(after.result.hits, 1)
-    ]
-    plain = [tile(before.store, hit) for hit in before.result.hits]
     return [
-        {"heading": before.name, "hits": plain},
-        {"heading": after.name, "hits": moved},
+        pane(p.store, p.result.hits, p.name, moved, time=p.time, folded=False)
+        for p, moved in ((before, None), (after, ranks))
     ]
 
 
-def results_grid(panes: list[dict[str, Any]], key: str) -> Any:
+def results_grid(panes: list[dict[str, Any]], key: str, says: bool = False) -> Any:
     """Draw the panes.
 
+    Args:
+        panes: of `pane`.
+        key: of the grid.
+        says: whether hits can be called right or wrong.
+
     Returns:
-        An object whose `open` or `search` is the file of the hit that was just clicked, else None.
+        An object whose `open`, `search`, `more` or `less` is the file of the hit that was just
+        clicked, else None.
     """
-    grid = st.components.v2.component(
-        "results_grid",
-        html='<div class="panes"></div>',
-        css=(ASSETS / "results.css").read_text(),
-        js=(ASSETS / "results.js").read_text(),
-    )
-    return grid(
-        data={"panes": panes}, key=key, on_open_change=lambda: None, on_search_change=lambda: None
-    )
+    names = ("open", "search", "more", "less")
+    callbacks = {f"on_{name}_change": lambda: None for name in names}
+    data = {"panes": panes, "says": says, "words": words()}
+    return component("results")(data=data, key=key, **callbacks)
+
+
+def words() -> dict[str, str]:
+    """What the tiles say, in the visitor's language."""
+    return {
+        "open": say("Open {title}"),
+        "again": say("Search with this photo"),
+        "more": say("More like this"),
+        "less": say("Not this"),
+        "copies": say("{count} more like it"),
+        "copy": say("Open the near-duplicate {title}"),
+        "points": say("{count} points"),
+        "fit": say("{count} matched points fit together"),
+        "sure": say("sure"),
+        "likely": say("likely"),
+        "unsure": say("unsure"),
+    }

@@ -1,87 +1,178 @@
-"""What the visitor asks for: which descriptor, which stages, and what to compare it with."""
+"""The ways to search that the visitor asks for: which descriptor, reranker and matcher."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
-OFF = "Rerank off"
+from extractor import BadModel
+from search import MATCHERS, RERANKERS
+from serving.galleries import Gallery
+from serving.settings import settings
+
+from .language import say
+
+NONE = "off"
+LABELS = {
+    "diffusion": "Diffusion",
+    "alpha-qe": "Query expansion",
+    "dba": "Database augmentation",
+    "k-reciprocal": "k-reciprocal",
+    "superglobal": "SuperGlobal",
+    "sift": "SIFT",
+    "xfeat": "XFeat",
+}
 
 
 @dataclass(frozen=True)
-class Stages:
+class Way:
     """One way to search.
 
     Attributes:
         descriptor: name of the model.
         rerank, verify: as `Engine.search` takes them.
-        against: what to compare with: OFF, the name of another model, or None for nothing.
     """
 
     descriptor: str
     rerank: str | None
     verify: str | None
-    against: str | None
 
     @property
     def stages(self) -> str:
         """The stages that are on, for people."""
-        names = ["Diffusion" if self.rerank else "", "SIFT" if self.verify else ""]
-        return " + ".join(filter(None, names)) or OFF
+        names = [label(name) for name in (self.rerank, self.verify) if name is not None]
+        return " + ".join(names) or say("Rerank off")
+
+    @property
+    def matchers(self) -> tuple[str, ...]:
+        """Whose keypoints are found when a photo is looked at."""
+        return tuple(dict.fromkeys(("sift", self.verify or "sift")))
+
+    def name(self, other: Way) -> str:
+        """For people, beside another way."""
+        same = self.descriptor == other.descriptor
+        return self.stages if same else f"{self.descriptor}: {self.stages}"
 
 
-def choose_stages(descriptors: Collection[str]) -> Stages:
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        way: how to search.
+        against: another way to compare with, None for nothing.
+    """
+
+    way: Way
+    against: Way | None
+
+
+def label(name: str) -> str:
+    """A reranker's or matcher's name for people."""
+    if name == NONE:
+        return say("Off")
+    return LABELS.get(name, name)
+
+
+def choose_ways(served: dict[str, Gallery]) -> Asked:
     """Draw the switches. All of them stand in the page's address.
 
     Args:
-        descriptors: names of the models there are, the first one is what the page opens with.
+        served: the galleries by the names of their models; the first one is what the page opens
+            with.
     """
-    diffusion = st.toggle(
-        "Diffusion",
+    names = list(served)
+    rerankers, matchers = offered(served[names[0]])
+    reranker, matcher = chosen("reranker", rerankers), chosen("matcher", matchers)
+    rerank = st.toggle(
+        label(reranker),
         value=True,
         key="diffusion",
         bind="query-params",
-        help="Walks from photo to photo through the gallery: views unlike yours are reached over "
-        "views in between.",
+        help=say(
+            "Walks from photo to photo through the gallery: views unlike yours are reached over "
+            "views in between."
+        )
+        if reranker == "diffusion"
+        else say("Finds a better order from the descriptors alone."),
     )
-    sift = st.toggle(
-        "SIFT verification",
+    verify = st.toggle(
+        say("{matcher} verification", matcher=label(matcher)),
         value=True,
         key="sift",
         bind="query-params",
-        help="Matches points of your photo with the best hits; those that fit together prove the "
-        "same thing.",
+        help=say(
+            "Matches points of your photo with the best hits; those that fit together prove the "
+            "same thing."
+        ),
     )
     compare = st.toggle(
-        "Compare",
+        say("Compare"),
         key="compare",
         bind="query-params",
-        help="Two answers side by side, with how far each photo moved.",
+        help=say("Two answers side by side, with how far each photo moved."),
     )
-    names = list(descriptors)
     descriptor = names[0]
     if len(names) > 1:
-        descriptor = choice("Descriptor", names, "descriptor", "What tells photos apart.")
-    against = OFF if compare else None
-    others = [name for name in names if name != descriptor]
-    if compare and others:
-        against = choice("Compare with", [OFF, *others], "against", "What stands on the left.")
-    rerank, verify = "diffusion" if diffusion else None, "sift" if sift else None
-    return Stages(descriptor, rerank, verify, against)
+        descriptor = choice(say("Descriptor"), names, "descriptor", hidden=True)
+    left = Way(descriptor, None, None)
+    with st.popover(say("Ways"), type="tertiary", icon=":material/tune:"):
+        with st.container(horizontal=True):
+            choice(say("Reranker"), rerankers, "reranker")
+            choice(say("Matcher"), matchers, "matcher")
+        if compare:
+            st.caption(say("What stands on the left:"))
+            same_first = [descriptor, *(name for name in names if name != descriptor)]
+            with st.container(horizontal=True):
+                if len(names) > 1:
+                    left = Way(choice(say("Descriptor"), same_first, "left-descriptor"), None, None)
+                before = choice(say("Reranker"), [NONE, *rerankers], "left-reranker")
+                points = choice(say("Matcher"), [NONE, *matchers], "left-matcher")
+            left = Way(left.descriptor, named(before), named(points))
+    way = Way(descriptor, reranker if rerank else None, matcher if verify else None)
+    return Asked(way, left if compare else None)
 
 
-def choice(label: str, options: list[str], key: str, help: str) -> str:
+def named(name: str) -> str | None:
+    """None for "off"."""
+    return None if name == NONE else name
+
+
+def offered(gallery: Gallery) -> tuple[list[str], list[str]]:
+    """Rerankers and matchers that the settings allow and that can be made here."""
+    allowed = settings()
+    rerankers = [name for name in allowed.api_rerank.split(",") if name in RERANKERS]
+    matchers = [name for name in allowed.api_verify.split(",") if name in MATCHERS]
+    matchers = [name for name in matchers if can_be_made(gallery, name)]
+    return rerankers or list(RERANKERS)[:1], matchers or list(MATCHERS)[:1]
+
+
+def can_be_made(gallery: Gallery, matcher: str) -> bool:
+    """Whether the models of a matcher are there."""
+    try:
+        return gallery.engine.matchers[matcher] is not None
+    except BadModel:
+        return False
+
+
+def chosen(key: str, options: Sequence[str]) -> str:
+    """What a box below says, before it is drawn; the address says it on the first run."""
+    value = st.session_state.get(key, st.query_params.get(key))
+    return value if value in options else options[0]
+
+
+def choice(label_: str, options: Sequence[str], key: str, hidden: bool = False) -> str:
     """A small box with one of the options; the first one unless something else is chosen."""
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     return st.selectbox(
-        label,
+        label_,
         options,
         key=key,
         bind="query-params",
-        help=help,
-        label_visibility="collapsed",
+        format_func=label,
+        label_visibility="collapsed" if hidden else "visible",
         width=165,
     )

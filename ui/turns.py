@@ -13,12 +13,14 @@ from serving.address import FORWARDED, LOOPBACK, client_address
 from serving.admission import Busy, admission
 from serving.refusal import of_busy, spend
 
+from .language import say
+
 T = TypeVar("T")
 AT_ONCE = 0.15  # seconds: what is done by then needs no words
 LOOK_AGAIN = 0.4
 
 
-def in_turn(work: Callable[[], T], doing: str = "Searching…") -> T:
+def in_turn(work: Callable[[], T], doing: str = "Searching…", counted: bool = True) -> T:
     """Do heavy work on the server's executor and wait for it.
 
     The script may be stopped while it waits, because the visitor clicked or left; then the place in
@@ -27,13 +29,15 @@ def in_turn(work: Callable[[], T], doing: str = "Searching…") -> T:
     Args:
         work: does not draw; it runs on another thread.
         doing: what is said once it has begun.
+        counted: whether it is a search of its own, and not the end of one.
 
     Raises:
         Refused: the queue is full, or the visitor has searched too often.
         Exception: whatever the work raises.
     """
     visitor, address = visitor_and_address()
-    spend("search", address, visitor)
+    if counted:
+        spend("search", address, visitor)
     try:
         ticket = admission().submit(visitor, work, address)
     except Busy as error:
@@ -53,7 +57,7 @@ def in_turn(work: Callable[[], T], doing: str = "Searching…") -> T:
 
 def waiting_line(place: int, doing: str) -> str:
     """HTML that says what is waited for. place: how many come before."""
-    said = f"{place} ahead of you" if place else html.escape(doing)
+    said = html.escape(say("{place} ahead of you", place=place) if place else doing)
     return f'<div class="turn" role="status">{said}</div>'
 
 

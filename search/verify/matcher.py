@@ -12,6 +12,7 @@ from index_store import Store
 
 from .gallery_keypoints import GalleryKeypoints
 from .lighterglue import XFeat
+from .ratio_test import match
 from .verification import Verification, verify_many
 
 
@@ -47,6 +48,10 @@ class Matcher(Protocol):
         """
         ...
 
+    def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
+        """Which points look alike, before any geometry: int (m, 2), the surest first."""
+        ...
+
     def verify_many(
         self, query: LocalFeatures, hits: Sequence[LocalFeatures]
     ) -> list[Verification]:
@@ -66,6 +71,9 @@ class Sift:
         keypoints = GalleryKeypoints(store)
         self.at_hand, self.gallery_features = keypoints.at_hand, keypoints.find
         self.verify_many = verify_many
+
+    def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
+        return match(query.descriptors, hit.descriptors)
 
 
 MATCHERS: dict[str, type[Matcher]] = {"sift": Sift, "xfeat": XFeat}

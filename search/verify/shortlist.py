@@ -51,7 +51,7 @@ def verify_photos(
     todo = [id for id in ids if id not in before]
     if todo:
         with watch.stage(name):
-            keypoints = [query_keypoints(photo, query, name, matcher) for photo in query.photos]
+            keypoints = [query_keypoints(photo, name, matcher) for photo in query.examples]
             if all(features is None for features in keypoints):
                 note = "Nothing could be verified: the file of the query has changed or is gone."
                 return Verified({}, matcher.floor, (note,))
@@ -163,8 +163,8 @@ def match_photos(
         except (OSError, BadPhoto):
             return None
     best: Verification | None = None
-    for number, photo in enumerate(query.photos):
-        of_query = query_keypoints(photo, query, name, matcher)
+    for number, photo in enumerate(query.examples):
+        of_query = query_keypoints(photo, name, matcher)
         if of_query is None:
             continue
         [found] = matcher.verify_many(of_query, [features])
@@ -173,9 +173,7 @@ def match_photos(
     return best
 
 
-def query_keypoints(
-    photo: QueryPhoto, query: PreparedQuery, name: str, matcher: Matcher
-) -> LocalFeatures | None:
+def query_keypoints(photo: QueryPhoto, name: str, matcher: Matcher) -> LocalFeatures | None:
     """Keypoints of one photo of a query; None if its file in the gallery has changed or is gone."""
     if name not in photo.keypoints:
         if photo.id is None:
@@ -187,6 +185,6 @@ def query_keypoints(
             features = matcher.gallery_features(photo.id)
         except (OSError, BadPhoto):
             return None
-        inside = features if query.region is None else features.inside(query.region)
+        inside = features if photo.region is None else features.inside(photo.region)
         photo.keypoints[name] = inside
     return photo.keypoints[name]

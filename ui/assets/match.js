@@ -1,38 +1,91 @@
 // The evidence: two photos with their matched points joined, or one laid over the other by the homography.
 // Data: {query: {src, width, height, title}, hit: {...}, points: [[x, y, x', y'], ...] in 0..1 of each photo,
-//        homography: 9 numbers, row by row, from query to hit in 0..1, or null}
+//        tentative: points that look alike, before geometry, homography: 9 numbers, row by row, from query to hit
+//        in 0..1, or null, frame: [left, top, right, bottom] in 0..1 of the query,
+//        words: {name: text in the page's language}}
 const SVG = "http://www.w3.org/2000/svg";
+const MOST_ZOOM = 8;
+const CLICK_ZOOM = 3;
+const STEPS = 24; // along each edge of the frame
+const FAR = 20; // photos: a spot near the horizon is drawn no further out
+const clamp = (value, low, high) => Math.min(Math.max(high, low), Math.max(low, value));
 
-function svg(tag, attributes) {
+function svg(tag, attributes, ...children) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
   return node;
 }
 
-function drawLines(root, data, count) {
+// Its sign says on which side of the horizon a spot lies.
+const depth = (h, [x, y]) => h[6] * x + h[7] * y + h[8];
+
+function mapped(h, [x, y]) {
+  const w = depth(h, [x, y]);
+  return [(h[0] * x + h[1] * y + h[2]) / w, (h[3] * x + h[4] * y + h[5]) / w];
+}
+
+function inverse([a, b, c, d, e, f, g, h, i]) {
+  return [e * i - f * h, c * h - b * i, b * f - c * e, f * g - d * i, a * i - c * g, c * d - a * f, d * h - e * g, b * g - a * h, a * e - b * d];
+}
+
+// The outline of the frame in the hit, walked along its edges: what lies behind the horizon is left out.
+function outline([l, t, r, b], homography, front) {
+  const corners = [[l, t], [r, t], [r, b], [l, b]];
+  if (!homography) return corners;
+  return corners.flatMap(([x, y], i) => {
+    const [u, v] = corners[(i + 1) % 4];
+    return Array.from({ length: STEPS }, (_, s) => [x + ((u - x) * s) / STEPS, y + ((v - y) * s) / STEPS])
+      .filter((spot) => depth(homography, spot) * front > 0)
+      .map((spot) => mapped(homography, spot));
+  });
+}
+
+function drawLines(root, data, count, { tentative, frame }) {
   const stage = root.querySelector(".stage");
   const layer = stage.querySelector("svg");
-  const frame = stage.getBoundingClientRect();
-  const [from, to] = [...stage.querySelectorAll("img")].map((image) => {
-    const box = image.getBoundingClientRect();
-    return { x: box.left - frame.left, y: box.top - frame.top, width: box.width, height: box.height };
-  });
-  layer.replaceChildren(
-    ...data.points.slice(0, count).map(([x, y, u, v], i) => {
-      const ends = {
-        x1: from.x + x * from.width, y1: from.y + y * from.height,
-        x2: to.x + u * to.width, y2: to.y + v * to.height,
-      };
-      const group = svg("g", { style: `--c: hsl(${(i * 137.5) % 360} 80% 55%)` });
-      group.append(
-        svg("line", { class: "hitbox", ...ends }),
-        svg("line", { class: "line", ...ends }),
-        svg("circle", { cx: ends.x1, cy: ends.y1, r: 3 }),
-        svg("circle", { cx: ends.x2, cy: ends.y2, r: 3 })
-      );
-      return group;
-    })
+  const origin = stage.getBoundingClientRect();
+  const box = (node) => {
+    const { left, top, width, height } = node.getBoundingClientRect();
+    return { x: left - origin.left, y: top - origin.top, width, height };
+  };
+  const images = [...stage.querySelectorAll(".view img")].map(box);
+  const views = [...stage.querySelectorAll(".view")].map(box);
+  const place = (side, x, y) => [images[side].x + x * images[side].width, images[side].y + y * images[side].height];
+  const seen = (side, [x, y]) =>
+    x >= views[side].x && x <= views[side].x + views[side].width && y >= views[side].y && y <= views[side].y + views[side].height;
+
+  const joined = (points, draw) =>
+    points.flatMap(([x, y, u, v], i) => {
+      const [from, to] = [place(0, x, y), place(1, u, v)];
+      return seen(0, from) && seen(1, to) ? [draw({ x1: from[0], y1: from[1], x2: to[0], y2: to[1] }, i)] : [];
+    });
+  const tried = tentative
+    ? joined(data.tentative, (ends) => svg("g", { class: "tried" }, svg("line", { class: "shade", ...ends }), svg("line", { class: "line", ...ends })))
+    : [];
+  const found = joined(data.points.slice(0, count), (ends, i) =>
+    svg(
+      "g",
+      { class: "found", style: `--c: hsl(${(i * 137.5) % 360} 80% 55%)` },
+      svg("line", { class: "hitbox", ...ends }),
+      svg("line", { class: "line", ...ends }),
+      svg("circle", { cx: ends.x1, cy: ends.y1, r: 3 }),
+      svg("circle", { cx: ends.x2, cy: ends.y2, r: 3 })
+    )
   );
+  const frames = [];
+  if (frame && data.homography) {
+    const id = "clip-" + Math.random().toString(36).slice(2);
+    for (const side of [0, 1]) {
+      const edge = outline(data.frame, side ? data.homography : null, depth(data.homography, data.points[0]));
+      if (edge.length < 3) continue;
+      const points = edge.map((spot) => place(side, ...spot.map((value) => clamp(value, -FAR, FAR))).join(",")).join(" ");
+      const clip = svg("clipPath", { id: id + side }, svg("rect", views[side]));
+      const shapes = ["under", "over"].map((name) => svg("polygon", { class: name, points }));
+      frames.push(clip, svg("g", { class: "frame", "clip-path": `url(#${id}${side})` }, ...shapes));
+    }
+  }
+  layer.replaceChildren(...tried, ...frames, ...found);
 }
 
 function layOver(root, data) {
@@ -53,6 +106,78 @@ function layOver(root, data) {
   top.style.transform = `matrix3d(${[a, d, 0, g, b, e, 0, k, 0, 0, 1, 0, c, f, 0, l].join(",")})`;
 }
 
+// Both photos zoom to the same spot of the thing, as far as the homography knows it.
+function zoomable(root, data, redraw) {
+  const views = [root.querySelector(".view.query"), root.querySelector(".view.hit")];
+  const back = data.homography && inverse(data.homography);
+  const middle = data.points.length
+    ? [0, 1].map((i) => data.points.reduce((sum, point) => sum + point[i], 0) / data.points.length)
+    : [0.5, 0.5];
+  const state = { zoom: 1, centre: middle, fingers: new Map(), start: null };
+  const inQuery = (side, spot) => (side && back ? mapped(back, spot) : spot);
+
+  const inHit = (side, spot) => (side && data.homography ? mapped(data.homography, spot) : spot);
+
+  const apply = () => {
+    views.forEach((view, side) => {
+      const [w, h] = [view.clientWidth, view.clientHeight];
+      const [x, y] = inHit(side, state.centre);
+      const z = state.zoom;
+      const left = clamp(w / 2 - z * x * w, w - z * w, 0);
+      const top = clamp(h / 2 - z * y * h, h - z * h, 0);
+      view.querySelector("img").style.transform = z === 1 ? "" : `translate(${left}px, ${top}px) scale(${z})`;
+    });
+    root.querySelector(".stage").classList.toggle("zoomed", state.zoom > 1);
+    root.querySelector(".zoom").textContent = `${state.zoom.toFixed(state.zoom % 1 ? 1 : 0)}×`;
+    redraw();
+  };
+  const zoomTo = (zoom, centre = state.centre) => {
+    state.zoom = clamp(zoom, 1, MOST_ZOOM);
+    state.centre = centre.map((value) => clamp(value, 0, 1));
+    apply();
+  };
+  const spread = () => {
+    const [a, b] = [...state.fingers.values()];
+    return Math.hypot(a.x - b.x, a.y - b.y);
+  };
+  views.forEach((view, side) => {
+    const image = view.querySelector("img");
+    const spot = (event) => {
+      const box = image.getBoundingClientRect();
+      return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    };
+    view.onpointerdown = (event) => {
+      if (event.button) return;
+      view.setPointerCapture(event.pointerId);
+      state.fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      state.start = { zoom: state.zoom, moved: false, spread: state.fingers.size === 2 ? spread() : 0 };
+    };
+    view.onpointermove = (event) => {
+      const finger = state.fingers.get(event.pointerId);
+      if (!finger || !state.start) return;
+      const [dx, dy] = [event.clientX - finger.x, event.clientY - finger.y];
+      if (!state.start.moved && Math.hypot(dx, dy) < 5) return;
+      state.start.moved = true;
+      Object.assign(finger, { x: event.clientX, y: event.clientY });
+      if (state.fingers.size === 2) return zoomTo((state.start.zoom * spread()) / Math.max(state.start.spread, 1));
+      if (state.zoom === 1) return;
+      const box = image.getBoundingClientRect();
+      const here = inHit(side, state.centre);
+      zoomTo(state.zoom, inQuery(side, [here[0] - dx / box.width, here[1] - dy / box.height]));
+    };
+    view.onpointerup = (event) => {
+      const tapped = state.start && !state.start.moved && state.fingers.size === 1;
+      state.fingers.delete(event.pointerId);
+      if (tapped) zoomTo(state.zoom > 1 ? 1 : CLICK_ZOOM, inQuery(side, spot(event)));
+      if (!state.fingers.size) state.start = null;
+    };
+    view.onpointercancel = (event) => state.fingers.delete(event.pointerId);
+  });
+  root.querySelector(".zooms .in").onclick = () => zoomTo(state.zoom * 1.5);
+  root.querySelector(".zooms .out").onclick = () => zoomTo(state.zoom / 1.5);
+  return apply;
+}
+
 export default function ({ data, parentElement: root }) {
   const find = (selector) => root.querySelector(selector);
   for (const side of ["query", "hit"]) {
@@ -62,35 +187,42 @@ export default function ({ data, parentElement: root }) {
     }
     find(`.caption.${side}`).textContent = data[side].title;
   }
-  find(".bar").classList.toggle("hidden", data.points.length === 0);
   const count = find(".count");
   count.max = data.points.length;
   count.value = Math.min(data.points.length, 60);
+  find(".points").classList.toggle("hidden", !data.points.length);
+  find(".framed").classList.toggle("hidden", !data.homography);
+  find(".tried").classList.toggle("hidden", !data.tentative.length);
+  find(".how-many").textContent = `${data.words.tentative} (${data.tentative.length})`;
+  for (const node of root.querySelectorAll("[data-word]")) node.textContent = data.words[node.dataset.word];
+  for (const node of root.querySelectorAll("[data-label]")) node.setAttribute("aria-label", data.words[node.dataset.label]);
+  for (const node of root.querySelectorAll("[data-title]")) node.title = data.words[node.dataset.title];
   const opacity = find(".opacity");
   const flicker = find(".flicker");
   const top = find(".overlay .top");
   let overlaid = false;
 
   const redraw = () => {
-    find(".shown").textContent = `${count.value} of ${data.points.length}`;
-    drawLines(root, data, Number(count.value));
+    find(".shown").textContent = `${count.value} / ${data.points.length}`;
+    drawLines(root, data, Number(count.value), { tentative: find(".tentative").checked, frame: find(".outline").checked });
     if (overlaid) layOver(root, data);
     top.style.opacity = opacity.value / 100;
   };
+  const zoomed = zoomable(root, data, redraw);
   const show = (overlay) => {
     overlaid = overlay;
     find(".stage").classList.toggle("hidden", overlay);
     find(".overlay").classList.toggle("hidden", !overlay);
-    find(".for-lines").classList.toggle("hidden", overlay);
-    find(".for-overlay").classList.toggle("hidden", !overlay);
+    for (const node of root.querySelectorAll(".for-lines")) node.classList.toggle("aside", overlay);
+    for (const node of root.querySelectorAll(".for-overlay")) node.classList.toggle("aside", !overlay);
     find(".mode-lines").setAttribute("aria-pressed", String(!overlay));
     find(".mode-overlay").setAttribute("aria-pressed", String(overlay));
-    redraw();
+    zoomed();
   };
   find(".mode-lines").onclick = () => show(false);
   find(".mode-overlay").onclick = () => show(true);
-  find(".mode-overlay").classList.toggle("hidden", !data.homography);
-  count.oninput = opacity.oninput = redraw;
+  find(".modes").classList.toggle("hidden", !data.homography);
+  count.oninput = opacity.oninput = find(".tentative").onchange = find(".outline").onchange = redraw;
 
   const timer = setInterval(() => {
     if (overlaid && flicker.checked) {
@@ -98,11 +230,9 @@ export default function ({ data, parentElement: root }) {
       redraw();
     }
   }, 600);
-  const observer = new ResizeObserver(redraw);
-  for (const image of root.querySelectorAll("img")) {
-    observer.observe(image);
-    image.onload = redraw;
-  }
+  const observer = new ResizeObserver(zoomed);
+  for (const view of root.querySelectorAll(".view, .overlay .base")) observer.observe(view);
+  for (const image of root.querySelectorAll("img")) image.onload = zoomed;
   show(false);
   return () => {
     clearInterval(timer);

@@ -1,0 +1,34 @@
+// Hands photos from the clipboard and the camera to the page's uploader. Data: {camera, hint}
+const KINDS = ["image/jpeg", "image/png", "image/webp"];
+
+// The uploader knows files by the end of their names; those of the clipboard and of cameras may lack it.
+function named(file) {
+  return new File([file], `photo.${file.type.split("/")[1]}`, { type: file.type });
+}
+
+function hand(files) {
+  const photos = [...files].filter((file) => KINDS.includes(file.type)).map(named);
+  const input = document.querySelector(".st-key-uploader input[type=file]");
+  if (!photos.length || !input) return false;
+  const transfer = new DataTransfer();
+  for (const photo of photos) transfer.items.add(photo);
+  input.files = transfer.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+  return true;
+}
+
+export default function ({ data, parentElement: root }) {
+  const input = root.querySelector("input");
+  root.querySelector(".camera span").textContent = data.camera;
+  root.querySelector(".hint").textContent = data.hint;
+  root.querySelector(".camera").onclick = () => input.click();
+  input.onchange = () => {
+    hand(input.files);
+    input.value = "";
+  };
+  const paste = (event) => {
+    if (hand(event.clipboardData?.files ?? [])) event.preventDefault();
+  };
+  document.addEventListener("paste", paste);
+  return () => document.removeEventListener("paste", paste);
+}

@@ -1,0 +1,90 @@
+// A frame on the photo, drawn and moved with mouse or finger. Data: {src, alt, frame: [left, top, right, bottom] in percent, whole}
+// Sends the trigger "drawn" with such a frame. The sliders below it do the same by keyboard.
+const LEAST = 5; // percent: anything smaller is a tap, which asks for the whole photo
+const WHOLE = [0, 0, 100, 100];
+const states = new WeakMap();
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const sorted = ([l, t, r, b]) => [Math.min(l, r), Math.min(t, b), Math.max(l, r), Math.max(t, b)];
+const isWhole = (frame) => frame.every((edge, i) => edge === WHOLE[i]);
+
+function moved([l, t, r, b], dx, dy) {
+  const x = clamp(dx, -l, 100 - r);
+  const y = clamp(dy, -t, 100 - b);
+  return [l + x, t + y, r + x, b + y];
+}
+
+// Which edges a grip pulls: "n", "se", ...
+function pulled(frame, grip, x, y) {
+  const [l, t, r, b] = frame;
+  return [
+    grip.includes("w") ? clamp(x, 0, r - LEAST) : l,
+    grip.includes("n") ? clamp(y, 0, b - LEAST) : t,
+    grip.includes("e") ? clamp(x, l + LEAST, 100) : r,
+    grip.includes("s") ? clamp(y, t + LEAST, 100) : b,
+  ];
+}
+
+export default function ({ data, parentElement: root, setTriggerValue }) {
+  const area = root.querySelector(".area");
+  const frame = root.querySelector(".frame");
+  const image = root.querySelector("img");
+  const whole = root.querySelector(".whole");
+  const state = states.get(root) ?? { drag: null };
+  states.set(root, state);
+  if (image.getAttribute("src") !== data.src) image.src = data.src;
+  image.alt = data.alt;
+  whole.textContent = data.whole;
+
+  const draw = (edges) => {
+    state.frame = edges;
+    const [l, t, r, b] = edges;
+    frame.style.cssText = `left:${l}%;top:${t}%;width:${r - l}%;height:${b - t}%`;
+    area.classList.toggle("all", isWhole(edges));
+    whole.disabled = isWhole(edges);
+  };
+  const send = (edges) => {
+    draw(edges.map(Math.round));
+    setTriggerValue("drawn", state.frame);
+  };
+  if (!state.drag) draw(data.frame);
+
+  const at = (event) => {
+    const box = area.getBoundingClientRect();
+    return [
+      clamp((100 * (event.clientX - box.left)) / box.width, 0, 100),
+      clamp((100 * (event.clientY - box.top)) / box.height, 0, 100),
+    ];
+  };
+  area.onpointerdown = (event) => {
+    if (state.drag || event.button) return;
+    event.preventDefault();
+    area.setPointerCapture(event.pointerId);
+    const grip = event.target.dataset.grip;
+    const inside = event.target === frame && !isWhole(state.frame);
+    state.drag = { from: at(event), before: state.frame, how: grip ?? (inside ? "move" : "draw"), id: event.pointerId };
+  };
+  area.onpointermove = (event) => {
+    const drag = state.drag;
+    if (event.pointerId !== drag?.id) return;
+    const [x, y] = at(event);
+    const [fromX, fromY] = drag.from;
+    if (drag.how === "move") draw(moved(drag.before, x - fromX, y - fromY));
+    else if (drag.how === "draw") draw(sorted([fromX, fromY, x, y]));
+    else draw(pulled(drag.before, drag.how, x, y));
+  };
+  area.onpointerup = (event) => {
+    const drag = state.drag;
+    if (event.pointerId !== drag?.id) return;
+    state.drag = null;
+    const [l, t, r, b] = state.frame;
+    const tiny = r - l < LEAST || b - t < LEAST;
+    if (tiny) send(isWhole(drag.before) ? drag.before : WHOLE);
+    else if (state.frame !== drag.before) send(state.frame);
+  };
+  area.onpointercancel = () => {
+    if (state.drag) draw(state.drag.before);
+    state.drag = null;
+  };
+  whole.onclick = () => send(WHOLE);
+}
