@@ -196,18 +196,22 @@ def test_data_from_folders_csv_sfm_and_unlabelled(tmp_path):
         TrainingSet([Path("a"), Path("b")], np.array([0, 1]), np.array([[0, 1]]))
 
 
+def write_start(path: Path, architecture: str) -> Path:
+    """A random net to begin with."""
+    torch.manual_seed(0)
+    network = GeMResNet(architecture, 16)
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
+    save_file(state, path, metadata={"image_size": "64", "licence": "CC0-1.0"})
+    return path
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory) -> Path:
     """A folder with a small random net, photos to train on, photos to validate on, and a
     configuration.
     """
     folder = tmp_path_factory.mktemp("course")
-    torch.manual_seed(0)
-    network = GeMResNet(SMALL, 16)
-    state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
-    save_file(
-        state, folder / "start.safetensors", metadata={"image_size": "64", "licence": "CC0-1.0"}
-    )
+    write_start(folder / "start.safetensors", SMALL)
     for i in range(8):
         small_photo(folder / "photos" / f"{i}.jpg", i)
     groups = {}
@@ -327,7 +331,8 @@ def test_compare_lists_checkpoints_with_their_map(course, capsys):
 
 
 def test_training_lowers_the_loss(course):
-    config = configured(course, "lower")
+    start = write_start(course / "deep.safetensors", "resnet50")
+    config = dataclasses.replace(configured(course, "lower"), start=start)
     run = training.Run(config)
     tuples = training.mine(run.network, run.training, run.feed, config, 0)
     assert (tuples[:, 0] == tuples[:, 1]).all() and not (tuples[:, :1] == tuples[:, 2:]).any()
@@ -457,10 +462,10 @@ def ranges_of(kind: type) -> dict[str, tuple[type, Between | Above | None]]:
     found: dict[str, tuple[type, Between | Above | None]] = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         plain = [part for part in get_args(hint) or (hint,) if dataclasses.is_dataclass(part)]
-        if plain:
-            found |= {f"{name}.{key}": value for key, value in ranges_of(plain[0]).items()}
-        elif get_origin(hint) is Annotated:
+        if get_origin(hint) is Annotated:
             found[name] = get_args(hint)
+        elif plain:
+            found |= {f"{name}.{key}": value for key, value in ranges_of(plain[0]).items()}
         elif hint in (int, float):
             found[name] = hint, None
     return found
