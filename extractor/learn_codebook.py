@@ -17,7 +17,7 @@ from .keypoint_codes import CODEBOOK, WORDS, Codebook
 from .sift import local_features
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
-PARTS = 16
+PARTS = 32
 SAMPLE = 100_000  # descriptors, drawn from all
 ROUNDS = 25
 SEED = 0
@@ -26,9 +26,8 @@ SEED = 0
 def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
     """Words for each part of a descriptor. The same descriptors give the same words.
 
-    A mean of descriptors is shorter than they are, and so would be all inner products. The words
-    are stretched until a descriptor's product with what it is spelled as is its own length squared,
-    on average: then inner products are as large as before, and so is what the ratio test looks at.
+    A mean of vectors is shorter than they are. So the words are stretched until the descriptors
+    they spell are as long as those they stand for: the ratio test takes all for unit vectors.
 
     Args:
         descriptors: uint8 (n, 128) of many photos; of more than SAMPLE some are drawn.
@@ -44,8 +43,8 @@ def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
         words.append(np.asarray(kmeans.centroids))
     means = np.stack(words)
     spelled = Codebook(to_bytes(means))
-    products = (rows * spelled.spelled_out(spelled.nearest(rows))).sum()
-    return Codebook(to_bytes(means * ((rows**2).sum() / products)))
+    found = spelled.spelled_out(spelled.nearest(rows)).astype(np.float32)
+    return Codebook(to_bytes(means * np.sqrt((rows**2).sum() / (found**2).sum())))
 
 
 def to_bytes(words: np.ndarray) -> np.ndarray:
