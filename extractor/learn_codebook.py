@@ -26,9 +26,6 @@ SEED = 0
 def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
     """Words for each part of a descriptor. The same descriptors give the same words.
 
-    A mean of vectors is shorter than they are. So the words are stretched until the descriptors
-    they spell are as long as those they stand for: the ratio test takes all for unit vectors.
-
     Args:
         descriptors: uint8 (n, 128) of many photos; of more than SAMPLE some are drawn.
         parts: M, bytes that a descriptor will take.
@@ -44,7 +41,8 @@ def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
     means = np.stack(words)
     spelled = Codebook(to_bytes(means))
     found = spelled.spelled_out(spelled.nearest(rows)).astype(np.float32)
-    return Codebook(to_bytes(means * np.sqrt((rows**2).sum() / (found**2).sum())))
+    stretch = float(np.sqrt((rows**2).sum() / (found**2).sum()))
+    return Codebook(to_bytes(means * stretch), stretch)
 
 
 def to_bytes(words: np.ndarray) -> np.ndarray:
@@ -67,7 +65,7 @@ def main() -> None:
     args = parser.parse_args()
     photos = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in SUFFIXES)
     codebook = learn_codebook(descriptors_of(photos))
-    np.save(args.out, codebook.words)
+    np.savez_compressed(args.out, words=codebook.words, stretch=codebook.stretch)
     print(f"wrote {args.out.name} ({args.out.stat().st_size} bytes) from {len(photos)} photos")
 
 
