@@ -193,11 +193,13 @@ class OncePerPair:
         """Keep what this matcher of the whole store finds."""
         self._verify_many = matcher.verify_many
         self._features = lru_cache(CACHED)(matcher.gallery_features)
+        self._query_features = lru_cache(CACHED)(matcher.query_features)
         self._found: dict[tuple[int, int], Verification] = {}
 
     def take_over(self, matcher: Matcher, ids: np.ndarray) -> None:
         """Have a gallery's matcher look pairs up here. ids: int (n,), its photos in the store."""
-        matcher.at_hand = matcher.gallery_features = lambda id: int(ids[id])
+        matcher.query_features = matcher.gallery_features = lambda id: int(ids[id])
+        matcher.at_hand = matcher.gallery_features
         matcher.verify_many = self.verify_many
 
     def verify_many(self, query: int, hits: Sequence[int]) -> list[Verification]:
@@ -205,7 +207,7 @@ class OncePerPair:
         new = [hit for hit in hits if pair(query, hit) not in self._found]
         if new:
             features: list[LocalFeatures] = [self._features(id) for id in new]
-            found = self._verify_many(self._features(query), features)
+            found = self._verify_many(self._query_features(query), features)
             self._found.update((pair(query, hit), one) for hit, one in zip(new, found))
         return [self._found[pair(query, hit)] for hit in hits]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-CODEBOOK = Path(__file__).with_name("keypoint_codebook.npy")  # by `extractor.learn_codebook`
+CODEBOOK = Path(__file__).with_name("keypoint_codebook.npz")  # by `extractor.learn_codebook`
 LAYOUT = 4  # of `encode`: header, then for each point place, size, angle and words
 WORDS = 256  # of each part: a byte tells them apart
 PLACES = 64  # steps a pixel: photos are at most 640 pixels long, and two bytes hold 1,024
@@ -30,9 +30,13 @@ class Codebook:
 
     Attributes:
         words: uint8 (M, 256, 128 / M), of each part.
+        stretch: How many times longer the words are than the parts they stand for on average. A
+            mean of vectors is shorter than they are; with this the descriptors that come out are
+            as long as those that went in, and the ratio test may take all for unit vectors.
     """
 
     words: np.ndarray
+    stretch: float = 1.0
 
     @cached_property
     def digest(self) -> int:
@@ -50,7 +54,7 @@ class Codebook:
         found = np.empty((len(descriptors), len(self.words)), np.uint8)
         for part, words in enumerate(self.words.astype(np.float32)):
             length = words.shape[1]
-            own = descriptors[:, part * length : (part + 1) * length].astype(np.float32)
+            own = descriptors[:, part * length : (part + 1) * length] * np.float32(self.stretch)
             # The least of |own - word|² is the most of this: |own|² is the same for all words.
             found[:, part] = (own @ words.T - (words**2).sum(1) / 2).argmax(1)
         return found
@@ -73,7 +77,8 @@ class Codebook:
 @cache
 def shipped() -> Codebook:
     """The project's own."""
-    return Codebook(np.load(CODEBOOK, allow_pickle=False))
+    with np.load(CODEBOOK, allow_pickle=False) as file:
+        return Codebook(file["words"], float(file["stretch"]))
 
 
 def encode(

@@ -17,7 +17,7 @@ from .keypoint_codes import CODEBOOK, WORDS, Codebook
 from .sift import local_features
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
-PARTS = 16
+PARTS = 32
 SAMPLE = 100_000  # descriptors, drawn from all
 ROUNDS = 25
 SEED = 0
@@ -25,10 +25,6 @@ SEED = 0
 
 def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
     """Words for each part of a descriptor. The same descriptors give the same words.
-
-    A mean of descriptors is shorter than they are, and so would be all inner products. The words
-    are stretched until a descriptor's product with what it is spelled as is its own length squared,
-    on average: then inner products are as large as before, and so is what the ratio test looks at.
 
     Args:
         descriptors: uint8 (n, 128) of many photos; of more than SAMPLE some are drawn.
@@ -44,8 +40,9 @@ def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
         words.append(np.asarray(kmeans.centroids))
     means = np.stack(words)
     spelled = Codebook(to_bytes(means))
-    products = (rows * spelled.spelled_out(spelled.nearest(rows))).sum()
-    return Codebook(to_bytes(means * ((rows**2).sum() / products)))
+    found = spelled.spelled_out(spelled.nearest(rows)).astype(np.float32)
+    stretch = float(np.sqrt((rows**2).sum() / (found**2).sum()))
+    return Codebook(to_bytes(means * stretch), stretch)
 
 
 def to_bytes(words: np.ndarray) -> np.ndarray:
@@ -68,7 +65,7 @@ def main() -> None:
     args = parser.parse_args()
     photos = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in SUFFIXES)
     codebook = learn_codebook(descriptors_of(photos))
-    np.save(args.out, codebook.words)
+    np.savez_compressed(args.out, words=codebook.words, stretch=codebook.stretch)
     print(f"wrote {args.out.name} ({args.out.stat().st_size} bytes) from {len(photos)} photos")
 
 

@@ -17,7 +17,8 @@ from .region import Region
 
 # Longest side that photos are shrunk to before detection; points are in pixels of that size.
 SIFT_SIDE = 640
-MAX_POINTS = 2000
+MAX_POINTS = 2000  # of a query
+STORED_POINTS = 1050  # of a gallery photo, in 40 kB
 DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
 
 
@@ -48,11 +49,22 @@ class LocalFeatures:
             self.points[kept], self.frames[kept], self.descriptors[kept], self.size
         )
 
-    def to_bytes(self) -> bytes:
-        """SIFT's keypoints as few bytes; what they lose is told in `keypoint_codes`."""
-        return keypoint_codes.encode(
-            self.points, self.frames, self.descriptors, self.size, keypoint_codes.shipped()
+    def best(self, points: int) -> LocalFeatures:
+        """At most so many of SIFT's keypoints, in their order.
+
+        They are those with the largest diameter for their rank in strength. Larger ones are found
+        again more often in other photos of the same thing.
+        """
+        rank = np.arange(1, len(self.points) + 1)
+        kept = np.sort(np.argsort(-np.abs(self.frames) / rank, kind="stable")[:points])
+        return LocalFeatures(
+            self.points[kept], self.frames[kept], self.descriptors[kept], self.size
         )
+
+    def to_bytes(self) -> bytes:
+        """The best STORED_POINTS of SIFT's keypoints, encoded as `keypoint_codes` tells."""
+        few, codebook = self.best(STORED_POINTS), keypoint_codes.shipped()
+        return keypoint_codes.encode(few.points, few.frames, few.descriptors, few.size, codebook)
 
     @staticmethod
     def from_bytes(data: bytes) -> LocalFeatures:
@@ -77,16 +89,15 @@ def shrunk(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * zoom)), max(1, round(size[1] * zoom))
 
 
-def local_features(photo: np.ndarray, most: int = MAX_POINTS) -> LocalFeatures:
-    """The strongest RootSIFT keypoints of a photo, strongest first. A flat photo has none.
+def local_features(photo: np.ndarray) -> LocalFeatures:
+    """At most MAX_POINTS RootSIFT keypoints of a photo, strongest first. A flat photo has none.
 
     Args:
         photo: Decoded, uint8 RGB (H, W, 3).
-        most: Points that are wanted.
     """
     grey = cv2.cvtColor(resize(photo, SIFT_SIDE), cv2.COLOR_RGB2GRAY)
     # OpenCV may return a few more than asked for where the weakest tie, hence the cut.
-    keypoints, sift = cv2.SIFT.create(nfeatures=most).detectAndCompute(grey, None)
+    keypoints, sift = cv2.SIFT.create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
     if not keypoints:
         return LocalFeatures(
             np.empty((0, 2), np.float32),
@@ -94,7 +105,7 @@ def local_features(photo: np.ndarray, most: int = MAX_POINTS) -> LocalFeatures:
             np.empty((0, 128), np.uint8),
             grey.shape,
         )
-    strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:most]
+    strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:MAX_POINTS]
     sift = sift[strongest]
     sizes = np.array([keypoints[i].size for i in strongest])
     angles = np.array([keypoints[i].angle for i in strongest])

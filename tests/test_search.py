@@ -245,6 +245,7 @@ def test_photos_that_cannot_be_read_are_said_and_nothing_breaks(engine, monkeypa
     matcher = engine.matchers["sift"]
     monkeypatch.setattr(matcher, "at_hand", lambda id: None)
     monkeypatch.setattr(matcher, "gallery_features", gallery_features)
+    monkeypatch.setattr(matcher, "query_features", gallery_features)
     monkeypatch.setattr("search.verify.shortlist.most_found", lambda: Sift.shortlist)
     result = engine.search(query, verify="sift", k=len(engine.store))
     assert len(result.hits) == len(engine.store) and result.notes == [

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets import BadDataset
-from extractor import SUFFIXES, Extractor, LocalFeatures, keypoint_codes, local_features
+from extractor import SUFFIXES, Extractor, LocalFeatures, keypoint_codes, local_features, sift
 from extractor.keypoint_codes import HEADER, Codebook
 from extractor.learn_codebook import GALLERY, descriptors_of, learn_codebook
 from extractor.registry import name_of
@@ -35,12 +35,11 @@ from ..groups import store_groups
 from ..results import format_rows
 from .engine_speed import hardware
 
-MOST = 2000  # points that are found in each photo
 FRAME = 6  # bytes of place, size and angle, see `keypoint_codes`
 EXACT_FRAME = 16  # the same as four float32
 STEP = 4.0  # of a principal component, in bytes of RootSIFT
-PRODUCTS = {8: (2000,), 16: (1800, 1000), 32: (1050, 700), 64: (570,)}  # words, points
-AXES = {64: 570, 32: 1050}  # principal axes, points
+PRODUCTS = {32: sift.STORED_POINTS, 16: 1800, 64: 570}  # words, points
+AXES = {64: 570}  # principal axes, points
 TIMED = 10  # photos, each compared with HUNDRED others
 HUNDRED = 100
 SETTINGS = ((None, "sift"), ("diffusion", "sift"))
@@ -98,9 +97,14 @@ def strongest(features: LocalFeatures, points: int) -> LocalFeatures:
     )
 
 
+def best(features: LocalFeatures, points: int) -> LocalFeatures:
+    """As the store chooses them."""
+    return features.best(points)
+
+
 def quantised(features: LocalFeatures, points: int, codebook: Codebook) -> LocalFeatures:
     """By product quantisation, as the store does it."""
-    few = strongest(features, points)
+    few = features.best(points)
     data = keypoint_codes.encode(few.points, few.frames, few.descriptors, few.size, codebook)
     return LocalFeatures(*keypoint_codes.decode(data, codebook))
 
@@ -109,7 +113,7 @@ def projected(
     features: LocalFeatures, points: int, mean: np.ndarray, axes: np.ndarray
 ) -> LocalFeatures:
     """On principal axes float32 (128, k), a byte each; mean: float32 (128,)."""
-    few = strongest(features, points)
+    few = features.best(points)
     shares = np.round((few.descriptors - mean) @ axes / STEP).clip(-128, 127) * STEP
     rows = np.round(shares @ axes.T + mean).clip(0, 255).astype(np.uint8)
     return replace(few, descriptors=rows)
@@ -125,20 +129,16 @@ def principal_axes(descriptors: np.ndarray, count: int) -> tuple[np.ndarray, np.
 def ways_of(descriptors: np.ndarray) -> list[Way]:
     """What is compared. descriptors: uint8 (n, 128), to learn words and axes from."""
     ways = [
-        Way("as found", points, EXACT_FRAME + 128, partial(strongest, points=points))
-        for points in (MOST, 1500, 1000, 500)
+        Way(f"exact, the {name}", points, EXACT_FRAME + 128, partial(choose, points=points))
+        for name, choose, points in (
+            ("strongest", strongest, sift.MAX_POINTS),
+            ("strongest", strongest, sift.STORED_POINTS),
+            ("best", best, sift.STORED_POINTS),
+        )
     ]
-    for parts, most in PRODUCTS.items():
-        codebook = learn_codebook(descriptors, parts)
-        ways += [
-            Way(
-                f"{parts} words",
-                points,
-                FRAME + parts,
-                partial(quantised, points=points, codebook=codebook),
-            )
-            for points in most
-        ]
+    for parts, points in PRODUCTS.items():
+        keep = partial(quantised, points=points, codebook=learn_codebook(descriptors, parts))
+        ways.append(Way(f"{parts} words", points, FRAME + parts, keep))
     for count, points in AXES.items():
         mean, axes = principal_axes(descriptors, count)
         keep = partial(projected, points=points, mean=mean, axes=axes)
@@ -186,20 +186,24 @@ class Judge:
         prints = [extractor.fingerprint for extractor in self.extractors]
         return [name_of(fingerprint) or fingerprint[:12] for fingerprint in prints]
 
-    def maps(self, features: Sequence[LocalFeatures], progress: Progress) -> list[float]:
+    def maps(
+        self, found: Sequence[LocalFeatures], kept: Sequence[LocalFeatures], progress: Progress
+    ) -> list[float]:
         """mAP of each model with each of SETTINGS, 0 to 1.
 
         Args:
-            features: keypoints of all photos, by their ids.
+            found: keypoints of all photos as queries, by their ids.
+            kept: the same as photos of the gallery.
             progress: wraps the list of queries.
         """
         engines = [Engine(*pair) for pair in zip(self.stores, self.extractors)]
         matcher = engines[0].matchers["sift"]
-        matcher.gallery_features = features.__getitem__
+        matcher.gallery_features = kept.__getitem__
+        matcher.query_features = found.__getitem__
         once = OncePerPair(matcher)
         maps = []
         for engine, name in zip(engines, self.names()):
-            once.take_over(engine.matchers["sift"], np.arange(len(features)))
+            once.take_over(engine.matchers["sift"], np.arange(len(found)))
             fingerprint = engine.extractor.fingerprint
             share = Calibration.of(fingerprint).diffusion_share
             fit = Fit(
@@ -213,14 +217,14 @@ class Judge:
         return maps
 
 
-def milliseconds(features: Sequence[LocalFeatures]) -> float:
-    """To compare a photo with HUNDRED others on all cores, median of TIMED photos."""
+def milliseconds(found: Sequence[LocalFeatures], kept: Sequence[LocalFeatures]) -> float:
+    """To compare a photo as found with HUNDRED others as kept, median of TIMED photos."""
     rng = np.random.default_rng(0)
     times = []
-    for query in rng.permutation(len(features))[:TIMED]:
-        hits = [features[id] for id in rng.permutation(len(features))[:HUNDRED]]
+    for query in rng.permutation(len(found))[:TIMED]:
+        hits = [kept[id] for id in rng.permutation(len(kept))[:HUNDRED]]
         begin = time.perf_counter()
-        verify_many(features[query], hits)
+        verify_many(found[query], hits)
         times.append((time.perf_counter() - begin) * 1000)
     return float(np.median(times))
 
@@ -237,7 +241,13 @@ def measure(way: Way, found: Sequence[LocalFeatures], judge: Judge, progress: Pr
     kept = on_all_cores(way.keep, found)
     sizes = [way.size(features) for features in found]
     full = HEADER.itemsize + way.each * way.points
-    return Row(way, full, float(np.mean(sizes)), milliseconds(kept), judge.maps(kept, progress))
+    return Row(
+        way,
+        full,
+        float(np.mean(sizes)),
+        milliseconds(found, kept),
+        judge.maps(found, kept, progress),
+    )
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -286,7 +296,7 @@ def run(args: argparse.Namespace) -> None:
     store = judge.stores[0]
 
     def find(id: int) -> LocalFeatures:
-        return local_features(store.pixels(id), MOST)
+        return local_features(store.pixels(id))
 
     def progress(what: str) -> Progress:
         return lambda queries: tqdm(queries, desc=what, disable=None)

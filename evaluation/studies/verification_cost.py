@@ -130,9 +130,9 @@ def milliseconds(function: Callable, *arguments: Any) -> tuple[Any, float]:
 
 def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> list[Costs]:
     """Costs of the Sift.shortlist nearest photos of each query (gallery ids)."""
-    shortlists = []
+    shortlists, descriptors = [], np.asarray(store.descriptors)
     for query in queries:
-        best = order(cosine(store.descriptors[query].astype(np.float32), store.descriptors))
+        best = order(cosine(store.descriptors[query].astype(np.float32), descriptors))
         shortlists.append([int(id) for id in best if id != query][: Sift.shortlist])
     verified_anew(store, queries[0], queries[:1])  # starts what starts once
     costs = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 
-from extractor import LocalFeatures
+from extractor import BadPhoto, LocalFeatures, local_features
 from index_store import KeypointCache, Store
 
 MADE_BY = ("decode", "thumbnails", "local_features")  # parameters that shape what is found
@@ -43,6 +43,17 @@ class GalleryKeypoints:
             self._cache.put(self._sha256(id), data)
             found = LocalFeatures.from_bytes(data)  # as every later search will see them
         return found
+
+    def as_query(self, id: int) -> LocalFeatures:
+        """Keypoints of a photo that is searched with: those an upload of it would have.
+
+        They are exact, and more than the store holds, which are taken if the file is gone or has
+        changed. Raises as `find`.
+        """
+        try:
+            return local_features(self._store.pixels(id))
+        except (OSError, BadPhoto):
+            return self.find(id)
 
     def _sha256(self, id: int) -> str:
         return self._store.catalogue.photo(id).sha256

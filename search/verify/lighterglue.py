@@ -35,6 +35,7 @@ class XFeat:
     def __init__(self, store: Store, model: Path = XFEAT_MODEL):
         self.features = find = XFeatKeypoints(model)
         self.gallery_features = lru_cache(CACHED)(lambda id: find(store.pixels(id)))
+        self.query_features = self.gallery_features
         self._matcher = read_matching_model(model.with_name("lighterglue.onnx"), threads=1)
 
     def at_hand(self, id: int) -> None:

@@ -48,6 +48,10 @@ class Matcher(Protocol):
         """
         ...
 
+    def query_features(self, id: int) -> LocalFeatures:
+        """Keypoints of a gallery photo that is searched with. Raises as `gallery_features`."""
+        ...
+
     def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
         """Which points look alike, before any geometry: int (m, 2), the surest first."""
         ...
@@ -70,6 +74,7 @@ class Sift:
         self.features = local_features
         keypoints = GalleryKeypoints(store)
         self.at_hand, self.gallery_features = keypoints.at_hand, keypoints.find
+        self.query_features = keypoints.as_query
         self.verify_many = verify_many
 
     def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:

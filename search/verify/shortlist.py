@@ -182,7 +182,7 @@ def query_keypoints(photo: QueryPhoto, name: str, matcher: Matcher) -> LocalFeat
                 f"prepare(photo, matchers=({name!r},)) finds them."
             )
         try:
-            features = matcher.gallery_features(photo.id)
+            features = matcher.query_features(photo.id)
         except (OSError, BadPhoto):
             return None
         inside = features if photo.region is None else features.inside(photo.region)
