@@ -77,7 +77,7 @@ def test_tuning_changes_the_index_and_nothing_else(photos, tmp_path, capsys):
         chosen = after.manifest.parameters["ann"]
         assert f"chosen: {chosen['preset']}" in printed
         row = np.asarray(after.descriptors[2], np.float32)
-        assert 2 in ann.shortlist(after.index, row, 5)
+        assert 2 in ann.candidate_ids(after.index, row, 5)
         size = (store / "generations" / after.generation / "index.faiss").stat().st_size
         assert size == after.manifest.artefacts["index.faiss"]["bytes"]
     extractor = QuickExtractor()

@@ -149,12 +149,13 @@ class CropModel:
             low, high = (self.width, high) if found < wanted else (low, self.width)
 
     def draw(self, count: int, seed: int) -> np.ndarray:
-        """Unit vectors float16 (count, D)."""
+        """Unit vectors float16 (count, D), as many around one real vector as around any other."""
         rng = np.random.default_rng(seed)
+        order = rng.permutation(len(self._real))
         out = np.empty((count, self._real.shape[1]), np.float16)
         for start in range(0, count, DRAWN_AT_ONCE):
             size = min(DRAWN_AT_ONCE, count - start)
-            chosen = rng.integers(len(self._real), size=size)
+            chosen = order[np.arange(start, start + size) % len(order)]
             centre, around = self._real[chosen], self._neighbours[chosen]
             weights = rng.normal(size=(size, 1, around.shape[1])).astype(np.float32)
             weights *= self.width / np.sqrt(around.shape[1])
