@@ -84,7 +84,6 @@ class Tab:
 
     async def search_with(self, file: str) -> Answer:
         """Click a hit's loupe. file: any photo of the gallery."""
-        self._query = f"photo={file}"
         return await self._run(self._clicked("search", file))
 
     async def open_hit(self, file: str) -> Answer:
@@ -109,7 +108,6 @@ class Tab:
         info = state.file_uploader_state_value.uploaded_file_info.add()
         info.name, info.size, info.file_id = "photo.jpg", len(data), urls.file_id
         info.file_urls.CopyFrom(urls)
-        self._query = ""
         return await self._run(state)
 
     async def api_search(self, photo: bytes) -> httpx.Response:
@@ -144,6 +142,8 @@ class Tab:
             if kind == "new_session":
                 self._session = message.new_session.initialize.session_id
                 answer = Answer(alerts=answer.alerts)
+            elif kind == "page_info_changed":
+                self._query = message.page_info_changed.query_string
             elif kind == "delta":
                 self._note(message.delta.new_element, answer)
             elif kind == "script_finished" and message.script_finished != EARLY:
