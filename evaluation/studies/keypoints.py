@@ -203,7 +203,8 @@ class Judge:
             fingerprint = engine.extractor.fingerprint
             share = Calibration.of(fingerprint).diffusion_share
             fit = Fit(
-                [LabelledGallery(engine, self.groups, 1.0, 0)], Fitted(name, fingerprint, share, {}, {})
+                [LabelledGallery(engine, self.groups, 1.0, 0)],
+                Fitted(name, fingerprint, share, {}, {}),
             )
             for setting in SETTINGS:
                 fit.add(setting, progress)
