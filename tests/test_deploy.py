@@ -29,6 +29,7 @@ from serving.settings import Settings, table
 from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
 from tests.dockerfile import Stage, allowed, confined, follow, instructions, make_read_only
 from tests.server import BROWSER_FLAGS, serving
+from tests.test_browser import UPLOADER, settle
 
 DEPLOY = ROOT / "deploy"
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
@@ -245,7 +246,7 @@ def test_a_visit_through_the_proxy(behind_nginx):
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(url)
-        page.locator("input[type=file]").set_input_files(
+        page.locator(UPLOADER).set_input_files(
             {
                 "name": "my-holiday.jpg",
                 "mimeType": "image/jpeg",
@@ -254,6 +255,7 @@ def test_a_visit_through_the_proxy(behind_nginx):
         )
         hit = page.get_by_role("button", name="Open Eiffel tower", exact=True)
         expect(hit).to_be_visible(timeout=60_000)
+        settle(page)
         photo = hit.locator("img")
         assert photo.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
         hit.click()
