@@ -7,6 +7,8 @@ the browser still says the name.
 
 from __future__ import annotations
 
+import logging
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
@@ -15,6 +17,8 @@ from .refusal import problem_of, refuse
 
 POLICY_VIOLATION = 1008
 SENTENCE = "This server does not go by that name."
+
+log = logging.getLogger(__name__)
 
 
 class KnownHosts:
@@ -26,6 +30,7 @@ class KnownHosts:
 
     def __init__(self, app: ASGIApp):
         self.app = app
+        self._has_said = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -33,6 +38,9 @@ class KnownHosts:
             await self.app(scope, receive, send)
             return
         refusal = refuse("wrong host", 421, SENTENCE)
+        if not self._has_said:  # the metric counts them
+            log.warning("a request for an unknown host was refused; GEM_HOSTS names those served")
+            self._has_said = True
         if kind == "http":
             await problem_of(refusal)(scope, receive, send)
         else:

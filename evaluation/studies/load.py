@@ -181,6 +181,8 @@ class World:
             drawn = await tab.search_with(chance.choice(self.files))
         if drawn.failed or not (drawn.hits or drawn.alerts):
             return ["the page was drawn without results"]
+        if kind == "evidence" and hits and not (drawn.matched or drawn.alerts):
+            return ["the page was drawn without the evidence"]
         return drawn.alerts
 
 

@@ -19,7 +19,7 @@ from streamlit.runtime.state.session_state import STREAMLIT_INTERNAL_KEY_PREFIX
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-GRID = "results_grid"
+GRID, MATCH = "results", "match"  # our components
 TOGGLES = ("Diffusion", "SIFT verification")
 EARLY = ForwardMsg.FINISHED_EARLY_FOR_RERUN
 
@@ -32,12 +32,14 @@ class Answer:
         hits: file names of the results, in order; empty if there are none.
         alerts: sentences in boxes: refusals, problems.
         matched: whether the match viewer was drawn.
+        uploader: id of the one that begins a search.
         failed: whether the script broke.
     """
 
     hits: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
     matched: bool = False
+    uploader: str = ""
     failed: bool = False
 
 
@@ -84,7 +86,6 @@ class Tab:
 
     async def search_with(self, file: str) -> Answer:
         """Click a hit's loupe. file: any photo of the gallery."""
-        self._query = f"photo={file}"
         return await self._run(self._clicked("search", file))
 
     async def open_hit(self, file: str) -> Answer:
@@ -105,11 +106,10 @@ class Tab:
         form = {"file": ("photo.jpg", data)}
         address = f"{self._url}/{urls.upload_url.lstrip('/')}"
         (await self._client.put(address, files=form, headers=token)).raise_for_status()
-        state = WidgetState(id=self._ids["file_uploader"])
+        state = WidgetState(id=self.answer.uploader)
         info = state.file_uploader_state_value.uploaded_file_info.add()
         info.name, info.size, info.file_id = "photo.jpg", len(data), urls.file_id
         info.file_urls.CopyFrom(urls)
-        self._query = ""
         return await self._run(state)
 
     async def api_search(self, photo: bytes) -> httpx.Response:
@@ -144,6 +144,8 @@ class Tab:
             if kind == "new_session":
                 self._session = message.new_session.initialize.session_id
                 answer = Answer(alerts=answer.alerts)
+            elif kind == "page_info_changed":
+                self._query = message.page_info_changed.query_string
             elif kind == "delta":
                 self._note(message.delta.new_element, answer)
             elif kind == "script_finished" and message.script_finished != EARLY:
@@ -159,12 +161,11 @@ class Tab:
             if component.component_name == GRID:
                 panes = json.loads(component.json or component.mixed.json)["panes"]
                 answer.hits += [hit["file"] for pane in panes for hit in pane["hits"]]
-            else:
-                answer.matched = True
+            answer.matched |= component.component_name == MATCH
         elif kind == "checkbox":
             self._ids[element.checkbox.label] = element.checkbox.id
-        elif kind == "file_uploader":
-            self._ids[kind] = element.file_uploader.id
+        elif kind == "file_uploader" and not answer.uploader:
+            answer.uploader = element.file_uploader.id  # others after it add to the question
         elif kind == "alert":
             answer.alerts.append(element.alert.body)
         elif kind == "exception":
