@@ -128,6 +128,7 @@ def strip(store: Store, heading: str, ids: list[int], key: str) -> Any:
                 "points": None,
                 "move": "",
                 "direction": "",
+                "copies": [],
             }
         )
-    return results_grid([{"heading": heading, "hits": hits}], key=key)
+    return results_grid([{"heading": heading, "time": "", "hits": hits}], key=key)

@@ -45,7 +45,7 @@ def render() -> None:
         + "</p></div>"
     )
     try:
-        query, told = explained(gallery, subject)
+        told = explained(gallery, subject)
     except Refused as refusal:
         st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
         return
@@ -66,7 +66,7 @@ def own_subject(gallery: Gallery) -> Subject:
     return gallery_subject(gallery.engine, photo.id)
 
 
-def explained(gallery: Gallery, subject: Subject) -> tuple[PreparedQuery, Explained]:
+def explained(gallery: Gallery, subject: Subject) -> Explained:
     """Everything that is told of a search, from the session if it was told before.
 
     Raises Refused.
@@ -74,9 +74,10 @@ def explained(gallery: Gallery, subject: Subject) -> tuple[PreparedQuery, Explai
     store = gallery.engine.store
     question = Question((subject,))
     known = kept_query(gallery, question, ("sift",))
-    before = st.session_state.get("told")
-    if before is not None and before[0] == (subject.file, subject.title, store.version):
-        return before[1:]
+    what = subject.key, store.version
+    before, told = st.session_state.get("told", (None, None))
+    if before == what:
+        return told
 
     def work() -> tuple[PreparedQuery, Explained]:
         query = known or prepare(gallery, [subject], None)
@@ -88,8 +89,8 @@ def explained(gallery: Gallery, subject: Subject) -> tuple[PreparedQuery, Explai
 
     query, told = in_turn(work)
     keep(gallery, question, query)
-    st.session_state.told = (subject.file, subject.title, store.version), query, told
-    return query, told
+    st.session_state.told = what, told
+    return told
 
 
 def step(heading: str, sentences: str, place: int) -> object:

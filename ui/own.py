@@ -92,8 +92,7 @@ def take(key: str) -> None:
     except Refused as refusal:
         st.session_state.own_problem = str(refusal)
     else:
-        start_over()
-        st.session_state.pop("visited", None)
+        leave_other_gallery()
 
 
 def photos_of(file: tuple[str, bytes]) -> int:
@@ -156,5 +155,11 @@ def tell(own: OwnGallery) -> None:
 def forget() -> None:
     """Delete the gallery."""
     own_galleries().forget(visitor_and_address()[0])
+    leave_other_gallery()
+
+
+def leave_other_gallery() -> None:
+    """What was searched with is of another gallery."""
     start_over()
-    st.session_state.pop("visited", None)
+    for name in ("question", "visited"):
+        st.session_state.pop(name, None)
