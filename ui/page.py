@@ -165,6 +165,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         served: the galleries by the names of their models.
         question: None if the first photo has just arrived.
     """
+    st.session_state.pop("counted", None)  # it is of one run
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
