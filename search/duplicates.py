@@ -1,22 +1,25 @@
-"""Near-duplicates among hits: the same photo saved twice fills no two places of an answer."""
+"""Near-duplicates among hits: one picture saved twice fills no two places of an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from index_store import Store
+from index_store.duplicates import AGREEMENT, SIMILARITY, picture
 
-from .candidates import COPY
 from .result import Hit
+
+PICTURES = 512  # small pictures that are held ready
+held_picture = lru_cache(PICTURES)(picture)
 
 
 def fold(store: Store, hits: Sequence[Hit]) -> list[list[Hit]]:
-    """Hits in groups of near-duplicates.
+    """Hits in groups of near-duplicates, by the store's own rule (`index_store.duplicates`).
 
-    Two photos are near-duplicates if their files have the same SHA-256, or their descriptors a
-    cosine of at least COPY. A group is built around its best hit: all of it resembles that one.
+    A group is built around its best hit: all of it is the same picture as that one.
 
     Args:
         store: they are from.
@@ -28,10 +31,26 @@ def fold(store: Store, hits: Sequence[Hit]) -> list[list[Hit]]:
     if not hits:
         return []
     ids = [hit.id for hit in hits]
-    rows = store.descriptors[ids].astype(np.float32)
+    return [[hits[i] for i in group] for group in grouped(same_picture(store, ids))]
+
+
+def same_picture(store: Store, ids: Sequence[int]) -> np.ndarray:
+    """Which photos are one picture, bool (n, n).
+
+    Their files have the same SHA-256; or their descriptors are similar, and their pictures agree.
+
+    Args:
+        store: of the photos.
+        ids: n of them.
+    """
+    rows = store.descriptors[list(ids)].astype(np.float32)
     hashes = np.array([photo.sha256 for photo in store.catalogue.photos_of(ids)])
-    same = (rows @ rows.T >= COPY) | (hashes[:, None] == hashes[None])
-    return [[hits[i] for i in group] for group in grouped(same)]
+    same = hashes[:, None] == hashes[None]
+    similar = np.triu(rows @ rows.T >= SIMILARITY, 1) & ~same
+    for a, b in np.argwhere(similar):
+        first, second = (held_picture(store.thumbnail(ids[i])) for i in (a, b))
+        same[a, b] = same[b, a] = first @ second >= AGREEMENT
+    return same
 
 
 def grouped(same: np.ndarray) -> list[list[int]]:
@@ -45,7 +64,8 @@ def grouped(same: np.ndarray) -> list[list[int]]:
     for leader in range(len(same)):
         if free[leader]:
             members = free & same[leader]
-            members[leader] = True
+            members[leader] = False
             free &= ~members
-            groups.append([leader, *(int(i) for i in np.flatnonzero(members) if i != leader)])
+            free[leader] = False
+            groups.append([leader, *np.flatnonzero(members).tolist()])
     return groups

@@ -290,8 +290,9 @@ def test_back_and_the_evidence_from_near(visit):
     found = dialog.locator("svg g.found").count()
     dialog.get_by_text("Tentative (").click()
     assert dialog.locator("svg g.tried").count() > found, "geometry has thrown some out"
-    dialog.locator(".view.hit").click()
-    expect(dialog.locator(".zoom")).to_have_text("3×")
+    for _ in range(3):
+        dialog.get_by_role("button", name="Zoom in").click()
+    expect(dialog.locator(".zoom")).to_have_text("3.4×")
     assert dialog.locator("svg g.found").count() < found, "points out of sight are not drawn"
     views = [dialog.locator(f".view.{side}").bounding_box() for side in ("query", "hit")]
     corners = dialog.locator("svg g.found circle").evaluate_all(

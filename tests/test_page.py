@@ -518,7 +518,7 @@ def test_the_plain_order_is_there_before_the_full_answer(app, monkeypatch):
 
     app.query_params["photo"] = "neuschwanstein-castle.jpg"
     with monkeypatch.context() as instead:
-        instead.setattr("ui.page.in_turn", busy)
+        instead.setattr("ui.answer.in_turn", busy)
         app.run()
     plain = panes(app)[0]["hits"]
     assert plain and all(hit["points"] is None for hit in plain)

@@ -11,7 +11,7 @@ from .language import number, say
 from .question import few, leave_question
 from .subject import forget
 
-KEPT = ("arrived", "adding", "problem", "notice", "weaker")
+KEPT = ("arrived", "adding", "problem", "notice", "weaker", "question")
 
 
 def take_uploads(key: str, adding: bool) -> None:

@@ -45,11 +45,21 @@ def ask(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
     if known is not None:
         return known
 
+    return Answer(gallery, query, search(gallery, query, way, k), way)
+
+
+def search(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> SearchResult:
+    """Search in a turn.
+
+    For the visitor's quota it is one search with the looking at its photo, if there was that.
+    Raises Refused.
+    """
+
     def work() -> SearchResult:
         return searches.search(gallery, query, way.rerank, way.verify, k, "page")
 
-    # It was counted when the query was prepared, or is the first thing asked of a prepared one.
-    return Answer(gallery, query, in_turn(work, say("Matching points…")), way)
+    counted = st.session_state.pop("counted", False)
+    return in_turn(work, say("Matching points…"), counted=not counted)
 
 
 def recall(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer | None:
@@ -90,6 +100,7 @@ def prepared(gallery: Gallery, question: Question, way: Way) -> tuple[PreparedQu
     except (OSError, BadPhoto):
         # Only a part of a gallery photo is described anew, from its file.
         return prepared(gallery, question.whole, way)[0], GONE
+    st.session_state.counted = True
     keep(gallery, base, made)
     query = kept_query(gallery, question, way.matchers)
     assert query is not None
@@ -108,6 +119,7 @@ def look_at_uploads(
     """
     doing = say("Looking at the photo…")
     subjects, query = in_turn(lambda: read_uploads(gallery, files, others), doing)
+    st.session_state.counted = True
     keep(gallery, Question(tuple(subjects)), query)
     return subjects
 

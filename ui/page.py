@@ -10,7 +10,6 @@ from streamlit.delta_generator import DeltaGenerator
 
 from extractor import BadPhoto
 from search import Engine, Hit, PreparedQuery, SearchResult
-from serving import searches
 from serving.about import about
 from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
@@ -32,6 +31,7 @@ from .answer import (
     plain_answer,
     prepared,
     recall,
+    search,
 )
 from .arrivals import arrivals
 from .card import query_card
@@ -51,7 +51,6 @@ from .served import served as galleries_served
 from .stages import Asked, Way, choose_ways
 from .subject import Forgotten
 from .timing import timing_bar
-from .turns import in_turn
 
 BUSY_ICON = ":material/hourglass_top:"
 CLICKS = ("open", "search", "more", "less")
@@ -166,6 +165,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         served: the galleries by the names of their models.
         question: None if the first photo has just arrived.
     """
+    st.session_state.pop("counted", None)  # it is of one run
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
@@ -247,13 +247,9 @@ def other_answer(gallery: Gallery, question: Question, way: Way, k: int) -> Answ
 
 def complete(turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: Way, k: int) -> None:
     """Find the full answer while the plain one is looked at, then draw the page again with it."""
-
-    def work() -> SearchResult:
-        return searches.search(gallery, answer.query, way.rerank, way.verify, k, "page")
-
     try:
         with turn:
-            result = in_turn(work, say("Matching points…"), counted=False)
+            result = search(gallery, answer.query, way, k)
     except Refused as refusal:
         so_far = say("These are in the order of their descriptors.")
         st.warning(f"{heard(str(refusal))} {so_far}", icon=BUSY_ICON)

@@ -51,7 +51,10 @@ def choose_part(
         key=frame,
         on_drawn_change=drawn,
     )
-    state[across], state[down] = (part[0], part[2]), (part[1], part[3])
+    for slider, ends in ((across, (part[0], part[2])), (down, (part[1], part[3]))):
+        # Only then: what is set here overrules what is being slid meanwhile.
+        if state.get(slider) != ends:
+            state[slider] = ends
     labels = say("From left to right"), say("From top to bottom")
     for label, slider in zip(labels, (across, down)):
         st.slider(label, 0, 100, format="%d %%", key=slider, on_change=slid)

@@ -121,6 +121,7 @@ def write_question(subjects: Iterable[Subject]) -> None:
     leave_question()
     write("upload", [s.token for s in subjects if s.token is not None])
     write("photo", [s.file for s in subjects if s.file is not None])
+    st.session_state.question = remembered_question()
 
 
 def remembered_question() -> dict[str, list[str]]:

@@ -71,8 +71,6 @@ class Asked:
 
 def label(name: str) -> str:
     """A reranker's or matcher's name for people."""
-    if name == NONE:
-        return say("Off")
     return LABELS.get(name, name)
 
 
@@ -120,8 +118,8 @@ def choose_ways(served: dict[str, Gallery]) -> Asked:
     left = Way(descriptor, None, None)
     with st.popover(say("Ways"), type="tertiary", icon=":material/tune:"):
         with st.container(horizontal=True):
-            choice(say("Reranker"), rerankers, "reranker")
-            choice(say("Matcher"), matchers, "matcher")
+            reranker = choice(say("Reranker"), rerankers, "reranker")
+            matcher = choice(say("Matcher"), matchers, "matcher")
         if compare:
             st.caption(say("What stands on the left:"))
             same_first = [descriptor, *(name for name in names if name != descriptor)]
@@ -164,7 +162,10 @@ def chosen(key: str, options: Sequence[str]) -> str:
 
 
 def choice(label_: str, options: Sequence[str], key: str, hidden: bool = False) -> str:
-    """A small box with one of the options; the first one unless something else is chosen."""
+    """A small box with one of the options; the first one unless something else is chosen.
+
+    They stand in the address as they are shown: so these are the names of the API, in any language.
+    """
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     return st.selectbox(
@@ -172,7 +173,6 @@ def choice(label_: str, options: Sequence[str], key: str, hidden: bool = False) 
         options,
         key=key,
         bind="query-params",
-        format_func=label,
         label_visibility="collapsed" if hidden else "visible",
         width=165,
     )

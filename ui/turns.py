@@ -29,7 +29,7 @@ def in_turn(work: Callable[[], T], doing: str = "Searching…", counted: bool = 
     Args:
         work: does not draw; it runs on another thread.
         doing: what is said once it has begun.
-        counted: whether it is a search of its own, and not the end of one.
+        counted: whether it is a search of its own for the visitor's quota, not the end of one.
 
     Raises:
         Refused: the queue is full, or the visitor has searched too often.
