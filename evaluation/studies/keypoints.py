@@ -29,7 +29,7 @@ from search.fusion.fit import held_out
 from search.verify.pool import on_all_cores
 from search.verify.verification import verify_many
 
-from ..evidence import Gallery, OncePerPair, Progress
+from ..evidence import LabelledGallery, OncePerPair, Progress
 from ..fit import Fit, check_enough
 from ..groups import store_groups
 from ..results import format_rows
@@ -203,7 +203,8 @@ class Judge:
             fingerprint = engine.extractor.fingerprint
             share = Calibration.of(fingerprint).diffusion_share
             fit = Fit(
-                [Gallery(engine, self.groups, 1.0, 0)], Fitted(name, fingerprint, share, {}, {})
+                [LabelledGallery(engine, self.groups, 1.0, 0)],
+                Fitted(name, fingerprint, share, {}, {}),
             )
             for setting in SETTINGS:
                 fit.add(setting, progress)
