@@ -209,12 +209,10 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
     """What the file holds that is to be written, if it is there; otherwise nothing fitted yet.
 
     Raises:
-        BadDataset: it belongs to another model, or its folder is not there.
+        BadDataset: it belongs to another model.
         BadCalibration: it is something else.
         OSError: it cannot be read.
     """
-    if not path.parent.is_dir():
-        raise BadDataset(f"There is no folder {path.parent} to write the calibration in.")
     if not path.exists():
         return Fitted(model, fingerprint, SHARES[-1], {}, {})
     fitted = read_fitted(path)
@@ -226,6 +224,8 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
 
 
 def run(args: argparse.Namespace) -> None:
+    if not args.out.parent.is_dir():
+        raise BadDataset(f"There is no folder {args.out.parent} to write the calibration in.")
     model = model_of(args.store, args.model)
     extractor = Extractor(model)
     store = Store(args.store, extractor)
