@@ -5,6 +5,7 @@ One SQLite file per generation.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import threading
@@ -62,7 +63,7 @@ class Entry(NamedTuple):
 
 def title_of(file: str) -> str:
     """A readable title from a file name: "sights/taj-mahal_2.jpg" -> "Taj mahal 2"."""
-    words = re.sub(r"[-_\s]+", " ", Path(file).stem).strip()
+    words = re.sub(r"[-_\s]+", " ", os.path.splitext(os.path.basename(file))[0]).strip()
     return words[:1].upper() + words[1:] if words else file
 
 

@@ -8,6 +8,7 @@ lose what was removed, and drift. How far is measured on a sample after each cha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import faiss
@@ -30,6 +31,7 @@ SAMPLE = 24  # photos by whose rows the drift is told
 AROUND = 1000  # photos in each of their systems of equations
 BLOCK = 32  # photos solved together: they may lie apart, and need more room than a build's
 CELLS = 2**26  # similarities held at a time
+ROWS = 2**16  # photos looked at at a time
 
 
 @dataclass(frozen=True)
@@ -145,16 +147,17 @@ def neighbours(
     ids, sims = np.full((count, k), -1, np.int32), np.zeros((count, k), np.float32)
     came, stayed = moved.came, moved.stayed
     width = min(k, old_lists.shape[1])
-    lists = old_lists[moved.old_ids[stayed], :width]
-    ids[stayed, :width] = np.where(lists >= 0, moved.new_ids[lists], -1)
-    sims[stayed, :width] = old_sims[moved.old_ids[stayed], :width]
+    for photos in in_blocks(stayed):
+        lists = old_lists[moved.old_ids[photos], :width]
+        ids[photos, :width] = np.where(lists >= 0, moved.new_ids[lists], -1)
+        sims[photos, :width] = old_sims[moved.old_ids[photos], :width]
     # Shorter than it could be: a neighbour has gone, or the gallery was smaller than a list.
     stale = np.flatnonzero((ids < 0).any(1))
     ids[stale], sims[stale] = search(descriptors, stale, k)
     fresh = np.ascontiguousarray(descriptors[came], np.float32)
     if not len(fresh):
         return ids, sims
-    block = max(1024, CELLS // len(fresh))
+    block = min(ROWS, max(1024, CELLS // len(fresh)))
     rest = np.setdiff1d(stayed, stale)
     for start in range(0, len(rest), block):
         some = rest[start : start + block]
@@ -174,6 +177,12 @@ def neighbours(
     return ids, sims
 
 
+def in_blocks(photos: np.ndarray) -> Iterator[np.ndarray]:
+    """Ids, so many at a time that the memory for what is done with them stays small."""
+    for start in range(0, len(photos), ROWS):
+        yield photos[start : start + ROWS]
+
+
 def search(descriptors: np.ndarray, photos: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Exact neighbour lists of some photos, the gallery read block by block.
 
@@ -188,9 +197,8 @@ def search(descriptors: np.ndarray, photos: np.ndarray, k: int) -> tuple[np.ndar
     queries = np.ascontiguousarray(descriptors[photos], np.float32)
     ids = np.full((len(photos), k), -1, np.int64)
     sims = np.full((len(photos), k), -np.inf, np.float32)
-    block = 65536
-    for start in range(0, len(descriptors) if len(photos) else 0, block):
-        rows = np.ascontiguousarray(descriptors[start : start + block], np.float32)
+    for start in range(0, len(descriptors) if len(photos) else 0, ROWS):
+        rows = np.ascontiguousarray(descriptors[start : start + ROWS], np.float32)
         found_sims, found = faiss.knn(
             queries, rows, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
         )
@@ -219,18 +227,18 @@ def changed_rows(before: sparse.csr_array, after: sparse.csr_array) -> np.ndarra
 def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
     """The old diffusion rows with the new ids, without the photos that have gone."""
     row_ids, row_values = empty_rows(len(moved.old_ids))
-    stayed = moved.stayed
     width = min(row_ids.shape[1], live.diffusion_ids.shape[1])
-    ids = live.diffusion_ids[moved.old_ids[stayed], :width]
-    ids = np.where(ids >= 0, moved.new_ids[ids], -1)
-    values = live.diffusion_values[moved.old_ids[stayed], :width]
-    holes = (ids < 0) & (values > 0)
-    values = np.where(ids >= 0, values, 0)
-    torn = np.flatnonzero(holes.any(1))
-    order = np.argsort(ids[torn] < 0, axis=1, kind="stable")  # what is left moves up
-    ids[torn] = np.take_along_axis(ids[torn], order, 1)
-    values[torn] = np.take_along_axis(values[torn], order, 1)
-    row_ids[stayed, :width], row_values[stayed, :width] = ids, values
+    for photos in in_blocks(moved.stayed):
+        old = moved.old_ids[photos]
+        ids = live.diffusion_ids[old, :width]
+        ids = np.where(ids >= 0, moved.new_ids[ids], -1)
+        values = live.diffusion_values[old, :width]
+        torn = np.flatnonzero(((ids < 0) & (values > 0)).any(1))
+        values[ids < 0] = 0
+        order = np.argsort(ids[torn] < 0, axis=1, kind="stable")  # what is left moves up
+        ids[torn] = np.take_along_axis(ids[torn], order, 1)
+        values[torn] = np.take_along_axis(values[torn], order, 1)
+        row_ids[photos, :width], row_values[photos, :width] = ids, values
     return row_ids, row_values
 
 

@@ -27,7 +27,7 @@ from .made import MadeExtractor, inject, lay_out, made_file, made_rows
 DIM = 512
 SIZES = (10_000, 30_000)
 QUERIES = 50
-Step = Callable[[Path, int], dict[str, float]]
+Step = Callable[[Path, int, int], dict[str, float]]
 
 
 class Stages:
@@ -42,35 +42,35 @@ class Stages:
         self.seconds[what] = time.perf_counter() - start
 
 
-def write_segments(work: Path, size: int) -> dict[str, float]:
+def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
     """Made photos become segments."""
-    inject(work / "store", made_rows(size, DIM), MadeExtractor(DIM))
+    inject(work / "store", made_rows(size, dim), MadeExtractor(dim))
     return {}
 
 
-def build_all(work: Path, size: int) -> dict[str, float]:
+def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
     """A build that finds all photos in stock."""
     stages = Stages()
-    manifest = build(work / "photos", work / "store", MadeExtractor(DIM), stages)
+    manifest = build(work / "photos", work / "store", MadeExtractor(dim), stages)
     return {**stages.seconds, "bytes": manifest.size, "recall": manifest.shortlist_recall}
 
 
-def open_store(work: Path, size: int) -> dict[str, float]:
+def open_store(work: Path, size: int, dim: int) -> dict[str, float]:
     """Open the store."""
     Store(work / "store").close()
     return {}
 
 
-def verify_store(work: Path, size: int) -> dict[str, float]:
+def verify_store(work: Path, size: int, dim: int) -> dict[str, float]:
     """Read all of it."""
     with Store(work / "store") as store:
         verify(store)
     return {}
 
 
-def query(work: Path, size: int) -> dict[str, float]:
+def query(work: Path, size: int, dim: int) -> dict[str, float]:
     """Search, with photos of the gallery; medians in milliseconds."""
-    extractor = MadeExtractor(DIM)
+    extractor = MadeExtractor(dim)
     engine = Engine(Store(work / "store"), extractor)
     took: dict[str, list[float]] = {}
     for id in np.random.default_rng(1).integers(size, size=QUERIES).tolist():
@@ -84,27 +84,27 @@ def query(work: Path, size: int) -> dict[str, float]:
     return {stage: float(np.median(times)) for stage, times in took.items()}
 
 
-def update_unchanged(work: Path, size: int) -> dict[str, float]:
+def update_unchanged(work: Path, size: int, dim: int) -> dict[str, float]:
     """Nothing is new."""
-    update(work / "store", MadeExtractor(DIM))
+    update(work / "store", MadeExtractor(dim))
     return {}
 
 
-def add_one(work: Path, size: int) -> dict[str, float]:
+def add_one(work: Path, size: int, dim: int) -> dict[str, float]:
     """Add the photo that was removed before."""
     stages = Stages()
-    manifest = add([made_file(work / "photos", 0)], work / "store", MadeExtractor(DIM), stages)
+    manifest = add([made_file(work / "photos", 0)], work / "store", MadeExtractor(dim), stages)
     return {**stages.seconds, "drift": manifest.drift.rows}
 
 
-def remove_one(work: Path, size: int) -> dict[str, float]:
+def remove_one(work: Path, size: int, dim: int) -> dict[str, float]:
     """Remove a photo."""
     stages = Stages()
     remove([made_file(Path("."), 0).as_posix()], work / "store", stages)
     return stages.seconds
 
 
-def compact_all(work: Path, size: int) -> dict[str, float]:
+def compact_all(work: Path, size: int, dim: int) -> dict[str, float]:
     """Rewrite what removals have left."""
     compact(work / "store")
     return {}
@@ -123,23 +123,23 @@ STEPS: dict[str, Step] = {
 }
 
 
-def timed(step: str, work: Path, size: int, results: Any) -> None:
+def timed(step: str, work: Path, size: int, dim: int, results: Any) -> None:
     """Run a step in a process of its own; what it says, its seconds and its peak of memory."""
     start = time.perf_counter()
-    said = STEPS[step](work, size)
+    said = STEPS[step](work, size, dim)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     results.send({**said, "seconds": seconds, "MB": peak})
 
 
-def measure(size: int, work: Path) -> dict[str, dict[str, float]]:
-    """All steps for a gallery of this size, in an empty folder."""
+def measure(size: int, dim: int, work: Path) -> dict[str, dict[str, float]]:
+    """All steps for a gallery of so many photos and dimensions, in an empty folder."""
     lay_out(work / "photos", range(size))
     context = multiprocessing.get_context("spawn")
     found = {}
     for step in STEPS:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=timed, args=(step, work, size, sender))
+        process = context.Process(target=timed, args=(step, work, size, dim, sender))
         process.start()
         sender.close()
         found[step] = receiver.recv()
@@ -152,6 +152,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `scale` to the command line's sub-parsers."""
     command = commands.add_parser("scale", help="what a store costs as it grows")
     command.add_argument("--sizes", type=count, nargs="+", default=SIZES)
+    command.add_argument("--dim", type=count, default=DIM, help="components of a descriptor")
     command.set_defaults(run=run)
 
 
@@ -160,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
     found = {}
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as work:
-            found[size] = measure(size, Path(work))
+            found[size] = measure(size, args.dim, Path(work))
     sizes = found.items()
     rows = [["photos", *(f"{size:,}" for size in found)]]
     for step in STEPS:
