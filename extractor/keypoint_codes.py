@@ -21,6 +21,10 @@ WORDS = 256  # of each part: a byte tells them apart
 PLACES = 64  # steps a pixel: photos are at most 640 pixels long, and two bytes hold 1,024
 SIZES = 28  # steps an octave: one byte holds sizes of 1 to 550 pixels, 2.5 % apart
 TURN = 256  # steps a full turn, 1.4 degrees
+# Descriptors that are compared with words at a time. A BLAS makes products this small on the thread
+# that asks for them. Larger ones take its own threads, and many times as long where photos are
+# encoded side by side.
+BLOCK = 256
 HEADER = np.dtype([("codebook", "<u4"), ("points", "<u2"), ("height", "<u2"), ("width", "<u2")])
 
 
@@ -52,11 +56,15 @@ class Codebook:
     def nearest(self, descriptors: np.ndarray) -> np.ndarray:
         """uint8 (n, M), the number of the nearest word to each part of descriptors (n, 128)."""
         found = np.empty((len(descriptors), len(self.words)), np.uint8)
-        for part, words in enumerate(self.words.astype(np.float32)):
-            length = words.shape[1]
-            own = descriptors[:, part * length : (part + 1) * length] * np.float32(self.stretch)
-            # The least of |own - word|² is the most of this: |own|² is the same for all words.
-            found[:, part] = (own @ words.T - (words**2).sum(1) / 2).argmax(1)
+        words = self.words.astype(np.float32)
+        halves = (words**2).sum(2) / 2
+        length = words.shape[2]
+        for start in range(0, len(descriptors), BLOCK):
+            own = descriptors[start : start + BLOCK] * np.float32(self.stretch)
+            for part in range(len(words)):
+                # The least of |own - word|² is the most of this: |own|² is the same for all.
+                product = own[:, part * length : (part + 1) * length] @ words[part].T
+                found[start : start + BLOCK, part] = (product - halves[part]).argmax(1)
         return found
 
     def spelled_out(self, numbers: np.ndarray) -> np.ndarray:

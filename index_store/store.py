@@ -21,6 +21,7 @@ from extractor import (
     keypoint_codes,
     local_features,
     read_bytes,
+    resize,
     sift,
 )
 from extractor.registry import DEFAULT, model_path, name_of
@@ -37,6 +38,10 @@ from .presets import IndexParameters
 from .rows import Descriptors, Rows
 from .segment import Segment
 from .verification import check_note
+
+# Longest side in which keypoints are found that the store has no room for: in larger pictures it
+# takes too long, in smaller ones far fewer of them match.
+THUMBNAIL_SIFT_SIDE = 400
 
 
 class Store:
@@ -198,7 +203,8 @@ class Store:
         They are fewer and coarser than the original's, but need no original. Raises KeyError.
         """
         photo = self.catalogue.photo(id)
-        found = local_features(decode(self.thumbnail(id)))
+        small = resize(decode(self.thumbnail(id)), THUMBNAIL_SIFT_SIDE)
+        found = local_features(small)
         return found.at_size(sift.shrunk((photo.height, photo.width)))
 
 

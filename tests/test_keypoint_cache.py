@@ -106,7 +106,9 @@ def test_keypoints_are_found_in_thumbnails_and_kept(beyond, photos, tmp_path, mo
         photo.unlink()  # the originals are not needed
     query = beyond.prepare((GALLERY / "taj-mahal.jpg").read_bytes())
     first = beyond.search(query, verify="sift")
-    assert first.notes == [] and sum(hit.verified for hit in first.hits) >= 2
+    assert first.notes == []
+    matched = {hit.file for hit in first.hits if hit.inliers}
+    assert {"taj-mahal.jpg", "taj-mahal-2.jpg"} <= matched < set(hit.file for hit in first.hits)
     monkeypatch.setattr(Store, "thumbnail_features", None)  # now they are at hand
     again = Engine(Store(tmp_path / "s"), beyond.extractor)
     query = again.prepare((GALLERY / "taj-mahal.jpg").read_bytes())
@@ -131,8 +133,3 @@ def test_one_search_finds_so_many_and_says_so(beyond, monkeypatch):
             else result.notes[0].startswith(f"{left[-1]} photos were not compared point by point")
         )
     assert left == [7, 2, 0] and beyond.recall(query, verify="sift") is not None
-    # The best photos come first.
-    fresh = beyond.prepare((GALLERY / "colosseum.jpg").read_bytes())
-    best = fresh.candidates.ids[:12].tolist()
-    assert [hit.id for hit in beyond.search(fresh, verify="sift").hits if hit.inliers is None] == []
-    assert best

@@ -12,6 +12,7 @@ import zlib
 
 from extractor import BadPhoto, LocalFeatures, local_features
 from index_store import KeypointCache, Store
+from index_store.store import THUMBNAIL_SIFT_SIDE
 
 MADE_BY = ("decode", "thumbnails", "local_features")  # parameters that shape what is found
 
@@ -22,6 +23,7 @@ class GalleryKeypoints:
     def __init__(self, store: Store):
         self._store = store
         made_by = [store.manifest.parameters.get(name) for name in MADE_BY]
+        made_by.append({"longest_side": THUMBNAIL_SIFT_SIDE})
         version = zlib.crc32(json.dumps(made_by, sort_keys=True).encode())
         self._cache = KeypointCache(store.path, version)
 
