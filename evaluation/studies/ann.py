@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from extractor import DEFAULT_MODEL, choose_extractor
+from extractor import DEFAULT_MODEL, Extractor
 from extractor.registry import model_path
 from index_store.ann import exact_search
 from index_store.front import draw_front, on_front
@@ -89,7 +89,8 @@ def make_cases(args: argparse.Namespace, bar: Callable[[Iterable, str], Iterable
         sizes = sorted({min(size, len(sift) - QUERIES) for size in args.sizes})
         cases += [make_case("sift", sift, QUERIES, size, queries) for size in sizes]
     if {"crops", "drawn"} & set(args.data):
-        extractor, _ = choose_extractor(args.model, calls=1)
+        # Others may be faster for photos, but plan anew for each shape, and no two crops agree.
+        extractor = Extractor(args.model)
         crops = crop_vectors(
             args.photos, extractor, args.crops, args.cache, lambda files: bar(files, "crops")
         )

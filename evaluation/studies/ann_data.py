@@ -104,6 +104,8 @@ def crop_vectors(
         rows: list[np.ndarray] = []
         for i, file in enumerate(progress(files)):
             wanted = (count - len(rows)) // (len(files) - i)
+            if not wanted:
+                continue
             try:
                 photo = read_photo(photos / file)
             except BadPhoto:
