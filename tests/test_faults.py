@@ -250,7 +250,7 @@ def test_two_hundred_websockets_without_a_word(service):
 
     def open_one(number: int) -> ClientConnection:
         headers = {"X-Forwarded-For": f"10.2.0.{number // 20}"}
-        return connect(address, additional_headers=headers, **PATIENT)
+        return connect(address, additional_headers=headers, legacy=True, **PATIENT)
 
     lines = [open_one(number) for number in range(20)]
     with pytest.raises(InvalidStatus):
