@@ -140,7 +140,7 @@ def test_own_photos(visit, tmp_path):
     expect(visit.get_by_text("Your photos")).to_be_visible()
     go(visit, "Own photos", "Your own photos")
     visit.get_by_role("button", name="Forget them").click()
-    expect(visit.get_by_text("Choose photos, or a zip of photos")).to_be_visible()
+    expect(visit.get_by_text("Choose photos, or a zip of photos").first).to_be_visible()
     visit.get_by_role("link", name="Search", exact=True).click()
     expect(visit.get_by_text("search 310 photos by photo")).to_be_visible(timeout=60_000)
 

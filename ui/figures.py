@@ -175,7 +175,7 @@ def svg(width: float, height: float, label: str, body: str) -> str:
     """A picture that scrolls by itself where it is too wide. label: already HTML."""
     most = f"max-width:{1.3 * width:.0f}px;min-width:{min(width, 560):.0f}px"
     return (
-        '<div class="plot" tabindex="0" role="region" aria-label="' + label + '">'
+        '<div class="plot" tabindex="0" role="group" aria-label="' + label + '">'
         f'<svg style="{most}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'aria-label="{label}">{body}</svg><p>{label}</p></div>'
     )
