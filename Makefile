@@ -38,7 +38,7 @@ test: .venv-dev/.ready
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
-	.venv-dev/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile
 
 # A stamp is newer than the requirements it was installed from, so a change there installs again.
 .venv/.serving: requirements.txt
