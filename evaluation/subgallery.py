@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import faiss
 import numpy as np
@@ -23,19 +23,9 @@ class SubGallery:
     as a build of these photos alone would make them. The index is exact. Everything is in memory.
     """
 
-    def __init__(
-        self, store: Store, ids: np.ndarray, keypoints: Callable[[int], LocalFeatures] | None = None
-    ):
-        """Take a part.
-
-        Args:
-            store: the whole.
-            ids: int (n,), the photos of the part, rising.
-            keypoints: returns the keypoints of a photo of the whole by its id there. Without it
-                they are read from the store each time.
-        """
+    def __init__(self, store: Store, ids: np.ndarray):
+        """Take the photos of `store` with these ids, int (n,), rising."""
         self._whole, self._ids = store, ids
-        self._keypoints = keypoints or store.local_features
         self.path, self.root, self.version = store.path, store.root, store.version
         self.as_stored = store.as_stored
         self.manifest: Manifest = dataclasses.replace(store.manifest, photos=len(ids))
@@ -56,9 +46,13 @@ class SubGallery:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def local_features(self, id: int) -> LocalFeatures:
-        """Keypoints of a photo. Raises as `Store.local_features`."""
-        return self._keypoints(int(self._ids[id]))
+    def stored_features(self, id: int) -> bytes:
+        """As of the whole. Raises as `Store.stored_features`."""
+        return self._whole.stored_features(int(self._ids[id]))
+
+    def thumbnail_features(self, id: int) -> LocalFeatures:
+        """As of the whole. Raises as `Store.thumbnail_features`."""
+        return self._whole.thumbnail_features(int(self._ids[id]))
 
     def pixels(self, id: int) -> np.ndarray:
         """The decoded original. Raises as `Store.pixels`."""

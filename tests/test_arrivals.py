@@ -109,7 +109,10 @@ def test_a_length_that_is_none(held, length):
     assert visitor.status == 400
 
 
-def test_a_session_holds_so_many_files_and_bytes(held):
+def test_a_session_holds_so_many_files_and_bytes(held, monkeypatch):
+    monkeypatch.setenv("GEM_SESSION_FILES", "4")
+    monkeypatch.setenv("GEM_SESSION_MB", "24")
+
     async def scenario():
         limits = UploadLimits(reads_all)
         held["S"] = [MB] * 4

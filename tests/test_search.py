@@ -76,7 +76,7 @@ def test_index_alone_proposes_most_of_the_nearest(gallery):
 
 def test_candidates_equal_flat_search(engine):
     """The candidates of IVF-PQ, rescored, is what comparing with every photo gives."""
-    descriptors = engine.store.descriptors.astype(np.float32)
+    descriptors = np.asarray(engine.store.descriptors, np.float32)
     for query in range(0, len(engine.store), 17):
         exact = descriptors @ descriptors[query]
         exact[query] = -2

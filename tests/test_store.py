@@ -261,6 +261,7 @@ def test_only_what_is_damaged_is_made_anew(photos, tmp_path, monkeypatch, one_wo
     build(photos, tmp_path / "s", again)
     assert again.described == 0
 
+    expected = [whole.thumbnail(id) for id in range(12)]  # of bytes that are damaged in place below
     name = whole.manifest.segments[1].name
     path = tmp_path / "s" / "segments" / f"{name}.segment"
     data = bytearray(path.read_bytes())
@@ -276,7 +277,7 @@ def test_only_what_is_damaged_is_made_anew(photos, tmp_path, monkeypatch, one_wo
     with Store(tmp_path / "s") as store:
         np.testing.assert_array_equal(np.asarray(store.descriptors), np.asarray(whole.descriptors))
         for id in range(12):
-            assert store.thumbnail(id) == whole.thumbnail(id)
+            assert store.thumbnail(id) == expected[id]
 
 
 def test_photos_of_equal_content_are_held_once(photos, tmp_path):
