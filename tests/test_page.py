@@ -447,7 +447,8 @@ def test_what_is_said_of_hits_moves_the_answer_and_says_why(app, engine):
         engine.prepare(find("taj-mahal.jpg").id), [find(right).id], [find(wrong).id]
     )
     expected = engine.search(query, rerank="diffusion", verify="sift", k=5)
-    assert files(after)[:5] == [hit.file for hit in expected.hits]
+    shown = files(after)[:5]  # fewer where the others are folded
+    assert len(shown) > 2 and shown == [hit.file for hit in expected.hits][: len(shown)]
 
 
 def test_two_ways_are_compared(app):

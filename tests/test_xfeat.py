@@ -17,7 +17,8 @@ from extractor import BadModel, XFeatKeypoints, read_photo
 from index_store import Store
 from search import Engine
 from search.__main__ import main as search_main
-from search.fusion import fusion
+from search.fusion.calibration import Calibration
+from search.fusion.fusion import Evidence
 from search.verify.lighterglue import XFeat, centred
 from search.verify.matcher import MATCHERS
 from tests.conftest import GALLERY
@@ -174,15 +175,22 @@ def test_an_upload_needs_keypoints_of_the_matcher_it_is_verified_with(engine):
     assert engine.search(query, verify="xfeat").hits[0].inliers > XFeat.floor
 
 
-def test_every_matcher_has_its_weights():
-    for name in MATCHERS:
-        weights = fusion.load_weights(fusion.fitted_for(name))
-        assert {"verification", fusion.VERIFIED, fusion.NONE_VERIFIED} <= set(weights)
-        assert fusion.load_fingerprint(fusion.fitted_for(name)) == fusion.load_fingerprint()
-    with_points = [
-        fusion.load_weights(fusion.fitted_for(name))["verification"].tolist() for name in MATCHERS
-    ]
-    assert with_points[0] != with_points[1], "each was fitted with its own points"
+def test_points_of_each_matcher_are_worth_what_was_fitted(extractor):
+    """Two matchers find other numbers of points, so the same evidence is worth something else."""
+    shipped = Calibration.of(extractor.fingerprint)
+    known = Evidence(
+        background=0.6,
+        spread=0.2,
+        photos=400,
+        similarity=np.array([0.7]),
+        standing=np.array([0.5]),
+        verified=np.array([True]),
+        inliers=np.array([20]),
+        matches=np.array([40]),
+        coverage=np.array([0.25]),
+    )
+    odds = {name: shipped.order_by(known, None, name).item() for name in MATCHERS}
+    assert odds["sift"] != odds["xfeat"] and all(map(np.isfinite, odds.values()))
 
 
 def test_a_missing_or_damaged_model_is_named(
