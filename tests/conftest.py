@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import cv2
@@ -88,6 +89,16 @@ class RememberingExtractor(Extractor):
         if key not in self.known:
             self.known[key] = super().describe_batch(batch)
         return self.known[key].copy()
+
+
+@pytest.fixture(autouse=True)
+def the_main_module_stays():
+    """Streamlit puts a visitor's script in its place. Processes that are started later would look
+    for that script, which is gone, and end.
+    """
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture(scope="session")

@@ -191,7 +191,9 @@ def run_child(
     started = context.Event()
     process = context.Process(target=child, args=(name, folder / "photos", store, started))
     process.start()
-    started.wait()
+    while not started.wait(1):
+        if not process.is_alive():
+            raise Lost(f"{name} did not begin: its process has ended.")
     start = time.monotonic()
     process.join(seconds)
     lasted = time.monotonic() - start
