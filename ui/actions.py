@@ -8,7 +8,7 @@ from search import Engine
 from serving.settings import settings
 
 from .language import number, say
-from .question import few, leave_question
+from .question import few, leave_question, write_photos
 from .subject import forget
 
 KEPT = ("arrived", "adding", "problem", "notice", "weaker", "question")
@@ -46,16 +46,21 @@ def search_with(engine: Engine, id: int) -> None:
 
     Its file name goes into the page's address, which can be shared.
     """
-    start_over()
-    st.query_params["photo"] = engine.store.catalogue.photo(id).file
+    forget_all()
+    write_photos(photo=[engine.store.catalogue.photo(id).file])
 
 
 def start_over() -> None:
+    """Back to a page on which nothing has been searched."""
+    forget_all()
+    leave_question()
+
+
+def forget_all() -> None:
     """Forget the photos searched with, and everything made of them."""
     forget()
     for name in KEPT:
         st.session_state.pop(name, None)
-    leave_question()
     new_uploader()
 
 

@@ -118,10 +118,24 @@ def known_part(subject: Subject, part: Percents) -> Percents:
 def write_question(subjects: Iterable[Subject]) -> None:
     """Put a new question into the address."""
     subjects = list(subjects)
-    leave_question()
-    write("upload", [s.token for s in subjects if s.token is not None])
-    write("photo", [s.file for s in subjects if s.file is not None])
+    write_photos(
+        upload=[s.token for s in subjects if s.token is not None],
+        photo=[s.file for s in subjects if s.file is not None],
+    )
     st.session_state.question = remembered_question()
+
+
+def write_photos(**photos: list[str]) -> None:
+    """Put the photos to search with into the address, and nothing else of a question.
+
+    They go in before anything is taken out: an address without a question would be a step of its
+    own to go back to.
+    """
+    new = {name: values for name, values in photos.items() if values}
+    st.query_params.update(new)
+    for name in OF_QUESTION:
+        if name not in new:
+            st.query_params.pop(name, None)
 
 
 def remembered_question() -> dict[str, list[str]]:
