@@ -21,6 +21,7 @@ from serving.refusal import Refused
 from serving.samples import sample_queries
 from tests.conftest import GALLERY, ROOT
 from ui.answer import PREPARED
+from ui.component import key_of
 from ui.evidence import plain
 from ui.question import FIRST_PAGE
 from ui.results import movement, tile
@@ -530,3 +531,8 @@ def test_the_plain_order_is_there_before_the_full_answer(app, monkeypatch):
     assert not app.warning and any(hit["points"] for hit in panes(app)[0]["hits"])
     for stage in ("index", "diffusion", "SIFT"):
         assert stage in html_of(app)
+
+
+def test_any_name_makes_a_key_that_components_take():
+    keys = {key_of("frame", name) for name in ("upload a__b", "photo x__y.jpg", "photo x_y.jpg")}
+    assert len(keys) == 3 and not any("__" in key for key in keys)

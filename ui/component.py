@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ def component(name: str) -> Any:
     return st.components.v2.component(
         name, html=asset(f"{name}.html"), css=asset(f"{name}.css"), js=asset(f"{name}.js")
     )
+
+
+def key_of(name: str, what: str) -> str:
+    """A key for a component about something that visitors or files have named.
+
+    Streamlit refuses two underscores in a row, which names of files and tokens may have.
+    """
+    return f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
 @cache

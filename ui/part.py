@@ -10,7 +10,7 @@ import streamlit as st
 
 from extractor import Region
 
-from .component import component
+from .component import component, key_of
 from .language import say
 
 LEAST = 5  # percent of width and height
@@ -30,7 +30,7 @@ def choose_part(
         part: what is chosen.
         choose: is told what the visitor chooses, before the page is drawn again.
     """
-    across, down, frame = f"across-{key}", f"down-{key}", f"frame-{key}"
+    across, down, frame = f"across-{key}", f"down-{key}", key_of("frame", key)
     state = st.session_state
 
     def drawn() -> None:
