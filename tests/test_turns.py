@@ -69,9 +69,9 @@ def test_the_place_in_the_queue_moves_and_then_there_are_hits(app, queue, monkey
     monkeypatch.setattr(turns, "AT_ONCE", 0.01)
     monkeypatch.setattr(turns, "LOOK_AGAIN", 0.01)
     # Nothing is known of it yet, whatever was tested before.
-    app.query_params["photo"] = "christ-the-redeemer.jpg"
+    app.query_params["photo"] = "brandenburg-gate.jpg"
     app.run()
-    assert panes(app)[0]["hits"][0]["file"] == "christ-the-redeemer-2.jpg"
+    assert panes(app)[0]["hits"][0]["file"] == "brandenburg-gate-2.jpg"
     moved = list(dict.fromkeys(said))
     assert ["2 ahead of you" in moved[0], "1 ahead of you" in moved[1]] == [True, True]
     assert all("ahead" not in one for one in moved[2:])
