@@ -52,15 +52,18 @@ def visit(browser, request, address):
 
 
 def settle(page: Page) -> None:
-    """Wait for the end of the script's run: until then parts of the last run stand beside parts of
-    the new one.
+    """Wait for the answer that stays, and for the end of the script's run: until then parts of the
+    last run stand beside parts of the new one.
     """
-    expect(page.get_by_test_id("stApp")).to_have_attribute(
-        "data-test-script-state", "notRunning", timeout=60_000
-    )
+    app, ended = page.get_by_test_id("stApp"), ("data-test-script-state", "notRunning")
+    expect(app).to_have_attribute(*ended, timeout=60_000)
+    expect(page.locator('.panes[aria-busy="true"]')).to_have_count(0, timeout=60_000)
+    expect(app).to_have_attribute(*ended, timeout=60_000)
 
 
 def upload(page: Page, name: str) -> None:
+    # While the page changes, the uploader it had stands beside the new one.
+    settle(page)
     page.locator(UPLOADER).set_input_files(GALLERY / name)
     expect(page.get_by_role("button", name="Open ").first).to_be_visible(timeout=60_000)
 

@@ -31,12 +31,14 @@ class Answer:
         query: as it was asked.
         result: the hits.
         way: how they were found.
+        provisional: whether a better one is on its way.
     """
 
     gallery: Gallery
     query: PreparedQuery
     result: SearchResult
     way: Way
+    provisional: bool = False
 
 
 def ask(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
@@ -73,7 +75,7 @@ def plain_answer(gallery: Gallery, query: PreparedQuery, descriptor: str, k: int
     there, and not counted as one.
     """
     way = Way(descriptor, None, None)
-    return Answer(gallery, query, gallery.engine.search(query, k=k), way)
+    return Answer(gallery, query, gallery.engine.search(query, k=k), way, provisional=True)
 
 
 def prepared(gallery: Gallery, question: Question, way: Way) -> tuple[PreparedQuery, str]:

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from extractor import BadPhoto
-from search import Engine, Hit, PreparedQuery, SearchResult
+from search import Engine, Hit, PreparedQuery
 from serving.about import about
 from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
@@ -183,8 +183,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         with turn:
             query, problem = prepared(gallery, question, asked.way)
             answer = completed(query, asked.way, k + 1) or recall(gallery, query, asked.way, k + 1)
-            pending = answer is None and asked.against is None and not clicked()
-            if pending:
+            if answer is None and asked.against is None and not clicked():
                 answer = plain_answer(gallery, query, asked.way.descriptor, k + 1)
             elif answer is None:
                 answer = ask(gallery, query, asked.way, k + 1)
@@ -205,7 +204,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         st.warning(heard(problem), icon=":material/broken_image:")
     grids = draw(question, asked, answer, other, k)
     react(gallery.engine, question, answer, grids)
-    if pending:
+    if answer.provisional:
         complete(turn, gallery, answer, asked.way, k + 1)
 
 
@@ -303,14 +302,14 @@ def draw(question: Question, asked: Asked, answer: Answer, other: Answer | None,
             Pane(other.way.name(answer.way), other.gallery.engine.store, other.result),
             Pane(answer.way.name(other.way), engine.store, result),
         )
-        grids = [grid(panes, GRIDS[0])]
+        grids = [grid(panes, GRIDS[0], answer)]
     else:
         before = None
         if question.more or question.less:
             before = without_feedback(answer, question, k)
             st.caption(moved_by(question, before, result.hits))
         why = reasons(engine, answer.query, question, result.hits)
-        grids, more = folded_results(engine, result, more, before and ranks_of(before), why)
+        grids, more = folded_results(answer, more, before and ranks_of(before), why)
     if more:
         st.button(say("Show more"), on_click=show_more, width="stretch")
     return grids
@@ -323,16 +322,17 @@ def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | 
     return None if known is None else known.result.hits
 
 
-def grid(panes: list[dict], key: str) -> object:
+def grid(panes: list[dict], key: str, answer: Answer) -> object:
     """Draw panes, and keep what was drawn, for a moment when nothing can be searched.
 
     Args:
         panes: of `pane` or `two_panes`.
         key: of the grid, one of GRIDS; with the first one an answer begins.
+        answer: they show.
     """
     drawn = [] if key == GRIDS[0] else st.session_state.get("drawn", [])
     st.session_state.drawn = [*drawn, (panes, key)]
-    return results_grid(panes, key, says=len(panes) == 1)
+    return results_grid(panes, key, says=len(panes) == 1, busy=answer.provisional)
 
 
 def redraw() -> list:
@@ -359,8 +359,7 @@ def react(engine: Engine, question: Question, answer: Answer | None, grids: list
 
 
 def folded_results(
-    engine: Engine,
-    result: SearchResult,
+    answer: Answer,
     more: bool,
     before: dict[str, int] | None,
     why: dict[str, str],
@@ -368,8 +367,7 @@ def folded_results(
     """Draw the hits, the weaker ones only when asked for.
 
     Args:
-        engine: that found them.
-        result: the hits to show.
+        answer: its hits are shown.
         more: whether there are others.
         before: file -> rank before anything was said of hits, None if nothing was.
         why: file -> what there is to say of its place.
@@ -377,13 +375,13 @@ def folded_results(
     Returns:
         The drawn grids, and whether there is more to show in them.
     """
-    store = engine.store
+    store, result = answer.gallery.engine.store, answer.result
     if result.hits[0].confidence == "unsure":
         st.caption(say("Nothing here is likely to be the same thing. These look most alike."))
-        return [grid([pane(store, result.hits, "", before, why)], GRIDS[0])], more
+        return [grid([pane(store, result.hits, "", before, why)], GRIDS[0], answer)], more
     strong = [hit for hit in result.hits if not hit.is_weak]
     weak = result.hits[len(strong) :]
-    grids = [grid([pane(store, strong, "", before, why)], GRIDS[0])]
+    grids = [grid([pane(store, strong, "", before, why)], GRIDS[0], answer)]
     if not weak:
         return grids, more
     if not st.session_state.get("weaker"):
@@ -391,5 +389,6 @@ def folded_results(
         return grids, False
     # Weaker ones are ranked behind the strong ones.
     shifted = before and {file: rank - len(strong) for file, rank in before.items()}
-    grids.append(grid([pane(store, weak, say("Weaker matches"), shifted, why)], GRIDS[1]))
+    weaker = pane(store, weak, say("Weaker matches"), shifted, why)
+    grids.append(grid([weaker], GRIDS[1], answer))
     return grids, more

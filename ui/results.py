@@ -139,13 +139,16 @@ def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
     ]
 
 
-def results_grid(panes: list[dict[str, Any]], key: str, says: bool = False) -> Any:
+def results_grid(
+    panes: list[dict[str, Any]], key: str, says: bool = False, busy: bool = False
+) -> Any:
     """Draw the panes.
 
     Args:
         panes: of `pane`.
         key: of the grid.
         says: whether hits can be called right or wrong.
+        busy: whether they will still move, which a screen reader then waits for.
 
     Returns:
         An object whose `open`, `search`, `more` or `less` is the file of the hit that was just
@@ -153,7 +156,7 @@ def results_grid(panes: list[dict[str, Any]], key: str, says: bool = False) -> A
     """
     names = ("open", "search", "more", "less")
     callbacks = {f"on_{name}_change": lambda: None for name in names}
-    data = {"panes": panes, "says": says, "words": words()}
+    data = {"panes": panes, "says": says, "busy": busy, "words": words()}
     return component("results")(data=data, key=key, **callbacks)
 
 

@@ -1,5 +1,5 @@
 // Draws the result tiles. Data: {panes: [{heading, time, hits: [{file, title, credit, thumbnail, confidence, detail, points, move, direction,
-//   copies: [{file, title, thumbnail}]}]}], says: whether hits can be called right or wrong,
+//   copies: [{file, title, thumbnail}]}]}], says: whether hits can be called right or wrong, busy: whether they will still move,
 //   words: {name: sentence in the page's language, {fact} standing for a fact}}
 // A tile that was there before stays the same node and glides to its new place: nothing jumps, and the focus is kept.
 const LENS =
@@ -165,6 +165,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     }
     panes.replaceChildren(...drawn);
   });
+  panes.ariaBusy = String(data.busy);
   mount.tiles = tiles;
   const label = focused?.getAttribute("aria-label");
   const same = focused?.isConnected ? focused : [...panes.querySelectorAll("button")].find((b) => label && b.getAttribute("aria-label") === label);
