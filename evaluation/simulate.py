@@ -146,7 +146,7 @@ def derive(
                     descriptor=descriptors[photo.id].astype(np.float16),
                     size=(photo.height, photo.width),
                     thumbnail=store.thumbnail(photo.id),
-                    features=store.local_features(photo.id).to_bytes(),
+                    features=store.stored_features(photo.id),
                 )
                 stock.put(photo.sha256, extracted)
         rows = stock.finish([entry.sha256 for entry in content.photos])

@@ -4,6 +4,8 @@ A point takes six bytes for place, size and angle, and a byte for each part of i
 Product quantisation (Jégou et al. 2011) splits the 128 values into M equal parts, and keeps of each
 part the number of the nearest of 256 words. The words are bytes themselves, so that decoding is
 looking up, and what comes out is matched as any RootSIFT bytes are.
+
+A small gallery has room for descriptors as they are: `exact` spells each byte with itself.
 """
 
 from __future__ import annotations
@@ -82,11 +84,36 @@ class Codebook:
         return np.arange(len(self.words)) * WORDS
 
 
+class ExactCodebook(Codebook):
+    """Each of the 128 bytes is a part and its own word: nothing is lost, and nothing looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(np.tile(np.arange(WORDS, dtype=np.uint8)[None, :, None], (128, 1, 1)))
+
+    def nearest(self, descriptors: np.ndarray) -> np.ndarray:
+        return descriptors
+
+    def spelled_out(self, numbers: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(numbers)
+
+
 @cache
 def shipped() -> Codebook:
-    """The project's own."""
+    """The project's own, 32 parts."""
     with np.load(CODEBOOK, allow_pickle=False) as file:
         return Codebook(file["words"], float(file["stretch"]))
+
+
+@cache
+def exact() -> Codebook:
+    """The one that keeps descriptors as they are."""
+    return ExactCodebook()
+
+
+def is_exact(data: bytes) -> bool:
+    """Whether descriptors are kept as they are in what `encode` returned."""
+    digest = HEADER["codebook"].itemsize
+    return int.from_bytes(data[:digest], "little") == exact().digest
 
 
 def encode(
@@ -116,13 +143,13 @@ def encode(
 
 
 def decode(
-    data: bytes, codebook: Codebook
+    data: bytes, *codebooks: Codebook
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """Points, frames, descriptors and size that `encode` was given, as near as its steps are.
 
     Args:
         data: Of `encode`.
-        codebook: The one it was given.
+        codebooks: It was given one of these.
 
     Raises:
         ValueError: These are other bytes, or of another codebook.
@@ -130,7 +157,9 @@ def decode(
     if len(data) < HEADER.itemsize:
         raise ValueError("Keypoints without a header.")
     header = np.frombuffer(data, HEADER, 1)[0]
-    if header["codebook"] != codebook.digest:
+    known = {codebook.digest: codebook for codebook in codebooks}
+    codebook = known.get(int(header["codebook"]))
+    if codebook is None:
         raise ValueError("Keypoints of another codebook.")
     if len(data) != HEADER.itemsize + int(header["points"]) * codebook.record.itemsize:
         raise ValueError("Keypoints of another size than their header says.")

@@ -18,7 +18,7 @@ from .region import Region
 # Longest side that photos are shrunk to before detection; points are in pixels of that size.
 SIFT_SIDE = 640
 MAX_POINTS = 2000  # of a query
-STORED_POINTS = 1050  # of a gallery photo, in 40 kB
+STORED_POINTS = 1050  # of a photo in a large gallery, in 40 kB
 DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
 
 
@@ -61,10 +61,18 @@ class LocalFeatures:
             self.points[kept], self.frames[kept], self.descriptors[kept], self.size
         )
 
-    def to_bytes(self) -> bytes:
-        """The best STORED_POINTS of SIFT's keypoints, encoded as `keypoint_codes` tells."""
-        few, codebook = self.best(STORED_POINTS), keypoint_codes.shipped()
-        return keypoint_codes.encode(few.points, few.frames, few.descriptors, few.size, codebook)
+    def to_bytes(self, exact: bool = False) -> bytes:
+        """SIFT's keypoints, encoded as `keypoint_codes` tells.
+
+        Args:
+            exact: All of them, their descriptors as they are, 134 bytes each; else the best
+                STORED_POINTS, 38 bytes each.
+        """
+        kept = self if exact else self.best(STORED_POINTS)
+        codebook = keypoint_codes.exact() if exact else keypoint_codes.shipped()
+        return keypoint_codes.encode(
+            kept.points, kept.frames, kept.descriptors, kept.size, codebook
+        )
 
     @staticmethod
     def from_bytes(data: bytes) -> LocalFeatures:
@@ -73,7 +81,8 @@ class LocalFeatures:
         Raises:
             ValueError: These are other bytes, or of another codebook.
         """
-        return LocalFeatures(*keypoint_codes.decode(data, keypoint_codes.shipped()))
+        codebooks = keypoint_codes.shipped(), keypoint_codes.exact()
+        return LocalFeatures(*keypoint_codes.decode(data, *codebooks))
 
     def at_size(self, size: tuple[int, int]) -> LocalFeatures:
         """The same keypoints in pixels of another size (height, width) of the same photo."""

@@ -17,10 +17,10 @@ from .errors import (
     UnknownPhoto,
 )
 from .generation import current_version
+from .integrity import verify
 from .keypoint_cache import KeypointCache
 from .manifest import Manifest
 from .store import Store, model_of
-from .verification import verify
 
 __all__ = [
     "CANDIDATES",

@@ -19,7 +19,7 @@ from command import run_command
 from extractor import DEFAULT_MODEL, BadModel, Extractor, available_cores, choose_extractor
 from extractor.registry import MODELS, model_path
 
-from .builder import CANDIDATES, build
+from .builder import CANDIDATES, build, folder_of
 from .changes import add, compare, remove, update
 from .compaction import compact
 from .derived import RECALL_CANDIDATES
@@ -27,6 +27,7 @@ from .duplicates import duplicates
 from .errors import StoreError
 from .front import on_front, save_front
 from .incremental import DRIFTED
+from .integrity import verify
 from .manifest import Manifest
 from .parameters import described_before
 from .presets import PRESETS, IndexParameters
@@ -34,7 +35,6 @@ from .similarity_map import kept_map
 from .store import Store, model_of
 from .terminal import printable, tolerate_any_text
 from .tune import Trial, choose, replace_index, try_presets
-from .verification import verify
 
 
 def bar(items: Iterable, total: int, what: str) -> Iterable:
@@ -54,11 +54,12 @@ def folder(text: str) -> Path:
 
 def run_build(args: argparse.Namespace) -> None:
     """Build, and say what was left out."""
+    root = folder_of(args.photos)  # said before a model is looked for, which takes seconds
     extractor, choice = choose_extractor(
         args.model, calls=available_cores(), prefer=described_before(args.store)
     )
     print(f"descriptors: {choice}", file=sys.stderr)
-    manifest = build(args.photos, args.store, extractor, bar, index=args.index)
+    manifest = build(root, args.store, extractor, bar, index=args.index)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
     with Store(args.store) as store:
         for _ in bar(range(1), 1, "map"):

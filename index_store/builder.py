@@ -26,7 +26,7 @@ from .manifest import FILE_NAME, Drift, Manifest, checksum
 from .parameters import Making, derived_parameters, index_parameters, is_reusable, making_of
 from .rows import Descriptors, Rows
 from .scan import UNREADABLE, Listing, scan
-from .stock import Stock
+from .stock import Stock, kept_exactly
 from .store import Store
 
 CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly
@@ -102,10 +102,10 @@ def build(
 
 
 def folder_of(photos: str | Path) -> Path:
-    """The whole path of a folder. Raises NothingToIndex for what is none."""
+    """The whole path of a folder. Raises NothingToIndex if nothing is there."""
     try:
-        return Path(photos).expanduser().resolve()
-    except (OSError, RuntimeError):  # no such user, or links in a circle
+        return Path(photos).expanduser().resolve(strict=True)
+    except (OSError, RuntimeError):  # nothing there, no such user, or links in a circle
         raise NothingToIndex(f"There is no folder {photos}.") from None
 
 
@@ -194,6 +194,7 @@ def read_folder(
         extractor,
         stock,
         lambda items: progress(items, len(unread), "photos"),
+        kept_exactly(len(listing.files)),
         as_stored,
     )
     photos += [Entry(file, sha256, stamps[file]) for file, sha256 in indexed.items()]

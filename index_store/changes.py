@@ -33,7 +33,7 @@ from .manifest import Manifest
 from .parameters import index_parameters, is_reusable, making_in, making_of
 from .rows import Rows
 from .scan import Listing, describe_file, scan, why_not
-from .stock import SEGMENT, Stock
+from .stock import SEGMENT, Stock, kept_exactly
 from .store import Store
 
 MANY = 64  # small segments: each is an open file, so that more of them are joined at once
@@ -107,6 +107,7 @@ def add(
             extractor,
             stock,
             lambda items: progress(items, len(files), "photos"),
+            kept_exactly(len(live) + len(files)),
             live.as_stored,
         )
         others = [entry for entry in live.catalogue.entries() if entry.file not in stamps]

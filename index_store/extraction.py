@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,7 +60,12 @@ class Read:
 
 
 def extract(
-    root: Path, file: str, extractor: Extractor, known: Container[str], as_stored: bool = False
+    root: Path,
+    file: str,
+    extractor: Extractor,
+    known: Container[str],
+    exact: bool,
+    as_stored: bool = False,
 ) -> Read:
     """Read a photo and make all that is kept of it, unless its content is known.
 
@@ -68,6 +74,7 @@ def extract(
         file: Path relative to it.
         extractor: Makes the descriptor.
         known: SHA-256 digests of photos that need no work.
+        exact: As of `LocalFeatures.to_bytes`.
         as_stored: As of `decode`.
     """
     try:
@@ -88,7 +95,7 @@ def extract(
             descriptor=extractor.describe([pixels])[0].astype(np.float16),
             size=(height, width),
             thumbnail=encode_jpeg(resize(pixels, THUMBNAIL_SIDE), THUMBNAIL_QUALITY),
-            features=local_features(pixels).to_bytes(),
+            features=local_features(pixels).to_bytes(exact),
         ),
     )
 
@@ -99,6 +106,7 @@ def extract_all(
     extractor: Extractor,
     stock: Stock,
     progress: Callable[[Iterable[Read]], Iterable[Read]],
+    exact: bool,
     as_stored: bool = False,
 ) -> tuple[dict[str, str], list[Skipped]]:
     """Bring every photo into the stock.
@@ -113,6 +121,7 @@ def extract_all(
         extractor: Makes the descriptors.
         stock: Holds what was made before, and takes what is made now.
         progress: Is handed all results, one a file, and must yield them.
+        exact: As of `LocalFeatures.to_bytes`.
         as_stored: As of `decode`.
 
     Returns:
@@ -121,9 +130,10 @@ def extract_all(
     indexed: dict[str, str] = {}
     skipped: list[Skipped] = []
     with one_thread_each():
-        for item in progress(
-            side_by_side(lambda file: extract(root, file, extractor, stock, as_stored), files)
-        ):
+        work = partial(
+            extract, root, extractor=extractor, known=stock, exact=exact, as_stored=as_stored
+        )
+        for item in progress(side_by_side(work, files)):
             if item.problem:
                 skipped.append(Skipped(item.file, item.problem))
                 continue

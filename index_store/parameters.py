@@ -80,6 +80,7 @@ def extraction_parameters(as_stored: bool) -> dict[str, dict]:
         },
         "local_features": {
             "longest_side": sift.SIFT_SIDE,
+            "exact_photos": stock.EXACT_PHOTOS,
             "points": sift.STORED_POINTS,
             "layout": keypoint_codes.LAYOUT,
             "codebook": keypoint_codes.shipped().digest,

@@ -16,8 +16,15 @@ from .rows import Rows
 from .segment import Segment, segments_in, verify_segment, write_segment
 
 SEGMENT = 4096  # photos of a full one
-# Bytes; 200,000 photos at the least. Keypoints of the others are found when they are needed.
+# Bytes; encoded, 200,000 photos at the least. Keypoints of the others are found when they are
+# needed.
 LOCAL_FEATURES_BUDGET = 8 * 2**30
+EXACT_PHOTOS = 10_000  # up to so many, keypoints are kept exactly: a third of the budget
+
+
+def kept_exactly(photos: int) -> bool:
+    """Whether a gallery of so many photos keeps the keypoints of those that come exactly."""
+    return photos <= EXACT_PHOTOS
 
 
 class Stock:

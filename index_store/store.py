@@ -32,12 +32,12 @@ from .arrays import load_array
 from .catalogue import Catalogue
 from .errors import StoreCorrupt, StoreMismatch
 from .generation import SEGMENTS, opening
+from .integrity import check_note
 from .manifest import Manifest, check_sizes, verify_artefact
 from .numbered import NumberedIndex
 from .presets import IndexParameters
 from .rows import Descriptors, Rows
 from .segment import Segment
-from .verification import check_note
 
 # Longest side in which keypoints are found that the store has no room for: in larger pictures it
 # takes too long, in smaller ones far fewer of them match.

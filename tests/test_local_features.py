@@ -18,7 +18,7 @@ from extractor import (
 )
 from extractor.keypoint_codes import HEADER, PLACES, SIZES, TURN, Codebook
 from extractor.learn_codebook import PARTS
-from index_store.stock import LOCAL_FEATURES_BUDGET
+from index_store.stock import EXACT_PHOTOS, LOCAL_FEATURES_BUDGET
 from tests.conftest import GALLERY
 
 
@@ -82,6 +82,21 @@ def test_a_photo_and_a_flat_one():
     assert again.descriptors.shape == (0, 128) and again.size == (100, 200)
 
 
+def test_small_galleries_keep_descriptors_as_they_are():
+    features = local_features(read_photo(GALLERY / "petra.jpg"))
+    data = features.to_bytes(exact=True)
+    found = LocalFeatures.from_bytes(data)
+    assert keypoint_codes.is_exact(data) and not keypoint_codes.is_exact(features.to_bytes())
+    assert not keypoint_codes.is_exact(b"")
+    assert len(data) == HEADER.itemsize + 134 * len(features.points)
+    np.testing.assert_array_equal(found.descriptors, features.descriptors)
+    assert found.size == features.size and np.abs(found.points - features.points).max() <= 1 / 128
+    turned = found.frames / features.frames
+    assert np.abs(np.angle(turned)).max() < 0.013
+    large = np.abs(features.frames) >= 1
+    assert np.abs(np.log2(np.abs(turned[large]))).max() < 0.02
+
+
 def test_the_best_are_large_for_their_strength():
     features = local_features(read_photo(GALLERY / "petra.jpg"))
     assert features.best(10_000).points.tolist() == features.points.tolist()
@@ -95,6 +110,8 @@ def test_the_best_are_large_for_their_strength():
 def test_the_budget_holds_200_000_photos():
     most = HEADER.itemsize + sift.STORED_POINTS * keypoint_codes.shipped().record.itemsize
     assert most <= 40_000 and 200_000 * most <= LOCAL_FEATURES_BUDGET
+    whole = HEADER.itemsize + sift.MAX_POINTS * keypoint_codes.exact().record.itemsize
+    assert EXACT_PHOTOS * whole <= LOCAL_FEATURES_BUDGET / 3
 
 
 def test_other_bytes_are_refused(rng, codebook):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from extractor import BadPhoto, choice, decode
+from extractor import BadPhoto, choice, decode, keypoint_codes
 from index_store import (
     Catalogue,
     NothingToIndex,
@@ -25,6 +25,7 @@ from index_store import (
     StoreMismatch,
     StoreMissing,
     StoreUnwritable,
+    add,
     build,
     builder,
     extraction,
@@ -33,8 +34,8 @@ from index_store import (
 from index_store.__main__ import main
 from index_store.catalogue import write_catalogue
 from index_store.generation import new_generation
+from index_store.integrity import verify
 from index_store.parameters import described_before
-from index_store.verification import verify
 from tests.conftest import FEW_PHOTOS, GALLERY, ROOT, QuickExtractor
 
 
@@ -357,8 +358,35 @@ def test_info_prints_what_is_inside(small, capsys):
     )
 
 
+def test_a_gallery_that_outgrows_exact_keypoints_encodes_what_comes(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(stock, "EXACT_PHOTOS", 13)
+    built, extractor = tmp_path / "s", QuickExtractor()
+
+    def exact() -> list[bool]:
+        with Store(built) as store:
+            assert all(len(store.local_features(id).points) for id in range(len(store)))
+            return [
+                keypoint_codes.is_exact(store.stored_features(photo.id))
+                for photo in store.catalogue.photos()
+                if photo.file in came or photo.file == "colosseum.jpg"
+            ]
+
+    came: list[str] = []
+    build(photos, built, extractor)
+    assert exact() == [True]
+    for name in ("petra.jpg", "aitzgorri.jpg"):
+        shutil.copy(GALLERY / name, photos)
+        add([photos / name], built, extractor)
+        came.append(name)
+    assert exact() == [True, True, False]
+    shutil.copy(GALLERY / "alphabets.jpg", photos)
+    came.append("alphabets.jpg")
+    build(photos, built, extractor)
+    assert sorted(exact()) == [False, False, True, True] and extractor.described == 15
+
+
 def test_a_rebuild_past_the_budget_describes_only_what_is_new(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(stock, "LOCAL_FEATURES_BUDGET", 10**5)
+    monkeypatch.setattr(stock, "LOCAL_FEATURES_BUDGET", 8 * 10**5)
     first = QuickExtractor()
     build(photos, tmp_path / "s", first)
     with Store(tmp_path / "s") as store:
@@ -369,7 +397,7 @@ def test_a_rebuild_past_the_budget_describes_only_what_is_new(photos, tmp_path, 
     assert build(photos, tmp_path / "s", again).photos == 13 and again.described == 1
     with Store(tmp_path / "s") as store:
         size = sum(len(store.stored_features(id)) for id in range(13))
-        assert 0 < size <= 10**5
+        assert 0 < size <= 8 * 10**5
         assert all(len(store.local_features(id).points) for id in range(13))
 
 

@@ -37,7 +37,7 @@ BATCH = 8
 def one_by_one(root: Path, files: list[str], extractor: Extractor) -> None:
     """The baseline: all cores on one photo after the other."""
     for file in files:
-        extract(root, file, extractor, frozenset())
+        extract(root, file, extractor, frozenset(), exact=True)
 
 
 def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) -> None:
@@ -47,14 +47,14 @@ def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) ->
         extractor.describe(photos)
         for photo in photos:
             encode_jpeg(resize(photo, THUMBNAIL_SIDE), THUMBNAIL_QUALITY)
-            local_features(photo).to_bytes()
+            local_features(photo).to_bytes(exact=True)
 
 
 def side_by_side(root: Path, files: list[str], extractor: Extractor) -> None:
     """As `index_store build` does it: one core to a photo."""
     with tempfile.TemporaryDirectory() as folder:
         stock = Stock(Path(folder), extractor.fingerprint, extractor.card.output_dim)
-        extract_all(root, files, extractor, stock, iter)
+        extract_all(root, files, extractor, stock, iter, exact=True)
         stock.close()
 
 

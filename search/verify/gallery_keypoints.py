@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 
-from extractor import BadPhoto, LocalFeatures, local_features
+from extractor import BadPhoto, LocalFeatures, keypoint_codes, local_features
 from index_store import KeypointCache, Store
 from index_store.store import THUMBNAIL_SIFT_SIDE
 
@@ -49,9 +49,12 @@ class GalleryKeypoints:
     def as_query(self, id: int) -> LocalFeatures:
         """Keypoints of a photo that is searched with: those an upload of it would have.
 
-        They are exact, and more than the store holds, which are taken if the file is gone or has
-        changed. Raises as `find`.
+        Where the store does not hold all of them exactly, they are found in the file. If that is
+        gone or has changed, those at hand are taken. Raises as `find`.
         """
+        data = self._store.stored_features(id)
+        if keypoint_codes.is_exact(data):
+            return LocalFeatures.from_bytes(data)
         try:
             return local_features(self._store.pixels(id))
         except (OSError, BadPhoto):
