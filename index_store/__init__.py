@@ -20,10 +20,12 @@ from .generation import current_version
 from .integrity import verify
 from .keypoint_cache import KeypointCache
 from .manifest import Manifest
+from .presets import PRESETS
 from .store import Store, model_of
 
 __all__ = [
     "CANDIDATES",
+    "PRESETS",
     "Catalogue",
     "KeypointCache",
     "Manifest",

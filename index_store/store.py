@@ -1,11 +1,12 @@
 """Store: read access to the live generation.
 
-Opening compares sizes and the checksums of what is small or is read whole; `verification` compares
+Opening compares sizes and the checksums of what is small or is read whole; `integrity` compares
 all of it.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import sqlite3
 from pathlib import Path
@@ -27,15 +28,15 @@ from extractor import (
 from extractor.registry import DEFAULT, model_path, name_of
 
 from . import graph
-from .ann import load_index
+from .ann import build_index, load_index
 from .arrays import load_array
 from .catalogue import Catalogue
 from .errors import StoreCorrupt, StoreMismatch
 from .generation import SEGMENTS, opening
 from .integrity import check_note
 from .manifest import Manifest, check_sizes, verify_artefact
-from .numbered import NumberedIndex
-from .presets import IndexParameters
+from .numbered import NumberedIndex, all_numbered
+from .presets import IndexParameters, choose_parameters
 from .rows import Descriptors, Rows
 from .segment import Segment
 
@@ -157,6 +158,16 @@ class Store:
         The arrays let go of theirs when nobody uses them any more.
         """
         self.catalogue.close()
+
+    def proposed_by(self, preset: str) -> Store:
+        """The same generation, whose candidates another form of index proposes.
+
+        That is built now, in memory, and not kept. Raises KeyError for no name of `PRESETS`.
+        """
+        parameters = choose_parameters(len(self), self.manifest.dim, preset)
+        other = copy.copy(self)
+        other.index = all_numbered(build_index(np.asarray(self.descriptors), parameters))
+        return other
 
     def thumbnail(self, id: int) -> bytes:
         """JPEG bytes, longest side at most 480 pixels. Raises IndexError, StoreCorrupt."""

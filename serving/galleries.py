@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 
 from extractor import BadModel, Extractor, choose_extractor, encode_jpeg
 from extractor.registry import MODELS, name_of
-from index_store import Photo, Store, StoreError, current_version, model_of, verify
+from index_store import PRESETS, Photo, Store, StoreError, current_version, model_of, verify
 from search import UNCALIBRATED, BadCalibration, Engine
 
 from . import metrics
@@ -26,6 +27,10 @@ from .samples import sample_queries
 from .settings import settings
 
 VIEWS = 64  # large pictures that are held ready
+# Photos of a gallery up to which other forms of its index can be asked for: building one takes a
+# visitor's turn, a few seconds at the most.
+OTHER_INDEXES = 10_000
+INDEXES_KEPT = 3  # of them, those asked for last
 RETRY_SECONDS = 10.0  # between two attempts to open a generation that cannot be opened
 
 log = logging.getLogger(__name__)
@@ -45,24 +50,54 @@ class Gallery:
     Attributes:
         engine: searches it.
         name: of the model, for people.
+        index: form of the index that proposes candidates, a name of PRESETS.
         queries: its own photos, prepared to be searched with.
         view_jpeg: id -> the photo as large as it is decoded, without its metadata. Raises OSError
             or BadPhoto.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, index: str | None = None):
+        """index: the form that the engine's store is searched by, None for its own."""
         self.engine = engine
         known = name_of(engine.extractor.fingerprint)
         self.name = MODELS[known].title if known else engine.extractor.path.stem
+        self.index = index or engine.store.manifest.parameters["ann"]["preset"]
         self.queries = GalleryQueries(engine, settings().gallery_queries)
         self._checked: dict[Callable[[Gallery], bool], bool] = {}
         self.view_jpeg = lru_cache(VIEWS)(partial(encode_view, engine.store))
+        self._by_index: OrderedDict[str, Gallery] = OrderedDict()
+        self._lock = threading.Lock()  # of what the others are, not held while one is built
 
     def once(self, check: Callable[[Gallery], bool]) -> bool:
         """What a check said of this generation when it was first asked."""
         if check not in self._checked:
             self._checked[check] = check(self)
         return self._checked[check]
+
+    @property
+    def indexes(self) -> list[str]:
+        """Forms of index that can be asked for, its own first."""
+        others = PRESETS if len(self.engine.store) <= OTHER_INDEXES else ()
+        return [self.index, *(preset for preset in others if preset != self.index)]
+
+    def built_for(self, preset: str) -> Gallery | None:
+        """The gallery whose candidates this form of index proposes; None if it must be built."""
+        if preset == self.index:
+            return self
+        with self._lock:
+            if preset in self._by_index:
+                self._by_index.move_to_end(preset)
+            return self._by_index.get(preset)
+
+    def build_for(self, preset: str) -> Gallery:
+        """As `built_for`, built now. Heavy."""
+        store = self.engine.store.proposed_by(preset)
+        other = Gallery(Engine(store, self.engine.extractor), preset)
+        with self._lock:
+            self._by_index[preset] = other
+            while len(self._by_index) > INDEXES_KEPT:
+                self._by_index.popitem(last=False)
+        return other
 
     @cached_property
     def samples(self) -> list[Photo]:

@@ -11,13 +11,15 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api.routes import ROUTES as API_ROUTES
 from extractor import Extractor
-from index_store import Store, build
+from index_store import PRESETS, Store, build, candidate_ids
+from index_store.ann import exact_search
 from search import Engine
 from serving import metrics
 from serving.galleries import Galleries, Gallery, Live, NoGallery
@@ -353,3 +355,22 @@ def test_searches_at_once_are_searches_one_by_one(gallery, extractor):
 
     with ThreadPoolExecutor(len(tasks)) as pool:
         assert list(pool.map(task, tasks)) == expected
+
+
+def test_few_forms_of_index_are_kept_and_none_for_a_large_gallery(served, store_path, monkeypatch):
+    gallery = served.first()
+    assert gallery.index == "ivf-pq" == gallery.indexes[0]
+    assert sorted(gallery.indexes) == sorted(PRESETS)
+    assert gallery.built_for("ivf-pq") is gallery and gallery.built_for("flat") is None
+    built = {form: gallery.build_for(form) for form in ("flat", "hnsw", "pq")}
+    descriptor = gallery.engine.store.descriptors[3].astype(np.float32)
+    exact, _ = exact_search(gallery.engine.store.descriptors, descriptor[None], 12)
+    for form, other in built.items():
+        assert other.index == form and other.engine.store.version == gallery.engine.store.version
+        assert set(candidate_ids(other.engine.store.index, descriptor, 12)) == set(range(12))
+    assert candidate_ids(built["flat"].engine.store.index, descriptor, 12).tolist() == [*exact[0]]
+    assert gallery.built_for("flat") is built["flat"]
+    gallery.build_for("hnsw-pq")
+    assert gallery.built_for("hnsw") is None and gallery.built_for("flat") is built["flat"]
+    monkeypatch.setattr("serving.galleries.OTHER_INDEXES", 11)
+    assert gallery.indexes == ["ivf-pq"]

@@ -152,7 +152,7 @@ def test_one_store_leaves_no_choice(small_built, monkeypatch):
     app.query_params["photo"] = "colosseum.jpg"
     app.run()
     panes(app)
-    assert {box.label for box in app.selectbox} == {"Reranker", "Matcher"}
+    assert {box.label for box in app.selectbox} == {"Reranker", "Matcher", "Index"}
 
 
 def test_a_store_that_cannot_be_opened_is_left_out_but_for_the_first(

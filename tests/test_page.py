@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -13,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from extractor import encode_jpeg, read_photo
 from index_store import Store, build
+from index_store.ann import exact_search
 from search import Engine, Hit, PreparedQuery, SearchResult
 from serving.about import about
 from serving.galleries import galleries
@@ -464,6 +466,23 @@ def test_two_ways_are_compared(app):
     assert app.caption[-1].value == f"{len(both)} of the top 10 are in both."
     app.selectbox(key="reranker").set_value("k-reciprocal").run()
     assert panes(app)[1]["heading"] == "k-reciprocal + SIFT"
+
+
+def test_two_forms_of_index_are_compared(app):
+    app.query_params["photo"] = "tour-eiffel.jpg"
+    app.query_params["compare"] = "true"
+    app.query_params["left-index"] = "flat"
+    app.run()
+    left, right = panes(app)
+    assert left["heading"] == "flat: Rerank off"
+    assert right["heading"] == "ivf-pq: Diffusion + SIFT"
+    store = galleries().first().engine.store
+    id = store.catalogue.find("tour-eiffel.jpg").id
+    nearest, _ = exact_search(store.descriptors, np.float32(store.descriptors[[id]]), 25)
+    assert files(left) == [store.catalogue.photo(int(near)).file for near in nearest[0][1:]]
+    app.selectbox(key="left-index").set_value("hnsw-pq").run()
+    assert panes(app)[0]["heading"] == "hnsw-pq: Rerank off"
+    assert panes(app)[1] == right | {"time": panes(app)[1]["time"]}, "the other one stays"
 
 
 def test_the_link_of_an_upload_works_for_a_while(app, monkeypatch):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -41,6 +41,18 @@ class Answer:
     provisional: bool = False
 
 
+def gallery_for(served: Mapping[str, Gallery], way: Way) -> Gallery:
+    """What a way searches: one of the served galleries, by the form of index that it names.
+
+    It is built in a turn, if it was not asked for before. Raises Refused.
+    """
+    gallery = served[way.descriptor]
+    known = gallery.built_for(way.index)
+    if known is not None:
+        return known
+    return in_turn(lambda: gallery.build_for(way.index), say("Building the index…"), counted=False)
+
+
 def ask(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
     """The answer to a prepared query; in a turn if anything must be compared. Raises Refused."""
     known = recall(gallery, query, way, k)
@@ -70,12 +82,12 @@ def recall(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer |
     return None if result is None else Answer(gallery, query, result, way)
 
 
-def plain_answer(gallery: Gallery, query: PreparedQuery, descriptor: str, k: int) -> Answer:
+def plain_answer(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
     """The order by the descriptor alone, which costs next to nothing: shown until the answer is
     there, and not counted as one.
     """
-    way = Way(descriptor, None, None)
-    return Answer(gallery, query, gallery.engine.search(query, k=k), way, provisional=True)
+    plain = replace(way, rerank=None, verify=None)
+    return Answer(gallery, query, gallery.engine.search(query, k=k), plain, provisional=True)
 
 
 def prepared(gallery: Gallery, question: Question, way: Way) -> tuple[PreparedQuery, str]:
@@ -183,4 +195,4 @@ def _queries() -> dict[tuple, PreparedQuery]:
 
 
 def _key(gallery: Gallery, question: Question) -> tuple:
-    return question.key, gallery.engine.extractor.fingerprint
+    return question.key, gallery.engine.extractor.fingerprint, gallery.index

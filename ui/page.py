@@ -25,6 +25,7 @@ from .actions import (
 from .answer import (
     Answer,
     ask,
+    gallery_for,
     keep,
     kept_query,
     look_at_uploads,
@@ -170,7 +171,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
             asked = choose_ways(served)
-        gallery = served[asked.way.descriptor]
+        gallery = served[asked.way.descriptor]  # by its own index
         turn = st.container(key="turn")
     if "arrived" in st.session_state:
         with turn:
@@ -181,15 +182,16 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         query_card(gallery.engine, question, file_uploader)
     try:
         with turn:
+            gallery = gallery_for(served, asked.way)
             query, problem = prepared(gallery, question, asked.way)
             answer = completed(query, asked.way, k + 1) or recall(gallery, query, asked.way, k + 1)
             if answer is None and asked.against is None and not clicked():
-                answer = plain_answer(gallery, query, asked.way.descriptor, k + 1)
+                answer = plain_answer(gallery, query, asked.way, k + 1)
             elif answer is None:
                 answer = ask(gallery, query, asked.way, k + 1)
             other = None
             if asked.against is not None:
-                other = other_answer(served[asked.against.descriptor], question, asked.against, k)
+                other = other_answer(served, question, asked.against, k)
     except Refused as refusal:
         st.warning(heard(str(refusal)), icon=BUSY_ICON)
         st.button(say("Try again"))
@@ -238,8 +240,9 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
     st.rerun()
 
 
-def other_answer(gallery: Gallery, question: Question, way: Way, k: int) -> Answer:
+def other_answer(served: dict[str, Gallery], question: Question, way: Way, k: int) -> Answer:
     """What the answer is compared with. Raises as `prepared`."""
+    gallery = gallery_for(served, way)
     query, _ = prepared(gallery, question, way)
     return ask(gallery, query, way, k)
 

@@ -32,10 +32,12 @@ class Way:
 
     Attributes:
         descriptor: name of the model.
+        index: form of the index that proposes candidates.
         rerank, verify: as `Engine.search` takes them.
     """
 
     descriptor: str
+    index: str
     rerank: str | None
     verify: str | None
 
@@ -52,8 +54,12 @@ class Way:
 
     def name(self, other: Way) -> str:
         """For people, beside another way."""
-        same = self.descriptor == other.descriptor
-        return self.stages if same else f"{self.descriptor}: {self.stages}"
+        apart = [
+            mine
+            for mine, theirs in ((self.descriptor, other.descriptor), (self.index, other.index))
+            if mine != theirs
+        ]
+        return ": ".join([*apart, self.stages])
 
 
 @dataclass(frozen=True)
@@ -115,22 +121,31 @@ def choose_ways(served: dict[str, Gallery]) -> Asked:
     descriptor = names[0]
     if len(names) > 1:
         descriptor = choice(say("Descriptor"), names, "descriptor", hidden=True)
-    left = Way(descriptor, None, None)
+    against = None
     with st.popover(say("Ways"), type="tertiary", icon=":material/tune:"):
         with st.container(horizontal=True):
             reranker = choice(say("Reranker"), rerankers, "reranker")
             matcher = choice(say("Matcher"), matchers, "matcher")
+            index = choice_of_index(served[descriptor], "index")
         if compare:
             st.caption(say("What stands on the left:"))
             same_first = [descriptor, *(name for name in names if name != descriptor)]
             with st.container(horizontal=True):
+                model = descriptor
                 if len(names) > 1:
-                    left = Way(choice(say("Descriptor"), same_first, "left-descriptor"), None, None)
+                    model = choice(say("Descriptor"), same_first, "left-descriptor")
                 before = choice(say("Reranker"), [NONE, *rerankers], "left-reranker")
                 points = choice(say("Matcher"), [NONE, *matchers], "left-matcher")
-            left = Way(left.descriptor, named(before), named(points))
-    way = Way(descriptor, reranker if rerank else None, matcher if verify else None)
-    return Asked(way, left if compare else None)
+                form = choice_of_index(served[model], "left-index")
+            against = Way(model, form, named(before), named(points))
+    way = Way(descriptor, index, reranker if rerank else None, matcher if verify else None)
+    return Asked(way, against)
+
+
+def choice_of_index(gallery: Gallery, key: str) -> str:
+    """A box with the forms of index that the gallery can be searched by, if there are several."""
+    forms = gallery.indexes
+    return choice(say("Index"), forms, key) if len(forms) > 1 else forms[0]
 
 
 def named(name: str) -> str | None:
