@@ -8,11 +8,13 @@ Nobody can queue without bound: past it there is `Busy`, at once.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import Generic, TypeVar
 
@@ -25,6 +27,7 @@ T = TypeVar("T")
 FIRST_GUESS = 0.5  # seconds a piece of work takes, before any was done
 RECENT = 0.1  # weight of the last piece of work in the mean
 MOST_RETRY = 60  # seconds
+HEAVY_NICENESS = 10
 
 
 class Busy(Exception):
@@ -40,6 +43,15 @@ class Busy(Exception):
         super().__init__(f"Busy, try again in {retry_after_seconds} {unit}.")
         self.retry_after_seconds = retry_after_seconds
         self.reason = reason
+
+
+def behind_clicks() -> None:
+    """Let this thread, and those it starts, have the cores after those that draw pages.
+
+    So a click that asks for nothing heavy is answered at once, however busy the server is.
+    """
+    with suppress(OSError, AttributeError):  # where threads have no priorities of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HEAVY_NICENESS)
 
 
 class Ticket(Generic[T]):
@@ -111,7 +123,7 @@ class Admission:
         self._most, self._most_each, self._most_address = waiting, waiting_each, waiting_address
         self._clock = clock
         # Its own queue holds no work, only as many calls of `_run_next` as there are tickets.
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="turn")
+        self._executor = ThreadPoolExecutor(workers, "turn", initializer=behind_clicks)
         self._lock = threading.Lock()
         # address -> visitor -> tickets. First come the address and the visitor whose turn is next.
         self._queue: OrderedDict[str, OrderedDict[str, deque[Ticket]]] = OrderedDict()

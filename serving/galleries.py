@@ -22,6 +22,7 @@ from index_store import PRESETS, Photo, Store, StoreError, current_version, mode
 from search import UNCALIBRATED, BadCalibration, Engine
 
 from . import metrics
+from .admission import behind_clicks
 from .gallery_queries import GalleryQueries
 from .samples import sample_queries
 from .settings import settings
@@ -180,6 +181,7 @@ class Live:
             return self._opening
 
     def _open(self, version: str) -> None:
+        behind_clicks()  # this thread, and those of the extractor that it makes
         try:
             model = model_of(self.path, settings().model or None)
             extractor = extractor_of(model)

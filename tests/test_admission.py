@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
 
 from extractor import cores
-from serving.admission import MOST_RETRY, Admission, Busy
+from serving.admission import HEAVY_NICENESS, MOST_RETRY, Admission, Busy
 
 
 class Clock:
@@ -242,3 +243,22 @@ def test_cores_are_those_of_mask_and_quota(monkeypatch, quota, expected):
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
     assert cores.available_cores() == expected
+
+
+def test_heavy_work_leaves_the_cores_to_clicks():
+    admission = Admission(1, 4)
+
+    def niceness() -> tuple[int, int]:
+        started: list[int] = []
+        thread = threading.Thread(target=lambda: started.append(own()))
+        thread.start()
+        thread.join()
+        return own(), started[0]
+
+    def own() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = own()
+    expected = HEAVY_NICENESS
+    assert admission.submit("a", niceness).future.result(60) == (expected, expected)
+    assert own() == before, "of the heavy threads only"
