@@ -1,7 +1,7 @@
-"""The product of two byte matrices as an ONNX model.
+"""The product of two byte matrices as ONNX models.
 
-onnxruntime runs it on the processor's byte instructions. `search.verify.ratio_test` serves with the
-file that this makes: serving has no onnx package.
+onnxruntime runs them on the processor's byte instructions. `search.verify.ratio_test` serves with
+the files that this makes: serving has no onnx package.
 
     python -m export.inner_products
 """
@@ -12,24 +12,34 @@ from pathlib import Path
 
 from onnx import TensorProto, checker, helper
 
-OUT = Path(__file__).resolve().parent.parent / "search" / "verify" / "inner_products.onnx"
+FOLDER = Path(__file__).resolve().parent.parent / "search" / "verify"
+OUT = {"inner_products.onnx": False, "inner_products_signed.onnx": True}
 IR_VERSION, OPSET = 8, 13
 
 
-def inner_products() -> bytes:
-    """The model of query @ hit.T: uint8 (n, d) and (k, d) to int32 (n, k)."""
+def inner_products(signed: bool) -> bytes:
+    """The model of query @ hit.T: uint8 (n, d) and (k, d) to int32 (n, k).
+
+    Args:
+        signed: whether it takes the hit's bytes as int8, 128 less than they are. The product is the
+            same.
+    """
     value = helper.make_tensor_value_info
+    hit = TensorProto.INT8 if signed else TensorProto.UINT8
+    zeros = [
+        helper.make_tensor("query_zero", TensorProto.UINT8, [], [0]),
+        helper.make_tensor("hit_zero", hit, [], [-128 if signed else 0]),
+    ]
+    factors = ["query", "columns", "query_zero", "hit_zero"]
     graph = helper.make_graph(
         [
             helper.make_node("Transpose", ["hit"], ["columns"]),
-            helper.make_node("MatMulInteger", ["query", "columns"], ["products"]),
+            helper.make_node("MatMulInteger", factors, ["products"]),
         ],
         "products",
-        [
-            value("query", TensorProto.UINT8, ["n", "d"]),
-            value("hit", TensorProto.UINT8, ["k", "d"]),
-        ],
+        [value("query", TensorProto.UINT8, ["n", "d"]), value("hit", hit, ["k", "d"])],
         [value("products", TensorProto.INT32, ["n", "k"])],
+        zeros,
     )
     model = helper.make_model(
         graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
@@ -39,5 +49,6 @@ def inner_products() -> bytes:
 
 
 if __name__ == "__main__":
-    OUT.write_bytes(inner_products())
-    print(f"wrote {OUT.name} ({OUT.stat().st_size} bytes)")
+    for name, signed in OUT.items():
+        (FOLDER / name).write_bytes(inner_products(signed))
+        print(f"wrote {name} ({(FOLDER / name).stat().st_size} bytes)")

@@ -13,7 +13,17 @@ from extractor import LocalFeatures, local_features, read_photo
 from extractor.sift import DESCRIPTOR_SCALE, MAX_POINTS, STORED_POINTS
 from index_store import Store
 from search.verify.matcher import Sift
-from search.verify.ratio_test import NOISE, RATIO, inner_products, match
+from search.verify.ratio_test import (
+    NOISE,
+    PRODUCTS_MODEL,
+    RATIO,
+    SIGNED_MODEL,
+    fastest,
+    inner_products,
+    match,
+    multiply,
+    opened,
+)
 from search.verify.verification import (
     MIN_MATCHES,
     SPOT,
@@ -347,16 +357,45 @@ def test_covered_share_is_that_of_the_hull():
     assert covered(points[:0], (100, 200)) == 0
 
 
-def test_inner_products_are_exact(rng):
+@pytest.mark.parametrize("model, signed", [(PRODUCTS_MODEL, False), (SIGNED_MODEL, True)])
+def test_inner_products_are_exact(rng, model, signed):
+    session = opened(model)
+    is_exact = not signed or fastest()[1]  # signed ones only where there is VNNI
     for rows, columns in ((1, 1), (3, 200), (257, 64)):
         one, other = (
             rng.integers(0, 256, (rows, 128), np.uint8),
             rng.integers(0, 256, (columns, 128), np.uint8),
         )
         one[0] = other[0] = 255
-        np.testing.assert_array_equal(
-            inner_products(one, other), one.astype(int) @ other.astype(int).T
+        expected = one.astype(int) @ other.astype(int).T
+        out = np.empty((rows, columns), np.int32)
+        multiply(session, signed, one, other, out)
+        assert (out == expected).all() or not is_exact
+        np.testing.assert_array_equal(inner_products(one, other, out), expected)
+
+
+@pytest.mark.parametrize("n, k", [(2, 2), (255, 300), (256, 7), (257, 513), (1000, 900)])
+def test_matches_are_those_of_the_whole_product(rng, n, k):
+    query, hit = rooted(rng, n), rooted(rng, k)
+    hit[: min(n, k) // 2] = np.clip(
+        query[: min(n, k) // 2].astype(int) + rng.integers(-9, 10, (min(n, k) // 2, 128)), 0, 255
+    )
+    products = query.astype(np.int64) @ hit.astype(np.int64).T
+    expected = []
+    for row in range(n):
+        column = int(products[row].argmax())
+        if row != products[:, column].argmax() or products[row, column] != products[row].max():
+            continue
+        others = [np.delete(products[row], column).max(), np.delete(products[:, column], row).max()]
+        near, far = (
+            max(1 - product / DESCRIPTOR_SCALE**2, NOISE)
+            for product in (products[row, column], min(others))
         )
+        if np.sqrt(near / far) < RATIO:
+            expected.append([row, column])
+    pairs = match(query, hit)
+    assert sorted(pairs.tolist()) == expected
+    assert len(expected) > min(n, k) // 4 or n == 2
 
 
 def rooted(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -508,6 +547,7 @@ def test_benchmark_measures_and_reports(small_built):
 
 
 def test_shipped_products_are_what_the_export_makes():
-    from export.inner_products import OUT, inner_products
+    from export.inner_products import FOLDER, OUT, inner_products
 
-    assert OUT.read_bytes() == inner_products()
+    for name, signed in OUT.items():
+        assert (FOLDER / name).read_bytes() == inner_products(signed)
