@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from starlette.formparsers import MultiPartParser
@@ -24,6 +24,7 @@ from .settings import settings
 UPLOAD_PATH = "/_stcore/upload_file/"
 FRAMING = 2**20  # bytes of a form around its files
 RETRY_SECONDS = 10
+DRAIN_SECONDS = 5  # for what is still to come of an upload that is refused
 
 
 def session_of(path: str) -> str:
@@ -92,7 +93,13 @@ class UploadLimits:
         if scope["type"] != "http" or scope["method"] not in ("PUT", "POST", "PATCH"):
             await self.app(scope, receive, send)
             return
-        answered = False
+        answered = ended = False
+
+        async def noted() -> Message:
+            nonlocal ended
+            message = await receive()
+            ended = not message.get("more_body")
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal answered
@@ -102,10 +109,12 @@ class UploadLimits:
         try:
             arrival = self._arrival(scope)
             with self._arriving(arrival):
-                bounded = self._bounded(receive, arrival)
+                bounded = self._bounded(noted, arrival)
                 await self.app(scope, bounded, watched)
         except Refused as refusal:
             if not answered:
+                if refusal.status in (429, 503) and not ended:
+                    await drained(receive)
                 # What is still to come is not read.
                 answer = problem_of(refusal, {"Connection": "close"})
                 await answer(scope, receive, send)
@@ -182,6 +191,17 @@ class UploadLimits:
             return message
 
         return bounded
+
+
+async def drained(receive: Receive) -> None:
+    """Let what is small enough arrive, and throw it away, but not for long.
+
+    A client that is cut off while it sends sees a broken line instead of the sentence.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while (await receive()).get("more_body"):
+                pass
 
 
 def too_many(why: str) -> Refused:

@@ -138,6 +138,7 @@ def test_an_address_sends_so_many_at_one_time(held, monkeypatch):
         await asyncio.sleep(0)
         third = await Visitor("/_stcore/upload_file/C/F").say(1).call(limits)
         assert third.status == 429 and third.header("retry-after") == "10"
+        assert third.pieces.empty(), "it has arrived, so that the sender hears the answer"
         elsewhere = Visitor("/_stcore/upload_file/D/F", client="8.8.8.8").say(1)
         assert (await elsewhere.call(limits)).status == 204
         for visitor in first:
@@ -166,7 +167,7 @@ def test_all_together_hold_so_many_bytes(held, monkeypatch):
         assert refused.header("retry-after") == "10"
         # Without a length it is found out while it arrives.
         silent = Visitor("/_stcore/upload_file/C/F").say(11 * MB, more=True).say(2 * MB)
-        assert (await silent.call(limits)).status == 503
+        assert (await silent.call(limits)).status == 503 and silent.pieces.empty()
         slow.say(1)
         await task
         assert slow.status == 204 and limits.arriving == 0
@@ -219,6 +220,23 @@ def test_an_abandoned_upload_is_not_counted_any_more(held):
         visitor.pieces.put_nowait({"type": "http.disconnect"})
         await visitor.call(limits)
         assert limits.is_idle
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_upload_is_not_waited_for_without_end(held, monkeypatch):
+    monkeypatch.setenv("GEM_ADDRESS_UPLOADS", "1")
+    monkeypatch.setattr(uploads, "DRAIN_SECONDS", 0.01)
+
+    async def scenario():
+        limits = UploadLimits(reads_all)
+        first = Visitor("/_stcore/upload_file/A/F").say(1, more=True)
+        task = asyncio.create_task(first.call(limits))
+        await asyncio.sleep(0)
+        endless = Visitor("/_stcore/upload_file/B/F").say(1, more=True)
+        assert (await endless.call(limits)).status == 429
+        first.say(1)
+        await task
 
     asyncio.run(scenario())
 

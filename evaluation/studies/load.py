@@ -169,14 +169,16 @@ class World:
     ) -> Sequence[str]:
         """Do one thing. Returns the sentences in boxes; for a broken page, one of our own."""
         if kind == "API":
-            answer = await tab.api_search(chance.choice(self.photos))
-            return [] if answer.is_success else [answer.json()["detail"]]
+            found = await tab.api_search(chance.choice(self.photos))
+            return [] if found.is_success else [found.json()["detail"]]
         if kind == "toggle":
             drawn = await tab.toggle(chance.choice(tuple(tab.toggles)))
         elif kind == "evidence" and hits:
             drawn = await tab.open_hit(hits[0])
         elif kind == "upload":
-            drawn = await tab.upload(chance.choice(self.photos))
+            refusal, drawn = await tab.upload(chance.choice(self.photos))
+            if refusal:
+                return [refusal]
         else:
             drawn = await tab.search_with(chance.choice(self.files))
         if drawn.failed or not (drawn.hits or drawn.alerts):

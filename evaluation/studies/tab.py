@@ -92,8 +92,12 @@ class Tab:
         """Click a hit, to see the evidence."""
         return await self._run(self._clicked("open", file))
 
-    async def upload(self, data: bytes) -> Answer:
-        """Choose a photo. Raises httpx.HTTPStatusError if it is refused."""
+    async def upload(self, data: bytes) -> tuple[str, Answer]:
+        """Choose a photo.
+
+        Returns:
+            The sentence if the server does not take it; and what the page shows.
+        """
         message = BackMsg()
         message.file_urls_request.request_id = f"files-{next(self._files)}"
         message.file_urls_request.session_id = self._session
@@ -105,12 +109,14 @@ class Tab:
         token = {"X-Xsrftoken": self._client.cookies.get("_streamlit_xsrf", "")}
         form = {"file": ("photo.jpg", data)}
         address = f"{self._url}/{urls.upload_url.lstrip('/')}"
-        (await self._client.put(address, files=form, headers=token)).raise_for_status()
+        taken = await self._client.put(address, files=form, headers=token)
+        if not taken.is_success:
+            return taken.json()["detail"], self.answer
         state = WidgetState(id=self.answer.uploader)
         info = state.file_uploader_state_value.uploaded_file_info.add()
         info.name, info.size, info.file_id = "photo.jpg", len(data), urls.file_id
         info.file_urls.CopyFrom(urls)
-        return await self._run(state)
+        return "", await self._run(state)
 
     async def api_search(self, photo: bytes) -> httpx.Response:
         """Search by the API, from the same address."""
