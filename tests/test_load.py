@@ -36,6 +36,6 @@ def test_answers_refusals_and_errors_are_told_apart():
     tally.note("upload", 9.0, ["The photo cannot be decoded."])
     assert tally.refused == 1 and tally.errors == {"The photo cannot be decoded.": 1}
     shown = ["search", "toggle"]
-    assert len(header(list(COLUMNS)).splitlines()[0].split(" | ")) == len(MIXED) + 5
+    assert len(header(list(COLUMNS)).splitlines()[0].split(" | ")) == len(COLUMNS) + 5
     line = row(4, 2.0, tally, shown, 100, 200, 110)
     assert line == "| 4 | 1.5 | 2.00 / 2.90 | 0.20 / 0.20 | 1 | 1 | 100, 200, 110 |"

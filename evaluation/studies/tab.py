@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from dataclasses import dataclass, field
 
 import httpx
@@ -52,6 +53,8 @@ class Tab:
 
     Attributes:
         answer: what the page shows.
+        shown: when the last click was first answered with hits, perhaps not yet in their final
+            order; as `time.perf_counter`.
         toggles: which of TOGGLES are on.
     """
 
@@ -62,6 +65,7 @@ class Tab:
         self._ids: dict[str, str] = {}  # widgets, by label or kind
         self.toggles = dict.fromkeys(TOGGLES, True)
         self.answer = Answer()
+        self.shown = 0.0
         self._query = ""
         self._session = ""
         self._files = itertools.count()
@@ -143,7 +147,7 @@ class Tab:
                 states.add(id=self._ids[label], bool_value=is_on)
         states.extend(more)
         await self._send(message)
-        answer = Answer()
+        answer, self.shown = Answer(), 0.0
         while True:
             message = await self._receive()
             kind = message.WhichOneof("type")
@@ -154,6 +158,8 @@ class Tab:
                 self._query = message.page_info_changed.query_string
             elif kind == "delta":
                 self._note(message.delta.new_element, answer)
+                if answer.hits and not self.shown:
+                    self.shown = time.perf_counter()
             elif kind == "script_finished" and message.script_finished != EARLY:
                 self.answer = answer
                 return answer
