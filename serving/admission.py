@@ -1,18 +1,16 @@
 """Turns: heavy work of all visitors runs on a few threads, and who waits, waits fairly.
 
-One address after the other has its turn, among those of one address one visitor after the other,
-and a visitor's own work goes in its order. So ten tabs wait for one another, not others for them.
-Nobody can queue without bound: past it there is `Busy`, at once.
+Ten tabs of one visitor wait for one another, not others for them (`fair_queue`). Nobody can queue
+without bound: past it there is `Busy`, at once. One thread more does quick work only, such as
+matching what is described already: a click does not wait for the uploads of others.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -21,6 +19,7 @@ from typing import Generic, TypeVar
 from extractor import available_cores
 
 from . import metrics
+from .fair_queue import FairQueue
 from .settings import settings
 
 T = TypeVar("T")
@@ -64,8 +63,9 @@ class Ticket(Generic[T]):
         address: str,
         function: Callable[[], T],
         since: float,
+        quick: bool,
     ):
-        self.visitor, self.address = visitor, address
+        self.visitor, self.address, self.quick = visitor, address, quick
         self.function: Callable[[], T] | None = function
         self.since = since
         self.future: Future[T] = Future()
@@ -104,7 +104,7 @@ class Admission:
     """A bounded executor with a bounded, fair queue before it.
 
     Args:
-        workers: pieces of work done at one time.
+        workers: pieces of work done at one time, and one more that is quick.
         waiting: how many may wait, of all.
         waiting_each: how many may wait, of one visitor.
         waiting_address: how many may wait, of one address.
@@ -123,44 +123,44 @@ class Admission:
         self._most, self._most_each, self._most_address = waiting, waiting_each, waiting_address
         self._clock = clock
         # Its own queue holds no work, only as many calls of `_run_next` as there are tickets.
-        self._executor = ThreadPoolExecutor(workers, "turn", initializer=behind_clicks)
+        self._executor = ThreadPoolExecutor(workers + 1, "turn", initializer=behind_clicks)
         self._lock = threading.Lock()
-        # address -> visitor -> tickets. First come the address and the visitor whose turn is next.
-        self._queue: OrderedDict[str, OrderedDict[str, deque[Ticket]]] = OrderedDict()
-        self._waiting = 0
+        self._queue: FairQueue[Ticket] = FairQueue()
         self._running = 0
+        self._lane_is_free = True  # for one more that is quick
         self._mean_seconds = FIRST_GUESS
 
     @property
     def waiting(self) -> int:
         """How many wait for their turn."""
-        return self._waiting
+        return len(self._queue)
 
     @property
     def running(self) -> int:
         """How many have it."""
-        return self._running
+        return self._running + (not self._lane_is_free)
 
-    def submit(self, visitor: str, function: Callable[[], T], address: str = "") -> Ticket[T]:
+    def submit(
+        self, visitor: str, function: Callable[[], T], address: str = "", quick: bool = False
+    ) -> Ticket[T]:
         """Queue a piece of work.
 
         Args:
             visitor: whose it is: a session of the page, or the address of an API call.
             function: the work. It runs on a thread of this executor.
             address: where the visitor is; if it is not known, the visitor stands alone.
+            quick: whether it takes a tenth of a second or so.
 
         Raises:
             Busy: too much is waiting.
         """
         address = address or visitor
-        ticket = Ticket(self, visitor, address, function, self._clock())
+        ticket = Ticket(self, visitor, address, function, self._clock(), quick)
         with self._lock:
             # Work that is started at once is no waiting.
-            if self._running + self._waiting >= self.workers:
-                self._check(visitor, address)
-            visitors = self._queue.setdefault(address, OrderedDict())
-            visitors.setdefault(visitor, deque()).append(ticket)
-            self._waiting += 1
+            if self._running + self.waiting >= self.workers:
+                self._check(ticket)
+            self._queue.add(ticket)
         self._executor.submit(self._run_next)
         return ticket
 
@@ -169,20 +169,14 @@ class Admission:
         with self._lock:
             if ticket.function is None:
                 return 0
-            return next((n for n, other in enumerate(self._order()) if other is ticket), 0)
+            return next((n for n, other in enumerate(self._queue) if other is ticket), 0)
 
     def cancel(self, ticket: Ticket) -> bool:
         """See `Ticket.cancel`."""
         with self._lock:
             if ticket.function is None:
                 return False
-            visitors = self._queue[ticket.address]
-            visitors[ticket.visitor].remove(ticket)
-            if not visitors[ticket.visitor]:
-                del visitors[ticket.visitor]
-            if not visitors:
-                del self._queue[ticket.address]
-            self._waiting -= 1
+            self._queue.remove(ticket)
             ticket.function = None
         metrics.REFUSED.labels("left").inc()
         return ticket.future.cancel()
@@ -190,86 +184,75 @@ class Admission:
     def close(self) -> None:
         """Drop what waits, and end the threads when they have done what they have begun."""
         with self._lock:
-            left = list(self._order())
+            left = list(self._queue)
         for ticket in left:
             ticket.cancel()
         self._executor.shutdown(wait=False)
 
     def retry_after(self) -> int:
         """Seconds after which what waits now will be done, as far as can be told."""
-        seconds = self._mean_seconds * (self._waiting + self._running) / self.workers
+        seconds = self._mean_seconds * (self.waiting + self._running) / self.workers
         return int(min(max(1, -(-seconds // 1)), MOST_RETRY))
 
-    def _check(self, visitor: str, address: str) -> None:
+    def _check(self, ticket: Ticket) -> None:
         """Raise Busy if one more would be too many."""
-        visitors: Mapping[str, deque[Ticket]] = self._queue.get(address, {})
-        if self._waiting >= self._most:
+        if self.waiting >= self._most:
             reason = "server"
-        elif len(visitors.get(visitor, ())) >= self._most_each:
+        elif self._queue.of_visitor(ticket) >= self._most_each:
             reason = "visitor"
-        elif sum(map(len, visitors.values())) >= self._most_address:
+        elif self._queue.of_address(ticket) >= self._most_address:
             reason = "address"
         else:
             return
         metrics.REFUSED.labels(f"queue of {reason}").inc()
         raise Busy(self.retry_after(), reason)
 
-    def _order(self) -> Iterator[Ticket]:
-        """All that wait, in the order in which they will have their turn if nobody else comes."""
-        return _turns([_turns([list(t) for t in v.values()]) for v in self._queue.values()])
-
-    def _take(self) -> tuple[Ticket, Callable] | None:
-        """The next one, if any is left: who cancels leaves a call of `_run_next` behind."""
+    def _take(self) -> tuple[Ticket, Callable, bool] | None:
+        """The next one that may begin, what it does, and whether it does so in the lane."""
         with self._lock:
-            if not self._queue:
+            in_lane = self._running >= self.workers
+            if in_lane and not self._lane_is_free:
                 return None
-            address, visitors = next(iter(self._queue.items()))
-            visitor, tickets = next(iter(visitors.items()))
-            ticket = tickets.popleft()
-            visitors.move_to_end(visitor)
-            self._queue.move_to_end(address)
-            if not tickets:
-                del visitors[visitor]
-            if not visitors:
-                del self._queue[address]
+            ticket = self._queue.pop(lambda one: one.quick or not in_lane)
+            if ticket is None:
+                return None
             function, ticket.function = ticket.function, None
-            self._waiting -= 1
-            self._running += 1
+            if in_lane:
+                self._lane_is_free = False
+            else:
+                self._running += 1
         assert function is not None
-        return ticket, function
+        return ticket, function, in_lane
 
     def _run_next(self) -> None:
-        taken = self._take()
-        if taken is None:
-            return
-        ticket, function = taken
+        """Work, until nothing is left that may begin: what may not finds no thread later."""
+        while (taken := self._take()) is not None:
+            self._run(*taken)
+
+    def _run(self, ticket: Ticket, function: Callable, in_lane: bool) -> None:
         begin = self._clock()
         metrics.WAITED.observe(begin - ticket.since)
         if not ticket.future.set_running_or_notify_cancel():  # cancelled by others than `cancel`
-            self._end(begin)
+            self._end(begin, in_lane)
             return
         try:
             result = function()
         except BaseException as error:
-            self._end(begin)
+            self._end(begin, in_lane)
             ticket.future.set_exception(error)
         else:
-            self._end(begin)
+            self._end(begin, in_lane)
             ticket.future.set_result(result)
 
-    def _end(self, begin: float) -> None:
+    def _end(self, begin: float, in_lane: bool) -> None:
         """Before whoever waits is told, so that a next piece of work finds the place free."""
         with self._lock:
-            self._running -= 1
+            if in_lane:
+                self._lane_is_free = True
+            else:
+                self._running -= 1
             took = self._clock() - begin
             self._mean_seconds += RECENT * (took - self._mean_seconds)
-
-
-def _turns(queues: list) -> Iterator[Ticket]:
-    """One of each queue after the other, until all are empty."""
-    missing = object()
-    rounds = itertools.zip_longest(*queues, fillvalue=missing)
-    return (one for round in rounds for one in round if one is not missing)
 
 
 @cache

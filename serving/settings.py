@@ -39,7 +39,11 @@ class Settings(BaseSettings):
     )
 
     workers: int = Field(
-        0, ge=0, le=256, description="Searches that run at one time; 0 for one a core."
+        0,
+        ge=0,
+        le=256,
+        description="Searches that run at one time; 0 for one a core. One more may, if photos only "
+        "have to be matched.",
     )
     waiting: int = Field(
         64, ge=1, le=10_000, description="Searches that may wait for their turn, of all visitors."

@@ -262,3 +262,30 @@ def test_heavy_work_leaves_the_cores_to_clicks():
     expected = HEAVY_NICENESS
     assert admission.submit("a", niceness).future.result(60) == (expected, expected)
     assert own() == before, "of the heavy threads only"
+
+
+def test_quick_work_does_not_wait_for_slow_work(busy):
+    admission, gate = busy()
+    slow = admission.submit("a", lambda: "slow")
+    assert admission.submit("b", lambda: "quick", quick=True).result(30) == "quick"
+    in_lane, waiting = Gate(), []
+    admission.submit("b", in_lane, quick=True)
+    assert in_lane.begun.wait(30) and admission.running == 2
+    waiting = [admission.submit(who, lambda: 1, quick=True) for who in ("c", "d")]
+    assert [slow.place, *(ticket.place for ticket in waiting)] == [0, 1, 2], "there is one lane"
+    assert not any(ticket.done for ticket in (slow, *waiting))
+    in_lane.may_end.set()
+    assert [ticket.result(30) for ticket in waiting] == [1, 1] and not slow.done
+    gate.may_end.set()
+    assert slow.result(30) == "slow"
+
+
+def test_a_visitors_quick_work_waits_for_what_they_asked_before(busy):
+    admission, gate = busy()
+    done = []
+    admission.submit("a", lambda: done.append("slow"))
+    last = admission.submit("a", lambda: done.append("quick"), quick=True)
+    assert not last.wait(0.1)
+    gate.may_end.set()
+    last.result(30)
+    assert done == ["slow", "quick"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from evaluation.__main__ import main
-from evaluation.studies.load import COLUMNS, MIXED, Tally, header, row
+from evaluation.studies.load import COLUMNS, Tally, header, row
 
 
 def test_a_short_round(small_built, capsys, monkeypatch):

@@ -21,12 +21,13 @@ def app(small_built, monkeypatch) -> AppTest:
 
 
 class Queue:
-    """The page's admission, of one worker that can be kept at work."""
+    """The page's admission, of one worker that can be kept at work. Its lane for quick work is."""
 
     def __init__(self, waiting: int):
         self.admission = Admission(1, waiting, waiting)
         self.gates: list[threading.Event] = []
         self.tickets: list[Ticket] = []
+        self.in_lane = threading.Event()
 
     def occupy(self, visitor: str) -> threading.Event:
         """Work of another visitor. Gives what ends it."""
@@ -40,6 +41,7 @@ class Queue:
         self.tickets.append(self.admission.submit(visitor, work))
         if len(self.gates) == 1:
             assert begun.wait(30)
+            self.admission.submit("in the lane", self.in_lane.wait, quick=True)
         return may_end
 
 
@@ -49,7 +51,7 @@ def queue(monkeypatch):
     made = Queue(3)
     monkeypatch.setattr(turns, "admission", lambda: made.admission)
     yield made
-    for gate in made.gates:
+    for gate in (*made.gates, made.in_lane):
         gate.set()
     made.admission.close()
 

@@ -73,7 +73,7 @@ def search(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> SearchRe
         return searches.search(gallery, query, way.rerank, way.verify, k, "page")
 
     counted = st.session_state.pop("counted", False)
-    return in_turn(work, say("Matching points…"), counted=not counted)
+    return in_turn(work, say("Matching points…"), counted=not counted, quick=True)
 
 
 def recall(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer | None:

@@ -113,7 +113,7 @@ def explained(engine: Engine, query: PreparedQuery, id: int, verify: str) -> Hit
     """`Engine.explain`, in a turn if points must be compared. Raises Refused."""
     if engine.knows(query, id, verify):
         return engine.explain(query, id, verify)
-    return in_turn(lambda: engine.explain(query, id, verify), say("Matching points…"))
+    return in_turn(lambda: engine.explain(query, id, verify), say("Matching points…"), quick=True)
 
 
 def verdict(hit: Hit) -> str:

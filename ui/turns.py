@@ -20,7 +20,9 @@ AT_ONCE = 0.15  # seconds: what is done by then needs no words
 LOOK_AGAIN = 0.4
 
 
-def in_turn(work: Callable[[], T], doing: str = "Searching…", counted: bool = True) -> T:
+def in_turn(
+    work: Callable[[], T], doing: str = "Searching…", counted: bool = True, quick: bool = False
+) -> T:
     """Do heavy work on the server's executor and wait for it.
 
     The script may be stopped while it waits, because the visitor clicked or left; then the place in
@@ -30,6 +32,7 @@ def in_turn(work: Callable[[], T], doing: str = "Searching…", counted: bool = 
         work: does not draw; it runs on another thread.
         doing: what is said once it has begun.
         counted: whether it is a search of its own for the visitor's quota, not the end of one.
+        quick: as of `Admission.submit`.
 
     Raises:
         Refused: the queue is full, or the visitor has searched too often.
@@ -39,7 +42,7 @@ def in_turn(work: Callable[[], T], doing: str = "Searching…", counted: bool = 
     if counted:
         spend("search", address, visitor)
     try:
-        ticket = admission().submit(visitor, work, address)
+        ticket = admission().submit(visitor, work, address, quick)
     except Busy as error:
         raise of_busy(error) from None
     line = st.empty()
