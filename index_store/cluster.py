@@ -14,6 +14,8 @@ import logging
 import os
 import pickle
 import platform
+import socket
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,6 +33,7 @@ HERE = "local"  # the address that starts a cluster of this machine alone
 PHOTOS_A_TASK = 16  # a killed process costs the work on so many at the most
 TRIES = 5  # of each task; photos that end every process that reads them would else do so for ever
 OBJECT_STORE = 256 * 2**20  # bytes of shared memory for results on their way, if we start it
+PATIENCE = 10.0  # seconds for a cluster to answer
 CLIENT = "ray://"
 
 
@@ -44,7 +47,8 @@ def on_cluster(address: str) -> Spread:
     Raises:
         ClusterUnusable: Ray is not installed, or the address is one that it cannot stream through.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing of us is reported; Ray reads this first
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray starts: nothing of us is reported
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what concerns users is raised, too
     try:
         import ray.data  # noqa: F401
     except ImportError:
@@ -82,14 +86,17 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
         making = making_of(work.extractor, work.as_stored)
         tasks = -(-len(files) // PHOTOS_A_TASK)
         cores = int(ray.cluster_resources().get("CPU", 1))
-        results = ray.data.from_items(files, override_num_blocks=tasks).map(
-            Worker,
-            fn_constructor_args=(pickle.dumps(work), making, files[0]),
-            compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(tasks, cores)),
-            num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=TRIES - 1,
-        )
+        with warnings.catch_warnings():
+            # Processes are started again without end by default. So would be tasks: Ray means to
+            # take away this way of saying otherwise, and has no other yet.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            results = ray.data.from_items(files, override_num_blocks=tasks).map(
+                Worker,
+                fn_constructor_args=(pickle.dumps(work), making, files[0]),
+                compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(tasks, cores)),
+                num_cpus=1,
+                max_task_retries=TRIES - 1,
+            )
         try:
             for row in results.iter_rows():
                 if row["unfit"]:
@@ -138,6 +145,20 @@ class Worker:
         return {"unfit": "", "read": pickle.dumps(self.work(row["item"]))}
 
 
+def answering(address: str) -> str:
+    """The HOST:PORT of a cluster where somebody answers; Ray itself would try for many minutes.
+
+    Raises:
+        OSError, ValueError: Nobody does, or that is no address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    found = canonicalize_bootstrap_address_or_die(address)
+    host, _, port = found.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), PATIENCE):
+        return found
+
+
 def last_line(error: BaseException) -> str:
     """What an error says at its end, below the tracebacks from other machines."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
@@ -156,7 +177,10 @@ def connected(address: str) -> Iterator[None]:
         "_node_ip_address": "127.0.0.1",
     }
     try:
-        ray.init(address, **quiet, **(alone if address == HERE else {}))
+        if address == HERE:
+            ray.init(HERE, **quiet, **alone)
+        else:
+            ray.init(answering(address), **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterUnusable(
             f"There is no Ray cluster at {address} ({last_line(error)})."
@@ -164,6 +188,8 @@ def connected(address: str) -> Iterator[None]:
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
+        log = logging.getLogger("ray.data")  # goes on into Ray's own file, with its tracebacks
+        log.handlers = [handler for handler in log.handlers if handler.name != "console"]
         yield
     finally:
         ray.shutdown()
