@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import cv2
 
@@ -91,7 +91,7 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
             # take away this way of saying otherwise, and has no other yet.
             warnings.simplefilter("ignore", DeprecationWarning)
             results = ray.data.from_items(files, override_num_blocks=tasks).map(
-                Worker,
+                cast(Any, Worker),  # classes are taken, too, though the type says functions
                 fn_constructor_args=(pickle.dumps(work), making, files[0]),
                 compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(tasks, cores)),
                 num_cpus=1,
@@ -145,18 +145,16 @@ class Worker:
         return {"unfit": "", "read": pickle.dumps(self.work(row["item"]))}
 
 
-def answering(address: str) -> str:
-    """The HOST:PORT of a cluster where somebody answers; Ray itself would try for many minutes.
+def knock(address: str) -> None:
+    """Make sure that a cluster answers; Ray itself would try for many minutes.
 
     Raises:
-        OSError, ValueError: Nobody does, or that is no address.
+        OSError, ValueError: None does, or that is no address.
     """
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
-    found = canonicalize_bootstrap_address_or_die(address)
-    host, _, port = found.rpartition(":")
-    with socket.create_connection((host.strip("[]"), int(port)), PATIENCE):
-        return found
+    host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
 def last_line(error: BaseException) -> str:
@@ -169,7 +167,7 @@ def connected(address: str) -> Iterator[None]:
     """Be the driver of a cluster for a while. Raises ClusterUnusable."""
     import ray
 
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     alone: dict[str, Any] = {
         "num_cpus": available_cores(),
         "include_dashboard": False,
@@ -180,7 +178,8 @@ def connected(address: str) -> Iterator[None]:
         if address == HERE:
             ray.init(HERE, **quiet, **alone)
         else:
-            ray.init(answering(address), **quiet)
+            knock(address)
+            ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterUnusable(
             f"There is no Ray cluster at {address} ({last_line(error)})."
