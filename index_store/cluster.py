@@ -85,7 +85,7 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
     with connected(address):
         making = making_of(work.extractor, work.as_stored)
         tasks = -(-len(files) // PHOTOS_A_TASK)
-        cores = int(ray.cluster_resources().get("CPU", 1))
+        cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
         with warnings.catch_warnings():
             # Processes are started again without end by default. So would be tasks: Ray means to
             # take away this way of saying otherwise, and has no other yet.
@@ -99,8 +99,8 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
             )
         try:
             for row in results.iter_rows():
-                if row["unfit"]:
-                    raise ClusterUnusable(row["unfit"])
+                if row["failure"]:
+                    raise ClusterUnusable(row["failure"])
                 read = pickle.loads(row["read"])
                 yield work(read.file) if read.problem else read
         except ray.exceptions.RayError as error:
@@ -141,8 +141,11 @@ class Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row of Ray Data's: the name of a photo -> the pickled `Read`, or why there is none."""
         if self.unfit:
-            return {"unfit": self.unfit, "read": b""}
-        return {"unfit": "", "read": pickle.dumps(self.work(row["item"]))}
+            return {"failure": self.unfit, "read": b""}
+        try:
+            return {"failure": "", "read": pickle.dumps(self.work(row["item"]))}
+        except Exception as error:  # of no kind that is known, or it would be in the `Read`
+            return {"failure": f"{platform.node()} fails at {row['item']}: {error!r}", "read": b""}
 
 
 def knock(address: str) -> None:

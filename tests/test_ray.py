@@ -29,6 +29,7 @@ from .conftest import GALLERY, ROOT, QuickExtractor
 
 COUNT = 40  # photos: tasks enough for both nodes, and for one to end midway
 MARK = "GEM_TEST_OF_RAY"  # in the environment of every process that the cluster starts
+USAGE = "RAY_USAGE_STATS_ENABLED"
 LITE = ROOT / "model" / "weights" / "gem-efficientnet-lite2.onnx"
 
 
@@ -61,6 +62,13 @@ class Deadly(QuickExtractor):
         if os.getpid() != self.home:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().describe(photos, regions)
+
+
+class Clumsy(QuickExtractor):
+    """Fails."""
+
+    def describe(self, photos, regions=None):
+        raise RuntimeError("out of\nluck")
 
 
 class Other(QuickExtractor):
@@ -98,6 +106,7 @@ def cluster():
     """The address of a cluster of two nodes of a core each. Its processes end with it."""
     from ray.cluster_utils import Cluster
 
+    os.environ[USAGE] = "0"
     mark = os.environ[MARK] = uuid.uuid4().hex
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
     nodes = Cluster(initialize_head=True, head_node_args=node)
@@ -216,6 +225,7 @@ def test_a_killed_driver_goes_on_from_its_journal(cluster, many, alone, tmp_path
     "extractor, sentence",
     [
         (Other(), "would describe photos in another way than this machine"),
+        (Clumsy(), r"fails at .*\.jpg: RuntimeError\('out of\\nluck'\)"),
         (Deadly(), "The cluster gave up .*goes on where this one stopped"),
     ],
 )
@@ -232,6 +242,15 @@ def test_machines_that_cannot_do_the_work(
 def test_a_cluster_that_is_not_there_is_a_sentence(address, many, tmp_path):
     with pytest.raises(ClusterUnusable, match=f"There is no Ray cluster at {address}"):
         build(many, tmp_path / "s", QuickExtractor(), spread=on_cluster(address))
+
+
+def test_nothing_is_reported_of_us(monkeypatch):
+    from ray._common.usage.usage_lib import usage_stats_enabled
+
+    monkeypatch.delenv(USAGE, raising=False)
+    assert usage_stats_enabled()
+    on_cluster("auto")
+    assert not usage_stats_enabled()
 
 
 def test_an_address_that_cannot_stream_is_refused():
@@ -253,7 +272,7 @@ def test_a_machine_that_is_not_equipped_says_so(many):
 
     def unfit(extractor, file, making=making):
         work = pickle.dumps(Extraction(many, extractor, frozenset(), True))
-        return Worker(work, making, file)({"item": file})["unfit"]
+        return Worker(work, making, file)({"item": file})["failure"]
 
     assert unfit(quick, "again.jpg") == ""
     assert "has no" in unfit(quick, "nosuch.jpg")
