@@ -145,6 +145,10 @@ class Extractor:
         self._std = np.array(self.card.std, np.float32)
         self._check()
 
+    def __reduce__(self) -> tuple:
+        """Another process reads the same file, for a single core: there is one process to each."""
+        return type(self), (self.path.resolve(), 1, self.engine)
+
     def _check(self) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
         descriptor = self.describe([noise])[0]

@@ -21,10 +21,12 @@ from extractor.registry import MODELS, model_path
 
 from .builder import CANDIDATES, build, folder_of
 from .changes import add, compare, remove, update
+from .cluster import on_cluster
 from .compaction import compact
 from .derived import RECALL_CANDIDATES
 from .duplicates import duplicates
 from .errors import StoreError
+from .extraction import side_by_side
 from .front import on_front, save_front
 from .incremental import DRIFTED
 from .integrity import verify
@@ -55,11 +57,12 @@ def folder(text: str) -> Path:
 def run_build(args: argparse.Namespace) -> None:
     """Build, and say what was left out."""
     root = folder_of(args.photos)  # said before a model is looked for, which takes seconds
+    spread = side_by_side if args.ray is None else on_cluster(args.ray)
     extractor, choice = choose_extractor(
         args.model, calls=available_cores(), prefer=described_before(args.store)
     )
     print(f"descriptors: {choice}", file=sys.stderr)
-    manifest = build(root, args.store, extractor, bar, index=args.index)
+    manifest = build(root, args.store, extractor, bar, index=args.index, spread=spread)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
     with Store(args.store) as store:
         for _ in bar(range(1), 1, "map"):
@@ -264,6 +267,12 @@ def main(argv: list[str] | None = None) -> int:
         choices=PRESETS,
         metavar="PRESET",
         help=f"form of the index: {', '.join(PRESETS)} (default: as it is, or the first)",
+    )
+    command.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="describe the photos on a Ray cluster: auto, HOST:PORT, or local for one of this "
+        "machine (see docs/scale.md)",
     )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="say what is in a store")

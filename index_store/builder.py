@@ -19,7 +19,7 @@ from .arrays import save_array
 from .catalogue import Entry, Photo, Skipped, title_of, write_catalogue
 from .derived import Derived, Progress, derive, shortlist_recall, silent
 from .errors import NothingToIndex, StoreBusy, StoreError, StoreUnwritable
-from .extraction import extract_all
+from .extraction import Spread, extract_all, side_by_side
 from .generation import discard_others, new_generation, opening, writing
 from .journal import delete_journal
 from .manifest import FILE_NAME, Drift, Manifest, checksum
@@ -61,6 +61,7 @@ def build(
     progress: Progress = silent,
     as_stored: bool = False,
     index: str | None = None,
+    spread: Spread = side_by_side,
 ) -> Manifest:
     """Index all photos under a folder; the store's live generation is replaced at the very end.
 
@@ -74,6 +75,7 @@ def build(
         progress: Called as progress(items, total, what) for each long stage; must yield the items.
         as_stored: Decode the photos as published code does, see `decode`. The manifest records it.
         index: A name of `presets.PRESETS`; None for what the store has, or the first.
+        spread: Has the photos read and described: here, or `cluster.on_cluster`.
 
     Raises:
         NothingToIndex: There is no such folder, or no photo in it can be read.
@@ -93,7 +95,7 @@ def build(
         segments = [] if reusable is None else reusable.rows.segments
         with closing(Stock(store, making.facts, making.dim, segments)) as stock:
             content = read_folder(
-                root, listing, reusable, stock, extractor, making, progress, as_stored
+                root, listing, reusable, stock, extractor, making, progress, as_stored, spread
             )
             rows = stock.finish([entry.sha256 for entry in content.photos])
             before = None if live is None else live.manifest
@@ -162,6 +164,7 @@ def read_folder(
     making: Making,
     progress: Progress,
     as_stored: bool,
+    spread: Spread = side_by_side,
 ) -> Content:
     """Bring all photos of a folder into the stock. Files that look unchanged are not read again.
 
@@ -174,6 +177,7 @@ def read_folder(
         making: How.
         progress: As of `build`.
         as_stored: As of `build`.
+        spread: As of `build`.
 
     Raises:
         NothingToIndex: No photo can be read.
@@ -196,6 +200,7 @@ def read_folder(
         lambda items: progress(items, len(unread), "photos"),
         kept_exactly(len(listing.files)),
         as_stored,
+        spread,
     )
     photos += [Entry(file, sha256, stamps[file]) for file, sha256 in indexed.items()]
     closed = tuple(entry.file for entry in listing.unreadable)

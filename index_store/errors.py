@@ -31,3 +31,7 @@ class NothingToIndex(StoreError):
 
 class UnknownPhoto(StoreError):
     """The store has no such photo."""
+
+
+class ClusterUnusable(StoreError):
+    """The machines that were to do the work cannot be reached, or cannot do it."""

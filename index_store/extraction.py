@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -38,9 +36,6 @@ from .stock import Stock
 THUMBNAIL_SIDE = 480
 THUMBNAIL_QUALITY = 80
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
 class Read:
@@ -59,89 +54,48 @@ class Read:
     photo: Extracted | None = None
 
 
-def extract(
-    root: Path,
-    file: str,
-    extractor: Extractor,
-    known: Container[str],
-    exact: bool,
-    as_stored: bool = False,
-) -> Read:
-    """Read a photo and make all that is kept of it, unless its content is known.
+@dataclass(frozen=True)
+class Extraction:
+    """Reads a photo and makes all that is kept of it, unless its content is known.
 
-    Args:
+    Attributes:
         root: The indexed folder.
-        file: Path relative to it.
-        extractor: Makes the descriptor.
+        extractor: Makes the descriptors.
         known: SHA-256 digests of photos that need no work.
         exact: As of `LocalFeatures.to_bytes`.
         as_stored: As of `decode`.
     """
-    try:
-        data = read_bytes(root / file)
-        sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 in known:
-            return Read(file, sha256)
-        pixels = decode(data, as_stored, places=nullcontext())  # as many as there are threads
-    except BadPhoto as error:
-        return Read(file, problem=str(error))
-    except OSError as error:
-        return Read(file, problem=f"The file cannot be read ({error.strerror or error}).")
-    height, width = pixels.shape[:2]
-    return Read(
-        file,
-        sha256,
-        photo=Extracted(
-            descriptor=extractor.describe([pixels])[0].astype(np.float16),
-            size=(height, width),
-            thumbnail=encode_jpeg(resize(pixels, THUMBNAIL_SIDE), THUMBNAIL_QUALITY),
-            features=local_features(pixels).to_bytes(exact),
-        ),
-    )
 
+    root: Path
+    extractor: Extractor
+    known: Container[str]
+    exact: bool
+    as_stored: bool = False
 
-def extract_all(
-    root: Path,
-    files: list[str],
-    extractor: Extractor,
-    stock: Stock,
-    progress: Callable[[Iterable[Read]], Iterable[Read]],
-    exact: bool,
-    as_stored: bool = False,
-) -> tuple[dict[str, str], list[Skipped]]:
-    """Bring every photo into the stock.
-
-    Each core takes a photo through all stages by itself; an extractor made for as many `calls` as
-    there are cores suits that best. (Batches of equal shape gain less, see
-    `python -m evaluation extraction`.)
-
-    Args:
-        root: The indexed folder.
-        files: Paths relative to it.
-        extractor: Makes the descriptors.
-        stock: Holds what was made before, and takes what is made now.
-        progress: Is handed all results, one a file, and must yield them.
-        exact: As of `LocalFeatures.to_bytes`.
-        as_stored: As of `decode`.
-
-    Returns:
-        The SHA-256 of each file that can be used, and the files that cannot.
-    """
-    indexed: dict[str, str] = {}
-    skipped: list[Skipped] = []
-    with one_thread_each():
-        work = partial(
-            extract, root, extractor=extractor, known=stock, exact=exact, as_stored=as_stored
+    def __call__(self, file: str) -> Read:
+        """All of one photo. `file` is a path relative to the folder."""
+        try:
+            data = read_bytes(self.root / file)
+            sha256 = hashlib.sha256(data).hexdigest()
+            if sha256 in self.known:
+                return Read(file, sha256)
+            # As many at a time as there are threads.
+            pixels = decode(data, self.as_stored, places=nullcontext())
+        except BadPhoto as error:
+            return Read(file, problem=str(error))
+        except OSError as error:
+            return Read(file, problem=f"The file cannot be read ({error.strerror or error}).")
+        height, width = pixels.shape[:2]
+        return Read(
+            file,
+            sha256,
+            photo=Extracted(
+                descriptor=self.extractor.describe([pixels])[0].astype(np.float16),
+                size=(height, width),
+                thumbnail=encode_jpeg(resize(pixels, THUMBNAIL_SIDE), THUMBNAIL_QUALITY),
+                features=local_features(pixels).to_bytes(self.exact),
+            ),
         )
-        for item in progress(side_by_side(work, files)):
-            if item.problem:
-                skipped.append(Skipped(item.file, item.problem))
-                continue
-            indexed[item.file] = item.sha256
-            if item.photo is not None and item.sha256 not in stock:
-                stock.put(item.sha256, item.photo)
-    stock.journal.commit()
-    return indexed, skipped
 
 
 @contextmanager
@@ -155,20 +109,68 @@ def one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` in one thread a core, in order.
+def side_by_side(work: Extraction, files: list[str]) -> Generator[Read, None, None]:
+    """The work on many files in one thread a core, in order.
 
-    It keeps a few results ready, without running away from the consumer.
+    Each core takes a photo through all stages by itself; an extractor made for as many `calls` as
+    there are cores suits that best. (Batches of equal shape gain less, see
+    `python -m evaluation extraction`.) A few results are kept ready, without running away from the
+    consumer.
     """
     workers = available_cores()
-    queue: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    queue: deque[Future[Read]] = deque()
+    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
         try:
-            for item in items:
-                queue.append(pool.submit(function, item))
+            for file in files:
+                queue.append(pool.submit(work, file))
                 if len(queue) > 2 * workers:
                     yield queue.popleft().result()
             while queue:
                 yield queue.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+# Does the work on every file, here or elsewhere, and yields what came of it, one `Read` a file, in
+# any order.
+Spread = Callable[[Extraction, list[str]], Generator[Read, None, None]]
+
+
+def extract_all(
+    root: Path,
+    files: list[str],
+    extractor: Extractor,
+    stock: Stock,
+    progress: Callable[[Iterable[Read]], Iterable[Read]],
+    exact: bool,
+    as_stored: bool = False,
+    spread: Spread = side_by_side,
+) -> tuple[dict[str, str], list[Skipped]]:
+    """Bring every photo into the stock.
+
+    Args:
+        root: The indexed folder.
+        files: Paths relative to it.
+        extractor: Makes the descriptors.
+        stock: Holds what was made before, and takes what is made now.
+        progress: Is handed all results, one a file, and must yield them.
+        exact: As of `LocalFeatures.to_bytes`.
+        as_stored: As of `decode`.
+        spread: Has the work done.
+
+    Returns:
+        The SHA-256 of each file that can be used, and the files that cannot.
+    """
+    indexed: dict[str, str] = {}
+    skipped: list[Skipped] = []
+    work = Extraction(root, extractor, stock, exact, as_stored)
+    with closing(spread(work, files)) as results:
+        for item in progress(results):
+            if item.problem:
+                skipped.append(Skipped(item.file, item.problem))
+                continue
+            indexed[item.file] = item.sha256
+            if item.photo is not None and item.sha256 not in stock:
+                stock.put(item.sha256, item.photo)
+    stock.journal.commit()
+    return indexed, skipped

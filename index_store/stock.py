@@ -72,6 +72,10 @@ class Stock:
     def __contains__(self, sha256: object) -> bool:
         return sha256 in self._slots or sha256 in self.journal
 
+    def __reduce__(self) -> tuple:
+        """For another process, that only asks what is at hand: the digests of now."""
+        return frozenset, ([*self._slots, *self.journal.finished()],)
+
     def put(self, sha256: str, photo: Extracted) -> None:
         """Add a photo. Raises OSError, sqlite3.Error."""
         self.journal[sha256] = photo

@@ -23,9 +23,10 @@ from typing import TypeVar
 from extractor import BadPhoto, encode_jpeg
 from index_store import Store, StoreError, build, journal
 from index_store.catalogue import title_of
-from index_store.extraction import extract
+from index_store.extraction import Extraction
 from index_store.journal import Journal
 from index_store.parameters import making_of
+from index_store.stock import kept_exactly
 from search import Engine
 
 from .about import FILE
@@ -116,7 +117,10 @@ class OwnGallery:
                     continue
                 file = f"{len(self.titles):04d}.jpg"
                 (photos / file).write_bytes(encode_jpeg(pixels, QUALITY))
-                read = self.turn(partial(extract, photos, file, source.extractor, kept.finished()))
+                work = Extraction(
+                    photos, source.extractor, kept.finished(), kept_exactly(limits.own_photos)
+                )
+                read = self.turn(partial(work, file))
                 if read.photo is not None:
                     kept[read.sha256] = read.photo
                 self.titles[file] = title_of(name)

@@ -31,8 +31,8 @@ from extractor import read_photo as read
 from index_store.extraction import (
     THUMBNAIL_QUALITY,
     THUMBNAIL_SIDE,
+    Extraction,
     Read,
-    extract,
     extract_all,
 )
 from index_store.scan import scan
@@ -46,8 +46,9 @@ BATCH = 8
 
 def one_by_one(root: Path, files: list[str], extractor: Extractor) -> None:
     """The baseline: all cores on one photo after the other."""
+    work = Extraction(root, extractor, frozenset(), exact=True)
     for file in files:
-        extract(root, file, extractor, frozenset(), exact=True)
+        work(file)
 
 
 def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) -> None:
@@ -94,8 +95,8 @@ def extractor_there(model: Path) -> Extractor:
 
 
 def extract_there(root: Path, model: Path, file: str) -> Read:
-    """`extract` in one of the `processes`."""
-    return extract(root, file, extractor_there(model), frozenset(), exact=True)
+    """`Extraction` in one of the `processes`."""
+    return Extraction(root, extractor_there(model), frozenset(), exact=True)(file)
 
 
 WAYS = {

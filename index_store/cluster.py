@@ -1,0 +1,197 @@
+"""Photos described on many machines, by Ray Data (https://docs.ray.io/en/latest/data/data.html).
+
+Only the names of photos go out, and what a store keeps of them comes back. So every machine needs
+the folder of photos, this project and the model's file at the paths that they have here: one shared
+folder, mounted everywhere, is enough. Sending the photos themselves would need no mount, but the
+network of this one machine would then bound how many others can work for it.
+
+The store is written here alone, from the same results by the same code as without a cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import platform
+import socket
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+import cv2
+
+from extractor import BadModel, available_cores
+
+from .errors import ClusterUnusable
+from .extraction import Extraction, Read, Spread
+from .parameters import Making, making_of
+
+HERE = "local"  # the address that starts a cluster of this machine alone
+PHOTOS_A_TASK = 16  # a killed process costs the work on so many at the most
+TRIES = 5  # of each task; photos that end every process that reads them would else do so for ever
+OBJECT_STORE = 256 * 2**20  # bytes of shared memory for results on their way, if we start it
+PATIENCE = 10.0  # seconds for a cluster to answer
+CLIENT = "ray://"
+
+
+def on_cluster(address: str) -> Spread:
+    """What `build` takes as `spread`, to have the work done by a Ray cluster.
+
+    Args:
+        address: "auto" for the cluster that this machine belongs to, HOST:PORT to say which, or
+            HERE.
+
+    Raises:
+        ClusterUnusable: Ray is not installed, or the address is one that it cannot stream through.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray starts: nothing of us is reported
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what concerns users is raised, too
+    try:
+        import ray.data  # noqa: F401
+    except ImportError:
+        raise ClusterUnusable(
+            "Ray is not installed; run: pip install -r requirements-ray.txt"
+        ) from None
+    if address.startswith(CLIENT):
+        raise ClusterUnusable(
+            f"Results cannot be streamed through {address}. Run this on a machine of the cluster, "
+            "with --ray auto."
+        )
+    return partial(spread_over, address)
+
+
+def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[Read, None, None]:
+    """The work on many files by a cluster, in the order in which it is done.
+
+    What a machine cannot read is read here once more, so that a photo is left out only for a reason
+    that holds here too.
+
+    Args:
+        address: As of `on_cluster`.
+        work: Is sent to each machine.
+        files: Paths relative to `work.root`.
+
+    Raises:
+        ClusterUnusable: It cannot be reached, a machine is not equipped as this one, or a task
+            failed TRIES times.
+    """
+    if not files:
+        return
+    import ray
+
+    with connected(address):
+        making = making_of(work.extractor, work.as_stored)
+        tasks = -(-len(files) // PHOTOS_A_TASK)
+        cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
+        with warnings.catch_warnings():
+            # Processes are started again without end by default. So would be tasks: Ray means to
+            # take away this way of saying otherwise, and has no other yet.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            results = ray.data.from_items(files, override_num_blocks=tasks).map(
+                cast(Any, Worker),  # classes are taken, too, though the type says functions
+                fn_constructor_args=(pickle.dumps(work), making, files[0]),
+                compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(tasks, cores)),
+                num_cpus=1,
+                max_task_retries=TRIES - 1,
+            )
+        try:
+            for row in results.iter_rows():
+                if row["failure"]:
+                    raise ClusterUnusable(row["failure"])
+                read = pickle.loads(row["read"])
+                yield work(read.file) if read.problem else read
+        except ray.exceptions.RayError as error:
+            raise ClusterUnusable(
+                f"The cluster gave up ({last_line(error)}). What was done is kept; the same "
+                "command, run again, goes on where this one stopped."
+            ) from error
+
+
+class Worker:
+    """The work, in a process that has one core and a model of its own.
+
+    Args:
+        work: A pickled `Extraction`.
+        making: `making_of` where the store is written.
+        file: One of the files that are to be read.
+    """
+
+    def __init__(self, work: bytes, making: Making, file: str):
+        cv2.setNumThreads(1)
+        self.unfit = ""
+        try:
+            self.work: Extraction = pickle.loads(work)
+        except (BadModel, OSError) as error:
+            self.unfit = f"{platform.node()} cannot describe photos: {error}"
+            return
+        if making_of(self.work.extractor, self.work.as_stored) != making:
+            self.unfit = (
+                f"{platform.node()} would describe photos in another way than this machine. It "
+                "needs the same version of this project, the same model and the same engine."
+            )
+        elif not os.path.lexists(self.work.root / file):
+            self.unfit = (
+                f"{platform.node()} has no {self.work.root / file}. The folder of photos must be "
+                "at the same path on every machine."
+            )
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row of Ray Data's: the name of a photo -> the pickled `Read`, or why there is none."""
+        if self.unfit:
+            return {"failure": self.unfit, "read": b""}
+        try:
+            return {"failure": "", "read": pickle.dumps(self.work(row["item"]))}
+        except Exception as error:  # of no kind that is known, or it would be in the `Read`
+            return {"failure": f"{platform.node()} fails at {row['item']}: {error!r}", "read": b""}
+
+
+def knock(address: str) -> None:
+    """Make sure that a cluster answers; Ray itself would try for many minutes.
+
+    Raises:
+        OSError, ValueError: None does, or that is no address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+
+
+def last_line(error: BaseException) -> str:
+    """What an error says at its end, below the tracebacks from other machines."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Be the driver of a cluster for a while. Raises ClusterUnusable."""
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    alone: dict[str, Any] = {
+        "num_cpus": available_cores(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE,
+        "_node_ip_address": "127.0.0.1",
+    }
+    try:
+        if address == HERE:
+            ray.init(HERE, **quiet, **alone)
+        else:
+            knock(address)
+            ray.init(address, **quiet)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ClusterUnusable(
+            f"There is no Ray cluster at {address} ({last_line(error)})."
+        ) from error
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        log = logging.getLogger("ray.data")  # goes on into Ray's own file, with its tracebacks
+        log.handlers = [handler for handler in log.handlers if handler.name != "console"]
+        yield
+    finally:
+        ray.shutdown()
