@@ -159,7 +159,7 @@ def test_what_cannot_be_added_is_a_sentence(photos, tmp_path):
     for name, reason in {
         GALLERY / "petra.jpg": "whose photos this store holds",
         photos / "none.jpg": "There is no photo",
-        photos / "none" / "x.jpg": "There is no photo",
+        photos / "none" / "x.jpg": "There is no folder",
         photos / ".hidden.jpg": "hidden",
         photos / "notes.txt": "is not indexed",
         photos / "text.jpg": "not a JPEG",
