@@ -48,7 +48,7 @@ test: .venv-dev/.ready
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv-dev/.ready: requirements.txt requirements-openvino.txt requirements-train.txt requirements-matchers.txt requirements-ray.txt requirements-dev.txt
+.venv-dev/.ready: requirements.txt requirements-openvino.txt requirements-train.txt requirements-matchers.txt requirements-milvus.txt requirements-ray.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	@$(PYTHON) -m venv .venv-dev
 	@echo "Installing what the tests need, torch included (once)"

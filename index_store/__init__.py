@@ -7,6 +7,7 @@ from .changes import add, remove, update
 from .compaction import compact
 from .duplicates import duplicates
 from .errors import (
+    IndexUnavailable,
     NothingToIndex,
     StoreBusy,
     StoreCorrupt,
@@ -21,12 +22,14 @@ from .integrity import verify
 from .keypoint_cache import KeypointCache
 from .manifest import Manifest
 from .presets import PRESETS
+from .push import push, take_back
 from .store import Store, model_of
 
 __all__ = [
     "CANDIDATES",
     "PRESETS",
     "Catalogue",
+    "IndexUnavailable",
     "KeypointCache",
     "Manifest",
     "NothingToIndex",
@@ -46,8 +49,10 @@ __all__ = [
     "current_version",
     "duplicates",
     "model_of",
+    "push",
     "remove",
     "candidate_ids",
+    "take_back",
     "update",
     "verify",
 ]

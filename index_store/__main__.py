@@ -1,5 +1,5 @@
 """python -m index_store build PHOTOS | update | add PHOTOS | remove FILE... | compact |
-duplicates | info | tune
+duplicates | info | tune | push
 
 Each with --store STORE.
 """
@@ -22,6 +22,7 @@ from extractor.registry import MODELS, model_path
 from .builder import CANDIDATES, build, folder_of
 from .changes import add, compare, remove, update
 from .cluster import on_cluster
+from .collection import TOKEN
 from .compaction import compact
 from .derived import RECALL_CANDIDATES
 from .duplicates import duplicates
@@ -31,12 +32,16 @@ from .front import on_front, save_front
 from .incremental import DRIFTED
 from .integrity import verify
 from .manifest import Manifest
+from .milvus import LEAST_INDEXED
 from .parameters import described_before
 from .presets import PRESETS, IndexParameters
+from .push import push, take_back
 from .similarity_map import kept_map
 from .store import Store, model_of
 from .terminal import printable, tolerate_any_text
 from .tune import Trial, choose, replace_index, try_presets
+
+HERE = "here"  # in an address's place
 
 
 def bar(items: Iterable, total: int, what: str) -> Iterable:
@@ -64,7 +69,7 @@ def run_build(args: argparse.Namespace) -> None:
     print(f"descriptors: {choice}", file=sys.stderr)
     manifest = build(root, args.store, extractor, bar, index=args.index, spread=spread)
     print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
-    with Store(args.store) as store:
+    with Store(args.store, embedded=True) as store:
         for _ in bar(range(1), 1, "map"):
             kept_map(store)
         print_left_out(store)
@@ -72,7 +77,7 @@ def run_build(args: argparse.Namespace) -> None:
 
 def run_info(args: argparse.Namespace) -> None:
     """Say what is in a store; read all of it, if that is asked for."""
-    with Store(args.store) as store:
+    with Store(args.store, embedded=True) as store:
         if args.verify:
             verify(store, lambda items, total: bar(items, total, "verify"))
         manifest = store.manifest
@@ -92,6 +97,7 @@ def run_info(args: argparse.Namespace) -> None:
             "described": "{precision} by {engine}".format(**manifest.described_by),
             "fingerprint": manifest.fingerprint[:16],
             "index": index_line(IndexParameters(**manifest.parameters["ann"])),
+            **({"searched in": searched_line(manifest)} if manifest.collection else {}),
             "recall@10": f"{manifest.shortlist_recall} among the index's first "
             f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
             "neighbours": f"{manifest.neighbour_recall} of the exact ones",
@@ -131,7 +137,7 @@ def run_compact(args: argparse.Namespace) -> None:
 
 def run_duplicates(args: argparse.Namespace) -> None:
     """Every group of near-duplicates, the largest picture of each first."""
-    with Store(args.store) as store:
+    with Store(args.store, embedded=True) as store:
         groups = duplicates(store)
         more = sum(len(group) - 1 for group in groups)
         print(f"{len(groups)} groups, {more} photos more than pictures")
@@ -161,11 +167,14 @@ def report(path: Path, manifest: Manifest) -> None:
             f"Diffusion rows differ by {manifest.drift.rows:.1%} from those of a build of all "
             "photos at once; `build` mends that."
         )
+    pushed = manifest.collection
+    if pushed is not None and pushed.content not in ("", manifest.content):
+        print("It is searched with its own index until it is pushed again.")
 
 
 def run_tune(args: argparse.Namespace) -> None:
     """Measure, show, and write the choice into the store."""
-    with Store(args.store) as store:
+    with Store(args.store, embedded=True) as store:
         trials = try_presets(np.asarray(store.descriptors), bar)
     print_trials(trials)
     plot = args.plot or Path(f"{args.store}.index.png")
@@ -206,6 +215,35 @@ def print_trials(trials: list[Trial]) -> None:
             f"{trial.rescored or '':>6}  {trial.recall10:12.4f}  {trial.recall1:.3f}  "
             f"{trial.speed:9.0f}  {trial.bytes:12.1f}  {trial.build_s:8.1f}"
         )
+
+
+def run_push(args: argparse.Namespace) -> None:
+    """Fill a server's collection, or turn away from it; say what is searched from now on."""
+    if args.to == HERE:
+        take_back(args.store)
+        print(f"{printable(args.store)} is searched with its own index.")
+        return
+    done = push(args.store, args.to, bar)
+    where = done.collection
+    print(
+        f"{done.photos} photos in collection {where.name} at {where.address}, {done.coded} of "
+        f"them in IVF-PQ codes of {done.code_bytes} bytes in {done.lists} lists a segment"
+    )
+    if done.coded < done.photos:
+        print(f"Segments of less than {LEAST_INDEXED} photos are not indexed, but compared whole.")
+    for name in done.dropped:
+        print(f"dropped: {name}, of an earlier push")
+
+
+def searched_line(manifest: Manifest) -> str:
+    """What proposes candidates, and where the store was pushed to before."""
+    where = manifest.collection
+    if where is None:
+        return "its own index"
+    named = f"collection {where.name} at {where.address}"
+    if manifest.searched_in is not None:
+        return named
+    return f"its own index; {named} is of generation {where.generation}"
 
 
 def share(text: str) -> float:
@@ -293,6 +331,18 @@ def main(argv: list[str] | None = None) -> int:
         "--plot", type=Path, help="picture of recall against speed (default: STORE.index.png)"
     )
     command.set_defaults(run=run_tune)
+    command = commands.add_parser(
+        "push", help="put the descriptors into a Milvus server, and search there"
+    )
+    command.add_argument("--store", type=folder, required=True)
+    command.add_argument(
+        "--to",
+        metavar="ADDRESS",
+        required=True,
+        help=f"of the server, such as http://localhost:19530; its token is read from {TOKEN}; "
+        f"`{HERE}` searches with the store's own index again",
+    )
+    command.set_defaults(run=run_push)
     command = commands.add_parser("update", help="bring a store up to date with its folder")
     command.set_defaults(run=run_update)
     add_store_and_model(command)

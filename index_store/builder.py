@@ -17,13 +17,21 @@ from extractor import Extractor
 from . import journal
 from .arrays import save_array
 from .catalogue import Entry, Photo, Skipped, title_of, write_catalogue
+from .collection import Collection
 from .derived import Derived, Progress, derive, shortlist_recall, silent
 from .errors import NothingToIndex, StoreBusy, StoreError, StoreUnwritable
 from .extraction import Spread, extract_all, side_by_side
 from .generation import discard_others, new_generation, opening, writing
 from .journal import delete_journal
 from .manifest import FILE_NAME, Drift, Manifest, checksum
-from .parameters import Making, derived_parameters, index_parameters, is_reusable, making_of
+from .parameters import (
+    Making,
+    derived_parameters,
+    index_parameters,
+    is_reusable,
+    making_in,
+    making_of,
+)
 from .rows import Descriptors, Rows
 from .scan import UNREADABLE, Listing, scan
 from .stock import Stock, kept_exactly
@@ -130,7 +138,7 @@ def live_store(store: Path, extractor: Extractor) -> Iterator[Store | None]:
     """The store as it is, to build on; None if it is new, damaged or of another model."""
     live = None
     with suppress(StoreError):
-        live = Store(store, extractor)
+        live = Store(store, extractor, embedded=True)
     try:
         yield live
     finally:
@@ -228,8 +236,25 @@ def count_kept(folder: Skipped, kept: list[Entry]) -> Skipped:
     return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")
 
 
+def content_of(live: Store) -> Content:
+    """What a generation says of its photos, to be said by the next one."""
+    catalogue = live.catalogue
+    return Content(
+        live.root,
+        live.manifest.listing,
+        catalogue.entries(),
+        catalogue.skipped(),
+        catalogue.removed(),
+        making_in(live.manifest),
+    )
+
+
 def replace(
-    store: Path, content: Content, rows: Rows, derived: Callable[[np.ndarray], Derived]
+    store: Path,
+    content: Content,
+    rows: Rows,
+    derived: Callable[[np.ndarray], Derived],
+    collection: Collection | None = None,
 ) -> Manifest:
     """Write a new generation and switch to it. The caller holds `writing(store)`.
 
@@ -238,16 +263,25 @@ def replace(
         content: What the generation says of its photos.
         rows: Where they lie.
         derived: Makes of them what is made of all together.
+        collection: That the photos were pushed to; None for the one that the store has named
+            before. Whether it holds what the new generation does is for the manifest to say.
     """
+    if collection is None:
+        with suppress(StoreError), opening(store) as generation:
+            collection = generation.manifest.collection
     with new_generation(store) as folder:
-        write_generation(folder, content, rows, derived)
+        write_generation(folder, content, rows, derived, collection)
     delete_journal(store / journal.FILE_NAME)
     with opening(store) as generation:
         return generation.manifest
 
 
 def write_generation(
-    folder: Path, content: Content, rows: Rows, derived: Callable[[np.ndarray], Derived]
+    folder: Path,
+    content: Content,
+    rows: Rows,
+    derived: Callable[[np.ndarray], Derived],
+    collection: Collection | None,
 ) -> None:
     """Write all files of a generation into an empty folder, the manifest last. As of `replace`."""
     sizes = zip(rows.column("width").tolist(), rows.column("height").tolist())
@@ -277,5 +311,6 @@ def write_generation(
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
         segments=[segment.facts for segment in rows.segments],
         drift=made.drift,
+        collection=collection,
     )
     (folder / FILE_NAME).write_text(manifest.to_json())

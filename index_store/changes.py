@@ -60,7 +60,11 @@ def update(store: str | Path, extractor: Extractor, progress: Progress = silent)
     making = making_of(extractor, as_stored)
     if making.fingerprint == manifest.fingerprint and not is_reusable(manifest, making):
         return build(root, store, extractor, progress, as_stored)
-    with changing(store), Store(store, extractor) as live, closing(stock_of(live)) as stock:
+    with (
+        changing(store),
+        Store(store, extractor, embedded=True) as live,
+        closing(stock_of(live)) as stock,
+    ):
         content = read_folder(
             root, listing, live, stock, extractor, making, progress, live.as_stored
         )
@@ -69,7 +73,7 @@ def update(store: str | Path, extractor: Extractor, progress: Progress = silent)
 
 def compare(store: Path) -> tuple[Manifest, Listing]:
     """A store's manifest, and what is in its folder now. Raises as `update`."""
-    with Store(store) as live:
+    with Store(store, embedded=True) as live:
         return live.manifest, scan(live.root)
 
 
@@ -93,7 +97,11 @@ def add(
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with changing(store), Store(store, extractor) as live, closing(stock_of(live)) as stock:
+    with (
+        changing(store),
+        Store(store, extractor, embedded=True) as live,
+        closing(stock_of(live)) as stock,
+    ):
         if not is_reusable(live.manifest, making_of(extractor, live.as_stored)):
             raise StoreMismatch(
                 f"The photos in {store} were described in another way than these would be. "
@@ -163,7 +171,7 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
         StoreBusy, StoreUnwritable: As `build`.
     """
     store, gone = Path(store), set(files)
-    with changing(store), Store(store) as live, closing(stock_of(live)) as stock:
+    with changing(store), Store(store, embedded=True) as live, closing(stock_of(live)) as stock:
         entries = live.catalogue.entries()
         unknown = gone - {entry.file for entry in entries}
         if unknown:

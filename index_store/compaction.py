@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .builder import Content, changing, replace, tidy
+from .builder import changing, content_of, replace, tidy
 from .derived import Derived, Progress, silent
 from .generation import SEGMENTS
 from .journal import digest
@@ -33,9 +33,9 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with changing(store), Store(store) as live:
-        catalogue, making = live.catalogue, making_in(live.manifest)
-        keep_only(store, {entry.sha256 for entry in catalogue.entries()})
+    with changing(store), Store(store, embedded=True) as live:
+        making = making_in(live.manifest)
+        keep_only(store, {entry.sha256 for entry in live.catalogue.entries()})
         rows = joined(
             live.rows,
             store / SEGMENTS,
@@ -43,15 +43,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
             lambda items, total: progress(items, total, "segments"),
         )
         if rows is not live.rows:
-            content = Content(
-                live.root,
-                live.manifest.listing,
-                catalogue.entries(),
-                catalogue.skipped(),
-                catalogue.removed(),
-                making,
-            )
-            return replace(store, content, rows, lambda _: Derived.of(live))
+            return replace(store, content_of(live), rows, lambda _: Derived.of(live))
     tidy(store)
     return live.manifest
 

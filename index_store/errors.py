@@ -35,3 +35,7 @@ class UnknownPhoto(StoreError):
 
 class ClusterUnusable(StoreError):
     """The machines that were to do the work cannot be reached, or cannot do it."""
+
+
+class IndexUnavailable(StoreError):
+    """The server that holds a store's index does not answer, or holds something else."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from extractor import open_regular, read_at_most
 
+from .collection import Collection
 from .errors import StoreCorrupt, StoreMismatch
 from .presets import PRESETS
 from .segment import NAME, SegmentFacts
@@ -76,6 +77,7 @@ class Manifest:
         artefacts: For each file name its "sha256" and "bytes".
         segments: What the photos' slots count through, in this order.
         drift: From a build of the same photos.
+        collection: Of a Milvus server, that this or an earlier generation was pushed to.
         schema: Version of this layout.
     """
 
@@ -94,6 +96,7 @@ class Manifest:
     artefacts: dict[str, dict[str, Any]]
     segments: list[SegmentFacts]
     drift: Drift = field(default_factory=Drift)
+    collection: Collection | None = None
     schema: int = SCHEMA
 
     @property
@@ -101,6 +104,18 @@ class Manifest:
         """Bytes of all files that the generation needs."""
         artefacts = sum(facts["bytes"] for facts in self.artefacts.values())
         return artefacts + sum(segment.bytes for segment in self.segments)
+
+    @property
+    def content(self) -> str:
+        """Another one whenever an id means another photo, or the index is built in another way."""
+        files = (str(self.artefacts[name]["sha256"]) for name in ("index.faiss", "index_ids.npy"))
+        return hashlib.sha256(" ".join(files).encode()).hexdigest()[:16]
+
+    @property
+    def searched_in(self) -> Collection | None:
+        """The collection, if it holds this very generation; None: the store's own index is used."""
+        held = self.collection
+        return held if held is not None and held.content == self.content else None
 
     def to_json(self) -> str:
         """The text of the manifest file."""
@@ -120,6 +135,8 @@ class Manifest:
             if schema == SCHEMA:
                 facts["segments"] = [SegmentFacts(**segment) for segment in facts["segments"]]
                 facts["drift"] = Drift(**facts["drift"])
+                if facts.get("collection") is not None:
+                    facts["collection"] = Collection(**facts["collection"])
                 manifest = Manifest(**facts)
                 check(manifest)
                 return manifest

@@ -89,9 +89,7 @@ class IndexParameters:
 def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> IndexParameters:
     """Parameters for a gallery, never more lists or centroids than it can train.
 
-    Lists: the largest power of two up to 4 sqrt(count) that leaves POINTS_PER_CENTROID vectors for
-    each. Bits: the most, up to 8, whose 2**bits centroids get as many. Codes: one for CODE_DIM
-    components (or the nearest divisor below).
+    Codes: one for CODE_DIM components (or the nearest divisor below).
 
     Args:
         count: How many vectors.
@@ -101,18 +99,33 @@ def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> Ind
     Raises:
         KeyError: There is no such preset.
     """
-    trainable = max(1, count // POINTS_PER_CENTROID)
-    nlist = 2 ** int(np.log2(max(1, min(trainable, 4 * np.sqrt(count), MAX_LISTS))))
+    nlist = most_lists(count)
     form = PRESETS[preset]
     factory = form.template.format(
         dim=dim,
         nlist=nlist,
-        bits=int(np.clip(np.log2(trainable), 1, MAX_BITS)),
+        bits=most_bits(count),
         codes=most_codes(dim, CODE_DIM),
         small_codes=most_codes(dim, SMALL_CODE_DIM),
     )
     effort = min(form.effort, nlist) if form.knob == "nprobe" else form.effort
     return IndexParameters(preset, factory, effort)
+
+
+def most_lists(count: int) -> int:
+    """The largest power of two up to 4 sqrt(count) that leaves each list POINTS_PER_CENTROID of
+    `count` vectors."""
+    return 2 ** int(np.log2(max(1, min(trainable(count), 4 * np.sqrt(count), MAX_LISTS))))
+
+
+def most_bits(count: int) -> int:
+    """The most, up to MAX_BITS, whose 2**bits centroids get as many."""
+    return int(np.clip(np.log2(trainable(count)), 1, MAX_BITS))
+
+
+def trainable(count: int) -> int:
+    """Centroids that so many vectors can train."""
+    return max(1, count // POINTS_PER_CENTROID)
 
 
 def most_codes(dim: int, components: int) -> int:

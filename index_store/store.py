@@ -35,6 +35,7 @@ from .errors import StoreCorrupt, StoreMismatch
 from .generation import SEGMENTS, opening
 from .integrity import check_note
 from .manifest import Manifest, check_sizes, verify_artefact
+from .milvus import MilvusIndex
 from .numbered import NumberedIndex, all_numbered
 from .presets import IndexParameters, choose_parameters
 from .rows import Descriptors, Rows
@@ -61,7 +62,7 @@ class Store:
         catalogue: Which photo is which row.
         rows: Where in the segments each photo lies.
         descriptors: float16 (N, D), unit rows.
-        index: Over them, of the form that the manifest names.
+        index: Over them: the one that lies in the store, or a collection of a server.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
         neighbour_sims: float32 (N, K), their similarities.
         lists: int32 (N, BACKGROUND + 1), the whole lists that the graph is made of.
@@ -70,18 +71,24 @@ class Store:
         diffusion_values: float16 (N, M), their values.
     """
 
-    def __init__(self, path: str | Path, extractor: Extractor | None = None):
+    def __init__(
+        self, path: str | Path, extractor: Extractor | None = None, embedded: bool = False
+    ):
         """Open the live generation.
 
         Args:
             path: The store's folder.
             extractor: What queries will be described with; None if there will be none.
+            embedded: Open the index that lies in the store even if the generation is in a
+                collection of a server: what is to be changed is changed there.
 
         Raises:
             StoreMissing: There is no store.
             StoreMismatch: The store was made with another model than `extractor`'s, or by another
                 version of this program.
             StoreCorrupt: A file is damaged or missing.
+            IndexUnavailable: The generation is searched in a collection of a Milvus server, and
+                that cannot be had.
         """
         self.path = Path(path)
         with opening(self.path) as generation:
@@ -93,9 +100,13 @@ class Store:
             check_keypoints(self.manifest)
             check_note(self.path, generation.version)
             check_sizes(generation.folder, self.manifest)
-            verify_artefact(generation.folder, self.manifest, "index.faiss")
+            searched_in = None if embedded else self.manifest.searched_in
+            if searched_in is None:
+                verify_artefact(generation.folder, self.manifest, "index.faiss")
             try:
                 self._open(generation.folder)
+                if searched_in is None:
+                    self.index = self._embedded_index(generation.folder)
             except (
                 OSError,
                 ValueError,
@@ -107,6 +118,9 @@ class Store:
                 raise StoreCorrupt(
                     f"The store at {path} cannot be read ({error}). Build it again."
                 ) from error
+        if searched_in is not None:
+            count, dim = self.manifest.photos, self.manifest.dim
+            self.index = all_numbered(MilvusIndex.of(searched_in, count, dim))
 
     def _open(self, folder: Path) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
@@ -127,9 +141,6 @@ class Store:
         self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
         kept = self.diffusion_ids.shape
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
-        parameters = IndexParameters(**self.manifest.parameters["ann"])
-        index = load_index(folder / "index.faiss", parameters, count, dim)
-        self.index = NumberedIndex(index, load_array(folder / "index_ids.npy", np.int32, (None,)))
         try:
             self.catalogue = Catalogue(folder / "catalogue.sqlite")
             held = len(self.catalogue)
@@ -137,6 +148,12 @@ class Store:
             raise ValueError(f"catalogue.sqlite is damaged: {error}") from None
         if held != count:
             raise ValueError("catalogue.sqlite holds another number of photos")
+
+    def _embedded_index(self, folder: Path) -> NumberedIndex:
+        parameters = IndexParameters(**self.manifest.parameters["ann"])
+        count, dim = self.manifest.photos, self.manifest.dim
+        index = load_index(folder / "index.faiss", parameters, count, dim)
+        return NumberedIndex(index, load_array(folder / "index_ids.npy", np.int32, (None,)))
 
     def __len__(self) -> int:
         return self.manifest.photos

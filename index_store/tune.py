@@ -17,12 +17,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .ann import build_index, exact_search, rescore
-from .builder import CANDIDATES, Content, changing, replace
+from .builder import CANDIDATES, changing, content_of, replace
 from .derived import Derived
 from .errors import StoreError
 from .manifest import Manifest
 from .numbered import all_numbered
-from .parameters import making_in
 from .presets import PRESETS, choose_parameters
 from .store import Store
 from .vector_index import SEED, FaissIndex, VectorIndex
@@ -219,7 +218,7 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
         StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
         StoreBusy, StoreUnwritable: As `build`.
     """
-    with changing(path), Store(path) as live:
+    with changing(path), Store(path, embedded=True) as live:
         parameters = choose_parameters(len(live), live.manifest.dim, preset)
         parameters = dataclasses.replace(parameters, effort=effort)
 
@@ -229,13 +228,7 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
             made.parameters = {**made.parameters, "ann": asdict(parameters)}
             return made
 
-        catalogue = live.catalogue
-        content = Content(
-            live.root,
-            live.manifest.listing,
-            catalogue.entries(),
-            catalogue.skipped(),
-            catalogue.removed(),
-            making_in(live.manifest),
-        )
-        return replace(path, content, live.rows, derived)
+        # The choice is one of the store's own indexes: from now on it is searched with that.
+        pushed = live.manifest.collection
+        unused = None if pushed is None else pushed.set_aside()
+        return replace(path, content_of(live), live.rows, derived, unused)

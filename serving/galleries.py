@@ -23,6 +23,7 @@ from search import UNCALIBRATED, BadCalibration, Engine
 
 from . import metrics
 from .admission import behind_clicks
+from .distant_index import shielded
 from .gallery_queries import GalleryQueries
 from .samples import sample_queries
 from .settings import settings
@@ -185,7 +186,7 @@ class Live:
         try:
             model = model_of(self.path, settings().model or None)
             extractor = extractor_of(model)
-            engine = Engine(Store(self.path, extractor), extractor)
+            engine = Engine(shielded(Store(self.path, extractor)), extractor)
             if not engine.is_calibrated("diffusion", "sift"):
                 log.warning(UNCALIBRATED)
             gallery = Gallery(engine)

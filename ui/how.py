@@ -132,8 +132,8 @@ def finding(gallery: Gallery, told: Explained) -> None:
     store = gallery.engine.store
     held = sum(len(entry.ids) for entry in told.lists)
     index = store.index.index.stats()
-    if not index.lists:
-        return  # a form without lists has none to show
+    if not told.lists:
+        return  # a form without lists has none to show, and a server shows none
     said = say(
         "The descriptors of all {count} photos lie in {lists} lists of what is alike, each packed "
         "into {bytes} bytes. The {visited} nearest lists were visited; they hold {held} photos, "
