@@ -303,6 +303,6 @@ def asking(address: str) -> Iterator[None]:
     except (MilvusException, grpc.RpcError) as error:
         said = getattr(error, "message", "") or str(error)
         raise IndexUnavailable(
-            f"The Milvus server at {address} does not do what is asked of it "
+            f"The Milvus server at {address} does not answer, or refuses "
             f"({said.splitlines()[0][:200]})."
         ) from error
