@@ -31,9 +31,9 @@ FORM = "IVF_PQ"
 SEGMENT_BYTES = 512 * 2**20  # of vectors in a full segment, unless a server is told otherwise
 LEAST_INDEXED = 1024  # vectors; of smaller segments servers make no index
 INSERT_BYTES = 8 * 2**20  # of vectors in a message
-ANSWER_S = 5.0  # for a search, a look, and for finding the server
+ANSWER_S = 10.0  # for a search, a look, and for finding the server
 LOADING_S = 600.0  # for a collection to come into the servers' memory
-STALLED_S = 600.0  # for building to make no progress at all
+STALLED_S = 3600.0  # for building to finish no segment
 LOOK_S = 0.2
 
 
