@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import secrets
 from dataclasses import dataclass
 
 from .errors import StoreError
 
 # No user and no password: it is written down, and a manifest keeps no secrets.
 ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+# Ours alone: by its name a collection is recognised that the next push may drop.
+NAME = re.compile(r"(gem_[0-9a-f]{8})_[0-9]{6,}")
 TOKEN = "GEM_MILVUS_TOKEN"  # the environment variable with a server's token
 
 
@@ -20,7 +22,7 @@ class Collection:
 
     Attributes:
         address: Of the server, such as http://localhost:19530.
-        name: Of the collection.
+        name: Of the collection: the store's family, and the generation's name.
         generation: Whose descriptors it holds.
         content: `Manifest.content` of that generation; empty if the store shall search its own
             index again.
@@ -43,9 +45,25 @@ class Collection:
         """What the server keeps beside the collection, to tell it from others."""
         return f"generation {self.generation}, content {self.content}"
 
+    @property
+    def family(self) -> str:
+        """What the names of all collections of a store begin with."""
+        return self.name.rpartition("_")[0]
+
     def set_aside(self) -> Collection:
         """The same collection, not to be searched, but known."""
         return dataclasses.replace(self, content="")
+
+
+def new_family() -> str:
+    """For a store that was never pushed."""
+    return f"gem_{secrets.token_hex(4)}"
+
+
+def are_of(family: str, names: list[str]) -> list[str]:
+    """Those names of collections that belong to a family, in order."""
+    found = ((NAME.fullmatch(name), name) for name in sorted(names))
+    return [name for match, name in found if match is not None and match[1] == family]
 
 
 def checked_address(text: str) -> str:

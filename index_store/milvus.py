@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .collection import TOKEN, Collection
+from .collection import TOKEN, Collection, are_of
 from .errors import IndexUnavailable
 from .presets import CODE_DIM, NPROBE, IndexParameters, most_bits, most_codes, most_lists
 from .vector_index import IndexStats
@@ -84,13 +84,14 @@ class MilvusIndex:
                 self._client.drop_collection(self.name)
 
     def drop_others(self, family: str, kept: set[str]) -> list[str]:
-        """Delete the server's collections whose names begin with "FAMILY_", but for some.
+        """Delete the collections of a store, but for some. Raises IndexUnavailable.
 
-        Returns their names. Raises IndexUnavailable.
+        Returns:
+            Their names.
         """
         with asking(self.address):
             there = self._client.list_collections(timeout=ANSWER_S)
-            doomed = sorted(n for n in there if n.startswith(f"{family}_") and n not in kept)
+            doomed = [name for name in are_of(family, there) if name not in kept]
             for name in doomed:
                 self._client.drop_collection(name)
         return doomed
@@ -112,7 +113,7 @@ class MilvusIndex:
 
     def add(self, rows: np.ndarray) -> None:
         dim, first = self._stats.dim, self._stats.vectors
-        size = max(1, INSERT_BYTES // (4 * dim))
+        size = rows_in_a_message(dim)
         for start in range(0, len(rows), size):
             block = np.ascontiguousarray(rows[start : start + size], np.float32)
             with asking(self.address):
@@ -276,6 +277,11 @@ class MilvusIndex:
         return IndexUnavailable(
             f"The collection {self.name} at {self.address} {what}. Push the store again."
         )
+
+
+def rows_in_a_message(dim: int) -> int:
+    """How many vectors are sent at a time."""
+    return max(1, INSERT_BYTES // (4 * dim))
 
 
 def connect(address: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import cast
 import numpy as np
 
 from .builder import changing, content_of, replace
-from .collection import Collection, checked_address
+from .collection import Collection, checked_address, new_family
 from .derived import Derived, Progress, silent
 from .errors import StoreError
 from .manifest import Manifest
-from .milvus import INSERT_BYTES, MilvusIndex
+from .milvus import MilvusIndex, rows_in_a_message
 from .store import Store
 
 
@@ -62,7 +61,7 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
     store, address = Path(store), checked_address(address)
     with changing(store), Store(store, embedded=True) as live:
         before = live.manifest.collection
-        family = f"gem_{secrets.token_hex(4)}" if before is None else before.name.rsplit("_", 1)[0]
+        family = new_family() if before is None else before.family
         collection = Collection(
             address, f"{family}_{live.generation}", live.generation, live.manifest.content
         )
@@ -71,7 +70,7 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
         try:
             index.create(collection.description)
             index.train(descriptors)
-            size = max(1, INSERT_BYTES // (4 * live.manifest.dim))
+            size = rows_in_a_message(live.manifest.dim)
             starts = range(0, len(live), size)
             for start in progress(starts, len(starts), "push"):
                 index.add(descriptors[start : start + size])
@@ -83,7 +82,9 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
             raise
         replace(store, content_of(live), live.rows, lambda _: Derived.of(live), collection)
         kept = {collection.name} if before is None else {collection.name, before.name}
-        dropped = index.drop_others(family, kept)
+        dropped: list[str] = []
+        with suppress(StoreError):  # the next push tries again
+            dropped = index.drop_others(family, kept)
         stats = index.stats()
         return Pushed(collection, len(live), coded, stats.lists, stats.code_bytes, dropped)
 
