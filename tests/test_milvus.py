@@ -98,6 +98,11 @@ def name_collection(path: Path, **other: str) -> Collection:
         return collection
 
 
+def collections(server: Running) -> set[str]:
+    """Names of all that a server holds."""
+    return set(connect(server.address).list_collections())
+
+
 def nobody() -> str:
     """An address where nothing listens."""
     with socket.socket() as free:
@@ -226,9 +231,9 @@ def test_another_generation_is_searched_with_its_own_index_until_it_is_pushed(
     assert f"11 photos in collection {second.name} at {server.address}, 0 of them" in said
     assert "Segments of less than 1024 photos are not indexed" in said  # not claimed, either
     assert f"dropped: {strays[0]}, of an earlier push\n" in said and said.count("dropped") == 1
-    there = connect(server.address).list_collections()
+    there = collections(server)
     # Pages that still have the generation before go on in its collection.
-    assert {first.name, second.name, *strays[1:]} <= set(there) and strays[0] not in there
+    assert {first.name, second.name, *strays[1:]} <= there and strays[0] not in there
 
     assert main(["push", "--store", str(copy), "--to", "here"]) == 0
     assert capsys.readouterr().out == f"{copy} is searched with its own index.\n"
@@ -239,11 +244,11 @@ def test_a_push_that_fails_leaves_nothing(server, store, monkeypatch):
     def fails(index: MilvusIndex) -> int:
         raise index._wrong("cannot be indexed: failed at 0 vectors")
 
-    before = manifest_of(store), connect(server.address).list_collections()
+    before = manifest_of(store), collections(server)
     monkeypatch.setattr(MilvusIndex, "seal", fails)
     with pytest.raises(IndexUnavailable, match="cannot be indexed"):
         push(store, server.address)
-    assert (manifest_of(store), connect(server.address).list_collections()) == before
+    assert (manifest_of(store), collections(server)) == before
 
 
 def test_visitors_are_told_when_the_server_falls_silent(server, pushed, extractor, monkeypatch):
