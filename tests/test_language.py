@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.conftest import ROOT
+from tests.test_page import html_of
 from ui.language import LANGUAGES, catalogue, patterns
 
 FACT = re.compile(r"\{(\w+)\}")
@@ -38,13 +39,16 @@ def test_every_sentence_is_there_with_its_facts(code):
 def script() -> None:
     import streamlit as st
 
+    from search import SearchResult
     from ui.language import heard, language, number, say
+    from ui.timing import timing_bar
 
     st.text(language())
     st.text(say("{count} photos", count=number(30000)))
     st.text(heard("Busy, try again in 7 seconds."))
     st.text(heard("Something that no catalogue knows {x}."))
     st.text(number(0.998, 3))
+    st.html(timing_bar(SearchResult([], {"describe": 1234.0, "alpha-qe": 2.5}, {"decode": 8.0})))
 
 
 def shown(app: AppTest) -> list[str]:
@@ -60,5 +64,9 @@ def test_the_language_is_what_the_address_says():
     german = ["de", "30.000 Fotos", "Viel los: versuchen Sie es in 7 Sekunden noch einmal."]
     assert shown(app.run())[:3] == german
     assert shown(app)[3:] == ["Something that no catalogue knows {x}.", "0,998"]
+    bar = html_of(app)
+    for legend in ("beschreiben 1.234 ms", "Anfrageerweiterung 2,5 ms", "lesen 8,0 ms"):
+        assert legend in bar
+    assert "gerade eben" in bar and "von vorhin" in bar
     app.query_params["lang"] = "../../etc/passwd"
     assert shown(app.run())[:3] == english

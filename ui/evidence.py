@@ -19,7 +19,7 @@ from .match import match_viewer
 from .results import credit_line
 from .stages import Way
 from .subject import Subject, gallery_subject
-from .timing import STAGES
+from .timing import stage_name
 from .turns import in_turn
 
 
@@ -77,7 +77,7 @@ def draw(
         if st.button(say("Search with this photo"), icon=":material/image_search:", type="primary"):
             search_with(engine, id)
             st.rerun()
-        ranks = ", ".join(f"{STAGES.get(s, (s,))[0]} {rank}" for s, rank in hit.stage_ranks.items())
+        ranks = ", ".join(f"{stage_name(s)} {rank}" for s, rank in hit.stage_ranks.items())
         told = say("similarity {similarity}", similarity=number(hit.similarity, 3))
         placed = " · " + say("rank by {ranks}", ranks=ranks) if ranks else ""
         st.caption(f"{plain(hit.file)} · {told}{placed}")

@@ -77,7 +77,7 @@ class Asked:
 
 def label(name: str) -> str:
     """A reranker's or matcher's name for people."""
-    return LABELS.get(name, name)
+    return say(LABELS.get(name, name))
 
 
 def choose_ways(served: dict[str, Gallery]) -> Asked:

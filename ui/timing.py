@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from search import SearchResult
+import html
 
-STAGES = {  # name and colour
-    "decode": ("decode", "#94a3b8"),
-    "describe": ("describe", "#0ea5a4"),
-    "keypoints": ("keypoints", "#f8b4b0"),
-    "index": ("index", "#f59e0b"),
-    "diffusion": ("diffusion", "#8b5cf6"),
-    "sift": ("SIFT", "#ef6461"),
+from search import MATCHERS, RERANKERS, SearchResult
+
+from .language import number, say
+from .stages import label
+
+COLOURS = {  # of the stages, in the order in which they come
+    "decode": "#94a3b8",
+    "describe": "#0ea5a4",
+    "keypoints": "#f8b4b0",
+    "index": "#f59e0b",
+    **dict.fromkeys(RERANKERS, "#8b5cf6"),
+    **dict.fromkeys(MATCHERS, "#ef6461"),
 }
+
+
+def stage_name(stage: str) -> str:
+    """What a stage is called, in the visitor's language."""
+    names = {
+        "descriptor": say("descriptor"),
+        "decode": say("decode"),
+        "describe": say("describe"),
+        "keypoints": say("keypoints"),
+        "index": say("index"),
+    }
+    return names.get(stage) or label(stage)
 
 
 def timing_bar(result: SearchResult) -> str:
@@ -21,17 +38,18 @@ def timing_bar(result: SearchResult) -> str:
     timings = result.reused_ms | result.timings_ms
     total = sum(timings.values()) or 1
     parts, legend = [], []
-    for stage, (name, colour) in STAGES.items():
+    for stage, colour in COLOURS.items():
         if stage not in timings:
             continue
         ms = timings[stage]
-        faded = "" if stage in result.timings_ms else ' class="reused"'
-        title = "just now" if stage in result.timings_ms else "from before, reused"
-        shown = f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}"
+        new = stage in result.timings_ms
+        faded = "" if new else ' class="reused"'
+        title = html.escape(say("just now") if new else say("from before, reused"))
+        shown = number(ms) if ms >= 10 else number(ms, 1)
         parts.append(f'<i{faded} style="width:{100 * ms / total:.1f}%;background:{colour}"></i>')
         legend.append(
             f'<span{faded} title="{title}"><i style="background:{colour}"></i>'
-            f"{name} {shown} ms</span>"
+            f"{html.escape(stage_name(stage))} {shown} ms</span>"
         )
     track = f'<div class="track">{"".join(parts)}</div>'
     return f'<div class="times">{track}<div class="legend">{"".join(legend)}</div></div>'
