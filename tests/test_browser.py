@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import CDPSession, Page, expect
 
 from tests.conftest import GALLERY
-from tests.server import BROWSER_FLAGS, serving
+from tests.server import chromium, serving
 
 UPLOADER = ".st-key-uploader input[type=file]"
 
@@ -24,11 +23,8 @@ def address(gallery_path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser():
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(params=[(1360, 900), (390, 844)], ids=["desktop", "phone"])
@@ -192,8 +188,6 @@ def test_a_part_of_the_photo(visit):
     drag(visit, at(0.02, 0.5), at(0.02, 0.5))  # a tap beside it asks for the whole photo
     expect(visit).not_to_have_url(re.compile("part="))
     expect(visit.get_by_text("A part of it")).to_have_count(0, timeout=60_000)
-    settle(visit)
-    visit.wait_for_timeout(1000)  # as a person would take
     drag(visit, at(0.2, 0.1), at(0.9, 0.95))  # and a new one is drawn
     expect(visit).to_have_url(re.compile("part=(19|20|21)%2C(9|10|11)%2C(89|90|91)%2C9[456]"))
     expect(visit.get_by_text("A part of it")).to_be_visible(timeout=60_000)
@@ -214,6 +208,61 @@ def test_a_part_of_the_photo(visit):
         "points outside the part do not count"
     )
     assert no_sideways_scroll(visit)
+
+
+def swipe(
+    touch: CDPSession, start: tuple[float, float], end: tuple[float, float], steps: int = 6
+) -> None:
+    """One finger, from one place of the window to another."""
+
+    def send(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y} for x, y in places]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    send("touchStart", start)
+    for step in range(1, steps + 1):
+        share = step / steps
+        send("touchMove", tuple(a + share * (b - a) for a, b in zip(start, end)))
+    send("touchEnd")
+
+
+def test_a_part_by_finger(browser, address):
+    """On a phone: a frame is drawn, moved, and pulled at a corner, and the page stays in place."""
+    phone = {"width": 390, "height": 844}
+    context = browser.new_context(viewport=phone, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    touch = context.new_cdp_session(page)
+    page.goto(f"{address}/?photo=taj-mahal.jpg")
+    expect(page.get_by_role("button", name="Open ").first).to_be_visible(timeout=60_000)
+    settle(page)
+    page.get_by_role("button", name="Part").tap()
+    expect(page.locator(".area img")).to_be_visible()
+    page.wait_for_timeout(500)  # the popover moves to its place
+    photo = page.locator(".area img").bounding_box()
+    assert photo["x"] >= 0 and photo["x"] + photo["width"] <= phone["width"]
+    assert photo["y"] >= 0 and photo["y"] + photo["height"] <= phone["height"]
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return photo["x"] + x * photo["width"], photo["y"] + y * photo["height"]
+
+    def expect_part(*numbers: int) -> None:
+        """Within a percent; a pixel is about a third of one."""
+        near = "%2C".join(f"({n - 1}|{n}|{n + 1})" for n in numbers)
+        expect(page).to_have_url(re.compile(f"part={near}(&|$)"))
+
+    swipe(touch, at(0.2, 0.1), at(0.8, 0.7))  # it is drawn
+    expect_part(20, 10, 80, 70)
+    swipe(touch, at(0.5, 0.4), at(0.4, 0.6))  # it is moved
+    expect_part(10, 30, 70, 90)
+    swipe(touch, at(0.7, 0.9), at(0.6, 0.8))  # it is pulled at a corner
+    expect_part(10, 30, 60, 80)
+    expect(page.get_by_text("A part of it")).to_be_visible(timeout=60_000)
+    assert page.evaluate("scrollY") == 0, "the page does not scroll under the finger"
+    page.get_by_role("button", name="Whole photo").tap()
+    expect(page).not_to_have_url(re.compile("part="))
+    settle(page)
+    assert page.locator(".area img").bounding_box() == photo and no_sideways_scroll(page)
+    context.close()
 
 
 def test_unreadable_upload(visit, tmp_path):

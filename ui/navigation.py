@@ -7,6 +7,7 @@ import streamlit as st
 from serving.about import about
 
 from . import explore, figures, how, own, page
+from .address import values
 from .component import ASSETS
 from .footer import footer
 from .language import keep_language, say
@@ -58,4 +59,4 @@ def remember_question(path: str) -> None:
     if before != SEARCH:
         bring_back(state.get("question", {}))
     state.question = remembered_question()
-    state.visited = st.query_params.get("photo")
+    state.visited = next(reversed(values("photo")), None)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import streamlit as st
 
@@ -21,6 +20,7 @@ from extractor import Region
 from search import Engine
 from serving.settings import settings
 
+from .address import values, write, write_all
 from .language import number, say
 from .part import WHOLE, Percents, as_part, region_of
 from .subject import Subject, gallery_subject, linked_upload
@@ -93,7 +93,7 @@ def read_question(engine: Engine) -> Question | None:
         else:
             subjects.append(gallery_subject(engine, photo.id))
     if not subjects:
-        if "upload" in st.query_params or "photo" in st.query_params:
+        if values("upload") or values("photo"):
             leave_question()
         return None
     part = read_part() if len(subjects) == 1 and subjects[0].can_be_cut else WHOLE
@@ -126,35 +126,26 @@ def write_question(subjects: Iterable[Subject]) -> None:
 
 
 def write_photos(**photos: list[str]) -> None:
-    """Put the photos to search with into the address, and nothing else of a question.
-
-    They go in before anything is taken out: an address without a question would be a step of its
-    own to go back to.
-    """
-    new = {name: values for name, values in photos.items() if values}
-    st.query_params.update(new)
-    for name in OF_QUESTION:
-        if name not in new:
-            st.query_params.pop(name, None)
+    """Put the photos to search with into the address, and nothing else of a question."""
+    write_all({name: photos.get(name, []) for name in OF_QUESTION})
 
 
 def remembered_question() -> dict[str, list[str]]:
     """What of the address is the question, to be brought back by `bring_back`."""
-    values = {name: st.query_params.get_all(name) for name in OF_QUESTION}
-    return {name: value for name, value in values.items() if value}
+    said = {name: values(name) for name in OF_QUESTION}
+    return {name: value for name, value in said.items() if value}
 
 
 def bring_back(question: dict[str, list[str]]) -> None:
     """Put a question back into an address that has none."""
-    if not any(name in st.query_params for name in OF_QUESTION):
-        for name, values in question.items():
-            write(name, values)
+    if not any(values(name) for name in OF_QUESTION):
+        for name, value in question.items():
+            write(name, value)
 
 
 def leave_question() -> None:
     """Take the question out of the address."""
-    for name in OF_QUESTION:
-        st.query_params.pop(name, None)
+    write_all({name: [] for name in OF_QUESTION})
 
 
 def call(file: str, name: str) -> None:
@@ -168,12 +159,17 @@ def drop(subject: Subject) -> None:
     """Search without one of the photos."""
     name, value = ("photo", subject.file) if subject.token is None else ("upload", subject.token)
     write(name, [other for other in few(name, MOST_SAID) if other != value])
-    st.query_params.pop("part", None)
+    write("part", [])
 
 
 def read_part() -> Percents:
     """The part in the address; WHOLE if there is none or it makes no sense."""
-    numbers = st.query_params.get("part", "").split(",")
+    return part_of("".join(values("part")[-1:]))
+
+
+def part_of(text: str) -> Percents:
+    """A part as it stands in an address; WHOLE if it makes no sense."""
+    numbers = text.split(",")
     if not all(number.isdecimal() and len(number) < 4 for number in numbers):
         return WHOLE
     return as_part([int(number) for number in numbers]) or WHOLE
@@ -186,23 +182,16 @@ def write_part(part: Percents) -> None:
 
 def shown() -> int:
     """How many hits are shown."""
-    text = st.query_params.get("shown", "")
+    text = "".join(values("shown")[-1:])
     count = int(text) if text.isdecimal() and len(text) < 6 else 0
     return min(max(count, FIRST_PAGE), MOST_SHOWN)
 
 
 def show_more() -> None:
     """As many hits again."""
-    st.query_params["shown"] = str(min(shown() + MORE, MOST_SHOWN))
+    write("shown", [str(min(shown() + MORE, MOST_SHOWN))])
 
 
 def few(name: str, most: int) -> list[str]:
     """The values of one name in the address, each once, no more than so many."""
-    return list(dict.fromkeys(st.query_params.get_all(name)))[: max(0, most)]
-
-
-def write(name: str, values: list[Any]) -> None:
-    if values:
-        st.query_params[name] = values
-    else:
-        st.query_params.pop(name, None)
+    return list(dict.fromkeys(values(name)))[: max(0, most)]

@@ -6,6 +6,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from .actions import start_over
+from .address import forget_replaced
 
 SEARCH = ""  # its path in the address
 
@@ -18,6 +19,7 @@ def open_search() -> None:
 def search_for(file: str) -> None:
     """Open the search page with a gallery photo. Does not return: the script begins anew."""
     start_over()
+    forget_replaced()
     st.switch_page(search_page(), query_params={"photo": file})
 
 

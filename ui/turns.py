@@ -17,7 +17,7 @@ from .language import say
 
 T = TypeVar("T")
 AT_ONCE = 0.15  # seconds: what is done by then needs no words
-LOOK_AGAIN = 0.4
+LOOK_AGAIN = 0.05
 
 
 def in_turn(
@@ -48,10 +48,14 @@ def in_turn(
     line = st.empty()
     try:
         if not ticket.wait(AT_ONCE):
-            # Each call of Streamlit is where a script that is to stop is stopped.
-            line.html(waiting_line(ticket.place, doing))
+            said = ""
             while not ticket.wait(LOOK_AGAIN):
-                line.html(waiting_line(ticket.place, doing))
+                # Each call of Streamlit is where a script that is to stop is stopped.
+                st.session_state.get("page")
+                now = waiting_line(ticket.place, doing)
+                if now != said:
+                    said = now
+                    line.html(said)
             line.empty()
         return ticket.result()
     finally:
