@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from extractor import BadPhoto, Extractor
+from extractor import BadPhoto, Extractor, Region
 from extractor.attention import Attention
 from index_store.lists import VisitedList, visited_lists
 from search import PreparedQuery, SearchResult
@@ -26,13 +26,16 @@ class Explained:
 
     Attributes:
         descriptor: of the query, unit vector float32 (D,).
-        heat: where the descriptor looks, float (h, w) that sums to 1; None if that is not known.
+        region: the part of the photo that counts, None for all of it.
+        heat: where the descriptor looks in that part, float (h, w) that sums to 1; None if that is
+            not known.
         lists: of the index that were visited, nearest first.
         walk: of diffusion.
         result: the answer, with everything switched on.
     """
 
     descriptor: np.ndarray
+    region: Region | None
     heat: np.ndarray | None
     lists: list[VisitedList]
     walk: Walk
@@ -45,12 +48,13 @@ def explain(gallery: Gallery, query: PreparedQuery, pixels: np.ndarray | None) -
     Args:
         gallery: what is searched.
         query: prepared for it.
-        pixels: of the photo, uint8 RGB (H, W, 3); None if they cannot be had.
+        pixels: of the whole photo, uint8 RGB (H, W, 3); None if they cannot be had.
     """
-    store = gallery.engine.store
+    store, extractor = gallery.engine.store, gallery.engine.extractor
     return Explained(
         descriptor=query.descriptor,
-        heat=None if pixels is None else heat(gallery.engine.extractor, pixels),
+        region=query.region,
+        heat=None if pixels is None else heat(extractor, pixels, query.region),
         lists=visited_lists(store.index, query.descriptor),
         walk=walk(query, store, REACHED),
         result=searches.search(gallery, query, "diffusion", "sift", HITS, "page"),
@@ -65,10 +69,10 @@ def pixels_of(gallery: Gallery, id: int) -> np.ndarray | None:
         return None
 
 
-def heat(extractor: Extractor, pixels: np.ndarray) -> np.ndarray | None:
+def heat(extractor: Extractor, pixels: np.ndarray, region: Region | None) -> np.ndarray | None:
     """Where the descriptor looks, see `Attention.heat`; None if its model cannot tell."""
     looking = attention(extractor)
-    return None if looking is None else looking.heat(pixels)
+    return None if looking is None else looking.heat(pixels, region)
 
 
 @lru_cache(2)

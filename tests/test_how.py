@@ -4,6 +4,7 @@ leads.
 
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from extractor import Extractor, read_photo
 from extractor.attention import Attention, contributions, first_power, grid, named_output
+from extractor.region import crop_region
 from extractor.registry import model_path
 from index_store.ann import build_index
 from index_store.lists import visited_lists
@@ -25,6 +27,7 @@ from serving.galleries import galleries
 from tests.conftest import GALLERY, unit_rows
 from tests.test_page import html_of
 from tests.test_page import walk as nodes
+from ui.how_pictures import heat_png
 
 
 def test_shares_of_places():
@@ -99,6 +102,14 @@ def test_the_walk_is_the_one_that_reranks(engine, gallery):
         assert brought >= visits - 1e-6
 
 
+def pictures(app: AppTest) -> tuple[list, list[str]]:
+    """All components of the page, and the HTML of the drawings among them."""
+    drawn = [
+        node.proto for node in nodes(app.main) if getattr(node, "type", "") == "bidi_component"
+    ]
+    return drawn, [json.loads(p.json)["body"] for p in drawn if p.component_name == "drawing"]
+
+
 def page() -> None:
     from ui.how import render
 
@@ -113,11 +124,33 @@ def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkey
     app.run()
     assert not app.exception
     assert "“Colosseum”" in html_of(app) and "512 numbers" in html_of(app)
-    drawn = [
-        node.proto for node in nodes(app.main) if getattr(node, "type", "") == "bidi_component"
-    ]
-    bodies = [json.loads(p.json)["body"] for p in drawn if p.component_name == "drawing"]
+    drawn, bodies = pictures(app)
     assert len(bodies) == 3 and "data:image/png;base64," in bodies[0]
     held = len(visited_lists(gallery.index, gallery.descriptors[0].astype(np.float32)))
     assert bodies[1].count("<li>") == held and "<path" in bodies[2]
     assert any(p.component_name == "match" for p in drawn)
+
+
+def test_of_a_part_only_the_part_is_told(gallery_path, monkeypatch):
+    monkeypatch.setenv("GEM_STORE", str(gallery_path))
+    galleries().settle()
+    engine, region = galleries().first().engine, (0.5, 0.1, 0.9, 1.0)
+    id = engine.store.catalogue.find("colosseum.jpg").id
+    app = AppTest.from_function(page, default_timeout=60)
+    app.session_state.visited = "colosseum.jpg"
+    app.session_state.question = {"photo": ["colosseum.jpg"], "part": ["50,10,90,100"]}
+    app.run()
+    assert not app.exception and "Only the part in the frame counts" in html_of(app)
+    drawn, (heat, lists, _) = pictures(app)
+    cut = crop_region(engine.store.pixels(id), region, engine.extractor.card.longest_side)
+    expected = heat_png(Attention(engine.extractor).heat(cut))
+    assert base64.b64encode(expected).decode() in heat
+    assert heat.count("left:50.0%;top:10.0%;width:40.0%;height:90.0%") == 2, "heat and frame"
+    query = engine.prepare(id, region)
+    held = len(visited_lists(engine.store.index, query.descriptor))
+    assert lists.count("<li>") == held
+    match = json.loads(next(p.json for p in drawn if p.component_name == "match"))
+    assert match["frame"] == list(region)
+    app.session_state.question = {"photo": ["colosseum.jpg", "igloo.jpg"], "part": ["50,10,90,100"]}
+    app.run()
+    assert 'class="part"' not in pictures(app)[1][0], "a part is of one photo"

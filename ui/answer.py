@@ -90,8 +90,15 @@ def plain_answer(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> An
     return Answer(gallery, query, gallery.engine.search(query, k=k), plain, provisional=True)
 
 
-def prepared(gallery: Gallery, question: Question, way: Way) -> tuple[PreparedQuery, str]:
+def prepared(
+    gallery: Gallery, question: Question, matchers: Sequence[str]
+) -> tuple[PreparedQuery, str]:
     """The question as a query: the session's own, or made in a turn.
+
+    Args:
+        gallery: what is searched.
+        question: what is asked.
+        matchers: whose keypoints an upload needs.
 
     Returns:
         The query; and a sentence if the whole photo is searched with, because its part cannot be
@@ -101,22 +108,22 @@ def prepared(gallery: Gallery, question: Question, way: Way) -> tuple[PreparedQu
         Refused: it is not this visitor's turn, and will not be soon.
         Forgotten: only the link of an upload is left, and does not know it like this.
     """
-    query = kept_query(gallery, question, way.matchers)
+    query = kept_query(gallery, question, matchers)
     if query is not None:
         return query, ""
     base = question.without_feedback
 
     def work() -> PreparedQuery:
-        return prepare(gallery, base.subjects, base.region, way.matchers)
+        return prepare(gallery, base.subjects, base.region, matchers)
 
     try:
         made = in_turn(work, say("Looking at the photo…"))
     except (OSError, BadPhoto):
         # Only a part of a gallery photo is described anew, from its file.
-        return prepared(gallery, question.whole, way)[0], GONE
+        return prepared(gallery, question.whole, matchers)[0], GONE
     st.session_state.counted = True
     keep(gallery, base, made)
-    query = kept_query(gallery, question, way.matchers)
+    query = kept_query(gallery, question, matchers)
     assert query is not None
     return query, ""
 

@@ -8,19 +8,19 @@ import numpy as np
 import streamlit as st
 
 from extractor import decode
-from search import PreparedQuery
 from serving.explained import Explained, explain, pixels_of
 from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
 
-from .answer import keep, kept_query
+from .answer import prepared
 from .drawing import drawing
 from .how_pictures import heat_picture, lists_picture, walk_picture
 from .language import heard, number, say
 from .match import match_viewer
-from .question import Question
+from .part import WHOLE
+from .question import Question, part_of
 from .served import first
-from .subject import Subject, gallery_subject, prepare
+from .subject import Subject, gallery_subject
 from .timing import timing_bar
 from .turns import in_turn
 
@@ -32,7 +32,8 @@ def render() -> None:
     except NoGallery as error:
         st.error(heard(str(error)))
         return
-    subject = own_subject(gallery)
+    question = own_question(gallery)
+    (subject,) = question.subjects
     st.html(
         f'<div class="hero"><h1>{html.escape(say("How it works"))}</h1><p>'
         + html.escape(
@@ -45,7 +46,7 @@ def render() -> None:
         + "</p></div>"
     )
     try:
-        told = explained(gallery, subject)
+        told = explained(gallery, question)
     except Refused as refusal:
         st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
         return
@@ -54,6 +55,14 @@ def render() -> None:
     walking(gallery, subject, told)
     proving(gallery, subject, told)
     st.html(timing_bar(told.result))
+
+
+def own_question(gallery: Gallery) -> Question:
+    """What the visitor searched with last, the part of it included if it was a single photo."""
+    subject, asked = own_subject(gallery), st.session_state.get("question", {})
+    photos = [*asked.get("upload", ()), *asked.get("photo", ())]
+    single = photos in ([subject.file], [subject.token])
+    return Question((subject,), part_of(asked.get("part", [""])[-1]) if single else WHOLE)
 
 
 def own_subject(gallery: Gallery) -> Subject:
@@ -66,29 +75,26 @@ def own_subject(gallery: Gallery) -> Subject:
     return gallery_subject(gallery.engine, photo.id)
 
 
-def explained(gallery: Gallery, subject: Subject) -> Explained:
+def explained(gallery: Gallery, question: Question) -> Explained:
     """Everything that is told of a search, from the session if it was told before.
 
     Raises Refused.
     """
-    store = gallery.engine.store
-    question = Question((subject,))
-    known = kept_query(gallery, question, ("sift",))
-    what = subject.key, store.version
+    (subject,) = question.subjects
+    what = question.key, gallery.engine.store.version
     before, told = st.session_state.get("told", (None, None))
     if before == what:
         return told
+    query, _ = prepared(gallery, question, ("sift",))
 
-    def work() -> tuple[PreparedQuery, Explained]:
-        query = known or prepare(gallery, [subject], None)
+    def work() -> Explained:
         if subject.picture is not None:
             pixels = decode(subject.picture)  # our own encoding
         else:
-            pixels = pixels_of(gallery, store.catalogue.find(subject.file).id)
-        return query, explain(gallery, query, pixels)
+            pixels = pixels_of(gallery, gallery.engine.store.catalogue.find(subject.file).id)
+        return explain(gallery, query, pixels)
 
-    query, told = in_turn(work)
-    keep(gallery, question, query)
+    told = in_turn(work, counted=not st.session_state.pop("counted", False))
     st.session_state.told = what, told
     return told
 
@@ -113,13 +119,20 @@ def looking(gallery: Gallery, subject: Subject, told: Explained) -> None:
     heat = told.heat
     if heat is None:
         said += " " + say("Where this model looks cannot be told.")
-    else:
+    elif told.region is None:
         said += " " + say(
             "It takes half of them from the brightest {share} % of the photo.",
             share=number(100 * share_of_half(heat)),
         )
+    else:
+        said += " " + say(
+            "Only the part in the frame counts; it takes half of them from the brightest {share} % "
+            "of that.",
+            share=number(100 * share_of_half(heat)),
+        )
+    label = say("Where the descriptor looks")
     with step(say("It looks"), said, 1):
-        drawing(heat_picture(subject.image, heat, say("Where the descriptor looks")), "heat")
+        drawing(heat_picture(subject.image, heat, told.region, label), "heat")
 
 
 def share_of_half(heat: np.ndarray) -> float:
@@ -189,4 +202,6 @@ def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
     with step(say("It proves"), said, 4):
         if best is not None:
             shown = gallery_subject(gallery.engine, best.id).image
-            match_viewer(subject.image, shown, best.verification, key="how-match")
+            match_viewer(
+                subject.image, shown, best.verification, key="how-match", region=told.region
+            )

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from extractor import Region
 from index_store import Store
 from search.ranking import cosine
 from search.walk import Walk
@@ -25,19 +26,28 @@ FACES = 5  # photos of each
 NODE = 64  # pixels of a photo in the walk
 
 
-def heat_picture(image: dict[str, Any], heat: np.ndarray | None, label: str) -> str:
-    """The photo with the heat over it.
+def heat_picture(
+    image: dict[str, Any], heat: np.ndarray | None, region: Region | None, label: str
+) -> str:
+    """The photo with the heat over it, or over a part of it in a frame.
 
     Args:
         image: the photo, as `browser_image` makes it.
-        heat: see `Explained`.
+        heat, region: see `Explained`.
         label: for who does not see it.
     """
     photo = f'<img src="{html.escape(image["src"])}" alt="{html.escape(image["title"])}">'
+    left, top, right, bottom = (100 * edge for edge in region or (0, 0, 1, 1))
+    place = f"left:{left}%;top:{top}%;width:{right - left}%;height:{bottom - top}%"
     over = ""
     if heat is not None:
         png = base64.b64encode(heat_png(heat)).decode()
-        over = f'<img class="over" alt="{html.escape(label)}" src="data:image/png;base64,{png}">'
+        over = (
+            f'<img class="over" style="{place}" alt="{html.escape(label)}" '
+            f'src="data:image/png;base64,{png}">'
+        )
+    if region is not None:
+        over += f'<span class="part" style="{place}"></span>'
     return f'<div class="heat">{photo}{over}</div>'
 
 

@@ -171,6 +171,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
             asked = choose_ways(served)
+        st.session_state.searched_by = asked.way.descriptor
         gallery = served[asked.way.descriptor]  # by its own index
         turn = st.container(key="turn")
     if "arrived" in st.session_state:
@@ -183,7 +184,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
     try:
         with turn:
             gallery = gallery_for(served, asked.way)
-            query, problem = prepared(gallery, question, asked.way)
+            query, problem = prepared(gallery, question, asked.way.matchers)
             answer = completed(query, asked.way, k + 1) or recall(gallery, query, asked.way, k + 1)
             if answer is None and asked.against is None and not clicked():
                 answer = plain_answer(gallery, query, asked.way, k + 1)
@@ -243,7 +244,7 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
 def other_answer(served: dict[str, Gallery], question: Question, way: Way, k: int) -> Answer:
     """What the answer is compared with. Raises as `prepared`."""
     gallery = gallery_for(served, way)
-    query, _ = prepared(gallery, question, way)
+    query, _ = prepared(gallery, question, way.matchers)
     return ask(gallery, query, way, k)
 
 

@@ -189,5 +189,5 @@ def prepare(
 
 def forget() -> None:
     """Let go of everything the session keeps of its photos."""
-    for name in ("uploaded", "prepared", "drawn", "completed"):
+    for name in ("uploaded", "prepared", "drawn", "completed", "told"):
         st.session_state.pop(name, None)
