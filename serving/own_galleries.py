@@ -58,6 +58,8 @@ class OwnGallery:
         visitor: the session whose it is.
         address: where that comes from.
         until: when it goes, by `time.time`.
+        descriptor: name of the model that describes its photos; the server's first if it has none
+            of that name.
         gallery: what can be searched; None as long as nothing can.
         titles: of its photos, by file.
         problems: names of files that are not in it, and why.
@@ -69,6 +71,7 @@ class OwnGallery:
     visitor: str
     address: str
     until: float
+    descriptor: str = ""
     gallery: Gallery | None = None
     titles: dict[str, str] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -93,7 +96,8 @@ class OwnGallery:
             deadline: by `time.monotonic`; what is not looked at by then is left out.
         """
         limits = settings()
-        source = galleries().first().engine
+        offered = galleries().by_name()
+        source = offered.get(self.descriptor, galleries().first()).engine
         photos, store = self.folder / "photos", self.folder / "store"
         photos.mkdir(exist_ok=True)
         store.mkdir(exist_ok=True)
@@ -198,7 +202,9 @@ class OwnGalleries:
                 return gallery
         return None
 
-    def add(self, visitor: str, address: str, files: list[File], photos: int) -> OwnGallery:
+    def add(
+        self, visitor: str, address: str, files: list[File], photos: int, descriptor: str = ""
+    ) -> OwnGallery:
         """Begin to look at photos, for a new gallery or for the one there is.
 
         Args:
@@ -206,6 +212,8 @@ class OwnGalleries:
             address: where it comes from.
             files: photos and archives.
             photos: how many there may be in them, for the progress.
+            descriptor: name of the model that is to describe a new gallery; one that is there
+                keeps its own.
 
         Raises:
             Refused: there are too many galleries, or this one is being made.
@@ -220,7 +228,7 @@ class OwnGalleries:
                     sentence = "Too many visitors search their own photos at the moment."
                     raise refuse("own galleries", 503, sentence, 60)
                 until = self._clock() + 60 * limits.own_minutes
-                own = self._of[visitor] = OwnGallery(visitor, address, until)
+                own = self._of[visitor] = OwnGallery(visitor, address, until, descriptor)
             own.making, own.done, own.error = True, 0, ""
             own.total = min(photos, limits.own_photos - len(own.titles))
             own.problems.clear()

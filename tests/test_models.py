@@ -22,8 +22,10 @@ from extractor.registry import DEFAULT, MODELS, model_path, name_of
 from index_store import Store, StoreMissing, build, model_of
 from index_store.__main__ import main as index_store
 from search.__main__ import main as search
-from serving.galleries import Galleries, NoGallery
+from serving.galleries import Galleries, NoGallery, galleries
+from serving.own_galleries import OwnGalleries
 from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
+from tests.test_own import photo, wait
 from tests.test_page import panes
 
 LITE = "efficientnet-lite2"
@@ -144,6 +146,35 @@ def test_the_page_chooses_and_compares_descriptors(small_built, lite_store, monk
     assert left["heading"] == "GeM-ResNet101: Diffusion + SIFT"
     assert right["heading"] == "EfficientNet-Lite2: Diffusion + SIFT"
     assert left["hits"][0]["detail"] == first["hits"][0]["detail"]
+
+
+def test_own_photos_are_described_by_the_descriptor_that_is_chosen(
+    small_built, lite_store, monkeypatch
+):
+    monkeypatch.setenv("GEM_STORE", os.pathsep.join([str(small_built / "store"), str(lite_store)]))
+    served = galleries().by_name()
+    owns, names = OwnGalleries(), list(served)
+    own = wait(owns.add("ann", "", [photo("colosseum.jpg")], 1, names[1]))
+    assert own.gallery.name == names[1]
+    wait(owns.add("ann", "", [photo("colosseum-2.jpg")], 1, names[0]))
+    engine = own.gallery.engine
+    assert engine.extractor is served[names[1]].engine.extractor, "one that is there keeps its own"
+    result = engine.search(engine.prepare(0), "diffusion", "sift", 2)
+    assert result.hits[0].file == "0001.jpg" and result.hits[0].probability is not None
+    owns.forget("ann")
+    other = wait(owns.add("ann", "", [photo("colosseum.jpg")], 1, "a model that is not served"))
+    assert other.gallery.name == names[0]
+    owns.forget("ann")
+
+    def page() -> None:
+        from ui.own import render
+
+        render()
+
+    app = AppTest.from_function(page, default_timeout=60)
+    app.session_state.searched_by = names[1]
+    (said,) = app.run().caption
+    assert not app.exception and said.value.startswith("EfficientNet\\-Lite2 will describe them")
 
 
 def test_one_store_leaves_no_choice(small_built, monkeypatch):

@@ -7,11 +7,13 @@ import time
 
 import streamlit as st
 
+from serving.galleries import galleries
 from serving.own_galleries import OwnGallery, own_galleries
 from serving.refusal import Refused, spend
 from serving.settings import settings
 
 from .actions import start_over
+from .evidence import plain
 from .explore import strip
 from .language import heard, number, say
 from .served import own_gallery
@@ -64,6 +66,11 @@ def choose(first_time: bool) -> None:
         on_change=take,
         args=(key,),
     )
+    model = descriptor()
+    if first_time and model:
+        st.caption(
+            say("{model} will describe them: it is chosen on the search page.", model=plain(model))
+        )
     st.html(
         '<p class="small">'
         + html.escape(
@@ -88,11 +95,21 @@ def take(key: str) -> None:
     visitor, address = visitor_and_address()
     try:
         spend("search", address, visitor)
-        own_galleries().add(visitor, address, files, sum(map(photos_of, files)))
+        own_galleries().add(visitor, address, files, sum(map(photos_of, files)), descriptor())
     except Refused as refusal:
         st.session_state.own_problem = str(refusal)
     else:
         leave_other_gallery()
+
+
+def descriptor() -> str:
+    """Which of several models describes a new gallery: the one that the search page has chosen.
+
+    Empty if there is nothing to choose.
+    """
+    offered = list(galleries().opened())
+    last = st.session_state.get("searched_by")
+    return "" if len(offered) < 2 else last if last in offered else offered[0]
 
 
 def photos_of(file: tuple[str, bytes]) -> int:
