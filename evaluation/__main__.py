@@ -17,9 +17,11 @@ from .studies import ann, keypoints, kills, load, scale
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
+from .studies import page_speed as page
 from .studies import several_photos as several
 from .studies import verification_cost as verification
 from .studies.ann_peers import MissingPeers
+from .studies.page_speed import NoBrowser
 
 COMMANDS = (
     run_dataset,
@@ -35,6 +37,7 @@ COMMANDS = (
     several,
     kills,
     load,
+    page,
     scale,
     ann,
 )
@@ -59,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         BadPhoto,
         BadResults,
         MissingPeers,
+        NoBrowser,
         StoreError,
         OSError,
     ) as error:
