@@ -145,14 +145,52 @@ def test_own_photos(visit, tmp_path):
     expect(visit.get_by_text("search 310 photos by photo")).to_be_visible(timeout=60_000)
 
 
+def open_evidence(page: Page) -> None:
+    page.get_by_role("button", name="Colosseum 2 öffnen").click()
+    expect(page.get_by_role("dialog").locator("svg g").first).to_be_attached(timeout=60_000)
+
+
+def open_ways(page: Page) -> None:
+    page.get_by_role("button", name="Ways").click()
+    expect(page.get_by_role("combobox", name="Reranker").last).to_be_visible()
+
+
+def open_part(page: Page) -> None:
+    page.get_by_role("button", name="Part").click()
+    expect(page.locator(".area img")).to_be_visible()
+
+
+def make_own(page: Page) -> None:
+    page.locator("input[type=file]").set_input_files([GALLERY / "wine.jpg", GALLERY / "dune.jpg"])
+    expect(page.get_by_text("2 photos can be searched")).to_be_visible(timeout=60_000)
+
+
+STATES = (  # address, and what is opened there
+    ("?lang=de", None),
+    ("?photo=colosseum.jpg&lang=de", open_evidence),
+    ("?photo=colosseum.jpg&compare=true", open_ways),
+    ("?photo=colosseum.jpg", open_part),
+    ("explore", None),
+    ("how?lang=de", None),
+    ("own", make_own),
+    ("figures?lang=de", None),
+)
+
+
 def test_accessibility(visit, address):
-    """Axe finds nothing serious on any page, light on a desk and dark on a phone."""
+    """Axe finds nothing serious on any page, light on a desk and dark on a phone, in English and
+    in German, and with what can be opened there open.
+    """
     found: list[str] = []
-    for page in ("?photo=colosseum.jpg", "explore", "how", "own", "figures?lang=de"):
-        visit.emulate_media(color_scheme="light")
+    for page, opened in STATES:
+        visit.emulate_media(color_scheme="light", reduced_motion="reduce")
+        visit.set_viewport_size(dict(zip(("width", "height"), SIZES["desktop"])))
         visit.goto(f"{address}/{page}")
         expect(visit.locator(".st-key-footer")).to_be_visible(timeout=60_000)
         settle(visit)
+        if opened is not None:
+            opened(visit)
+            settle(visit)
         for (width, height), scheme in zip(SIZES.values(), ("light", "dark")):
             visit.set_viewport_size({"width": width, "height": height})
             visit.emulate_media(color_scheme=scheme, reduced_motion="reduce")
