@@ -110,7 +110,7 @@ def show(browser: Browser, url: str, look: Look, settle: Callable[[Page], None])
         settle(page)
     for part in look.parts.values():
         expect(page.locator(part).first).to_be_visible()
-    page.wait_for_function("document.fonts.status === 'loaded'")
+    page.evaluate("() => document.fonts.ready.then(() => true)")
     style(page, CHANGING, "display", "none")
     style(page, GREY, "filter", "contrast(0)")
     return page

@@ -12,6 +12,19 @@ globalThis.measure = {
     measure.app()?.dataset.testScriptState === "notRunning" &&
     !measure.panes().some((panes) => panes.ariaBusy === "true"),
 
+  // What a question says once it says anything; the page's policy lets nobody else ask again.
+  until: (question) =>
+    new Promise((done, fail) => {
+      const end = performance.now() + 120000;
+      const look = () => {
+        const said = question();
+        if (said) done(said);
+        else if (performance.now() > end) fail(new Error("it took too long"));
+        else requestAnimationFrame(look);
+      };
+      look();
+    }),
+
   answered: () => measure.idle() && measure.panes().some((panes) => panes.querySelector(".open")),
 
   // Since the navigation; false until the start page is there with all photos that can be seen.

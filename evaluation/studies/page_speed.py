@@ -127,9 +127,9 @@ def loads(browser: Browser, url: str, times: int) -> tuple[list[float], list[flo
     for _ in range(times + 1):
         with tab(browser) as page:
             page.goto(url, wait_until="commit")
-            cold.append(told(page, "measure.loaded()"))
+            cold.append(page.evaluate("measure.until(measure.loaded)"))
             page.reload(wait_until="commit")
-            warm.append(told(page, "measure.loaded()"))
+            warm.append(page.evaluate("measure.until(measure.loaded)"))
     return cold, warm
 
 
@@ -139,15 +139,10 @@ def toggles(browser: Browser, url: str, files: Sequence[str]) -> tuple[list[floa
     for file in files:
         with tab(browser) as page:
             page.goto(f"{url}/?{urlencode({'photo': file})}")
-            told(page, "measure.answered()")
+            page.evaluate("measure.until(measure.answered)")
             new.append(page.evaluate("measure.toggled('diffusion')"))
             known.append(page.evaluate("measure.toggled('diffusion')"))
     return new, known
-
-
-def told(page: Page, question: str) -> float:
-    """What a question says once it is no longer false."""
-    return page.wait_for_function(question, timeout=PATIENCE).json_value()
 
 
 # -- the map ---------------------------------------------------------------------------------------
