@@ -122,7 +122,7 @@ def test_upload_search_and_toggle(app):
     assert pane["hits"][0]["points"] >= 10 and pane["hits"][0]["thumbnail"].endswith(
         "/thumbnail.jpg"
     )
-    for stage in ("decode", "describe", "keypoints", "index", "diffusion", "SIFT"):
+    for stage in ("decode", "describe", "keypoints", "index", "Diffusion", "SIFT"):
         assert stage in html_of(app)
 
     app.toggle(key="sift").set_value(False).run()
@@ -548,7 +548,7 @@ def test_the_plain_order_is_there_before_the_full_answer(app, monkeypatch):
     assert "in the order of their descriptors" in app.warning[0].value
     press(app, "Try again")
     assert not app.warning and any(hit["points"] for hit in panes(app)[0]["hits"])
-    for stage in ("index", "diffusion", "SIFT"):
+    for stage in ("index", "Diffusion", "SIFT"):
         assert stage in html_of(app)
 
 

@@ -107,6 +107,7 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     os.environ[USAGE] = "0"
+    os.environ["RAY_gcs_server_port_wait_time_s"] = "120"
     mark = os.environ[MARK] = uuid.uuid4().hex
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
     nodes = Cluster(initialize_head=True, head_node_args=node)
