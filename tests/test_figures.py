@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from streamlit.testing.v1 import AppTest
 
 from ui.figures import DOCS, FILE, Section, pictures, sections, tables
@@ -13,13 +15,20 @@ def page() -> None:
     render()
 
 
+def first_interval() -> str:
+    """The first mAP with its interval, as the file has it."""
+    found = re.search(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", (DOCS / FILE).read_text())
+    assert found is not None
+    return found[0]
+
+
 def test_every_part_of_the_file_is_on_the_page():
     app = AppTest.from_function(page, default_timeout=60).run()
     assert not app.exception
     headings = [line[3:] for line in (DOCS / FILE).read_text().splitlines() if line[:3] == "## "]
     assert len(headings) == len(app.expander) and len(headings) > 3
     shown = " ".join(text.value for text in app.markdown)
-    assert "0.741 [0.618, 0.846]" in shown and "](../" not in shown
+    assert first_interval() in shown and "](../" not in shown
 
 
 def test_a_picture_shows_what_its_table_says():

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.conftest import GALLERY
 from tests.server import serving
 from tests.test_browser import browser, no_sideways_scroll, settle
+from tests.test_figures import first_interval
 
 __all__ = ["browser"]  # a fixture
 SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
@@ -121,7 +122,7 @@ def test_figures(visit):
         pass
     visit.set_viewport_size({"width": 1360, "height": 900})
     visit.get_by_text("Tables and what they mean").first.click()
-    expect(visit.get_by_text("0.741 [0.618, 0.846]").first).to_be_visible()
+    expect(visit.get_by_text(first_interval()).first).to_be_visible()
 
 
 def test_own_photos(visit, tmp_path):
