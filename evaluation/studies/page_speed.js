@@ -25,7 +25,13 @@ globalThis.measure = {
       look();
     }),
 
-  answered: () => measure.idle() && measure.panes().some((panes) => panes.querySelector(".open")),
+  input: (key) => document.querySelector(`.st-key-${key} input`),
+
+  answered: () =>
+    measure.idle() &&
+    measure.input("diffusion") &&
+    measure.panes().some((panes) => panes.querySelector(".open")) &&
+    true,
 
   // Since the navigation; false until the start page is there with all photos that can be seen.
   loaded: () => {
@@ -50,7 +56,7 @@ globalThis.measure = {
         done(performance.now() - begin);
       };
       const begin = performance.now();
-      document.querySelector(`.st-key-${key} input`).click();
+      measure.input(key).click();
       requestAnimationFrame(look);
     }),
 
