@@ -454,12 +454,16 @@ def test_what_is_said_of_hits_moves_the_answer_and_says_why(app, engine):
     assert len(shown) > 2 and shown == [hit.file for hit in expected.hits][: len(shown)]
 
 
+def compared(app: AppTest, **left: str) -> list[dict]:
+    """The two panes of a search, the left one found in a way that the address says."""
+    asked = {"photo": "tour-eiffel.jpg", "compare": "true"}
+    for name, value in (asked | {f"left-{what}": value for what, value in left.items()}).items():
+        app.query_params[name] = value
+    return panes(app.run())
+
+
 def test_two_ways_are_compared(app):
-    app.query_params["photo"] = "tour-eiffel.jpg"
-    app.query_params["compare"] = "true"
-    app.query_params["left-reranker"] = "alpha-qe"
-    app.run()
-    left, right = panes(app)
+    left, right = compared(app, reranker="alpha-qe")
     assert (left["heading"], right["heading"]) == ("Query expansion", "Diffusion + SIFT")
     assert left["time"].endswith(" ms") and right["time"].endswith(" ms")
     both = set(files(left)[:10]) & set(files(right)[:10])
@@ -469,11 +473,7 @@ def test_two_ways_are_compared(app):
 
 
 def test_two_forms_of_index_are_compared(app):
-    app.query_params["photo"] = "tour-eiffel.jpg"
-    app.query_params["compare"] = "true"
-    app.query_params["left-index"] = "flat"
-    app.run()
-    left, right = panes(app)
+    left, right = compared(app, index="flat")
     assert left["heading"] == "flat: Rerank off"
     assert right["heading"] == "ivf-pq: Diffusion + SIFT"
     store = galleries().first().engine.store
