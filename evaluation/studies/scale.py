@@ -10,7 +10,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from .made import MadeExtractor, inject, lay_out, made_file, made_rows
 DIM = 512
 SIZES = (10_000, 30_000)
 QUERIES = 50
+BUILD_STAGES = ("index", "neighbours", "diffusion")
+QUERY_STAGES = ("candidates", "diffusion")
 Step = Callable[[Path, int, int], dict[str, float]]
 
 
@@ -148,11 +150,61 @@ def measure(size: int, dim: int, work: Path) -> dict[str, dict[str, float]]:
     return found
 
 
+Costs = Mapping[int, Mapping[str, Mapping[str, float]]]  # of each size and step, as `timed` says
+
+
+def cost_rows(found: Costs) -> list[list[str]]:
+    """Table, head first: a column for each size."""
+    sizes = found.items()
+    rows = [["photos", *(f"{size:,}" for size in found)]]
+    for step in STEPS:
+        costs = [of[step] for of in found.values()]
+        rows.append([f"{step}, s (MB)", *(f"{c['seconds']:.1f} ({c['MB']:.0f})" for c in costs)])
+    for stage in BUILD_STAGES:
+        rows.append([f"build: {stage}, s", *(f"{of['build'][stage]:.1f}" for _, of in sizes)])
+    for stage in QUERY_STAGES:
+        rows.append([f"query: {stage}, ms", *(f"{of['query'][stage]:.1f}" for _, of in sizes)])
+    rows.append(["store, bytes a photo", *(f"{of['build']['bytes'] / n:,.0f}" for n, of in sizes)])
+    rows.append(["recall@10 of 100", *(f"{of['build']['recall']:.3f}" for _, of in sizes)])
+    return rows
+
+
+def draw(found: Costs, path: Path) -> None:
+    """Seconds, memory and a query's milliseconds against the number of photos, as a picture."""
+    from matplotlib.figure import Figure  # slow to import
+
+    def against_size(step: str, cost: str) -> list[float]:
+        return [of[step][cost] for of in found.values()]
+
+    seconds = {s: against_size(s, "seconds") for s in STEPS if s not in ("build", "query")}
+    seconds |= {f"build: {stage}": against_size("build", stage) for stage in BUILD_STAGES}
+    sizes = np.array(list(found))
+    growth = sizes * np.log(sizes) / (sizes[-1] * np.log(sizes[-1]))
+    panels = {
+        "seconds of a step": seconds,
+        "its peak of memory, MB": {step: against_size(step, "MB") for step in STEPS},
+        "a query, ms": {stage: against_size("query", stage) for stage in QUERY_STAGES},
+    }
+    figure = Figure(figsize=(15, 5.5), layout="constrained")
+    for axis, (title, curves) in zip(figure.subplots(1, 3), panels.items()):
+        for name, costs in curves.items():
+            axis.plot(sizes, costs, marker="o", label=name)
+        if curves is seconds:
+            axis.plot(
+                sizes, max(costs[-1] for costs in curves.values()) * growth, "k:", label="N log N"
+            )
+        axis.set(xscale="log", yscale="log", xlabel="photos", title=title)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    figure.savefig(path, dpi=80)
+
+
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `scale` to the command line's sub-parsers."""
     command = commands.add_parser("scale", help="what a store costs as it grows")
     command.add_argument("--sizes", type=count, nargs="+", default=SIZES)
     command.add_argument("--dim", type=count, default=DIM, help="components of a descriptor")
+    command.add_argument("--plot", type=Path, help="picture, PNG")
     command.set_defaults(run=run)
 
 
@@ -162,15 +214,6 @@ def run(args: argparse.Namespace) -> None:
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as work:
             found[size] = measure(size, args.dim, Path(work))
-    sizes = found.items()
-    rows = [["photos", *(f"{size:,}" for size in found)]]
-    for step in STEPS:
-        costs = [of[step] for of in found.values()]
-        rows.append([f"{step}, s (MB)", *(f"{c['seconds']:.1f} ({c['MB']:.0f})" for c in costs)])
-    for stage in ("index", "neighbours", "diffusion"):
-        rows.append([f"build: {stage}, s", *(f"{of['build'][stage]:.1f}" for _, of in sizes)])
-    for stage in ("candidates", "diffusion"):
-        rows.append([f"query: {stage}, ms", *(f"{of['query'][stage]:.1f}" for _, of in sizes)])
-    rows.append(["store, bytes a photo", *(f"{of['build']['bytes'] / n:,.0f}" for n, of in sizes)])
-    rows.append(["recall@10 of 100", *(f"{of['build']['recall']:.3f}" for _, of in sizes)])
-    print(format_rows(rows))
+    print(format_rows(cost_rows(found)))
+    if args.plot:
+        draw(found, args.plot)
