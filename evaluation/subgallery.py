@@ -28,6 +28,7 @@ class SubGallery:
         self._whole, self._ids = store, ids
         self.path, self.root, self.version = store.path, store.root, store.version
         self.as_stored = store.as_stored
+        self.damaged = np.empty(0, np.int64)
         self.manifest: Manifest = dataclasses.replace(store.manifest, photos=len(ids))
         self.catalogue = SubCatalogue(store, ids)
         self.descriptors = np.asarray(store.descriptors)[ids]
@@ -73,6 +74,8 @@ class SubCatalogue:
         if not 0 <= id < len(self._photos):
             raise KeyError(id)
         return self._photos[id]
+
+    served = photo
 
     def photos(self) -> list[Photo]:
         """All, by their numbers."""

@@ -9,6 +9,7 @@ from .duplicates import duplicates
 from .errors import (
     IndexUnavailable,
     NothingToIndex,
+    PhotosDamaged,
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -34,6 +35,7 @@ __all__ = [
     "Manifest",
     "NothingToIndex",
     "Photo",
+    "PhotosDamaged",
     "Skipped",
     "Store",
     "StoreBusy",

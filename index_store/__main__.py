@@ -26,7 +26,7 @@ from .collection import TOKEN
 from .compaction import compact
 from .derived import RECALL_CANDIDATES
 from .duplicates import duplicates
-from .errors import StoreError
+from .errors import PhotosDamaged, StoreError
 from .extraction import side_by_side
 from .front import on_front, save_front
 from .incremental import DRIFTED
@@ -78,8 +78,12 @@ def run_build(args: argparse.Namespace) -> None:
 def run_info(args: argparse.Namespace) -> None:
     """Say what is in a store; read all of it, if that is asked for."""
     with Store(args.store, embedded=True) as store:
+        ids, found = store.damaged.tolist(), None
         if args.verify:
-            verify(store, lambda items, total: bar(items, total, "verify"))
+            try:
+                verify(store, lambda items, total: bar(items, total, "verify"))
+            except PhotosDamaged as error:  # said at the end
+                ids, found = error.ids, error
         manifest = store.manifest
         diffusion = manifest.parameters["diffusion"]
         drift = manifest.drift
@@ -108,7 +112,11 @@ def run_info(args: argparse.Namespace) -> None:
         }
         for name, value in rows.items():
             print(f"{name:12s} {printable(value)}")
+        for photo in store.catalogue.photos_of(ids):
+            print(f"  damaged, not served: {printable(photo.file)}")
         print_left_out(store)
+        if found is not None:
+            raise found
 
 
 def run_add(args: argparse.Namespace) -> None:
@@ -124,8 +132,8 @@ def run_remove(args: argparse.Namespace) -> None:
 
 def run_update(args: argparse.Namespace) -> None:
     """Do what the folder asks for; without loading a model if that is nothing."""
-    manifest, listing = compare(args.store)
-    if manifest.listing != listing.digest:
+    manifest, _, current = compare(args.store)
+    if not current:
         manifest = update(args.store, extractor_for(args.store, args.model), bar)
     report(args.store, manifest)
 

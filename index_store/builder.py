@@ -19,7 +19,7 @@ from .arrays import save_array
 from .catalogue import Entry, Photo, Skipped, title_of, write_catalogue
 from .collection import Collection
 from .derived import Derived, Progress, derive, shortlist_recall, silent
-from .errors import NothingToIndex, StoreBusy, StoreError, StoreUnwritable
+from .errors import NothingToIndex, StoreBusy, StoreCorrupt, StoreError, StoreUnwritable
 from .extraction import Spread, extract_all, side_by_side
 from .generation import discard_others, new_generation, opening, writing
 from .journal import delete_journal
@@ -94,13 +94,13 @@ def build(
     listing = scan(root)
     making = making_of(extractor, as_stored)
     with live_store(store, extractor) as live:
-        if live is not None and is_up_to_date(live.manifest, root, listing, making, index):
+        if live is not None and is_up_to_date(live, root, listing, making, index):
             tidy(store)
             return live.manifest
     # Opened again under the lock: another build may have ended in this moment.
     with changing(store), live_store(store, extractor) as live:
         reusable = live if live is not None and is_reusable(live.manifest, making) else None
-        segments = [] if reusable is None else reusable.rows.segments
+        segments = [] if reusable is None else reusable.whole_segments
         with closing(Stock(store, making.facts, making.dim, segments)) as stock:
             content = read_folder(
                 root, listing, reusable, stock, extractor, making, progress, as_stored, spread
@@ -146,6 +146,15 @@ def live_store(store: Path, extractor: Extractor) -> Iterator[Store | None]:
             live.close()
 
 
+def require_whole(live: Store) -> None:
+    """Raise StoreCorrupt if photos are known to be damaged: they must be read anew before."""
+    if live.is_damaged:
+        raise StoreCorrupt(
+            f"Photos in {live.path} are damaged; `info` names them. "
+            "`python -m index_store update` makes them anew."
+        )
+
+
 def tidy(store: Path) -> None:
     """Delete what a build that was killed at its very end has left, where that is possible."""
     with suppress(OSError, StoreBusy), writing(store):
@@ -154,13 +163,15 @@ def tidy(store: Path) -> None:
 
 
 def is_up_to_date(
-    manifest: Manifest, root: Path, listing: Listing, making: Making, index: str | None
+    live: Store, root: Path, listing: Listing, making: Making, index: str | None
 ) -> bool:
     """Whether a build would give what is there already."""
+    manifest = live.manifest
     same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
     chosen = index_parameters(manifest.photos, manifest.dim, index, manifest)
     parameters = {**derived_parameters(chosen), **making.extraction}
-    return same_photos and manifest.parameters == parameters and manifest.drift == Drift()
+    same_making = manifest.parameters == parameters and manifest.drift == Drift()
+    return same_photos and same_making and not live.is_damaged
 
 
 def read_folder(
@@ -191,6 +202,7 @@ def read_folder(
         NothingToIndex: No photo can be read.
     """
     before = [] if live is None or live.root != root else live.catalogue.entries()
+    before = [entry for entry in before if entry.sha256 in stock]  # but for what is damaged
     removed = set() if live is None or live.root != root else set(live.catalogue.removed())
     stamps = dict(zip(listing.files, listing.stamps))
     photos = [

@@ -92,9 +92,14 @@ def write_catalogue(
 
 
 class Catalogue:
-    """Read access, safe to use from many threads; open until `close`, or until nobody has it."""
+    """Read access, safe to use from many threads; open until `close`, or until nobody has it.
 
-    def __init__(self, path: Path):
+    Attributes:
+        hidden: Ids of photos that `served` and `find` do not know.
+    """
+
+    def __init__(self, path: Path, hidden: Iterable[int] = ()):
+        self.hidden = frozenset(hidden)
         self._db = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
@@ -111,6 +116,12 @@ class Catalogue:
     def photo(self, id: int) -> Photo:
         """Raises KeyError for an unknown id."""
         return self.photos_of([id])[0]
+
+    def served(self, id: int) -> Photo:
+        """A photo that may be searched with. Raises KeyError for any other."""
+        if id in self.hidden:
+            raise KeyError(id)
+        return self.photo(id)
 
     def photos_of(self, ids: Iterable[int]) -> list[Photo]:
         """The photos of many ids at once, in the order of the ids; far quicker than one by one.
@@ -136,7 +147,7 @@ class Catalogue:
             rows = self._rows("SELECT * FROM photos WHERE file = ?", file)
         except UnicodeEncodeError:  # no file of such a name is ever indexed
             return None
-        return Photo(*rows[0]) if rows else None
+        return Photo(*rows[0]) if rows and rows[0][0] not in self.hidden else None
 
     def photos(self) -> list[Photo]:
         """All photos, in the order of their ids."""

@@ -19,6 +19,7 @@ from .builder import (
     folder_of,
     read_folder,
     replace,
+    require_whole,
     tidy,
 )
 from .catalogue import Entry, Skipped
@@ -52,8 +53,8 @@ def update(store: str | Path, extractor: Extractor, progress: Progress = silent)
         NothingToIndex, StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    manifest, listing = compare(store)
-    if manifest.listing == listing.digest:
+    manifest, listing, current = compare(store)
+    if current:
         tidy(store)
         return manifest
     root, as_stored = Path(manifest.photos_root), "decode" in manifest.parameters
@@ -71,10 +72,15 @@ def update(store: str | Path, extractor: Extractor, progress: Progress = silent)
         return follow(live, content, stock, progress)
 
 
-def compare(store: Path) -> tuple[Manifest, Listing]:
-    """A store's manifest, and what is in its folder now. Raises as `update`."""
+def compare(store: Path) -> tuple[Manifest, Listing, bool]:
+    """A store's manifest, what is in its folder now, and whether the store says just that.
+
+    Raises as `update`.
+    """
     with Store(store, embedded=True) as live:
-        return live.manifest, scan(live.root)
+        listing = scan(live.root)
+        current = live.manifest.listing == listing.digest and not live.is_damaged
+        return live.manifest, listing, current
 
 
 def add(
@@ -102,6 +108,7 @@ def add(
         Store(store, extractor, embedded=True) as live,
         closing(stock_of(live)) as stock,
     ):
+        require_whole(live)
         if not is_reusable(live.manifest, making_of(extractor, live.as_stored)):
             raise StoreMismatch(
                 f"The photos in {store} were described in another way than these would be. "
@@ -172,6 +179,7 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
     """
     store, gone = Path(store), set(files)
     with changing(store), Store(store, embedded=True) as live, closing(stock_of(live)) as stock:
+        require_whole(live)
         entries = live.catalogue.entries()
         unknown = gone - {entry.file for entry in entries}
         if unknown:
@@ -193,7 +201,7 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
 def stock_of(live: Store) -> Stock:
     """The stock of a store that is built on. The caller holds `writing`."""
     making = making_in(live.manifest)
-    return Stock(live.path, making.facts, making.dim, live.rows.segments)
+    return Stock(live.path, making.facts, making.dim, live.whole_segments)
 
 
 def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> Manifest:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .builder import changing, content_of, replace, tidy
+from .builder import changing, content_of, replace, require_whole, tidy
 from .derived import Derived, Progress, silent
 from .generation import SEGMENTS
 from .journal import digest
@@ -34,6 +34,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
     """
     store = Path(store)
     with changing(store), Store(store, embedded=True) as live:
+        require_whole(live)
         making = making_in(live.manifest)
         keep_only(store, {entry.sha256 for entry in live.catalogue.entries()})
         rows = joined(

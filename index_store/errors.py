@@ -13,6 +13,19 @@ class StoreCorrupt(StoreError):
     """A file of the store is damaged or missing."""
 
 
+class PhotosDamaged(StoreCorrupt):
+    """What is kept of a few photos is damaged; the others are served.
+
+    Attributes:
+        ids: Of these photos, in the generation that was verified. Empty if only photos that were
+            removed are concerned.
+    """
+
+    def __init__(self, message: str, ids: list[int]):
+        super().__init__(message)
+        self.ids = ids
+
+
 class StoreMismatch(StoreError):
     """The store was made with another descriptor model, or by another version of this program."""
 

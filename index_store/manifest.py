@@ -23,7 +23,7 @@ from .errors import StoreCorrupt, StoreMismatch
 from .presets import PRESETS
 from .segment import NAME, SegmentFacts
 
-SCHEMA = 5
+SCHEMA = 6
 FILE_NAME = "manifest.json"
 MAX_BYTES = 2**20
 ARTEFACTS = frozenset(

@@ -30,6 +30,10 @@ class NumberedIndex:
         distances, numbers = self.index.search(descriptors, k)
         return distances, np.where(numbers >= 0, self.ids[numbers], -1).astype(np.int64)
 
+    def without(self, ids: np.ndarray) -> NumberedIndex:
+        """The same index, that passes these photos over."""
+        return NumberedIndex(self.index, np.where(np.isin(self.ids, ids), -1, self.ids))
+
 
 def all_numbered(index: VectorIndex) -> NumberedIndex:
     """An index whose vectors were added in the order of the photos' ids."""

@@ -5,11 +5,12 @@ digests. Its name is its own SHA-256, so that a file tells by itself whether it 
 
     blobs        thumbnail and keypoints of each photo, one photo after the other
     descriptors  float16 (n, D), at a multiple of ALIGNMENT
-    table        TABLE (n,), with a checksum of each blob
+    table        TABLE (n,), with a checksum of each blob and descriptor
     footer       FOOTER, with a checksum of table and footer
 
 Opening reads the table only. Each blob is compared with its checksum whenever it is read, and all
-of the file with its name by `verify_segment`.
+of the file with its name by `is_whole`. Where that differs, `Segment.damaged` says which photos are
+concerned: the others are as good as ever.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .journal import Extracted
 SUFFIX = ".segment"
 NAME = re.compile("[0-9a-f]{64}")
 PARTIAL = re.compile(r"\.writing-[0-9]{1,10}")
-MAGIC = b"photo segment 01"
+MAGIC = b"photo segment 02"
 ALIGNMENT = 64
 TABLE = np.dtype(
     [
@@ -46,6 +47,7 @@ TABLE = np.dtype(
         ("features", "<u4"),
         ("thumbnail_crc", "<u4"),
         ("features_crc", "<u4"),
+        ("descriptor_crc", "<u4"),
     ]
 )
 FOOTER = np.dtype(
@@ -121,14 +123,15 @@ def write_segment(
             features_budget -= len(photo.features)
             features = photo.features if features_budget >= 0 else b""
             sizes = (*photo.size, file.size, len(photo.thumbnail), len(features))
-            checks = zlib.crc32(photo.thumbnail), zlib.crc32(features)
+            descriptor = np.asarray(photo.descriptor, "<f2").tobytes()
+            checks = map(zlib.crc32, (photo.thumbnail, features, descriptor))
             table.append((sha256.encode(), *sizes, *checks))
-            descriptors.append(photo.descriptor)
+            descriptors.append(descriptor)
             file.write(photo.thumbnail)
             file.write(features)
         blobs = file.size
         file.write(bytes(-blobs % ALIGNMENT))
-        file.write(np.asarray(descriptors, "<f2").reshape(len(table), dim).tobytes())
+        file.write(b"".join(descriptors))
         rows = np.array(table, TABLE)
         footer = np.array((MAGIC, fingerprint.encode(), len(table), dim, blobs, b""), FOOTER)
         footer["check"] = table_check(rows, footer)
@@ -218,6 +221,18 @@ class Segment:
             )
         return data
 
+    def damaged(self) -> list[int]:
+        """Rows of the photos that are no longer as they were written. Reads all of them."""
+        return [row for row in range(len(self.table)) if not self._is_whole(row)]
+
+    def _is_whole(self, row: int) -> bool:
+        try:
+            self.thumbnail(row), self.features(row)
+        except StoreCorrupt:
+            return False
+        check = zlib.crc32(self.descriptors[row].tobytes())
+        return check == self.table[row]["descriptor_crc"]
+
     def extracted(self, row: int) -> Extracted:
         """All that is kept of a photo. Raises StoreCorrupt."""
         entry = self.table[row]
@@ -229,25 +244,34 @@ class Segment:
         )
 
 
-def verify_segment(folder: Path, name: str) -> None:
-    """Compare all bytes of a segment with its name.
+def is_whole(folder: Path, name: str) -> bool:
+    """Whether all bytes of a segment are as they were written.
 
     Raises:
-        StoreCorrupt: It differs, or cannot be read.
+        StoreCorrupt: It cannot be read.
         FileNotFoundError: It is gone.
     """
     path = segment_path(folder, name)
     try:
         with open_regular(path) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest() == name
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StoreCorrupt(
             f"{path.name} cannot be read ({error.strerror}). Build the store again."
         ) from None
-    if found != name:
-        raise StoreCorrupt(f"{path.name} is damaged (its checksum differs). Build the store again.")
+
+
+def verify_segment(folder: Path, name: str) -> None:
+    """Raise StoreCorrupt unless `is_whole`. Raises otherwise as that."""
+    if not is_whole(folder, name):
+        raise differs(name)
+
+
+def differs(name: str) -> StoreCorrupt:
+    """What to raise for a segment that is not whole."""
+    return StoreCorrupt(f"{name}{SUFFIX} is damaged (its checksum differs). Build the store again.")
 
 
 def segments_in(folder: Path) -> list[str]:

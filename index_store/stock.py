@@ -13,7 +13,7 @@ from .errors import StoreError
 from .generation import SEGMENTS
 from .journal import Extracted, Journal
 from .rows import Rows
-from .segment import Segment, segments_in, verify_segment, write_segment
+from .segment import Segment, is_whole, segments_in, write_segment
 
 SEGMENT = 4096  # photos of a full one
 # Bytes; encoded, 200,000 photos at the least. Keypoints of the others are found when they are
@@ -43,6 +43,7 @@ class Stock:
             dim: Components of a descriptor (D).
             live: Segments of the live generation, if they may be built on. Others in the folder,
                 which a killed build has left, are used if all their bytes are as they were written.
+                Of those that are damaged the photos are used that are not.
         """
         self._folder = store / SEGMENTS
         self._folder.mkdir(exist_ok=True)
@@ -52,15 +53,21 @@ class Stock:
         self._size = 0
         for segment in live:
             self._take(segment)
+        damaged = []
         for name in set(segments_in(self._folder)) - {segment.facts.name for segment in live}:
             with suppress(StoreError, FileNotFoundError, ValueError):
                 segment = Segment(self._folder, name)
                 facts = segment.fingerprint, segment.descriptors.shape[1]
-                if facts == (self._fingerprint, dim):
-                    verify_segment(self._folder, name)
+                if facts != (self._fingerprint, dim):
+                    continue
+                if is_whole(self._folder, name):
                     self._take(segment)
+                else:
+                    damaged.append(segment)
         self.journal = Journal(store / journal.FILE_NAME, fingerprint)
         self.journal.drop([sha256 for sha256 in self.journal.finished() if sha256 in self._slots])
+        for segment in damaged:
+            self._rescue(segment)
 
     def _take(self, segment: Segment) -> None:
         names = segment.table["sha256"].astype("U64").tolist()
@@ -68,6 +75,13 @@ class Stock:
             self._slots.setdefault(sha256, slot)
         self.segments.append(segment)
         self._size += len(names)
+
+    def _rescue(self, segment: Segment) -> None:
+        """Put the photos of a damaged segment that are whole, unless they are at hand anyway."""
+        for row in sorted(set(range(len(segment.table))) - set(segment.damaged())):
+            sha256 = segment.sha256(row)
+            if sha256 not in self:
+                self.put(sha256, segment.extracted(row))
 
     def __contains__(self, sha256: object) -> bool:
         return sha256 in self._slots or sha256 in self.journal

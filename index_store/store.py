@@ -33,7 +33,7 @@ from .arrays import load_array
 from .catalogue import Catalogue
 from .errors import StoreCorrupt, StoreMismatch
 from .generation import SEGMENTS, opening
-from .integrity import check_note
+from .integrity import known_damage
 from .manifest import Manifest, check_sizes, verify_artefact
 from .milvus import MilvusIndex
 from .numbered import NumberedIndex, all_numbered
@@ -61,6 +61,8 @@ class Store:
         as_stored: How its photos were decoded; queries must be, too. See `decode`.
         catalogue: Which photo is which row.
         rows: Where in the segments each photo lies.
+        damaged: int64 (n,), ids of photos that a verification has found damaged; they are in no
+            answer, and nobody searches with them.
         descriptors: float16 (N, D), unit rows.
         index: Over them: the one that lies in the store, or a collection of a server.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
@@ -79,8 +81,8 @@ class Store:
         Args:
             path: The store's folder.
             extractor: What queries will be described with; None if there will be none.
-            embedded: Open the index that lies in the store even if the generation is in a
-                collection of a server: what is to be changed is changed there.
+            embedded: Open the index that lies in the store, as it lies there, even if the
+                generation is in a collection of a server: what is to be changed is changed there.
 
         Raises:
             StoreMissing: There is no store.
@@ -98,7 +100,7 @@ class Store:
             self.version = generation.version[:12]
             check_model(self.manifest, extractor)
             check_keypoints(self.manifest)
-            check_note(self.path, generation.version)
+            self._damaged_slots = known_damage(self.path, generation.version)
             check_sizes(generation.folder, self.manifest)
             searched_in = None if embedded else self.manifest.searched_in
             if searched_in is None:
@@ -106,7 +108,7 @@ class Store:
             try:
                 self._open(generation.folder)
                 if searched_in is None:
-                    self.index = self._embedded_index(generation.folder)
+                    index = self._embedded_index(generation.folder)
             except (
                 OSError,
                 ValueError,
@@ -120,7 +122,8 @@ class Store:
                 ) from error
         if searched_in is not None:
             count, dim = self.manifest.photos, self.manifest.dim
-            self.index = all_numbered(MilvusIndex.of(searched_in, count, dim))
+            index = all_numbered(MilvusIndex.of(searched_in, count, dim))
+        self.index = index if embedded else index.without(self.damaged)
 
     def _open(self, folder: Path) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
@@ -130,6 +133,7 @@ class Store:
         if [segment.facts for segment in segments] != self.manifest.segments:
             raise ValueError("its segments are of other sizes")
         self.rows = Rows(segments, load_array(folder / "slots.npy", np.int64, (count,)))
+        self.damaged = np.flatnonzero(np.isin(self.rows.slots, self._damaged_slots))
         self.descriptors = Descriptors(self.rows)
         if self.descriptors.shape != (count, dim):
             raise ValueError(f"its descriptors are {self.descriptors.shape}")
@@ -142,7 +146,7 @@ class Store:
         kept = self.diffusion_ids.shape
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
         try:
-            self.catalogue = Catalogue(folder / "catalogue.sqlite")
+            self.catalogue = Catalogue(folder / "catalogue.sqlite", self.damaged.tolist())
             held = len(self.catalogue)
         except sqlite3.Error as error:
             raise ValueError(f"catalogue.sqlite is damaged: {error}") from None
@@ -183,8 +187,21 @@ class Store:
         """
         parameters = choose_parameters(len(self), self.manifest.dim, preset)
         other = copy.copy(self)
-        other.index = all_numbered(build_index(np.asarray(self.descriptors), parameters))
+        index = all_numbered(build_index(np.asarray(self.descriptors), parameters))
+        other.index = index.without(self.damaged)
         return other
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a verification has found a damaged photo, be it one that was removed."""
+        return len(self._damaged_slots) > 0
+
+    @property
+    def whole_segments(self) -> list[Segment]:
+        """Those in which no photo is known to be damaged."""
+        segments = self.rows.segments
+        damaged = set(self.rows.numbers(self._damaged_slots).tolist())
+        return [segment for number, segment in enumerate(segments) if number not in damaged]
 
     def thumbnail(self, id: int) -> bytes:
         """JPEG bytes, longest side at most 480 pixels. Raises IndexError, StoreCorrupt."""

@@ -267,7 +267,7 @@ class Engine:
             ValueError, BadModel: as `search`.
         """
         self._check(query)
-        self.store.catalogue.photo(id)
+        self.store.catalogue.served(id)
         similarity = cosine(query.descriptor, self.store.descriptors[[id]])
         found = verify_photos(query, [id], verify, self.matchers[verify], Stopwatch())
         photo = Ranking(np.array([id]), similarity, similarity, found)
@@ -295,7 +295,7 @@ class Engine:
             ValueError, BadModel: as `search`.
         """
         self._check(query)
-        self.store.catalogue.photo(id)
+        self.store.catalogue.served(id)
         matcher = self.matchers[verify]
         of_query = query_keypoints(query.examples[photo], verify, matcher)
         if of_query is None:

@@ -50,7 +50,7 @@ def read_photo(
     if isinstance(source, QueryPhoto):
         return source
     check_source(source)
-    known = None if isinstance(source, bytes | np.ndarray) else store.catalogue.photo(int(source))
+    known = None if isinstance(source, bytes | np.ndarray) else store.catalogue.served(int(source))
     if known is not None and region is None:
         return QueryPhoto(store.descriptors[known.id].astype(np.float32), known.id, known.file)
     if isinstance(source, np.ndarray):

@@ -2,8 +2,8 @@
 
 A build replaces a store while it is served. The new generation is opened on a thread of its own;
 until it is open, and if it cannot be, everybody goes on with the old one. Nothing but the very
-first opening is ever waited for. All of it is compared with its checksums once it is open; damage
-ends the serving of that generation.
+first opening is ever waited for. All of it is compared with its checksums once it is open: photos
+that are damaged are served no longer, and any other damage ends the serving of that generation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from pathlib import Path
 
 from extractor import BadModel, Extractor, choose_extractor, encode_jpeg
 from extractor.registry import MODELS, name_of
-from index_store import PRESETS, Photo, Store, StoreError, current_version, model_of, verify
+from index_store import (
+    PRESETS,
+    Photo,
+    PhotosDamaged,
+    Store,
+    StoreError,
+    current_version,
+    model_of,
+    verify,
+)
 from search import UNCALIBRATED, BadCalibration, Engine
 
 from . import metrics
@@ -205,9 +214,21 @@ class Live:
         ).start()
 
     def _verify(self, gallery: Gallery, version: str) -> None:
-        """Read all of a generation beside the visitors; if it is damaged, serve it no longer."""
+        """Read all of a generation beside the visitors. Without the photos that are damaged it is
+        opened again; damaged otherwise, it is served no longer.
+        """
+        store = gallery.engine.store
         try:
-            verify(gallery.engine.store)
+            verify(store)
+        except PhotosDamaged as error:
+            new = set(error.ids) - set(store.damaged.tolist())
+            if new or not store.is_damaged:
+                log.error("%s", error)
+            if new:
+                with self._lock:
+                    if self._gallery is gallery:
+                        self._version = ""
+                self.look()
         except StoreError as error:
             metrics.NOT_OPENED.inc()
             with self._lock:

@@ -42,8 +42,9 @@ async def look_for_builds() -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(None, galleries().look)
             metrics.show_galleries(
-                (name, gallery.engine.store.version, len(gallery.engine.store))
+                (name, store.version, len(store), len(store.damaged))
                 for name, gallery in galleries().opened().items()
+                for store in (gallery.engine.store,)
             )
         except Exception:  # a disk may fail in any way; the next look may find it well
             log.exception("the stores could not be looked at")

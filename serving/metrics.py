@@ -42,6 +42,12 @@ CONNECTIONS = Gauge("gem_connections", "Pages open.", registry=REGISTRY)
 FORGOTTEN = Counter("gem_sessions_forgotten", "Sessions freed.", registry=REGISTRY)
 HELD = Gauge("gem_upload_bytes", "Uploads that arrive or are held.", registry=REGISTRY)
 PHOTOS = Gauge("gem_gallery_photos", "Photos served.", ["model", "generation"], registry=REGISTRY)
+DAMAGED = Gauge(
+    "gem_gallery_damaged_photos",
+    "Photos left out because they are damaged in the store.",
+    ["model", "generation"],
+    registry=REGISTRY,
+)
 NOT_OPENED = Counter(
     "gem_gallery_not_opened", "Generations that could not be opened.", registry=REGISTRY
 )
@@ -59,11 +65,13 @@ def watch_queue(waiting: Callable[[], int], running: Callable[[], int]) -> None:
     RUNNING.set_function(running)
 
 
-def show_galleries(served: Iterable[tuple[str, str, int]]) -> None:
-    """Note what is served. served: model, generation and photos of each gallery."""
+def show_galleries(served: Iterable[tuple[str, str, int, int]]) -> None:
+    """Note what is served. served: model, generation, photos and damaged ones of each gallery."""
     PHOTOS.clear()
-    for model, generation, photos in served:
-        PHOTOS.labels(model, generation).set(photos)
+    DAMAGED.clear()
+    for model, generation, photos, damaged in served:
+        PHOTOS.labels(model, generation).set(photos - damaged)
+        DAMAGED.labels(model, generation).set(damaged)
 
 
 def text() -> bytes:

@@ -33,6 +33,22 @@ FEW_PHOTOS = (
 ).split()
 
 
+class CountingExtractor:
+    """The real extractor, counting the photos it describes; optionally stops like an interrupt."""
+
+    def __init__(self, extractor, stop_after: int | None = None):
+        self._extractor, self.described, self.stop_after = extractor, 0, stop_after
+
+    def __getattr__(self, name):
+        return getattr(self._extractor, name)
+
+    def describe(self, photos):
+        if self.described == self.stop_after:
+            raise KeyboardInterrupt
+        self.described += len(photos)
+        return self._extractor.describe(photos)
+
+
 class QuickExtractor:
     """Stands for a model where the store is tested: mean colours of a 4 x 4 grid, 48 values."""
 
@@ -149,6 +165,12 @@ def small_built(tmp_path_factory, extractor) -> Path:
         shutil.copy(GALLERY / name, base / "photos" / name)
     build(base / "photos", base / "store", extractor)
     return base
+
+
+@pytest.fixture
+def small(small_built, tmp_path):
+    """Path of a store that a test may damage."""
+    return shutil.copytree(small_built / "store", tmp_path / "store")
 
 
 @pytest.fixture

@@ -114,23 +114,49 @@ def test_everybody_goes_on_with_the_old_generation_while_the_new_one_is_opened(
     assert served.of_version(new.engine.store.version) is new
 
 
-def test_a_damaged_generation_is_served_until_that_is_found(served, store_path, photos, caplog):
-    (path,) = (store_path / "segments").iterdir()
+def flip(path):
+    """Change a bit in the middle of a file."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def verified():
+    """Wait until nothing is being verified."""
+    for thread in threading.enumerate():
+        if thread.name == "verify gallery":
+            thread.join(60)
+
+
+def test_a_damaged_generation_is_served_until_that_is_found(served, store_path, caplog):
+    (path,) = store_path.glob("generations/*/diffusion_values.npy")
+    flip(path)
     try:
         served.first()
     except NoGallery:
         pass  # it is found quickly
-    for thread in threading.enumerate():
-        if thread.name == "verify gallery":
-            thread.join(60)
+    verified()
     for _ in range(3):
         with pytest.raises(NoGallery):
             settled(served)
     assert path.name in caplog.text
     assert not served.opened()
+
+
+def test_a_damaged_photo_is_served_no_longer(served, store_path, caplog):
+    (path,) = (store_path / "segments").iterdir()
+    flip(path)
+    served.first()
+    verified()  # this finds it, and begins to open the store without the photo
+    store = settled(served).engine.store
+    verified()
+    (id,) = store.damaged
+    file = store.catalogue.photo(int(id)).file
+    assert store.catalogue.find(file) is None
+    hits = served.first().engine.search(served.first().engine.prepare(0 if id else 1)).hits
+    assert len(hits) == 10 and file not in {hit.file for hit in hits}
+    assert caplog.text.count(path.name) == 1
+    assert served.first().engine.store is store
 
 
 @pytest.mark.parametrize("damage", ["text", "bytes", "folder", "gone", "nonsense version"])

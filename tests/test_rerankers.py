@@ -58,6 +58,7 @@ class ArrayStore:
         self.diffusion_values = np.take_along_axis(self.inverse, self.diffusion_ids, 1).astype(
             np.float16
         )
+        self.damaged = np.empty(0, np.int64)
         self.index = faiss.IndexFlatIP(rows.shape[1])
         self.index.add(exact)
         self.manifest = SimpleNamespace(fingerprint="")

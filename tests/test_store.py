@@ -21,7 +21,6 @@ from index_store import (
     Photo,
     Store,
     StoreBusy,
-    StoreCorrupt,
     StoreMismatch,
     StoreMissing,
     StoreUnwritable,
@@ -34,31 +33,8 @@ from index_store import (
 from index_store.__main__ import main
 from index_store.catalogue import write_catalogue
 from index_store.generation import new_generation
-from index_store.integrity import verify
 from index_store.parameters import described_before
-from tests.conftest import FEW_PHOTOS, GALLERY, ROOT, QuickExtractor
-
-
-class CountingExtractor:
-    """The real extractor, counting the photos it describes; optionally stops like an interrupt."""
-
-    def __init__(self, extractor, stop_after: int | None = None):
-        self._extractor, self.described, self.stop_after = extractor, 0, stop_after
-
-    def __getattr__(self, name):
-        return getattr(self._extractor, name)
-
-    def describe(self, photos):
-        if self.described == self.stop_after:
-            raise KeyboardInterrupt
-        self.described += len(photos)
-        return self._extractor.describe(photos)
-
-
-@pytest.fixture
-def small(small_built, tmp_path):
-    """Path of a store that a test may damage."""
-    return shutil.copytree(small_built / "store", tmp_path / "store")
+from tests.conftest import FEW_PHOTOS, GALLERY, ROOT, CountingExtractor, QuickExtractor
 
 
 def test_store_holds_every_photo(small_built, extractor):
@@ -202,83 +178,6 @@ def test_two_builds_at_once(photos, tmp_path, extractor):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(StoreBusy):
             build(photos, store, extractor)
-
-
-def opened_and_verified(path):
-    with Store(path) as store:
-        verify(store)
-
-
-def test_every_damaged_file_is_named(small, photos):
-    files = [*(small / "generations" / "000001").iterdir(), *(small / "segments").iterdir()]
-    assert len(files) == 10
-    for path in sorted(files):
-        whole = path.read_bytes()
-        for at in {len(whole) // 2, len(whole) - 1}:
-            broken = bytearray(whole)
-            broken[at] ^= 0x10
-            path.write_bytes(broken)
-            for _ in range(2):  # once it has been found, the next opening knows
-                with pytest.raises(StoreCorrupt, match=path.name):
-                    opened_and_verified(small)
-            if (small / "damaged").exists():
-                with pytest.raises(StoreCorrupt, match=path.name):
-                    Store(small)
-            (small / "damaged").unlink(missing_ok=True)
-        for content in (whole + b"x", None):
-            path.unlink() if content is None else path.write_bytes(content)
-            with pytest.raises(StoreCorrupt, match=path.name):
-                Store(small)
-        path.write_bytes(whole)
-    opened_and_verified(small)
-    assert not (small / "damaged").exists()
-    (small / "CURRENT").write_text("nonsense")
-    with pytest.raises(StoreCorrupt, match="CURRENT"):
-        Store(small)
-
-
-def test_a_damaged_blob_is_not_served(small):
-    (path,) = (small / "segments").iterdir()
-    with Store(small) as store:
-        thumbnail, features = store.thumbnail(4), store.stored_features(5)
-    data = bytearray(path.read_bytes())
-    for blob in (thumbnail, features):
-        data[data.index(blob) + 100] ^= 1
-    path.write_bytes(data)
-    with Store(small) as store:
-        assert store.thumbnail(5)[:2] == b"\xff\xd8" and store.stored_features(4)
-        for read in (lambda: store.thumbnail(4), lambda: store.stored_features(5)):
-            with pytest.raises(StoreCorrupt, match=path.name):
-                read()
-
-
-def test_only_what_is_damaged_is_made_anew(photos, tmp_path, monkeypatch, one_worker):
-    monkeypatch.setattr(stock, "SEGMENT", 5)
-    build(photos, tmp_path / "s", QuickExtractor())
-    whole = Store(tmp_path / "s")
-    assert [segment.photos for segment in whole.manifest.segments] == [5, 5, 2]
-    (tmp_path / "s" / "generations" / "000001" / "index.faiss").write_bytes(b"x")
-    again = QuickExtractor()
-    build(photos, tmp_path / "s", again)
-    assert again.described == 0
-
-    expected = [whole.thumbnail(id) for id in range(12)]  # of bytes that are damaged in place below
-    name = whole.manifest.segments[1].name
-    path = tmp_path / "s" / "segments" / f"{name}.segment"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 1
-    path.write_bytes(data)
-    build(photos, tmp_path / "s", again)
-    assert again.described == 0, "nobody has noticed"
-    with pytest.raises(StoreCorrupt, match=name):
-        opened_and_verified(tmp_path / "s")
-    build(photos, tmp_path / "s", again)
-    assert again.described == 5
-    opened_and_verified(tmp_path / "s")
-    with Store(tmp_path / "s") as store:
-        np.testing.assert_array_equal(np.asarray(store.descriptors), np.asarray(whole.descriptors))
-        for id in range(12):
-            assert store.thumbnail(id) == expected[id]
 
 
 def test_photos_of_equal_content_are_held_once(photos, tmp_path):

@@ -214,7 +214,7 @@ class Diffusion:
         if len(ids) == 0:
             return ranking
         # The walk may reach photos that were no candidates; their descriptors must be fetched.
-        new = ids[~np.isin(ids, np.concatenate([ranking.ids, own]))]
+        new = ids[~np.isin(ids, np.concatenate([ranking.ids, own, store.damaged]))]
         new = new[order(scores_of(new, ids, diffused))[:ADDED]]
         wider = ranking.extended(new, cosine(query.descriptor, store.descriptors[new]))
         reached = scores_of(wider.ids, ids, diffused)
