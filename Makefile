@@ -32,7 +32,7 @@ demo: .venv/.serving
 
 test: .venv-dev/.ready
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install-browser
-	@for one in nginx systemd-analyze openssl; do \
+	@for one in nginx systemd-analyze openssl strace; do \
 		PATH="$$PATH:/usr/sbin" command -v $$one >/dev/null || { sh tests/install-server; break; }; \
 	done
 	.venv-dev/bin/ruff check .
