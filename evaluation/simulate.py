@@ -18,13 +18,13 @@ import numpy as np
 
 from extractor import Extractor, ModelCard, Region
 from index_store import Store, StoreError
-from index_store.builder import Content, replace
 from index_store.derived import Progress, silent
 from index_store.derived import derive as derive_all
 from index_store.generation import writing
 from index_store.journal import Extracted
 from index_store.parameters import making_of
 from index_store.presets import IndexParameters
+from index_store.publish import Content, replace
 from index_store.stock import Stock
 
 

@@ -2,64 +2,31 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
-
-import numpy as np
 
 from extractor import Extractor
 
-from . import journal
-from .arrays import save_array
-from .catalogue import Entry, Photo, Skipped, title_of, write_catalogue
-from .collection import Collection
-from .derived import Derived, Progress, derive, shortlist_recall, silent
-from .errors import NothingToIndex, StoreBusy, StoreCorrupt, StoreError, StoreUnwritable
+from .catalogue import Entry, Skipped
+from .derived import Progress, derive, silent
+from .errors import NothingToIndex, StoreError
 from .extraction import Spread, extract_all, side_by_side
-from .generation import discard_others, new_generation, opening, writing
-from .journal import delete_journal
-from .manifest import FILE_NAME, Drift, Manifest, checksum
+from .manifest import Drift, Manifest
 from .parameters import (
     Making,
     derived_parameters,
     index_parameters,
     is_reusable,
-    making_in,
     making_of,
 )
-from .rows import Descriptors, Rows
+from .publish import Content, changing, replace, tidy
 from .scan import UNREADABLE, Listing, scan
 from .stock import Stock, kept_exactly
 from .store import Store
 
 CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly
 REMOVED = "Removed from the store. `python -m index_store add` takes it in again."
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a generation says of its photos.
-
-    Attributes:
-        root: The indexed folder.
-        listing: `Listing.digest` of it.
-        photos: In the order of their ids.
-        skipped: Files that are left out.
-        removed: Files that were taken out on request.
-        making: How what is kept of the photos was made.
-    """
-
-    root: Path
-    listing: str
-    photos: list[Entry]
-    skipped: list[Skipped]
-    removed: list[str]
-    making: Making
 
 
 def build(
@@ -120,20 +87,6 @@ def folder_of(photos: str | Path) -> Path:
 
 
 @contextmanager
-def changing(store: Path) -> Iterator[None]:
-    """Hold the store's write lock; whatever the disk refuses is a StoreUnwritable."""
-    try:
-        with writing(store):
-            yield
-    except (OSError, sqlite3.Error) as error:
-        raise StoreUnwritable(
-            f"The store at {store} cannot be written "
-            f"({getattr(error, 'strerror', None) or error}). What was there is as it was; "
-            "the same command, run again, goes on where this one stopped."
-        ) from error
-
-
-@contextmanager
 def live_store(store: Path, extractor: Extractor) -> Iterator[Store | None]:
     """The store as it is, to build on; None if it is new, damaged or of another model."""
     live = None
@@ -144,22 +97,6 @@ def live_store(store: Path, extractor: Extractor) -> Iterator[Store | None]:
     finally:
         if live is not None:
             live.close()
-
-
-def require_whole(live: Store) -> None:
-    """Raise StoreCorrupt if photos are known to be damaged: they must be read anew before."""
-    if live.is_damaged:
-        raise StoreCorrupt(
-            f"Photos in {live.path} are damaged; `info` names them. "
-            "`python -m index_store update` makes them anew."
-        )
-
-
-def tidy(store: Path) -> None:
-    """Delete what a build that was killed at its very end has left, where that is possible."""
-    with suppress(OSError, StoreBusy), writing(store):
-        delete_journal(store / journal.FILE_NAME)
-        discard_others(store)
 
 
 def is_up_to_date(
@@ -246,83 +183,3 @@ def count_kept(folder: Skipped, kept: list[Entry]) -> Skipped:
     if not count:
         return folder
     return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")
-
-
-def content_of(live: Store) -> Content:
-    """What a generation says of its photos, to be said by the next one."""
-    catalogue = live.catalogue
-    return Content(
-        live.root,
-        live.manifest.listing,
-        catalogue.entries(),
-        catalogue.skipped(),
-        catalogue.removed(),
-        making_in(live.manifest),
-    )
-
-
-def replace(
-    store: Path,
-    content: Content,
-    rows: Rows,
-    derived: Callable[[np.ndarray], Derived],
-    collection: Collection | None = None,
-) -> Manifest:
-    """Write a new generation and switch to it. The caller holds `writing(store)`.
-
-    Args:
-        store: The store's folder.
-        content: What the generation says of its photos.
-        rows: Where they lie.
-        derived: Makes of them what is made of all together.
-        collection: That the photos were pushed to; None for the one that the store has named
-            before. Whether it holds what the new generation does is for the manifest to say.
-    """
-    if collection is None:
-        with suppress(StoreError), opening(store) as generation:
-            collection = generation.manifest.collection
-    with new_generation(store) as folder:
-        write_generation(folder, content, rows, derived, collection)
-    delete_journal(store / journal.FILE_NAME)
-    with opening(store) as generation:
-        return generation.manifest
-
-
-def write_generation(
-    folder: Path,
-    content: Content,
-    rows: Rows,
-    derived: Callable[[np.ndarray], Derived],
-    collection: Collection | None,
-) -> None:
-    """Write all files of a generation into an empty folder, the manifest last. As of `replace`."""
-    sizes = zip(rows.column("width").tolist(), rows.column("height").tolist())
-    photos = (
-        Photo(id, entry.file, title_of(entry.file), entry.sha256, width, height, entry.stamp)
-        for id, (entry, (width, height)) in enumerate(zip(content.photos, sizes))
-    )
-    write_catalogue(folder / "catalogue.sqlite", photos, content.skipped, content.removed)
-    save_array(folder / "slots.npy", rows.slots)
-    descriptors = cast(np.ndarray, Descriptors(rows))  # reads as one
-    made = derived(descriptors)
-    made.save(folder)
-    making = content.making
-    manifest = Manifest(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        photos_root=str(content.root),
-        listing=content.listing,
-        photos=len(rows),
-        skipped=len(content.skipped),
-        dim=making.dim,
-        fingerprint=making.fingerprint,
-        model=making.model,
-        described_by=making.described_by,
-        parameters={**made.parameters, **making.extraction},
-        shortlist_recall=shortlist_recall(made, descriptors),
-        neighbour_recall=made.neighbour_recall,
-        artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
-        segments=[segment.facts for segment in rows.segments],
-        drift=made.drift,
-        collection=collection,
-    )
-    (folder / FILE_NAME).write_text(manifest.to_json())

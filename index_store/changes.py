@@ -11,17 +11,7 @@ import numpy as np
 
 from extractor import Extractor
 
-from .builder import (
-    REMOVED,
-    Content,
-    build,
-    changing,
-    folder_of,
-    read_folder,
-    replace,
-    require_whole,
-    tidy,
-)
+from .builder import REMOVED, build, folder_of, read_folder
 from .catalogue import Entry, Skipped
 from .compaction import joined
 from .derived import Derived, Progress, derive, silent
@@ -32,6 +22,7 @@ from .incremental import derive_changed, is_small, moves
 from .journal import digest
 from .manifest import Manifest
 from .parameters import index_parameters, is_reusable, making_in, making_of
+from .publish import Content, changing, replace, require_whole, tidy
 from .rows import Rows
 from .scan import Listing, describe_file, scan, why_not
 from .stock import SEGMENT, Stock, kept_exactly

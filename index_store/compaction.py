@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .builder import changing, content_of, replace, require_whole, tidy
 from .derived import Derived, Progress, silent
 from .generation import SEGMENTS
 from .journal import digest
 from .keypoint_cache import keep_only
 from .manifest import Manifest
 from .parameters import making_in
+from .publish import changing, content_of, replace, require_whole, tidy
 from .rows import Rows
 from .segment import Segment, verify_segment, write_segment
 from .stock import SEGMENT

@@ -9,12 +9,12 @@ from typing import cast
 
 import numpy as np
 
-from .builder import changing, content_of, replace
 from .collection import Collection, checked_address, new_family
 from .derived import Derived, Progress, silent
 from .errors import StoreError
 from .manifest import Manifest
 from .milvus import MilvusIndex, rows_in_a_message
+from .publish import changing, content_of, replace
 from .store import Store
 
 

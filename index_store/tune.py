@@ -17,12 +17,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .ann import build_index, exact_search, rescore
-from .builder import CANDIDATES, changing, content_of, replace
+from .builder import CANDIDATES
 from .derived import Derived
 from .errors import StoreError
 from .manifest import Manifest
 from .numbered import all_numbered
 from .presets import PRESETS, choose_parameters
+from .publish import changing, content_of, replace
 from .store import Store
 from .vector_index import SEED, FaissIndex, VectorIndex
 

@@ -360,7 +360,7 @@ def test_a_full_disk_leaves_what_was_there(changeable, name, monkeypatch):
             (folder / "slots.npy").symlink_to("/dev/full")
             yield folder
 
-    monkeypatch.setattr("index_store.builder.new_generation", full)
+    monkeypatch.setattr("index_store.publish.new_generation", full)
     with pytest.raises(StoreUnwritable, match="No space left"):
         WRITERS[name](photos, store)
     monkeypatch.undo()

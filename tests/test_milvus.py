@@ -32,12 +32,12 @@ from index_store import (
 )
 from index_store.__main__ import main
 from index_store.ann import exact_search, rescore
-from index_store.builder import changing, content_of, replace
 from index_store.collection import TOKEN, Collection
 from index_store.derived import Derived
 from index_store.manifest import Manifest
 from index_store.milvus import MilvusIndex, connect
 from index_store.presets import choose_parameters
+from index_store.publish import changing, content_of, replace
 from index_store.vector_index import FaissIndex
 from search import Engine
 from serving.distant_index import SENTENCE

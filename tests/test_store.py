@@ -26,8 +26,8 @@ from index_store import (
     StoreUnwritable,
     add,
     build,
-    builder,
     extraction,
+    publish,
     stock,
 )
 from index_store.__main__ import main
@@ -147,11 +147,11 @@ def test_killed_build_leaves_the_old_generation_serving(photos, tmp_path, extrac
     code = (
         "import sys, time\n"
         "from extractor import Extractor\n"
-        "from index_store import build, builder\n"
-        "write = builder.write_catalogue\n"
+        "from index_store import build, publish\n"
+        "write = publish.write_catalogue\n"
         "def hang(*args):\n"
         "    write(*args); print('writing', flush=True); time.sleep(60)\n"
-        "builder.write_catalogue = hang\n"
+        "publish.write_catalogue = hang\n"
         f"build({str(photos)!r}, {str(store)!r}, Extractor())\n"
     )
     process = subprocess.Popen(
@@ -396,7 +396,7 @@ def test_a_full_disk_is_a_sentence(photos, tmp_path, monkeypatch, name):
             yield folder
 
     shutil.copy(GALLERY / "petra.jpg", photos)
-    monkeypatch.setattr(builder, "new_generation", full)
+    monkeypatch.setattr(publish, "new_generation", full)
     with pytest.raises(StoreUnwritable, match=str(tmp_path / "s")) as caught:
         build(photos, tmp_path / "s", QuickExtractor())
     reason = "disk is full" if name == "catalogue.sqlite" else "No space left on device"
