@@ -98,8 +98,8 @@ class Catalogue:
         hidden: Ids of photos that `served` and `find` do not know.
     """
 
-    def __init__(self, path: Path, hidden: Iterable[int] = ()):
-        self.hidden = frozenset(hidden)
+    def __init__(self, path: Path):
+        self.hidden: frozenset[int] = frozenset()
         self._db = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )

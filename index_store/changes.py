@@ -22,7 +22,7 @@ from .incremental import derive_changed, is_small, moves
 from .journal import digest
 from .manifest import Manifest
 from .parameters import index_parameters, is_reusable, making_in, making_of
-from .publish import Content, changing, replace, require_whole, tidy
+from .publish import Content, changing, replace, tidy, to_change
 from .rows import Rows
 from .scan import Listing, describe_file, scan, why_not
 from .stock import SEGMENT, Stock, kept_exactly
@@ -94,12 +94,7 @@ def add(
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with (
-        changing(store),
-        Store(store, extractor, embedded=True) as live,
-        closing(stock_of(live)) as stock,
-    ):
-        require_whole(live)
+    with to_change(store, extractor) as live, closing(stock_of(live)) as stock:
         if not is_reusable(live.manifest, making_of(extractor, live.as_stored)):
             raise StoreMismatch(
                 f"The photos in {store} were described in another way than these would be. "
@@ -169,8 +164,7 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
         StoreBusy, StoreUnwritable: As `build`.
     """
     store, gone = Path(store), set(files)
-    with changing(store), Store(store, embedded=True) as live, closing(stock_of(live)) as stock:
-        require_whole(live)
+    with to_change(store) as live, closing(stock_of(live)) as stock:
         entries = live.catalogue.entries()
         unknown = gone - {entry.file for entry in entries}
         if unknown:

@@ -13,11 +13,10 @@ from .journal import digest
 from .keypoint_cache import keep_only
 from .manifest import Manifest
 from .parameters import making_in
-from .publish import changing, content_of, replace, require_whole, tidy
+from .publish import content_of, replace, tidy, to_change
 from .rows import Rows
 from .segment import Segment, verify_segment, write_segment
 from .stock import SEGMENT
-from .store import Store
 
 
 def compact(store: str | Path, progress: Progress = silent) -> Manifest:
@@ -33,8 +32,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with changing(store), Store(store, embedded=True) as live:
-        require_whole(live)
+    with to_change(store) as live:
         making = making_in(live.manifest)
         keep_only(store, {entry.sha256 for entry in live.catalogue.entries()})
         rows = joined(

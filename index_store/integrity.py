@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_NOTE_BYTES = 10_000
 MOST_PHOTOS = 500  # damaged ones; where there are more, nothing of it is trusted
+NAMED = 3  # files with damaged photos, in a sentence
 SLOT = re.compile("[0-9]{1,12}")
 
 
@@ -58,13 +59,18 @@ def verify(
         raise error from None
     if damaged and is_live(store):
         slots = [slot for found in damaged.values() for slot in found]
-        files = ", ".join(f"{name}{SUFFIX}" for name in damaged)
+        files = ", ".join(f"{name}{SUFFIX}" for name in list(damaged)[:NAMED])
+        others = f" and {len(damaged) - NAMED} more files" if len(damaged) > NAMED else ""
         message = (
-            f"Photos differ from their checksums and are not served: {len(slots)}, in {files}. "
-            "Build the store again."
+            f"Photos differ from their checksums and are not served: {len(slots)}, in "
+            f"{files}{others}. Build the store again."
         )
+        ids = np.flatnonzero(np.isin(store.rows.slots, slots)).tolist()
+        if len(ids) == len(store):
+            leave_note(store, message)
+            raise StoreCorrupt(message)
         leave_note(store, message, slots)
-        raise PhotosDamaged(message, np.flatnonzero(np.isin(store.rows.slots, slots)).tolist())
+        raise PhotosDamaged(message, ids)
 
 
 def damaged_slots(

@@ -7,6 +7,8 @@ photo it belongs to.
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from .vector_index import VectorIndex
@@ -30,9 +32,9 @@ class NumberedIndex:
         distances, numbers = self.index.search(descriptors, k)
         return distances, np.where(numbers >= 0, self.ids[numbers], -1).astype(np.int64)
 
-    def without(self, ids: np.ndarray) -> NumberedIndex:
+    def without(self, ids: np.ndarray) -> Self:
         """The same index, that passes these photos over."""
-        return NumberedIndex(self.index, np.where(np.isin(self.ids, ids), -1, self.ids))
+        return type(self)(self.index, np.where(np.isin(self.ids, ids), -1, self.ids))
 
 
 def all_numbered(index: VectorIndex) -> NumberedIndex:

@@ -12,6 +12,8 @@ from typing import cast
 
 import numpy as np
 
+from extractor import Extractor
+
 from . import journal
 from .arrays import save_array
 from .catalogue import Entry, Photo, Skipped, title_of, write_catalogue
@@ -61,13 +63,22 @@ def changing(store: Path) -> Iterator[None]:
         ) from error
 
 
-def require_whole(live: Store) -> None:
-    """Raise StoreCorrupt if photos are known to be damaged: they must be read anew before."""
-    if live.is_damaged:
-        raise StoreCorrupt(
-            f"Photos in {live.path} are damaged; `info` names them. "
-            "`python -m index_store update` makes them anew."
-        )
+@contextmanager
+def to_change(store: Path, extractor: Extractor | None = None) -> Iterator[Store]:
+    """The live generation, to be followed by another one. The write lock is held.
+
+    Raises:
+        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`. StoreCorrupt also if photos are known
+            to be damaged: they must be read anew before.
+        StoreBusy, StoreUnwritable: As `build`.
+    """
+    with changing(store), Store(store, extractor, embedded=True) as live:
+        if live.is_damaged:
+            raise StoreCorrupt(
+                f"Photos in {store} are damaged; `info` names them. "
+                "`python -m index_store update` makes them anew."
+            )
+        yield live
 
 
 def tidy(store: Path) -> None:

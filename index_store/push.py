@@ -14,8 +14,7 @@ from .derived import Derived, Progress, silent
 from .errors import StoreError
 from .manifest import Manifest
 from .milvus import MilvusIndex, rows_in_a_message
-from .publish import changing, content_of, replace
-from .store import Store
+from .publish import content_of, replace, to_change
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
         StoreBusy, StoreUnwritable: As `build`.
     """
     store, address = Path(store), checked_address(address)
-    with changing(store), Store(store, embedded=True) as live:
+    with to_change(store) as live:
         before = live.manifest.collection
         family = new_family() if before is None else before.family
         collection = Collection(
@@ -97,7 +96,7 @@ def take_back(store: str | Path) -> Manifest:
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with changing(store), Store(store, embedded=True) as live:
+    with to_change(store) as live:
         collection = live.manifest.searched_in
         if collection is None:
             return live.manifest

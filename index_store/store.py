@@ -61,8 +61,7 @@ class Store:
         as_stored: How its photos were decoded; queries must be, too. See `decode`.
         catalogue: Which photo is which row.
         rows: Where in the segments each photo lies.
-        damaged: int64 (n,), ids of photos that a verification has found damaged; they are in no
-            answer, and nobody searches with them.
+        damaged: int64 (n,), ids of the photos left out, see `leave_out`.
         descriptors: float16 (N, D), unit rows.
         index: Over them: the one that lies in the store, or a collection of a server.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
@@ -123,7 +122,9 @@ class Store:
         if searched_in is not None:
             count, dim = self.manifest.photos, self.manifest.dim
             index = all_numbered(MilvusIndex.of(searched_in, count, dim))
-        self.index = index if embedded else index.without(self.damaged)
+        self.index = index
+        if not embedded:
+            self.leave_out(self.damaged)
 
     def _open(self, folder: Path) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
@@ -146,7 +147,7 @@ class Store:
         kept = self.diffusion_ids.shape
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
         try:
-            self.catalogue = Catalogue(folder / "catalogue.sqlite", self.damaged.tolist())
+            self.catalogue = Catalogue(folder / "catalogue.sqlite")
             held = len(self.catalogue)
         except sqlite3.Error as error:
             raise ValueError(f"catalogue.sqlite is damaged: {error}") from None
@@ -191,9 +192,19 @@ class Store:
         other.index = index.without(self.damaged)
         return other
 
+    def leave_out(self, ids: np.ndarray) -> None:
+        """Have photos that are damaged in no answer from now on, and let nobody search with them.
+
+        Args:
+            ids: int (n,). What was left out before stays so.
+        """
+        self.damaged = np.union1d(self.damaged, ids).astype(np.int64)
+        self.catalogue.hidden = frozenset(self.damaged.tolist())
+        self.index = self.index.without(self.damaged)
+
     @property
     def is_damaged(self) -> bool:
-        """Whether a verification has found a damaged photo, be it one that was removed."""
+        """Whether a photo was known to be damaged at the opening, be it one that was removed."""
         return len(self._damaged_slots) > 0
 
     @property

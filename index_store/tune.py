@@ -23,8 +23,7 @@ from .errors import StoreError
 from .manifest import Manifest
 from .numbered import all_numbered
 from .presets import PRESETS, choose_parameters
-from .publish import changing, content_of, replace
-from .store import Store
+from .publish import content_of, replace, to_change
 from .vector_index import SEED, FaissIndex, VectorIndex
 
 QUERIES = 500
@@ -219,7 +218,7 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
         StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
         StoreBusy, StoreUnwritable: As `build`.
     """
-    with changing(path), Store(path, embedded=True) as live:
+    with to_change(path) as live:
         parameters = choose_parameters(len(live), live.manifest.dim, preset)
         parameters = dataclasses.replace(parameters, effort=effort)
 

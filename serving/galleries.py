@@ -16,6 +16,8 @@ from collections.abc import Callable
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from extractor import BadModel, Extractor, choose_extractor, encode_jpeg
 from extractor.registry import MODELS, name_of
 from index_store import (
@@ -214,21 +216,21 @@ class Live:
         ).start()
 
     def _verify(self, gallery: Gallery, version: str) -> None:
-        """Read all of a generation beside the visitors. Without the photos that are damaged it is
-        opened again; damaged otherwise, it is served no longer.
+        """Read all of a generation beside the visitors. Photos that are damaged are left out;
+        damaged otherwise, it is served no longer.
         """
         store = gallery.engine.store
         try:
             verify(store)
         except PhotosDamaged as error:
-            new = set(error.ids) - set(store.damaged.tolist())
-            if new or not store.is_damaged:
-                log.error("%s", error)
-            if new:
-                with self._lock:
-                    if self._gallery is gallery:
-                        self._version = ""
-                self.look()
+            log.error("%s", error)
+            # Whether that could be written down for the next opening is another matter: a server's
+            # store is often read-only.
+            store.leave_out(np.array(error.ids, int))
+            anew = Gallery(gallery.engine)  # nothing is at hand in it that knows these photos
+            with self._lock:
+                if self._gallery is gallery:
+                    self._gallery = anew
         except StoreError as error:
             metrics.NOT_OPENED.inc()
             with self._lock:

@@ -22,7 +22,8 @@ def sample_queries(store: Store) -> list[Photo]:
     curated = [photo for name in about(store).file.samples if (photo := find(name)) is not None]
     if curated:
         return curated
-    asked = np.sort(np.random.default_rng(0).permutation(len(store))[:ASKED])
+    served = np.setdiff1d(np.arange(len(store)), store.damaged)
+    asked = np.sort(np.random.default_rng(0).permutation(served)[:ASKED])
     sims = store.neighbour_sims[asked]
     if sims.shape[1] < 3:
         return store.catalogue.photos_of(asked[:MOST])

@@ -18,13 +18,14 @@ from starlette.testclient import TestClient
 
 from api.routes import ROUTES as API_ROUTES
 from extractor import Extractor
-from index_store import PRESETS, Store, build, candidate_ids
+from index_store import PRESETS, Store, build, candidate_ids, verify
 from index_store.ann import exact_search
 from search import Engine
 from serving import metrics
 from serving.galleries import Galleries, Gallery, Live, NoGallery
 from serving.gallery_queries import GalleryQueries
 from serving.pictures import Pictures, thumbnail_url, view_url
+from serving.readiness import finds_itself
 from tests.conftest import GALLERY
 from ui import routes
 from ui.routes import ROUTES
@@ -146,17 +147,39 @@ def test_a_damaged_generation_is_served_until_that_is_found(served, store_path, 
 def test_a_damaged_photo_is_served_no_longer(served, store_path, caplog):
     (path,) = (store_path / "segments").iterdir()
     flip(path)
-    served.first()
-    verified()  # this finds it, and begins to open the store without the photo
-    store = settled(served).engine.store
+    store = served.first().engine.store
     verified()
+    assert settled(served).engine.store is store
     (id,) = store.damaged
     file = store.catalogue.photo(int(id)).file
     assert store.catalogue.find(file) is None
     hits = served.first().engine.search(served.first().engine.prepare(0 if id else 1)).hits
     assert len(hits) == 10 and file not in {hit.file for hit in hits}
     assert caplog.text.count(path.name) == 1
-    assert served.first().engine.store is store
+
+
+def test_damage_need_not_be_written_down(served, store_path, monkeypatch):
+    """A server's store is often read-only. And neither readiness nor the start page needs the
+    photo that is gone."""
+    with Store(store_path) as store:
+        blob = store.thumbnail(0)
+    (path,) = (store_path / "segments").iterdir()
+    data = path.read_bytes()
+    path.write_bytes(data.replace(blob, blob[:-1] + b"x"))
+    monkeypatch.setattr("index_store.integrity.leave_note", lambda *_: None)
+    verifications = []
+    monkeypatch.setattr(
+        "serving.galleries.verify", lambda store: verifications.append(0) or verify(store)
+    )
+    served.first()
+    for _ in range(3):
+        verified()
+        served.look()
+    gallery = settled(served)
+    assert len(verifications) == 1 and gallery.engine.store.damaged.tolist() == [0]
+    assert not (store_path / "damaged").exists()
+    assert finds_itself(gallery)
+    assert gallery.samples and 0 not in {photo.id for photo in gallery.samples}
 
 
 @pytest.mark.parametrize("damage", ["text", "bytes", "folder", "gone", "nonsense version"])

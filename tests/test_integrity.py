@@ -12,11 +12,15 @@ from index_store import (
     add,
     build,
     compact,
+    push,
     remove,
     stock,
     update,
     verify,
 )
+from index_store.__main__ import main
+from index_store.integrity import known_damage
+from index_store.tune import replace_index
 from search import Engine
 from tests.conftest import CountingExtractor, QuickExtractor
 
@@ -156,6 +160,8 @@ def test_damaged_photos_are_left_out_and_only_they(small, extractor):
     for change in (
         lambda: remove([names[0]], small),
         lambda: compact(small),
+        lambda: replace_index(small, "flat", 0),
+        lambda: push(small, "http://127.0.0.1:9"),
         lambda: add([store.root / names[0]], small, extractor),
     ):
         with pytest.raises(StoreCorrupt, match="update"):
@@ -182,6 +188,40 @@ def test_damaged_bytes_of_a_removed_photo_cost_no_other(small, extractor):
     opened_and_verified(small)
     add([store.root / names[2]], small, extractor)
     assert contents(small) == expected
+
+
+def test_the_command_names_damaged_photos(small, capsys):
+    (path,) = (small / "segments").iterdir()
+    expected = contents(small)
+    names = sorted(expected)
+    flip(path, expected[names[3]][1])
+    assert main(["info", "--store", str(small)]) == 0  # nobody has looked yet
+    assert "damaged" not in capsys.readouterr().out
+    assert main(["info", "--verify", "--store", str(small)]) == 1
+    said = capsys.readouterr()
+    assert f"damaged, not served: {names[3]}\n" in said.out and path.name in said.err
+    assert main(["info", "--store", str(small)]) == 0
+    assert f"damaged, not served: {names[3]}\n" in capsys.readouterr().out
+
+
+def test_a_note_of_many_files_is_read_again(small, monkeypatch):
+    """However many segments are damaged, the note stays below what is read of it."""
+    with Store(small) as store:
+        many = {f"{number:064x}": [10**9 + number] for number in range(500)}
+        monkeypatch.setattr("index_store.integrity.damaged_slots", lambda *_: many)
+        with pytest.raises(PhotosDamaged, match="497 more files"):
+            verify(store)
+        slots = known_damage(small, store.manifest_sha256)
+    assert slots.tolist() == [slot for found in many.values() for slot in found]
+
+
+def test_a_gallery_of_damaged_photos_only_is_not_served(small):
+    (path,) = (small / "segments").iterdir()
+    flip(path, *(thumbnail for _, thumbnail, _ in contents(small).values()))
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match=path.name) as found:
+            opened_and_verified(small)
+        assert not isinstance(found.value, PhotosDamaged)
 
 
 def test_too_many_damaged_photos_are_a_damaged_store(small, monkeypatch):
