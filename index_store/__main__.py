@@ -212,7 +212,7 @@ def print_trials(trials: list[Trial]) -> None:
     """A table; what nothing beats in recall and speed has a star."""
     best = on_front(np.array([t.recall10 for t in trials]), np.array([t.speed for t in trials]))
     print(
-        "   preset           knob          rescored  recall 10@10   1@1  queries/s  "
+        "   preset           knob          rescored  recall 10@10  1@10  queries/s  "
         "bytes/vector  build, s of processor"
     )
     for star, trial in zip(best, trials):

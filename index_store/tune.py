@@ -1,8 +1,8 @@
 """Which form of index suits a gallery: all presets measured on its own descriptors.
 
-Some photos are left out of the indexes and serve as queries. Recall r@r is the share of the exact
-r nearest photos among the first r of an answer. Speed is that of one query after the other on one
-thread, rescoring included.
+Some photos are left out of the indexes and serve as queries. Recall 10@10 is the share of the exact
+ten nearest photos among the first ten of an answer. Recall 1@10 is how often the exact nearest is
+among them. Speed is that of one query after the other on one thread, rescoring included.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Trial:
         name: Of the preset.
         effort: The value of its knob; 0 without one.
         rescored: How many of the index's proposals the descriptors put in order; 0 for none.
-        recall10, recall1: 10@10 and 1@1.
+        recall10, recall1: 10@10 and 1@10.
         ms: Median milliseconds of a query.
         bytes: Of memory a vector, descriptors on the disk not counted.
         build_s: Processor seconds that training and adding took.
@@ -105,7 +105,7 @@ def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[flo
         truth: Ids of the exact ten nearest, (n, 10).
 
     Returns:
-        Recall 10@10, recall 1@1, median milliseconds.
+        Recall 10@10, recall 1@10, median milliseconds.
     """
     for query in queries[:WARM_UP]:
         search(query[None])
@@ -119,7 +119,7 @@ def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[flo
             break
     width = truth.shape[1]
     ten = np.mean([np.isin(exact, ids[:width]).mean() for exact, ids in zip(truth, found)])
-    one = np.mean([exact[0] in ids[:1] for exact, ids in zip(truth, found)])
+    one = np.mean([exact[0] in ids[:width] for exact, ids in zip(truth, found)])
     return float(ten), float(one), 1000 * float(np.median(seconds))
 
 

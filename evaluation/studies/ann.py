@@ -2,8 +2,8 @@
 
 On three kinds of vectors: SIFT descriptors of photos, this model's descriptors of crops of photos,
 and vectors drawn from a model of those crops, of which there can be a million. Queries are never in
-the index. Recall r@r is the share of the exact r nearest among the first r of the answer; times are
-those of one query after the other on one thread, rescoring from the stored descriptors included.
+the index. Recall is that of `index_store.tune`. Times are those of one query after the other on one
+thread, rescoring from the stored descriptors included.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def case_rows(case: Case, trials: list[Trial], recall: float) -> list[list[str]]
     best = [best_of(list(same), recall) for same in by_name(trials).values()]
     rows = [
         [
-            case.title, "setting", "rescored", "recall 10@10", "1@1", "median ms", "queries/s",
+            case.title, "setting", "rescored", "recall 10@10", "1@10", "median ms", "queries/s",
             "bytes a vector", "build, processor s", "resident MB", "on the front",
         ]
     ]  # fmt: skip
