@@ -24,22 +24,27 @@ from .changes import add, compare, remove, update
 from .cluster import on_cluster
 from .collection import TOKEN
 from .compaction import compact
-from .derived import RECALL_CANDIDATES
 from .duplicates import duplicates
 from .errors import PhotosDamaged, StoreError
 from .extraction import side_by_side
-from .front import on_front, save_front
-from .incremental import DRIFTED
+from .front import save_front
 from .integrity import verify
-from .manifest import Manifest
-from .milvus import LEAST_INDEXED
 from .parameters import described_before
 from .presets import PRESETS, IndexParameters
 from .push import push, take_back
+from .report import (
+    change_lines,
+    damaged_lines,
+    index_line,
+    info_lines,
+    left_out_lines,
+    push_lines,
+    trial_lines,
+)
 from .similarity_map import kept_map
 from .store import Store, model_of
 from .terminal import printable, tolerate_any_text
-from .tune import Trial, choose, replace_index, try_presets
+from .tune import choose, replace_index, try_presets
 
 HERE = "here"  # in an address's place
 
@@ -72,7 +77,7 @@ def run_build(args: argparse.Namespace) -> None:
     with Store(args.store, embedded=True) as store:
         for _ in bar(range(1), 1, "map"):
             kept_map(store)
-        print_left_out(store)
+        show(left_out_lines(store))
 
 
 def run_info(args: argparse.Namespace) -> None:
@@ -84,37 +89,9 @@ def run_info(args: argparse.Namespace) -> None:
                 verify(store, lambda items, total: bar(items, total, "verify"))
             except PhotosDamaged as error:  # said at the end
                 ids, found = error.ids, error
-        manifest = store.manifest
-        diffusion = manifest.parameters["diffusion"]
-        drift = manifest.drift
-        unused = store.rows.unused
-        rows = {
-            "photos": f"{manifest.photos} from {manifest.photos_root}",
-            "left out": manifest.skipped,
-            "generation": f"{store.generation}, built {manifest.created}, "
-            f"{manifest.size / 2**20:.1f} MB, "
-            + ("checksums verified" if args.verify else "sizes verified"),
-            "segments": f"{len(manifest.segments)}, with {unused} photos that are not in the store"
-            + (", until the next `compact`" if unused else ""),
-            "model": f"{manifest.model['architecture']}, {manifest.dim} dimensions, "
-            f"longest side {manifest.model['longest_side']}",
-            "described": "{precision} by {engine}".format(**manifest.described_by),
-            "fingerprint": manifest.fingerprint[:16],
-            "index": index_line(IndexParameters(**manifest.parameters["ann"])),
-            **({"searched in": searched_line(manifest)} if manifest.collection else {}),
-            "recall@10": f"{manifest.shortlist_recall} among the index's first "
-            f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
-            "neighbours": f"{manifest.neighbour_recall} of the exact ones",
-            "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
-            "drift": f"{drift.added} photos added and {drift.removed} removed since all was made "
-            f"at once; diffusion rows differ by {drift.rows:.1%}"
-            + ("; `build` mends that" if drift.rows > DRIFTED else ""),
-        }
-        for name, value in rows.items():
-            print(f"{name:12s} {printable(value)}")
-        for photo in store.catalogue.photos_of(ids):
-            print(f"  damaged, not served: {printable(photo.file)}")
-        print_left_out(store)
+        show(info_lines(store, args.verify))
+        show(damaged_lines(store, ids))
+        show(left_out_lines(store))
         if found is not None:
             raise found
 
@@ -122,12 +99,12 @@ def run_info(args: argparse.Namespace) -> None:
 def run_add(args: argparse.Namespace) -> None:
     """Add photos, described as those of the store are."""
     manifest = add(args.photos, args.store, extractor_for(args.store, args.model), bar)
-    report(args.store, manifest)
+    show(change_lines(args.store, manifest))
 
 
 def run_remove(args: argparse.Namespace) -> None:
     """Remove photos."""
-    report(args.store, remove(args.files, args.store, bar))
+    show(change_lines(args.store, remove(args.files, args.store, bar)))
 
 
 def run_update(args: argparse.Namespace) -> None:
@@ -135,12 +112,12 @@ def run_update(args: argparse.Namespace) -> None:
     manifest, _, current = compare(args.store)
     if not current:
         manifest = update(args.store, extractor_for(args.store, args.model), bar)
-    report(args.store, manifest)
+    show(change_lines(args.store, manifest))
 
 
 def run_compact(args: argparse.Namespace) -> None:
     """Rewrite small and partly unused segments."""
-    report(args.store, compact(args.store, bar))
+    show(change_lines(args.store, compact(args.store, bar)))
 
 
 def run_duplicates(args: argparse.Namespace) -> None:
@@ -164,27 +141,17 @@ def extractor_for(store: Path, model: Path | None) -> Extractor:
     return extractor
 
 
-def report(path: Path, manifest: Manifest) -> None:
-    """What a store holds after a change, in one line; in two if it has drifted."""
-    print(
-        f"{manifest.photos} photos, {manifest.skipped} left out, "
-        f"{len(manifest.segments)} segments: {printable(path)}"
-    )
-    if manifest.drift.rows > DRIFTED:
-        print(
-            f"Diffusion rows differ by {manifest.drift.rows:.1%} from those of a build of all "
-            "photos at once; `build` mends that."
-        )
-    pushed = manifest.collection
-    if pushed is not None and pushed.content not in ("", manifest.content):
-        print("It is searched with its own index until it is pushed again.")
+def show(lines: Iterable[str]) -> None:
+    """Print lines."""
+    for line in lines:
+        print(line)
 
 
 def run_tune(args: argparse.Namespace) -> None:
     """Measure, show, and write the choice into the store."""
     with Store(args.store, embedded=True) as store:
         trials = try_presets(np.asarray(store.descriptors), bar)
-    print_trials(trials)
+    show(trial_lines(trials))
     plot = args.plot or Path(f"{args.store}.index.png")
     curves = {
         f"{preset}{', rescored' if rescored else ''}": (
@@ -208,50 +175,13 @@ def run_tune(args: argparse.Namespace) -> None:
     print(f"chosen: {index_line(IndexParameters(**manifest.parameters['ann']))}")
 
 
-def print_trials(trials: list[Trial]) -> None:
-    """A table; what nothing beats in recall and speed has a star."""
-    best = on_front(np.array([t.recall10 for t in trials]), np.array([t.speed for t in trials]))
-    print(
-        "   preset           knob          rescored  recall 10@10  1@10  queries/s  "
-        "bytes/vector  build, s of processor"
-    )
-    for star, trial in zip(best, trials):
-        preset = PRESETS[trial.name]
-        knob = f"{preset.knob} {trial.effort}" if preset.knob else ""
-        print(
-            f"{'*' if star else ' '}  {trial.name:15s}  {knob:14s}  "
-            f"{trial.rescored or '':>6}  {trial.recall10:12.4f}  {trial.recall1:.3f}  "
-            f"{trial.speed:9.0f}  {trial.bytes:12.1f}  {trial.build_s:8.1f}"
-        )
-
-
 def run_push(args: argparse.Namespace) -> None:
     """Fill a server's collection, or turn away from it; say what is searched from now on."""
     if args.to == HERE:
         take_back(args.store)
         print(f"{printable(args.store)} is searched with its own index.")
         return
-    done = push(args.store, args.to, bar)
-    where = done.collection
-    print(
-        f"{done.photos} photos in collection {where.name} at {where.address}, {done.coded} of "
-        f"them in IVF-PQ codes of {done.code_bytes} bytes in {done.lists} lists a segment"
-    )
-    if done.coded < done.photos:
-        print(f"Segments of less than {LEAST_INDEXED} photos are not indexed, but compared whole.")
-    for name in done.dropped:
-        print(f"dropped: {name}, of an earlier push")
-
-
-def searched_line(manifest: Manifest) -> str:
-    """What proposes candidates, and where the store was pushed to before."""
-    where = manifest.collection
-    if where is None:
-        return "its own index"
-    named = f"collection {where.name} at {where.address}"
-    if manifest.searched_in is not None:
-        return named
-    return f"its own index; {named} is of generation {where.generation}"
+    show(push_lines(push(args.store, args.to, bar)))
 
 
 def share(text: str) -> float:
@@ -260,19 +190,6 @@ def share(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return value
-
-
-def index_line(parameters: IndexParameters) -> str:
-    """The form of an index and how it is searched, in a line."""
-    preset = PRESETS[parameters.preset]
-    how = f", {preset.knob} {parameters.effort}" if preset.knob else ""
-    return f"{parameters.preset}: {parameters.factory}{how}"
-
-
-def print_left_out(store: Store) -> None:
-    """Every file that is not in a store, with the reason."""
-    for entry in store.catalogue.skipped():
-        print(f"  left out: {printable(entry.file)}: {printable(entry.reason)}")
 
 
 def add_store_and_model(command: argparse.ArgumentParser) -> None:
