@@ -9,19 +9,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from extractor import BadPhoto
-from search import Engine, Hit, PreparedQuery
+from search import Engine, PreparedQuery
 from serving.about import about
 from serving.galleries import Gallery, NoGallery
 from serving.refusal import Refused
-from serving.settings import settings
 
-from .actions import (
-    search_with,
-    show_weaker,
-    start_over,
-    take_uploads,
-    uploader_key,
-)
+from .actions import search_with, start_over
 from .answer import (
     Answer,
     ask,
@@ -34,28 +27,19 @@ from .answer import (
     recall,
     search,
 )
-from .arrivals import arrivals
 from .card import query_card
-from .compare import moved_by, overlap, ranks_of, reasons
-from .evidence import evidence, plain
+from .evidence import evidence
+from .hits import GRIDS, draw, redraw
 from .language import heard, number, say
-from .question import (
-    Question,
-    call,
-    read_question,
-    show_more,
-    shown,
-    write_question,
-)
-from .results import Pane, pane, results_grid, two_panes
+from .question import Question, call, read_question, shown, write_question
 from .served import served as galleries_served
-from .stages import Asked, Way, choose_ways
+from .stages import Way, choose_ways
+from .start import file_uploader, start_page, uploader
 from .subject import Forgotten
 from .timing import timing_bar
 
 BUSY_ICON = ":material/hourglass_top:"
 CLICKS = ("open", "search", "more", "less")
-GRIDS = ("results", "weak-results")  # keys: of the hits, and of the weaker ones
 
 
 def render() -> None:
@@ -88,72 +72,6 @@ def header(engine: Engine, with_uploader: bool) -> None:
     if with_uploader:
         with right, st.container(key="upload-again"):
             uploader("collapsed")
-
-
-def uploader(label_visibility: str) -> None:
-    with st.container(key="uploader"):
-        file_uploader(say("Drop photos of one thing here, or choose them"), label_visibility)
-    arrivals(key="arrivals")
-
-
-def file_uploader(label: str, label_visibility: str = "visible", adding: bool = False) -> None:
-    """Draw an uploader. adding: whether what it takes joins the photos searched with."""
-    key = uploader_key("add" if adding else "upload")
-    st.file_uploader(
-        label,
-        type=["jpg", "jpeg", "png", "webp"],
-        accept_multiple_files=True,
-        key=key,
-        on_change=take_uploads,
-        args=(key, adding),
-        label_visibility=label_visibility,
-    )
-
-
-def start_page(gallery: Gallery, others: list[str]) -> None:
-    """What a visitor sees who has not searched yet.
-
-    Args:
-        gallery: what the page opens with.
-        others: names of the other descriptors.
-    """
-    text, drop = st.columns([3, 2], vertical_alignment="bottom", gap="large")
-    text.html(
-        f'<div class="hero"><h1>{html.escape(say("Find photos of the very same thing"))}</h1><p>'
-        + html.escape(
-            say(
-                "Upload a photo of a building, a painting, an object. You get the other photos of "
-                "that very thing first, with the matching points as evidence."
-            )
-        )
-        + "</p></div>"
-    )
-    with drop, st.container(key="upload-first"):
-        uploader("visible")
-        st.html(
-            '<p class="small">'
-            + html.escape(
-                say(
-                    "Your photo is forgotten when you leave; its descriptor and keypoints, for its "
-                    "link, after {minutes} minutes.",
-                    minutes=number(settings().link_minutes),
-                )
-            )
-            + "</p>"
-        )
-    st.html(f'<div class="section">{html.escape(say("Or start with one of these"))}</div>')
-    samples, engine, said = gallery.samples, gallery.engine, about(gallery.engine.store)
-    with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
-        for photo in samples:
-            with st.container(key=f"tile-{photo.id}"):
-                title = said.title(photo.file, photo.title)
-                st.image(engine.store.thumbnail(photo.id), width="stretch", alt=title)
-                if st.button(plain(title), key=f"sample-{photo.id}", width="stretch"):
-                    search_with(engine, photo.id)
-                    st.rerun()
-    if said.file.note:
-        tip = say("{model} may see it differently.", model=others[0]) if others else ""
-        st.html(f'<p class="small">{html.escape(said.file.note)} {html.escape(tip)}</p>')
 
 
 def results_page(served: dict[str, Gallery], question: Question | None) -> None:
@@ -279,72 +197,6 @@ def clicked() -> bool:
     return any(getattr(grid, name, None) for grid in grids for name in CLICKS)
 
 
-def draw(question: Question, asked: Asked, answer: Answer, other: Answer | None, k: int) -> list:
-    """Draw the hits.
-
-    Args:
-        question: that was asked.
-        asked: how it was to be answered.
-        answer: one hit more than is shown, if there are more.
-        other: what it is compared with, if anything.
-        k: how many hits are shown.
-
-    Returns:
-        The drawn grids.
-    """
-    engine, result = answer.gallery.engine, answer.result
-    more = len(result.hits) > k
-    del result.hits[k:]
-    for note in result.notes:
-        st.caption(heard(note))
-    if not result.hits:
-        st.info(say("There is no other photo in the gallery."))
-        return []
-    if other is not None:
-        st.caption(overlap(other.result.hits, result.hits))
-        panes = two_panes(
-            Pane(other.way.name(answer.way), other.gallery.engine.store, other.result),
-            Pane(answer.way.name(other.way), engine.store, result),
-        )
-        grids = [grid(panes, GRIDS[0], answer)]
-    else:
-        before = None
-        if question.more or question.less:
-            before = without_feedback(answer, question, k)
-            st.caption(moved_by(question, before, result.hits))
-        why = reasons(engine, answer.query, question, result.hits)
-        grids, more = folded_results(answer, more, before and ranks_of(before), why)
-    if more:
-        st.button(say("Show more"), on_click=show_more, width="stretch")
-    return grids
-
-
-def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | None:
-    """The hits before anything was said of them, if they are at hand."""
-    query = kept_query(answer.gallery, question.without_feedback, answer.way.matchers)
-    known = None if query is None else recall(answer.gallery, query, answer.way, k)
-    return None if known is None else known.result.hits
-
-
-def grid(panes: list[dict], key: str, answer: Answer) -> object:
-    """Draw panes, and keep what was drawn, for a moment when nothing can be searched.
-
-    Args:
-        panes: of `pane` or `two_panes`.
-        key: of the grid, one of GRIDS; with the first one an answer begins.
-        answer: they show.
-    """
-    drawn = [] if key == GRIDS[0] else st.session_state.get("drawn", [])
-    st.session_state.drawn = [*drawn, (panes, key)]
-    return results_grid(panes, key, says=len(panes) == 1, busy=answer.provisional)
-
-
-def redraw() -> list:
-    """The hits that were drawn last; none if the subject is new."""
-    drawn = st.session_state.get("drawn", [])
-    return [results_grid(panes, key, says=len(panes) == 1) for panes, key in drawn]
-
-
 def react(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:
     """Do what was clicked in a grid. answer: None if these are the hits of another one."""
     # The browser names files: a build may have given the ids to other photos since.
@@ -360,39 +212,3 @@ def react(engine: Engine, question: Question, answer: Answer | None, grids: list
                 st.rerun()
         if answer and press.open and (photo := find(press.open)):
             evidence(engine, question.subjects, answer.query, photo.id, answer.way, search_with)
-
-
-def folded_results(
-    answer: Answer,
-    more: bool,
-    before: dict[str, int] | None,
-    why: dict[str, str],
-) -> tuple[list, bool]:
-    """Draw the hits, the weaker ones only when asked for.
-
-    Args:
-        answer: its hits are shown.
-        more: whether there are others.
-        before: file -> rank before anything was said of hits, None if nothing was.
-        why: file -> what there is to say of its place.
-
-    Returns:
-        The drawn grids, and whether there is more to show in them.
-    """
-    store, result = answer.gallery.engine.store, answer.result
-    if result.hits[0].confidence == "unsure":
-        st.caption(say("Nothing here is likely to be the same thing. These look most alike."))
-        return [grid([pane(store, result.hits, "", before, why)], GRIDS[0], answer)], more
-    strong = [hit for hit in result.hits if not hit.is_weak]
-    weak = result.hits[len(strong) :]
-    grids = [grid([pane(store, strong, "", before, why)], GRIDS[0], answer)]
-    if not weak:
-        return grids, more
-    if not st.session_state.get("weaker"):
-        st.button(say("Show weaker matches"), on_click=show_weaker, width="stretch")
-        return grids, False
-    # Weaker ones are ranked behind the strong ones.
-    shifted = before and {file: rank - len(strong) for file, rank in before.items()}
-    weaker = pane(store, weak, say("Weaker matches"), shifted, why)
-    grids.append(grid([weaker], GRIDS[1], answer))
-    return grids, more
