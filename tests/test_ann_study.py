@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 import sys
 
@@ -17,6 +18,7 @@ from evaluation.studies.ann_data import (
     random_crop,
     sift_vectors,
 )
+from evaluation.studies.memory import peak_mb
 from extractor import local_features, read_photo
 from tests.conftest import GALLERY, QuickExtractor, unit_rows
 
@@ -106,3 +108,11 @@ def test_missing_libraries_are_named(few, tmp_path, monkeypatch, capsys):
     command = ["ann", "--data", "sift", "--photos", str(few), "--cache", str(tmp_path)]
     assert main([*command, "--indexes", "hnswlib"]) == 1
     assert "requirements-ann.txt" in capsys.readouterr().err
+
+
+def test_memory_is_that_of_the_process_alone():
+    """`getrusage` counts what the parent had before the child's program began."""
+    held = np.ones(400 * 2**20, np.uint8)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        child = pool.apply(peak_mb)
+    assert child < 300 < held.nbytes / 2**20 < peak_mb()

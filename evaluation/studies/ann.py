@@ -12,7 +12,6 @@ import argparse
 import functools
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ from ..results import format_rows
 from .ann_data import CropModel, cached, crop_vectors, neighbour_distances, sift_vectors
 from .ann_peers import PEERS, check_peers
 from .engine_speed import hardware
+from .memory import peak_mb
 
 QUERIES = 500
 RESCORED = (0, 30, 100, 300, 1000)
@@ -193,7 +193,7 @@ def serve(
     search = way(index, rows, trial.rescored)
     for query in queries:
         search(query[None])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_mb()
 
 
 # -- tables ----------------------------------------------------------------------------------------

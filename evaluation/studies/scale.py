@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +22,7 @@ from ..arguments import count
 from ..results import format_rows
 from .engine_speed import hardware
 from .made import MadeExtractor, inject, lay_out, made_file, made_rows
+from .memory import peak_mb
 
 DIM = 512
 SIZES = (10_000, 30_000)
@@ -130,7 +130,7 @@ def timed(step: str, work: Path, size: int, dim: int, results: Any) -> None:
     start = time.perf_counter()
     said = STEPS[step](work, size, dim)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     results.send({**said, "seconds": seconds, "MB": peak})
 
 
