@@ -125,7 +125,9 @@ def find_crowds(positions: np.ndarray) -> np.ndarray:
     from sklearn.cluster import HDBSCAN
 
     smallest = max(CROWD, len(positions) // CROWD_SHARE)
-    labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(positions)
+    # Leaves, since by excess of mass the last bits of the descriptors decide between 2 and 17.
+    leaves = HDBSCAN(min_cluster_size=smallest, cluster_selection_method="leaf", copy=True)
+    labels = leaves.fit_predict(positions)
     if labels.max() < 0:
         return labels.astype(np.int32)
     sizes = np.bincount(labels[labels >= 0])
