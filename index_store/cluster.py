@@ -17,9 +17,9 @@ import platform
 import socket
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 
@@ -28,6 +28,9 @@ from extractor import BadModel, available_cores
 from .errors import ClusterUnusable
 from .extraction import Extraction, Read, Spread
 from .parameters import Making, making_of
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 HERE = "local"  # the address that starts a cluster of this machine alone
 PHOTOS_A_TASK = 16  # a killed process costs the work on so many at the most
@@ -98,16 +101,33 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
                 max_task_retries=TRIES - 1,
             )
         try:
-            for row in results.iter_rows():
-                if row["failure"]:
-                    raise ClusterUnusable(row["failure"])
-                read = pickle.loads(row["read"])
-                yield work(read.file) if read.problem else read
+            with closing(rows_of(results)) as rows:
+                for row in rows:
+                    if row["failure"]:
+                        raise ClusterUnusable(row["failure"])
+                    read = pickle.loads(row["read"])
+                    yield work(read.file) if read.problem else read
         except ray.exceptions.RayError as error:
             raise ClusterUnusable(
                 f"The cluster gave up ({last_line(error)}). What was done is kept; the same "
                 "command, run again, goes on where this one stopped."
             ) from error
+
+
+def rows_of(results: Dataset) -> Generator[dict[str, Any], None, None]:
+    """The rows of a data set while they are made, read in the thread of whoever asks.
+
+    `Dataset.iter_rows` reads ahead in threads that it leaves running when it is given up halfway.
+    One of them that asks Ray for a block after `ray.shutdown` ends this whole process, with exit
+    code 1 and without a word.
+    """
+    import ray
+    from ray.data.block import BlockAccessor
+
+    for bundle in results.iter_internal_ref_bundles():
+        for entry in bundle.blocks:
+            block = BlockAccessor.for_block(ray.get(entry.ref))
+            yield from block.iter_rows(public_row_format=True)
 
 
 class Worker:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from contextlib import closing
@@ -233,10 +234,21 @@ def test_a_killed_driver_goes_on_from_its_journal(cluster, many, alone, tmp_path
 def test_machines_that_cannot_do_the_work(
     extractor, sentence, cluster, many, tmp_path, monkeypatch
 ):
+    """Nor does a thread stay at work: one that asks Ray for more after its end ends the process."""
+    import ray
+
     monkeypatch.setattr("index_store.cluster.TRIES", 2)
+    before, at_work, shutdown = set(threading.enumerate()), set(), ray.shutdown
+
+    def watched_shutdown():
+        at_work.update(thread.name for thread in set(threading.enumerate()) - before)
+        shutdown()
+
+    monkeypatch.setattr(ray, "shutdown", watched_shutdown)
     with pytest.raises(ClusterUnusable, match=sentence) as raised:
         build(many, tmp_path / "s", extractor, spread=on_cluster(cluster))
     assert "\n" not in str(raised.value)
+    assert at_work <= {"PythonGCThread", "ray_listen_error_messages"}  # Ray itself ends these
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
