@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets import BadDataset, Benchmark
 from extractor import SUFFIXES, Extractor
-from index_store import Store, build
+from index_store import Store, build, compact
 from index_store.derived import Progress
 
 from .bootstrap import Estimate
@@ -90,6 +90,7 @@ def hide(
             if path.is_symlink() and path.name not in chosen:
                 path.unlink()  # a link of ours, to a photo that a larger gallery had
         build(gallery, work / "store", extractor, progress)
+        compact(work / "store", progress)  # what a larger gallery had is not in this one's bytes
         with Store(work / "store", extractor) as store:
             held = [photo.file for photo in store.catalogue.photos()]
             hidden = dataclasses.replace(benchmark, root=gallery, gallery=held)
@@ -143,8 +144,9 @@ def draw_hidden(rows: Sequence[Hidden], out: Path) -> None:
             marker="o",
             label=method,
         )
+    axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.set_xlabel("other photos in the gallery")
     axis.set_ylabel("mAP")
     axis.grid(alpha=0.3)
-    axis.legend()
+    figure.legend(loc="outside upper center", ncols=len(rows[0].maps), frameon=False)
     FigureCanvasAgg(figure).print_png(str(out))

@@ -120,7 +120,9 @@ def test_hidden_photos_are_asked_for_among_more_and_more_others(photos, tmp_path
     build(photos, tmp_path / "plain", lite)
     with Store(tmp_path / "plain", lite) as store:
         plain = evaluate(store, lite, benchmark, methods, 0, "lite", "")
+        size = store.manifest.size / 1e6
     assert rows[0].maps == plain.main_setup.estimates["mAP"]
+    assert rows[0].megabytes == pytest.approx(size, rel=0.02), "nothing is left of the others"
 
 
 def test_the_page_chooses_and_compares_descriptors(small_built, lite_store, monkeypatch):
