@@ -39,6 +39,12 @@ def test_a_picture_shows_what_its_table_says():
     assert "m&lt;b&gt; · p" in svg and "m<b>" not in svg
 
 
+def test_a_row_is_named_by_what_is_no_interval():
+    text = "| others | off | SIFT |\n|---|---|---|\n| 3,000 | 0.5 [0.2, 0.7] | 0.6 [0.3, 0.8] |"
+    (svg,) = pictures(Section("", text))
+    assert ">3,000 others<" in svg and "[0.2" not in svg
+
+
 def test_the_measured_tables_are_drawn():
     drawn = [svg for part in sections(1) for svg in pictures(part)]
     assert sum("95 %" in svg for svg in drawn) >= 1 and sum("photos/s" in svg for svg in drawn) >= 1

@@ -102,14 +102,17 @@ def intervals(head: Sequence[str], rows: Sequence[Sequence[str]], columns: Seque
 
     Args:
         head: names of the columns.
-        rows: cells; those of `columns` are "mean [low, high]", the first two name the row.
+        rows: cells; those of `columns` are "mean [low, high]". What else is in the first two names
+            the row, a number together with its column's name.
         columns: what is drawn.
     """
     width, step = 320, 30  # narrow enough for a phone: names stand over their intervals
     lines, y = [], 0
     for row in rows:
         y += 34
-        name = html.escape(" · ".join(row[:2]))
+        named = [i for i in range(2) if i not in columns]
+        words = (f"{row[i]} {head[i]}" if row[i][:1].isdigit() else row[i] for i in named)
+        name = html.escape(" · ".join(words))
         lines.append(f'<text class="row" x="0" y="{y}">{name}</text>')
         for column in columns:
             y += step
