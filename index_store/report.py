@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .builder import CANDIDATES
+from .collection import Collection
 from .derived import RECALL_CANDIDATES
 from .front import on_front
 from .incremental import DRIFTED
@@ -28,6 +29,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         verified: whether all of it has been read and compared with its checksums.
     """
     manifest, drift, unused = store.manifest, store.manifest.drift, store.rows.unused
+    pushed = manifest.collection
     diffusion = manifest.parameters["diffusion"]
     facts = {
         "photos": f"{manifest.photos} from {manifest.photos_root}",
@@ -42,7 +44,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         "described": "{precision} by {engine}".format(**manifest.described_by),
         "fingerprint": manifest.fingerprint[:16],
         "index": index_line(IndexParameters(**manifest.parameters["ann"])),
-        **({"searched in": searched_line(manifest)} if manifest.collection else {}),
+        **({"searched in": searched_line(manifest, pushed)} if pushed else {}),
         "recall@10": f"{manifest.shortlist_recall} among the index's first "
         f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
         "neighbours": f"{manifest.neighbour_recall} of the exact ones",
@@ -75,15 +77,12 @@ def index_line(parameters: IndexParameters) -> str:
     return f"{parameters.preset}: {parameters.factory}{how}"
 
 
-def searched_line(manifest: Manifest) -> str:
-    """What proposes candidates, and where the store was pushed to before."""
-    where = manifest.collection
-    if where is None:
-        return "its own index"
-    named = f"collection {where.name} at {where.address}"
+def searched_line(manifest: Manifest, pushed: Collection) -> str:
+    """What proposes candidates of a store that was pushed there."""
+    named = f"collection {pushed.name} at {pushed.address}"
     if manifest.searched_in is not None:
         return named
-    return f"its own index; {named} is of generation {where.generation}"
+    return f"its own index; {named} is of generation {pushed.generation}"
 
 
 def change_lines(path: Path, manifest: Manifest) -> list[str]:
