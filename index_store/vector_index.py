@@ -8,6 +8,7 @@ product (faiss issues 1522, 2971), and the order is the same.
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -200,20 +201,24 @@ class FaissIndex:
     @classmethod
     def load(cls, path: Path, parameters: IndexParameters) -> FaissIndex:
         faiss.set_deserialization_vector_byte_limit(MAX_VECTOR_BYTES)
-        # Not faiss.read_index, which takes no path that is not valid Unicode.
-        data = np.fromfile(path, np.uint8)
-        footer = len(data) - 8
-        count = int(data[footer:].view("<i8")[0]) if footer >= 0 else -1
-        if not 0 <= 8 * count <= footer:
-            raise ValueError("the index file has no end")
         loaded = cls.__new__(cls)
         loaded.parameters = parameters
-        # Tables of distances between lists and codes would take more memory than the codes.
-        loaded.faiss_index = faiss.deserialize_index(
-            data[: footer - 8 * count], faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
-        )
+        with open(path, "rb") as file:
+            footer = file.seek(0, os.SEEK_END) - 8
+            file.seek(max(0, footer))
+            count = int.from_bytes(file.read(8), "little", signed=True)
+            if not 0 <= 8 * count <= footer:
+                raise ValueError("the index file has no end")
+            file.seek(footer - 8 * count)
+            removed = np.frombuffer(file.read(8 * count), "<i8")
+            file.seek(0)
+            # By its number, as faiss takes no path that is not valid Unicode. Of bytes in memory
+            # faiss would make two copies. Tables of distances between lists and codes would take
+            # more memory than the codes.
+            loaded.faiss_index = faiss.read_index(
+                f"/dev/fd/{file.fileno()}", faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
+            )
         held = loaded.faiss_index.ntotal + (count if loaded._deletes else 0)
-        removed = data[footer - 8 * count : footer].view("<i8")
         if count and not 0 <= removed.min() <= removed.max() < held:
             raise ValueError("the index has never held what is said to be removed")
         loaded._removed = np.zeros(held, bool)
