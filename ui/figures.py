@@ -131,7 +131,7 @@ def intervals(head: Sequence[str], rows: Sequence[Sequence[str]], columns: Seque
             f'<line class="mark" x1="{x}" x2="{x}" y1="12" y2="{y + 10}"/>'
             f'<text class="axis" x="{x}" y="{y + 26}" text-anchor="{anchor}">{value:g}</text>'
         )
-    label = html.escape(say("mAP with 95 % intervals, by model, photos and stages"))
+    label = html.escape(say("mAP with 95 % intervals"))
     return svg(width + 50, y + 34, label, marks + "".join(lines))
 
 
