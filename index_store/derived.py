@@ -12,6 +12,7 @@ from . import ann, graph
 from . import offline_diffusion as diffusion
 from .arrays import save_array
 from .manifest import Drift
+from .neighbours import nearest_photos
 from .numbered import NumberedIndex, all_numbered
 from .parameters import derived_parameters
 from .presets import IndexParameters
@@ -95,7 +96,7 @@ def derive(
         index = ann.build_index(descriptors, parameters)
     for _ in progress(range(1), 1, "neighbours"):
         near = min(count, graph.BACKGROUND + 1)
-        ids, sims, recall = graph.nearest_photos(descriptors, near)
+        ids, sims, recall = nearest_photos(descriptors, near)
     walk = graph.neighbour_graph(ids, sims)
     row_ids, row_values = empty_rows(count)
     diffusion.diffusion_rows(

@@ -18,8 +18,10 @@ from threadpoolctl import threadpool_limits
 
 from . import graph
 from . import offline_diffusion as diffusion
+from .ann import exact_search
 from .derived import Derived, Progress, empty_rows, silent
 from .manifest import Drift
+from .neighbours import self_first
 from .numbered import renumber
 from .regions import region
 from .store import Store
@@ -195,18 +197,7 @@ def search(descriptors: np.ndarray, photos: np.ndarray, k: int) -> tuple[np.ndar
         As `self_first`: int32 and float32, both (n, k).
     """
     queries = np.ascontiguousarray(descriptors[photos], np.float32)
-    ids = np.full((len(photos), k), -1, np.int64)
-    sims = np.full((len(photos), k), -np.inf, np.float32)
-    for start in range(0, len(descriptors) if len(photos) else 0, ROWS):
-        rows = np.ascontiguousarray(descriptors[start : start + ROWS], np.float32)
-        found_sims, found = faiss.knn(
-            queries, rows, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
-        )
-        all_ids = np.concatenate([ids, found + start], 1)
-        all_sims = np.concatenate([sims, found_sims], 1)
-        best = np.argsort(-all_sims, axis=1, kind="stable")[:, :k]
-        ids, sims = np.take_along_axis(all_ids, best, 1), np.take_along_axis(all_sims, best, 1)
-    return graph.self_first(ids.astype(np.int32), sims, photos)
+    return self_first(*exact_search(descriptors, queries, k), photos)
 
 
 def renumbered(walk: sparse.csr_array, moved: Moves) -> sparse.csr_array:

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from .ann import exact_knn
 from .arrays import load_array, save_array
-from .graph import self_first
+from .neighbours import self_first
 from .rows import Descriptors
 from .store import Store
 from .vector_index import SEED

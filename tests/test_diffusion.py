@@ -8,7 +8,8 @@ from scipy import sparse
 
 from index_store import ann
 from index_store.arrays import load_array, save_array
-from index_store.graph import neighbour_graph, self_first
+from index_store.graph import neighbour_graph
+from index_store.neighbours import self_first
 from index_store.offline_diffusion import diffusion_rows, solve_block, strongest, unconnected
 from index_store.regions import blocks, region
 from search.ranking import scale

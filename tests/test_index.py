@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from index_store import Store, ann, build, graph
+from index_store import Store, ann, build, neighbours
 from index_store.__main__ import main
 from index_store.presets import PRESETS, choose_parameters
 from index_store.vector_index import FaissIndex
@@ -182,33 +182,52 @@ def test_rescoring_sorts_proposals_by_the_descriptors(rng):
     assert np.all(sims[0, 3:] == 0)
 
 
-def test_large_galleries_find_nearly_all_exact_neighbours(rng, monkeypatch):
+@pytest.fixture
+def large(rng, monkeypatch) -> np.ndarray:
+    """A gallery too large for comparing all with all, with two equal photos."""
     rows = unit_rows(rng, 5_000, 64, 200).astype(np.float16)
     rows[7] = rows[4_321]
-    exact_ids, exact_sims, recall = graph.nearest_photos(rows, 21)
-    assert recall == 1.0
-    monkeypatch.setattr(graph, "EXACT_UP_TO", 4_999)
-    monkeypatch.setattr(graph, "ROWS_AT_ONCE", 1_111)
-    ids, sims, recall = graph.nearest_photos(rows, 21)
+    monkeypatch.setattr(neighbours, "EXACT_UP_TO", 4_999)
+    monkeypatch.setattr(neighbours, "ROWS_AT_ONCE", 1_111)
+    return rows
+
+
+def test_large_galleries_find_nearly_all_exact_neighbours(large):
+    exact_ids, _ = ann.exact_knn(large, 21)
+    ids, sims, recall = neighbours.nearest_photos(large, 21)
     np.testing.assert_array_equal(ids[:, 0], np.arange(5_000))
     assert ids[7, 1] == 4_321 and ids[4_321, 1] == 7
     shared = [len(np.intersect1d(*pair)) for pair in zip(ids, exact_ids)]
-    assert np.mean(shared) / 21 == pytest.approx(recall, abs=0.01) and recall >= 0.98
-    np.testing.assert_allclose(
-        sims[:, 1:], np.einsum("nd,nkd->nk", rows.astype(np.float32), rows[ids[:, 1:]]), atol=1e-5
-    )
-    monkeypatch.setattr(graph, "MIN_RECALL", 2.0)
-    monkeypatch.setattr(graph, "MAX_NPROBE", 40)
-    ids, sims, recall = graph.nearest_photos(rows, 21)
+    assert np.mean(shared) / 21 == pytest.approx(recall, abs=0.01) and 0.98 <= recall < 1
+    exact = np.einsum("nd,nkd->nk", large.astype(np.float32), large[ids])
+    np.testing.assert_allclose(sims[:, 1:], np.where(ids < 0, 0, exact)[:, 1:], atol=1e-5)
+    assert (ids < 0).mean() < 0.001
+
+
+def test_large_galleries_find_all_neighbours_if_all_are_asked_for(large, monkeypatch):
+    monkeypatch.setattr(neighbours, "MIN_RECALL", 1.0)
+    monkeypatch.setattr(neighbours, "RECALL_PHOTOS", 5_000)
+    exact_ids, exact_sims = neighbours.self_first(*ann.exact_knn(large, 21))
+    ids, sims, recall = neighbours.nearest_photos(large, 21)
     assert recall == 1.0
     np.testing.assert_allclose(sims, exact_sims, atol=1e-5)
+    assert (ids == exact_ids).mean() > 0.999  # but for ties
+
+
+def test_lists_end_where_the_visited_cells_hold_no_more(rng):
+    rows = unit_rows(rng, 6, 8, 3)
+    members = [np.array([0, 1]), np.array([], int), np.array([2, 3, 4, 5])]
+    visits = np.array([[0, 1], [1, 0]])
+    ids, sims = neighbours.search_cells(rows, rows[:2], visits, members, 3)
+    np.testing.assert_array_equal(ids, [[0, 1, -1], [1, 0, -1]])
+    np.testing.assert_allclose(sims[:, 0], 1, atol=1e-6)
 
 
 def test_own_id_goes_first_and_no_id_comes_twice():
     ids = np.array([[5, 0, 5, 2, -1], [3, 3, 2, 4, 6], [1, 2, 3, 4, 5]], np.int32)
     sims = np.float32([[5, 4, 3, 2, 1]] * 3)
     own = np.array([0, 1, 9])
-    found, values = graph.self_first(ids, sims, own)
+    found, values = neighbours.self_first(ids, sims, own)
     expected = [[0, 5, 2, -1, -1], [1, 3, 2, 4, 6], [9, 1, 2, 3, 4]]
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(values, [[1, 5, 2, 0, 0], [1, 5, 3, 2, 1], [1, 5, 4, 3, 2]])

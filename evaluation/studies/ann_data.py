@@ -16,7 +16,7 @@ import numpy as np
 from extractor import BadPhoto, Extractor, local_features, read_photo
 from index_store.ann import exact_knn, exact_search
 from index_store.arrays import load_array, save_array
-from index_store.graph import self_first
+from index_store.neighbours import self_first
 from index_store.scan import scan
 
 SMALLEST_CROP = 0.2  # of a photo's area
