@@ -23,7 +23,12 @@ from index_store.stock import Stock
 IN_A_FOLDER = 1000
 THUMBNAIL_BYTES = 2_000
 FEATURES_BYTES = 4_000
-SPREAD = 0.7  # of a photo around its thing, against the distance of things
+# Chosen so that 100,000 made photos lie to one another as the crops of photos in docs/ann.md do: by
+# the distances to the first and the tenth neighbour, and by how many cells a search must visit.
+DIRECTIONS = 22  # in which things differ
+COMMON = 0.7  # what all things share, against their differences
+SPREAD = 0.3  # of a photo around its thing, against the distance of things
+NOISE = 0.5  # in each component, against a thing's in one direction
 
 
 class MadeExtractor(Extractor):
@@ -58,13 +63,14 @@ class MadeExtractor(Extractor):
 
 def made_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterator[np.ndarray]:
     """Unit rows around things of about eight photos each, block by block: float32 (n, dim)."""
-    things = np.random.default_rng(seed).normal(size=(max(1, count // 8), 32)).astype(np.float32)
-    lift = np.random.default_rng(seed + 1).normal(size=(32, dim)).astype(np.float32)
+    shape = (max(1, count // 8), DIRECTIONS)
+    things = np.random.default_rng(seed).normal(COMMON, size=shape).astype(np.float32)
+    lift = np.random.default_rng(seed + 1).normal(size=(DIRECTIONS, dim)).astype(np.float32)
     for start in range(0, count, block):
         rng = np.random.default_rng([seed, start])
         some = things[rng.integers(len(things), size=min(block, count - start))]
         rows = (some + SPREAD * rng.normal(size=some.shape).astype(np.float32)) @ lift
-        rows += rng.normal(size=rows.shape).astype(np.float32)
+        rows += NOISE * rng.normal(size=rows.shape).astype(np.float32)
         yield rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
