@@ -94,9 +94,11 @@ def derive(
     count = len(descriptors)
     for _ in progress(range(1), 1, "index"):
         index = ann.build_index(descriptors, parameters)
-    for _ in progress(range(1), 1, "neighbours"):
-        near = min(count, graph.BACKGROUND + 1)
-        ids, sims, recall = nearest_photos(descriptors, near)
+    ids, sims, recall = nearest_photos(
+        descriptors,
+        min(count, graph.BACKGROUND + 1),
+        progress=lambda items, total: progress(items, total, "neighbours"),
+    )
     walk = graph.neighbour_graph(ids, sims)
     row_ids, row_values = empty_rows(count)
     diffusion.diffusion_rows(

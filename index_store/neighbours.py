@@ -9,7 +9,7 @@ it, which is one product of matrices. So the comparison itself stays exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import faiss
 import numpy as np
@@ -26,27 +26,36 @@ ITERATIONS = 10  # of k-means
 ROWS_AT_ONCE = 32_768
 
 
-def nearest_photos(descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
+def nearest_photos(
+    descriptors: np.ndarray,
+    k: int,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> tuple[np.ndarray, np.ndarray, float]:
     """The nearest photos of each photo of a gallery, itself first.
 
     Args:
         descriptors: float16 or float32 (N, D), unit rows, perhaps memory-mapped.
         k: How many for each, itself included; at most N.
+        progress: Called as progress(items, total) for each part of the work; must yield the items.
 
     Returns:
         Ids int32 (N, k) and similarities float32 (N, k), as of `self_first`; and which share of the
         exact neighbours is among them, measured on a sample of RECALL_PHOTOS. It is at least
         MIN_RECALL, and 1 up to EXACT_UP_TO photos.
     """
-    if len(descriptors) <= EXACT_UP_TO:
-        return *self_first(*exact_knn(descriptors, k)), 1.0
-    centroids = cell_centroids(descriptors)
-    cells = np.concatenate([visited(rows, centroids, 1)[:, 0] for _, rows in blocks(descriptors)])
-    visits, recall = enough_visits(descriptors, k, centroids, cells)
-    members = grouped(cells, len(centroids))
-    ids = np.empty((len(descriptors), k), np.int32)
-    sims = np.empty((len(descriptors), k), np.float32)
-    for start, rows in blocks(descriptors):
+    count = len(descriptors)
+    if count <= EXACT_UP_TO:
+        for _ in progress(range(1), 1):
+            found = exact_knn(descriptors, k)
+        return *self_first(*found), 1.0
+    for _ in progress(range(1), 1):
+        centroids = cell_centroids(descriptors)
+        nearest = [visited(rows, centroids, 1)[:, 0] for _, rows in blocks(descriptors)]
+        cells = np.concatenate(nearest)
+        visits, recall = enough_visits(descriptors, k, centroids, cells)
+        members = grouped(cells, len(centroids))
+    ids, sims = np.empty((count, k), np.int32), np.empty((count, k), np.float32)
+    for start, rows in progress(blocks(descriptors), -(-count // ROWS_AT_ONCE)):
         own = np.arange(start, start + len(rows))
         found = search_cells(descriptors, rows, visited(rows, centroids, visits), members, k)
         ids[own], sims[own] = self_first(*found, own)
@@ -129,9 +138,9 @@ def search_cells(
     best = faiss.ResultHeap(len(queries), k, keep_max=True)
     for photos, visitors in zip(members, grouped(visits, len(members))):
         if len(photos) and len(visitors):
-            visitors //= visits.shape[1]
+            queried = visitors // visits.shape[1]
             rows = np.asarray(descriptors[photos], np.float32)
-            best.add_result_subset(visitors, queries[visitors] @ rows.T, photos)
+            best.add_result_subset(queried, queries[queried] @ rows.T, photos)
     best.finalize()
     return best.I.astype(np.int32), best.D
 

@@ -193,8 +193,16 @@ def large(rng, monkeypatch) -> np.ndarray:
 
 
 def test_large_galleries_find_nearly_all_exact_neighbours(large):
+    told = []
+
+    def progress(items, total):
+        items = list(items)
+        told.append((len(items), total))
+        return items
+
     exact_ids, _ = ann.exact_knn(large, 21)
-    ids, sims, recall = neighbours.nearest_photos(large, 21)
+    ids, sims, recall = neighbours.nearest_photos(large, 21, progress)
+    assert told == [(1, 1), (5, 5)]
     np.testing.assert_array_equal(ids[:, 0], np.arange(5_000))
     assert ids[7, 1] == 4_321 and ids[4_321, 1] == 7
     shared = [len(np.intersect1d(*pair)) for pair in zip(ids, exact_ids)]

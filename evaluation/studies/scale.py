@@ -41,7 +41,7 @@ class Stages:
     def __call__(self, items: Iterable, total: int, what: str) -> Iterable:
         start = time.perf_counter()
         yield from items
-        self.seconds[what] = time.perf_counter() - start
+        self.seconds[what] = self.seconds.get(what, 0) + time.perf_counter() - start
 
 
 def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
