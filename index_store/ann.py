@@ -8,6 +8,7 @@ from typing import Protocol
 import faiss
 import numpy as np
 
+from .arrays import float32_blocks
 from .presets import IndexParameters
 from .vector_index import BATCH, FaissIndex, VectorIndex
 
@@ -109,8 +110,7 @@ def exact_search(
         Ids int32 (n, k), and similarities float32 (n, k), best first.
     """
     best = faiss.ResultHeap(len(queries), k, keep_max=True)
-    for start in range(0, len(descriptors), BATCH):
-        block = np.ascontiguousarray(descriptors[start : start + BATCH], np.float32)
+    for start, block in float32_blocks(descriptors, BATCH):
         sims, ids = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
         best.add_result(sims, ids + start)
     best.finalize()

@@ -1,7 +1,8 @@
-"""Arrays as .npy files, written plainly and read through the memory map."""
+"""Arrays as .npy files, written plainly and read through the memory map; and read in blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,9 @@ def load_array(path: Path, dtype: DTypeLike, shape: tuple[int | None, ...]) -> n
     if array.dtype != dtype or array.ndim != len(shape) or not all(lengths):
         raise ValueError(f"{path.name} has shape {array.shape} and holds {array.dtype}")
     return array
+
+
+def float32_blocks(rows: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows (N, D) of any kind, `size` at a time: where each block begins, and float32 (n, D)."""
+    for start in range(0, len(rows), size):
+        yield start, np.ascontiguousarray(rows[start : start + size], np.float32)

@@ -9,12 +9,13 @@ it, which is one product of matrices. So the comparison itself stays exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import faiss
 import numpy as np
 
 from .ann import exact_knn, exact_search
+from .arrays import float32_blocks
 from .presets import POINTS_PER_CENTROID
 from .vector_index import SEED
 
@@ -50,22 +51,21 @@ def nearest_photos(
         return *self_first(*found), 1.0
     for _ in progress(range(1), 1):
         centroids = cell_centroids(descriptors)
-        nearest = [visited(rows, centroids, 1)[:, 0] for _, rows in blocks(descriptors)]
+        nearest = [
+            visited(rows, centroids, 1)[:, 0]
+            for _, rows in float32_blocks(descriptors, ROWS_AT_ONCE)
+        ]
         cells = np.concatenate(nearest)
         visits, recall = enough_visits(descriptors, k, centroids, cells)
         members = grouped(cells, len(centroids))
     ids, sims = np.empty((count, k), np.int32), np.empty((count, k), np.float32)
-    for start, rows in progress(blocks(descriptors), -(-count // ROWS_AT_ONCE)):
+    for start, rows in progress(
+        float32_blocks(descriptors, ROWS_AT_ONCE), -(-count // ROWS_AT_ONCE)
+    ):
         own = np.arange(start, start + len(rows))
         found = search_cells(descriptors, rows, visited(rows, centroids, visits), members, k)
         ids[own], sims[own] = self_first(*found, own)
     return ids, sims, recall
-
-
-def blocks(descriptors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """All rows, ROWS_AT_ONCE at a time: where they begin, and float32 (n, D)."""
-    for start in range(0, len(descriptors), ROWS_AT_ONCE):
-        yield start, np.ascontiguousarray(descriptors[start : start + ROWS_AT_ONCE], np.float32)
 
 
 def cell_centroids(descriptors: np.ndarray) -> np.ndarray:

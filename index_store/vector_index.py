@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 import faiss
 import numpy as np
 
+from .arrays import float32_blocks
 from .presets import MAX_BITS, PRESETS, IndexParameters
 
 POINTS_PER_LIST = 64  # to train with; more do not find better lists (faiss issue 2301)
@@ -157,8 +158,7 @@ class FaissIndex:
         del rotation_codes  # faiss had only borrowed it
 
     def add(self, rows: np.ndarray) -> None:
-        for start in range(0, len(rows), BATCH):
-            block = np.ascontiguousarray(rows[start : start + BATCH], np.float32)
+        for start, block in float32_blocks(rows, BATCH):
             if self._deletes:
                 first = len(self._removed) + start
                 numbers = np.arange(first, first + len(block), dtype=np.int64)

@@ -36,6 +36,8 @@ def test_every_cost_is_in_the_table(found):
         6_000 < int(cell.replace(",", "")) < 20_000 for cell in table["store, bytes a photo"]
     )
     assert all(0.5 < float(cell) <= 1 for cell in table["recall@10 of 100"])
+    for first, tenth in zip(table["distance to neighbour 1"], table["distance to neighbour 10"]):
+        assert 0 < float(first) < float(tenth) < 2
 
 
 def test_the_picture_has_three_panels(found, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ DIM = 512
 SIZES = (10_000, 30_000)
 QUERIES = 50
 BUILD_STAGES = ("index", "neighbours", "diffusion")
+DISTANCES = [1, 10]  # neighbours whose median distance tells how alike made photos are
 QUERY_STAGES = ("candidates", "diffusion")
 Step = Callable[[Path, int, int], dict[str, float]]
 
@@ -54,7 +55,11 @@ def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
     """A build that finds all photos in stock."""
     stages = Stages()
     manifest = build(work / "photos", work / "store", MadeExtractor(dim), stages)
-    return {**stages.seconds, "bytes": manifest.size, "recall": manifest.shortlist_recall}
+    with Store(work / "store") as store:
+        cosines = np.median(store.list_sims[:, DISTANCES], axis=0)
+    distances = dict(zip(map(str, DISTANCES), np.sqrt(2 - 2 * cosines).tolist()))
+    facts = {"bytes": manifest.size, "recall": manifest.shortlist_recall}
+    return {**stages.seconds, **facts, **distances}
 
 
 def open_store(work: Path, size: int, dim: int) -> dict[str, float]:
@@ -165,6 +170,10 @@ def cost_rows(found: Costs) -> list[list[str]]:
     for stage in QUERY_STAGES:
         rows.append([f"query: {stage}, ms", *(f"{of['query'][stage]:.1f}" for _, of in sizes)])
     rows.append(["store, bytes a photo", *(f"{of['build']['bytes'] / n:,.0f}" for n, of in sizes)])
+    for rank in map(str, DISTANCES):
+        rows.append(
+            [f"distance to neighbour {rank}", *(f"{of['build'][rank]:.2f}" for _, of in sizes)]
+        )
     rows.append(["recall@10 of 100", *(f"{of['build']['recall']:.3f}" for _, of in sizes)])
     return rows
 
