@@ -18,22 +18,23 @@ from torch.nn import functional as F
 
 from model import GeMResNet, load_checkpoint
 from model.__main__ import main
-from model.grow import grow
+from model.grow import cut, grow
 from model.training.config import BadConfig, read_config
 from model.training.convolution import QuickConv2d, quicken
 from model.training.describe import validate
 from model.training.distill import Distillation
+from model.training.folded import folded_maps
 from model.training.lessons import Lessons, feed, find_neighbours, find_photos, nearest
 from model.training.objective import cosine_loss, instance_loss, stage_maps
 from model.training.ridge import half_whitening, ridge
 from model.training.settings import DistillConfig, TeacherChoice
-from model.training.teacher import BadTeacher, Teacher
+from model.training.teacher import CHUNK, BadTeacher, Teacher
 from tests.conftest import unit_rows
 from tests.networks import SMALL
 from tests.test_training import small_photo
 
 
-def test_a_grown_network_computes_what_the_small_one_did():
+def test_a_grown_network_computes_what_the_small_one_did_and_can_be_cut():
     torch.manual_seed(0)
     small = GeMResNet("resnet50", 8).eval()
     for module in small.modules():
@@ -46,12 +47,16 @@ def test_a_grown_network_computes_what_the_small_one_did():
         assert sum(len(stage) for stage in large.features[4:]) == blocks
         with torch.inference_mode():
             torch.testing.assert_close(large(x), small(x), rtol=0, atol=0)
+            kept = cut(large, "resnet50")
+            torch.testing.assert_close(kept(x), small(x), rtol=0, atol=0)
     new = large.features[6][20]
     large.train()
     large(x).square().sum().backward()
     assert new.bn3.weight.grad.abs().sum() > 0, "the new blocks can learn"
     with pytest.raises(ValueError, match="more blocks"):
         grow(large, "resnet50")
+    with pytest.raises(ValueError, match="fewer blocks"):
+        cut(small, "resnet101")
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +112,13 @@ def test_teacher_gives_inner_maps_and_its_descriptor(teacher_path):
     averaged = dataclasses.replace(asked, pooled="")
     _, last = Teacher(averaged, threads=1, quick=False)(photos)
     np.testing.assert_allclose(last, pooled, atol=1e-4)
+    many = np.random.default_rng(2).integers(0, 256, (CHUNK + 3, 32, 32, 3), np.uint8)
+    teacher = Teacher(asked, threads=1, quick=False)
+    each = [teacher(photo[None]) for photo in many]
+    for found, expected in zip(teacher(many)[0], zip(*(maps for maps, _ in each))):
+        np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-4)
+    expected = np.concatenate([descriptors for _, descriptors in each])
+    np.testing.assert_allclose(teacher(many)[1], expected, atol=1e-4)
     gem = dataclasses.replace(asked, pooled="stride32", p=3.0)
     _, pooled = Teacher(gem, threads=1, quick=False)(photos)
     expected = F.normalize(second.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3))
@@ -169,6 +181,42 @@ def test_a_quickened_network_has_the_same_gradients_in_bfloat16():
         y.float().square().mean().backward()
     for a, b in zip(plain.features[:5].parameters(), quick.features[:5].parameters()):
         assert F.cosine_similarity(a.grad.flatten(), b.grad.flatten(), dim=0) > 0.99
+
+
+def test_a_folded_trunk_learns_as_one_whose_statistics_stay():
+    torch.manual_seed(0)
+    plain = GeMResNet("resnet50", None)
+    for module in plain.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.3, 1)
+            module.bias.data.uniform_(-0.2, 0.2)
+    folded = copy.deepcopy(plain).train()
+    x = torch.randn(2, 3, 96, 64)
+    chances = [torch.randn_like(m) for m in stage_maps(plain.eval(), x)]
+    results = []
+    for maps in (stage_maps(plain, x), folded_maps(folded, x)):
+        sum((m * chance).sum() for m, chance in zip(maps, chances)).backward()
+        results.append(maps)
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for (name, a), b in zip(plain.features.named_parameters(), folded.features.parameters()):
+        assert (a.grad - b.grad).norm() < 1e-4 * a.grad.norm(), name
+    for a, b in zip(plain.buffers(), folded.buffers(), strict=True):
+        assert torch.equal(a, b), "the statistics stay"
+
+
+def test_a_run_keeps_the_statistics_of_its_start(course):
+    Distillation(course("first")).train()
+    start = load_checkpoint(course("first").out / "student.safetensors")[0]
+    run = Distillation(course("second", 'start = "first/student.safetensors"\nfit = 6'))
+    run.train()
+    end = load_checkpoint(run.config.out / "student.safetensors")[0]
+    before, after = start.features.state_dict(), end.features.state_dict()
+    statistics = [name for name in before if "running" in name]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    assert not torch.equal(before["0.weight"], after["0.weight"])
 
 
 def test_ridge_finds_the_linear_map_and_the_better_penalty():

@@ -7,6 +7,7 @@ stay its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,6 +40,11 @@ class _Convolution(torch.autograd.Function):
                 (True, False, False),
             )[0]
         return grad_x, weight_gradient(gradient, x, weight.shape, stride, padding), None, None
+
+
+def is_quick(kernel: Sequence[int], positions: int) -> bool:
+    """Whether the product is faster for a kernel (height, width) and so many output positions."""
+    return tuple(kernel) == (1, 1) or positions <= MOST_POSITIONS
 
 
 def weight_gradient(
@@ -78,9 +84,7 @@ class QuickConv2d(nn.Conv2d):
             dtype = torch.get_autocast_dtype("cpu")
             input, weight = input.to(dtype), weight.to(dtype)
         positions = (input.shape[2] // self.stride[0]) * (input.shape[3] // self.stride[1])
-        if not torch.is_grad_enabled() or (
-            self.kernel_size != (1, 1) and positions > MOST_POSITIONS
-        ):
+        if not torch.is_grad_enabled() or not is_quick(self.kernel_size, positions):
             return F.conv2d(input, weight, None, self.stride, self.padding)
         return _Convolution.apply(input, weight, self.stride, self.padding)
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import load_checkpoint
-from ..grow import grow
+from ..grow import cut, grow
 from ..network import BLOCKS, TRUNK_DIM, GeMResNet
 from ..provenance import Provenance
 from .config import BadConfig
@@ -71,9 +71,11 @@ class Distillation:
             [i for i, name in enumerate(names) if name],
             [m.shape[1] for m in probe.maps],
             probe.descriptors.shape[1],
+            keeps_statistics=config.start is not None,
         )
         self.apprentice.to(memory_format=torch.channels_last)
-        quicken(network)
+        if config.start is None:
+            quicken(network)
         self.mean = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
         )
@@ -227,10 +229,10 @@ class Distillation:
 
 
 def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
-    """The student as it begins: read, grown if it is shallower, or random.
+    """The student as it begins: read, grown or cut to the configured architecture, or random.
 
     Raises:
-        BadConfig: if the start has attention or more blocks than the configured architecture.
+        BadConfig: if the start has attention.
         BadCheckpoint: if it cannot be read.
     """
     if config.start is None:
@@ -239,10 +241,8 @@ def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
     if network.soa4 is not None:
         raise BadConfig("start has attention blocks, which a student does not")
     if network.architecture != config.architecture:
-        try:
-            network = grow(network, config.architecture)
-        except ValueError as error:
-            raise BadConfig(str(error)) from None
+        shallower = sum(BLOCKS[network.architecture]) < sum(BLOCKS[config.architecture])
+        network = (grow if shallower else cut)(network, config.architecture)
     network.whiten = nn.Linear(TRUNK_DIM, config.dim)  # fitted before the first step
     return network, dataclasses.replace(provenance, longest_side=config.image_size)
 

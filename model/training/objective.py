@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..network import EXPANSION, PLANES, GeMResNet, l2n
 from ..provenance import IMAGENET_MEAN, IMAGENET_STD
+from .folded import folded_maps
 from .lessons import Lesson
 from .losses import Loss
 from .ridge import half_whitening, ridge
@@ -34,13 +35,19 @@ class Apprentice(nn.Module):
         stages: which of layer1 to layer4 (0 to 3) learn.
         channels: of the teacher's maps at these stages.
         teacher_dim: D of the teacher's descriptor.
+        keeps_statistics: whether batch norms use the statistics they have, instead of a batch's.
     """
 
     def __init__(
-        self, network: GeMResNet, stages: list[int], channels: list[int], teacher_dim: int
+        self,
+        network: GeMResNet,
+        stages: list[int],
+        channels: list[int],
+        teacher_dim: int,
+        keeps_statistics: bool,
     ):
         super().__init__()
-        self.network, self.stages = network, stages
+        self.network, self.stages, self.keeps_statistics = network, stages, keeps_statistics
         self.adapters = nn.ModuleList(
             nn.Conv2d(PLANES[i] * EXPANSION, c, 1) for i, c in zip(stages, channels)
         )
@@ -56,8 +63,11 @@ class Apprentice(nn.Module):
         x = ((views - self.input_mean) / self.input_std).contiguous(
             memory_format=torch.channels_last
         )
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = stage_maps(self.network, x)
+        if self.keeps_statistics:
+            maps = folded_maps(self.network, x.bfloat16())
+        else:
+            with torch.autocast("cpu", torch.bfloat16):
+                maps = stage_maps(self.network, x)
         return [maps[i] for i in self.stages], l2n(self.network.pool(maps[-1].float()))
 
     def target(self, descriptors: torch.Tensor) -> torch.Tensor:

@@ -178,8 +178,9 @@ class DistillConfig:
         out: folder of the run.
         photos: folders of any photos, searched with their sub-folders.
         teacher: whom it learns from.
-        start: checkpoint to begin from, of the same architecture or, to be grown, of a shallower
-            one. Without it the student begins at random.
+        start: checkpoint to begin from, whose batch statistics stay. If it is shallower it is
+            grown, if it is deeper its last blocks are left out: those grown before, which learn
+            slowly, are hardly missed. Without it the student begins at random.
         validation: what mAP is measured on now and then, if anything.
         size: pixels, side of the student's views.
         image_size: pixels, longest side of photos the student is made for and measured at.

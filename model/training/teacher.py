@@ -14,6 +14,7 @@ from extractor.untracked import import_openvino, ort
 
 from .settings import TeacherChoice
 
+CHUNK = 8  # photos it sees at a time: the maps of more would not stay in the processor's caches
 SMALLEST = 1e-6  # activations are clamped to it before GeM's power, as in the student
 
 
@@ -60,6 +61,12 @@ class Teacher:
         Returns:
             Its maps, float32 (B, C, h, w) each, and its unit descriptors, float32 (B, D).
         """
+        parts = [self._see(photos[i : i + CHUNK]) for i in range(0, len(photos), CHUNK)]
+        maps, descriptors = zip(*parts)
+        return [np.concatenate(map) for map in zip(*maps)], np.concatenate(descriptors)
+
+    def _see(self, photos: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Likewise, of a few photos."""
         batch = (photos.astype(np.float32) / 255 - self._mean) / self._std
         found = self._infer({self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})
         return [found[name] for name in self._maps], pool(found[self._pooled], self._p)

@@ -79,10 +79,11 @@ def photometric(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns:
         Likewise.
     """
-    x = view.astype(np.float32) / 255
-    x = x ** np.exp(rng.uniform(-0.5, 0.5))  # gamma: night and noon
-    x = (x - x.mean()) * rng.uniform(0.6, 1.4) + x.mean() * rng.uniform(0.6, 1.4)
-    x = x * rng.uniform(0.85, 1.15, 3)
+    # All of this treats each value by itself: a table of 256 saves most of the work.
+    table = np.linspace(0, 1, 256) ** np.exp(rng.uniform(-0.5, 0.5))  # gamma: night and noon
+    mean = np.bincount(view.ravel(), minlength=256) @ table / view.size
+    table = (table - mean) * rng.uniform(0.6, 1.4) + mean * rng.uniform(0.6, 1.4)
+    x = cv2.LUT(view, np.float32(table[None, :, None] * rng.uniform(0.85, 1.15, 3)))
     if rng.random() < 0.1:
         x = np.repeat(x.mean(2, keepdims=True), 3, axis=2)
     if rng.random() < 0.2:
