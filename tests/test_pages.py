@@ -31,7 +31,10 @@ def visit(browser, address) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1360, "height": 900})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.on(
+        "console",
+        lambda m: problems.append(f"{m.text} {m.location}") if m.type == "error" else None,
+    )
     page.on(
         "request",
         lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url),
