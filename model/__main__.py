@@ -1,5 +1,5 @@
 """python -m model train CONFIG.toml [KEY=VALUE ...] | distill CONFIG.toml [KEY=VALUE ...] | compare
-CHECKPOINT ...
+CHECKPOINT ... | whitenings CHECKPOINT
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from command import complain, run_command
-from datasets.training import BadTrainingData
+from datasets.training import BadTrainingData, photos_under
 from extractor import BadPhoto
 
 from .checkpoint import load_checkpoint
+from .network import TRUNK_DIM
 from .state import BadCheckpoint
 from .training.config import BadConfig, read_config
 from .training.describe import validate
@@ -20,6 +23,9 @@ from .training.distill import Distillation, benchmark
 from .training.settings import DistillConfig, TrainConfig, Validation
 from .training.teacher import BadTeacher
 from .training.train import Run
+from .training.whitenings import compare_whitenings
+
+DIMS = (TRUNK_DIM, 1024, 512)  # of the descriptors that whitenings are compared at
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -59,6 +65,31 @@ def run_compare(args: argparse.Namespace) -> None:
         )
 
 
+def run_whitenings(args: argparse.Namespace) -> None:
+    network, provenance = load_checkpoint(args.checkpoint)
+    others = [path for folder in args.others for path in photos_under(folder)]
+    if not others:
+        raise BadTrainingData(f"there are no photos in {', '.join(map(str, args.others))}")
+    if args.most < 1:
+        raise BadTrainingData("--most must be at least 1")
+    others = [others[i] for i in np.random.default_rng(0).permutation(len(others))[: args.most]]
+    measured = compare_whitenings(
+        network.eval(), provenance, Validation(args.photos, args.groups), others, DIMS
+    )
+    for count, row in enumerate(measured):
+        print("| " + " | ".join(row) + " |", flush=True)
+        if count == 0:
+            print("|" + "---|" * len(row))
+
+
+def labelled(command: argparse.ArgumentParser) -> None:
+    """Add the options that name labelled photos."""
+    command.add_argument("--photos", type=Path, required=True)
+    command.add_argument(
+        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model", description="Train descriptor networks."
@@ -87,11 +118,18 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument(
         "checkpoints", type=Path, nargs="+", help="files of any kind `python -m export` reads"
     )
-    command.add_argument("--photos", type=Path, required=True)
-    command.add_argument(
-        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
-    )
+    labelled(command)
     command.set_defaults(run=run_compare)
+    command = commands.add_parser("whitenings", help="mAP of whitenings learned without labels")
+    command.add_argument("checkpoint", type=Path)
+    labelled(command)
+    command.add_argument(
+        "--others", type=Path, nargs="+", required=True, help="folders of other photos"
+    )
+    command.add_argument(
+        "--most", type=int, default=1000, help="of them, drawn at random (default: 1000)"
+    )
+    command.set_defaults(run=run_whitenings)
     args = parser.parse_args(argv)
     try:
         args.run(args)

@@ -16,16 +16,18 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from model import GeMResNet, load_checkpoint
+from metrics import mean_average_precision
+from model import GeMResNet, load_checkpoint, power_whitening
 from model.__main__ import main
-from model.grow import cut, grow
+from model.depth import with_depth
 from model.training.config import BadConfig, read_config
 from model.training.convolution import QuickConv2d, quicken
-from model.training.describe import validate
+from model.training.describe import describe_all, validate
 from model.training.distill import Distillation
 from model.training.folded import folded_maps
 from model.training.lessons import Lessons, feed, find_neighbours, find_photos, nearest
 from model.training.objective import cosine_loss, instance_loss, stage_maps
+from model.training.photos import PLAIN, Feed, Photos
 from model.training.ridge import half_whitening, ridge
 from model.training.settings import DistillConfig, TeacherChoice
 from model.training.teacher import CHUNK, BadTeacher, Teacher
@@ -34,7 +36,7 @@ from tests.networks import SMALL
 from tests.test_training import small_photo
 
 
-def test_a_grown_network_computes_what_the_small_one_did_and_can_be_cut():
+def test_a_deeper_network_computes_what_the_small_one_did_and_can_be_cut_again():
     torch.manual_seed(0)
     small = GeMResNet("resnet50", 8).eval()
     for module in small.modules():
@@ -43,20 +45,16 @@ def test_a_grown_network_computes_what_the_small_one_did_and_can_be_cut():
             module.bias.data.uniform_(-0.1, 0.1)
     x = torch.randn(2, 3, 64, 80)
     for architecture, blocks in (("resnet101", 33), ("resnet152", 50)):
-        large = grow(small, architecture)
+        large = with_depth(small, architecture)
         assert sum(len(stage) for stage in large.features[4:]) == blocks
         with torch.inference_mode():
             torch.testing.assert_close(large(x), small(x), rtol=0, atol=0)
-            kept = cut(large, "resnet50")
+            kept = with_depth(large, "resnet50")
             torch.testing.assert_close(kept(x), small(x), rtol=0, atol=0)
     new = large.features[6][20]
     large.train()
     large(x).square().sum().backward()
     assert new.bn3.weight.grad.abs().sum() > 0, "the new blocks can learn"
-    with pytest.raises(ValueError, match="more blocks"):
-        grow(large, "resnet50")
-    with pytest.raises(ValueError, match="fewer blocks"):
-        cut(small, "resnet101")
 
 
 @pytest.fixture(scope="module")
@@ -449,6 +447,46 @@ def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, t
             rtol=1e-4,
             atol=1e-5,
         )
+
+
+def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
+    Distillation(course("student", "fit = 6", VALIDATION)).train()
+    checkpoint = tmp_path / "student" / "student.safetensors"
+    validation = course("student", "fit = 6", VALIDATION).validation
+    asked = ["--photos", str(validation.photos), "--groups", str(validation.groups)]
+    command = ["whitenings", str(checkpoint), *asked, "--others", str(tmp_path / "more")]
+    capsys.readouterr()
+    assert main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    head, _, *rows = [line.strip("| ").split(" | ") for line in said]
+    assert head[1:] == [f"mAP, {dim} dimensions" for dim in (2048, 1024, 512)]
+    table = {name: cells for name, *cells in rows}
+    network, provenance = load_checkpoint(checkpoint)
+    network.whiten = None
+    network.eval()
+    raw = validate(network, provenance, validation)
+    assert table["none"][0] == f"{raw:.4f}"
+    files = sorted(validation.photos.iterdir())
+    described = {
+        name: describe_all(
+            network, Feed(Photos(paths, provenance, 64)), [(i, PLAIN, 0) for i in range(n)], ""
+        )
+        for name, paths, n in (
+            ("asked", files, len(files)),
+            ("others", [tmp_path / "more" / "last.jpg"], 1),
+        )
+    }
+    whitened = power_whitening(described["others"], -0.25).truncated(512)(described["asked"])
+    groups = [[0, 1], [2, 3]]
+    expected = mean_average_precision(whitened, groups)
+    assert table["PCA, power -0.25"][2] == f"{expected:.4f}"
+    assert set(table) >= {"PCA, power -0.5", "pairs of views"}
+    for change, sentence in (
+        (["--most", "0"], "--most must be at least 1"),
+        (["--others", str(tmp_path / "nowhere")], "there are no photos in"),
+    ):
+        assert main([*command, *change]) == 1
+        assert sentence in capsys.readouterr().err
 
 
 def test_the_fit_alone_comes_near_the_teacher(course):

@@ -35,7 +35,7 @@ from model.training.losses import contrastive, make_loss, n_tuple, second_order,
 from model.training.mining import hard_negatives
 from model.training.photos import PLAIN, QUERY, Feed, PhotoMemory, Photos
 from model.training.settings import DistillConfig, TrainConfig
-from model.training.views import plain_view, random_view
+from model.training.views import photometric, plain_view, random_view
 from tests.conftest import GALLERY, unit_rows
 from tests.networks import SMALL
 
@@ -143,6 +143,23 @@ def test_views_are_square_different_and_repeatable():
     assert plain_view(photo, 64).shape == (64, 64, 3)
     for seed in range(40):  # odd shapes, too
         assert random_view(photo[:40, :300], 64, np.random.default_rng(seed)).shape == (64, 64, 3)
+
+
+def test_light_is_changed_by_the_formula():
+    """Of views that are neither grey, blurred, noisy, compressed nor have a part hidden."""
+    view = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    plain = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = (view / 255) ** np.exp(rng.uniform(-0.5, 0.5))
+        x = (x - x.mean()) * rng.uniform(0.6, 1.4) + x.mean() * rng.uniform(0.6, 1.4)
+        x = x * rng.uniform(0.85, 1.15, 3)
+        if (rng.random(5) < (0.1, 0.2, 0.2, 0.3, 0.3)).any():
+            continue
+        plain += 1
+        found = photometric(view, np.random.default_rng(seed))
+        assert np.abs(found - np.clip(x, 0, 1) * 255).max() <= 1
+    assert plain >= 3
 
 
 def small_photo(path: Path, colour: int) -> None:

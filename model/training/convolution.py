@@ -7,7 +7,6 @@ stay its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,19 +31,39 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        stride, padding = ctx.stride, ctx.padding
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = torch.ops.aten.convolution_backward(
-                *(gradient, x, weight, None, stride, padding, (1, 1), False, (0, 0), 1),
-                (True, False, False),
-            )[0]
-        return grad_x, weight_gradient(gradient, x, weight.shape, stride, padding), None, None
+        found = gradients(gradient, x, weight, ctx.stride, ctx.padding, ctx.needs_input_grad[0])
+        return *found, None, None
 
 
-def is_quick(kernel: Sequence[int], positions: int) -> bool:
-    """Whether the product is faster for a kernel (height, width) and so many output positions."""
-    return tuple(kernel) == (1, 1) or positions <= MOST_POSITIONS
+def gradients(
+    gradient: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    needs_x: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """The gradients of a convolution's input, if it is needed, and weights, each the faster way.
+
+    Args:
+        gradient: of the output, (B, O, h, w).
+        x: the input, (B, C, H, W).
+        weight: (O, C, kh, kw).
+        stride, padding: of the convolution, (vertical, horizontal).
+        needs_x: whether the input's is needed.
+
+    Returns:
+        Like x, or None; and like weight.
+    """
+    pointwise = weight.shape[2:] == (1, 1)
+    quick = pointwise or gradient.shape[2] * gradient.shape[3] <= MOST_POSITIONS
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+        *(gradient, x, weight, None, stride, padding, (1, 1), False, (0, 0), 1),
+        (needs_x, not quick, False),
+    )
+    if quick:
+        grad_weight = weight_gradient(gradient, x, weight.shape, stride, padding)
+    return grad_x, grad_weight
 
 
 def weight_gradient(
@@ -83,8 +102,7 @@ class QuickConv2d(nn.Conv2d):
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
             input, weight = input.to(dtype), weight.to(dtype)
-        positions = (input.shape[2] // self.stride[0]) * (input.shape[3] // self.stride[1])
-        if not torch.is_grad_enabled() or not is_quick(self.kernel_size, positions):
+        if not torch.is_grad_enabled():
             return F.conv2d(input, weight, None, self.stride, self.padding)
         return _Convolution.apply(input, weight, self.stride, self.padding)
 

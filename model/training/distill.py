@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import load_checkpoint
-from ..grow import cut, grow
+from ..depth import with_depth
 from ..network import BLOCKS, TRUNK_DIM, GeMResNet
 from ..provenance import Provenance
 from .config import BadConfig
@@ -229,7 +229,7 @@ class Distillation:
 
 
 def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
-    """The student as it begins: read, grown or cut to the configured architecture, or random.
+    """The student as it begins: read and brought to the configured depth, or random.
 
     Raises:
         BadConfig: if the start has attention.
@@ -241,8 +241,7 @@ def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
     if network.soa4 is not None:
         raise BadConfig("start has attention blocks, which a student does not")
     if network.architecture != config.architecture:
-        shallower = sum(BLOCKS[network.architecture]) < sum(BLOCKS[config.architecture])
-        network = (grow if shallower else cut)(network, config.architecture)
+        network = with_depth(network, config.architecture)
     network.whiten = nn.Linear(TRUNK_DIM, config.dim)  # fitted before the first step
     return network, dataclasses.replace(provenance, longest_side=config.image_size)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..network import Bottleneck, GeMResNet
-from .convolution import is_quick, weight_gradient
+from .convolution import gradients
 
 _fused = torch.ops.mkldnn._convolution_pointwise
 
@@ -46,16 +46,10 @@ class _Folded(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         if y is not None:
             gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
-        quick = is_quick(weight.shape[2:], gradient.shape[2] * gradient.shape[3])
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            *(gradient, x, weight, None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1),
-            (ctx.needs_input_grad[0], not quick, False),
-        )
-        if quick:
-            grad_weight = weight_gradient(gradient, x, weight.shape, ctx.stride, ctx.padding)
+        found = gradients(gradient, x, weight, ctx.stride, ctx.padding, ctx.needs_input_grad[0])
         grad_bias = gradient.sum((0, 2, 3))
         grad_shortcut = gradient if ctx.has_shortcut else None
-        return grad_x, grad_weight, grad_bias, grad_shortcut, None, None, None
+        return *found, grad_bias, grad_shortcut, None, None, None
 
 
 def convolve(
