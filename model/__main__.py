@@ -127,7 +127,11 @@ def main(argv: list[str] | None = None) -> int:
         "--others", type=Path, nargs="+", required=True, help="folders of other photos"
     )
     command.add_argument(
-        "--most", type=int, default=1000, help="of them, drawn at random (default: 1000)"
+        "--most",
+        type=int,
+        default=4000,
+        help="of them, drawn at random (default: 4000); fewer than the trunk's 2048 dimensions "
+        "leave directions unseen",
     )
     command.set_defaults(run=run_whitenings)
     args = parser.parse_args(argv)
