@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 from torch.nn import functional as F
 
 from metrics import mean_average_precision
@@ -26,6 +27,7 @@ from model.training.describe import describe_all, validate
 from model.training.distill import Distillation
 from model.training.folded import folded_maps
 from model.training.lessons import Lessons, feed, find_neighbours, find_photos, nearest
+from model.training.muon import MuonAdamW
 from model.training.objective import cosine_loss, instance_loss, stage_maps
 from model.training.photos import PLAIN, Feed, Photos
 from model.training.ridge import half_whitening, ridge
@@ -54,7 +56,8 @@ def test_a_deeper_network_computes_what_the_small_one_did_and_can_be_cut_again()
     new = large.features[6][20]
     large.train()
     large(x).square().sum().backward()
-    assert new.bn3.weight.grad.abs().sum() > 0, "the new blocks can learn"
+    assert new.conv3.weight.grad.abs().sum() > 0, "the new blocks can learn"
+    assert torch.equal(new.conv1.weight, large.features[6][5].conv1.weight), "from what is known"
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +220,30 @@ def test_a_run_keeps_the_statistics_of_its_start(course):
     assert not torch.equal(before["0.weight"], after["0.weight"])
 
 
+def test_the_optimiser_turns_convolutions_by_orthogonal_steps_and_the_rest_as_adamw_does():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 6, 3).to(memory_format=torch.channels_last)
+    bias = copy.deepcopy(layer.bias)
+    optimiser = MuonAdamW([layer.weight], [layer.bias], 0.1, 0.5)
+    reference = torch.optim.AdamW([bias], 0.1, weight_decay=0.5)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.randn_like(before)
+    layer.bias.grad, bias.grad = torch.ones(6), torch.ones(6)
+    optimiser.step()
+    reference.step()
+    torch.testing.assert_close(layer.bias, bias)
+    moved = (before * (1 - 0.1 * 0.5) - layer.weight.detach()).flatten(1) / (0.1 * 0.2 * 72**0.5)
+    u, _, v = torch.linalg.svd(layer.weight.grad.flatten(1), full_matrices=False)
+    seen = u.T @ moved @ v.T  # diagonal, where it has the gradient's directions
+    assert seen.diagonal().min() > 0.6 and seen.diagonal().max() < 1.3
+    assert (seen - seen.diagonal().diag()).abs().max() < 0.05
+    assert {group["lr"] for group in optimiser.param_groups} == {0.1}
+    optimiser.zero_grad()
+    assert layer.weight.grad is None and layer.bias.grad is None
+    with pytest.raises(ValueError, match="channels_last"):
+        MuonAdamW([nn.Parameter(before.contiguous())], [layer.bias], 0.1, 0.5)
+
+
 def test_ridge_finds_the_linear_map_and_the_better_penalty():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 6)) + 3
@@ -339,6 +366,31 @@ def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch)
     )
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-4, msg=name)
+
+
+def test_a_run_goes_on_deeper(course):
+    begun = Distillation(course("begun"))
+    begun.train()
+    message = "make it the start of a deeper run"
+    with pytest.raises(BadConfig, match=message):
+        Distillation(dataclasses.replace(begun.config, architecture="resnet50"))
+    shallow = Distillation(course("deeper", 'start = "begun/student.safetensors"\nfit = 6'))
+    shallow.train()
+    config = dataclasses.replace(shallow.config, architecture="resnet50", steps=8)
+    deep = Distillation(config)
+    x = torch.randn(1, 3, 64, 64)
+    for one, other in (
+        (shallow.mean.module, deep.mean.module),
+        (shallow.apprentice.network, deep.apprentice.network),
+    ):
+        with torch.inference_mode():
+            torch.testing.assert_close(one.eval()(x), other.eval()(x))
+    assert deep.step == 4 and deep.rate() == pytest.approx(deep.config.rate / 2, rel=1e-3)
+    deep.train()
+    student, _ = load_checkpoint(deep.config.out / "student.safetensors")
+    for block in (b for stage in student.features[4:] for b in stage[1:]):
+        assert block.conv3.weight.abs().max() > 0, "the new blocks have learned"
+    assert Distillation(config).step == 8
 
 
 def test_a_pause_file_stops_the_run_until_it_goes(course):

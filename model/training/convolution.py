@@ -87,7 +87,9 @@ def weight_gradient(
     """
     outputs, channels, kh, kw = shape
     rows = gradient.permute(0, 2, 3, 1).reshape(-1, outputs)  # (B h w, O)
-    seen = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    seen = x.permute(0, 2, 3, 1)
+    if any(padding):  # a pad of nothing would still be a copy
+        seen = F.pad(seen, (0, 0, padding[1], padding[1], padding[0], padding[0]))
     windows = seen.unfold(1, kh, stride[0]).unfold(2, kw, stride[1])  # (B, h, w, C, kh, kw)
     columns = windows.permute(0, 1, 2, 4, 5, 3).reshape(len(rows), -1)  # (B h w, kh kw C)
     return (rows.T @ columns).view(outputs, kh, kw, channels).permute(0, 3, 1, 2)

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import load_checkpoint
-from ..depth import with_depth
+from ..depth import state_with_depth, with_depth
 from ..network import BLOCKS, TRUNK_DIM, GeMResNet
 from ..provenance import Provenance
 from .config import BadConfig
@@ -27,6 +27,7 @@ from .describe import read_validation, validate
 from .journal import draw_curve, note, save_state, write_weights
 from .lessons import AHEAD, Lesson, Lessons, feed, find_neighbours, find_photos
 from .losses import FIRST_ORDER, make_loss
+from .muon import MuonAdamW
 from .objective import Apprentice, instance_loss
 from .settings import DistillConfig
 
@@ -79,14 +80,16 @@ class Distillation:
         self.mean = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
         )
-        self.optimiser = torch.optim.AdamW(
-            self.apprentice.parameters(), config.rate, weight_decay=config.weight_decay, fused=True
-        )
+        stages = [m.weight for m in network.features[4:].modules() if isinstance(m, nn.Conv2d)]
+        stepped = set(stages)
+        others = [p for p in self.apprentice.parameters() if p not in stepped]
+        self.optimiser = MuonAdamW(stages, others, config.rate, config.weight_decay)
         self.instances = None
         if config.instances:
             chosen = config.instances
             self.instances = make_loss(chosen.name, chosen.margin, chosen.second_order)
         self.step, self.seconds = 0, 0.0
+        self.began = 0  # step at which the student had its present depth
         self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
         config.out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +108,7 @@ class Distillation:
     def rate(self) -> float:
         """Learning rate of the present step: linear warm-up, times a cosine that starts anew."""
         config = self.config
-        warm = min(1.0, (self.step + 1) / max(1, config.warmup))
+        warm = min(1.0, (self.step - self.began + 1) / max(1, config.warmup))
         phase = self.step % config.cycle / config.cycle
         return config.rate * warm * 0.5 * (1 + math.cos(math.pi * phase))
 
@@ -124,7 +127,7 @@ class Distillation:
         if self.instances:
             losses["instances"] = instance_loss(descriptors, lesson.photos, self.instances)
             total = total + config.instances.weight * losses["instances"]
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         total.backward()
         self.optimiser.step()
         self.mean.update_parameters(self.apprentice.network)
@@ -208,6 +211,8 @@ class Distillation:
             "apprentice": self.apprentice.state_dict(),
             "mean": self.mean.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "architecture": self.config.architecture,
+            "began": self.began,
             "step": self.step,
             "seconds": self.seconds,
             "validated": self.validated,
@@ -215,15 +220,32 @@ class Distillation:
         save_state(content, self.config.out / "last.pt")
 
     def load(self) -> None:
-        """Go on from the folder's `last.pt`. Raises BadConfig if it is of another run."""
+        """Go on from the folder's `last.pt`, with another depth if the configuration has another.
+
+        Raises:
+            BadConfig: if it is of another run, or of another depth and began at random: a batch's
+                statistics would blow up what the new blocks begin with.
+        """
         path = self.config.out / "last.pt"
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            self.apprentice.load_state_dict(content["apprentice"])
-            self.mean.load_state_dict(content["mean"])
-            self.optimiser.load_state_dict(content["optimiser"])
             self.step, self.seconds = content["step"], content["seconds"]
+            before, after = content["architecture"], self.config.architecture
+            apprentice, mean = content["apprentice"], content["mean"]
+            if before != after and self.config.start is None:
+                raise BadConfig(f"{path} began at random: make it the start of a deeper run")
+            if before == after:
+                self.optimiser.load_state_dict(content["optimiser"])
+                self.began = content["began"]
+            else:  # what the optimiser remembers is of other parameters
+                apprentice = state_with_depth(apprentice, "network.", before, after)
+                mean = state_with_depth(mean, "module.", before, after)
+                self.began = self.step
+            self.apprentice.load_state_dict(apprentice)
+            self.mean.load_state_dict(mean)
             self.validated, self.is_fitted = content["validated"], True
+        except BadConfig:
+            raise
         except Exception as error:  # whatever unpickling a damaged file raises
             raise BadConfig(f"{path} is damaged or the state of another run") from error
 

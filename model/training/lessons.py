@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from datasets.training import BadTrainingData, photos_under
 from extractor import BadPhoto, available_cores
@@ -170,7 +171,8 @@ def find_neighbours(config: DistillConfig, paths: list[Path]) -> np.ndarray | No
         if found.shape != (len(paths), config.instances.neighbours):
             raise BadConfig(f"{file} is of other photos; delete it and they are mined again")
         return found
-    descriptors = np.concatenate(list(feed(PlainDescriptors(config, paths))))
+    batches = feed(PlainDescriptors(config, paths))
+    descriptors = np.concatenate(list(tqdm(batches, "mining neighbours", unit="batch")))
     found = nearest(descriptors, config.instances.neighbours, config.instances.alike)
     partial = file.with_name(".neighbours.npy")
     np.save(partial, found)

@@ -187,10 +187,10 @@ class DistillConfig:
         dim: dimensions of the student's descriptor.
         batch: views to a step.
         steps: training ends after them.
-        rate: highest learning rate of AdamW.
+        rate: highest learning rate of both optimisers.
         warmup: steps of rising rate at the beginning.
         cycle: steps from one warm restart of the rate's cosine to the next.
-        weight_decay: of AdamW.
+        weight_decay: of both.
         average: share the mean of the weights keeps at a step. The mean is what is saved.
         maps: weight of the loss over the stages' maps.
         descriptor: weight of the loss over descriptors.

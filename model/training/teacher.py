@@ -133,6 +133,7 @@ def openvino_session(model: bytes, threads: int) -> Callable[[dict], dict]:
         "INFERENCE_PRECISION_HINT": "bf16",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # else every process that infers is tied to the first core
     }
     core = openvino.Core()
     request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
