@@ -13,6 +13,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -25,6 +26,8 @@ from .published import PUBLISHED
 from .state import BadCheckpoint, State, build_network, kind_of, shown
 from .torch_file import read_torch_file
 
+WHITEN = "whiten.weight"
+LEARNED = "learned.whitening."  # begins the names that `export` gives to one learned afterwards
 SMALLEST_SIDE = 32  # pixels; the trunk halves a photo five times
 DIGESTS = {
     file: net.sha256
@@ -133,11 +136,32 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
         with torch.device("meta"):  # only the names are wanted
             known = set(GeMResNet(card.architecture, card.output_dim, True).state_dict())
         tensors = {
-            t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in known
+            t.name: numpy_helper.to_array(t).copy()
+            for t in model.graph.initializer
+            if t.name in known or t.name.startswith(LEARNED)
         }
+        state = {name: torch.from_numpy(v) for name, v in tensors.items() if name in known}
+        if WHITEN not in state and LEARNED + "weight" in tensors and card.scales == (1.0,):
+            state |= whiten_layer(tensors[LEARNED + "mean"], tensors[LEARNED + "weight"])
     except BadModel as error:
         raise BadCheckpoint(str(error)) from error
     except Exception as error:  # protobuf's own errors, and whatever a hostile graph raises
         raise BadCheckpoint("it is damaged or no ONNX model") from error
-    state = {name: torch.from_numpy(value.copy()) for name, value in tensors.items()}
     return state, Provenance(card.longest_side, card.mean, card.std, card.training, card.licence)
+
+
+def whiten_layer(mean: np.ndarray, turned: np.ndarray) -> State:
+    """A whitening learned afterwards, x -> (x - mean) turned, as the network's own linear layer.
+
+    After one scale both come at the same place, between two normalisations. So what is trained on
+    is the network with its whitening.
+
+    Args:
+        mean: (D,).
+        turned: (D, d), float16 or float32.
+    """
+    weight = turned.astype(np.float32).T
+    return {
+        WHITEN: torch.from_numpy(weight.copy()),
+        "whiten.bias": torch.from_numpy(-(weight @ mean)),
+    }

@@ -457,6 +457,21 @@ def test_exported_file_reads_back_into_torch(exported, x):
     assert provenance.longest_side == 160
 
 
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])
+def test_a_whitening_learned_afterwards_is_trained_on(exported, tmp_path, x, scales):
+    """At one scale it is a layer of the network that comes back; after several it cannot be."""
+    network, provenance = load_checkpoint(exported[0])
+    recipe = Recipe(160, scales, exported[2])
+    path = tmp_path / "net.onnx"
+    path.write_bytes(seal(to_onnx(network, provenance, recipe).SerializeToString()))
+    again, _ = load_checkpoint(path)
+    with torch.inference_mode():
+        whole, raw = again(x).numpy(), network(x).numpy()
+    half = exported[2].projection.astype(np.float16).astype(np.float32)
+    expected = Whitening(exported[2].mean, half)(raw) if scales == (1.0,) else raw
+    np.testing.assert_allclose(whole, expected, atol=1e-6)
+
+
 def test_region_is_cropped_then_shrunk_by_the_published_rule():
     from extractor.region import crop_region
 
