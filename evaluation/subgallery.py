@@ -10,10 +10,9 @@ import numpy as np
 
 from extractor import LocalFeatures
 from index_store import Store, graph
-from index_store.ann import exact_knn
 from index_store.catalogue import Photo
 from index_store.manifest import Manifest
-from index_store.neighbours import self_first
+from index_store.neighbours import exact_neighbours
 from index_store.offline_diffusion import KEPT, diffusion_rows
 
 
@@ -36,7 +35,7 @@ class SubGallery:
         self.index = faiss.IndexFlatIP(self.descriptors.shape[1])
         self.index.add(self.descriptors.astype(np.float32))
         near = min(len(ids), graph.BACKGROUND + 1)
-        neighbours, sims = self_first(*exact_knn(self.descriptors, near))
+        neighbours, sims = exact_neighbours(self.descriptors, near)
         kept = graph.NEIGHBOURS + 1
         self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
         shape = (len(ids), min(len(ids), KEPT))

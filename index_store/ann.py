@@ -115,18 +115,3 @@ def exact_search(
         best.add_result(sims, ids + start)
     best.finalize()
     return best.I.astype(np.int32), best.D
-
-
-def exact_knn(descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact nearest neighbours of all photos among one another, by inner product.
-
-    Args:
-        descriptors: float16 or float32 (N, D).
-        k: How many for each; at most N.
-
-    Returns:
-        Ids int32 (N, k), and similarities float32 (N, k), best first.
-    """
-    flat = np.ascontiguousarray(descriptors, np.float32)
-    sims, ids = faiss.knn(flat, flat, k, metric=faiss.METRIC_INNER_PRODUCT)
-    return ids.astype(np.int32), sims

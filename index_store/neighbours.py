@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import faiss
 import numpy as np
 
-from .ann import exact_knn, exact_search
+from .ann import exact_search
 from .arrays import float32_blocks
 from .presets import POINTS_PER_CENTROID
 from .vector_index import SEED
@@ -47,8 +47,8 @@ def nearest_photos(
     count = len(descriptors)
     if count <= EXACT_UP_TO:
         for _ in progress(range(1), 1):
-            found = exact_knn(descriptors, k)
-        return *self_first(*found), 1.0
+            found = exact_neighbours(descriptors, k)
+        return *found, 1.0
     for _ in progress(range(1), 1):
         centroids = cell_centroids(descriptors)
         nearest = [
@@ -66,6 +66,21 @@ def nearest_photos(
         found = search_cells(descriptors, rows, visited(rows, centroids, visits), members, k)
         ids[own], sims[own] = self_first(*found, own)
     return ids, sims, recall
+
+
+def exact_neighbours(descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest photos of each photo, all compared with all.
+
+    Args:
+        descriptors: float16 or float32 (N, D), unit rows.
+        k: How many for each, itself included; at most N.
+
+    Returns:
+        As of `self_first`: ids int32 (N, k) and similarities float32 (N, k).
+    """
+    flat = np.ascontiguousarray(descriptors, np.float32)
+    sims, ids = faiss.knn(flat, flat, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return self_first(ids.astype(np.int32), sims)
 
 
 def cell_centroids(descriptors: np.ndarray) -> np.ndarray:

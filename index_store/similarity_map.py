@@ -21,9 +21,8 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from .ann import exact_knn
 from .arrays import load_array, save_array
-from .neighbours import self_first
+from .neighbours import exact_neighbours
 from .rows import Descriptors
 from .store import Store
 from .vector_index import SEED
@@ -86,7 +85,7 @@ def lay_out(rows: np.ndarray) -> np.ndarray:
 
     perplexity = min(PERPLEXITY, (count - 1) / 3 - 1)
     k = min(count - 1, int(3 * perplexity + 1))
-    near, sims = self_first(*exact_knn(rows, k + 1))
+    near, sims = exact_neighbours(rows, k + 1)
     distances = np.sqrt(np.maximum(2 - 2 * sims, 0))
     distances[:, 1:] = np.maximum.accumulate(distances[:, 1:], axis=1)
     graph = sparse.csr_matrix(

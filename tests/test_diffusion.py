@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from index_store import ann
 from index_store.arrays import load_array, save_array
 from index_store.graph import neighbour_graph
-from index_store.neighbours import self_first
+from index_store.neighbours import exact_neighbours, self_first
 from index_store.offline_diffusion import diffusion_rows, solve_block, strongest, unconnected
 from index_store.regions import blocks, region
 from search.ranking import scale
@@ -43,7 +42,7 @@ def walked():
     rows = unit_rows(np.random.default_rng(5), 160, 24, 12)
     rows[17] = rows[16]  # exact duplicates
     rows[18] = rows[16]
-    ids, sims = self_first(*ann.exact_knn(rows, len(rows)))
+    ids, sims = exact_neighbours(rows, len(rows))
     return rows, neighbour_graph(ids, sims, neighbours=8, background=30)
 
 
@@ -53,7 +52,7 @@ def test_graph_equals_its_definition(walked):
     np.testing.assert_allclose(dense, dense.T, atol=1e-12)
     assert (np.diag(dense) == 0).all()
     expected = plain_graph(np.delete(rows, [17, 18], 0), 8, 30)
-    ids, sims = self_first(*ann.exact_knn(np.delete(rows, [17, 18], 0), 158))
+    ids, sims = exact_neighbours(np.delete(rows, [17, 18], 0), 158)
     np.testing.assert_allclose(neighbour_graph(ids, sims, 8, 30).toarray(), expected, atol=1e-5)
 
 
@@ -228,7 +227,7 @@ def test_truncated_rows_only_grow_towards_the_whole_ones(rng):
 def test_blocks_come_closer_than_rows_solved_alone_on_their_nearest():
     """The published truncation (a photo's nearest, here 60) against regions for 12 photos."""
     rows = unit_rows(np.random.default_rng(3), 800, 16, 80)
-    ids, sims = self_first(*ann.exact_knn(rows, 60))
+    ids, sims = exact_neighbours(rows, 60)
     walk = neighbour_graph(ids, sims)
     exact = inverse(walk)
     system = np.eye(800) - 0.95 * walk.toarray()

@@ -18,8 +18,8 @@ from evaluation.studies.published_diffusion import (
     published_row,
 )
 from extractor import DEFAULT_MODEL
-from index_store import Store, ann, graph
-from index_store.neighbours import self_first
+from index_store import Store, graph
+from index_store.neighbours import exact_neighbours
 from search import Engine
 from search.rerank.diffusion import diffuse
 
@@ -42,7 +42,7 @@ def test_made_descriptors_are_unit_rows_with_neighbours(made):
 
 
 def test_published_graph_equals_its_definition(made):
-    ids, sims = self_first(*ann.exact_knn(made, 9))
+    ids, sims = exact_neighbours(made, 9)
     near = np.zeros((500, 500), bool)
     np.put_along_axis(near, ids[:, 1:].astype(int), True, 1)
     weights = np.where(near & near.T, np.maximum(made @ made.T, 0).astype(float) ** 3, 0)
@@ -53,7 +53,7 @@ def test_published_graph_equals_its_definition(made):
 
 
 def test_baseline_solves_each_row_on_its_nearest(made):
-    ids, sims = self_first(*ann.exact_knn(made, 11))
+    ids, sims = exact_neighbours(made, 11)
     walk = published_graph(ids, sims)
     photos = np.array([4, 77])
     nearest = nearest_of(made, photos, 60, batch=1)
@@ -72,7 +72,7 @@ def test_shares_of_mass_are_those_of_the_inverse(made, monkeypatch):
     monkeypatch.setattr(diffusion_speed, "SAMPLE", 40)
     monkeypatch.setattr(diffusion_speed, "ROUNDS", 1)
     monkeypatch.setattr(diffusion_speed, "TRUNCATION", 60)
-    walk = graph.neighbour_graph(*self_first(*ann.exact_knn(made, 51)))
+    walk = graph.neighbour_graph(*exact_neighbours(made, 51))
     speed = diffusion_speed.measure_rows(made, walk, 0.9)
     system = np.eye(500) - 0.9 * walk.toarray()
     whole = np.linalg.inv(system).sum(1)

@@ -148,9 +148,9 @@ def test_damaged_index_files_are_noticed(rng, tmp_path):
             ann.load_index(tmp_path / "index", chosen, 400, 32)
 
 
-def test_exact_knn_equals_numpy(rng):
+def test_exact_neighbours_equal_numpy(rng):
     rows = unit_rows(rng, 300, 24, 10)
-    ids, sims = ann.exact_knn(rows, 15)
+    ids, sims = neighbours.exact_neighbours(rows, 15)
     exact = np.sort(rows @ rows.T, axis=1)[:, ::-1][:, :15]
     np.testing.assert_allclose(sims, exact, atol=1e-5)
     np.testing.assert_allclose(
@@ -200,7 +200,7 @@ def test_large_galleries_find_nearly_all_exact_neighbours(large):
         told.append((len(items), total))
         return items
 
-    exact_ids, _ = ann.exact_knn(large, 21)
+    exact_ids, _ = neighbours.exact_neighbours(large, 21)
     ids, sims, recall = neighbours.nearest_photos(large, 21, progress)
     assert told == [(1, 1), (5, 5)]
     np.testing.assert_array_equal(ids[:, 0], np.arange(5_000))
@@ -215,7 +215,7 @@ def test_large_galleries_find_nearly_all_exact_neighbours(large):
 def test_large_galleries_find_all_neighbours_if_all_are_asked_for(large, monkeypatch):
     monkeypatch.setattr(neighbours, "MIN_RECALL", 1.0)
     monkeypatch.setattr(neighbours, "RECALL_PHOTOS", 5_000)
-    exact_ids, exact_sims = neighbours.self_first(*ann.exact_knn(large, 21))
+    exact_ids, exact_sims = neighbours.exact_neighbours(large, 21)
     ids, sims, recall = neighbours.nearest_photos(large, 21)
     assert recall == 1.0
     np.testing.assert_allclose(sims, exact_sims, atol=1e-5)

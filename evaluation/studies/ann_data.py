@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from extractor import BadPhoto, Extractor, local_features, read_photo
-from index_store.ann import exact_knn, exact_search
+from index_store.ann import exact_search
 from index_store.arrays import load_array, save_array
-from index_store.neighbours import self_first
+from index_store.neighbours import exact_neighbours
 from index_store.scan import scan
 
 SMALLEST_CROP = 0.2  # of a photo's area
@@ -169,7 +169,7 @@ class CropModel:
 
 def neighbour_lists(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and distances (N, k + 1) of the nearest rows, the row itself in slot 0."""
-    ids, sims = self_first(*exact_knn(rows, k + 1))
+    ids, sims = exact_neighbours(rows, k + 1)
     return ids, np.sqrt(np.maximum(2 - 2 * sims, 0))
 
 

@@ -18,8 +18,8 @@ from scipy.sparse.linalg import cg
 from tqdm import tqdm
 
 from extractor import DEFAULT_MODEL, Extractor
-from index_store import Store, ann, graph
-from index_store.neighbours import self_first
+from index_store import Store, graph
+from index_store.neighbours import exact_neighbours
 from index_store.offline_diffusion import ALPHA, KEPT, diffusion_rows
 from metrics import average_precision, mean_over_groups
 from search import Engine
@@ -161,7 +161,7 @@ def measure_cuts(
         progress: wraps what takes long.
     """
     count = len(store)
-    ids, sims = self_first(*ann.exact_knn(store.descriptors, min(count, graph.BACKGROUND + 1)))
+    ids, sims = exact_neighbours(store.descriptors, min(count, graph.BACKGROUND + 1))
     walk = graph.neighbour_graph(ids, sims)
     row_ids = np.empty((count, min(count, max(cuts))), np.int32)
     row_values = np.empty(row_ids.shape, np.float16)

@@ -18,8 +18,8 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 
 from extractor import available_cores
-from index_store import ann, graph
-from index_store.neighbours import self_first
+from index_store import graph
+from index_store.neighbours import exact_neighbours
 from index_store.offline_diffusion import ALPHA, BLOCK, KEPT, REGION, diffusion_rows, solve_block
 from index_store.regions import blocks, region
 
@@ -125,7 +125,7 @@ def speed_row(name: str, speed: Speed) -> list[str]:
 def speed_rows(count: int, dim: int) -> list[list[str]]:
     """Table, head first: this project's graph, and the published one with the published alpha."""
     descriptors = made_descriptors(count, dim)
-    ids, sims = self_first(*ann.exact_knn(descriptors, min(count, LISTED)))
+    ids, sims = exact_neighbours(descriptors, min(count, LISTED))
     head = [
         f"{count} rows",
         "edges a photo",
