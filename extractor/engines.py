@@ -48,6 +48,8 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": calls,
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+            # Else all processes that infer with one thread share the first core.
+            "ENABLE_CPU_PINNING": False,
         }
         self._compiled = core.compile_model(graph, "CPU", settings)
         # OpenVINO does not keep the file's metadata; onnxruntime reads it without optimising

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from contextlib import suppress
+
 import numpy as np
 import onnx
 import pytest
@@ -88,6 +92,20 @@ def test_every_engine_gives_the_same_descriptors(extractor, engine, calls):
     photos = [read_photo(GALLERY / name) for name in ("petra.jpg", "wine.jpg")]
     assert (other.describe(photos) * extractor.describe(photos)).sum(1).min() > 0.999
     assert other.fingerprint == extractor.fingerprint and other.card == extractor.card
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "openvino-bf16"])
+def test_a_thread_that_describes_is_tied_to_no_core(engine):
+    """Several processes of one thread each would all be tied to the first."""
+    quick = Extractor(engine=engine, threads=1)
+    photos = [read_photo(GALLERY / "petra.jpg")] * 8
+    thread = threading.Thread(target=quick.describe, args=(photos,))
+    thread.start()
+    seen = []
+    while thread.is_alive():
+        with suppress(ProcessLookupError):  # it has just ended
+            seen.append(os.sched_getaffinity(thread.native_id))
+    assert len(seen) > 10 and all(cores == os.sched_getaffinity(0) for cores in seen)
 
 
 class Candidate:
