@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 from streamlit.testing.v1 import AppTest
@@ -29,6 +30,16 @@ def test_every_part_of_the_file_is_on_the_page():
     assert len(headings) == len(app.expander) and len(headings) > 3
     shown = " ".join(text.value for text in app.markdown)
     assert first_interval() in shown and "](../" not in shown
+
+
+def test_the_pictures_of_the_file_travel_within_the_page():
+    app = AppTest.from_function(page, default_timeout=60).run()
+    shown = [part.proto.body for part in app.get("html") if "<figure" in part.proto.body]
+    names = re.findall(r"!\[.*?\]\((.*?)\)", (DOCS / FILE).read_text())
+    assert len(shown) == len(names) > 1
+    for text, name in zip(shown, names):
+        (data,) = re.findall(r'src="data:image/png;base64,(.*?)"', text)
+        assert base64.b64decode(data) == (DOCS / name).read_bytes()
 
 
 def test_a_picture_shows_what_its_table_says():

@@ -105,6 +105,11 @@ def test_start_page_invites(app, gallery):
     assert "this gallery knows only by night" in html_of(app)
     assert said.file.sentence in html_of(app) and "https://gcompris.net/" in html_of(app)
     assert "very same thing" in html_of(app) and "310 photos" in html_of(app)
+    # Streamlit forgets its own pictures between two runs of a script, before a slow browser has
+    # fetched them; these have addresses that stay.
+    ids = [int(b.key.removeprefix("sample-")) for b in app.button if b.key.startswith("sample-")]
+    assert all(f'src="{thumbnail_url(gallery, id)}"' in html_of(app) for id in ids)
+    assert not app.get("image")
 
 
 def title(file: str) -> str:
@@ -451,7 +456,7 @@ def test_what_is_said_of_hits_moves_the_answer_and_says_why(app, engine):
     )
     expected = engine.search(query, rerank="diffusion", verify="sift", k=5)
     shown = files(after)[:5]  # fewer where the others are folded
-    assert len(shown) > 2 and shown == [hit.file for hit in expected.hits][: len(shown)]
+    assert len(shown) > 1 and shown == [hit.file for hit in expected.hits][: len(shown)]
 
 
 def compared(app: AppTest, **left: str) -> list[dict]:

@@ -63,6 +63,9 @@ def at_both_widths(page: Page) -> Iterator[str]:
         yield name
 
 
+TWO_FRAMES = "new Promise(end => requestAnimationFrame(() => requestAnimationFrame(end)))"
+
+
 def test_explore(visit):
     go(visit, "Explore", "Explore")
     expect(visit.locator(".map[data-ready]")).to_be_visible(timeout=60_000)
@@ -88,6 +91,7 @@ def test_explore(visit):
     canvas.focus()
     for key in ("+", "+", "ArrowLeft", "ArrowRight"):
         visit.keyboard.press(key)
+    visit.evaluate(TWO_FRAMES)  # then the last key is answered, or its title is being fetched
     expect(visit.locator(".spoken")).not_to_be_empty()
     title = visit.locator(".spoken").inner_text()
     visit.keyboard.press("Enter")

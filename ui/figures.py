@@ -6,6 +6,7 @@ figure stands in this file.
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Iterator, Sequence
@@ -84,7 +85,20 @@ def draw_text(text: str) -> None:
     for words, caption, name in zip(texts[::3], [*texts[1::3], ""], [*texts[2::3], ""]):
         st.markdown(LINK.sub(r"\1", words))
         if name and (DOCS / name).is_file():
-            st.image((DOCS / name).read_bytes(), caption, width=640, alt=caption)
+            st.html(figure(DOCS / name, caption))
+
+
+def figure(file: Path, caption: str) -> str:
+    """HTML of a PNG with its caption.
+
+    It travels within the page: a file that Streamlit keeps for `st.image` is forgotten when the
+    script begins anew, at times before the browser has fetched it.
+    """
+    data, caption = base64.b64encode(file.read_bytes()).decode(), html.escape(caption)
+    return (
+        f'<figure class="figures"><img src="data:image/png;base64,{data}" alt="{caption}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def pictures(part: Section) -> Iterator[str]:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from serving.about import about
 from serving.galleries import Gallery
+from serving.pictures import thumbnail_url
 from serving.settings import settings
 
 from .actions import search_with, take_uploads, uploader_key
@@ -53,7 +54,10 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
         for photo in samples:
             with st.container(key=f"tile-{photo.id}"):
                 title = said.title(photo.file, photo.title)
-                st.image(engine.store.thumbnail(photo.id), width="stretch", alt=title)
+                st.html(
+                    f'<img src="{thumbnail_url(engine.store, photo.id)}"'
+                    f' alt="{html.escape(title)}">'
+                )
                 if st.button(plain(title), key=f"sample-{photo.id}", width="stretch"):
                     search_with(engine, photo.id)
                     st.rerun()

@@ -243,13 +243,15 @@ class PhotoMap {
     const address = `${this.data.photos}${id}/thumbnail.jpg`;
     if (!image.src.endsWith(address)) image.src = address;
     this.label.querySelector("span").textContent = this.titles.get(id) || "";
+    const spoken = this.root.querySelector(".spoken");
+    if (speak) spoken.textContent = this.titles.get(id) || "";  // not the last one's meanwhile
     if (!this.titles.has(id)) {
       const answer = await fetch(`${this.data.photos}${id}/title.txt`);
       this.titles.set(id, answer.ok ? await answer.text() : "");
     }
     if (this.hover !== row) return;
     this.label.querySelector("span").textContent = this.titles.get(id);
-    if (speak) this.root.querySelector(".spoken").textContent = this.titles.get(id);
+    if (speak) spoken.textContent = this.titles.get(id);
   }
 
   // The thumbnail nearest to the middle, for who has no mouse.
