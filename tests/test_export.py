@@ -22,7 +22,6 @@ from model import (
     BadCheckpoint,
     GeMResNet,
     Provenance,
-    build_network,
     learn_whitening,
     load_checkpoint,
     pca_whitening,
@@ -124,12 +123,13 @@ def test_onnx_equals_torch_on_real_photos(network, onnx_path):
 
 
 def test_shipped_file_equals_torch_on_real_photos():
-    """The shipped initialisers, read back into the torch network, give what onnxruntime gives."""
+    """The shipped file, read back into the torch network with its whitening, gives what onnxruntime
+    gives.
+    """
     assert DEFAULT_MODEL.stat().st_size < 100e6
-    found = initialisers(onnx.load(str(DEFAULT_MODEL)))
-    names = GeMResNet("resnet101").state_dict().keys()
-    network = build_network({k: torch.from_numpy(v.copy()) for k, v in found.items() if k in names})
-    original = in_torch(network, Provenance(320), Recipe(320))
+    network, provenance = load_checkpoint(DEFAULT_MODEL)
+    assert network.architecture == "resnet101" and network.output_dim == 512
+    original = in_torch(network, provenance, Recipe(320))
     rows = check_parity(original, DEFAULT_MODEL, [GALLERY / "colosseum.jpg"])
     assert min(row.min_cosine for row in rows) >= 0.9999
 
