@@ -27,9 +27,10 @@ from model.training.describe import describe_all, validate
 from model.training.distill import Distillation
 from model.training.folded import folded_maps
 from model.training.lessons import Lessons, feed, find_neighbours, find_photos, nearest
-from model.training.muon import MuonAdamW
+from model.training.muon import Muon, MuonAdamW
 from model.training.objective import cosine_loss, instance_loss, stage_maps
 from model.training.photos import PLAIN, Feed, Photos
+from model.training.precision import autocast, trunk_type
 from model.training.ridge import half_whitening, ridge
 from model.training.settings import DistillConfig, TeacherChoice
 from model.training.teacher import CHUNK, BadTeacher, Teacher
@@ -169,6 +170,14 @@ def test_quick_convolutions_learn_as_plain_ones_do(kernel, stride, size):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("has, expected", [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_for_processors_that_have_it(monkeypatch, has, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has})
+    assert trunk_type() == expected and trunk_type("cuda") == torch.bfloat16
+    with autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
 def test_a_quickened_network_has_the_same_gradients_in_bfloat16():
     torch.manual_seed(0)
     plain = GeMResNet(SMALL, 8)
@@ -240,8 +249,22 @@ def test_the_optimiser_turns_convolutions_by_orthogonal_steps_and_the_rest_as_ad
     assert {group["lr"] for group in optimiser.param_groups} == {0.1}
     optimiser.zero_grad()
     assert layer.weight.grad is None and layer.bias.grad is None
-    with pytest.raises(ValueError, match="channels_last"):
-        MuonAdamW([nn.Parameter(before.contiguous())], [layer.bias], 0.1, 0.5)
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3, 3), (40, 2, 1, 1)], ids=["wide", "tall"])
+def test_muon_steps_as_pytorchs_own(shape):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(shape).to(memory_format=torch.channels_last))
+    rows = nn.Parameter(weight.detach().flatten(1).clone())
+    optimiser = Muon([weight], 0.1, 0.5)
+    reference = torch.optim.Muon([rows], 0.1, 0.5, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        weight.grad = torch.randn(shape)
+        rows.grad = weight.grad.flatten(1)
+        optimiser.step()
+        reference.step()
+    # Theirs rounds to bfloat16, ours may not.
+    torch.testing.assert_close(weight.flatten(1), rows, rtol=0.01, atol=0.01)
 
 
 def test_ridge_finds_the_linear_map_and_the_better_penalty():

@@ -99,7 +99,7 @@ class QuickConv2d(nn.Conv2d):
     """`nn.Conv2d` without bias whose weights learn by a matrix product where that is faster."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, O, h, w), in bfloat16 under autocast."""
+        """(B, C, H, W) -> (B, O, h, w), in the type of autocast where that is on."""
         weight = self.weight
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")

@@ -17,13 +17,14 @@ from ..network import GeMResNet
 from ..provenance import Provenance
 from .config import BadConfig
 from .photos import PLAIN, Feed, Photos, View
+from .precision import autocast
 from .settings import Validation
 
 BATCH = 32
 
 
 def describe(network: GeMResNet, images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Descriptors of images. Equal shapes go through together, the trunk in bfloat16.
+    """Descriptors of images. Equal shapes go through together, the trunk in `trunk_type`.
 
     Args:
         network: on any device.
@@ -39,7 +40,7 @@ def describe(network: GeMResNet, images: Sequence[torch.Tensor]) -> torch.Tensor
     parts, order = [], []
     for rows in by_shape.values():
         batch = torch.stack([images[i] for i in rows]).to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device.type):
             maps = network.maps(batch)
         parts.append(network.head(maps.float()))  # powers and norms want more digits
         order += rows

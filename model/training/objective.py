@@ -20,6 +20,7 @@ from ..provenance import IMAGENET_MEAN, IMAGENET_STD
 from .folded import folded_maps
 from .lessons import Lesson
 from .losses import Loss
+from .precision import autocast, trunk_type
 from .ridge import half_whitening, ridge
 
 POSITIONS = 8  # of each view's map on which an adapter is fitted
@@ -64,9 +65,9 @@ class Apprentice(nn.Module):
             memory_format=torch.channels_last
         )
         if self.keeps_statistics:
-            maps = folded_maps(self.network, x.bfloat16())
+            maps = folded_maps(self.network, x.to(trunk_type()))
         else:
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 maps = stage_maps(self.network, x)
         return [maps[i] for i in self.stages], l2n(self.network.pool(maps[-1].float()))
 
@@ -84,7 +85,7 @@ class Apprentice(nn.Module):
     def losses(self, lesson: Lesson) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Losses by name, and the student's descriptors (B, dim)."""
         maps, pooled = self.see(lesson.views)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             guessed = [adapter(m) for adapter, m in zip(self.adapters, maps)]
         taught = self.standardised(lesson.maps)
         descriptors = l2n(self.network.whiten(pooled))
