@@ -21,6 +21,7 @@ from onnxscript import ir, optimizer
 from extractor import seal
 from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA
 from model import GeMResNet, Provenance
+from model.depth import without_idle_blocks
 
 from .onnx_graph import INPUT, OUTPUT, store_as_float16, with_scales, with_whitening
 from .parity import ParityError
@@ -30,7 +31,7 @@ OPSET = 20
 
 
 def trace(network: GeMResNet) -> onnx.ModelProto:
-    """The network as a graph in float32.
+    """The network as a graph in float32, without blocks that are the identity.
 
     Its input is `image` (batch, 3, height, width), its output `descriptor` (batch, D).
     """
@@ -39,7 +40,7 @@ def trace(network: GeMResNet) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network,
+            without_idle_blocks(network),
             (torch.zeros(2, 3, 96, 128),),
             input_names=[INPUT],
             output_names=[OUTPUT],

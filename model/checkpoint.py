@@ -19,11 +19,12 @@ from safetensors import SafetensorError, safe_open
 
 from datasets.plain_pickle import BadPickle
 
+from .depth import with_depth
 from .foreign import read_cirtorch, read_torchvision
 from .network import GeMResNet
 from .provenance import IMAGENET_MEAN, IMAGENET_STD, PUBLISHED_SIDE, Provenance, three_numbers
 from .published import PUBLISHED
-from .state import BadCheckpoint, State, build_network, kind_of, shown
+from .state import BadCheckpoint, State, architecture_of, build_network, kind_of, shown
 from .torch_file import read_torch_file
 
 WHITEN = "whiten.weight"
@@ -122,7 +123,10 @@ def read_own(path: Path) -> tuple[State, Provenance]:
 
 
 def read_onnx(path: Path) -> tuple[State, Provenance]:
-    """A file of ours written by `python -m export`, for training on."""
+    """A file of ours written by `python -m export`, for training on.
+
+    Blocks that were left out because they were the identity are there again.
+    """
     import onnx  # only here: loading the other kinds does not need it
     from onnx import numpy_helper
 
@@ -147,6 +151,8 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
         raise BadCheckpoint(str(error)) from error
     except Exception as error:  # protobuf's own errors, and whatever a hostile graph raises
         raise BadCheckpoint("it is damaged or no ONNX model") from error
+    if architecture_of(set(state)) != card.architecture:
+        state = with_depth(build_network(state), card.architecture).state_dict()
     return state, Provenance(card.longest_side, card.mean, card.std, card.training, card.licence)
 
 

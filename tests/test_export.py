@@ -26,6 +26,7 @@ from model import (
     load_checkpoint,
     pca_whitening,
 )
+from model.depth import with_depth, without_idle_blocks
 from tests.conftest import GALLERY
 from tests.networks import SMALL
 
@@ -91,6 +92,25 @@ def test_initialisers_are_the_parameters_by_name_in_half_precision(network, prot
     assert not [
         t.name for t in proto.graph.initializer if t.HasField("data_location") and t.data_location
     ]
+
+
+def test_blocks_that_are_the_identity_are_left_out_and_come_back_in_torch(network, proto, tmp_path):
+    deeper = with_depth(network, "resnet50")
+    exported = to_onnx(deeper, Provenance(200), Recipe(200))
+    assert [node.op_type for node in exported.graph.node] == [n.op_type for n in proto.graph.node]
+    found, expected = initialisers(exported), initialisers(proto)
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    path = tmp_path / "deeper.onnx"
+    path.write_bytes(seal(exported.SerializeToString()))
+    assert Extractor(path).card.architecture == "resnet50"
+    again, _ = load_checkpoint(path)
+    assert again.architecture == "resnet50"
+    x = torch.randn(2, 3, 64, 80)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(x), network(x), rtol=0, atol=0)
+        deeper.features[6][2].bn3.bias.fill_(1e-3)  # a block that has learned something
+    assert without_idle_blocks(deeper).architecture == "resnet50"
 
 
 def test_batch_height_and_width_are_free(onnx_path):
