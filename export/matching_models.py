@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from onnx import helper
+from onnxscript import optimizer
 from torch import nn
 
 from extractor import seal
@@ -114,8 +115,10 @@ def trace(
             dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
+            optimize=False,
             verbose=False,
         )
+    optimizer.optimize(program.model, num_iterations=1)  # the default, twice, changes no more
     proto = program.model_proto
     for part in (*proto.graph.node, proto.graph):
         del part.metadata_props[:]  # the exporter notes the file paths of this machine

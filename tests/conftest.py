@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from extractor import Extractor, ModelCard
 from index_store import Store, build
@@ -123,11 +124,16 @@ def extractor() -> Extractor:
 
 
 @pytest.fixture(scope="session")
-def gallery_path(tmp_path_factory, extractor) -> Path:
-    """A store of the whole sample gallery."""
-    path = tmp_path_factory.mktemp("stores") / "gallery"
-    build(GALLERY, path, extractor)
-    return path
+def gallery_path(tmp_path_factory, extractor, worker_id) -> Path:
+    """A store of the whole sample gallery.
+
+    The first of pytest-xdist's processes that wants it builds it, and every one has a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    built = (own if worker_id == "master" else own.parent) / "gallery"
+    with FileLock(f"{built}.lock"):
+        build(GALLERY, built, extractor)  # does nothing to what is complete
+    return shutil.copytree(built, own / "stores" / "gallery")
 
 
 @pytest.fixture(scope="session")

@@ -337,7 +337,12 @@ def test_stage_maps_have_strides_4_to_32():
 
 
 @pytest.fixture
-def course(tmp_path, teacher_path):
+def course(tmp_path, teacher_path, monkeypatch):
+    """Makes the configuration of a short run.
+
+    Its steps turn matrices once instead of five times, which is most of the time of so short a run.
+    """
+    monkeypatch.setattr("model.training.muon.ITERATIONS", 1)
     for i in range(5):
         small_photo(tmp_path / "photos" / "deep" / f"{i}.jpg", i)
     small_photo(tmp_path / "more" / "last.jpg", 5)

@@ -130,7 +130,7 @@ def test_other_bytes_are_refused(rng, codebook):
 
 def test_learned_words_are_the_middles_of_what_is_there(rng):
     centres = np.arange(256)[:, None] * np.ones(128 // PARTS)  # 256 of each part
-    chosen = rng.integers(0, 256, (20_000, PARTS))
+    chosen = rng.integers(0, 256, (4_000, PARTS))
     descriptors = centres[chosen].reshape(-1, 128).astype(np.uint8)
     codebook = learn_codebook.learn_codebook(descriptors)
     assert codebook.words.shape == (PARTS, 256, 128 // PARTS) and codebook.stretch < 1.01
