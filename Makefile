@@ -53,8 +53,8 @@ test: .venv-dev/.ready
 .venv-dev/.ready: requirements.txt requirements-openvino.txt requirements-train.txt requirements-matchers.txt requirements-milvus.txt requirements-ray.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	@$(PYTHON) -m venv .venv-dev
-	@# Most modules are never imported: they are compiled when they are.
 	@echo "Installing what the tests need, torch included (once)"
+	@# Most modules are never imported. Those that are, are compiled then.
 	@.venv-dev/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

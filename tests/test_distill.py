@@ -380,10 +380,9 @@ def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch)
             raise KeyboardInterrupt
         return learn(self, lesson)
 
-    monkeypatch.setattr(Distillation, "learn", stop_at_third)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(Distillation, "learn", stop_at_third)
         Distillation(course("parts")).train()
-    monkeypatch.undo()
     resumed = Distillation(course("parts"))
     assert resumed.step == 2
     resumed.train()
