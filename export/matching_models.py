@@ -118,7 +118,7 @@ def trace(
             optimize=False,
             verbose=False,
         )
-    optimizer.optimize(program.model, num_iterations=1)  # the default, twice, changes no more
+    optimizer.optimize(program.model, num_iterations=1)  # the default's second gains nothing
     proto = program.model_proto
     for part in (*proto.graph.node, proto.graph):
         del part.metadata_props[:]  # the exporter notes the file paths of this machine
