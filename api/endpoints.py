@@ -120,9 +120,10 @@ def known_id(request: Request, store: Store) -> int:
 
 
 def check_ids(ids: list[int], store: Store) -> None:
-    """Raise Refused if the gallery has no such photo."""
-    if any(id >= len(store) for id in ids):
-        raise no_photo()
+    """Raise Refused if the gallery serves no such photo."""
+    for id in ids:
+        if parse_id(str(id), store) is None:
+            raise no_photo()
 
 
 def no_photo() -> Refused:

@@ -29,6 +29,7 @@ def duplicates(store: Store) -> list[list[int]]:
         Ids of each group. The largest picture of a group comes first, the largest group too.
     """
     pairs = proposed(store.lists, store.list_sims)
+    pairs = pairs[np.isin(pairs, store.served_ids).all(1)]
     ids = np.unique(pairs)
     pictures = dict(zip(ids.tolist(), (picture(store.thumbnail(id)) for id in ids.tolist())))
     photos = store.catalogue.photos_of(ids)

@@ -58,13 +58,16 @@ class SimilarityMap:
         return np.arange(self.crowds.max(initial=-1) + 1)
 
 
-def make_map(descriptors: np.ndarray | Descriptors) -> SimilarityMap:
+def make_map(
+    descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = None
+) -> SimilarityMap:
     """Lay a gallery out. Takes a few seconds for 1,000 photos.
 
     Args:
         descriptors: float16 or float32 (N, D), unit rows; of a large gallery only some are read.
+        ids: int64 (n,), ascending, the photos to place; all if left out.
     """
-    ids = np.arange(len(descriptors))
+    ids = np.arange(len(descriptors)) if ids is None else ids
     if len(ids) > MOST:
         ids = np.sort(np.random.default_rng(SEED).permutation(ids)[:MOST])
     rows = np.asarray(descriptors[ids], np.float32)
@@ -154,8 +157,10 @@ def faces_of(rows: np.ndarray, crowds: np.ndarray) -> np.ndarray:
 
 def kept_map(store: Store) -> SimilarityMap:
     """The map of a store's generation: the one that is kept, or else a new one, which is kept if
-    the folder can be written.
+    the folder can be written. Without damaged photos; such a map is never kept.
     """
+    if len(store.damaged):
+        return make_map(store.descriptors, store.served_ids)
     path = path_of(store)
     with suppress(OSError, ValueError):
         return read_map(path, len(store))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -92,6 +94,7 @@ class Store:
                 that cannot be had.
         """
         self.path = Path(path)
+        self._leaving = threading.Lock()
         with opening(self.path) as generation:
             self.manifest = generation.manifest
             self.generation = generation.folder.name
@@ -193,14 +196,23 @@ class Store:
         return other
 
     def leave_out(self, ids: np.ndarray) -> None:
-        """Have photos that are damaged in no answer from now on, and let nobody search with them.
+        """Exclude damaged photos from all further answers, and as queries.
 
         Args:
-            ids: int (n,). What was left out before stays so.
+            ids: int (n,). Photos excluded before stay excluded.
         """
-        self.damaged = np.union1d(self.damaged, ids).astype(np.int64)
-        self.catalogue.hidden = frozenset(self.damaged.tolist())
-        self.index = self.index.without(self.damaged)
+        with self._leaving:
+            self.damaged = np.union1d(self.damaged, ids).astype(np.int64)
+            self.catalogue.hidden |= frozenset(self.damaged.tolist())
+            self.index = self.index.without(self.damaged)
+
+    @property
+    def served_ids(self) -> np.ndarray:
+        """Ids of all photos but the damaged ones, ascending, int64 (n,).
+
+        Whatever analyses or lists the whole gallery takes its photos from here.
+        """
+        return np.delete(np.arange(len(self)), self.damaged)
 
     @property
     def is_damaged(self) -> bool:
@@ -215,9 +227,13 @@ class Store:
         return [segment for number, segment in enumerate(segments) if number not in damaged]
 
     def thumbnail(self, id: int) -> bytes:
-        """JPEG bytes, longest side at most 480 pixels. Raises IndexError, StoreCorrupt."""
-        segment, row = self.rows.place(id)
-        return segment.thumbnail(row)
+        """JPEG bytes, longest side at most 480 pixels.
+
+        Raises:
+            IndexError: There is no such id.
+            StoreCorrupt: The thumbnail is damaged; the photo is left out from now on.
+        """
+        return self._read(id, Segment.thumbnail)
 
     def photo_path(self, id: int) -> Path:
         """Where the original was when it was indexed. Raises KeyError."""
@@ -240,10 +256,17 @@ class Store:
         return decode(data, self.as_stored)
 
     def stored_features(self, id: int) -> bytes:
-        """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises IndexError,
-        StoreCorrupt."""
+        """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises as `thumbnail`."""
+        return self._read(id, Segment.features)
+
+    def _read(self, id: int, read: Callable[[Segment, int], bytes]) -> bytes:
+        """What a segment keeps of a photo. Raises as `thumbnail`."""
         segment, row = self.rows.place(id)
-        return segment.features(row)
+        try:
+            return read(segment, row)
+        except StoreCorrupt:
+            self.leave_out(np.array([id]))
+            raise
 
     def local_features(self, id: int) -> LocalFeatures:
         """Stored keypoints; beyond the budget those of `thumbnail_features`.
@@ -256,7 +279,9 @@ class Store:
     def thumbnail_features(self, id: int) -> LocalFeatures:
         """Keypoints found in the thumbnail, in pixels of the photo as `local_features` shrinks it.
 
-        They are fewer and coarser than the original's, but need no original. Raises KeyError.
+        They are fewer and coarser than the original's, but need no original.
+
+        Raises KeyError, StoreCorrupt.
         """
         photo = self.catalogue.photo(id)
         small = resize(decode(self.thumbnail(id)), THUMBNAIL_SIFT_SIDE)

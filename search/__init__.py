@@ -9,13 +9,14 @@ from .prepared import PreparedQuery, QueryPhoto
 from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, Match, SearchResult
 from .verify.fractions import relative_homography, relative_points
-from .verify.matcher import MATCHERS, Matcher
+from .verify.matcher import MATCHERS, UNREADABLE, Matcher
 from .verify.verification import Verification
 
 __all__ = [
     "MATCHERS",
     "RERANKERS",
     "UNCALIBRATED",
+    "UNREADABLE",
     "BadCalibration",
     "Engine",
     "Hit",

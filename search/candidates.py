@@ -29,29 +29,16 @@ def find_candidates(
         apart: gallery ids of further photos that are none.
 
     Returns:
-        The ranking, its scores being the similarity, and the ids int (c,) of candidates that are
-        one of the uploaded photos again.
+        The ranking, its scores being the similarity, and the ids int (c,), ascending, of the
+        candidates that are one of the query's photos again: they are no evidence for themselves.
     """
     proposed = candidate_ids(store.index, descriptor, CANDIDATES)
     own = [photo.id for photo in photos if photo.id is not None] + list(apart)
     ids = proposed[~np.isin(proposed, own)]
     rows = store.descriptors[ids]
     similarity = cosine(descriptor, rows)
-    copies = {copy_of(photo, ids, rows) for photo in photos if photo.id is None} - {None}
+    copies = np.zeros(len(ids), bool)
+    for photo in photos:
+        copies |= cosine(photo.descriptor, rows) >= COPY
     ranking = Ranking(ids, similarity, similarity).sorted()
-    return ranking, np.array(sorted(copies), np.int64)
-
-
-def copy_of(photo: QueryPhoto, ids: np.ndarray, rows: np.ndarray) -> int | None:
-    """The gallery photo that is an uploaded photo again, or None.
-
-    Args:
-        photo: the upload.
-        ids: candidates, int (n,).
-        rows: their descriptors, (n, D).
-    """
-    if len(ids) == 0:
-        return None
-    similarity = cosine(photo.descriptor, rows)
-    best = similarity.argmax()
-    return int(ids[best]) if similarity[best] >= COPY else None
+    return ranking, np.sort(ids[copies]).astype(np.int64)

@@ -205,18 +205,9 @@ class Engine:
         Raises:
             As `search`.
         """
-        self._check(query)
-        if verify is not None:
-            first = query.candidates
-            if rerank is not None:
-                first = self.rerankers[rerank].rerank(query, first)
-            known = query.verifications[verify].keys()
-            if not known >= set(shortlist(first, self.matchers[verify])):
-                return None
         watch = Stopwatch()
-        return self._answer(
-            query, self._rank(query, rerank, verify, watch), rerank, verify, k, watch
-        )
+        ranked = self._rank(query, rerank, verify, watch, known_only=True)
+        return None if ranked is None else self._answer(query, ranked, rerank, verify, k, watch)
 
     def knows(self, query: PreparedQuery, id: int, verify: str = "sift") -> bool:
         """Whether `explain` has nothing to compare."""
@@ -235,6 +226,7 @@ class Engine:
         if k < 0:
             raise ValueError(f"There cannot be {k} hits.")
         ranking = self.fusion.fuse(query, ranked.ranking, rerank, verify, ranked.trusted)
+        _, ranking = ranking.parted(self.store.damaged)  # by now some may have been found damaged
         stages = ranked.stages
         if verify is not None:
             stages = stages | {verify: ranking.ids}
@@ -244,7 +236,7 @@ class Engine:
         query.unreported_ms = {}
         unused = {KEYPOINTS, *MATCHERS} - ({KEYPOINTS, verify} if verify else set())
         return SearchResult(
-            hits=hits_of(self.store, ranking[:k], stages),
+            hits=tuple(hits_of(self.store, ranking[:k], stages)),
             timings_ms=timings,
             reused_ms={
                 stage: ms
@@ -291,7 +283,7 @@ class Engine:
 
         Raises:
             KeyError: for an unknown id.
-            OSError, BadPhoto: for a photo whose file is gone or has changed.
+            OSError, BadPhoto, StoreCorrupt: for a photo that cannot be read (UNREADABLE).
             ValueError, BadModel: as `search`.
         """
         self._check(query)
@@ -366,19 +358,32 @@ class Engine:
         return self.fusion.is_fitted(rerank, verify)
 
     def _rank(
-        self, query: PreparedQuery, rerank: str | None, verify: str | None, watch: Stopwatch
-    ) -> Ranked:
-        """All stages but fusion, one after the other."""
+        self,
+        query: PreparedQuery,
+        rerank: str | None,
+        verify: str | None,
+        watch: Stopwatch,
+        known_only: bool = False,
+    ) -> Ranked | None:
+        """All stages but fusion, one after the other.
+
+        With `known_only` None, if photos would have to be compared.
+        """
         self._check(query)
         reranker = None if rerank is None else self.rerankers[rerank]
         matcher = None if verify is None else self.matchers[verify]
-        ranking, trusted = query.candidates, None
+        _, ranking = query.candidates.parted(self.store.damaged)
+        trusted = None
         stages = {"descriptor": ranking.ids}
         if reranker is not None:
             with watch.stage(rerank):
                 ranking = reranker.rerank(query, ranking)
             stages[rerank] = ranking.ids
         if matcher is not None:
+            if known_only and not query.verifications[verify].keys() >= set(
+                shortlist(ranking, matcher)
+            ):
+                return None
             ranking = verify_shortlist(query, ranking, verify, matcher, watch)
         if reranker is not None and matcher is not None:
             with watch.stage(rerank):

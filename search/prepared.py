@@ -47,8 +47,8 @@ class PreparedQuery:
         model: fingerprint of the model that made the descriptors.
         generation: `Store.version` of the gallery that the ids below belong to.
         candidates: the first ranking.
-        copy_ids: gallery photos that are an uploaded photo again, int (c,). They are hits, but in
-            reranking they count as the query.
+        copy_ids: gallery photos that are one of the query's photos again, int (c,). They are hits,
+            but in reranking they count as the query.
         background, spread: the query's own scale of similarity, see `ranking.scale`.
         feedback: what was said of gallery photos since.
         verifications: matcher -> gallery id -> evidence, None for a photo that could not be read.

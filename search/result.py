@@ -92,7 +92,7 @@ class SearchResult:
         notes: sentences on what was left out, for a person.
     """
 
-    hits: list[Hit]
+    hits: tuple[Hit, ...]
     timings_ms: dict[str, float]
     reused_ms: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

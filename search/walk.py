@@ -9,7 +9,7 @@ import numpy as np
 from index_store import Store
 
 from .prepared import PreparedQuery
-from .rerank.diffusion import SEEDS, diffuse, scores_of, seed_weights
+from .rerank.diffusion import diffuse, nearest_seeds, scores_of
 
 Step = tuple[int, int, float]
 """From a seed (its place among the seeds) to a reached photo (its place), and how much arrives."""
@@ -43,14 +43,7 @@ def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
         store: the gallery.
         most: how many reached photos are told of.
     """
-    _, others = query.candidates.parted(query.in_gallery)
-    seeds = others.ids[:SEEDS]
-    weights = seed_weights(
-        others.similarity[:SEEDS],
-        store.neighbour_ids[seeds],
-        store.neighbour_sims[seeds],
-        query.in_gallery,
-    )
+    seeds, weights = nearest_seeds(query, query.candidates, store)
     seeds, weights = seeds[weights > 0], weights[weights > 0]
     own = np.unique(query.in_gallery)
     removed = store.diffusion_ids[own], store.diffusion_values[own]
@@ -59,7 +52,7 @@ def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
     )
     if len(ids) == 0:
         return Walk(seeds, weights, ids, scores, [])
-    new = ~np.isin(ids, np.concatenate([seeds, own]))
+    new = ~np.isin(ids, np.concatenate([seeds, own, store.damaged]))
     best = np.argsort(-scores[new], kind="stable")[:most]
     reached, visits = ids[new][best], scores[new][best] / scores.max()
     steps = []

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extractor import BadModel, Extractor, choose_extractor, encode_jpeg
+from extractor import BadModel, Extractor, choose_extractor, encode_jpeg, int8_beside
 from extractor.registry import MODELS, name_of
 from index_store import (
     PRESETS,
@@ -44,6 +44,7 @@ VIEWS = 64  # large pictures that are held ready
 # visitor's turn, a few seconds at the most.
 OTHER_INDEXES = 10_000
 INDEXES_KEPT = 3  # of them, those asked for last
+MODELS_KEPT = 4  # opened last; galleries hold theirs for as long as they are open
 RETRY_SECONDS = 10.0  # between two attempts to open a generation that cannot be opened
 
 log = logging.getLogger(__name__)
@@ -251,12 +252,33 @@ class Live:
         log.error("%s: %s", what, error, exc_info=None if known else error)
 
 
-@lru_cache
 def extractor_of(model: Path) -> Extractor:
-    """What runs a descriptor model fastest here; the same for all stores of that model."""
+    """The fastest extractor for a model on this machine, shared by all stores of that model.
+
+    A model file that has been replaced is loaded again.
+    """
+    with choosing:  # engines are timed: two choices at once would slow each other down
+        return chosen_extractor(model, tuple(map(version_of, (model, int8_beside(model)))))
+
+
+choosing = threading.Lock()
+
+
+@lru_cache(MODELS_KEPT)
+def chosen_extractor(model: Path, versions: tuple) -> Extractor:
+    """`choose_extractor`, cached. versions: `version_of` the files that it reads."""
     extractor, choice = choose_extractor(model)
     log.warning("%s: %s", model.stem, choice)
     return extractor
+
+
+def version_of(file: Path) -> tuple[int, ...]:
+    """What tells a file from the one that was there before; empty if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class Galleries:

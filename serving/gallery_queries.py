@@ -30,12 +30,13 @@ class GalleryQueries:
         return len(self._kept)
 
     def prepare(self, id: int) -> PreparedQuery:
-        """The query of one whole photo. Raises KeyError for an unknown id.
+        """The query of one whole photo. Raises KeyError for an unknown id or a damaged photo.
 
         Returns:
             An object of the caller's own, that shares the evidence with all others, and what that
             has cost. Keypoints, which are large and quickly read again, are the caller's alone.
         """
+        self._engine.store.catalogue.served(id)
         with self._lock:
             query = self._kept.get(id)
             if query is not None:

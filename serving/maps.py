@@ -15,7 +15,7 @@ from index_store.similarity_map import SimilarityMap, kept_map
 
 from .galleries import Gallery
 
-LONERS = 12
+OUTLIERS = 12
 STEPS = 2**16 - 1  # a position travels as a whole number
 
 
@@ -26,17 +26,17 @@ class Overview:
     Attributes:
         map: where its photos lie.
         copies: ids of photos that are there more than once, a list each, see `duplicates`.
-        loners: ids of the photos whose nearest photo is furthest, furthest first.
+        outliers: ids of the photos whose nearest photo is furthest, furthest first.
     """
 
     map: SimilarityMap
     copies: list[list[int]]
-    loners: list[int]
+    outliers: list[int]
 
 
 def overview(store: Store) -> Overview:
     """Look at a whole gallery. Takes long where its map is not kept."""
-    return Overview(kept_map(store), duplicates(store), loners(store, LONERS))
+    return Overview(kept_map(store), duplicates(store), outliers(store, OUTLIERS))
 
 
 class Maps:
@@ -51,6 +51,10 @@ class Maps:
         if gallery not in self._made:
             self._made[gallery] = self._maker.submit(overview, gallery.engine.store)
         return self._made[gallery]
+
+    def drop(self, gallery: Gallery) -> None:
+        """Discard an overview, such as a failed one: the next call of `of` makes another."""
+        self._made.pop(gallery, None)
 
 
 @cache
@@ -67,9 +71,12 @@ def packed(made: SimilarityMap) -> bytes:
     return b"".join(column.tobytes() for column in columns)
 
 
-def loners(store: Store, most: int) -> list[int]:
-    """Ids of the photos whose nearest photo is furthest, furthest first."""
-    sims = np.asarray(store.neighbour_sims)
-    if sims.shape[1] < 2:
+def outliers(store: Store, most: int) -> list[int]:
+    """Ids of the served photos whose nearest served photo is furthest, furthest first."""
+    served = store.served_ids
+    if len(served) < 2:
         return []
-    return np.argsort(sims[:, 1], kind="stable")[:most].tolist()
+    ids, sims = store.neighbour_ids[served, 1:], store.neighbour_sims[served, 1:]
+    unserved = (ids < 0) | np.isin(ids, store.damaged)
+    nearest = np.where(unserved, -1, sims).max(1)
+    return served[np.argsort(nearest, kind="stable")[:most]].tolist()

@@ -19,6 +19,7 @@ from index_store import Store, StoreCorrupt
 
 from . import metrics
 from .galleries import Gallery
+from .refusal import problem
 from .settings import settings
 
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}  # the URL changes with a build
@@ -39,10 +40,10 @@ def view_url(store: Store, id: int) -> str:
 
 
 def parse_id(text: str, store: Store) -> int | None:
-    """The id of a gallery photo; None if it has no such photo."""
+    """The id of a gallery photo; None if the gallery has no such photo, or it is damaged."""
     if ID.fullmatch(text) is None or int(text) >= len(store):
         return None
-    return int(text)
+    return None if int(text) in store.catalogue.hidden else int(text)
 
 
 class Pictures:
@@ -62,7 +63,8 @@ class Pictures:
         """One of SIZES of a gallery photo.
 
         Instead of a view there is the thumbnail where the file is gone or has changed, or where too
-        many views are waited for; browsers are told not to keep that. A damaged thumbnail is 503.
+        many views are waited for; browsers are told not to keep that. A photo whose thumbnail turns
+        out to be damaged is 404, as it is from then on.
         """
         loop = asyncio.get_running_loop()
         headers = FOREVER
@@ -81,7 +83,7 @@ class Pictures:
         try:
             jpeg = await loop.run_in_executor(self._thumbnails, gallery.engine.store.thumbnail, id)
         except StoreCorrupt:
-            return Response(status_code=503, headers=NEVER)
+            return problem(404, "The gallery has no such photo.", headers=NEVER)
         return Response(jpeg, 200, headers, "image/jpeg")
 
 

@@ -22,8 +22,7 @@ def sample_queries(store: Store) -> list[Photo]:
     curated = [photo for name in about(store).file.samples if (photo := find(name)) is not None]
     if curated:
         return curated
-    served = np.setdiff1d(np.arange(len(store)), store.damaged)
-    asked = np.sort(np.random.default_rng(0).permutation(served)[:ASKED])
+    asked = np.sort(np.random.default_rng(0).permutation(store.served_ids)[:ASKED])
     sims = store.neighbour_sims[asked]
     if sims.shape[1] < 3:
         return store.catalogue.photos_of(asked[:MOST])

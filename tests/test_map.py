@@ -20,7 +20,7 @@ from index_store.similarity_map import (
     write_map,
 )
 from serving.galleries import galleries
-from serving.maps import loners, maps, packed
+from serving.maps import maps, packed
 from tests.conftest import unit_rows
 from ui.routes import ROUTES
 
@@ -106,18 +106,6 @@ def test_a_damaged_map_is_made_again(small_built, monkeypatch):
     np.testing.assert_array_equal(again.positions, made.positions)
     monkeypatch.setattr("index_store.similarity_map.make_map", None)  # calling it would raise
     np.testing.assert_array_equal(kept_map(store).ids, made.ids)
-
-
-class Neighbours:
-    """The part of a store that says how near the next photo is."""
-
-    def __init__(self, sims):
-        self.neighbour_sims = np.float32(sims)
-
-
-def test_loners():
-    assert loners(Neighbours([[1, 0.9], [1, 0.2], [1, 0.7]]), 2) == [1, 2]
-    assert loners(Neighbours([[1]]), 2) == []
 
 
 def test_the_map_travels_as_bytes(gallery, gallery_path, monkeypatch):

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import streamlit as st
 
-from extractor import BadPhoto
-from search import Engine, Hit, PreparedQuery
+from search import UNREADABLE, Engine, Hit, PreparedQuery
 from serving.about import about
 from serving.refusal import Refused
 
@@ -105,7 +104,7 @@ def tried(engine: Engine, query: PreparedQuery, id: int, verify: str, number: in
     """`Engine.tentative`; nothing if one of the photos cannot be read."""
     try:
         return engine.tentative(query, id, verify, number)
-    except (OSError, BadPhoto):
+    except UNREADABLE:
         return np.empty((0, 4))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from typing import Any
 
 import streamlit as st
@@ -23,6 +24,8 @@ from .switch import search_for
 CROWDS = 24  # faces under the map
 GROUPS = 12  # of photos that are there more than once
 LOOK_AGAIN = 1.0  # seconds
+
+log = logging.getLogger(__name__)
 
 
 def render() -> None:
@@ -48,12 +51,18 @@ def render() -> None:
     if not making.done():
         wait_for(gallery)
         return
-    seen = making.result()
+    try:
+        seen = making.result()
+    except Exception:  # whatever failed, the rest of the page works, and the next visit tries again
+        log.exception("the overview of the gallery cannot be made")
+        maps().drop(gallery)
+        st.error(say("The overview of the gallery cannot be made. Please try again later."))
+        return
     with st.container(key="wide"):
         clicked = photo_map(store, seen.map)
     same = [id for group in seen.copies[:GROUPS] for id in group]
     grids = [strip(store, say("There more than once"), same, "copies")] if same else []
-    grids.append(strip(store, say("Like no other"), seen.loners, "loners"))
+    grids.append(strip(store, say("Like no other"), seen.outliers, "outliers"))
     # The browser names ids of the map; a map belongs to one generation.
     if clicked.open is not None and 0 <= int(clicked.open) < len(store):
         search_for(store.catalogue.photo(int(clicked.open)).file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from search import Hit
@@ -32,7 +34,8 @@ def draw(question: Question, asked: Asked, answer: Answer, other: Answer | None,
     """
     engine, result = answer.gallery.engine, answer.result
     more = len(result.hits) > k
-    del result.hits[k:]
+    result = replace(result, hits=result.hits[:k])
+    answer = replace(answer, result=result)
     for note in result.notes:
         st.caption(heard(note))
     if not result.hits:

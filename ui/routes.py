@@ -57,7 +57,8 @@ async def title(request: Request) -> Response:
 async def similarity_map(request: Request) -> Response:
     """Where the photos lie on the map, see `maps.packed`; 404 as long as it is not made."""
     gallery = gallery_of(request)
-    if gallery is None or not (made := maps().of(gallery)).done():
+    made = None if gallery is None else maps().of(gallery)
+    if made is None or not made.done() or made.exception() is not None:
         return Response(status_code=404)
     return Response(packed(made.result().map), 200, FOREVER, "application/octet-stream")
 

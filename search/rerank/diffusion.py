@@ -165,6 +165,30 @@ def mix(
     return (plain + share * confidence * diffused / diffused.max()) / (1 + share)
 
 
+def nearest_seeds(
+    query: PreparedQuery, ranking: Ranking, store: Store
+) -> tuple[np.ndarray, np.ndarray]:
+    """The photos a walk starts from before anything is verified: the nearest to the query.
+
+    Args:
+        query: asked for; it is no seed itself, nor are damaged photos.
+        ranking: of the candidates, by similarity.
+        store: the gallery.
+
+    Returns:
+        Ids int (SEEDS,) or fewer, and their weights (see `seed_weights`), float32.
+    """
+    _, others = ranking.parted(np.concatenate([query.in_gallery, store.damaged]))
+    seeds = others.ids[:SEEDS]
+    weights = seed_weights(
+        others.similarity[:SEEDS],
+        store.neighbour_ids[seeds],
+        store.neighbour_sims[seeds],
+        query.in_gallery,
+    )
+    return seeds, weights
+
+
 class Diffusion:
     """Walks from the nearest photos, or from the trusted ones once there are any; may add photos.
 
@@ -182,14 +206,7 @@ class Diffusion:
         if trusted is not None:
             seeds = trusted.without(query.in_gallery)
             return self._walk(query, ranking, seeds.ids, seeds.weights, 1.0)
-        _, others = ranking.parted(query.in_gallery)
-        seeds = others.ids[:SEEDS]
-        weights = seed_weights(
-            others.similarity[:SEEDS],
-            self.store.neighbour_ids[seeds],
-            self.store.neighbour_sims[seeds],
-            query.in_gallery,
-        )
+        seeds, weights = nearest_seeds(query, ranking, self.store)
         return self._walk(query, ranking, seeds, weights, confidence(weights, query.spread))
 
     def _walk(

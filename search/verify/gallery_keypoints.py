@@ -11,7 +11,7 @@ import json
 import zlib
 
 from extractor import BadPhoto, LocalFeatures, keypoint_codes, local_features
-from index_store import KeypointCache, Store
+from index_store import KeypointCache, Store, StoreCorrupt
 from index_store.store import THUMBNAIL_SIFT_SIDE
 
 MADE_BY = ("decode", "thumbnails", "local_features")  # parameters that shape what is found
@@ -29,7 +29,7 @@ class GalleryKeypoints:
 
     def at_hand(self, id: int) -> LocalFeatures | None:
         """Keypoints of a photo, None if they must be found first. Raises KeyError, IndexError."""
-        data = self._store.stored_features(id) or self._cache.get(self._sha256(id))
+        data = self._stored(id) or self._cache.get(self._sha256(id))
         return LocalFeatures.from_bytes(data) if data else None
 
     def find(self, id: int) -> LocalFeatures:
@@ -37,7 +37,7 @@ class GalleryKeypoints:
 
         Raises:
             KeyError, IndexError: There is no such photo.
-            BadPhoto: Its thumbnail is damaged.
+            StoreCorrupt: Its thumbnail is damaged.
         """
         found = self.at_hand(id)
         if found is None:
@@ -52,13 +52,20 @@ class GalleryKeypoints:
         Where the store does not hold all of them exactly, they are found in the file. If that is
         gone or has changed, those at hand are taken. Raises as `find`.
         """
-        data = self._store.stored_features(id)
+        data = self._stored(id)
         if keypoint_codes.is_exact(data):
             return LocalFeatures.from_bytes(data)
         try:
             return local_features(self._store.pixels(id))
         except (OSError, BadPhoto):
             return self.find(id)
+
+    def _stored(self, id: int) -> bytes:
+        """Keypoints in the store; empty beyond its budget, and where they are damaged."""
+        try:
+            return self._store.stored_features(id)
+        except StoreCorrupt:
+            return b""
 
     def _sha256(self, id: int) -> str:
         return self._store.catalogue.photo(id).sha256

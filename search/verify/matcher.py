@@ -7,13 +7,16 @@ from typing import Protocol
 
 import numpy as np
 
-from extractor import LocalFeatures, local_features
-from index_store import Store
+from extractor import BadPhoto, LocalFeatures, local_features
+from index_store import Store, StoreCorrupt
 
 from .gallery_keypoints import GalleryKeypoints
 from .lighterglue import XFeat
 from .ratio_test import match
 from .verification import Verification, verify_many
+
+UNREADABLE = (OSError, BadPhoto, StoreCorrupt)
+"""What finding a gallery photo's keypoints may raise: that photo cannot be verified, others can."""
 
 
 class Matcher(Protocol):
@@ -44,7 +47,8 @@ class Matcher(Protocol):
 
         Raises:
             KeyError: There is no such photo.
-            OSError, BadPhoto: What they are found in is gone, has changed, or is damaged.
+            OSError, BadPhoto, StoreCorrupt: What they are found in is gone, has changed, or is
+                damaged: UNREADABLE.
         """
         ...
 

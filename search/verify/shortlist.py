@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from extractor import BadPhoto, LocalFeatures, available_cores
+from extractor import LocalFeatures, available_cores
 
 from ..prepared import PreparedQuery, QueryPhoto
 from ..ranking import Ranking, Verified
 from ..stopwatch import Stopwatch
-from .matcher import Matcher
+from .matcher import UNREADABLE, Matcher
 from .pool import on_all_cores
 from .verification import Verification
 
@@ -123,7 +123,7 @@ def gallery_features(ids: Sequence[int], matcher: Matcher) -> dict[int, LocalFea
     def find(id: int) -> LocalFeatures | None:
         try:
             return matcher.gallery_features(id)
-        except (OSError, BadPhoto):
+        except UNREADABLE:
             return None
 
     at_hand = dict(zip(ids, on_all_cores(matcher.at_hand, ids)))
@@ -160,7 +160,7 @@ def match_photos(
     else:
         try:
             features = matcher.gallery_features(other.id)
-        except (OSError, BadPhoto):
+        except UNREADABLE:
             return None
     best: Verification | None = None
     for number, photo in enumerate(query.examples):
@@ -183,7 +183,7 @@ def query_keypoints(photo: QueryPhoto, name: str, matcher: Matcher) -> LocalFeat
             )
         try:
             features = matcher.query_features(photo.id)
-        except (OSError, BadPhoto):
+        except UNREADABLE:
             return None
         inside = features if photo.region is None else features.inside(photo.region)
         photo.keypoints[name] = inside
