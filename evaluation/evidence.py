@@ -42,14 +42,19 @@ class LabelledGallery:
     Attributes:
         engine: that searches it.
         groups: ids of photos of the same thing. Of a part's groups some have one photo or none.
-        share: how much the gallery weighs in a fit; all galleries of one size weigh 1 together.
+        share: how much the gallery weighs in a fit; all parts of one size weigh 1 together, as a
+            whole store does.
         offset: number of its first query, so that no two galleries' queries share one.
+        first_group: number of its first group, so that no two stores' groups share one.
+        is_whole: whether it is a store, not a part of one.
     """
 
     engine: Engine
     groups: list[list[int]]
     share: float
     offset: int
+    first_group: int
+    is_whole: bool
 
     def __len__(self) -> int:
         return len(self.engine.store)
@@ -120,7 +125,7 @@ def samples_of(
         weight=np.full(n, share / n if has_answer else 0.0),
         prior=share / n * views,
         query=np.full(n, gallery.offset + id),
-        group=np.full(n, group),
+        group=np.full(n, gallery.first_group + group),
         photos=np.full(n, len(gallery)),
     )
 
@@ -129,7 +134,11 @@ def samples_of(
 
 
 def galleries_of(
-    store: Store, extractor: Extractor, groups: list[list[int]], matcher: str
+    store: Store,
+    extractor: Extractor,
+    groups: list[list[int]],
+    matcher: str,
+    before: Sequence[LabelledGallery] = (),
 ) -> list[LabelledGallery]:
     """The store as a gallery, then its parts.
 
@@ -138,6 +147,7 @@ def galleries_of(
         extractor: the store's.
         groups: ids of photos of the same thing, at least two each.
         matcher: whose verifications are kept, for all galleries together.
+        before: galleries of other stores; queries and groups are numbered after theirs.
     """
     rng = np.random.default_rng(SEED)
     everyone = np.arange(len(store))
@@ -149,7 +159,10 @@ def galleries_of(
     ]
     whole = Engine(store, extractor)
     once = OncePerPair(whole.matchers[matcher])
-    galleries, offset = [], 0
+    galleries, offset, first_group = [], 0, 0
+    if before:
+        offset = before[-1].offset + len(before[-1])
+        first_group = before[-1].first_group + len(before[-1].groups)
     for ids in [everyone, *parts]:
         engine = whole
         if ids is not everyone:
@@ -158,8 +171,9 @@ def galleries_of(
         number = {int(id): n for n, id in enumerate(ids)}
         # A group keeps its number in every part, even one of which no two photos are there.
         inside = [[number[id] for id in members if id in number] for members in groups]
-        share = 1.0 if ids is everyone else 1 / DRAWS
-        galleries.append(LabelledGallery(engine, inside, share, offset))
+        is_whole = ids is everyone
+        share = 1.0 if is_whole else 1 / DRAWS
+        galleries.append(LabelledGallery(engine, inside, share, offset, first_group, is_whole))
         offset += len(ids)
     return galleries
 

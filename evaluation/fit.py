@@ -2,7 +2,11 @@
 
 For each pair of a reranker and a matcher: collect what the engine finds out about each photo's
 candidates (`evidence`), fit what that is worth (`search.fusion.fit`), and write it where the caller
-says (`search.fusion.calibration`). Diffusion's share is chosen first, by mAP with groups held out.
+says (`search.fusion.calibration`). Diffusion's share is chosen first, by mAP.
+
+What is printed of a fit is cross-fitted: weights and calibration never saw the group they judge.
+Two things are not: diffusion's share, and the curve by which the second round of a reranker chooses
+its seeds, have seen all groups. Neither is a fit of more than a few numbers.
 """
 
 from __future__ import annotations
@@ -73,7 +77,7 @@ class Fit:
         """Begin.
 
         Args:
-            galleries: the store first, then parts of it.
+            galleries: of `galleries_of`, for one or several stores of the same model.
             fitted: what is known already, which this replaces pair by pair.
         """
         self.galleries = galleries
@@ -92,7 +96,8 @@ class Fit:
         """Take the share of diffusion with the best mAP, alone and with the matcher together.
 
         Returns:
-            Of each share: itself, mAP alone, mAP with the matcher, groups held out.
+            Of each share: itself, mAP alone, mAP with the matcher. The weights of fusion have not
+            seen the group they judge; the seeds' curve has.
         """
         rows = []
         for share in shares:
@@ -109,10 +114,21 @@ class Fit:
         return rows
 
     def mean_ap(self, samples: Samples, odds: np.ndarray) -> float:
-        """mAP in the store as a whole, of samples (n,) of all galleries and their log-odds (n,)."""
-        whole = self.galleries[0]
-        inside = samples.photos == len(whole)
-        return mean_ap(samples[inside], odds[inside], whole.groups)
+        """mAP in the stores as a whole, averaged over them.
+
+        Args:
+            samples: of all galleries, n in all.
+            odds: their log-odds (n,).
+        """
+        maps = []
+        for whole in self.galleries:
+            if whole.is_whole:
+                number = samples.query - whole.offset
+                inside = (number >= 0) & (number < len(whole))
+                group = samples.group[inside] - whole.first_group
+                part = replace(samples[inside], group=group)
+                maps.append(mean_ap(part, odds[inside], whole.groups))
+        return float(np.mean(maps))
 
     def _tell(self) -> None:
         """Have all engines judge by what is fitted so far."""
@@ -183,9 +199,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "fit", help="fit how probable a match is, on groups of photos of the same thing"
     )
-    command.add_argument("--store", type=Path, required=True)
     command.add_argument(
-        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
+        "--store", type=Path, nargs="+", required=True, help="one or several of the same model"
+    )
+    command.add_argument(
+        "--groups",
+        type=Path,
+        nargs="+",
+        required=True,
+        help='JSON of each store, in the same order: {"name": ["file", ...], ...}',
     )
     command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument(
@@ -226,14 +248,21 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
 def run(args: argparse.Namespace) -> None:
     if not args.out.parent.is_dir():
         raise BadDataset(f"There is no folder {args.out.parent} to write the calibration in.")
-    model = model_of(args.store, args.model)
+    if len(args.store) != len(args.groups):
+        raise BadDataset(
+            f"There are {len(args.store)} stores and {len(args.groups)} files of groups; "
+            "each store needs one."
+        )
+    model = model_of(args.store[0], args.model)
     extractor = Extractor(model)
-    store = Store(args.store, extractor)
-    named = store_groups(args.groups, store)
-    groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
-    check_enough(groups)
-    fitted = begin(args.out, model.stem, store.manifest.fingerprint)
-    fit = Fit(galleries_of(store, extractor, groups, args.matcher), fitted)
+    galleries: list[LabelledGallery] = []
+    for path, groups_file in zip(args.store, args.groups):
+        store = Store(path, extractor)
+        named = store_groups(groups_file, store)
+        groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
+        check_enough(groups)
+        galleries += galleries_of(store, extractor, groups, args.matcher, galleries)
+    fit = Fit(galleries, begin(args.out, model.stem, extractor.fingerprint))
 
     def progress(what: str) -> Progress:
         return lambda queries: tqdm(queries, desc=what, disable=None)
@@ -250,8 +279,13 @@ def run(args: argparse.Namespace) -> None:
     for setting in settings:
         if setting[0] is not None:
             fit.add(setting, progress(setting_name(setting)))
-    facts = {"photos": len(store), "groups": len(groups), "queries": sum(map(len, groups))}
-    facts["galleries"] = [len(gallery) for gallery in fit.galleries]
+    stores = [gallery for gallery in galleries if gallery.is_whole]
+    facts: dict[str, object] = {
+        "photos": sum(map(len, stores)),
+        "groups": sum(len(store.groups) for store in stores),
+        "queries": sum(len(group) for store in stores for group in store.groups),
+        "galleries": [len(gallery) for gallery in galleries],
+    }
     curve = print_quality(fit, ("diffusion", args.matcher))
     write_fitted(replace(fit.fitted, fitted_on=facts), args.out)
     print(f"\nwrote {args.out}")

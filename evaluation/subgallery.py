@@ -37,6 +37,7 @@ class SubGallery:
         near = min(len(ids), graph.BACKGROUND + 1)
         neighbours, sims = exact_neighbours(self.descriptors, near)
         kept = graph.NEIGHBOURS + 1
+        self.lists, self.list_sims = neighbours, sims
         self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)

@@ -33,9 +33,8 @@ def neighbour_graph(
     Returns:
         float64 (N, N), zero diagonal. A photo without edges has an empty row.
     """
-    count, k = ids.shape
-    last = np.minimum((ids >= 0).sum(1) - 1, min(background, k - 1))
-    b = np.where(last > 0, sims[np.arange(count), last], 0.0).astype(np.float64)
+    count = len(ids)
+    b = backgrounds(ids, sims, background)
     near_ids, near_sims = ids[:, 1 : neighbours + 1], sims[:, 1 : neighbours + 1].astype(np.float64)
     rows = np.repeat(np.arange(count, dtype=np.int32), near_ids.shape[1])
     columns, values = near_ids.ravel(), near_sims.ravel()
@@ -49,3 +48,40 @@ def neighbour_graph(
     degree = np.asarray(mutual.sum(axis=1)).ravel()
     scale = sparse.diags_array(1 / np.sqrt(np.where(degree > 0, degree, 1.0)))
     return (scale @ mutual @ scale).tocsr()
+
+
+def backgrounds(ids: np.ndarray, sims: np.ndarray, background: int = BACKGROUND) -> np.ndarray:
+    """b_i of some photos, float64 (n,): 0 for a photo without neighbours.
+
+    Args:
+        ids: Their lists, int32 (n, k).
+        sims: Their similarities, float32 (n, k).
+        background: As in `neighbour_graph`.
+    """
+    last = np.minimum((ids >= 0).sum(1) - 1, min(background, ids.shape[1] - 1))
+    return np.where(last > 0, sims[np.arange(len(ids)), last], 0.0).astype(np.float64)
+
+
+def edges_of(
+    photos: np.ndarray, ids: np.ndarray, sims: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The edges of a few photos before normalisation: their rows of A.
+
+    Args:
+        photos: int (n,).
+        ids: Lists of the whole gallery, int32 (N, k); only those of these photos and of their
+            neighbours are read.
+        sims: Their similarities, float32 (N, k).
+
+    Returns:
+        Neighbours int (n, NEIGHBOURS or fewer), and weights float64 of the same shape, 0 where
+        there is no edge.
+    """
+    near, near_sims = ids[photos, 1 : NEIGHBOURS + 1], sims[photos, 1 : NEIGHBOURS + 1]
+    back = ids[near, 1 : NEIGHBOURS + 1]  # of an unused slot -1 some list, which is masked
+    mutual = (back == photos[:, None, None]).any(2) & (near >= 0)
+    around = near.ravel()
+    b_near = backgrounds(ids[around], sims[around]).reshape(near.shape)
+    b_own = backgrounds(ids[photos], sims[photos])[:, None]
+    weights = np.maximum(near_sims - b_own, 0) * np.maximum(near_sims - b_near, 0)
+    return near, np.where(mutual, weights, 0.0)

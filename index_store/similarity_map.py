@@ -58,9 +58,7 @@ class SimilarityMap:
         return np.arange(self.crowds.max(initial=-1) + 1)
 
 
-def make_map(
-    descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = None
-) -> SimilarityMap:
+def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = None) -> SimilarityMap:
     """Lay a gallery out. Takes a few seconds for 1,000 photos.
 
     Args:

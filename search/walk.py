@@ -9,7 +9,7 @@ import numpy as np
 from index_store import Store
 
 from .prepared import PreparedQuery
-from .rerank.diffusion import diffuse, nearest_seeds, scores_of
+from .rerank.diffusion import Removal, diffuse, nearest_seeds, values_at
 
 Step = tuple[int, int, float]
 """From a seed (its place among the seeds) to a reached photo (its place), and how much arrives."""
@@ -44,11 +44,10 @@ def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
         most: how many reached photos are told of.
     """
     seeds, weights = nearest_seeds(query, query.candidates, store)
-    seeds, weights = seeds[weights > 0], weights[weights > 0]
     own = np.unique(query.in_gallery)
-    removed = store.diffusion_ids[own], store.diffusion_values[own]
+    removal = Removal.of(own, store) if len(own) else None
     ids, scores = diffuse(
-        store.diffusion_ids[seeds], store.diffusion_values[seeds], weights, removed
+        store.diffusion_ids[seeds], store.diffusion_values[seeds], weights, removal
     )
     if len(ids) == 0:
         return Walk(seeds, weights, ids, scores, [])
@@ -59,6 +58,6 @@ def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
     for place, (seed, weight) in enumerate(zip(seeds, weights)):
         order = np.argsort(store.diffusion_ids[seed], kind="stable")
         values = store.diffusion_values[seed][order].astype(np.float64)
-        brought = scores_of(reached, store.diffusion_ids[seed][order], values) * weight
+        brought = values_at(reached, store.diffusion_ids[seed][order], values) * weight
         steps += [(place, at, float(b / scores.max())) for at, b in enumerate(brought) if b > 0]
     return Walk(seeds, weights, reached, visits, steps)

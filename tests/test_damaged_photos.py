@@ -27,7 +27,7 @@ from ui.routes import ROUTES
 
 @pytest.fixture
 def damaged_thumbnail(small):
-    """A store in which the thumbnail of "taj-mahal-3.jpg" is damaged, and nobody has noticed yet."""
+    """A store in which the thumbnail of "taj-mahal-3.jpg" is damaged; nobody knows yet."""
     (path,) = (small / "segments").iterdir()
     flip(path, contents(small)["taj-mahal-3.jpg"][1])
     return small

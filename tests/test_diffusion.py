@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from index_store.arrays import load_array, save_array
-from index_store.graph import neighbour_graph
+from index_store.graph import BACKGROUND, NEIGHBOURS, edges_of, neighbour_graph
 from index_store.neighbours import exact_neighbours, self_first
 from index_store.offline_diffusion import diffusion_rows, solve_block, strongest, unconnected
 from index_store.regions import blocks, region
 from search.ranking import scale
-from search.rerank.diffusion import SEEDS, confidence, diffuse, seed_weights
+from search.rerank.diffusion import SEEDS, Removal, confidence, diffuse, lowered, seed_weights
 from tests.conftest import unit_rows
 
 
@@ -24,17 +27,18 @@ def test_self_first_handles_duplicates_and_holes():
     np.testing.assert_allclose(out_sims, [[1, 1, 0.5], [1, 1, 0.4], [1, 0.4, 0], [1, 0, 0]])
 
 
-def plain_graph(rows: np.ndarray, neighbours: int, background: int) -> np.ndarray:
-    """The graph by its definition, dense."""
+def plain_edges(rows: np.ndarray, neighbours: int, background: int) -> np.ndarray:
+    """The weights of the graph's edges by their definition, dense."""
     sims = (rows @ rows.T).astype(np.float64)
     np.fill_diagonal(sims, -np.inf)
     order = np.argsort(-sims, axis=1, kind="stable")
     b = np.take_along_axis(sims, order, 1)[:, background - 1]
     near = np.zeros(sims.shape, bool)
     np.put_along_axis(near, order[:, :neighbours], True, 1)
-    a = np.where(near & near.T, np.maximum(sims - b[:, None], 0) * np.maximum(sims - b[None], 0), 0)
-    scale = np.sqrt(np.where(a.sum(1) > 0, a.sum(1), 1))
-    return a / scale[:, None] / scale[None]
+    sims[np.isneginf(sims)] = 0
+    return np.where(
+        near & near.T, np.maximum(sims - b[:, None], 0) * np.maximum(sims - b[None], 0), 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_graph_equals_its_definition(walked):
     dense = walk.toarray()
     np.testing.assert_allclose(dense, dense.T, atol=1e-12)
     assert (np.diag(dense) == 0).all()
-    expected = plain_graph(np.delete(rows, [17, 18], 0), 8, 30)
+    expected = normalised(plain_edges(np.delete(rows, [17, 18], 0), 8, 30)).toarray()
     ids, sims = exact_neighbours(np.delete(rows, [17, 18], 0), 158)
     np.testing.assert_allclose(neighbour_graph(ids, sims, 8, 30).toarray(), expected, atol=1e-5)
 
@@ -319,22 +323,61 @@ def test_query_diffusion_is_the_weighted_sum_of_rows(walked):
     assert np.delete(expected, found_ids).max(initial=0) < 1e-3
 
 
-@pytest.mark.parametrize("gone", [[43], [14, 43, 90]])
-def test_a_query_in_the_gallery_is_taken_out_of_the_graph_exactly(walked, gone):
-    """The update equals inverting the system without those photos' rows and columns."""
-    _, walk = walked
-    row_ids, row_values = rows_of(walk)
-    seeds, weights = np.array([3, 50, 41]), np.float32([0.5, 0.2, 0.1])
-    rest = np.delete(np.arange(walk.shape[0]), gone)
-    system = np.eye(len(rest)) - 0.95 * walk.toarray()[np.ix_(rest, rest)]
-    expected = np.zeros(walk.shape[0])
-    expected[rest] = weights @ np.linalg.inv(system)[np.searchsorted(rest, seeds)]
-    found_ids, found = diffuse(
-        row_ids[seeds], row_values[seeds], weights, (row_ids[gone], row_values[gone])
+@pytest.fixture(scope="module")
+def removable():
+    """The parts of a store that a removal reads, and its edges' weights, dense."""
+    rows = unit_rows(np.random.default_rng(6), 160, 24, 12)
+    lists, list_sims = exact_neighbours(rows, 51)
+    row_ids, row_values = rows_of(neighbour_graph(lists, list_sims))
+    store = SimpleNamespace(
+        lists=lists, list_sims=list_sims, diffusion_ids=row_ids, diffusion_values=row_values
     )
-    np.testing.assert_allclose(found, expected[found_ids], rtol=5e-3, atol=2e-3)
-    with_them, _ = diffuse(row_ids[seeds], row_values[seeds], weights)
-    assert not np.isin(gone, found_ids).any() and np.isin(gone, with_them).all()
+    return store, plain_edges(rows, NEIGHBOURS, BACKGROUND)
+
+
+def test_edges_of_a_few_photos_are_those_of_the_graph(removable):
+    store, edges = removable
+    photos = np.array([7, 90, 159])
+    near, weights = edges_of(photos, store.lists, store.list_sims)
+    found = np.zeros((3, 160))
+    np.put_along_axis(found, near, weights, 1)
+    np.testing.assert_allclose(found, edges[photos], atol=1e-6)
+
+
+@pytest.mark.parametrize("gone", [[43], [14, 43, 90], [0, 1, 2, 3, 4]])
+def test_a_query_in_the_gallery_is_taken_out_of_the_graph_exactly(removable, gone):
+    """The update equals inverting the system of the other photos, with their degrees among them."""
+    store, edges = removable
+    near = [photo for photo in np.argsort(-edges[gone[0]])[:3] if photo not in gone]
+    seeds = np.array([*near, 50, 41])
+    weights = np.linspace(0.5, 0.1, len(seeds))
+    rest = np.delete(np.arange(160), gone)
+    expected = np.zeros(160)
+    left = normalised(edges[np.ix_(rest, rest)])
+    expected[rest] = weights @ inverse(left)[np.searchsorted(rest, seeds)]
+    row_ids, row_values = store.diffusion_ids[seeds], store.diffusion_values[seeds]
+    removal = Removal.of(np.array(gone), store)
+    found_ids, found = diffuse(row_ids, row_values, weights, removal)
+    np.testing.assert_allclose(found, expected[found_ids], rtol=1e-2, atol=5e-3)
+    assert not np.isin(gone, found_ids).any()
+    with_old_degrees = np.zeros(160)
+    kept_out = dataclasses.replace(removal, lost=np.where(np.isinf(removal.lost), np.inf, 1e-9))
+    ids, scores = diffuse(row_ids, row_values, weights, kept_out)
+    with_old_degrees[ids] = scores
+    assert np.abs(with_old_degrees - expected).max() > 0.05, "the degrees matter"
+
+
+def test_a_photo_whose_only_neighbour_is_removed_walks_alone():
+    lists = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1]], np.int32)
+    list_sims = np.float32([[1, 0.9, 0.1], [1, 0.9, 0.1], [1, 0.1, 0.1]])
+    row_ids, row_values = rows_of(neighbour_graph(lists, list_sims))
+    store = SimpleNamespace(
+        lists=lists, list_sims=list_sims, diffusion_ids=row_ids, diffusion_values=row_values
+    )
+    removal = Removal.of(np.array([0]), store)
+    assert removal.alone.tolist() == [1]
+    ids, scores = diffuse(row_ids[[1, 2]], row_values[[1, 2]], np.array([0.9, 0.4]), removal)
+    assert ids.tolist() == [1, 2] and scores.tolist() == [0.9, 0.4]
 
 
 def test_seeds_must_be_reciprocal():
@@ -349,6 +392,19 @@ def test_seeds_must_be_reciprocal():
     # Nearer ones than the query: no seed.
     np.testing.assert_allclose(seed_weights(query, ids, sims, exclude=[3])[0], 0.15, atol=1e-6)
     np.testing.assert_allclose(seed_weights(np.float32([0.45]), ids[:1], sims[:1]), [0])
+
+
+def test_seeds_come_in_without_a_jump(rng):
+    np.testing.assert_allclose(
+        lowered(np.array([0.15, 0.5, 0, 0.4, 0.1, 0.3, 0.2])), [0, 0.3, 0, 0.2, 0, 0.1, 0]
+    )
+    few = np.array([0.5, 0.2, 0.1])
+    np.testing.assert_array_equal(lowered(few), few)
+    for _ in range(50):  # ties everywhere, broken at random
+        weights = rng.choice([0.0, 0.1, 0.2, 0.3], 20)
+        moved = weights + rng.uniform(0, 1e-6, 20)
+        assert np.abs(lowered(moved) - lowered(weights)).max() <= 2e-6
+        assert (lowered(moved) > 0).sum() <= SEEDS
 
 
 def test_no_trusted_seed_means_no_diffusion():

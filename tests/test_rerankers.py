@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from index_store import Store
+from index_store.graph import edges_of
 from search import RERANKERS, Engine
 from search.__main__ import main
 from search.prepared import PreparedQuery, QueryPhoto
 from search.ranking import Ranking, Trusted, cosine, nearest, order, scale
 from search.rerank import diffusion, expansion
-from search.rerank.diffusion import scores_of, seed_weights
+from search.rerank.diffusion import SEEDS, lowered, seed_weights, values_at
 from search.rerank.expansion import augment
 from search.rerank.k_reciprocal import reciprocal_distance
 from search.rerank.superglobal import superglobal_scores
@@ -44,13 +45,14 @@ class ArrayStore:
         self.descriptors = rows.astype(np.float16)
         exact = self.descriptors.astype(np.float32)
         sims = np.einsum("id,jd->ij", exact, exact)
-        self.neighbour_ids = np.full((count, 11), -1, np.int32)
-        self.neighbour_sims = np.zeros((count, 11), np.float32)
+        self.lists = np.full((count, max(11, min(count, 51))), -1, np.int32)
+        self.list_sims = np.zeros(self.lists.shape, np.float32)
         for i in range(count):
-            near = neighbours_of(sims, i, 10)
-            self.neighbour_ids[i, : len(near)] = near
-            self.neighbour_sims[i, : len(near)] = sims[i, near]
-        self.walk = mutual_walk(sims) if walk is None else walk
+            near = neighbours_of(sims, i, 50)
+            self.lists[i, : len(near)] = near
+            self.list_sims[i, : len(near)] = sims[i, near]
+        self.neighbour_ids, self.neighbour_sims = self.lists[:, :11], self.list_sims[:, :11]
+        self.walk = normalised(self.edges()) if walk is None else walk
         self.inverse = np.linalg.inv(np.eye(count) - 0.95 * self.walk)
         self.diffusion_ids = np.stack(
             [[i, *np.delete(np.arange(count), i)] for i in range(count)]
@@ -66,20 +68,21 @@ class ArrayStore:
     def __len__(self) -> int:
         return len(self.descriptors)
 
+    def edges(self) -> np.ndarray:
+        """Weights of the graph's edges, dense; tests/test_diffusion.py has their definition."""
+        near, weights = edges_of(np.arange(len(self)), self.lists, self.list_sims)
+        dense = np.zeros((len(self), len(self) + 1))  # one more for the id -1
+        np.put_along_axis(dense, np.where(near < 0, len(self), near), weights, 1)
+        return dense[:, :-1]
+
 
 def neighbours_of(sims: np.ndarray, i: int, k: int) -> list[int]:
     """i itself, then its k nearest; of equally near ones the first."""
     return sorted(range(len(sims)), key=lambda j: (j != i, -sims[i, j], j))[: k + 1]
 
 
-def mutual_walk(sims: np.ndarray) -> np.ndarray:
-    near = [set(neighbours_of(sims, i, 6)) - {i} for i in range(len(sims))]
-    edges = np.array(
-        [
-            [max(s, 0) * (j in near[i] and i in near[j]) for j, s in enumerate(row)]
-            for i, row in enumerate(sims)
-        ]
-    )
+def normalised(edges: np.ndarray) -> np.ndarray:
+    """S of weights (N, N)."""
     root = np.sqrt(np.where(edges.sum(1) > 0, edges.sum(1), 1))
     return edges / root[:, None] / root[None]
 
@@ -309,17 +312,22 @@ def test_superglobal_is_its_rule(kind, count):
 
 def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
     rows = some_rows("clusters", 90)
-    store, descriptor = ArrayStore(rows[1:]), rows[0]
-    query, current = ask(store, descriptor)
+    store = ArrayStore(rows[1:])
+    descriptor = unit(rows[np.argsort(-(rows @ rows[0]))[:8]].mean(0)).astype(np.float32)
+    query, current = ask(store, descriptor)  # in the middle of a cluster: its photos are reciprocal
     method = RERANKERS["diffusion"](store)
     method.share = 2.0
     answer = method.rerank(query, current)
+    weights = [
+        max(0.0, float(similarity) - float(store.neighbour_sims[seed, 5]))
+        for seed, similarity in zip(current.ids[:50], current.similarity[:50])
+    ]
+    next_one = sorted(weights)[-SEEDS - 1]
     walked, total = np.zeros(89), 0.0
-    for seed, similarity in zip(current.ids[:5], current.similarity[:5]):
-        weight = max(0.0, float(similarity) - float(store.neighbour_sims[seed, 5]))
-        walked += weight * store.inverse[seed]
-        total += weight
-    assert total > 0
+    for seed, weight in zip(current.ids[:50], weights):
+        walked += max(0.0, weight - next_one) * store.inverse[seed]
+        total += max(0.0, weight - next_one)
+    assert total > 0 and next_one > 0
     trust = min(1.0, total / query.spread)
     expected = (
         (rows[1:] @ descriptor - query.background) / query.spread
@@ -339,7 +347,8 @@ def test_diffusion_brings_in_the_photos_it_reaches_most(monkeypatch):
     store = ArrayStore(rows[1:])
     query, current = ask(store, rows[0])
     seeds = current.ids[:5]
-    walked = seed_weights(current.similarity[:5], *lists(store, seeds)) @ store.inverse[seeds]
+    weights = lowered(seed_weights(current.similarity[:5], *lists(store, seeds)))
+    walked = weights @ store.inverse[seeds]
     beyond = np.setdiff1d(np.flatnonzero(walked > 1e-9), seeds)
     whole = RERANKERS["diffusion"](store).rerank(query, current[:5])
     assert set(whole.ids) == {*seeds, *beyond}
@@ -352,7 +361,7 @@ def test_diffusion_brings_in_the_photos_it_reaches_most(monkeypatch):
 def test_scores_are_looked_up_by_id():
     ids, scores = np.array([2, 5, 9]), np.array([0.5, 0.25, 1.0])
     np.testing.assert_array_equal(
-        scores_of(np.array([9, 0, 2, 7, 99, 5]), ids, scores), [1, 0, 0.5, 0, 0, 0.25]
+        values_at(np.array([9, 0, 2, 7, -1, 99, 5]), ids, scores), [1, 0, 0.5, 0, 0, 0, 0.25]
     )
 
 
@@ -366,7 +375,7 @@ def test_a_query_in_the_gallery_gets_the_answer_of_a_gallery_without_it(name, go
     rows = some_rows("clusters", 90)
     rest = np.delete(np.arange(90), gone)
     whole = ArrayStore(rows)
-    without = ArrayStore(rows[rest], whole.walk[np.ix_(rest, rest)])
+    without = ArrayStore(rows[rest], normalised(whole.edges()[np.ix_(rest, rest)]))
     expected = RERANKERS[name](without).rerank(*ask(without, rows[gone]))
     # Diffusion rows are stored as float16; the others are exact to the rounding of float32.
     tolerance = 5e-3 if name == "diffusion" else 1e-5

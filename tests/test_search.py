@@ -102,7 +102,7 @@ def test_scores_fall_and_no_photo_comes_twice_or_is_its_own_hit(engine, toggles)
 def test_photos_of_which_nothing_is_known_keep_their_order_below_the_verified(engine):
     before = ask(engine, "eiffel-tower.jpg", k=400).hits
     after = ask(engine, "eiffel-tower.jpg", k=400, verify="sift").hits
-    verified = [hit for hit in after if hit.verified]
+    verified = tuple(hit for hit in after if hit.verified)
     assert verified and all(hit.inliers >= Sift.floor for hit in verified)
     assert after[: len(verified)] == verified
     unknown = [hit.file for hit in after if not hit.inliers]
@@ -446,6 +446,6 @@ def test_what_is_no_photo_is_refused_in_a_sentence(engine):
 
 def test_there_are_no_fewer_than_no_hits(engine):
     query = engine.prepare(0)
-    assert engine.search(query, k=0).hits == []
+    assert engine.search(query, k=0).hits == ()
     with pytest.raises(ValueError, match="-3 hits"):
         engine.search(query, k=-3)

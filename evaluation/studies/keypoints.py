@@ -207,7 +207,7 @@ class Judge:
             fingerprint = engine.extractor.fingerprint
             share = Calibration.of(fingerprint).diffusion_share
             fit = Fit(
-                [LabelledGallery(engine, self.groups, 1.0, 0)],
+                [LabelledGallery(engine, self.groups, 1.0, 0, 0, True)],
                 Fitted(name, fingerprint, share, {}, {}),
             )
             for setting in SETTINGS:

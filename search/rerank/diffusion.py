@@ -8,23 +8,33 @@ reciprocal: the query is nearer to it than its own REACH-th gallery neighbour, a
 how much. No reciprocal seed, no diffusion; weak ones, little of it. All similarities are measured
 in units of the query's own spread, so that descriptors with other typical similarities need no
 other constants.
+
+Every candidate among the nearest WITHIN may be a seed, and the SEEDS with the largest weights are,
+each weight lowered by the next largest one. So a photo becomes a seed with weight 0, and no answer
+depends on the order of two photos of nearly the same weight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from index_store import Store
+from index_store import Store, graph
 
 from ..fuse import diffusion_share
 from ..prepared import PreparedQuery
 from ..ranking import Ranking, Trusted, cosine, order
 
-SEEDS = 5
+SEEDS = 3
+WITHIN = 50  # nearest candidates among which seeds are looked for; further ones are none
 REACH = 5
 ADDED = 500  # most photos a walk brings in beside the candidates
+# A photo that loses more of its degree is treated as if it lost this much, because the update
+# divides by what is left, and rows are stored to three digits. One that loses all of it is exact.
+MOST_LOST = 0.9
+ALL_LOST = 1 - 1e-6
 
 
 def seed_weights(
@@ -56,75 +66,124 @@ def seed_weights(
     return np.maximum(sims - reach, 0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Removal:
+    """Photos that are taken out of the graph, for one query.
+
+    The photos R leave, and their neighbours lose a part of their degrees. In the system
+    I - alpha S that is one change of its diagonal: + infinity for the photos of R, minus `lost` for
+    their neighbours. So the inverse Z changes by one update (Woodbury 1950) with the rows of both,
+    B: Z - Z_B^T (C + Z_BB)^-1 Z_B, where C is diagonal, 0 on R and -1 / lost on the neighbours.
+    Then all is normalised by the new degrees. A neighbour that loses all of its degree leaves with
+    R, and a walk that starts there stays there. The neighbours' lists are not refilled: a photo
+    that would be among the nearest only without R gets no edge.
+
+    Attributes:
+        ids: offline rows of B, each photo itself in slot 0, int (b, M).
+        values: their values, (b, M).
+        lost: share of its degree that each photo of B loses, (b,); infinity for those that leave.
+        alone: ids of the neighbours that leave with R, int (a,), ascending.
+    """
+
+    ids: np.ndarray
+    values: np.ndarray
+    lost: np.ndarray
+    alone: np.ndarray
+
+    @classmethod
+    def of(cls, photos: np.ndarray, store: Store) -> Removal:
+        """The removal of these gallery photos, distinct ids int (r,)."""
+        near, weights = graph.edges_of(photos, store.lists, store.list_sims)
+        beside = np.setdiff1d(near[weights > 0], photos)
+        around, of_neighbours = graph.edges_of(beside, store.lists, store.list_sims)
+        to_removed = (of_neighbours * np.isin(around, photos)).sum(1)
+        share = to_removed / of_neighbours.sum(1)
+        is_alone = share >= ALL_LOST
+        both = np.concatenate([photos, beside])
+        lost = np.concatenate(
+            [
+                np.full(len(photos), np.inf),
+                np.where(is_alone, np.inf, np.minimum(share, MOST_LOST)),
+            ]
+        )
+        return cls(store.diffusion_ids[both], store.diffusion_values[both], lost, beside[is_alone])
+
+    def kept(self, ids: np.ndarray) -> np.ndarray:
+        """Root of the share of its degree that each of these photos keeps, (n,)."""
+        order = np.argsort(self.ids[:, 0])
+        share = np.where(np.isinf(self.lost), 1.0, 1 - self.lost)
+        return np.sqrt(values_at(ids, self.ids[order, 0], share[order], missing=1.0))
+
+    def change(self, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """What the update takes from a walk's scores.
+
+        Args:
+            ids: photos that the walk reached, int (m,), ascending.
+            scores: of those, float64 (m,).
+
+        Returns:
+            float64 (m,).
+        """
+        photos = self.ids[:, 0]
+        rows, among = np.zeros((len(photos), len(ids))), np.zeros((len(photos), len(photos)))
+        for number, (row_ids, values) in enumerate(zip(self.ids, self.values.astype(np.float64))):
+            order = np.argsort(row_ids, kind="stable")
+            rows[number] = values_at(ids, row_ids[order], values[order])
+            among[number] = values_at(photos, row_ids[order], values[order])
+        among[np.diag_indices_from(among)] -= np.where(np.isinf(self.lost), 0, 1 / self.lost)
+        return np.linalg.solve(among.T, values_at(photos, ids, scores)) @ rows
+
+
 def diffuse(
     row_ids: np.ndarray,
     row_values: np.ndarray,
     weights: np.ndarray,
-    removed: tuple[np.ndarray, np.ndarray] | None = None,
+    removal: Removal | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the seeds' offline rows times their weights.
 
     Args:
-        row_ids: gallery ids of the seeds' rows, int (n, M), -1 unused.
+        row_ids: gallery ids of the seeds' rows, each seed itself in slot 0, int (n, M), -1 unused.
         row_values: their values, (n, M).
         weights: of the seeds, (n,).
-        removed: ids and values (r, M) of the offline rows of gallery photos, each itself in slot 0,
-            that are taken out of the graph.
+        removal: photos that are taken out of the graph.
 
     Returns:
-        Gallery ids int (m,), rising, and their scores float64 (m,), all above 0.
+        Gallery ids int (m,), ascending, and their scores float64 (m,), all above 0.
     """
-    ids = row_ids[weights > 0].ravel()
-    values = (row_values[weights > 0].astype(np.float64) * weights[weights > 0, None]).ravel()
-    ids, slots = np.unique(ids, return_inverse=True)
+    row_ids, row_values, weights = (part[weights > 0] for part in (row_ids, row_values, weights))
+    if removal is not None:
+        weights = weights * removal.kept(row_ids[:, 0])
+    values = (row_values.astype(np.float64) * weights[:, None]).ravel()
+    ids, slots = np.unique(row_ids.ravel(), return_inverse=True)
     scores = np.bincount(slots, values, len(ids))
-    if removed is not None and len(removed[0]) and len(ids):
-        scores -= share_of_removed(ids, scores, *removed)
+    if removal is not None and len(ids):
+        scores = (scores - removal.change(ids, scores)) * removal.kept(ids)
+        seeds = np.argsort(row_ids[:, 0])
+        starts = values_at(removal.alone, row_ids[seeds, 0], weights[seeds])
+        scores[np.searchsorted(ids, removal.alone[starts > 0])] = starts[starts > 0]
     kept = (ids >= 0) & (scores > 1e-9)
     return ids[kept], scores[kept]
 
 
-def share_of_removed(
-    ids: np.ndarray, scores: np.ndarray, removed_ids: np.ndarray, removed_values: np.ndarray
+def values_at(
+    wanted: np.ndarray, ids: np.ndarray, values: np.ndarray, missing: float = 0.0
 ) -> np.ndarray:
-    """What of a walk's scores would not be there without some photos of the graph.
-
-    Taking the photos R out of a graph is one update of the inverse Z of its system (block
-    inversion): the scores f become f - Z_R^T Z_RR^-1 f_R.
-
-    Args:
-        ids: photos the walk reached, int (m,), rising.
-        scores: of those, float64 (m,).
-        removed_ids: ids of the offline rows of R, each photo itself in slot 0, int (r, M).
-        removed_values: their values, (r, M).
-
-    Returns:
-        float64 (m,).
-    """
-    photos = removed_ids[:, 0]
-    rows, among = np.zeros((len(photos), len(ids))), np.zeros((len(photos), len(photos)))
-    for number, (row_ids, values) in enumerate(zip(removed_ids, removed_values.astype(np.float64))):
-        _, here, there = np.intersect1d(ids, row_ids, return_indices=True)
-        rows[number, here] = values[there]
-        at = (row_ids[None] == photos[:, None]) & (row_ids[None] >= 0)
-        among[number] = (at * values).sum(1)
-    at_removed = np.array([scores[ids == photo].sum() for photo in photos])
-    return np.linalg.solve(among.T, at_removed) @ rows
-
-
-def scores_of(wanted: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Look scores up by id.
+    """Look values up by id.
 
     Args:
         wanted: gallery ids, int (m,).
-        ids: of known scores, rising, int (n,).
-        scores: of those, (n,).
+        ids: of the known values, ascending, int (n,); -1 for none.
+        values: of those, (n,).
+        missing: the value of an id that is not known.
 
     Returns:
-        float32 (m,), 0 for an id that is not known.
+        (m,), of the values' type.
     """
+    if len(ids) == 0:
+        return np.full(len(wanted), missing, values.dtype)
     slots = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return np.where(ids[slots] == wanted, scores[slots], 0).astype(np.float32)
+    return np.where((ids[slots] == wanted) & (wanted >= 0), values[slots], missing)
 
 
 def confidence(weights: np.ndarray, spread: float) -> float:
@@ -176,17 +235,25 @@ def nearest_seeds(
         store: the gallery.
 
     Returns:
-        Ids int (SEEDS,) or fewer, and their weights (see `seed_weights`), float32.
+        Ids int (n,), at most SEEDS, nearest first, and their weights float32, all above 0.
     """
     _, others = ranking.parted(np.concatenate([query.in_gallery, store.damaged]))
-    seeds = others.ids[:SEEDS]
+    near = others.ids[:WITHIN]
     weights = seed_weights(
-        others.similarity[:SEEDS],
-        store.neighbour_ids[seeds],
-        store.neighbour_sims[seeds],
+        others.similarity[:WITHIN],
+        store.neighbour_ids[near],
+        store.neighbour_sims[near],
         query.in_gallery,
     )
-    return seeds, weights
+    weights = lowered(weights)
+    return near[weights > 0], weights[weights > 0]
+
+
+def lowered(weights: np.ndarray) -> np.ndarray:
+    """Weights (n,) less the largest one but SEEDS: at most SEEDS stay above 0."""
+    if len(weights) <= SEEDS:
+        return weights
+    return np.maximum(weights - np.partition(weights, -SEEDS - 1)[-SEEDS - 1], 0)
 
 
 class Diffusion:
@@ -222,19 +289,17 @@ class Diffusion:
         Returns the ranking as it is if the walk leads nowhere.
         """
         store, own = self.store, np.unique(query.in_gallery)
+        removal = Removal.of(own, store) if len(own) else None
         ids, diffused = diffuse(
-            store.diffusion_ids[seeds],
-            store.diffusion_values[seeds],
-            weights,
-            removed=(store.diffusion_ids[own], store.diffusion_values[own]),
+            store.diffusion_ids[seeds], store.diffusion_values[seeds], weights, removal
         )
         if len(ids) == 0:
             return ranking
         # The walk may reach photos that were no candidates; their descriptors must be fetched.
         new = ids[~np.isin(ids, np.concatenate([ranking.ids, own, store.damaged]))]
-        new = new[order(scores_of(new, ids, diffused))[:ADDED]]
+        new = new[order(values_at(new, ids, diffused))[:ADDED]]
         wider = ranking.extended(new, cosine(query.descriptor, store.descriptors[new]))
-        reached = scores_of(wider.ids, ids, diffused)
+        reached = values_at(wider.ids, ids, diffused)
         reached[np.isin(wider.ids, query.copy_ids)] = diffused.max()
         return wider.rescored(
             mix(wider.similarity, reached, confidence, query.background, query.spread, self.share)
