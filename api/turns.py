@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from serving.address import address_of
 from serving.admission import Busy, admission
-from serving.refusal import of_busy, refuse, spend
+from serving.refusal import busy, of_busy, refuse, spend
 from serving.settings import settings
 
 T = TypeVar("T")
@@ -44,8 +44,6 @@ async def in_turn(request: Request, work: Callable[[], T]) -> T:
                     raise refuse("caller left", 400, "The connection was closed.")
             return done.result()
     except TimeoutError:
-        seconds = turns.retry_after()
-        sentence = f"Busy, try again in {seconds} seconds."
-        raise refuse("slow answer", 503, sentence, seconds) from None
+        raise busy("slow answer", turns.retry_after()) from None
     finally:
         ticket.cancel()

@@ -33,6 +33,7 @@ MIN_SIDE = 16
 WORKING_SIDE = (
     1024  # longest side of every decoded photo: enough for descriptors, SIFT and the match viewer
 )
+NEEDS_MEMORY = "The photo needs more memory than there is."
 
 EXIF_ORIENTATION = 0x0112
 TURNS = {
@@ -110,7 +111,7 @@ def decode(
     except Image.DecompressionBombError:
         raise ImageTooLarge(f"The photo has more than {MAX_PIXELS // 10**6} megapixels.") from None
     except MemoryError:
-        raise ImageTooLarge("The photo needs more memory than there is.") from None
+        raise ImageTooLarge(NEEDS_MEMORY) from None
     except (
         Exception
     ) as error:  # codecs raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...

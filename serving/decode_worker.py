@@ -7,6 +7,9 @@ until its input ends.
     answer:  0, height, width (uint32 each), pixels uint8 RGB; or 1 or 2, bytes (uint32), a sentence
 
 All numbers are little-endian. 1 stands for UnsupportedImage, 2 for ImageTooLarge.
+
+It ends with SIGPROF when a photo has used up its processor time, and with NO_MEMORY when it has no
+memory left to read a photo or to write an answer.
 """
 
 from __future__ import annotations
@@ -24,14 +27,15 @@ REQUEST = struct.Struct("<QB")
 PICTURE = struct.Struct("<BII")
 SENTENCE = struct.Struct("<BI")
 DECODED, UNSUPPORTED, TOO_LARGE = range(3)
+NO_MEMORY = 3  # exit status
 
 
-def main(megabytes: int, seconds: int) -> None:
+def main(megabytes: int, seconds: float) -> None:
     """Answer until the input ends.
 
     Args:
         megabytes: of memory that decoding may take on top of what the process has already.
-        seconds: after which the process ends itself, in case nobody is there to end it.
+        seconds: of processor time, of all threads, that decoding one photo may take.
     """
     # Only the decoder, without the package around it: onnxruntime is large and slow to load.
     package = types.ModuleType("extractor")
@@ -48,17 +52,24 @@ def main(megabytes: int, seconds: int) -> None:
     sink.flush()
     while head := source.read(REQUEST.size):
         count, as_stored = REQUEST.unpack(head)
-        signal.alarm(seconds)
+        data = source.read(count)
+        # RLIMIT_CPU counts in whole seconds, over the life of the process. The kernel stops this
+        # timer's process without any help of Python, which does not run while a codec does.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            pixels = decode(source.read(count), bool(as_stored))
-            sink.write(PICTURE.pack(DECODED, *pixels.shape[:2]) + pixels.tobytes())
+            pixels = decode(data, bool(as_stored))
+            answer = PICTURE.pack(DECODED, *pixels.shape[:2]) + pixels.tobytes()
         except BadPhoto as error:
             kind = TOO_LARGE if isinstance(error, ImageTooLarge) else UNSUPPORTED
             sentence = str(error).encode()
-            sink.write(SENTENCE.pack(kind, len(sentence)) + sentence)
-        signal.alarm(0)
+            answer = SENTENCE.pack(kind, len(sentence)) + sentence
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        sink.write(answer)
         sink.flush()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    try:
+        main(int(sys.argv[1]), float(sys.argv[2]))
+    except MemoryError:
+        sys.exit(NO_MEMORY)

@@ -1,9 +1,15 @@
-"""Uploads are decoded in processes of their own: a crash in a codec costs one upload, no more."""
+"""Uploads are decoded in processes of their own: a crash in a codec costs one upload, no more.
+
+A photo is refused for what it costs: processor time and memory, and for a crash of its codec. What
+the machine is short of (processes, cores, memory) is never blamed on the photo.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -16,17 +22,24 @@ from typing import IO
 import numpy as np
 
 from extractor import ImageTooLarge, UnsupportedImage
+from extractor.decode import NEEDS_MEMORY
 
 from . import metrics
-from .decode_worker import DECODED, PICTURE, READY, REQUEST, SENTENCE, TOO_LARGE
+from .decode_worker import DECODED, NO_MEMORY, PICTURE, READY, REQUEST, SENTENCE, TOO_LARGE
+from .refusal import busy
 from .settings import settings
 
 WORKER = Path(__file__).with_name("decode_worker.py")
 CRASHED = "The photo cannot be decoded."
 TOO_LONG = "The photo takes too long to decode."
 START_SECONDS = 30.0  # a process may take to load the decoder, on a busy machine, too
-MEANING = {"late": "took too long and was ended", "died": "has died"}
-UNATTENDED = 4  # a worker whose server has died ends itself after so many times the limit
+# A photo may take so many times its processor time by the clock. Decoders inherit the niceness of
+# the turns (`admission.behind_clicks`): beside one busy thread of normal priority they get a tenth
+# of a core.
+CLOCK_FACTOR = 12
+RETRY_SECONDS = 10
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +50,8 @@ class Decoder:
     Args:
         workers: how many processes.
         megabytes: that decoding one photo may take.
-        seconds: that it may take; then the worker is killed.
+        seconds: of processor time that it may take; then the kernel ends the worker. After
+            CLOCK_FACTOR times as long by the clock the worker is killed.
         photos: after so many a worker is replaced, whatever its codecs may have leaked.
     """
 
@@ -54,8 +68,12 @@ class Decoder:
         """The pixels of an upload. Arguments, result and errors as `extractor.decode`.
 
         Raises:
-            UnsupportedImage: also for a photo at which its worker died.
-            ImageTooLarge: also for a photo that takes too long or too much memory.
+            UnsupportedImage: also for a photo whose codec crashed. A codec that crashes because it
+                gets no memory cannot be told from one that crashes on damaged data. libwebp, and
+                libjpeg for progressive photos, report failed allocations as damaged data.
+            ImageTooLarge: also for a photo that takes too much processor time or memory.
+            Refused: 503. No worker can be started, it was killed from outside, as by the kernel
+                when the machine has no memory left, or it got too little of the processor.
         """
         worker = self._free.get()
         try:
@@ -89,15 +107,15 @@ class Worker:
         """See `Decoder.decode`."""
         late = threading.Event()
         try:
-            process = self._started(late)
-            with killed_after(process, self._seconds, late):
+            process = self._started()
+            with killed_after(process, CLOCK_FACTOR * self._seconds, late):
                 answer = ask(process, data, as_stored)
         except (OSError, EOFError):
-            self.end()
-            why = "late" if late.is_set() else "died"
+            code = self.end()
+            why, error = reason_of(code, late.is_set())
             metrics.DECODERS_ENDED.labels(why).inc()
-            log.warning("a decoding process %s; another one will take its place", MEANING[why])
-            raise ImageTooLarge(TOO_LONG) if late.is_set() else UnsupportedImage(CRASHED) from None
+            log.warning("a decoding process has ended (%s); another one will take its place", why)
+            raise (error or busy("decoder", RETRY_SECONDS)) from None
         except BaseException:
             self.end()  # what it says next would be the answer to this photo
             raise
@@ -106,28 +124,42 @@ class Worker:
             raise answer
         return answer
 
-    def end(self) -> None:
-        """Kill the process, if there is one."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-        self._process, self.served = None, 0
+    def end(self) -> int | None:
+        """Kill the process, if there is one.
 
-    def _started(self, late: threading.Event) -> subprocess.Popen[bytes]:
-        """The process, ready for a photo: what it takes to start is not held against the photo."""
+        Returns:
+            Its exit status, negative for a signal. One that was ending already keeps its own.
+        """
+        process, self._process, self.served = self._process, None, 0
+        if process is None:
+            return None
+        process.kill()
+        process.communicate()
+        return process.returncode
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """The process, ready for a photo: what it takes to start is not held against the photo.
+
+        Raises Refused.
+        """
         if self._process is None or self._process.poll() is not None:
             self.end()
-            unattended = max(1, round(UNATTENDED * self._seconds))
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", str(WORKER), str(self._megabytes), str(unattended)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
-            )
-            assert self._process.stdout is not None
-            with killed_after(self._process, START_SECONDS, late):
-                read_exactly(self._process.stdout, len(READY))
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", str(WORKER), str(self._megabytes), str(self._seconds)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=ENVIRONMENT,
+                )
+                assert self._process.stdout is not None
+                with killed_after(self._process, START_SECONDS, threading.Event()):
+                    read_exactly(self._process.stdout, len(READY))
+            except (OSError, EOFError) as error:
+                code = self.end()
+                metrics.DECODERS_ENDED.labels("not started").inc()
+                log.error("no decoding process can be started: %s", error or f"it ended ({code})")
+                raise busy("decoder", RETRY_SECONDS) from None
         return self._process
 
 
@@ -135,18 +167,43 @@ class Worker:
 def killed_after(
     process: subprocess.Popen[bytes], seconds: float, late: threading.Event
 ) -> Iterator[None]:
-    """Kill a process that is not done in time, and set `late` then."""
+    """Kill a process that is not done in time, and set `late` then.
+
+    Raises OSError if no thread can be started for that.
+    """
 
     def stop() -> None:
         late.set()
         process.kill()
 
     timer = threading.Timer(seconds, stop)
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
     try:
         yield
     finally:
         timer.cancel()
+
+
+def reason_of(code: int | None, is_late: bool) -> tuple[str, Exception | None]:
+    """Why a worker has ended in the middle of a photo.
+
+    Args:
+        code: its exit status, negative for a signal.
+        is_late: whether it was killed because of the clock.
+
+    Returns:
+        A name for metrics and log; and what to raise, None if the photo is not to blame.
+    """
+    if code == -signal.SIGPROF:
+        return "processor time", ImageTooLarge(TOO_LONG)
+    if code == NO_MEMORY:
+        return "memory", ImageTooLarge(NEEDS_MEMORY)
+    if code is not None and (code >= 0 or -code in CRASHES):
+        return "crashed", UnsupportedImage(CRASHED)
+    return "clock" if is_late else "killed", None
 
 
 def ask(

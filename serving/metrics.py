@@ -31,7 +31,7 @@ REFUSED = Counter(
 )
 DECODERS_ENDED = Counter(
     "gem_decoders_ended",
-    "Decoding processes that ended in the middle of a photo.",
+    "Decoding processes that ended in the middle of a photo, or could not be started.",
     ["why"],
     registry=REGISTRY,
 )

@@ -20,6 +20,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from extractor import BadPhoto, encode_jpeg
 from index_store import Store, StoreError, build, journal
 from index_store.catalogue import title_of
@@ -33,7 +35,7 @@ from .about import FILE
 from .admission import Busy, admission
 from .decoder import decoder
 from .galleries import Gallery, galleries
-from .refusal import refuse
+from .refusal import Refused, refuse
 from .settings import settings
 from .unpack import File, photos_in
 
@@ -115,7 +117,7 @@ class OwnGallery:
                     self.refuse(name, content)
                     continue
                 try:
-                    pixels = decoder().decode(content)
+                    pixels = self.decode(content, deadline)
                 except BadPhoto as error:
                     self.refuse(name, str(error))
                     continue
@@ -134,6 +136,23 @@ class OwnGallery:
         self.turn(lambda: build(photos, store, source.extractor))
         opened = Store(store, source.extractor)
         self.gallery = Gallery(Engine(opened, source.extractor))
+
+    def decode(self, data: bytes, deadline: float) -> np.ndarray:
+        """Pixels of a photo; while the decoder is busy, try again until the deadline.
+
+        Raises:
+            BadPhoto: as `Decoder.decode`.
+            Refused: the decoder is still busy at the deadline.
+            Stopped: the gallery was closed meanwhile.
+        """
+        while True:
+            try:
+                return decoder().decode(data)
+            except Refused:
+                if time.monotonic() > deadline:
+                    raise
+                if self.stopped.wait(RETRY_SECONDS):
+                    raise Stopped from None
 
     def turn(self, work: Callable[[], T]) -> T:
         """Do a piece of work when it is this visitor's turn. Raises Stopped."""
@@ -260,7 +279,7 @@ class OwnGalleries:
             own.add(files, time.monotonic() + settings().own_seconds)
         except Stopped:
             pass
-        except StoreError as error:
+        except (StoreError, Refused) as error:
             own.error = str(error)
         except Exception:  # a disk may fail in any way; the visitor is told that it did
             log.exception("a visitor's gallery could not be made")

@@ -34,6 +34,13 @@ def refuse(why: str, status: int, sentence: str, retry_after_seconds: int | None
     return Refused(status, sentence, retry_after_seconds)
 
 
+def busy(why: str, retry_after_seconds: int) -> Refused:
+    """What to raise, 503, where everybody is to try again later. Arguments as `refuse`."""
+    unit = "second" if retry_after_seconds == 1 else "seconds"
+    sentence = f"Busy, try again in {retry_after_seconds} {unit}."
+    return refuse(why, 503, sentence, retry_after_seconds)
+
+
 def spend(kind: str, address: str, visitor: str = "") -> None:
     """`Quota.spend` that raises Refused."""
     try:

@@ -118,7 +118,13 @@ class Settings(BaseSettings):
     decode_mb: int = Field(
         400, ge=50, le=65536, description="Megabytes that decoding one photo may take."
     )
-    decode_seconds: int = Field(5, ge=1, le=600, description="Seconds that it may take.")
+    decode_seconds: int = Field(
+        5,
+        ge=1,
+        le=600,
+        description="Seconds of processor time that decoding one photo may take. After 12 times as "
+        "long by the clock the photo is refused as well, with 503: the server is busy.",
+    )
     api_photos: int = Field(4, ge=1, le=32, description="Photos in one API call.")
     api_rerank: str = Field(
         "diffusion,alpha-qe,k-reciprocal,superglobal",

@@ -18,7 +18,7 @@ from streamlit.runtime import Runtime
 
 from . import metrics
 from .address import address_of
-from .refusal import Refused, problem_of, refuse, spend
+from .refusal import Refused, busy, problem_of, refuse, spend
 from .settings import settings
 
 UPLOAD_PATH = "/_stcore/upload_file/"
@@ -142,7 +142,7 @@ class UploadLimits:
         if int(announced) > arrival.most:
             raise refuse("too large", 413, sentence)
         if held_uploads()[1] + self._bytes + int(announced) > limits.arriving_mb * 2**20:
-            raise busy()
+            raise busy("uploads of all", RETRY_SECONDS)
         return arrival
 
     @contextmanager
@@ -185,7 +185,7 @@ class UploadLimits:
             if arrival.bytes > arrival.most:
                 raise refuse("too large", 413, arrival.sentence)
             if self._bytes > limits.arriving_mb * 2**20:
-                raise busy()
+                raise busy("uploads of all", RETRY_SECONDS)
             if not message.get("more_body"):
                 arrived = True
             return message
@@ -208,9 +208,3 @@ def too_many(why: str) -> Refused:
     """A session or an address that uploads too much at one time."""
     sentence = f"Too many photos at one time. Try again in {RETRY_SECONDS} seconds."
     return refuse(why, 429, sentence, RETRY_SECONDS)
-
-
-def busy() -> Refused:
-    """Too much arrives, of all visitors."""
-    sentence = f"Busy, try again in {RETRY_SECONDS} seconds."
-    return refuse("uploads of all", 503, sentence, RETRY_SECONDS)

@@ -1,10 +1,17 @@
-"""Decoding in a process of its own: whatever happens to it, the next photo is decoded."""
+"""Decoding in a process of its own: whatever happens to it, the next photo is decoded, and only
+what a photo itself has cost is blamed on it.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
 import os
 import signal
+import struct
+import subprocess
+import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +22,10 @@ import pytest
 from PIL import Image
 
 from extractor import BadPhoto, ImageTooLarge, UnsupportedImage, decode
+from extractor.decode import NEEDS_MEMORY
 from serving.decoder import CRASHED, TOO_LONG, Decoder
 from serving.decoder import decoder as server_decoder
+from serving.refusal import Refused
 from tests.conftest import GALLERY
 
 PHOTO = (GALLERY / "colosseum.jpg").read_bytes()
@@ -72,11 +81,43 @@ def test_errors_are_those_of_the_plain_way(decoder, data):
     assert (type(apart.value), str(apart.value)) == (type(plain.value), str(plain.value))
 
 
-def test_a_worker_that_dies_costs_one_upload(decoder):
-    pid = stopped(decoder)
-    threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
-    with pytest.raises(UnsupportedImage, match=CRASHED):
+def unread(pid: int) -> int:
+    """Bytes that have been sent to a worker, and that it has not read."""
+    line = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(line, termios.FIONREAD, bytes(4)))
+    finally:
+        os.close(line)
+    return count
+
+
+def refused(decoder: Decoder) -> Refused:
+    """Decode a photo that must be answered with "try again", and the next one, which is decoded."""
+    with pytest.raises(Refused, match=r"^Busy, try again in 10 seconds\.$") as error:
         decoder.decode(PHOTO)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    "ended_by, kind, sentence",
+    [
+        (signal.SIGSEGV, UnsupportedImage, CRASHED),
+        (signal.SIGABRT, UnsupportedImage, CRASHED),
+        (signal.SIGKILL, Refused, "Busy"),
+        (signal.SIGTERM, Refused, "Busy"),
+    ],
+)
+def test_a_worker_that_dies_costs_one_upload(decoder, ended_by, kind, sentence):
+    """A crash is the photo's; what comes from outside is not, as from a kernel without memory."""
+    pid = stopped(decoder)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(decoder.decode, PHOTO)
+        while not unread(pid):
+            assert not found.done()
+        os.kill(pid, ended_by)
+        os.kill(pid, signal.SIGCONT)
+        with pytest.raises(kind, match=sentence):
+            found.result()
     assert len(decoder.decode(PHOTO)) and children() != [pid]
 
 
@@ -89,29 +130,101 @@ def test_a_worker_that_died_between_two_uploads_costs_none(decoder):
     assert len(decoder.decode(PHOTO))
 
 
-def test_a_worker_that_hangs_is_killed():
-    decoder = Decoder(workers=1, seconds=0.5)
+def test_a_worker_that_gets_no_processor_is_killed_and_the_photo_is_not_blamed(
+    decoder, monkeypatch
+):
+    pid = stopped(decoder)
+    monkeypatch.setattr("serving.decoder.CLOCK_FACTOR", 0.01)
+    found = refused(decoder)
+    assert (found.status, found.retry_after_seconds) == (503, 10)
+    monkeypatch.undo()
+    assert pid not in children() and len(decoder.decode(PHOTO))
+
+
+@pytest.fixture(scope="module")
+def slow() -> tuple[bytes, float]:
+    """A photo that takes some time, and how much processor time."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (3990, 3990)).save(buffer, "WEBP", lossless=True, method=0)
+    begin = time.process_time()
+    decode(buffer.getvalue())
+    return buffer.getvalue(), time.process_time() - begin
+
+
+def test_a_photo_that_takes_too_much_processor_time_is_refused(slow, monkeypatch):
+    monkeypatch.setattr("serving.decoder.CLOCK_FACTOR", 1e4)  # the clock plays no part
+    photo, cost = slow
+    decoder = Decoder(workers=1, seconds=cost / 10)
     try:
-        pid = stopped(decoder)
         with pytest.raises(ImageTooLarge, match=TOO_LONG):
-            decoder.decode(PHOTO)
-        assert pid not in children() and len(decoder.decode(PHOTO))
+            decoder.decode(photo)
+        assert children() == []
     finally:
         decoder.close()
+
+
+def test_processor_time_is_counted_anew_for_each_photo(slow):
+    photo, cost = slow
+    decoder = Decoder(workers=1, seconds=5 * cost)
+    try:
+        decoder.decode(photo)
+        (pid,) = children()
+        for _ in range(8):
+            decoder.decode(photo)
+        assert children() == [pid]
+    finally:
+        decoder.close()
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_no_process_can_be_started(decoder, monkeypatch, code):
+    def fails(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(subprocess, "Popen", fails)
+    assert refused(decoder).status == 503
+    monkeypatch.undo()
+    assert len(decoder.decode(PHOTO))
+
+
+def test_a_process_ends_before_it_is_ready(decoder, monkeypatch, tmp_path):
+    monkeypatch.setattr("serving.decoder.WORKER", tmp_path / "nothing.py")
+    assert refused(decoder).status == 503
+    monkeypatch.undo()
+    assert len(decoder.decode(PHOTO))
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_no_thread_can_be_started_to_watch_the_process(decoder, monkeypatch, is_running):
+    def fails(_):
+        raise RuntimeError("can't start new thread")
+
+    if is_running:
+        decoder.decode(PHOTO)
+    monkeypatch.setattr(threading.Timer, "start", fails)
+    assert refused(decoder).status == 503
+    monkeypatch.undo()
+    assert len(decoder.decode(PHOTO))
 
 
 def test_memory_is_limited():
     buffer = io.BytesIO()
     Image.new("RGB", (4000, 4000)).save(buffer, "PNG")  # 64 MB as pixels, 47 kB as a file
+    padded = PHOTO + bytes(30 * 2**20)  # the file alone is too much
     small, large = Decoder(1, megabytes=40), Decoder(1, megabytes=400)
+    tiny = Decoder(1, megabytes=20)
     try:
-        with pytest.raises(ImageTooLarge, match="more memory"):
+        with pytest.raises(ImageTooLarge, match=NEEDS_MEMORY):
             small.decode(buffer.getvalue())
         assert len(small.decode(PHOTO)), "the same worker goes on"
+        with pytest.raises(ImageTooLarge, match=NEEDS_MEMORY):
+            tiny.decode(padded)
+        assert len(tiny.decode(PHOTO)), "another worker goes on"
         assert large.decode(buffer.getvalue()).shape == (1024, 1024, 3)
     finally:
         small.close()
         large.close()
+        tiny.close()
 
 
 @pytest.mark.parametrize(
