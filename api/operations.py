@@ -13,7 +13,8 @@ from starlette.responses import Response
 from extractor import BadModel, BadPhoto, ImageTooLarge
 from serving.address import address_of
 from serving.galleries import NoGallery
-from serving.refusal import Refused, problem, problem_of, spend
+from serving.originals import OriginalGone
+from serving.refusal import Refused, busy, problem, problem_of, spend
 
 from . import endpoints
 from .forms import BadFields
@@ -119,10 +120,11 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return problem(422, "This server has no models for that matcher.")
         except ClientDisconnect:
             return problem(400, "The connection was closed.")
-        except OSError as error:
-            # Only a part of a gallery photo, or its keypoints, are made from its file.
-            log.warning("%s: the file of a gallery photo: %s", request.url.path, error.strerror)
-            return problem(404, "The file of this photo has changed or is gone.")
+        except OriginalGone as error:
+            return problem(404, str(error))
+        except OSError:  # too many open files, a disk that fails: nothing that the caller did
+            log.exception("%s failed", request.url.path)
+            return problem_of(busy("system error", RETRY_SECONDS))
         except Exception:
             log.exception("%s failed", request.url.path)
             return problem(500, "Something went wrong on the server. It is in its log.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from extractor import BadPhoto, Extractor, Region
+from extractor import Extractor, Region
 from extractor.attention import Attention
 from index_store.lists import VisitedList, visited_lists
 from search import PreparedQuery, SearchResult
@@ -15,9 +16,12 @@ from search.walk import Walk, walk
 
 from . import searches
 from .galleries import Gallery
+from .originals import OriginalGone, reading_originals
 
 HITS = 6
 REACHED = 10
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,23 +66,36 @@ def explain(gallery: Gallery, query: PreparedQuery, pixels: np.ndarray | None) -
 
 
 def pixels_of(gallery: Gallery, id: int) -> np.ndarray | None:
-    """The pixels of a gallery photo; None if its file is gone or has changed."""
+    """The pixels of a gallery photo; None if its file is gone or has changed.
+
+    Raises Refused if the system has failed to read it.
+    """
     try:
-        return gallery.engine.store.pixels(id)
-    except (OSError, BadPhoto):
+        with reading_originals():
+            return gallery.engine.store.pixels(id)
+    except OriginalGone:
         return None
 
 
 def heat(extractor: Extractor, pixels: np.ndarray, region: Region | None) -> np.ndarray | None:
-    """Where the descriptor looks, see `Attention.heat`; None if its model cannot tell."""
-    looking = attention(extractor)
+    """Where the descriptor looks, see `Attention.heat`; None if its model cannot tell, or its file
+    cannot be read at the moment.
+    """
+    try:
+        looking = attention(extractor)
+    except OSError as error:
+        log.error("the model's file cannot be read: %s", error.strerror or error)
+        return None
     return None if looking is None else looking.heat(pixels, region)
 
 
 @lru_cache(2)
 def attention(extractor: Extractor) -> Attention | None:
-    """What tells where a model looks; loaded when it is first asked for."""
+    """What tells where a model looks; None if it has no GeM pooling.
+
+    Loaded when it is first needed. Raises OSError, which is not cached.
+    """
     try:
         return Attention(extractor)
-    except (ValueError, OSError):
+    except ValueError:
         return None

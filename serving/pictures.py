@@ -62,9 +62,9 @@ class Pictures:
     async def response(self, gallery: Gallery, id: int, size: str) -> Response:
         """One of SIZES of a gallery photo.
 
-        Instead of a view there is the thumbnail where the file is gone or has changed, or where too
-        many views are waited for; browsers are told not to keep that. A photo whose thumbnail turns
-        out to be damaged is 404, as it is from then on.
+        Instead of a view there is the thumbnail where the file is gone, has changed or cannot be
+        read at the moment, or where too many views are waited for; browsers are told not to keep
+        that. A photo whose thumbnail turns out to be damaged is 404, as it is from then on.
         """
         loop = asyncio.get_running_loop()
         headers = FOREVER

@@ -16,6 +16,7 @@ from search import Match, PreparedQuery, SearchResult
 from . import metrics
 from .decoder import decoder
 from .galleries import Gallery
+from .originals import reading_originals
 
 Upload = bytes | np.ndarray
 """A visitor's photo: the file's bytes, or its pixels uint8 RGB (H, W, 3)."""
@@ -27,7 +28,13 @@ def prepare(
     region: Region | None = None,
     matchers: Sequence[str] = ("sift",),
 ) -> PreparedQuery:
-    """Make a query of uploads and gallery ids. Arguments and errors as `Engine.prepare`."""
+    """Make a query of uploads and gallery ids. Arguments as `Engine.prepare`.
+
+    Raises:
+        BadPhoto, Refused: an upload cannot be used, or not at the moment, see `Decoder.decode`.
+        OriginalGone, Refused: the file of a gallery photo, see `originals`.
+        KeyError, ValueError: as `Engine.prepare`.
+    """
     if len(photos) == 1 and isinstance(photos[0], int) and region is None:
         return gallery.queries.prepare(photos[0])
     begin = time.perf_counter()
@@ -37,7 +44,8 @@ def prepare(
         for photo in photos
     ]
     decoding = (time.perf_counter() - begin) * 1000
-    query = gallery.engine.prepare(sources, region, matchers)
+    with reading_originals():
+        query = gallery.engine.prepare(sources, region, matchers)
     if any(isinstance(photo, bytes) for photo in photos):
         query.spend("decode", decoding)
     return query

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from extractor import BadPhoto
 from search import PreparedQuery, SearchResult
 from serving import searches
 from serving.galleries import Gallery
+from serving.originals import OriginalGone
 
 from .language import say
 from .question import Question
@@ -105,7 +105,8 @@ def prepared(
         looked at.
 
     Raises:
-        Refused: it is not this visitor's turn, and will not be soon.
+        Refused: it is not this visitor's turn, and will not be soon; or the system has failed to
+            read a file.
         Forgotten: only the link of an upload is left, and does not know it like this.
     """
     query = kept_query(gallery, question, matchers)
@@ -118,8 +119,7 @@ def prepared(
 
     try:
         made = in_turn(work, say("Looking at the photo…"))
-    except (OSError, BadPhoto):
-        # Only a part of a gallery photo is described anew, from its file.
+    except OriginalGone:
         return prepared(gallery, question.whole, matchers)[0], GONE
     st.session_state.counted = True
     keep(gallery, base, made)

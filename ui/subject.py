@@ -19,6 +19,7 @@ from search import Engine, PreparedQuery, QueryPhoto
 from serving.about import about
 from serving.decoder import decoder
 from serving.galleries import Gallery
+from serving.originals import reading_originals
 from serving.pictures import thumbnail_url, view_url
 from serving.remembered import Known, remembered
 
@@ -176,11 +177,12 @@ def prepare(
 
     Raises:
         Forgotten: as `source_of`.
-        OSError, BadPhoto: for a part of a gallery photo whose file is gone or has changed.
+        OriginalGone, Refused: for a part of a gallery photo, see `originals`.
     """
     engine = gallery.engine
     sources = [source_of(gallery, subject, region, matchers) for subject in subjects]
-    query = engine.prepare(sources, region, matchers)
+    with reading_originals():
+        query = engine.prepare(sources, region, matchers)
     for subject, photo in zip(subjects, query.photos):
         if subject.known is not None:
             subject.known.add(query.model, region, photo)
