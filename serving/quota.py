@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from functools import lru_cache
 
@@ -38,6 +39,7 @@ class Quota:
     """
 
     def __init__(self, limits: Settings):
+        self._lock = threading.Lock()
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._of_visitor = {
             "search": RateLimitItemPerMinute(limits.searches_per_minute),
@@ -65,12 +67,13 @@ class Quota:
         shares = [(self._of_address[kind], ("address", kind, address))]
         if visitor and kind in self._of_visitor:
             shares.append((self._of_visitor[kind], ("visitor", kind, visitor)))
-        for item, key in shares:
-            if not self._limiter.test(item, *key):
-                metrics.REFUSED.labels(f"{kind} quota of {key[0]}").inc()
-                raise TooMany(self._seconds_left(item, key))
-        for item, key in shares:
-            self._limiter.hit(item, *key)
+        with self._lock:  # nobody else counts between the test and the count
+            for item, key in shares:
+                if not self._limiter.test(item, *key):
+                    metrics.REFUSED.labels(f"{kind} quota of {key[0]}").inc()
+                    raise TooMany(self._seconds_left(item, key))
+            for item, key in shares:
+                self._limiter.hit(item, *key)
 
     def _seconds_left(self, item: RateLimitItem, key: tuple[str, ...]) -> int:
         free_again = self._limiter.get_window_stats(item, *key).reset_time

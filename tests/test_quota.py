@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from streamlit import config
@@ -162,6 +165,40 @@ def test_what_is_refused_is_not_counted(clock):
         with pytest.raises(TooMany):
             quota.spend("search", "home", "a")
     quota.spend("search", "home", "b")
+
+
+def test_what_its_address_is_refused_is_not_counted_for_a_visitor(clock):
+    quota = small(searches_per_minute=1, searches_per_minute_address=1)
+    quota.spend("search", "home", "b")
+    with pytest.raises(TooMany):
+        quota.spend("search", "home", "a")
+    quota.spend("search", "elsewhere", "a")
+
+
+def test_threads_that_come_together_get_no_more_than_the_limit(clock, monkeypatch):
+    callers, limit = 16, 5
+    quota = small(requests_per_minute_address=limit)
+    together, test = threading.Barrier(callers), quota._limiter.test
+
+    def wait_for_the_others(*key):
+        """Let all of them test before anybody counts, if they can: one that has to wait for the
+        lock never comes here, and the first gives up waiting for it.
+        """
+        passed = test(*key)
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.2)
+        return passed
+
+    def spend(_) -> bool:
+        try:
+            quota.spend("request", "home")
+        except TooMany:
+            return False
+        return True
+
+    monkeypatch.setattr(quota._limiter, "test", wait_for_the_others)
+    with ThreadPoolExecutor(callers) as pool:
+        assert sum(pool.map(spend, range(callers))) == limit
 
 
 def test_requests_count_by_address_alone(clock):
