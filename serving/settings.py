@@ -178,7 +178,9 @@ class Settings(BaseSettings):
         300,
         ge=1,
         le=100_000,
-        description="Uploads whose links work at one time, about 0.3 MB each.",
+        description="Uploads whose links work at one time. All of them together hold at most this "
+        "many times 0.3 MB, what a photo with SIFT keypoints takes; beyond that, described parts "
+        "of photos are dropped first, then the oldest uploads.",
     )
 
     view_workers: int = Field(

@@ -101,12 +101,12 @@ def read_uploads(
     for pixels, (_, name), photo in zip(decoded, files, query.photos[len(before) :]):
         view = resize(pixels, VIEW_SIDE)
         src = "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(view, VIEW_QUALITY)).decode()
-        token, known = remembered().keep()
-        known.add(query.model, None, photo)
+        known = remembered().keep()
+        remembered().add(known, query.model, None, photo)
         image = browser_image(src, view.shape, "Your photo")
         picture = encode_jpeg(pixels, PICTURE_QUALITY)
-        subject = Subject(name, "Your photo", image, src, token=token, known=known, picture=picture)
-        subjects.append(subject)
+        of_upload = {"token": known.token, "known": known, "picture": picture}
+        subjects.append(Subject(name, "Your photo", image, src, **of_upload))
     return [*others, *subjects], query
 
 
@@ -185,7 +185,7 @@ def prepare(
         query = engine.prepare(sources, region, matchers)
     for subject, photo in zip(subjects, query.photos):
         if subject.known is not None:
-            subject.known.add(query.model, region, photo)
+            remembered().add(subject.known, query.model, region, photo)
     return query
 
 
