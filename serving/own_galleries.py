@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -37,6 +37,7 @@ from .decoder import decoder
 from .galleries import Gallery, galleries
 from .refusal import Refused, refuse
 from .settings import settings
+from .taken_uploads import TakenUploads
 from .unpack import File, photos_in
 
 T = TypeVar("T")
@@ -68,6 +69,8 @@ class OwnGallery:
         done, total: photos looked at, and to look at at most, of those that came last.
         making: whether photos are being looked at.
         error: a sentence, if making it went wrong.
+        files: those that came last, until they are done.
+        job: the work on them.
     """
 
     visitor: str
@@ -81,6 +84,8 @@ class OwnGallery:
     total: int = 0
     making: bool = False
     error: str = ""
+    files: TakenUploads[File] = field(default_factory=lambda: TakenUploads([], 0))
+    job: Future[None] | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
     _folder: tempfile.TemporaryDirectory = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="same-thing-")
@@ -185,6 +190,9 @@ class OwnGallery:
     def close(self) -> None:
         """Delete all of it. A search that is under way ends with what it has open."""
         self.stopped.set()
+        if self.job is not None and self.job.cancel():  # it has not begun
+            self.files.clear()
+            self.making = False
         if not self.making:
             self._folder.cleanup()
 
@@ -229,7 +237,7 @@ class OwnGalleries:
         Args:
             visitor: the session.
             address: where it comes from.
-            files: photos and archives.
+            files: photos and archives. They are taken out of the list.
             photos: how many there may be in them, for the progress.
             descriptor: name of the model that is to describe a new gallery; one that is there
                 keeps its own.
@@ -251,7 +259,9 @@ class OwnGalleries:
             own.making, own.done, own.error = True, 0, ""
             own.total = min(photos, limits.own_photos - len(own.titles))
             own.problems.clear()
-        self._maker.submit(self._make, own, files)
+            own.files = TakenUploads(files, sum(len(data) for _, data in files))
+            files.clear()
+            own.job = self._maker.submit(self._make, own)
         return own
 
     def forget(self, visitor: str) -> None:
@@ -274,9 +284,9 @@ class OwnGalleries:
         self.sweep(())
         self._maker.shutdown(wait=False, cancel_futures=True)
 
-    def _make(self, own: OwnGallery, files: list[File]) -> None:
+    def _make(self, own: OwnGallery) -> None:
         try:
-            own.add(files, time.monotonic() + settings().own_seconds)
+            own.add(own.files, time.monotonic() + settings().own_seconds)
         except Stopped:
             pass
         except (StoreError, Refused) as error:
@@ -285,7 +295,7 @@ class OwnGalleries:
             log.exception("a visitor's gallery could not be made")
             own.error = "Your photos cannot be searched at the moment. Please try again later."
         finally:
-            files.clear()
+            own.files.clear()
             own.making = False
             if own.stopped.is_set():
                 own.close()

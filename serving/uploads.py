@@ -20,6 +20,7 @@ from . import metrics
 from .address import address_of
 from .refusal import Refused, busy, problem_of, refuse, spend
 from .settings import settings
+from .taken_uploads import taken_bytes
 
 UPLOAD_PATH = "/_stcore/upload_file/"
 FRAMING = 2**20  # bytes of a form around its files
@@ -41,6 +42,11 @@ def held_uploads(session: str | None = None) -> tuple[int, int]:
     owners = list(storage) if session is None else [session]
     files = [file for owner in owners for file in list(storage.get(owner, {}).values())]
     return len(files), sum(len(file.data) for file in files)
+
+
+def held_bytes() -> int:
+    """Bytes of all uploads that have arrived and are held, by Streamlit or by the page."""
+    return held_uploads()[1] + taken_bytes()
 
 
 @dataclass
@@ -77,7 +83,7 @@ class UploadLimits:
         self._bytes = 0
         # A file is never written to a disk, which might be full; its bytes are counted here.
         MultiPartParser.spool_max_size = settings().upload_bytes + FRAMING
-        metrics.HELD.set_function(lambda: held_uploads()[1] + self._bytes)
+        metrics.HELD.set_function(lambda: held_bytes() + self._bytes)
 
     @property
     def arriving(self) -> int:
@@ -141,7 +147,7 @@ class UploadLimits:
             raise refuse("bad length", 400, "The length of the upload is no number.")
         if int(announced) > arrival.most:
             raise refuse("too large", 413, sentence)
-        if held_uploads()[1] + self._bytes + int(announced) > limits.arriving_mb * 2**20:
+        if held_bytes() + self._bytes + int(announced) > limits.arriving_mb * 2**20:
             raise busy("uploads of all", RETRY_SECONDS)
         return arrival
 
@@ -184,7 +190,7 @@ class UploadLimits:
             self._bytes += size
             if arrival.bytes > arrival.most:
                 raise refuse("too large", 413, arrival.sentence)
-            if self._bytes > limits.arriving_mb * 2**20:
+            if held_bytes() + self._bytes > limits.arriving_mb * 2**20:
                 raise busy("uploads of all", RETRY_SECONDS)
             if not message.get("more_body"):
                 arrived = True

@@ -11,6 +11,7 @@ import pytest
 from serving import uploads
 from serving.connections import ConnectionLimits
 from serving.sessions import Forgetting
+from serving.taken_uploads import TakenUploads, taken_bytes
 from serving.uploads import UploadLimits
 
 MB = 2**20
@@ -173,6 +174,28 @@ def test_all_together_hold_so_many_bytes(held, monkeypatch):
         assert slow.status == 204 and limits.arriving == 0
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_what_is_held_counts_whoever_holds_it(held, monkeypatch, announced):
+    monkeypatch.setenv("GEM_ARRIVING_MB", "20")
+    headers = {"content_length": str(3 * MB)} if announced else {}
+
+    async def status() -> int:
+        visitor = Visitor("/_stcore/upload_file/B/F", **headers).say(3 * MB)
+        return (await visitor.call(UploadLimits(reads_all))).status
+
+    before = taken_bytes()
+    held["X"] = [10 * MB]
+    taken, waiting = [TakenUploads([("name", bytes(4 * MB))], 4 * MB) for _ in range(2)]
+    assert taken_bytes() == before + 8 * MB
+    assert asyncio.run(status()) == 503
+    taken.clear()
+    assert not taken and asyncio.run(status()) == 204
+    held["X"] = [14 * MB]
+    assert asyncio.run(status()) == 503
+    del waiting  # as when a session ends
+    assert taken_bytes() == before and asyncio.run(status()) == 204
 
 
 def test_an_upload_that_never_ends_is_ended(held, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -11,15 +12,18 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from serving.decoder import Decoder
 from serving.galleries import galleries
-from serving.own_galleries import OwnGalleries, OwnGallery, own_galleries
+from serving.own_galleries import OwnGalleries, OwnGallery, Stopped, own_galleries
 from serving.pictures import thumbnail_url
-from serving.refusal import Refused
+from serving.refusal import Refused, busy
+from serving.taken_uploads import taken_bytes
 from serving.unpack import BadArchive, photos_in, short, unpack
 from tests.conftest import GALLERY
 from ui.routes import ROUTES
 
 MB = 2**20
+PATIENCE = 300  # seconds; only a failure takes them
 
 
 def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -89,7 +93,7 @@ def owns(shared):
 
 
 def wait(own: OwnGallery) -> OwnGallery:
-    for _ in range(600):
+    for _ in range(PATIENCE * 10):
         if not own.making:
             return own
         time.sleep(0.1)
@@ -127,6 +131,35 @@ def test_a_gallery_of_ones_own(owns):
     assert client.get(thumbnail_url(store, 3)).status_code == 404
 
 
+def test_a_busy_decoder_is_waited_for_and_no_photo_is_left_out(owns, monkeypatch):
+    decode, calls = Decoder.decode, []
+
+    def busy_at_first(*arguments):
+        calls.append(1)
+        if len(calls) < 3:
+            raise busy("decoder", 10)
+        return decode(*arguments)
+
+    monkeypatch.setattr("serving.own_galleries.RETRY_SECONDS", 0)
+    monkeypatch.setattr(Decoder, "decode", busy_at_first)
+    own = wait(owns.add("ann", "", [photo("wine.jpg")], 1))
+    assert len(calls) == 3 and not own.problems and len(own.gallery.engine.store) == 1
+
+
+def test_a_decoder_that_stays_busy_is_said(owns, monkeypatch):
+    def always_busy(*_):
+        raise busy("decoder", 10)
+
+    monkeypatch.setattr("serving.own_galleries.RETRY_SECONDS", 0)
+    monkeypatch.setattr(Decoder, "decode", always_busy)
+    own = OwnGallery("ann", "", 0)
+    with pytest.raises(Refused, match="^Busy"):
+        own.decode(b"", deadline=0.0)
+    own.stopped.set()
+    with pytest.raises(Stopped):
+        own.decode(b"", deadline=float("inf"))
+
+
 def test_no_photo_at_all_is_said(owns):
     own = wait(owns.add("ann", "", [("bad.jpg", b"no photo")], 1))
     assert own.gallery is None and own.error == "None of these files is a photo that can be read."
@@ -153,6 +186,30 @@ def test_limits(shared, monkeypatch):
     late.close()
 
 
+def test_uploads_count_until_they_are_freed(shared, monkeypatch):
+    monkeypatch.setenv("GEM_OWN_MAKERS", "1")
+    begun, may_end = threading.Event(), threading.Event()
+
+    def add(_own, files, deadline):
+        begun.set()
+        assert may_end.wait(PATIENCE)
+
+    monkeypatch.setattr(OwnGallery, "add", add)
+    owns, before = OwnGalleries(), taken_bytes()
+    ann = owns.add("ann", "", [("a.jpg", bytes(3 * MB)), ("b.jpg", bytes(MB))], 2)
+    assert begun.wait(PATIENCE)
+    owns.add("bob", "", [("c.jpg", bytes(2 * MB))], 1)
+    assert taken_bytes() == before + 6 * MB
+    owns.forget("bob")
+    assert taken_bytes() == before + 4 * MB, "what was only queued is freed at once"
+    owns.forget("ann")
+    assert taken_bytes() == before + 4 * MB, "what is worked on is still there"
+    may_end.set()
+    ann.job.result(PATIENCE)
+    assert taken_bytes() == before and not ann.folder.exists()
+    owns.close()
+
+
 def test_a_visitor_who_leaves_while_it_is_made(owns, monkeypatch):
     own = owns.add("ann", "", [photo("wine.jpg"), photo("dune.jpg")], 2)
     with pytest.raises(Refused, match="still being looked at"):
@@ -160,8 +217,6 @@ def test_a_visitor_who_leaves_while_it_is_made(owns, monkeypatch):
     folder: Path = own.folder
     owns.forget("ann")
     wait(own)
-    for _ in range(50):
-        if not folder.exists():
-            break
-        time.sleep(0.1)
+    if not own.job.cancelled():
+        own.job.result(PATIENCE)
     assert not folder.exists()

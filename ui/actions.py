@@ -6,6 +6,7 @@ import streamlit as st
 
 from search import Engine
 from serving.settings import settings
+from serving.taken_uploads import TakenUploads
 
 from .language import number, say
 from .question import few, leave_question, write_photos
@@ -35,7 +36,10 @@ def take_uploads(key: str, adding: bool) -> None:
         most_of_all = number(settings().api_photos)
         st.session_state.notice = say("A search takes {count} photos at most.", count=most_of_all)
     if files[:most]:
-        st.session_state.arrived = [(file.getvalue(), file.name) for file in files[:most]]
+        st.session_state.arrived = TakenUploads(
+            [(file.getvalue(), file.name) for file in files[:most]],
+            sum(file.size for file in files[:most]),
+        )
         st.session_state.adding = adding
     st.session_state.pop("problem", None)
     new_uploader()
