@@ -1,7 +1,7 @@
 """Thousands of damaged and disguised files, made here: each is a photo or one typed error.
 
-They go through the worker, whose limits (5 seconds, 400 MB) are the page's. None of them needs it:
-a worker that had to be killed, or died, would be told apart by its sentence.
+They go through the worker, whose limits (5 seconds of processor time, 400 MB) are the page's. None
+of them needs it: a worker that had to be killed, or died, would be told apart by its sentence.
 """
 
 from __future__ import annotations
