@@ -28,7 +28,7 @@ from model.training.distill import Distillation
 from model.training.folded import folded_maps
 from model.training.lessons import Lessons, feed, find_neighbours, find_photos, nearest
 from model.training.muon import Muon, MuonAdamW
-from model.training.objective import cosine_loss, instance_loss, stage_maps
+from model.training.objective import stage_maps
 from model.training.photos import PLAIN, Feed, Photos
 from model.training.precision import autocast, trunk_type
 from model.training.ridge import half_whitening, ridge
@@ -288,42 +288,6 @@ def test_half_whitening_leaves_roots_of_the_variances():
     assert y.shape == (4000, 3)
     moments = y.T @ y / len(y)
     np.testing.assert_allclose(moments, np.diag([4.0, 3.0, 2.0]), atol=0.15)
-
-
-def test_losses_by_hand():
-    a = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])  # cosines 0, 0.6, 0.8
-    b = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # cosines 1, 0, 0
-    assert cosine_loss(a, b).item() == pytest.approx((1 + 0.36 + 0.64) / 3)
-    assert cosine_loss(a, a).item() == 0
-    views = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]])
-    photos = torch.tensor([7, 7, 8, 8, 9])
-    seen = []
-
-    def loss(queries, positives, negatives):
-        seen.append((queries.tolist(), positives.tolist(), negatives.shape))
-        return (queries * positives).sum()
-
-    value = instance_loss(views, photos, loss)
-    assert value.item() == pytest.approx((0.8 + 0.8 + 0.8 + 0.8) / 4)
-    assert seen[0][2] == (4, 3, 2), "each view once the query, three views of other photos"
-    assert instance_loss(views[[0, 2, 4]], photos[[0, 2, 4]], loss).item() == 0
-
-
-def test_instances_take_the_hardest_views_of_other_photos():
-    torch.manual_seed(0)
-    x = F.normalize(torch.randn(12, 4))
-    photos = torch.arange(6).repeat_interleave(2)
-    nearest = {}
-
-    def loss(queries, positives, negatives):
-        for q, n in zip(queries, negatives):
-            nearest[tuple(q.tolist())] = sorted((q @ n.T).tolist(), reverse=True)
-        return queries.sum()
-
-    instance_loss(x, photos, loss)
-    for i in range(12):
-        others = sorted((float(x[i] @ x[j]) for j in range(12) if j // 2 != i // 2), reverse=True)
-        assert nearest[tuple(x[i].tolist())] == pytest.approx(others[:4], abs=1e-6)
 
 
 def test_stage_maps_have_strides_4_to_32():

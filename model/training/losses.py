@@ -71,9 +71,10 @@ def n_tuple(
 def second_order(
     queries: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor
 ) -> torch.Tensor:
-    """1/B times one root over the sum of (|q - n|^2 - |p - n|^2)^2.
+    """Sum over tuples of the root of the sum over negatives of (|q - n|^2 - |p - n|^2)^2.
 
-    It is small where query and positive see the negatives alike.
+    It is small where query and positive see the negatives alike. SOLAR's training loop takes one
+    root per tuple, too: a root over several would depend on how a batch is split for memory.
 
     Args:
         queries, positives: (B, D).
@@ -81,7 +82,7 @@ def second_order(
     """
     from_query = (queries[:, None] - negatives).square().sum(-1)
     from_positive = (positives[:, None] - negatives).square().sum(-1)
-    return ((from_query - from_positive).square().sum() + ROOT_EPS).sqrt() / len(queries)
+    return ((from_query - from_positive).square().sum(-1) + ROOT_EPS).sqrt().sum()
 
 
 FIRST_ORDER = {"contrastive": contrastive, "triplet": triplet, "n-tuple": n_tuple}
