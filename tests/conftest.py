@@ -189,3 +189,9 @@ def unit_rows(rng: np.random.Generator, count: int, dim: int, clusters: int) -> 
     centres = rng.normal(size=(clusters, dim))
     rows = centres[rng.integers(clusters, size=count)] + 0.7 * rng.normal(size=(count, dim))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def in_float32(monkeypatch):
+    """A processor without bfloat16: networks that are trained compute in float32."""
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)

@@ -6,8 +6,7 @@ import copy
 import dataclasses
 import json
 import re
-import threading
-import time
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -21,14 +20,16 @@ from metrics import mean_average_precision
 from model import GeMResNet, load_checkpoint, power_whitening
 from model.__main__ import main
 from model.depth import with_depth
+from model.provenance import IMAGENET_MEAN, IMAGENET_STD
+from model.training import distill
 from model.training.config import BadConfig, read_config
 from model.training.convolution import QuickConv2d, quicken
 from model.training.describe import describe_all, validate
 from model.training.distill import Distillation
 from model.training.folded import folded_maps
-from model.training.lessons import Lessons, feed, find_neighbours, find_photos, nearest
+from model.training.lessons import Lesson, Lessons, feed, find_neighbours, find_photos, nearest
 from model.training.muon import Muon, MuonAdamW
-from model.training.objective import stage_maps
+from model.training.objective import NEGATIVES, POSITIONS, stage_maps
 from model.training.photos import PLAIN, Feed, Photos
 from model.training.precision import autocast, trunk_type
 from model.training.ridge import half_whitening, ridge
@@ -36,7 +37,7 @@ from model.training.settings import DistillConfig, TeacherChoice
 from model.training.teacher import CHUNK, BadTeacher, Teacher
 from tests.conftest import unit_rows
 from tests.networks import SMALL
-from tests.test_training import small_photo
+from tests.test_training import small_photo, write_start
 
 
 def test_a_deeper_network_computes_what_the_small_one_did_and_can_be_cut_again():
@@ -384,25 +385,48 @@ def test_a_run_goes_on_deeper(course):
     assert Distillation(config).step == 8
 
 
-def test_a_pause_file_stops_the_run_until_it_goes(course):
+class Clock:
+    """A clock that advances only when the test or a sleep advances it.
+
+    Attributes:
+        now: seconds.
+        asleep: called after each sleep.
+    """
+
+    def __init__(self, asleep: Callable[[], None]):
+        self.now, self.asleep = 0.0, asleep
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += 1000 * seconds
+        self.asleep()
+
+
+def test_a_pause_file_stops_the_run_until_it_goes(course, monkeypatch):
     run = Distillation(course("paused"))
     pause = run.config.out / "PAUSE"
     pause.write_text("")
-    thread = threading.Thread(target=run.train)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 60
-        while not (run.config.out / "last.pt").is_file() or run.step < 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(1.5)
-        assert run.step == 1 and thread.is_alive()
-        counted = run.seconds
-    finally:
-        pause.unlink()
-        thread.join(60)
-    assert run.step == 4 and not thread.is_alive()
-    assert run.seconds - counted < time.monotonic() - deadline + 60 - 1, "a pause is no training"
+    paused = []
+
+    def asleep() -> None:
+        state = torch.load(run.config.out / "last.pt", weights_only=True)
+        paused.append((run.step, state["step"], state["seconds"]))
+        if len(paused) == 3:
+            pause.unlink()
+
+    clock, learn = Clock(asleep), run.learn
+
+    def learn_for_a_second(lesson: Lesson) -> dict[str, float]:
+        clock.now += 1
+        return learn(lesson)
+
+    monkeypatch.setattr(distill, "time", clock)
+    monkeypatch.setattr(run, "learn", learn_for_a_second)
+    run.train()
+    assert paused == 3 * [(1, 1, 1.0)], "the state of step 1 was saved, and no step followed"
+    assert (run.step, run.seconds) == (4, 4.0), "a pause is no training"
 
 
 def test_lessons_are_the_same_from_the_background(course):
@@ -458,13 +482,8 @@ def test_nearest_is_brute_force_without_the_all_but_equal(rng):
     assert (nearest(x[:3], 5, 0.99)[:, 2:] == -1).all()
 
 
-def test_distillation_learns_and_its_student_can_be_grown_and_exported(course, tmp_path, capsys):
+def test_a_run_leaves_log_curve_and_a_student_that_can_be_grown(course, tmp_path):
     config = course("long", "rate = 3e-4\nfit = 12", VALIDATION)
-    run = Distillation(dataclasses.replace(config, size=64, batch=6, out=config.out / "aside"))
-    run.apprentice.fit(feed(run.lessons, range(100, 102)))
-    lesson = run.lessons[1000]
-    losses = [sum(run.learn(lesson).values()) for _ in range(8)]
-    assert losses[-1] < 0.8 * losses[0]
     run = Distillation(config)
     run.train()
     entries = log_of(run)
@@ -532,15 +551,95 @@ def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
         assert sentence in capsys.readouterr().err
 
 
-def test_the_fit_alone_comes_near_the_teacher(course):
-    run = Distillation(dataclasses.replace(course("fitted"), batch=12, size=64))
-    lesson = run.lessons[77]
-    with torch.no_grad():
-        before = run.apprentice.losses(lesson)[0]
-        run.apprentice.fit(feed(run.lessons, range(100, 120)))
-        after = run.apprentice.losses(lesson)[0]
-    assert after["maps"] < 1.0, "the mean of each channel would give 1"
-    assert after["descriptor"] < 0.7 * before["descriptor"]
+def test_the_fit_is_a_ridge_regression_over_all_lessons(course, in_float32):
+    run = Distillation(dataclasses.replace(course("fitted"), size=64))
+    apprentice, lessons = run.apprentice.train(), [run.lessons[100 + i] for i in range(4)]
+    rng = np.random.default_rng(0)
+    seen, taught, pooled = ([], []), ([], []), []
+    for lesson in lessons:
+        with torch.no_grad():
+            maps, vectors = apprentice.see(lesson.views)
+        pooled.append(vectors)
+        for place, (mine, theirs) in enumerate(zip(maps, lesson.maps)):
+            width = mine.shape[3]
+            positions = rng.integers(mine.shape[2] * width, size=POSITIONS)
+            for view in range(len(mine)):
+                for row, column in (divmod(position, width) for position in positions):
+                    seen[place].append(mine[view, :, row, column])
+                    taught[place].append(theirs[view, :, row, column].float())
+    apprentice.fit(lessons)
+    for place, adapter in enumerate(apprentice.adapters):
+        x, y = torch.stack(seen[place]), torch.stack(taught[place])
+        weights, bias = ridge(x.numpy(), ((y - y.mean(0)) / y.std(0)).numpy())
+        np.testing.assert_allclose(adapter.weight[:, :, 0, 0].detach(), weights, atol=1e-5)
+        np.testing.assert_allclose(adapter.bias.detach(), bias, atol=1e-5)
+    descriptors = torch.cat([lesson.descriptors for lesson in lessons])
+    targets = F.normalize(descriptors @ torch.from_numpy(half_whitening(descriptors.numpy(), 6)).T)
+    weights, bias = ridge(torch.cat(pooled).numpy(), targets.numpy())
+    np.testing.assert_allclose(run.apprentice.network.whiten.weight.detach(), weights, atol=1e-5)
+    np.testing.assert_allclose(run.apprentice.network.whiten.bias.detach(), bias, atol=1e-5)
+
+
+def slow_step(run: Distillation, lesson: Lesson) -> tuple[dict[str, float], dict]:
+    """Losses and gradients by name in double precision, by plain modules and loops over views."""
+    config, apprentice = run.config, copy.deepcopy(run.apprentice).double()
+    network = GeMResNet(SMALL, config.dim).double()  # with convolutions and norms of PyTorch
+    network.load_state_dict(apprentice.network.state_dict())
+    network.train(not apprentice.keeps_statistics)
+    scale = 255 * torch.tensor([IMAGENET_MEAN, IMAGENET_STD], dtype=torch.float64)
+    x = (lesson.views - scale[0].view(3, 1, 1)) / scale[1].view(3, 1, 1)
+    maps = stage_maps(network, x)
+    errors = []
+    for i, adapter, theirs in zip(apprentice.stages, apprentice.adapters, lesson.maps):
+        mean, std = getattr(apprentice, f"mean{i}"), getattr(apprentice, f"std{i}")
+        errors.append((adapter(maps[i]) - (theirs - mean) / std).square().mean())
+    d = F.normalize(network.whiten(F.normalize(network.pool(maps[-1]))))
+    t = F.normalize(lesson.descriptors.double() @ apprentice.projection.T)
+    views = range(len(d))
+    cosines = [(d[i] @ d[j] - t[i] @ t[j]) ** 2 for i in views for j in views if i != j]
+    tuples = []
+    for i in views:
+        others = [k for k in views if lesson.photos[k] != lesson.photos[i]]
+        hardest = sorted(others, key=lambda k, i=i: -(d[i] @ d[k]).item())[:NEGATIVES]
+        far = [(d[i] - d[k]).square().sum() for k in hardest]
+        for j in views:
+            if j != i and lesson.photos[j] == lesson.photos[i]:
+                near = (d[i] - d[j]).square().sum()
+                first = sum((near - x + config.instances.margin).clamp(min=0) for x in far)
+                alike = [x - (d[j] - d[k]).square().sum() for x, k in zip(far, hardest)]
+                second = sum(x.square() for x in alike).sqrt()
+                tuples.append(first + config.instances.second_order * second)
+    losses = {
+        "maps": sum(errors) / len(errors),
+        "descriptor": sum(1 - d[i] @ t[i] for i in views) / len(d),
+        "cosines": sum(cosines) / len(cosines),
+        "instances": sum(tuples) / len(tuples),
+    }
+    weights = (config.maps, config.descriptor, config.cosines, config.instances.weight)
+    sum(weight * loss for weight, loss in zip(weights, losses.values())).backward()
+    gradients = {f"network.{name}": x.grad for name, x in network.named_parameters()}
+    gradients |= {f"adapters.{name}": x.grad for name, x in apprentice.adapters.named_parameters()}
+    return {name: loss.item() for name, loss in losses.items()}, gradients
+
+
+@pytest.mark.parametrize("start", ["", 'start = "start.safetensors"'], ids=["random", "trained"])
+def test_a_step_has_the_gradient_of_a_loop_over_views(course, tmp_path, in_float32, start):
+    write_start(tmp_path / "start.safetensors", SMALL)
+    table = '[instances]\nname = "triplet"\nmargin = 0.5\nsecond_order = 2.0\nneighbours = 0\n'
+    config = dataclasses.replace(course("step", start, table), batch=6, size=64)
+    run = Distillation(config)
+    torch.manual_seed(0)
+    run.apprentice.projection.normal_()
+    for name, buffer in run.apprentice.named_buffers(recurse=False):
+        if name.startswith(("mean", "std")):
+            buffer.uniform_(0.5, 2)
+    lesson = run.lessons[0]
+    losses, expected = slow_step(run, lesson)
+    run.optimiser.step = lambda: None
+    assert run.learn(lesson) == pytest.approx(losses, rel=1e-3)
+    for name, parameter in run.apprentice.named_parameters():
+        error = (parameter.grad - expected[name]).norm()
+        assert error < 1e-2 * expected[name].norm(), (name, error / expected[name].norm())
 
 
 def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_path, capsys):

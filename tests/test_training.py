@@ -170,12 +170,6 @@ def course(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def in_float32(monkeypatch):
-    """A processor without bfloat16: the trunk computes in float32."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-
-
 def configured(course: Path, out: str) -> TrainConfig:
     text = (course / "run.toml").read_text().replace('out = "run"', f'out = "{out}"')
     (course / f"{out}.toml").write_text(text)
