@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 
@@ -37,7 +38,7 @@ from model.training.settings import DistillConfig, TeacherChoice
 from model.training.teacher import CHUNK, BadTeacher, Teacher
 from tests.conftest import unit_rows
 from tests.networks import SMALL
-from tests.test_training import small_photo, write_start
+from tests.test_training import DAMAGED, set_value, small_photo, truncate, widened, write_start
 
 
 def test_a_deeper_network_computes_what_the_small_one_did_and_can_be_cut_again():
@@ -358,6 +359,38 @@ def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch)
     )
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-4, msg=name)
+
+
+def test_changed_rates_take_effect_when_a_distillation_resumes(course):
+    begun = Distillation(course("rates", "fit = 6\nweight_decay = 0.1"))
+    begun.learn(begun.lessons[0])
+    begun.save()
+    config = dataclasses.replace(begun.config, rate=3e-5, weight_decay=0.3, warmup=0)
+    run = Distillation(config)
+    assert run.step == 1 and len(run.optimiser.muon.state) == len(begun.optimiser.muon.state) > 0
+    run.optimiser.step = lambda: None
+    run.learn(run.lessons[1])
+    rate = 3e-5 * 0.5 * (1 + math.cos(math.pi / config.cycle))
+    for group in run.optimiser.param_groups:
+        assert group["lr"] == pytest.approx(rate) and group["weight_decay"] == 0.3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        lambda path: path.write_bytes(b""),
+        lambda path: set_value(path, "mean"),
+        lambda path: widened(path, "apprentice", "network.whiten.weight"),
+    ],
+    ids="truncated empty keys shapes".split(),
+)
+def test_a_damaged_state_is_a_bad_configuration(course, damage):
+    run = Distillation(course("damaged"))
+    run.save()
+    damage(run.config.out / "last.pt")
+    with pytest.raises(BadConfig, match=DAMAGED):
+        Distillation(run.config)
 
 
 def test_a_run_goes_on_deeper(course):

@@ -218,6 +218,76 @@ def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
+def test_a_changed_rate_takes_effect_when_a_run_resumes(course):
+    config = dataclasses.replace(configured(course, "rates"), epochs=1, decay=0.5)
+    begun = training.Run(config)
+    begun.train()
+    config = dataclasses.replace(config, epochs=2, rate=5e-4, p_rate=3.0, weight_decay=0.2)
+    run = training.Run(config)
+    moments = [state["exp_avg"] for state in begun.optimiser.state.values()]
+    for state, moment in zip(run.optimiser.state.values(), moments, strict=True):
+        assert torch.equal(state["exp_avg"], moment)
+    groups, seen = run.optimiser.param_groups, []
+    run.optimiser.step = lambda: seen.append([(g["lr"], g["weight_decay"]) for g in groups])
+    run.train()
+    rate = 5e-4 * math.exp(-0.5)  # of the second epoch
+    assert len(seen) == 4
+    for others, p in seen:
+        assert others == pytest.approx((rate, 0.2)) and p == pytest.approx((3 * rate, 0.0))
+
+
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def set_value(path: Path, *keys: str, value: object = None) -> None:
+    """Replace a value of a state file, or remove its key."""
+    content = table = torch.load(path, weights_only=True)
+    for key in keys[:-1]:
+        table = table[key]
+    if value is None:
+        del table[keys[-1]]
+    else:
+        table[keys[-1]] = value
+    torch.save(content, path)
+
+
+def widened(path: Path, *keys: str) -> None:
+    """Give a tensor of a state file a row more."""
+    table = torch.load(path, weights_only=True)
+    for key in keys:
+        table = table[key]
+    set_value(path, *keys, value=torch.cat([table, table[:1]]))
+
+
+DAMAGED = "last.pt is damaged or the state of another run"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"no state"),
+        lambda path: set_value(path, "optimiser"),
+        lambda path: set_value(path, "state", "step"),
+        lambda path: set_value(path, "state", "pace", value=1),
+        lambda path: widened(path, "network", "whiten.weight"),
+        lambda path: set_value(path, "state", "tuples", value=torch.zeros(8, 5, dtype=torch.int64)),
+        lambda path: set_value(path, "state", "tuples", value=torch.full((8, 4), 8)),
+    ],
+    ids="truncated empty foreign keys state unknown shapes negatives photos".split(),
+)
+def test_a_damaged_state_is_a_sentence(course, tmp_path, capsys, damage):
+    run = training.Run(dataclasses.replace(configured(course, "sound"), out=tmp_path))
+    run.save()
+    damage(tmp_path / "last.pt")
+    assert main(["train", str(course / "run.toml"), f'out="{tmp_path}"']) == 1
+    said = capsys.readouterr().err
+    assert DAMAGED in said and said.count("\n") == 1
+
+
 def test_run_leaves_log_curve_and_best_weights(course, capsys):
     configured(course, "logged")
     assert main(["train", str(course / "logged.toml")]) == 0

@@ -24,7 +24,7 @@ from ..provenance import Provenance
 from .config import BadConfig
 from .convolution import quicken
 from .describe import read_validation, validate
-from .journal import draw_curve, note, save_state, write_weights
+from .journal import draw_curve, load_optimiser, note, save_state, saved_state, write_weights
 from .lessons import AHEAD, Lesson, Lessons, feed, find_neighbours, find_photos
 from .losses import FIRST_ORDER, make_loss
 from .muon import MuonAdamW
@@ -223,19 +223,18 @@ class Distillation:
         """Go on from the folder's `last.pt`, with another depth if the configuration has another.
 
         Raises:
-            BadConfig: if it is of another run, or of another depth and began at random: a batch's
-                statistics would blow up what the new blocks begin with.
+            BadConfig: if it is damaged or of another run, or of another depth and began at random:
+                a batch's statistics would blow up what the new blocks begin with.
         """
         path = self.config.out / "last.pt"
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with saved_state(path) as content:
             self.step, self.seconds = content["step"], content["seconds"]
             before, after = content["architecture"], self.config.architecture
             apprentice, mean = content["apprentice"], content["mean"]
             if before != after and self.config.start is None:
                 raise BadConfig(f"{path} began at random: make it the start of a deeper run")
             if before == after:
-                self.optimiser.load_state_dict(content["optimiser"])
+                load_optimiser(self.optimiser, content["optimiser"])
                 self.began = content["began"]
             else:  # what the optimiser remembers is of other parameters
                 apprentice = state_with_depth(apprentice, "network.", before, after)
@@ -244,10 +243,6 @@ class Distillation:
             self.apprentice.load_state_dict(apprentice)
             self.mean.load_state_dict(mean)
             self.validated, self.is_fitted = content["validated"], True
-        except BadConfig:
-            raise
-        except Exception as error:  # whatever unpickling a damaged file raises
-            raise BadConfig(f"{path} is damaged or the state of another run") from error
 
 
 def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:

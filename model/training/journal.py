@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from safetensors.torch import save_file
 
 from ..network import GeMResNet
 from ..provenance import Provenance
+from .config import BadConfig
+from .muon import MuonAdamW
 
 
 def settle(partial: Path, path: Path) -> None:
@@ -32,6 +35,44 @@ def save_state(content: dict[str, Any], path: Path) -> None:
     partial = path.with_name(f".{path.name}")
     torch.save(content, partial)
     settle(partial, path)
+
+
+@contextmanager
+def saved_state(path: Path) -> Iterator[dict[str, Any]]:
+    """What `save_state` wrote, for a `with` block that loads it into a run.
+
+    Args:
+        path: of the state file.
+
+    Raises:
+        BadConfig: if the file cannot be read, or the block fails because its content has other
+            keys or shapes than the run.
+        OSError: if the file may not be read.
+    """
+    try:
+        yield torch.load(path, map_location="cpu", weights_only=True)
+    except (BadConfig, OSError):
+        raise
+    except Exception as error:  # whatever unpickling a damaged file raises
+        raise BadConfig(
+            f"{path} is damaged or the state of another run; delete it to start over"
+        ) from error
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer | MuonAdamW, state: dict[str, Any]) -> None:
+    """Load moments and step counts, but keep rates and weight decay as configured now.
+
+    Args:
+        optimiser: of the run that resumes.
+        state: its `state_dict` when it was saved.
+    """
+    configured = [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimiser.param_groups
+    ]
+    optimiser.load_state_dict(state)
+    for group, own in zip(optimiser.param_groups, configured, strict=True):
+        group.update(own)
 
 
 def write_weights(network: GeMResNet, provenance: Provenance, path: Path, training: str) -> None:

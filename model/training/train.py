@@ -29,7 +29,7 @@ from ..checkpoint import load_checkpoint
 from ..network import GeMResNet
 from .config import BadConfig
 from .describe import describe, describe_all, read_validation, validate
-from .journal import draw_curve, note, save_state, write_weights
+from .journal import draw_curve, load_optimiser, note, save_state, saved_state, write_weights
 from .losses import FIRST_ORDER, make_loss
 from .mining import hard_negatives
 from .photos import PLAIN, POSITIVE, QUERY, Feed, Photos, View
@@ -91,12 +91,12 @@ class State:
         seconds: of training so far.
     """
 
-    epoch: int = 0
-    step: int = 0
-    loss: float = 0.0
-    tuples: np.ndarray | None = None
-    best: float = -math.inf
-    seconds: float = 0.0
+    epoch: int
+    step: int
+    loss: float
+    tuples: np.ndarray | None
+    best: float
+    seconds: float
 
 
 class Run:
@@ -108,7 +108,8 @@ class Run:
         config: the run.
 
     Raises:
-        BadConfig: for an unknown loss or kind of data, or a validation that cannot be read.
+        BadConfig: for an unknown loss or kind of data, a validation that cannot be read, or a
+            `last.pt` that is damaged or of another run.
         BadCheckpoint: if the start cannot be read.
         BadTrainingData: if the photos cannot be used.
     """
@@ -145,7 +146,7 @@ class Run:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.state = State()
+        self.state = State(epoch=0, step=0, loss=0.0, tuples=None, best=-math.inf, seconds=0.0)
         config.out.mkdir(parents=True, exist_ok=True)
         if (config.out / "last.pt").is_file():
             self.load()
@@ -273,8 +274,21 @@ class Run:
         save_state(content, self.config.out / "last.pt")
 
     def load(self) -> None:
-        content = torch.load(self.config.out / "last.pt", map_location="cpu", weights_only=True)
-        self.network.load_state_dict(content["network"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        tuples = content["state"].pop("tuples")
-        self.state = State(**content["state"], tuples=None if tuples is None else tuples.numpy())
+        """Resume from the folder's `last.pt`, with the rates and the decay configured now.
+
+        Raises:
+            BadConfig: if it is damaged or of another run.
+        """
+        with saved_state(self.config.out / "last.pt") as content:
+            self.network.load_state_dict(content["network"])
+            load_optimiser(self.optimiser, content["optimiser"])
+            self.state = State(**content["state"])
+            if self.state.tuples is not None:
+                self.state.tuples = self.checked(self.state.tuples.numpy())
+
+    def checked(self, tuples: np.ndarray) -> np.ndarray:
+        """Saved tuples, int (Q, 2 + K). Raises ValueError if photos or K are not the run's."""
+        photos = np.arange(len(self.training.paths))
+        if tuples.shape[1] != 2 + self.config.negatives or not np.isin(tuples, photos).all():
+            raise ValueError("tuples do not fit the collection")
+        return tuples
