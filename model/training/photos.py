@@ -30,13 +30,14 @@ class PhotoMemory:
     Args:
         paths: N photos.
         longest_side: pixels, to which they are shrunk.
-        budget: bytes of JPEGs to keep. What is beyond it is read again each time. With 0 nothing
-            is kept, and the pixels are the file's own.
+        budget: bytes of JPEGs to keep. What is beyond it is read and compressed each time, so that
+            the budget does not change the pixels. With None there are no JPEGs, and the pixels are
+            the file's own.
     """
 
-    def __init__(self, paths: Sequence[Path], longest_side: int, budget: float):
+    def __init__(self, paths: Sequence[Path], longest_side: int, budget: float | None = None):
         self._paths, self._side = paths, longest_side
-        self._keeps, self._left = budget > 0, budget
+        self._compresses, self._left = budget is not None, budget or 0.0
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -52,7 +53,7 @@ class PhotoMemory:
         jpeg = self._kept.get(number)
         if jpeg is None:
             pixels = resize(read_photo(self._paths[number]), self._side)
-            if not self._keeps:
+            if not self._compresses:
                 return pixels
             quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
             jpeg = cv2.imencode(".jpg", np.ascontiguousarray(pixels[:, :, ::-1]), quality)[1]
@@ -72,7 +73,7 @@ class Photos(Dataset):
         with_views: whether views are square and, but for PLAIN, random. A random view depends on
             the seed and its key only.
         seed: of the random views.
-        budget: bytes of memory for photos.
+        budget: bytes of memory for photos as JPEGs; None for the pixels of the files.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Photos(Dataset):
         size: int,
         with_views: bool = False,
         seed: int = 0,
-        budget: float = 0,
+        budget: float | None = None,
     ):
         self._size, self._with_views, self._seed = size, with_views, seed
         self._mean, self._std = np.float32(provenance.mean), np.float32(provenance.std)
