@@ -500,6 +500,12 @@ def test_lessons_for_instances_show_each_photo_twice_beside_its_like(course):
     np.testing.assert_array_equal(find_neighbours(config, paths), neighbours)
     with pytest.raises(BadConfig, match="of other photos"):
         find_neighbours(config, paths[1:])
+    truncate(config.out / "neighbours.npy")
+    with pytest.raises(BadConfig, match="neighbours.npy is damaged or of other photos"):
+        find_neighbours(config, paths)
+    (config.out / "neighbours.npy").write_bytes(b"")
+    with pytest.raises(BadConfig, match="neighbours.npy is damaged or of other photos"):
+        find_neighbours(config, paths)
 
 
 def test_nearest_is_brute_force_without_the_all_but_equal(rng):

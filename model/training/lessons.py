@@ -161,15 +161,19 @@ def find_neighbours(config: DistillConfig, paths: list[Path]) -> np.ndarray | No
         Int (N, K), nearest first, -1 where there are fewer; None if no neighbours are asked for.
 
     Raises:
-        BadConfig: if the folder's file is of other photos.
+        BadConfig: if the folder's file is damaged or of other photos.
     """
     if config.instances is None or config.instances.neighbours == 0:
         return None
     file = config.out / "neighbours.npy"
     if file.is_file():
-        found = np.load(file, allow_pickle=False)
-        if found.shape != (len(paths), config.instances.neighbours):
-            raise BadConfig(f"{file} is of other photos; delete it and they are mined again")
+        wanted = (len(paths), config.instances.neighbours)
+        try:
+            found = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError):  # cut short, or no array
+            found = None
+        if found is None or found.shape != wanted:
+            raise BadConfig(f"{file} is damaged or of other photos; delete it to mine them again")
         return found
     batches = feed(PlainDescriptors(config, paths))
     descriptors = np.concatenate(list(tqdm(batches, "mining neighbours", unit="batch")))
