@@ -1,19 +1,22 @@
-"""kill -9 at random moments of every operation that writes a store: nothing may be lost."""
+"""kill -9 after every write of every operation that writes a store: nothing may be lost."""
 
 from __future__ import annotations
 
 import argparse
 import collections
-import multiprocessing
-import random
+import hashlib
+import itertools
+import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from extractor import encode_jpeg
 from index_store import (
@@ -23,21 +26,26 @@ from index_store import (
     add,
     build,
     compact,
+    journal,
     remove,
     stock,
     update,
     verify,
 )
+from search import Engine
 
-from ..arguments import count
+from .kill_points import kill_at
 from .made import MadeExtractor
 
-PHOTOS, SIDE, SEGMENT = 24, 200, 7
+# Small, so that every step can be tried, and of several segments and commits of the journal.
+PHOTOS, SIDE, SEGMENT, COMMIT_EVERY = 5, 64, 3, 2
 EXTRACTOR = MadeExtractor(48)
+# No build has made these: they stay whatever happens.
+FOREIGN = ("notes.txt", "segments/mine.segment", "generations/mine/notes.txt")
 
 
 class Lost(Exception):
-    """A store that a kill has spoilt."""
+    """A kill has damaged a store."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,17 @@ class Operation:
     """One of the operations that are killed.
 
     Attributes:
-        change: What happens to the photos' folder before it.
         run: The operation, on the photos' folder and the store.
-        fresh: Whether there is no store before it.
+        change: What happens to the photos' folder before it.
+        before: What is there before it: "store", "nothing", or what a "killed build" has left.
     """
 
-    change: Callable[[Path], None]
     run: Callable[[Path, Path], object]
-    fresh: bool = False
+    change: Callable[[Path], None] = lambda photos: None
+    before: str = "store"
 
 
-def write_photos(photos: Path, numbers: Sequence[int]) -> None:
+def write_photos(photos: Path, numbers: Iterable[int]) -> None:
     """Photos of coloured noise, each always the same."""
     photos.mkdir(exist_ok=True)
     for number in numbers:
@@ -65,195 +73,230 @@ def write_photos(photos: Path, numbers: Sequence[int]) -> None:
         (photos / f"{number:03d}.jpg").write_bytes(encode_jpeg(pixels))
 
 
+def come(photos: Path) -> None:
+    """Two photos more."""
+    write_photos(photos, (PHOTOS, PHOTOS + 1))
+
+
 def come_and_go(photos: Path) -> None:
-    """Three photos more, and one less."""
-    write_photos(photos, range(PHOTOS, PHOTOS + 3))
+    """Two photos more, and one less."""
+    come(photos)
     (photos / "004.jpg").unlink()
 
 
-def nothing(photos: Path) -> None:
-    """The folder stays as it is."""
-
-
-NEW = [f"{number:03d}.jpg" for number in range(PHOTOS, PHOTOS + 3)]
+NEW = [f"{number:03d}.jpg" for number in (PHOTOS, PHOTOS + 1)]
 OPERATIONS = {
-    "first build": Operation(nothing, lambda p, s: build(p, s, EXTRACTOR), fresh=True),
-    "build": Operation(come_and_go, lambda p, s: build(p, s, EXTRACTOR)),
-    "update": Operation(come_and_go, lambda p, s: update(s, EXTRACTOR)),
-    "add": Operation(
-        lambda photos: write_photos(photos, range(PHOTOS, PHOTOS + 3)),
-        lambda p, s: add([p / name for name in NEW], s, EXTRACTOR),
-    ),
-    "remove": Operation(nothing, lambda p, s: remove(["002.jpg", "009.jpg"], s)),
-    "compact": Operation(nothing, lambda p, s: compact(s)),
+    "first build": Operation(lambda p, s: build(p, s, EXTRACTOR), before="nothing"),
+    "resumed build": Operation(lambda p, s: build(p, s, EXTRACTOR), before="killed build"),
+    "build": Operation(lambda p, s: build(p, s, EXTRACTOR), come_and_go),
+    "update": Operation(lambda p, s: update(s, EXTRACTOR), come_and_go),
+    "add": Operation(lambda p, s: add([p / name for name in NEW], s, EXTRACTOR), come),
+    "remove": Operation(lambda p, s: remove(["002.jpg", "003.jpg"], s)),
+    "compact": Operation(lambda p, s: compact(s)),
 }
 
 
-def child(name: str, photos: Path, store: Path, started: multiprocessing.synchronize.Event) -> None:
-    """Run an operation in a process that will be killed."""
-    stock.SEGMENT = SEGMENT
-    started.set()
-    OPERATIONS[name].run(photos, store)
+def run_killed(name: str, work: Path, store: Path, number: int, kind: str = "") -> str:
+    """Run an operation in a process of its own.
+
+    Args:
+        name: Of the operation.
+        work: Holds the photos.
+        store: What the operation changes.
+        number: Of the step it is killed at.
+        kind: As of `kill_at`.
+
+    Returns:
+        What the step was, "" if the operation completed before it.
+
+    Raises:
+        Lost: The operation failed by itself.
+    """
+    receiver, sender = os.pipe()
+    process = os.fork()  # far quicker than an interpreter for each of some hundred kills
+    if not process:
+        status = 1
+        try:
+            kill_at(number, kind, lambda step: os.write(sender, step.encode()))
+            OPERATIONS[name].run(work / "photos", store)
+            status = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(sender)
+    with open(receiver) as said:
+        step = said.read()
+    _, status = os.waitpid(process, 0)
+    if not step and status:
+        raise Lost(f"{name} failed without a kill.")
+    return step
 
 
-def kept(store: Path) -> dict[str, tuple[bytes, bytes, bytes]]:
-    """All that a store keeps of its photos, by their files; every byte of it verified."""
+def kept(store: Path) -> dict[str, object]:
+    """All that a store keeps, every byte of it verified; equal for stores of the same photos."""
     with Store(store) as opened:
         verify(opened)
-        return {
+        engine = Engine(opened, EXTRACTOR)
+        found: dict[str, object] = {
             photo.file: (
                 opened.descriptors[photo.id].tobytes(),
                 opened.thumbnail(photo.id),
                 opened.stored_features(photo.id),
+                [hit.file for hit in engine.search(engine.prepare(photo.id)).hits],
             )
             for photo in opened.catalogue.photos()
+        }
+        # Which row of which segment a photo lies in may differ.
+        return found | {
+            name: check for name, check in opened.manifest.artefacts.items() if name != "slots.npy"
         }
 
 
 def left_over(store: Path) -> set[str]:
     """Files of the store that its generation does not need."""
     with Store(store) as opened:
-        segments = {f"{segment.name}.segment" for segment in opened.manifest.segments}
-        wanted = {"CURRENT", "lock", "segments", "generations", opened.generation}
-        wanted |= segments | opened.manifest.artefacts.keys() | {"manifest.json"}
-    return {path.name for path in store.rglob("*")} - wanted
+        segments = {f"segments/{segment.name}.segment" for segment in opened.manifest.segments}
+        generation = f"generations/{opened.generation}"
+        files = {f"{generation}/{name}" for name in (*opened.manifest.artefacts, "manifest.json")}
+        wanted = {"CURRENT", "lock", "segments", "generations", "generations/mine", generation}
+        return {path.relative_to(store).as_posix() for path in store.rglob("*")} - (
+            wanted | segments | files | set(FOREIGN)
+        )
 
 
-def kill_at_random(times: int, seed: int, work: Path) -> Iterator[tuple[str, str]]:
-    """Kill operations, each as often as the others.
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files in a folder, by their paths."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def kill_everywhere(name: str, work: Path) -> Iterator[tuple[str, str]]:
+    """Kill an operation after each of its steps in turn, until it completes.
 
     Args:
-        times: How often in all.
-        seed: Of the moments.
+        name: Of the operation.
         work: An empty folder.
 
     Yields:
-        The operation, and which generation the kill has left: "old", "new" or "none".
+        What the step was, and which generation the kill has left: "old", "new" or "none".
 
     Raises:
-        Lost: An opening failed, or what came out in the end was something else.
+        Lost: A store cannot be opened or searched, has lost something, or differs in the end from
+            one that no kill has met; or a file that no build has made is gone.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["index_store", "evaluation.studies.kills"])
-    dice = random.Random(seed)
-    names = [list(OPERATIONS)[number % len(OPERATIONS)] for number in range(times)]
-    lasting: dict[str, float] = {}
-    before, after = {}, {}
-    whole, stock.SEGMENT = stock.SEGMENT, SEGMENT
-    try:
-        for number, name in enumerate(names):
-            operation = OPERATIONS[name]
-            folder = work / name.replace(" ", "-")
-            if name not in lasting:
-                write_photos(work / "photos", range(PHOTOS))
-                prepare(work / "photos", folder, operation)
-                before[name] = {} if operation.fresh else kept(folder / "store")
-                shutil.copytree(folder, folder.with_name(f"{folder.name}-done"))
-                done = folder.with_name(f"{folder.name}-done")
-                lasting[name] = run_child(context, name, folder, done / "store", None)
-                after[name] = kept(done / "store")
-            store = work / f"killed-{number}"
-            if (folder / "store").exists():
-                shutil.copytree(folder / "store", store)
-            run_child(context, name, folder, store, dice.uniform(0, lasting[name]))
-            try:
-                yield name, judge(name, folder, store, before[name], after[name])
-            except StoreError as error:
-                raise Lost(f"{name}: {error}") from error
+    with small_steps(), threadpool_limits(1):  # OpenMP's threads do not survive a fork
+        prepare(name, work)
+        shutil.copytree(work / "store", work / "done")
+        OPERATIONS[name].run(work / "photos", work / "done")
+        before = kept(work / "store") if (work / "store" / "CURRENT").exists() else {}
+        after, foreign = kept(work / "done"), foreign_files(work, work / "store")
+        files, state = digests(work / "store"), "old" if before else "none"
+        for number in itertools.count(1):
+            store = shutil.copytree(work / "store", work / f"killed-{number}")
+            step = run_killed(name, work, store, number)
+            if not step:
+                break
+            left = digests(store)
+            if left != files:  # a sync, for one, leaves what is judged already
+                files = left
+                try:
+                    state = judge(name, work, store, before, after)
+                except (Lost, StoreError) as error:
+                    raise Lost(f"{name}, killed after {step}: {error}") from error
+                if foreign_files(work, store) != foreign:
+                    raise Lost(f"{name}, killed after {step}: a foreign file is gone.")
+            yield step, state
             shutil.rmtree(store)
+
+
+@contextmanager
+def small_steps() -> Iterator[None]:
+    """Segments and commits of a few photos."""
+    sizes = stock.SEGMENT, journal.COMMIT_EVERY
+    stock.SEGMENT, journal.COMMIT_EVERY = SEGMENT, COMMIT_EVERY
+    try:
+        yield
     finally:
-        stock.SEGMENT = whole
+        stock.SEGMENT, journal.COMMIT_EVERY = sizes
 
 
-def prepare(photos: Path, folder: Path, operation: Operation) -> None:
-    """The photos as the operation finds them, and a store of them as they were before."""
-    shutil.copytree(photos, folder / "photos")
-    if not operation.fresh:
-        build(folder / "photos", folder / "store", EXTRACTOR)
-        remove(["007.jpg"], folder / "store")
-        write_photos(folder / "photos", [900])
-        add([folder / "photos" / "900.jpg"], folder / "store", EXTRACTOR)
-    operation.change(folder / "photos")
+def prepare(name: str, work: Path) -> None:
+    """Photos and store as the operation finds them, with foreign files between them."""
+    operation, photos, store = OPERATIONS[name], work / "photos", work / "store"
+    write_photos(photos, range(PHOTOS))
+    if operation.before == "killed build":
+        run_killed("first build", work, store, 1, "rename")  # a segment is complete
+    elif operation.before == "store":
+        build(photos, store, EXTRACTOR)
+        remove(["001.jpg"], store)
+        write_photos(photos, [900])
+        add([photos / "900.jpg"], store, EXTRACTOR)
+    operation.change(photos)
+    for file in FOREIGN:
+        (store / file).parent.mkdir(parents=True, exist_ok=True)
+        (store / file).write_text("mine")
 
 
-def run_child(
-    context: multiprocessing.context.ForkServerContext,
-    name: str,
-    folder: Path,
-    store: Path,
-    seconds: float | None,
-) -> float:
-    """Run an operation in a process of its own, and kill it after so many seconds.
+def foreign_files(work: Path, store: Path) -> dict[str, str]:
+    """Digests of the files that no operation may touch."""
+    inside = digests(store)
+    return digests(work / "photos") | {file: inside.get(file, "") for file in FOREIGN}
+
+
+def judge(
+    name: str, work: Path, store: Path, before: dict[str, object], after: dict[str, object]
+) -> str:
+    """Check a store after a kill, run the operation again, and check once more.
 
     Returns:
-        How long it has run.
+        As of `kill_everywhere`.
+
+    Raises:
+        Lost, StoreError: As there.
     """
-    started = context.Event()
-    process = context.Process(target=child, args=(name, folder / "photos", store, started))
-    process.start()
-    while not started.wait(1):
-        if not process.is_alive():
-            raise Lost(f"{name} did not begin: its process has ended.")
-    start = time.monotonic()
-    process.join(seconds)
-    lasted = time.monotonic() - start
-    process.kill()
-    process.join()
-    if seconds is None and process.exitcode != 0:
-        raise Lost(f"{name} did not end well even without a kill.")
-    return lasted
+    state = "none"
+    if (store / "CURRENT").exists():
+        same = (store / "CURRENT").read_bytes() == current(work / "store")
+        state = "old" if same else "new"
+        if kept(store) != {"old": before, "new": after}[state]:
+            raise Lost("the store holds something else than before or after.")
+    elif before:
+        raise Lost("there is no store any more.")
+    try:
+        OPERATIONS[name].run(work / "photos", store)
+    except UnknownPhoto:
+        if state != "new":
+            raise
+        compact(store)
+    if kept(store) != after:
+        raise Lost("the operation, run again, ends in another store.")
+    if left_over(store):
+        raise Lost(f"{min(left_over(store))} stays for ever.")
+    return state
 
 
-def pointer(store: Path) -> bytes:
+def current(store: Path) -> bytes:
     """What names the live generation; nothing if there is none."""
     path = store / "CURRENT"
     return path.read_bytes() if path.exists() else b""
 
 
-def judge(
-    name: str,
-    folder: Path,
-    store: Path,
-    before: dict[str, tuple[bytes, bytes, bytes]],
-    after: dict[str, tuple[bytes, bytes, bytes]],
-) -> str:
-    """Look at a store after a kill, go on with it, and look again."""
-    state = "none"
-    if (store / "CURRENT").exists():
-        state = "old" if pointer(store) == pointer(folder / "store") else "new"
-        if kept(store) != {"old": before, "new": after}[state]:
-            raise Lost(f"{name}: the store holds something else than before or after.")
-    elif before:
-        raise Lost(f"{name}: there is no store any more.")
-    try:
-        OPERATIONS[name].run(folder / "photos", store)
-    except UnknownPhoto:
-        if state != "new":
-            raise
-        compact(store)
-    if name in ("add", "remove"):
-        compact(store)
-    if kept(store) != after:
-        raise Lost(f"{name}: going on ended in another store.")
-    if name != "add" and left_over(store):
-        raise Lost(f"{name}: {min(left_over(store))} was left for ever.")
-    return state
-
-
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `kills` to the command line's sub-parsers."""
-    command = commands.add_parser("kills", help="kill -9 at random moments of all that writes")
-    command.add_argument("--times", type=count, default=100)
-    command.add_argument("--seed", type=int, default=0)
+    command = commands.add_parser("kills", help="kill -9 after every write of all that writes")
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as work:
-        found = collections.Counter(kill_at_random(args.times, args.seed, Path(work)))
     print("| killed | times | old generation left | new generation left | none yet |")
     print("|---|---|---|---|---|")
     for name in OPERATIONS:
-        states = [found[name, state] for state in ("old", "new", "none")]
-        print(f"| {name} | {sum(states)} | {' | '.join(map(str, states))} |")
-    print(f"\n{args.times} kills: nothing was lost, and going on ended in the same photos.")
+        with tempfile.TemporaryDirectory() as work:
+            found = collections.Counter(state for _, state in kill_everywhere(name, Path(work)))
+        states = [found[state] for state in ("old", "new", "none")]
+        print(f"| {name} | {sum(states)} | {' | '.join(map(str, states))} |", flush=True)
+    print("\nNothing was lost, and every operation, run again, ended in the same store.")
