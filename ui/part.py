@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -31,11 +31,14 @@ def choose_part(
         choose: is told what the visitor chooses, before the page is drawn again.
     """
     across, down, frame = f"across-{key}", f"down-{key}", key_of("frame", key)
+    gestures = f"gestures-{key}"
     state = st.session_state
 
     def drawn() -> None:
-        chosen = as_part(state[frame].drawn)
+        gesture = state[frame].drawn
+        chosen = as_part(gesture.get("frame")) if isinstance(gesture, Mapping) else None
         if chosen is not None:
+            state[gestures] = gesture.get("gesture")
             choose(chosen)
 
     def slid() -> None:
@@ -47,6 +50,7 @@ def choose_part(
             "alt": say("The photo searched with. Draw a frame on it, or use the sliders below."),
             "whole": say("Whole photo"),
             "frame": part,
+            "gesture": state.get(gestures, 0),
         },
         key=frame,
         on_drawn_change=drawn,

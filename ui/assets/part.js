@@ -1,5 +1,7 @@
-// A frame on the photo, drawn and moved with mouse or finger. Data: {src, alt, frame: [left, top, right, bottom] in percent, whole}
-// Sends the trigger "drawn" with such a frame. The sliders below it do the same by keyboard.
+// A frame on the photo, drawn and moved with mouse or finger. Data: {src, alt, frame: [left, top, right, bottom] in percent,
+// gesture: number of the last gesture that the frame includes, whole}
+// Sends the trigger "drawn": {frame, gesture}. The sliders below it do the same by keyboard.
+// The server may lag: a frame that is older than the last gesture is ignored, and one that arrives during a gesture waits for its end.
 const LEAST = 5; // percent: anything smaller is a tap, which asks for the whole photo
 const WHOLE = [0, 0, 100, 100];
 const states = new WeakMap();
@@ -30,8 +32,10 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   const frame = root.querySelector(".frame");
   const image = root.querySelector("img");
   const whole = root.querySelector(".whole");
-  const state = states.get(root) ?? { drag: null };
+  const state = states.get(root) ?? { drag: null, gesture: 0 };
   states.set(root, state);
+  const isCurrent = data.gesture >= state.gesture;
+  if (isCurrent) state.gesture = data.gesture;
   if (image.getAttribute("src") !== data.src) image.src = data.src;
   image.alt = data.alt;
   whole.textContent = data.whole;
@@ -45,29 +49,36 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   };
   const send = (edges) => {
     draw(edges.map(Math.round));
-    setTriggerValue("drawn", state.frame);
+    state.gesture += 1;
+    state.arrived = null;
+    setTriggerValue("drawn", { frame: state.frame, gesture: state.gesture });
   };
-  if (!state.drag) draw(data.frame);
+  const settle = () => {
+    if (state.drag || !state.arrived) return;
+    draw(state.arrived);
+    state.arrived = null;
+  };
+  if (isCurrent) state.arrived = data.frame;
+  settle();
 
-  const at = (event) => {
-    const box = area.getBoundingClientRect();
-    return [
-      clamp((100 * (event.clientX - box.left)) / box.width, 0, 100),
-      clamp((100 * (event.clientY - box.top)) / box.height, 0, 100),
-    ];
-  };
+  // Where the photo was when the gesture began: the page around it may move meanwhile.
+  const at = (event, box) => [
+    clamp((100 * (event.clientX - box.left)) / box.width, 0, 100),
+    clamp((100 * (event.clientY - box.top)) / box.height, 0, 100),
+  ];
   area.onpointerdown = (event) => {
     if (state.drag || event.button) return;
     event.preventDefault();
     area.setPointerCapture(event.pointerId);
     const grip = event.target.dataset.grip;
     const inside = event.target === frame && !isWhole(state.frame);
-    state.drag = { from: at(event), before: state.frame, how: grip ?? (inside ? "move" : "draw"), id: event.pointerId };
+    const box = area.getBoundingClientRect();
+    state.drag = { box, from: at(event, box), before: state.frame, how: grip ?? (inside ? "move" : "draw"), id: event.pointerId };
   };
   area.onpointermove = (event) => {
     const drag = state.drag;
     if (event.pointerId !== drag?.id) return;
-    const [x, y] = at(event);
+    const [x, y] = at(event, drag.box);
     const [fromX, fromY] = drag.from;
     if (drag.how === "move") draw(moved(drag.before, x - fromX, y - fromY));
     else if (drag.how === "draw") draw(sorted([fromX, fromY, x, y]));
@@ -81,10 +92,12 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     const tiny = r - l < LEAST || b - t < LEAST;
     if (tiny) send(isWhole(drag.before) ? drag.before : WHOLE);
     else if (state.frame !== drag.before) send(state.frame);
+    settle();
   };
   area.onpointercancel = () => {
     if (state.drag) draw(state.drag.before);
     state.drag = null;
+    settle();
   };
   whole.onclick = () => send(WHOLE);
 }
