@@ -40,14 +40,12 @@ def results(engine):
     return {r.method: r for r in evaluate_groups(engine, store_groups(GROUPS, engine.store))}
 
 
-def test_no_toggle_lowers_the_sample_gallery(results):
-    off = results["rerank off"].all.map
-    assert off > 0.55
-    for method in ("diffusion", "SIFT", "diffusion + SIFT"):
-        assert results[method].all.map >= off, method
-    assert results["diffusion + SIFT"].all.map >= max(
-        results["diffusion"].all.map, results["SIFT"].all.map
-    )
+def test_the_sample_gallery_scores_as_documented(results):
+    """To half a point: processors round differently, which may swap two photos far down a list of
+    28, but a lost point is a regression.
+    """
+    documented = {"rerank off": 0.631, "diffusion": 0.633, "SIFT": 0.752, "diffusion + SIFT": 0.784}
+    assert {name: r.all.map for name, r in results.items()} == pytest.approx(documented, abs=5e-3)
 
 
 def test_groups_count_equally(results):
