@@ -1,8 +1,15 @@
-"""What all commands (`python -m search` and so on) do alike: how they end, and what they need."""
+"""What all commands (`python -m search` and so on) do alike: how they print, how they end, and what
+they need.
+
+File names, labels and server answers are untrusted, and a terminal obeys control characters. All
+output therefore goes through `print_lines`, `print_text`, `print_status` or `complain`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -11,14 +18,51 @@ from typing import NoReturn
 CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes, as the shell counts them: 128 + the signal
 
 
+def printable(text: object) -> str:
+    """Text on one line: control characters, line breaks, marks that change the direction of
+    writing, and undecodable bytes become escapes such as `\\x1b`.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def print_lines(*lines: object) -> None:
+    """Print each argument, made `printable`, as one line on standard output."""
+    for line in lines:
+        print(printable(line), flush=True)
+
+
+def print_text(text: str) -> None:
+    """Print text of several lines, such as a table, on standard output.
+
+    Line breaks in it are kept, so names must be made `printable` before they are put into it.
+    """
+    print_lines(*text.split("\n"))
+
+
+def print_status(*lines: object) -> None:
+    """Print each argument, made `printable`, as one line on standard error."""
+    for line in lines:
+        print(printable(line), file=sys.stderr, flush=True)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser of arguments that repeats bad arguments in `printable` form."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
     """End the process with main's exit code.
 
-    A closed pipe, Ctrl-C and too little memory end it without a traceback.
+    A closed pipe, Ctrl-C and too little memory end it without a traceback. Standard output escapes
+    characters that its encoding lacks, as standard error always does.
 
     Args:
         main: the command. It lets BrokenPipeError pass.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             code = main()
@@ -29,23 +73,20 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = CLOSED_PIPE
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print_status("", "interrupted")
         code = INTERRUPTED
     except MemoryError:
-        print("error: there is too little memory for that", file=sys.stderr)
+        print_status("error: there is too little memory for that")
         code = 1
     sys.exit(code)
 
 
 def complain(error: BaseException) -> None:
-    """Print an error as the one line that a person reads, on standard error.
-
-    The operating system's own errors are said without their numbers.
-    """
+    """Print an error as one line on standard error; the operating system's without its number."""
     sentence = str(error)
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
         sentence = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    print(f"error: {sentence}", file=sys.stderr)
+    print_status(f"error: {sentence}")
 
 
 def need(package: str, requirements: str) -> None:

@@ -11,6 +11,7 @@ From a shell: python same_thing.py https://demo.example.org tour-eiffel.jpg
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from os import PathLike
@@ -148,7 +149,14 @@ class SameThing:
         raise AssertionError("unreachable")
 
 
+def printable(text: object) -> str:
+    """Text with control characters, which a terminal would obey, as escapes such as `\\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def main() -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for what its encoding lacks
     if len(sys.argv) < 3:
         print("usage: same_thing.py URL PHOTO...", file=sys.stderr)
         return 2
@@ -157,11 +165,11 @@ def main() -> int:
         with SameThing(url) as server:
             hits = server.search(*photos)["hits"]
     except (Problem, httpx.HTTPError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 1
     for hit in hits:
         points = hit["inliers"] if hit["verified"] else ""
-        print(f"{hit['confidence'] or '':6s} {points!s:>4s} {hit['file']}")
+        print(printable(f"{hit['confidence'] or '':6s} {points!s:>4s} {hit['file']}"))
     return 0
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
-from command import complain, run_command
+from command import CommandParser, complain, run_command
 from datasets import BadDataset
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
@@ -44,7 +42,7 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m evaluation", description="Measure what each stage is worth."
     )
     commands = parser.add_subparsers(required=True)

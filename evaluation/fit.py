@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from command import print_lines, print_text
 from datasets import BadDataset
 from extractor import Extractor
 from index_store import Store, model_of
@@ -275,7 +276,7 @@ def run(args: argparse.Namespace) -> None:
     if args.matcher == "sift":  # the share is diffusion's own and holds with every matcher
         rows = fit.choose_share(SHARES, args.matcher, progress("shares"))
         cells = [[f"{share:g}", f"{alone:.4f}", f"{both:.4f}"] for share, alone, both in rows]
-        print(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))
+        print_text(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))
     for setting in settings:
         if setting[0] is not None:
             fit.add(setting, progress(setting_name(setting)))
@@ -288,7 +289,7 @@ def run(args: argparse.Namespace) -> None:
     }
     curve = print_quality(fit, ("diffusion", args.matcher))
     write_fitted(replace(fit.fitted, fitted_on=facts), args.out)
-    print(f"\nwrote {args.out}")
+    print_lines("", f"wrote {args.out}")
     if args.curve:
         args.curve.write_text(json.dumps(curve, indent=2) + "\n")
 
@@ -311,9 +312,9 @@ def print_quality(fit: Fit, leading: Setting) -> dict:
         table.append(quality_row(setting_name(setting), fit, samples, odds))
         if setting == leading:
             rows = reliability(odds, samples.relevant, samples.prior)
-    print(f"\n{format_rows(table)}")
+    print_text(f"\n{format_rows(table)}")
     head = [f"probability, {setting_name(leading)}", "that are the same thing", "share of those"]
-    print(f"\n{format_rows([head, *([f'{value:.3f}' for value in row] for row in rows)])}")
+    print_text(f"\n{format_rows([head, *([f'{value:.3f}' for value in row] for row in rows)])}")
     return {
         "title": "Reliability of the probability on the page, groups held out",
         "xlabel": "probability",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from command import print_lines, print_text
 from datasets import BadGroups
 from datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
 from extractor import Extractor
@@ -166,11 +167,11 @@ def run(args: argparse.Namespace) -> None:
     results = evaluate_groups(
         engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
     )
-    print(format_table(results))
+    print_text(format_table(results))
     if args.by_group:
-        print(f"\n{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
+        print_lines("", f"{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
         for name, files in groups.items():
-            print(
+            print_lines(
                 f"{name[:24]:>24s} ({len(files):3d})  "
                 + "  ".join(f"{r.group_map[name]:16.3f}" for r in results)
             )

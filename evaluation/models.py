@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from command import print_lines, print_text
 from datasets import Benchmark, read_dataset
 from extractor import Extractor, read_photo
 from extractor.registry import MODELS, model_path
@@ -148,5 +149,7 @@ def run(args: argparse.Namespace) -> None:
     rows = []
     for name in args.names:
         rows += measure(name, sets, args.stores, args.seed)
-    print(f"Hardware: {hardware()}. mAP with 95 % intervals over landmarks, seed {args.seed}\n")
-    print(format_models(rows))
+    print_lines(
+        f"Hardware: {hardware()}. mAP with 95 % intervals over landmarks, seed {args.seed}", ""
+    )
+    print_text(format_models(rows))

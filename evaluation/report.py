@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from command import print_lines
 from extractor import BadPhoto, Region, decode, encode_jpeg, read_photo, resize
 from index_store import Store, StoreError
 
@@ -326,4 +327,4 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     page = make_report([read_file(path) for path in args.files])
     args.out.write_bytes(page.encode("utf-8", "replace"))  # JSON may hold halves of characters
-    print(f"{args.out}: {len(page) / 2**20:.1f} MB")
+    print_lines(f"{args.out}: {len(page) / 2**20:.1f} MB")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from command import printable
 from datasets import Values
 from extractor import Region
 from search import MATCHERS
@@ -276,6 +277,7 @@ def facts_of(results: Results) -> dict[str, str]:
 
 def format_rows(rows: list[list[str]]) -> str:
     """Markdown table from rows of cells, head first."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |"
@@ -287,9 +289,9 @@ def format_rows(rows: list[list[str]]) -> str:
 
 def format_results(results: Results) -> str:
     """Everything but the single queries, as Markdown."""
-    parts = ["\n".join(f"{name}: {text}" for name, text in facts_of(results).items())]
+    parts = ["\n".join(f"{name}: {printable(text)}" for name, text in facts_of(results).items())]
     if results.notes:
-        parts.append("\n".join(f"- {note}" for note in results.notes))
+        parts.append("\n".join(f"- {printable(note)}" for note in results.notes))
     parts += [
         f"{setup_title(setup)}\n\n{format_rows(setup_rows(results, setup))}"
         for setup in results.setups

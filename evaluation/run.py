@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from command import print_lines, print_text
 from datasets import READERS, BadDataset, Benchmark, read_dataset
 from datasets.names import inside
 from extractor import DEFAULT_MODEL, Extractor
@@ -287,7 +288,8 @@ def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
         bar,
         args.sizes,
     )
-    print(f"{args.model.stem}, {hardware()}\n\n{format_hidden(rows)}")
+    print_lines(f"{args.model.stem}, {hardware()}", "")
+    print_text(format_hidden(rows))
     draw_hidden(rows, args.out.with_suffix(".png"))
 
 
@@ -325,6 +327,6 @@ def run(args: argparse.Namespace) -> None:
         f"python -m evaluation {shlex.join(sys.argv[1:])}",
         queries_bar,
     )
-    print(format_results(results))
+    print_text(format_results(results))
     if args.out:
         write_results(results, args.out)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import complain, run_command
+from command import CommandParser, complain, print_lines, print_text, run_command
 from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside, resize
 from extractor.registry import format_models
 from model import (
@@ -75,7 +75,7 @@ def shown(what: str) -> Progress:
 def report(out: Path, half: bool) -> None:
     """Say what was written."""
     stored = "" if half else ", parameters as float32: float16 would change the descriptors"
-    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB{stored})")
+    print_lines(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB{stored})")
 
 
 def run_checkpoint(args: argparse.Namespace) -> None:
@@ -96,16 +96,16 @@ def run_checkpoint(args: argparse.Namespace) -> None:
         recipe = dataclasses.replace(recipe, whitening=cut(whitening, args.dim))
     scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
     p = float(network.pool.p.detach())
-    print(f"{network.architecture}, GeM p = {p:.3f}, {network.output_dim} dimensions")
-    print(f"longest side {recipe.longest_side}, scales {scales}")
+    print_lines(f"{network.architecture}, GeM p = {p:.3f}, {network.output_dim} dimensions")
+    print_lines(f"longest side {recipe.longest_side}, scales {scales}")
     if recipe.whitening:
         kept = len(recipe.whitening.projection)
-        print(f"whitening learned afterwards, to {kept} dimensions")
+        print_lines(f"whitening learned afterwards, to {kept} dimensions")
     original = in_torch(network, provenance, recipe)
     half = write_model(
         lambda half: to_onnx(network, provenance, recipe, half),
         args.out,
-        accept=lambda path: print(format_table(check_parity(original, path, photos))),
+        accept=lambda path: print_text(format_table(check_parity(original, path, photos))),
     )
     report(args.out, half)
 
@@ -138,13 +138,13 @@ def run_backbone(args: argparse.Namespace) -> None:
     side = check_side(args.longest_side)
     backbone = read_backbone(args.backbone, args.map, args.mean, args.std, side)
     check_exponent(backbone, args.p)
-    print(
+    print_lines(
         f"{backbone.name}: {backbone.tensor} is a {backbone.kind} of {backbone.channels} channels"
     )
     if backbone.size:
-        print(f"photos are stretched to {backbone.size[1]} x {backbone.size[0]} pixels")
+        print_lines(f"photos are stretched to {backbone.size[1]} x {backbone.size[0]} pixels")
     elif backbone.multiple > 1:
-        print(f"photos are shrunk to sides that are multiples of {backbone.multiple}")
+        print_lines(f"photos are shrunk to sides that are multiples of {backbone.multiple}")
     p = args.p
     if p is None and backbone.kind != VECTOR:
         p = chosen_exponent(backbone, side, args)
@@ -158,7 +158,7 @@ def run_backbone(args: argparse.Namespace) -> None:
         rows, _ = describe_folder(pooler, args.whiten_on, shown("learning a whitening"))
         whitening = cut(power_whitening(rows[:, 0]), args.dim)
         facts["training"] += f"; whitening learned on {len(rows)} photos"
-        print(
+        print_lines(
             f"whitening learned on {len(rows)} photos, {len(whitening.projection)} dimensions kept"
         )
     elif args.dim is not None:
@@ -172,7 +172,7 @@ def run_backbone(args: argparse.Namespace) -> None:
     half = write_model(
         lambda half: to_descriptor(backbone, side, p, whitening, facts, half),
         args.out,
-        accept=lambda path: print(format_table(check_parity(original, path, photos, sizes))),
+        accept=lambda path: print_text(format_table(check_parity(original, path, photos, sizes))),
     )
     report(args.out, half)
 
@@ -185,7 +185,7 @@ def chosen_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> 
     )
     best, found = best_exponent(rows, EXPONENTS, rows_of_groups(groups, row_of))
     tried = ", ".join(f"{p:g}: {value:.3f}" for p, value in found.items())
-    print(f"GeM p = {best:g} (mAP on {groups} by p: {tried})")
+    print_lines(f"GeM p = {best:g} (mAP on {groups} by p: {tried})")
     return best
 
 
@@ -194,13 +194,15 @@ def run_int8(args: argparse.Namespace) -> None:
     result = quantise_int8(
         args.int8, photos, lambda blocks: tqdm(blocks, desc="sensitivity", disable=None)
     )
-    print("block          harm (1 - median cosine, this block alone in int8)")
+    print_lines("block          harm (1 - median cosine, this block alone in int8)")
     for block, harm in list(result.harm.items())[:8]:
-        print(f"{block:13s} {harm:8.5f}{'  kept in float' if block in result.kept_float else ''}")
+        print_lines(
+            f"{block:13s} {harm:8.5f}{'  kept in float' if block in result.kept_float else ''}"
+        )
     out = args.out or int8_beside(args.int8)
     out.write_bytes(result.model)
-    print(f"median cosine with float32 on {TEST_PHOTOS} other photos: {result.cosine:.4f}")
-    print(f"wrote {out} ({len(result.model) / 1e6:.1f} MB)")
+    print_lines(f"median cosine with float32 on {TEST_PHOTOS} other photos: {result.cosine:.4f}")
+    print_lines(f"wrote {out} ({len(result.model) / 1e6:.1f} MB)")
 
 
 def scales(text: str) -> tuple[float, ...] | str:
@@ -214,7 +216,7 @@ def scales(text: str) -> tuple[float, ...] | str:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m export", description="Turn a descriptor network into one ONNX file."
     )
     add = parser.add_mutually_exclusive_group(required=True).add_argument
@@ -294,16 +296,16 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--backbone needs --map, --mean, --std and --size")
     try:
         if args.list:
-            print(format_list())
+            print_text(format_list())
         elif args.models:
-            print(format_models())
+            print_text(format_models())
         elif args.int8:
             run_int8(args)
         elif args.xfeat:
             for path in export_xfeat(args.out or DEFAULT_MODEL.parent):
-                print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+                print_lines(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         elif args.download:
-            print(download(args.download, args.out or Path(".")))
+            print_lines(download(args.download, args.out or Path(".")))
         elif args.backbone:
             run_backbone(args)
         else:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from onnx import TensorProto, checker, helper
 
+from command import print_lines
+
 FOLDER = Path(__file__).resolve().parent.parent / "search" / "verify"
 OUT = {"inner_products.onnx": False, "inner_products_signed.onnx": True}
 IR_VERSION, OPSET = 8, 13
@@ -51,4 +53,4 @@ def inner_products(signed: bool) -> bytes:
 if __name__ == "__main__":
     for name, signed in OUT.items():
         (FOLDER / name).write_bytes(inner_products(signed))
-        print(f"wrote {name} ({(FOLDER / name).stat().st_size} bytes)")
+        print_lines(f"wrote {name} ({(FOLDER / name).stat().st_size} bytes)")

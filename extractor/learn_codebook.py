@@ -5,12 +5,13 @@ python -m extractor.learn_codebook
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
 import faiss
 import numpy as np
+
+from command import CommandParser, print_lines
 
 from .decode import SUFFIXES, read_photo
 from .keypoint_codes import CODEBOOK, WORDS, Codebook
@@ -56,7 +57,7 @@ def descriptors_of(photos: Iterable[Path]) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m extractor.learn_codebook",
         description="Learn the codebook of stored keypoints.",
     )
@@ -66,7 +67,9 @@ def main() -> None:
     photos = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in SUFFIXES)
     codebook = learn_codebook(descriptors_of(photos))
     np.savez_compressed(args.out, words=codebook.words, stretch=codebook.stretch)
-    print(f"wrote {args.out.name} ({args.out.stat().st_size} bytes) from {len(photos)} photos")
+    print_lines(
+        f"wrote {args.out.name} ({args.out.stat().st_size} bytes) from {len(photos)} photos"
+    )
 
 
 if __name__ == "__main__":

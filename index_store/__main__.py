@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import run_command
+from command import CommandParser, complain, print_lines, print_status, printable, run_command
 from extractor import DEFAULT_MODEL, BadModel, Extractor, available_cores, choose_extractor
 from extractor.registry import MODELS, model_path
 
@@ -43,7 +43,6 @@ from .report import (
 )
 from .similarity_map import kept_map
 from .store import Store, model_of
-from .terminal import printable, tolerate_any_text
 from .tune import choose, replace_index, try_presets
 
 HERE = "here"  # in an address's place
@@ -71,13 +70,13 @@ def run_build(args: argparse.Namespace) -> None:
     extractor, choice = choose_extractor(
         args.model, calls=available_cores(), prefer=described_before(args.store)
     )
-    print(f"descriptors: {choice}", file=sys.stderr)
+    print_status(f"descriptors: {choice}")
     manifest = build(root, args.store, extractor, bar, index=args.index, spread=spread)
-    print(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {printable(args.store)}")
+    print_lines(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {args.store}")
     with Store(args.store, embedded=True) as store:
         for _ in bar(range(1), 1, "map"):
             kept_map(store)
-        show(left_out_lines(store))
+        print_lines(*left_out_lines(store))
 
 
 def run_info(args: argparse.Namespace) -> None:
@@ -89,9 +88,9 @@ def run_info(args: argparse.Namespace) -> None:
                 verify(store, lambda items, total: bar(items, total, "verify"))
             except PhotosDamaged as error:  # said at the end
                 ids, found = error.ids, error
-        show(info_lines(store, args.verify))
-        show(damaged_lines(store, ids))
-        show(left_out_lines(store))
+        print_lines(*info_lines(store, args.verify))
+        print_lines(*damaged_lines(store, ids))
+        print_lines(*left_out_lines(store))
         if found is not None:
             raise found
 
@@ -99,12 +98,12 @@ def run_info(args: argparse.Namespace) -> None:
 def run_add(args: argparse.Namespace) -> None:
     """Add photos, described as those of the store are."""
     manifest = add(args.photos, args.store, extractor_for(args.store, args.model), bar)
-    show(change_lines(args.store, manifest))
+    print_lines(*change_lines(args.store, manifest))
 
 
 def run_remove(args: argparse.Namespace) -> None:
     """Remove photos."""
-    show(change_lines(args.store, remove(args.files, args.store, bar)))
+    print_lines(*change_lines(args.store, remove(args.files, args.store, bar)))
 
 
 def run_update(args: argparse.Namespace) -> None:
@@ -112,12 +111,12 @@ def run_update(args: argparse.Namespace) -> None:
     manifest, _, current = compare(args.store)
     if not current:
         manifest = update(args.store, extractor_for(args.store, args.model), bar)
-    show(change_lines(args.store, manifest))
+    print_lines(*change_lines(args.store, manifest))
 
 
 def run_compact(args: argparse.Namespace) -> None:
     """Rewrite small and partly unused segments."""
-    show(change_lines(args.store, compact(args.store, bar)))
+    print_lines(*change_lines(args.store, compact(args.store, bar)))
 
 
 def run_duplicates(args: argparse.Namespace) -> None:
@@ -137,21 +136,15 @@ def extractor_for(store: Path, model: Path | None) -> Extractor:
     extractor, choice = choose_extractor(
         model_of(store, model), calls=available_cores(), prefer=described_before(store)
     )
-    print(f"descriptors: {choice}", file=sys.stderr)
+    print_status(f"descriptors: {choice}")
     return extractor
-
-
-def show(lines: Iterable[str]) -> None:
-    """Print lines."""
-    for line in lines:
-        print(line)
 
 
 def run_tune(args: argparse.Namespace) -> None:
     """Measure, show, and write the choice into the store."""
     with Store(args.store, embedded=True) as store:
         trials = try_presets(np.asarray(store.descriptors), bar)
-    show(trial_lines(trials))
+    print_lines(*trial_lines(trials))
     plot = args.plot or Path(f"{args.store}.index.png")
     curves = {
         f"{preset}{', rescored' if rescored else ''}": (
@@ -164,24 +157,24 @@ def run_tune(args: argparse.Namespace) -> None:
     }
     try:
         save_front(curves, plot, f"{printable(args.store)}: recall against speed")
-        print(f"picture: {printable(plot)}")
+        print_lines(f"picture: {plot}")
     except ImportError:
-        print("No picture: matplotlib is not installed.")
+        print_lines("No picture: matplotlib is not installed.")
     best = choose(trials, args.recall, args.bytes)
     if best is None:
-        print(f"Nothing reaches recall {args.recall:g}; the store stays as it was.")
+        print_lines(f"Nothing reaches recall {args.recall:g}; the store stays as it was.")
         return
     manifest = replace_index(args.store, best.name, best.effort)
-    print(f"chosen: {index_line(IndexParameters(**manifest.parameters['ann']))}")
+    print_lines(f"chosen: {index_line(IndexParameters(**manifest.parameters['ann']))}")
 
 
 def run_push(args: argparse.Namespace) -> None:
     """Fill a server's collection, or turn away from it; say what is searched from now on."""
     if args.to == HERE:
         take_back(args.store)
-        print(f"{printable(args.store)} is searched with its own index.")
+        print_lines(f"{args.store} is searched with its own index.")
         return
-    show(push_lines(push(args.store, args.to, bar)))
+    print_lines(*push_lines(push(args.store, args.to, bar)))
 
 
 def share(text: str) -> float:
@@ -205,7 +198,7 @@ def add_store_and_model(command: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the process's exit code."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m index_store", description="Make a folder of photos searchable."
     )
     commands = parser.add_subparsers(required=True)
@@ -292,18 +285,15 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--store", type=folder, required=True)
     command.set_defaults(run=run_duplicates)
     args = parser.parse_args(argv)
-    tolerate_any_text()
     try:
         args.run(args)
     except BrokenPipeError:
         raise  # for run_command
     except (StoreError, BadModel, OSError, sqlite3.Error) as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
+        complain(error)
         return 1
     except KeyboardInterrupt:
-        print(
-            "\ninterrupted: run the same command again to go on where it stopped", file=sys.stderr
-        )
+        print_status("", "interrupted: run the same command again to go on where it stopped")
         return 130
     return 0
 

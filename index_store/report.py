@@ -17,7 +17,6 @@ from .milvus import LEAST_INDEXED
 from .presets import PRESETS, IndexParameters
 from .push import Pushed
 from .store import Store
-from .terminal import printable
 from .tune import Trial
 
 
@@ -53,21 +52,18 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         f"at once; diffusion rows differ by {drift.rows:.1%}"
         + ("; `build` mends that" if drift.rows > DRIFTED else ""),
     }
-    return [f"{name:12s} {printable(value)}" for name, value in facts.items()]
+    return [f"{name:12s} {value}" for name, value in facts.items()]
 
 
 def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
     """Every photo that is not served because its bytes are damaged."""
     found = store.catalogue.photos_of(ids)
-    return [f"  damaged, not served: {printable(photo.file)}" for photo in found]
+    return [f"  damaged, not served: {photo.file}" for photo in found]
 
 
 def left_out_lines(store: Store) -> list[str]:
     """Every file that is not in a store, with the reason."""
-    return [
-        f"  left out: {printable(entry.file)}: {printable(entry.reason)}"
-        for entry in store.catalogue.skipped()
-    ]
+    return [f"  left out: {entry.file}: {entry.reason}" for entry in store.catalogue.skipped()]
 
 
 def index_line(parameters: IndexParameters) -> str:
@@ -89,7 +85,7 @@ def change_lines(path: Path, manifest: Manifest) -> list[str]:
     """What a store holds after a change, and whether it has drifted or should be pushed again."""
     lines = [
         f"{manifest.photos} photos, {manifest.skipped} left out, "
-        f"{len(manifest.segments)} segments: {printable(path)}"
+        f"{len(manifest.segments)} segments: {path}"
     ]
     if manifest.drift.rows > DRIFTED:
         lines.append(

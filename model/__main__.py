@@ -5,12 +5,11 @@ CHECKPOINT ... | whitenings CHECKPOINT
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from command import complain, run_command
+from command import CommandParser, complain, print_lines, print_status, run_command
 from datasets.training import BadTrainingData, photos_under
 from extractor import BadPhoto
 
@@ -32,36 +31,37 @@ def run_train(args: argparse.Namespace) -> None:
     config = read_config(args.config, TrainConfig, args.changes)
     run = Run(config)
     if run.state.epoch or run.state.tuples is not None:
-        print(f"going on at epoch {run.state.epoch}, step {run.state.step}")
-    print(
+        print_lines(f"going on at epoch {run.state.epoch}, step {run.state.step}")
+    print_lines(
         f"{len(run.training.paths)} photos, {len(run.training.pairs)} pairs; log and weights go "
         f"to {config.out}"
     )
     best = run.train()
-    print(f"best validation mAP {best:.4f}: {config.out / 'best.safetensors'}")
+    print_lines(f"best validation mAP {best:.4f}: {config.out / 'best.safetensors'}")
 
 
 def run_distill(args: argparse.Namespace) -> None:
     run = Distillation(read_config(args.config, DistillConfig, args.changes))
     if args.benchmark:
         bare, whole = benchmark(run)
-        print(f"bare step {bare:.2f} photos/s, whole run {whole:.2f} photos/s: {whole / bare:.2f}")
+        print_lines(
+            f"bare step {bare:.2f} photos/s, whole run {whole:.2f} photos/s: {whole / bare:.2f}"
+        )
         return
     if run.step:
-        print(f"going on at step {run.step}")
-    print(f"{len(run.paths)} photos; log and weights go to {run.config.out}")
+        print_lines(f"going on at step {run.step}")
+    print_lines(f"{len(run.paths)} photos; log and weights go to {run.config.out}")
     run.train()
-    print(f"{run.step} steps: {run.config.out / 'student.safetensors'}")
+    print_lines(f"{run.step} steps: {run.config.out / 'student.safetensors'}")
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    print("| checkpoint | GeM p | mAP |\n|---|---|---|")
+    print_lines("| checkpoint | GeM p | mAP |", "|---|---|---|")
     for path in args.checkpoints:
         network, provenance = load_checkpoint(path)
         value = validate(network.eval(), provenance, Validation(args.photos, args.groups))
-        print(
-            f"| {path.parent.name}/{path.name} | {network.pool.p.item():.3f} | {value:.4f} |",
-            flush=True,
+        print_lines(
+            f"| {path.parent.name}/{path.name} | {network.pool.p.item():.3f} | {value:.4f} |"
         )
 
 
@@ -77,9 +77,9 @@ def run_whitenings(args: argparse.Namespace) -> None:
         network.eval(), provenance, Validation(args.photos, args.groups), others, DIMS
     )
     for count, row in enumerate(measured):
-        print("| " + " | ".join(row) + " |", flush=True)
+        print_lines("| " + " | ".join(row) + " |")
         if count == 0:
-            print("|" + "---|" * len(row))
+            print_lines("|" + "---|" * len(row))
 
 
 def labelled(command: argparse.ArgumentParser) -> None:
@@ -91,9 +91,7 @@ def labelled(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m model", description="Train descriptor networks."
-    )
+    parser = CommandParser(prog="python -m model", description="Train descriptor networks.")
     commands = parser.add_subparsers(required=True)
     for name, run, what in (
         ("train", run_train, "fine-tune with tuples and hard negatives"),
@@ -143,9 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         complain(error)
         return 1
     except KeyboardInterrupt:
-        print(
-            "\ninterrupted: run the same command again to go on at the same step", file=sys.stderr
-        )
+        print_status("", "interrupted: run the same command again to go on at the same step")
         return 130
     return 0
 

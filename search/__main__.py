@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from command import complain, run_command
+from command import CommandParser, complain, print_lines, print_status, print_text, run_command
 from extractor import BadModel, BadPhoto, Extractor, Region
 from extractor import read_bytes as read_photo_bytes
 from index_store import Store, StoreError, model_of
@@ -20,8 +19,8 @@ from .result import SearchResult
 from .verify.matcher import MATCHERS
 
 
-def format_hits(result: SearchResult) -> str:
-    """The answer as a plain-text table, with the time of each stage."""
+def format_hits(result: SearchResult) -> list[str]:
+    """The lines of the answer as a plain-text table, with the time of each stage."""
     lines = ["rank  the same?     similarity  points  photo"]
     for rank, hit in enumerate(result.hits, 1):
         points = str(hit.inliers) if hit.verified else ""
@@ -30,7 +29,7 @@ def format_hits(result: SearchResult) -> str:
         lines.append(f"{rank:4d}  {judged}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}")
     lines.append("")
     lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
-    return "\n".join(lines + result.notes)
+    return lines + result.notes
 
 
 def region(text: str) -> Region:
@@ -43,9 +42,7 @@ def region(text: str) -> Region:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m search", description="Find photos of the same thing."
-    )
+    parser = CommandParser(prog="python -m search", description="Find photos of the same thing.")
     parser.add_argument(
         "photos",
         type=Path,
@@ -102,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         extractor = Extractor(model_of(args.store, args.model))
         engine = Engine(Store(args.store, extractor), extractor)
         if not engine.is_calibrated(args.rerank, args.match):
-            print(f"warning: {UNCALIBRATED}", file=sys.stderr)
+            print_status(f"warning: {UNCALIBRATED}")
         query = engine.prepare(
             [read_photo_bytes(path) for path in args.photos],
             args.region,
@@ -114,9 +111,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     names = [str(path) for path in args.photos]
     if args.json:
-        print(json.dumps(result.to_dict(names[0] if len(names) == 1 else names), indent=2))
+        print_text(json.dumps(result.to_dict(names[0] if len(names) == 1 else names), indent=2))
     else:
-        print(format_hits(result))
+        print_lines(*format_hits(result))
     return 0
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from command import run_command
+from command import print_text, run_command
 
 from .settings import table
 
 
 def main() -> int:
-    print(table())
+    print_text(table())
     return 0
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from command import print_lines, print_text
 from extractor import DEFAULT_MODEL, Extractor
 from extractor.registry import model_path
 from index_store.ann import exact_search
@@ -333,14 +334,14 @@ def run(args: argparse.Namespace) -> None:
         for case, name in tqdm(jobs, desc="indexes", disable=None):
             build(case, name)
         return
-    print(f"Hardware: {hardware()}; searches on one thread, one query after the other.\n")
+    print_lines(f"Hardware: {hardware()}; searches on one thread, one query after the other.", "")
     measured: dict[Case, list[Trial]] = {case: [] for case in cases}
     for case, name in tqdm(jobs, desc="indexes", disable=None):
         measured[case] += measure_index(case, name)
     for case, trials in measured.items():
-        print(format_rows(case_rows(case, trials, args.recall)), end="\n\n")
+        print_text(format_rows(case_rows(case, trials, args.recall)) + "\n")
     if "drawn" in args.data and len(args.sizes) > 1:
-        print(format_rows(growth_rows(measured, args.recall)))
+        print_text(format_rows(growth_rows(measured, args.recall)))
     if args.json:
         written = [{"case": c.title, **asdict(t)} for c, trials in measured.items() for t in trials]
         args.json.write_text(json.dumps(written, indent=1) + "\n")

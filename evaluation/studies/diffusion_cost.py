@@ -17,6 +17,7 @@ import numpy as np
 from scipy.sparse.linalg import cg
 from tqdm import tqdm
 
+from command import print_lines, print_text
 from extractor import DEFAULT_MODEL, Extractor
 from index_store import Store, graph
 from index_store.neighbours import exact_neighbours
@@ -228,13 +229,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    print(f"Hardware: {hardware()}\n")
+    print_lines(f"Hardware: {hardware()}", "")
     if bool(args.store) != bool(args.groups):
         raise BadGroups("--store and --groups go together.")
     for rows in args.rows or ([] if args.query or args.store else [20_000]):
-        print(format_rows(speed_rows(rows, args.dim)), end="\n\n")
+        print_text(format_rows(speed_rows(rows, args.dim)) + "\n")
     if args.query:
-        print(format_rows(query_rows(args.query, KEPT)), end="\n\n")
+        print_text(format_rows(query_rows(args.query, KEPT)) + "\n")
     if args.store:
         extractor = Extractor(args.model)
         store = Store(args.store, extractor)
@@ -245,7 +246,7 @@ def run(args: argparse.Namespace) -> None:
             args.cuts,
             lambda cuts: tqdm(cuts, desc="cuts", disable=None),
         )
-        print(format_rows(cut_rows(cuts)))
+        print_text(format_rows(cut_rows(cuts)))
         if args.json:
             args.json.write_text(
                 json.dumps([dataclasses.asdict(cut) for cut in cuts], indent=1) + "\n"

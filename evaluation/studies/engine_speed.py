@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from command import print_text
 from datasets.groups import check_groups, load_groups
 from extractor import (
     DEFAULT_MODEL,
@@ -283,4 +284,4 @@ def run(args: argparse.Namespace) -> None:
         args.engines,
         lambda jobs: tqdm(jobs, desc="ways", disable=None),
     )
-    print(format_rows(rows))
+    print_text(format_rows(rows))

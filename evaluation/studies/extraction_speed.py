@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from command import print_lines
 from extractor import (
     DEFAULT_MODEL,
     Extractor,
@@ -131,12 +132,12 @@ def run(args: argparse.Namespace) -> None:
         start = time.perf_counter()
         WAYS[name](args.photos, files, extractor)
         seconds[model, name].append(time.perf_counter() - start)
-    print(f"Hardware: {hardware()}\n")
-    print(
+    print_lines(f"Hardware: {hardware()}", "")
+    print_lines(
         f"| {len(files)} photos: decoding, thumbnail, SIFT, descriptor | model | photos/s | x one "
         f"by one |"
     )
-    print("|---|---|---|---|")
+    print_lines("|---|---|---|---|")
     for model, name in jobs:
         median, base = np.median(seconds[model, name]), np.median(seconds[model, "one by one"])
-        print(f"| {name} | {model.name} | {len(files) / median:.1f} | {base / median:.2f} |")
+        print_lines(f"| {name} | {model.name} | {len(files) / median:.1f} | {base / median:.2f} |")

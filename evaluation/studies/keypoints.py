@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from command import print_lines, print_text
 from datasets import BadDataset
 from extractor import SUFFIXES, Extractor, LocalFeatures, keypoint_codes, local_features, sift
 from extractor.keypoint_codes import HEADER, Codebook
@@ -305,5 +306,5 @@ def run(args: argparse.Namespace) -> None:
     learned_from = sorted(path for path in GALLERY.iterdir() if path.suffix.lower() in SUFFIXES)
     ways = ways_of(descriptors_of(learned_from))
     rows = [measure(way, found, judge, progress(way.name)) for way in ways]
-    print(f"Hardware: {hardware()}. ms: one photo compared with {HUNDRED}\n")
-    print(format_table(rows, judge.names()))
+    print_lines(f"Hardware: {hardware()}. ms: one photo compared with {HUNDRED}", "")
+    print_text(format_table(rows, judge.names()))

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from command import print_lines
 from extractor import encode_jpeg
 from index_store import (
     Store,
@@ -292,11 +293,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    print("| killed | times | old generation left | new generation left | none yet |")
-    print("|---|---|---|---|---|")
+    print_lines("| killed | times | old generation left | new generation left | none yet |")
+    print_lines("|---|---|---|---|---|")
     for name in OPERATIONS:
         with tempfile.TemporaryDirectory() as work:
             found = collections.Counter(state for _, state in kill_everywhere(name, Path(work)))
         states = [found[state] for state in ("old", "new", "none")]
-        print(f"| {name} | {sum(states)} | {' | '.join(map(str, states))} |", flush=True)
-    print("\nNothing was lost, and every operation, run again, ended in the same store.")
+        print_lines(f"| {name} | {sum(states)} | {' | '.join(map(str, states))} |")
+    print_lines("", "Nothing was lost, and every operation, run again, ended in the same store.")

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from command import print_lines, print_status, print_text
 from index_store import Catalogue
 from index_store.generation import opening
 
@@ -97,12 +98,12 @@ def run(args: argparse.Namespace) -> None:
         files = [p.file for p in Catalogue(generation.folder / "catalogue.sqlite").photos()]
     mix = MIXES[args.mix]
     photos = uploads(folder / files[0]) if "upload" in mix else []
-    print(f"Hardware: {hardware()}, the visitors on the same processors")
-    print(f"Clicks: {', '.join(f'{part} {kind}' for kind, part in mix.items())} of 100")
+    print_lines(f"Hardware: {hardware()}, the visitors on the same processors")
+    print_lines(f"Clicks: {', '.join(f'{part} {kind}' for kind, part in mix.items())} of 100")
     if photos:
-        print(f"Uploads: {', '.join(f'{len(photo) / MB:.1f}' for photo in photos)} MB")
+        print_lines(f"Uploads: {', '.join(f'{len(photo) / MB:.1f}' for photo in photos)} MB")
     shown = [kind for kind in COLUMNS if kind in mix or (kind == SHOWN and photos)]
-    print("\n" + header(shown))
+    print_text("\n" + header(shown))
     with served(args.store) as url:
         world = World(url, files, photos, mix, tuple(args.think), args.seed)
         asyncio.run(world.visited(2, min(args.seconds, WARM_UP)))
@@ -110,9 +111,9 @@ def run(args: argparse.Namespace) -> None:
         for visitors in args.visitors:
             tally = asyncio.run(world.visited(visitors, args.seconds))
             full = memory(url)
-            print(row(visitors, args.seconds, tally, shown, warm, full, settled_memory(url)))
+            print_lines(row(visitors, args.seconds, tally, shown, warm, full, settled_memory(url)))
             for error, times in tally.errors.most_common(5):
-                print(f"  {times} x {error}", file=sys.stderr)
+                print_status(f"  {times} x {error}")
 
 
 @dataclass(frozen=True)

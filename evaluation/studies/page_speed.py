@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 
 import ui
+from command import print_lines
 from index_store import Catalogue
 from index_store.generation import opening
 
@@ -68,19 +69,21 @@ def run(args: argparse.Namespace) -> None:
         files = [photo.file for photo in catalogue.photos()]
     chosen = np.linspace(0, len(files) - 1, min(args.times, len(files))).astype(int)
     with chromium() as browser:
-        print(f"Hardware: {hardware()}, browser and server on the same processors")
-        print(f"Chromium {browser.version}, {VIEWPORT['width']} x {VIEWPORT['height']} pixels")
-        print("\n| what | times | median (ms) | 95 % (ms) |\n|---|---|---|---|")
+        print_lines(f"Hardware: {hardware()}, browser and server on the same processors")
+        print_lines(
+            f"Chromium {browser.version}, {VIEWPORT['width']} x {VIEWPORT['height']} pixels"
+        )
+        print_lines("", "| what | times | median (ms) | 95 % (ms) |", "|---|---|---|---|")
         with served(args.store) as url:
             cold, warm = loads(browser, url, args.times)
-            print(row("first load, cold", cold[1:]))
-            print(row("first load, warm", warm[1:]))
+            print_lines(row("first load, cold", cold[1:]))
+            print_lines(row("first load, warm", warm[1:]))
             new, known = toggles(browser, url, [files[i] for i in chosen])
-            print(row("toggle, a new answer", new))
-            print(row("toggle, a known answer", known))
+            print_lines(row("toggle, a new answer", new))
+            print_lines(row("toggle, a known answer", known))
         if args.points:
             frames = map_frames(browser, args.points)
-            print(row(f"frame of the map, {args.points:,} photos", frames))
+            print_lines(row(f"frame of the map, {args.points:,} photos", frames))
 
 
 def row(what: str, ms: Sequence[float]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from command import print_lines, print_text
 from index_store import Store, add, build, compact, remove, update, verify
 from search import Engine
 
@@ -151,7 +152,7 @@ def measure(size: int, dim: int, work: Path) -> dict[str, dict[str, float]]:
         sender.close()
         found[step] = receiver.recv()
         process.join()
-        print(f"{size} {step}: {found[step]}", flush=True)
+        print_lines(f"{size} {step}: {found[step]}")
     return found
 
 
@@ -218,11 +219,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    print(f"Hardware: {hardware()}\n")
+    print_lines(f"Hardware: {hardware()}", "")
     found = {}
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as work:
             found[size] = measure(size, args.dim, Path(work))
-    print(format_rows(cost_rows(found)))
+    print_text(format_rows(cost_rows(found)))
     if args.plot:
         draw(found, args.plot)

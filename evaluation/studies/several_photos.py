@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from command import print_text
 from datasets import BadDataset
 from extractor import Extractor
 from index_store import Store, model_of
@@ -194,4 +195,4 @@ def run(args: argparse.Namespace) -> None:
         for count in counts
     ]
     rows = [[way, *(format_estimate(column[way]) for column in columns)] for way in columns[0]]
-    print(format_rows([["mAP", *(f"{count} photos" for count in counts)], *rows]))
+    print_text(format_rows([["mAP", *(f"{count} photos" for count in counts)], *rows]))

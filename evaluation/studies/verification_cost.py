@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from command import print_text
 from extractor import LocalFeatures, available_cores
 from index_store import Store
 from search.ranking import cosine, order
@@ -206,7 +207,7 @@ def run(args: argparse.Namespace) -> None:
     store = Store(args.store)
     rng = np.random.default_rng(args.seed)
     queries = rng.choice(len(store), min(args.queries, len(store)), replace=False).tolist()
-    print(
+    print_text(
         format_costs(
             measure(store, queries, lambda items: tqdm(items, desc="verification", disable=None))
         )

@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from command import print_lines
+
 from ..checkpoint import load_checkpoint
 from ..depth import state_with_depth, with_depth
 from ..network import BLOCKS, TRUNK_DIM, GeMResNet
@@ -169,10 +171,10 @@ class Distillation:
     def wait(self) -> None:
         """Wait while there is a file PAUSE; the time does not count as training."""
         self.save()
-        print(f"paused at step {self.step}", flush=True)
+        print_lines(f"paused at step {self.step}")
         while (self.config.out / PAUSE).exists():
             time.sleep(1)
-        print("going on", flush=True)
+        print_lines("going on")
 
     def validate(self) -> None:
         """Write the student and note its mAP, measured on the very file that is shipped."""
@@ -195,7 +197,7 @@ class Distillation:
         note(log, entry | facts)
         if "validation" in facts:
             draw_curve(log, self.config.out / "curve.png", "crops", LOSSES)
-        print(" ".join(f"{k} {v:.5g}" for k, v in (entry | facts).items()), flush=True)
+        print_lines(" ".join(f"{k} {v:.5g}" for k, v in (entry | facts).items()))
 
     def write(self) -> Path:
         """Write the mean of the weights as a checkpoint of the project; returns its path."""
