@@ -82,11 +82,15 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 
 
 def complain(error: BaseException) -> None:
-    """Print an error as one line on standard error; the operating system's without its number."""
-    sentence = str(error)
+    """Print an error as one line on standard error."""
+    print_status(f"error: {sentence_of(error)}")
+
+
+def sentence_of(error: BaseException) -> str:
+    """An error's message; the operating system's names the file and has no number."""
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
-        sentence = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    print_status(f"error: {sentence}")
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def need(package: str, requirements: str) -> None:

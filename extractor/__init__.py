@@ -13,6 +13,7 @@ from .decode import (
     encode_jpeg,
     read_bytes,
     read_photo,
+    read_stream,
     resize,
 )
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
@@ -49,6 +50,7 @@ __all__ = [
     "read_card",
     "read_matching_model",
     "read_photo",
+    "read_stream",
     "resize",
     "seal",
 ]

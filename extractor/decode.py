@@ -13,6 +13,7 @@ import threading
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -129,7 +130,16 @@ def read_bytes(path: str | Path) -> bytes:
     """
     with open_regular(path) as file:
         check_bytes(os.fstat(file.fileno()).st_size)
-        data = file.read(MAX_BYTES + 1)  # it may grow meanwhile
+        return read_stream(file)  # it may grow meanwhile
+
+
+def read_stream(file: BinaryIO) -> bytes:
+    """A photo's bytes from an open file or a pipe, of which no more than MAX_BYTES are read.
+
+    Raises:
+        ImageTooLarge: It has more than MAX_BYTES.
+    """
+    data = file.read(MAX_BYTES + 1)
     check_bytes(len(data))
     return data
 

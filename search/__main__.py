@@ -1,14 +1,28 @@
-"""python -m search PHOTO... --store STORE [--diffusion] [--sift] [-k 20] [--json]  (and --help)"""
+"""python -m search PHOTO... --store STORE [--diffusion] [--sift] [-k 20] [--json | --each]
+
+See --help.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from command import CommandParser, complain, print_lines, print_status, print_text, run_command
-from extractor import BadModel, BadPhoto, Extractor, Region
-from extractor import read_bytes as read_photo_bytes
+from tqdm import tqdm
+
+from command import (
+    CommandParser,
+    complain,
+    print_lines,
+    print_status,
+    print_text,
+    run_command,
+    sentence_of,
+)
+from extractor import BadModel, BadPhoto, Extractor, Region, read_bytes, read_stream
 from index_store import Store, StoreError, model_of
 
 from .engine import Engine
@@ -17,6 +31,8 @@ from .fusion.calibration import BadCalibration
 from .rerank.reranker import RERANKERS
 from .result import SearchResult
 from .verify.matcher import MATCHERS
+
+STDIN = "-"  # in a photo's place
 
 
 def format_hits(result: SearchResult) -> list[str]:
@@ -45,10 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="python -m search", description="Find photos of the same thing.")
     parser.add_argument(
         "photos",
-        type=Path,
         nargs="+",
         metavar="PHOTO",
-        help="a JPEG, PNG or WebP photo; several show one thing and are searched with together",
+        help="a JPEG, PNG or WebP photo, `-` for one from standard input; several show one thing "
+        "and make one query, unless --each is given",
     )
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument(
@@ -84,8 +100,43 @@ def make_parser() -> argparse.ArgumentParser:
         "size, e.g. 0.2,0,0.8,0.5",
     )
     parser.add_argument("-k", type=int, default=20, help="how many photos to show (default 20)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_argument(
+        "--each",
+        action="store_true",
+        help="search with each photo by itself and print JSON lines, one object a photo; a photo "
+        'that cannot be read gives {"query": ..., "error": ...}, and the exit code is 1 then',
+    )
     return parser
+
+
+def read_query(name: str) -> bytes:
+    """A photo's bytes, from standard input for STDIN. Raises BadPhoto, OSError."""
+    return read_stream(sys.stdin.buffer) if name == STDIN else read_bytes(name)
+
+
+def search_each(names: Sequence[str], search: Callable[[list[str]], SearchResult]) -> int:
+    """Search with each photo by itself; print an object on each line.
+
+    Args:
+        names: of the photos.
+        search: the answer to a query of these photos. Raises BadPhoto and OSError for photos that
+            cannot be read.
+
+    Returns:
+        The exit code: 1 if a photo could not be read.
+    """
+    failed = False
+    hidden = True if sys.stdout.isatty() else None  # None: unless standard error is a terminal
+    for name in tqdm(names, desc="photos", unit="", disable=hidden):
+        try:
+            found = search([name]).to_dict(name)
+        except (BadPhoto, OSError) as error:
+            failed = True
+            found = {"query": name, "error": sentence_of(error)}
+        print_lines(json.dumps(found))
+    return int(failed)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,23 +144,31 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.k < 1:
         parser.error("-k must be at least 1")
-    if args.region and len(args.photos) > 1:
+    names: list[str] = args.photos
+    if args.region and len(names) > 1 and not args.each:
         parser.error("--region belongs to a single photo")
+    if names.count(STDIN) > 1:
+        parser.error("standard input holds one photo: `-` can be given only once")
     try:
         extractor = Extractor(model_of(args.store, args.model))
         engine = Engine(Store(args.store, extractor), extractor)
         if not engine.is_calibrated(args.rerank, args.match):
             print_status(f"warning: {UNCALIBRATED}")
-        query = engine.prepare(
-            [read_photo_bytes(path) for path in args.photos],
-            args.region,
-            matchers=[args.match] if args.match else [],
-        )
-        result = engine.search(query, rerank=args.rerank, verify=args.match, k=args.k)
+        matchers = [args.match] if args.match else []
+
+        def search(names: list[str]) -> SearchResult:
+            photos = [read_query(name) for name in names]
+            query = engine.prepare(photos, args.region, matchers)
+            return engine.search(query, args.rerank, args.match, args.k)
+
+        if args.each:
+            return search_each(names, search)
+        result = search(names)
+    except BrokenPipeError:
+        raise  # for run_command
     except (BadCalibration, BadPhoto, BadModel, StoreError, OSError) as error:
         complain(error)
         return 1
-    names = [str(path) for path in args.photos]
     if args.json:
         print_text(json.dumps(result.to_dict(names[0] if len(names) == 1 else names), indent=2))
     else:

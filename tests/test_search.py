@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +20,7 @@ from index_store import Catalogue, Store, build
 from search import Engine
 from search.__main__ import main
 from search.verify.matcher import Sift
-from tests.conftest import GALLERY
+from tests.conftest import GALLERY, ROOT
 
 TOGGLES = [
     {"rerank": rerank, "verify": verify}
@@ -368,6 +371,51 @@ def test_command_takes_several_photos(small_built, capsys):
     with pytest.raises(SystemExit):
         main([*names, *options, "--region", "0,0,1,0.5"])
     assert "single photo" in capsys.readouterr().err
+
+
+def run_search(store: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "search", *arguments, "--store", str(store)]
+    return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True)
+
+
+def test_command_answers_each_photo_by_itself(small_built, tmp_path):
+    """Two views of one thing, a damaged and a missing photo, and one from standard input."""
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    missing = str(tmp_path / "two\nlines.jpg")
+    names = [str(GALLERY / "taj-mahal.jpg"), str(tmp_path / "bad.jpg"), missing, "-"]
+    options = ["--each", "--sift", "-k", "2"]
+    stdin = (GALLERY / "colosseum.jpg").read_bytes()
+    done = run_search(small_built / "store", *names, *options, stdin=stdin)
+    assert done.returncode == 1 and done.stderr == b""
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["query"] for answer in answers] == names
+    best = [[hit["file"] for hit in answer.get("hits", [])] for answer in answers]
+    assert best[0][0] == "taj-mahal.jpg" and best[0][1] in ("taj-mahal-2.jpg", "taj-mahal-3.jpg")
+    assert best[1:] == [[], [], ["colosseum.jpg", "colosseum-2.jpg"]]
+    assert set(answers[1]) == set(answers[2]) == {"query", "error"}
+    assert "not a JPEG" in answers[1]["error"] and "No such file" in answers[2]["error"]
+    alone = run_search(small_built / "store", names[0], "--sift", "-k", "2", "--json")
+    assert alone.returncode == 0
+    assert json.loads(alone.stdout)["hits"] == answers[0]["hits"]
+
+
+def test_each_photo_is_answered_without_an_error(small_built):
+    done = run_search(small_built / "store", str(GALLERY / "wine.jpg"), "--each")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1
+
+
+def test_standard_input_is_one_photo_within_the_limit_of_files(
+    small_built, tmp_path, monkeypatch, capsys
+):
+    options = ["--store", str(small_built / "store")]
+    with pytest.raises(SystemExit):
+        main(["-", "-", *options])
+    assert "only once" in capsys.readouterr().err
+    monkeypatch.setattr(sys.modules["extractor.decode"], "MAX_BYTES", 100)
+    for size, sentence in ((100, "not a JPEG"), (101, "is the most")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bytes(size))))
+        assert main(["-", *options]) == 1
+        assert sentence in capsys.readouterr().err
 
 
 # -- another generation ----------------------------------------------------------------------------
