@@ -7,6 +7,7 @@ Each with --store STORE.
 from __future__ import annotations
 
 import argparse
+import json
 import sqlite3
 import sys
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from .changes import add, compare, remove, update
 from .cluster import on_cluster
 from .collection import TOKEN
 from .compaction import compact
+from .copies import copy_lines, list_copies, to_json
 from .duplicates import duplicates
 from .errors import PhotosDamaged, StoreError
 from .extraction import side_by_side
@@ -120,15 +122,13 @@ def run_compact(args: argparse.Namespace) -> None:
 
 
 def run_duplicates(args: argparse.Namespace) -> None:
-    """Every group of near-duplicates, the largest picture of each first."""
+    """Every group of duplicates, the largest file of each first."""
     with Store(args.store, embedded=True) as store:
-        groups = duplicates(store)
-        more = sum(len(group) - 1 for group in groups)
-        print(f"{len(groups)} groups, {more} photos more than pictures")
-        for group in groups:
-            print()
-            for photo in store.catalogue.photos_of(group):
-                print(printable(photo.file))
+        groups, changed = list_copies(store, duplicates(store, bar, originals=True))
+    if args.json:
+        print(json.dumps(to_json(groups, changed), indent=2))
+    else:
+        show(copy_lines(groups, changed))
 
 
 def extractor_for(store: Path, model: Path | None) -> Extractor:
@@ -280,9 +280,21 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--store", type=folder, required=True)
     command.set_defaults(run=run_compact)
     command = commands.add_parser(
-        "duplicates", help="list photos that are one picture, saved anew or resized"
+        "duplicates",
+        help="list photos that are one picture, saved again or resized",
+        description="List photos that are one picture: the same pixels, saved again in any quality "
+        "or format, or resized. A crop, another shot of the same scene and another document of the "
+        "same layout are other pictures. Files that are still there are compared at up to 1024 "
+        "pixels a side, others by their thumbnails; differences that are lost at the size of the "
+        "smaller file are not seen. Files are never changed.",
     )
     command.add_argument("--store", type=folder, required=True)
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object: groups, each with the largest file and all photos (file, "
+        "path, width, height, bytes, sha256), and changed, files that differ from what was indexed",
+    )
     command.set_defaults(run=run_duplicates)
     args = parser.parse_args(argv)
     try:

@@ -9,7 +9,6 @@ import numpy as np
 from extractor import LocalFeatures
 from extractor.sift import MAX_POINTS
 from search import QueryPhoto
-from search.duplicates import grouped
 from serving.remembered import LINK_BYTES, PARTS, Known, Remembered, size
 from serving.settings import Settings
 
@@ -109,10 +108,3 @@ def test_links_are_as_large_as_the_setting_says():
     kept.add(known, "model", None, photo)
     assert kept.find(known.token) is known and held([known]) == size(known.photos)
     assert "0.3 MB" in Settings.model_fields["links"].description and LINK_BYTES == 0.3e6
-
-
-def test_groups_are_built_around_their_best():
-    same = np.eye(5, dtype=bool)
-    for a, b in ((0, 2), (2, 4), (1, 3)):  # 4 is like 2, but not like 0
-        same[a, b] = same[b, a] = True
-    assert grouped(same) == [[0, 2], [1, 3], [4]]
