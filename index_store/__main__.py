@@ -16,7 +16,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import CommandParser, complain, print_lines, print_status, printable, run_command
+from command import (
+    CommandParser,
+    complain,
+    print_lines,
+    print_status,
+    print_text,
+    printable,
+    run_command,
+)
 from extractor import DEFAULT_MODEL, BadModel, Extractor, available_cores, choose_extractor
 from extractor.registry import MODELS, model_path
 
@@ -126,9 +134,9 @@ def run_duplicates(args: argparse.Namespace) -> None:
     with Store(args.store, embedded=True) as store:
         groups, changed = list_copies(store, duplicates(store, bar, originals=True))
     if args.json:
-        print(json.dumps(to_json(groups, changed), indent=2))
+        print_text(json.dumps(to_json(groups, changed), indent=2))
     else:
-        show(copy_lines(groups, changed))
+        print_lines(*copy_lines(groups, changed))
 
 
 def extractor_for(store: Path, model: Path | None) -> Extractor:

@@ -15,7 +15,6 @@ from extractor import FORMATS, BadPhoto, open_regular, read_bytes
 from .catalogue import Photo
 from .scan import describe_file
 from .store import Store
-from .terminal import printable
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def copy_lines(groups: Sequence[Sequence[Copy]], changed: Sequence[str]) -> list
         lines.extend(copy_line(copy) for copy in group)
     if changed:
         lines.append("")
-        lines.extend(f"  changed since it was indexed: {printable(file)}" for file in changed)
+        lines.extend(f"  changed since it was indexed: {file}" for file in changed)
         lines.append("Run `update` to compare changed files.")
     return lines
 
@@ -124,6 +123,6 @@ def copy_lines(groups: Sequence[Sequence[Copy]], changed: Sequence[str]) -> list
 def copy_line(copy: Copy) -> str:
     """Size and path of a file."""
     if copy.bytes is None:
-        return f"{'file not readable':>28s}  {printable(copy.path)}"
+        return f"{'file not readable':>28s}  {copy.path}"
     size = f"{copy.width} x {copy.height}"
-    return f"{size:>13s} {copy.bytes:8,d} bytes  {printable(copy.path)}"
+    return f"{size:>13s} {copy.bytes:8,d} bytes  {copy.path}"
