@@ -6,6 +6,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from serving.areas import NOTHING_HERE, area
+from serving.refusal import problem
+
 from .document import document, page
 from .health import healthz, metrics_text, readyz
 from .operations import OPERATIONS, ROOT, answering
@@ -21,14 +24,24 @@ async def described(request: Request) -> Response:
     return HTMLResponse(page())
 
 
-ROUTES = [
+API = [
     *(
         Route(ROOT + one.path, answering(one.endpoint), methods=[one.method], name=one.name)
         for one in OPERATIONS
     ),
     Route(f"{ROOT}/openapi.json", openapi),
     Route(ROOT, described),
+    Route(f"{ROOT}/", described),
+]
+# At any other path Streamlit would answer with the page, and a monitor would take its 200 for
+# health.
+ELSEWHERE = [
+    Route(f"/{{prefix:path}}/{name}", problem(404, NOTHING_HERE))
+    for name in ("healthz", "readyz", "api/{rest:path}")
+]
+HEALTH = [
     Route("/healthz", healthz),
     Route("/readyz", readyz),
     Route("/metrics", metrics_text),
 ]
+ROUTES = [*area("/api", API), *HEALTH, *ELSEWHERE]

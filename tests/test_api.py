@@ -16,18 +16,21 @@ from openapi_spec_validator import validate
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from api import endpoints, turns
 from api.document import document
 from api.operations import OPERATIONS
-from api.routes import ROUTES
+from api.routes import API, ROUTES
 from client import same_thing
 from client.same_thing import Problem, SameThing
 from serving.admission import Admission
 from serving.galleries import galleries
 from serving.settings import settings
 from tests.conftest import FEW_PHOTOS, GALLERY
+from ui.routes import ROUTES as PHOTO_ROUTES
 
 
 @pytest.fixture
@@ -220,7 +223,45 @@ def test_bodies_that_are_no_forms(client):
     assert "cannot be read" in problem(client.post(path, files=photos), 400)
     big = fields(photo=bytes(settings().upload_bytes + 1))
     assert "12 MB at most" in problem(client.post(path, files=big), 413)
-    assert client.get(path).status_code == 405
+
+
+@pytest.fixture
+def whole(served):
+    """All routes with Streamlit's own after them: its page is at every other address."""
+    page = Mount("/", PlainTextResponse("the page"))
+    routes = [*PHOTO_ROUTES, *ROUTES]
+    return TestClient(Starlette(routes=[*routes, page]))
+
+
+@pytest.mark.parametrize(
+    "path",
+    "/api /api/ /api/v1/nothing /api/v2/search /api/v1/search/ /api/v1/photos/1/nothing /photos "
+    "/photos/ /photos/none/0/thumbnail.jpg /photos/none/0/title.txt /photos/a/b/c/d /maps/none.bin "
+    "/maps/x /x/api/v1/search /x/readyz /x/y/healthz".split(),
+)
+def test_an_unknown_address_is_a_problem_and_not_the_page(whole, path):
+    for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+        if path.startswith(("/photos/none", "/maps/none")) and method != "GET":
+            continue  # the address exists for GET alone
+        problem(whole.request(method, path, follow_redirects=False), 404)
+    assert whole.get("/any/other").text == "the page"
+
+
+@pytest.mark.parametrize(
+    "method, path, allowed",
+    [
+        ("GET", "/api/v1/search", {"POST"}),
+        ("DELETE", "/api/v1/match", {"POST"}),
+        ("POST", "/api/v1", {"GET", "HEAD"}),
+        ("OPTIONS", "/api/v1/photos/0/thumbnail", {"GET", "HEAD"}),
+        ("PUT", "/photos/any/0/view.jpg", {"GET", "HEAD"}),
+        ("POST", "/maps/any.bin", {"GET", "HEAD"}),
+    ],
+)
+def test_a_wrong_method_is_a_problem_that_names_the_right_ones(whole, method, path, allowed):
+    answer = whole.request(method, path)
+    assert "not allowed" in problem(answer, 405)
+    assert set(answer.headers["allow"].split(", ")) == allowed
 
 
 def test_nothing_is_told_of_an_error_of_ours(client, monkeypatch, caplog):
@@ -400,8 +441,9 @@ def test_the_document_is_valid_and_describes_every_route(client):
     assert found == json.loads(json.dumps(document()))
     described = {(path, m.upper()) for path, methods in found["paths"].items() for m in methods}
     operations = {(f"/api/v1{one.path}", one.method) for one in OPERATIONS}
-    routed = {(r.path, m) for r in ROUTES for m in r.methods - {"HEAD"} if "/v1/" in r.path}
-    assert described == operations == routed - {("/api/v1/openapi.json", "GET")}
+    routed = {(route.path, method) for route in API for method in route.methods - {"HEAD"}}
+    itself = {(path, "GET") for path in ("/api/v1", "/api/v1/", "/api/v1/openapi.json")}
+    assert described == operations == routed - itself
 
 
 def test_answers_are_as_described(client, served):

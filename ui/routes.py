@@ -11,10 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from serving.about import about
+from serving.areas import area
 from serving.galleries import Gallery, galleries
 from serving.maps import maps, packed
 from serving.own_galleries import own_galleries
 from serving.pictures import FOREVER, SIZES, parse_id, pictures
+from serving.refusal import Refused
 
 PAGES = ("explore", "how", "own", "figures")  # beside the first one
 GO = "go"  # names one of them in the first one's address
@@ -32,10 +34,10 @@ async def photo(request: Request) -> Response:
     gallery = gallery_of(request)
     size = request.path_params["size"]
     if gallery is None or size not in SIZES:
-        return Response(status_code=404)
+        raise no_picture()
     id = parse_id(request.path_params["id"], gallery.engine.store)
     if id is None:
-        return Response(status_code=404)
+        raise no_picture()
     answer = await pictures().response(gallery, id, size)
     if galleries().of_version(gallery.engine.store.version) is None:
         answer.headers.update(PRIVATE)
@@ -47,7 +49,7 @@ async def title(request: Request) -> Response:
     gallery = gallery_of(request)
     id = gallery and parse_id(request.path_params["id"], gallery.engine.store)
     if gallery is None or id is None:
-        return Response(status_code=404)
+        raise no_picture()
     store = gallery.engine.store
     photo = store.catalogue.photo(id)
     text = about(store).title(photo.file, photo.title)
@@ -59,8 +61,12 @@ async def similarity_map(request: Request) -> Response:
     gallery = gallery_of(request)
     made = None if gallery is None else maps().of(gallery)
     if made is None or not made.done() or made.exception() is not None:
-        return Response(status_code=404)
+        raise Refused(404, "There is no such map, or it is not ready.")
     return Response(packed(made.result().map), 200, FOREVER, "application/octet-stream")
+
+
+def no_picture() -> Refused:
+    return Refused(404, "There is no such picture; addresses of pictures change with each build.")
 
 
 async def page(request: Request) -> Response:
@@ -75,7 +81,12 @@ async def page(request: Request) -> Response:
 
 ROUTES = [
     *(Route(f"/{path}", page) for path in PAGES),
-    Route("/photos/{version:str}/{id:str}/title.txt", title),
-    Route("/maps/{version:str}.bin", similarity_map),
-    Route("/photos/{version:str}/{id:str}/{size:str}.jpg", photo),
+    *area(
+        "/photos",
+        [
+            Route("/photos/{version:str}/{id:str}/title.txt", title),
+            Route("/photos/{version:str}/{id:str}/{size:str}.jpg", photo),
+        ],
+    ),
+    *area("/maps", [Route("/maps/{version:str}.bin", similarity_map)]),
 ]
