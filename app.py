@@ -11,7 +11,9 @@ if __name__ == "__main__":  # run as the page's script, for each visitor and eac
 else:  # imported once, by the server
     from starlette.middleware import Middleware
 
+    from api.routes import HEALTH
     from api.routes import ROUTES as API_ROUTES
+    from serving.base_path import at_base_path
     from serving.connections import ConnectionLimits
     from serving.hosts import KnownHosts
     from serving.lifespan import lifespan
@@ -26,7 +28,7 @@ else:  # imported once, by the server
 
     app = st.App(
         __file__,
-        routes=[*PHOTO_ROUTES, *API_ROUTES],
+        routes=at_base_path([*PHOTO_ROUTES, *API_ROUTES], at_root=HEALTH),
         middleware=[
             Middleware(one) for one in (SecurityHeaders, KnownHosts, ConnectionLimits, UploadLimits)
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -33,9 +33,14 @@ SAID = {
 }
 
 
+def document(prefix: str = "") -> dict[str, Any]:
+    """OpenAPI 3.1. prefix: of the server's addresses, see `base_path.prefix_of`."""
+    return described() | {"servers": [{"url": prefix or "/"}]}
+
+
 @cache
-def document() -> dict[str, Any]:
-    """OpenAPI 3.1."""
+def described() -> dict[str, Any]:
+    """The document of a server at no address."""
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization")]
     for operation in OPERATIONS:
         if operation.form is not None:
@@ -45,8 +50,8 @@ def document() -> dict[str, Any]:
     names, schemas = models_json_schema(models, ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        described = describe(operation, names)
-        paths.setdefault(ROOT + operation.path, {})[operation.method.lower()] = described
+        methods = paths.setdefault(ROOT + operation.path, {})
+        methods[operation.method.lower()] = describe(operation, names)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": VERSION, "description": ABOUT},
@@ -111,15 +116,17 @@ vertical-align: top; border-top: 1px solid #8884; } td:first-child { white-space
 """
 
 
-@cache
-def page() -> str:
-    """HTML that needs nothing else: no script, no other file."""
+@lru_cache(4)
+def page(prefix: str = "") -> str:
+    """HTML that needs nothing else: no script, no other file. prefix: as of `document`."""
     parts = [f"<h1>{html.escape(TITLE)}</h1><p>{html.escape(ABOUT)}</p>"]
-    parts.append('<p>As OpenAPI: <a href="/api/v1/openapi.json">openapi.json</a></p>')
+    link = html.escape(f"{prefix}{ROOT}/openapi.json")
+    parts.append(f'<p>As OpenAPI: <a href="{link}">openapi.json</a></p>')
     schemas = document()["components"]["schemas"]
     for path, methods in document()["paths"].items():
         for method, described in methods.items():
-            parts.append(f"<h2><b><code>{method.upper()} {html.escape(path)}</code></b></h2>")
+            address = html.escape(prefix + path)
+            parts.append(f"<h2><b><code>{method.upper()} {address}</code></b></h2>")
             parts.append(f"<p>{html.escape(described['summary'])}</p>")
             body = described.get("requestBody", {}).get("content", {}).get("multipart/form-data")
             if body:

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from index_store import Store
 from search import Hit, Match, SearchResult, Verification, relative_homography, relative_points
 from serving import searches
+from serving.base_path import prefix_of
 from serving.galleries import Gallery, NoGallery, galleries
 from serving.pictures import parse_id, pictures, thumbnail_url, view_url
 from serving.refusal import Refused
@@ -40,7 +41,9 @@ async def search(request: Request) -> Response:
     result = await in_turn(request, work)
     answer = SearchAnswer(
         **served(gallery),
-        hits=[hit_answer(gallery.engine.store, hit) for hit in result.hits],
+        hits=[
+            hit_answer(gallery.engine.store, hit, prefix_of(request.scope)) for hit in result.hits
+        ],
         timings_ms=rounded(result.timings_ms),
         reused_ms=rounded(result.reused_ms),
         notes=result.notes,
@@ -78,6 +81,7 @@ async def photo(request: Request) -> Response:
     gallery = chosen(request.query_params.get("descriptor"))
     store = gallery.engine.store
     found = store.catalogue.photo(known_id(request, store))
+    prefix = prefix_of(request.scope)
     answer = PhotoAnswer(
         **served(gallery),
         id=found.id,
@@ -85,8 +89,8 @@ async def photo(request: Request) -> Response:
         title=found.title,
         width=found.width,
         height=found.height,
-        thumbnail=f"/{thumbnail_url(store, found.id)}",
-        view=f"/{view_url(store, found.id)}",
+        thumbnail=f"{prefix}/{thumbnail_url(store, found.id)}",
+        view=f"{prefix}/{view_url(store, found.id)}",
     )
     return JSONResponse(answer.model_dump())
 
@@ -135,14 +139,14 @@ def served(gallery: Gallery) -> dict[str, str]:
     return {"generation": gallery.engine.store.version, "model": gallery.name}
 
 
-def hit_answer(store: Store, hit: Hit) -> HitAnswer:
-    """One hit."""
+def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
+    """One hit. prefix: of its links."""
     return HitAnswer(
         id=hit.id,
         file=hit.file,
         title=hit.title,
-        thumbnail=f"/{thumbnail_url(store, hit.id)}",
-        view=f"/{view_url(store, hit.id)}",
+        thumbnail=f"{prefix}/{thumbnail_url(store, hit.id)}",
+        view=f"{prefix}/{view_url(store, hit.id)}",
         score=round(hit.score, 6),
         similarity=round(hit.similarity, 6),
         probability=None if hit.probability is None else round(hit.probability, 6),

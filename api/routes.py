@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from serving.areas import NOTHING_HERE, area
+from serving.base_path import prefix_of
 from serving.refusal import problem
 
 from .document import document, page
@@ -16,12 +17,12 @@ from .operations import OPERATIONS, ROOT, answering
 
 async def openapi(request: Request) -> Response:
     """The description for programs."""
-    return JSONResponse(document())
+    return JSONResponse(document(prefix_of(request.scope)))
 
 
 async def described(request: Request) -> Response:
     """The description for people."""
-    return HTMLResponse(page())
+    return HTMLResponse(page(prefix_of(request.scope)))
 
 
 API = [

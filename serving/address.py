@@ -35,13 +35,24 @@ def client_address(peer: str, forwarded: Iterable[str]) -> str:
         forwarded: values of X-Forwarded-For, empty if there was none. Each proxy has added the
             address that it saw, at the end.
     """
-    hops = [hop.strip() for value in forwarded for hop in value.split(",") if hop.strip()]
+    hops = _hops(forwarded)
+    peer = _connected(peer, hops)
     trusted = networks(settings().trusted_proxies)
-    if hops and peer == _first_foreign(hops, (_LOOPBACK4, _LOOPBACK6)):
-        peer = LOOPBACK
     if hops and _is_in(peer, trusted):
         peer = _first_foreign(hops, trusted)
     return counted(peer)
+
+
+def is_from_proxy(scope: Scope) -> bool:
+    """Whether a trusted proxy sent a request, whose headers may then be believed.
+
+    A client that connects directly and forwards its own address passes where this machine is
+    trusted: only let headers of the client's own answer depend on it.
+    """
+    client = scope.get("client")
+    hops = _hops(Headers(scope=scope).getlist(FORWARDED))
+    peer = _connected(client[0] if client else "", hops)
+    return _is_in(peer, networks(settings().trusted_proxies))
 
 
 def is_among(address: str, allowed: str) -> bool:
@@ -60,6 +71,18 @@ def counted(address: str) -> str:
 
 
 _LOOPBACK4, _LOOPBACK6 = ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("::1/128")
+
+
+def _hops(forwarded: Iterable[str]) -> list[str]:
+    """The addresses in X-Forwarded-For, the nearest last."""
+    return [hop.strip() for value in forwarded for hop in value.split(",") if hop.strip()]
+
+
+def _connected(peer: str, hops: Sequence[str]) -> str:
+    """Where the connection came from, before uvicorn put a hop in its place."""
+    if hops and peer == _first_foreign(hops, (_LOOPBACK4, _LOOPBACK6)):
+        return LOOPBACK
+    return peer
 
 
 def _first_foreign(hops: Sequence[str], trusted: Sequence[Network]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,8 @@ BROWSER_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update"
 ).split()
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 @contextmanager
@@ -49,9 +52,7 @@ def serving(
         log: where the server's stderr goes, instead of the tests'.
         settings: environment variables.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     environment = os.environ | {"GEM_STORE": str(store)} | settings
     with log.open("w") if log else nullcontext() as stderr:
@@ -69,6 +70,49 @@ def serving(
     finally:
         server.terminate()
         server.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running(command: list[str], url: str, **options) -> Iterator[subprocess.Popen]:
+    """A program, once it answers at an address."""
+    process = subprocess.Popen(command, **options)
+    try:
+        for _ in range(240):
+            assert process.poll() is None, "it has ended"
+            try:
+                httpx.get(url, verify=False, timeout=5)
+                break
+            except httpx.TransportError:
+                time.sleep(0.25)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+@contextmanager
+def nginx(folder: Path, site: str, url: str) -> Iterator[None]:
+    """nginx with all its files in a folder, once it answers.
+
+    Args:
+        folder: an empty one, or one whose files `site` names.
+        site: what stands in its `http` block.
+        url: what to ask it for.
+    """
+    bodies = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in TEMPORARY)
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; user root;\n"
+        f"events {{}} http {{ {bodies}\n{site} }}"
+    )
+    command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    with running(command, url, stderr=subprocess.DEVNULL):
+        yield
 
 
 class Session:

@@ -23,10 +23,11 @@ from starlette.testclient import TestClient
 from api import endpoints, turns
 from api.document import document
 from api.operations import OPERATIONS
-from api.routes import API, ROUTES
+from api.routes import API, HEALTH, ROUTES
 from client import same_thing
 from client.same_thing import Problem, SameThing
 from serving.admission import Admission
+from serving.base_path import at_base_path
 from serving.galleries import galleries
 from serving.settings import settings
 from tests.conftest import FEW_PHOTOS, GALLERY
@@ -229,7 +230,7 @@ def test_bodies_that_are_no_forms(client):
 def whole(served):
     """All routes with Streamlit's own after them: its page is at every other address."""
     page = Mount("/", PlainTextResponse("the page"))
-    routes = [*PHOTO_ROUTES, *ROUTES]
+    routes = at_base_path([*PHOTO_ROUTES, *ROUTES], at_root=HEALTH)
     return TestClient(Starlette(routes=[*routes, page]))
 
 

@@ -5,17 +5,13 @@ behind it in a real browser.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,36 +24,11 @@ from serving.security_headers import HEADERS
 from serving.settings import Settings, table
 from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
 from tests.dockerfile import Stage, allowed, confined, follow, instructions, make_read_only
-from tests.server import BROWSER_FLAGS, serving
+from tests.server import BROWSER_FLAGS, TEMPORARY, free_port, nginx, running, serving
 from tests.test_browser import UPLOADER, settle
 
 DEPLOY = ROOT / "deploy"
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
 NAME = "demo.example.org"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def running(command: list[str], url: str, **options) -> Iterator[subprocess.Popen]:
-    """A program, once it answers at an address."""
-    process = subprocess.Popen(command, **options)
-    try:
-        for _ in range(240):
-            assert process.poll() is None, "it has ended"
-            try:
-                httpx.get(url, verify=False, timeout=5)
-                break
-            except httpx.TransportError:
-                time.sleep(0.25)
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 # -- image -----------------------------------------------------------------------------------------
@@ -224,18 +195,9 @@ def behind_nginx(gallery_path, tmp_path_factory) -> Iterator[tuple[str, str, Pat
         }.items():
             assert ours in site
             site = site.replace(ours, here)
-        bodies = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in TEMPORARY)
-        (folder / "nginx.conf").write_text(
-            f"daemon off; pid {folder}/pid; error_log {folder}/error.log; user root;\n"
-            f"events {{}} http {{ {bodies}\n{site} }}"
-        )
-        command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")]
         url = f"https://localhost:{port}"
-        with running(command, f"{url}/healthz", stderr=subprocess.DEVNULL):
+        with nginx(folder, site, f"{url}/healthz"):
             yield url, server, folder
-
-
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def test_a_visit_through_the_proxy(behind_nginx):
