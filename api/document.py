@@ -74,7 +74,7 @@ def describe(operation: Operation, names: Any) -> dict[str, Any]:
         "summary": operation.summary,
         "responses": answers,
     }
-    parameters = [
+    parameters: list[dict[str, Any]] = [
         {
             "name": name,
             "in": "path",
@@ -87,13 +87,30 @@ def describe(operation: Operation, names: Any) -> dict[str, Any]:
         schema = names[operation.form, "validation"]
         body = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
         described["requestBody"] = body
-    else:
-        parameters.append(
-            {"name": "descriptor", "in": "query", "required": False, "schema": {"type": "string"}}
-        )
+    if operation.query is not None:
+        parameters += query_parameters(operation.query)
     if parameters:
         described["parameters"] = parameters
     return described
+
+
+def query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a query string, all optional."""
+    parameters = []
+    for name, facts in query.model_json_schema()["properties"].items():
+        # What is left out is None; the string itself has no null.
+        schema = next(one for one in facts.get("anyOf", [facts]) if one["type"] != "null")
+        kept = {key: value for key, value in schema.items() if key not in ("title", "description")}
+        parameters.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": facts["description"],
+                "schema": kept,
+            }
+        )
+    return parameters
 
 
 def content(operation: Operation, names: Any) -> dict[str, Any]:
@@ -128,6 +145,9 @@ def page(prefix: str = "") -> str:
             address = html.escape(prefix + path)
             parts.append(f"<h2><b><code>{method.upper()} {address}</code></b></h2>")
             parts.append(f"<p>{html.escape(described['summary'])}</p>")
+            named = {one["name"]: one for one in described.get("parameters", [])}
+            if named:
+                parts.append("<h3>Parameters</h3>" + rows(named, schemas))
             body = described.get("requestBody", {}).get("content", {}).get("multipart/form-data")
             if body:
                 parts.append("<h3>Fields</h3>" + table(body["schema"], schemas))
@@ -146,15 +166,20 @@ def page(prefix: str = "") -> str:
 def table(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
     """HTML of a model's fields, those of models in it as well."""
     name = schema.get("$ref", "").rpartition("/")[2]
-    rows = []
-    for field, facts in schemas.get(name, {}).get("properties", {}).items():
+    return rows(schemas.get(name, {}).get("properties", {}), schemas)
+
+
+def rows(fields: dict[str, Any], schemas: dict[str, Any]) -> str:
+    """HTML of fields or parameters by name."""
+    shown = []
+    for field, facts in fields.items():
         text = html.escape(facts.get("description", ""))
         inner = facts.get("items", {})
         if schemas.get(inner.get("$ref", "").rpartition("/")[2], {}).get("properties"):
             text += table(inner, schemas)
-        kind = html.escape(kind_of(facts, schemas))
-        rows.append(f"<tr><td><code>{field}</code><td>{kind}<td>{text}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+        kind = html.escape(kind_of(facts.get("schema", facts), schemas))
+        shown.append(f"<tr><td><code>{field}</code><td>{kind}<td>{text}</tr>")
+    return f"<table>{''.join(shown)}</table>"
 
 
 def kind_of(facts: dict[str, Any], schemas: dict[str, Any]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from index_store import Store
+from index_store.catalogue import Photo
 from search import Hit, Match, SearchResult, Verification, relative_homography, relative_points
 from serving import searches
 from serving.base_path import prefix_of
@@ -13,13 +17,16 @@ from serving.galleries import Gallery, NoGallery, galleries
 from serving.pictures import parse_id, pictures, thumbnail_url, view_url
 from serving.refusal import Refused
 
-from .forms import read_form
+from .forms import read_form, read_query
 from .models import (
     NONE,
     HitAnswer,
     MatchAnswer,
     MatchForm,
     PhotoAnswer,
+    PhotoFacts,
+    PhotosAnswer,
+    PhotosQuery,
     SearchAnswer,
     SearchForm,
 )
@@ -81,16 +88,28 @@ async def photo(request: Request) -> Response:
     gallery = chosen(request.query_params.get("descriptor"))
     store = gallery.engine.store
     found = store.catalogue.photo(known_id(request, store))
-    prefix = prefix_of(request.scope)
-    answer = PhotoAnswer(
+    facts = photo_facts(store, found, prefix_of(request.scope))
+    answer = PhotoAnswer(**served(gallery), **facts.model_dump())
+    return JSONResponse(answer.model_dump())
+
+
+async def photos(request: Request) -> Response:
+    query = read_query(request, PhotosQuery)
+    gallery = chosen(query.descriptor)
+    store, prefix = gallery.engine.store, prefix_of(request.scope)
+    if query.file is None:
+        total = len(store) - len(store.catalogue.hidden)
+        ids = list(islice(served_ids(store, query.start), query.limit + 1))
+    else:
+        found = store.catalogue.find(query.file)
+        total = 0 if found is None else 1
+        ids = [found.id] if found is not None and found.id >= query.start else []
+    listed = store.catalogue.photos_of(ids[: query.limit])
+    answer = PhotosAnswer(
         **served(gallery),
-        id=found.id,
-        file=found.file,
-        title=found.title,
-        width=found.width,
-        height=found.height,
-        thumbnail=f"{prefix}/{thumbnail_url(store, found.id)}",
-        view=f"{prefix}/{view_url(store, found.id)}",
+        total=total,
+        next=ids[query.limit] if len(ids) > query.limit else None,
+        photos=[photo_facts(store, one, prefix) for one in listed],
     )
     return JSONResponse(answer.model_dump())
 
@@ -137,6 +156,24 @@ def no_photo() -> Refused:
 def served(gallery: Gallery) -> dict[str, str]:
     """The fields of `Served`."""
     return {"generation": gallery.engine.store.version, "model": gallery.name}
+
+
+def served_ids(store: Store, start: int) -> Iterator[int]:
+    """Ids of the photos that are not hidden, ascending from `start`; no scan of the table."""
+    return (id for id in range(start, len(store)) if id not in store.catalogue.hidden)
+
+
+def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
+    """What the catalogue has on a photo. prefix: of its links."""
+    return PhotoFacts(
+        id=photo.id,
+        file=photo.file,
+        title=photo.title,
+        width=photo.width,
+        height=photo.height,
+        thumbnail=f"{prefix}/{thumbnail_url(store, photo.id)}",
+        view=f"{prefix}/{view_url(store, photo.id)}",
+    )
 
 
 def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:

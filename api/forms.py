@@ -1,4 +1,4 @@
-"""A request's multipart form, bounded while it is read, as a checked model."""
+"""A request's query string, or its form, bounded while it is read, as a checked model."""
 
 from __future__ import annotations
 
@@ -60,6 +60,21 @@ async def read_form(request: Request, model: type[FormModel]) -> FormModel:
                     fields[name] = read
     except HTTPException as error:  # of the form's parser
         raise Refused(400, f"The form cannot be read. {error.detail}") from None
+    return checked(fields, model)
+
+
+def read_query(request: Request, model: type[FormModel]) -> FormModel:
+    """Read and check a query string. Raises BadFields."""
+    fields: dict[str, object] = {}
+    for name, value in request.query_params.multi_items():
+        if name in fields:
+            raise BadFields([f"{name[:40]}: only once"])
+        fields[name] = value
+    return checked(fields, model)
+
+
+def checked(fields: dict[str, object], model: type[FormModel]) -> FormModel:
+    """The fields as a model. Raises BadFields."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:

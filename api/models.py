@@ -34,6 +34,7 @@ RERANK = [NONE, *offered(LIMITS.api_rerank, RERANKERS)]
 VERIFY = [NONE, *offered(LIMITS.api_verify, MATCHERS)]
 
 Photo = Annotated[bytes, Field(json_schema_extra={"format": "binary"})]
+DESCRIPTOR = "Name of the descriptor model, where the server has several; by default its first."
 FRACTION = r"(0|1|0?\.\d{1,9}|0\.\d{1,9}|1\.0{1,9})"
 
 
@@ -53,17 +54,32 @@ class Form(BaseModel):
         max_length=LIMITS.api_photos,
         description="Photos of the gallery, by their ids in this generation.",
     )
-    descriptor: str | None = Field(
-        None,
-        max_length=100,
-        description="Name of the descriptor model, where the server has several; by default its "
-        "first.",
-    )
+    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
 
     @property
     def sources(self) -> list[bytes | int]:
         """All photos, uploads first."""
         return [*self.photo, *self.id]
+
+
+class Lookup(BaseModel):
+    """The query string of a lookup."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
+
+
+class PhotosQuery(Lookup):
+    """Which photos to list."""
+
+    start: int = Field(0, ge=0, lt=10**9, description="Lowest id to list.")
+    limit: int = Field(100, ge=1, le=1000, description="Photos in a page at most.")
+    file: str | None = Field(
+        None,
+        max_length=4096,
+        description="Only the photo of this file, by its exact path in the gallery.",
+    )
 
 
 class SearchForm(Form):
@@ -198,16 +214,28 @@ class MatchAnswer(Served):
     timings_ms: dict[str, float] = Field(description="What each stage took.")
 
 
-class PhotoAnswer(Served):
-    """A photo of the gallery."""
+class PhotoFacts(BaseModel):
+    """What the catalogue has on a photo."""
 
     id: int
     file: str
     title: str
     width: int = Field(description="Pixels, upright.")
     height: int
-    thumbnail: str
-    view: str
+    thumbnail: str = Field(description="Address of a small JPEG, from the server's root.")
+    view: str = Field(description="Address of a JPEG of at most 1024 pixels a side.")
+
+
+class PhotoAnswer(Served, PhotoFacts):
+    """A photo of the gallery."""
+
+
+class PhotosAnswer(Served):
+    """A page of the gallery's photos, by ascending id."""
+
+    total: int = Field(description="Photos in all pages.")
+    next: int | None = Field(description="`start` of the next page; null on the last.")
+    photos: list[PhotoFacts]
 
 
 class Problem(BaseModel):

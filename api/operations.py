@@ -18,7 +18,16 @@ from serving.refusal import Refused, busy, problem, problem_of, spend
 
 from . import endpoints
 from .forms import BadFields
-from .models import MatchAnswer, MatchForm, PhotoAnswer, SearchAnswer, SearchForm
+from .models import (
+    Lookup,
+    MatchAnswer,
+    MatchForm,
+    PhotoAnswer,
+    PhotosAnswer,
+    PhotosQuery,
+    SearchAnswer,
+    SearchForm,
+)
 
 ROOT = "/api/v1"
 JPEG = "image/jpeg"
@@ -41,6 +50,7 @@ class Operation:
         summary: a line for people.
         endpoint: does it. It may raise what `answering` knows.
         form: what is sent, if anything.
+        query: what the address may say after "?", if anything.
         answer: what comes back: a model, or a media type.
         problems: other status codes.
     """
@@ -51,6 +61,7 @@ class Operation:
     summary: str
     endpoint: Endpoint
     form: type[BaseModel] | None
+    query: type[BaseModel] | None
     answer: type[BaseModel] | str
     problems: tuple[int, ...]
 
@@ -63,6 +74,7 @@ OPERATIONS = (
         "Search the gallery with photos, or with one of its own.",
         endpoints.search,
         SearchForm,
+        None,
         SearchAnswer,
         WORK,
     ),
@@ -73,8 +85,20 @@ OPERATIONS = (
         "Compare two photos point by point.",
         endpoints.match,
         MatchForm,
+        None,
         MatchAnswer,
         WORK,
+    ),
+    Operation(
+        "photos",
+        "GET",
+        "/photos",
+        "List the photos of the gallery page by page, or find one by its file.",
+        endpoints.photos,
+        None,
+        PhotosQuery,
+        PhotosAnswer,
+        (422, 429, 503),
     ),
     Operation(
         "photo",
@@ -83,6 +107,7 @@ OPERATIONS = (
         "What is known of a photo of the gallery.",
         endpoints.photo,
         None,
+        Lookup,
         PhotoAnswer,
         LOOKUP,
     ),
@@ -93,6 +118,7 @@ OPERATIONS = (
         "A photo of the gallery, at most 480 pixels a side.",
         endpoints.thumbnail,
         None,
+        Lookup,
         JPEG,
         LOOKUP,
     ),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import httpx
 
 Photo = str | PathLike | bytes | int
 """A file's path, a file's bytes, or the id of a photo of the gallery."""
+PAGE = 1000  # photos in one answer of a list, as many as servers give
 MOST_PATIENCE = 60  # seconds before one try again
 
 
@@ -112,6 +114,25 @@ class SameThing:
         """
         return self._post("match", (first, second), {"descriptor": descriptor})
 
+    def photos(self, descriptor: str | None = None) -> Iterator[dict[str, Any]]:
+        """All photos of the gallery, by ascending id: "id", "file", "title", "thumbnail" and more.
+
+        Raises:
+            Problem: the server has refused, or the gallery was rebuilt meanwhile, with status 409.
+        """
+        start, generation = 0, None
+        while start is not None:
+            page = self._list({"start": start, "limit": PAGE, "descriptor": descriptor})
+            if page["generation"] != (generation := generation or page["generation"]):
+                detail = "The gallery was rebuilt while its photos were listed. List them again."
+                raise Problem(409, {"detail": detail})
+            yield from page["photos"]
+            start = page["next"]
+
+    def find(self, file: str, descriptor: str | None = None) -> dict[str, Any] | None:
+        """The photo of this exact path in the gallery, None without one. Raises Problem."""
+        return next(iter(self._list({"file": file, "descriptor": descriptor})["photos"]), None)
+
     def photo(self, id: int) -> dict[str, Any]:
         """What is known of a photo of the gallery. Raises Problem."""
         return self._send("GET", f"/api/v1/photos/{id}").json()
@@ -119,6 +140,10 @@ class SameThing:
     def thumbnail(self, id: int) -> bytes:
         """JPEG of a photo of the gallery. Raises Problem."""
         return self._send("GET", f"/api/v1/photos/{id}/thumbnail").content
+
+    def _list(self, query: dict[str, Any]) -> dict[str, Any]:
+        said = {name: value for name, value in query.items() if value is not None}
+        return self._send("GET", "/api/v1/photos", params=said).json()
 
     def _post(
         self, name: str, photos: tuple[Photo, ...], fields: dict[str, str | None]

@@ -161,6 +161,52 @@ def test_photos_and_thumbnails(server, served, client):
         assert "no such photo" in problem(client.get(f"/api/v1/photos/{wrong}/thumbnail"), 404)
 
 
+@pytest.fixture
+def with_hidden(served, monkeypatch):
+    """The store with three damaged photos, the first and the last among them."""
+    catalogue = served.engine.store.catalogue
+    monkeypatch.setattr(catalogue, "hidden", frozenset({0, 5, len(FEW_PHOTOS) - 1}))
+    return catalogue
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 8, 9, 10, 1000])
+def test_pages_list_every_photo_once_but_no_damaged_one(client, with_hidden, limit):
+    known = [photo for photo in with_hidden.photos() if photo.id not in with_hidden.hidden]
+    listed, start, pages = [], 0, 0
+    while start is not None:
+        answer = client.get(f"/api/v1/photos?start={start}&limit={limit}").json()
+        assert answer["total"] == len(known) == 9
+        listed += answer["photos"]
+        start, pages = answer["next"], pages + 1
+    assert [(one["id"], one["file"]) for one in listed] == [(one.id, one.file) for one in known]
+    assert pages == -(-9 // limit), "no page is empty"
+    ours = {key: listed[0][key] for key in ("id", "title", "width", "height", "thumbnail", "view")}
+    alone = client.get(f"/api/v1/photos/{listed[0]['id']}").json()
+    assert ours.items() <= alone.items()
+    assert client.get("/api/v1/photos?start=12").json()["photos"] == []
+
+
+def test_a_photo_is_found_by_its_file(server, client, with_hidden):
+    for photo in with_hidden.photos():
+        found = server.find(photo.file)
+        assert (found and found["id"]) == (None if photo.id in with_hidden.hidden else photo.id)
+    shown = with_hidden.photo(1).file
+    assert client.get("/api/v1/photos", params={"file": shown}).json()["total"] == 1
+    for wrong in (shown[:-1], shown.upper(), f"./{shown}", "", "%", "\0", "\ud7ff"):
+        assert server.find(wrong) is None
+
+
+def test_the_client_lists_all_pages_of_one_generation(server, client, with_hidden, monkeypatch):
+    monkeypatch.setattr(same_thing, "PAGE", 2)
+    assert [one["id"] for one in server.photos()] == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    begun = server.photos()
+    assert next(begun)["id"] == 1
+    monkeypatch.setattr(endpoints, "served", lambda _: {"generation": "another", "model": "x"})
+    with pytest.raises(Problem, match="rebuilt") as error:
+        list(begun)
+    assert error.value.status == 409
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 
@@ -192,6 +238,23 @@ def test_wrong_fields_are_named(client, values, said):
     answer = search(client, **values)
     assert re.search(said, problem(answer, answer.status_code))
     assert answer.status_code in (400, 422) and len(answer.text) < 2000
+
+
+@pytest.mark.parametrize(
+    "query, said",
+    [
+        ("start=-1", "start: "),
+        ("start=x", "start: .*integer"),
+        ("limit=0", "limit: "),
+        ("limit=1001", "limit: .*1000"),
+        ("start=0&start=1", "start: only once"),
+        ("page=2", "page: "),
+        (f"file={'x' * 4097}", "file: .*4096"),
+        ("descriptor=none", "no such descriptor"),
+    ],
+)
+def test_wrong_parameters_are_named(client, query, said):
+    assert re.search(said, problem(client.get(f"/api/v1/photos?{query}"), 422))
 
 
 @pytest.mark.parametrize("values", [{"id": 0}, {"id": [0, 1, 2]}, {}])
@@ -453,6 +516,7 @@ def test_answers_are_as_described(client, served):
         "SearchAnswer": search(client, photo=photo_bytes("taj-mahal.jpg")),
         "MatchAnswer": client.post("/api/v1/match", files=fields(id=[0, 1])),
         "PhotoAnswer": client.get("/api/v1/photos/0"),
+        "PhotosAnswer": client.get("/api/v1/photos?limit=5"),
         "Problem": client.get("/api/v1/photos/99"),
     }
     for name, answer in answers.items():
@@ -467,7 +531,7 @@ def test_the_page_that_shows_it_needs_nothing_from_elsewhere(client):
     assert answer.headers["content-type"].startswith("text/html")
     for operation in OPERATIONS:
         assert f"/api/v1{operation.path}" in answer.text and operation.summary in answer.text
-    for name in ("rerank", "homography", "stage_ranks", "retry_after"):
+    for name in ("rerank", "homography", "stage_ranks", "retry_after", "limit", "total"):
         assert name in answer.text
     for outside in ("<script", "src=", "@import", "url(", "http://", "https://", "<link"):
         assert outside not in answer.text
