@@ -15,6 +15,7 @@ else:  # imported once, by the server
     from api.routes import ROUTES as API_ROUTES
     from serving.base_path import at_base_path
     from serving.connections import ConnectionLimits
+    from serving.cross_origin import CrossOrigin
     from serving.hosts import KnownHosts
     from serving.lifespan import lifespan
     from serving.logs import log_as_json
@@ -30,7 +31,8 @@ else:  # imported once, by the server
         __file__,
         routes=at_base_path([*PHOTO_ROUTES, *API_ROUTES], at_root=HEALTH),
         middleware=[
-            Middleware(one) for one in (SecurityHeaders, KnownHosts, ConnectionLimits, UploadLimits)
+            Middleware(one)
+            for one in (SecurityHeaders, KnownHosts, CrossOrigin, ConnectionLimits, UploadLimits)
         ],
         lifespan=lifespan,
     )

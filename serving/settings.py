@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "GEM_"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 DEFAULT_STORE = Path(__file__).resolve().parent.parent / "stores" / "gallery"
 
 
@@ -203,6 +205,11 @@ class Settings(BaseSettings):
         description="Addresses or networks of your proxies, commas between. Only what they say in "
         "X-Forwarded-For is believed; without any, the address is that of the connection.",
     )
+    cors: str = Field(
+        "",
+        description="Origins of other websites whose scripts may call the API and read pictures, "
+        "commas between, such as `https://example.org`; `*` for any. Empty for none.",
+    )
     metrics_from: str = Field(
         "127.0.0.0/8,::1",
         description="Addresses or networks that may read `/metrics`, commas between.",
@@ -214,6 +221,19 @@ class Settings(BaseSettings):
         networks(text)
         return text
 
+    @field_validator("cors")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        for origin in split(text):
+            if origin != "*" and ORIGIN.fullmatch(origin) is None:
+                raise ValueError(f"{origin} is not an origin such as https://example.org")
+        return text
+
+    @property
+    def origins(self) -> list[str]:
+        """Those of `cors`."""
+        return split(self.cors)
+
     @property
     def stores(self) -> list[Path]:
         """The folders that `store` names, in order."""
@@ -223,7 +243,7 @@ class Settings(BaseSettings):
     @property
     def known_hosts(self) -> list[str]:
         """The names of `hosts`, and those of this machine for itself."""
-        return [*LOOPBACK_NAMES, *filter(None, map(str.strip, self.hosts.split(",")))]
+        return [*LOOPBACK_NAMES, *split(self.hosts)]
 
     @property
     def upload_bytes(self) -> int:
@@ -237,8 +257,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 @lru_cache(16)
 def networks(text: str) -> tuple[Network, ...]:
     """Addresses and networks with commas between. Raises ValueError."""
-    parts = [part.strip() for part in text.split(",")]
-    return tuple(ipaddress.ip_network(part, strict=False) for part in parts if part)
+    return tuple(ipaddress.ip_network(part, strict=False) for part in split(text))
+
+
+def split(text: str) -> list[str]:
+    """The parts of a text with commas between, without empty ones."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def settings() -> Settings:

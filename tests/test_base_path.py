@@ -18,7 +18,7 @@ from tests.conftest import GALLERY, ROOT
 from tests.server import chromium, free_port, nginx, serving
 from tests.test_browser import settle, upload
 
-PREFIX = "/photos-search"
+PREFIX, SITE = "/photos-search", "https://site.example"
 BLOCKS = re.findall(r"```nginx\n(location .*?)```", (ROOT / "docs/hosting.md").read_text(), re.S)
 OWN_SETTINGS = {"passes": {"STREAMLIT_SERVER_BASE_URL_PATH": PREFIX.strip("/")}, "strips": {}}
 
@@ -30,7 +30,8 @@ def proxied(kind: str, store: Path, folder: Path) -> Iterator[tuple[str, str]]:
         b for b in BLOCKS if ("proxy_pass http://127.0.0.1:8501/;" in b) == (kind == "strips")
     ]
     port = free_port()
-    with serving(store, GEM_TRUSTED_PROXIES="127.0.0.1", **OWN_SETTINGS[kind]) as server:
+    settings = {"GEM_TRUSTED_PROXIES": "127.0.0.1", "GEM_CORS": SITE} | OWN_SETTINGS[kind]
+    with serving(store, **settings) as server:
         here = block.replace("127.0.0.1:8501", server.removeprefix("http://"))
         here = here.replace("Host $host", "Host $http_host")  # the port is not the usual one
         root = f"http://localhost:{port}"
@@ -101,6 +102,21 @@ def test_the_links_of_the_api_lead_through_the_proxy(below):
         for wrong in ("api", "api/v1/nothing", "photos/none/0/thumbnail.jpg", "photos/nothing"):
             answer = client.get(f"{url}/{wrong}")
             assert answer.status_code == 404 and answer.json()["status"] == 404
+
+
+def test_another_website_may_use_the_api_but_not_the_page(below):
+    url, _ = below
+    allowed = "access-control-allow-origin"
+    with httpx.Client(headers={"Origin": SITE}, timeout=60) as client:
+        photo = {"photo": (GALLERY / "colosseum.jpg").read_bytes()}
+        found = client.post(f"{url}/api/v1/search", files=photo)
+        assert found.headers[allowed] == SITE
+        picture = client.get(url.removesuffix(PREFIX) + found.json()["hits"][0]["thumbnail"])
+        assert picture.status_code == 200 and picture.headers[allowed] == SITE
+        preflight = {"Access-Control-Request-Method": "POST"}
+        assert client.options(f"{url}/api/v1/search", headers=preflight).headers[allowed] == SITE
+        for closed in ("/", "/readyz", "/_stcore/health", "/static/index.html"):
+            assert allowed not in client.get(url + closed).headers
 
 
 def test_health_is_at_its_own_address_only(below):
