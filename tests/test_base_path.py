@@ -75,8 +75,7 @@ def test_the_page_has_its_pictures(below):
         page.get_by_role("link", name="Explore").first.click()
         expect(page).to_have_url(re.compile(re.escape(f"{url}/explore")))
         page.reload()
-        settle(page)
-        assert page.locator("canvas").first.is_visible()
+        expect(page.locator("canvas").first).to_be_visible(timeout=120_000)  # the map is being made
     assert not errors
 
 
