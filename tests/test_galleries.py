@@ -17,16 +17,16 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api.routes import ROUTES as API_ROUTES
-from extractor import Extractor
+from extractor import DEFAULT_MODEL, Extractor
 from index_store import PRESETS, Store, build, candidate_ids, verify
 from index_store.ann import exact_search
 from search import Engine
 from serving import metrics
-from serving.galleries import Galleries, Gallery, Live, NoGallery
+from serving.galleries import Galleries, Gallery, Live, NoGallery, extractor_of
 from serving.gallery_queries import GalleryQueries
 from serving.pictures import Pictures, thumbnail_url, view_url
 from serving.readiness import finds_itself
-from tests.conftest import GALLERY
+from tests.conftest import GALLERY, QuickExtractor
 from ui import routes
 from ui.routes import ROUTES
 
@@ -242,6 +242,32 @@ def test_a_model_file_that_is_gone_leaves_the_last_generation(
     assert settled(served) is old
     assert metrics.NOT_OPENED._value.get() == failed + 1
     assert "serving the generation opened before" in caplog.text and "gone.onnx" in caplog.text
+
+
+def test_a_replaced_model_file_is_loaded_with_the_next_generation(
+    store_path, photos, extractor, tmp_path, monkeypatch
+):
+    """docs/hosting.md: move the new model file over the old one, and build the store again."""
+    model, chosen, other = tmp_path / "model.onnx", [], QuickExtractor()
+    other.path = model
+    shutil.copy(DEFAULT_MODEL, model)
+
+    def choose(path):
+        chosen.append(path.read_bytes()[-64:])
+        return (extractor if len(chosen) == 1 else other), "chosen"
+
+    monkeypatch.setattr("serving.galleries.choose_extractor", choose)
+    monkeypatch.setattr("serving.galleries.model_of", lambda *_: model)
+    live = Live(store_path)
+    assert live.gallery().engine.extractor is extractor
+    assert extractor_of(model) is extractor and len(chosen) == 1, "the same file is loaded once"
+
+    (tmp_path / "new.onnx").write_bytes(model.read_bytes()[:-1] + b"x")
+    os.replace(tmp_path / "new.onnx", model)
+    build(photos, store_path, QuickExtractor())
+    gallery = live.settle()
+    assert gallery.engine.extractor is other
+    assert gallery.engine.store.manifest.dim == 48 and len(chosen) == 2 and chosen[0] != chosen[1]
 
 
 def test_without_any_gallery_nobody_is_told_where_it_should_be(tmp_path, monkeypatch, caplog):

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from extractor import LocalFeatures, UnsupportedImage, decode, encode_jpeg, read_photo, resize
 from index_store import Catalogue, Store, build
 from search import Engine
 from search.__main__ import main
+from search.rerank.diffusion import nearest_seeds
 from search.verify.matcher import Sift
 from tests.conftest import GALLERY, ROOT
 
@@ -358,6 +360,39 @@ def test_uploads_and_gallery_photos_mix_and_copies_are_known(engine):
     assert set(hits) == {"taj-mahal.jpg", "taj-mahal-3.jpg"}
     (only,) = {photo.id for photo in query.photos if photo.file == "taj-mahal-2.jpg"}
     assert only in query.own_ids and set(query.in_gallery) == {only, *query.copy_ids}
+
+
+def test_every_copy_of_the_query_counts_as_the_query(photos, tmp_path, extractor):
+    """A second copy is no evidence for the first: not as a seed, and not in the query's scale."""
+    for quality in (95, 60):
+        with Image.open(GALLERY / "taj-mahal.jpg") as image:
+            image.save(photos / f"copy-{quality}.jpg", quality=quality)
+    build(photos, tmp_path / "s", extractor)
+    engine = Engine(Store(tmp_path / "s", extractor), extractor)
+    find = engine.store.catalogue.find
+    names = ("copy-60.jpg", "copy-95.jpg", "taj-mahal.jpg")
+    copies = {find(name).id for name in names}
+    upload = engine.prepare((GALLERY / "taj-mahal.jpg").read_bytes())
+    known = engine.prepare(find("taj-mahal.jpg").id)
+    assert set(upload.copy_ids) == set(upload.in_gallery) == copies
+    assert set(known.in_gallery) == copies and len(known.copy_ids) == 2
+    plain = engine.prepare((GALLERY / "taj-mahal.jpg").read_bytes())
+    assert not set(nearest_seeds(plain, plain.candidates, engine.store)[0]) & copies
+    for stages in ({}, {"rerank": "diffusion"}, {"rerank": "diffusion", "verify": "sift"}):
+        hits = engine.search(upload, **stages).hits
+        assert {hit.id for hit in hits[:3]} == copies
+        assert {hit.file for hit in hits[3:5]} == {"taj-mahal-2.jpg", "taj-mahal-3.jpg"}
+
+
+def test_recall_reranks_once(engine, monkeypatch):
+    query = engine.prepare(0)
+    engine.search(query, "diffusion", "sift")
+    reranker, calls = engine.rerankers["diffusion"], []
+    monkeypatch.setattr(
+        reranker, "rerank", lambda *a, rerank=reranker.rerank: calls.append(len(a)) or rerank(*a)
+    )
+    assert engine.recall(query, "diffusion", "sift") is not None
+    assert calls == [2, 3], "before the verified photos are known, and after"
 
 
 def test_command_takes_several_photos(small_built, capsys):
