@@ -96,17 +96,20 @@ class Fit:
     def choose_share(self, shares: Sequence[float], verify: str, progress: Progress) -> list:
         """Take the share of diffusion with the best mAP, alone and with the matcher together.
 
+        Only whole stores are asked: mAP is theirs.
+
         Returns:
             Of each share: itself, mAP alone, mAP with the matcher. The weights of fusion have not
             seen the group they judge; the seeds' curve has.
         """
+        stores = [gallery for gallery in self.galleries if gallery.is_whole]
         rows = []
         for share in shares:
             self.fitted = replace(self.fitted, diffusion_share=share)
             self._tell()
             maps = []
             for setting in (("diffusion", None), ("diffusion", verify)):
-                samples = collect(self.galleries, setting, progress)
+                samples = collect(stores, setting, progress)
                 maps.append(self.mean_ap(samples, held_out(samples)))
             rows.append((share, *maps))
         best = max(rows, key=lambda row: sum(row[1:]))
