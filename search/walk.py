@@ -55,9 +55,9 @@ def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
     best = np.argsort(-scores[new], kind="stable")[:most]
     reached, visits = ids[new][best], scores[new][best] / scores.max()
     steps = []
-    for place, (seed, weight) in enumerate(zip(seeds, weights)):
-        order = np.argsort(store.diffusion_ids[seed], kind="stable")
-        values = store.diffusion_values[seed][order].astype(np.float64)
-        brought = values_at(reached, store.diffusion_ids[seed][order], values) * weight
+    for place in range(len(seeds)):
+        one = seeds[[place]]
+        row_ids, row_values = store.diffusion_ids[one], store.diffusion_values[one]
+        brought = values_at(reached, *diffuse(row_ids, row_values, weights[[place]], removal))
         steps += [(place, at, float(b / scores.max())) for at, b in enumerate(brought) if b > 0]
     return Walk(seeds, weights, reached, visits, steps)

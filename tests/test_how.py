@@ -95,11 +95,10 @@ def test_the_walk_is_the_one_that_reranks(engine, gallery):
     assert names & {"taj-mahal-2.jpg", "taj-mahal-3.jpg"}
     assert not set(told.reached) & {*told.seeds, *query.own_ids}
     assert (np.diff(told.visits) <= 0).all() and told.visits.max() <= 1
-    # What the steps bring is what arrives: the sum over seeds is the walk itself, but for the
-    # query's own share, which is taken out of it.
+    # What the steps bring is what arrives: the sum over seeds is the walk itself.
     for place, visits in enumerate(told.visits):
         brought = sum(amount for _, to, amount in told.steps if to == place)
-        assert brought >= visits - 1e-6
+        assert brought == pytest.approx(visits)
 
 
 def pictures(app: AppTest) -> tuple[list, list[str]]:

@@ -310,6 +310,11 @@ def test_superglobal_is_its_rule(kind, count):
     np.testing.assert_allclose(answer.scores, np.array(expected)[answer.ids], atol=1e-5)
 
 
+def relative(store: ArrayStore) -> np.ndarray:
+    """Each row of the inverse relative to its own value."""
+    return store.inverse / np.diag(store.inverse)[:, None]
+
+
 def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
     rows = some_rows("clusters", 90)
     store = ArrayStore(rows[1:])
@@ -325,7 +330,7 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
     next_one = sorted(weights)[-SEEDS - 1]
     walked, total = np.zeros(89), 0.0
     for seed, weight in zip(current.ids[:50], weights):
-        walked += max(0.0, weight - next_one) * store.inverse[seed]
+        walked += max(0.0, weight - next_one) * relative(store)[seed]
         total += max(0.0, weight - next_one)
     assert total > 0 and next_one > 0
     trust = min(1.0, total / query.spread)
@@ -335,7 +340,7 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
     ) / 3
     np.testing.assert_allclose(answer.scores, expected[answer.ids], atol=2e-3)
     verified = method.rerank(query, answer, Trusted(np.array([40, 7]), np.array([0.55, 0.99])))
-    walked = 0.55 * store.inverse[40] + 0.99 * store.inverse[7]
+    walked = 0.55 * relative(store)[40] + 0.99 * relative(store)[7]
     expected = (
         (rows[1:] @ descriptor - query.background) / query.spread + 2 * walked / walked.max()
     ) / 3
@@ -348,7 +353,7 @@ def test_diffusion_brings_in_the_photos_it_reaches_most(monkeypatch):
     query, current = ask(store, rows[0])
     seeds = current.ids[:5]
     weights = lowered(seed_weights(current.similarity[:5], *lists(store, seeds)))
-    walked = weights @ store.inverse[seeds]
+    walked = weights @ relative(store)[seeds]
     beyond = np.setdiff1d(np.flatnonzero(walked > 1e-9), seeds)
     whole = RERANKERS["diffusion"](store).rerank(query, current[:5])
     assert set(whole.ids) == {*seeds, *beyond}

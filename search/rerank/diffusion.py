@@ -1,5 +1,8 @@
 """Query-time diffusion: a weighted sum of offline rows, mixed with the plain score.
 
+A row counts relative to its seed's own value in it. That value is 1 for a photo without neighbours
+and ten times as large in a crowd, so that a wrong seed in a crowd outweighed a right one beside it.
+
 The paper's rule for an unseen query (Yang et al. 2019, section 3.3): its nearest gallery photos are
 seeds, and the diffusion scores are the sum over seeds of weight x offline row. The published
 weights (similarity cubed, always 10 seeds) assume dozens of views of everything; a landmark with
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -124,14 +128,37 @@ class Removal:
         Returns:
             float64 (m,).
         """
-        photos = self.ids[:, 0]
-        rows, among = np.zeros((len(photos), len(ids))), np.zeros((len(photos), len(photos)))
+        at_photos = values_at(self.ids[:, 0], ids, scores)
+        return np.linalg.solve(self._system.T, at_photos) @ self._at(ids)
+
+    def own_values(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The values Z_ii of photos after the removal, at least 1.
+
+        Args:
+            ids: the photos, int (n,).
+            values: Z_ii before it, float64 (n,).
+
+        Returns:
+            float64 (n,).
+        """
+        rows = self._at(ids)
+        taken = (rows * np.linalg.solve(self._system, rows)).sum(0)
+        return np.maximum((values - taken) * self.kept(ids) ** 2, 1)
+
+    @cached_property
+    def _system(self) -> np.ndarray:
+        """C + Z_BB, float64 (b, b)."""
+        system = self._at(self.ids[:, 0])
+        system[np.diag_indices_from(system)] -= np.where(np.isinf(self.lost), 0, 1 / self.lost)
+        return system
+
+    def _at(self, ids: np.ndarray) -> np.ndarray:
+        """Z_B at these photos (n,), float64 (b, n)."""
+        found = np.zeros((len(self.ids), len(ids)))
         for number, (row_ids, values) in enumerate(zip(self.ids, self.values.astype(np.float64))):
             order = np.argsort(row_ids, kind="stable")
-            rows[number] = values_at(ids, row_ids[order], values[order])
-            among[number] = values_at(photos, row_ids[order], values[order])
-        among[np.diag_indices_from(among)] -= np.where(np.isinf(self.lost), 0, 1 / self.lost)
-        return np.linalg.solve(among.T, values_at(photos, ids, scores)) @ rows
+            found[number] = values_at(ids, row_ids[order], values[order])
+        return found
 
 
 def diffuse(
@@ -140,7 +167,7 @@ def diffuse(
     weights: np.ndarray,
     removal: Removal | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the seeds' offline rows times their weights.
+    """Sum of the seeds' offline rows times their weights, each relative to the seed's own value.
 
     Args:
         row_ids: gallery ids of the seeds' rows, each seed itself in slot 0, int (n, M), -1 unused.
@@ -152,15 +179,18 @@ def diffuse(
         Gallery ids int (m,), ascending, and their scores float64 (m,), all above 0.
     """
     row_ids, row_values, weights = (part[weights > 0] for part in (row_ids, row_values, weights))
+    seeds, own = row_ids[:, 0], row_values[:, 0].astype(np.float64)
     if removal is not None:
-        weights = weights * removal.kept(row_ids[:, 0])
+        own = removal.own_values(seeds, own)
+        own = np.where(np.isin(seeds, removal.alone), 1, own) / removal.kept(seeds)
+    weights = weights / own
     values = (row_values.astype(np.float64) * weights[:, None]).ravel()
     ids, slots = np.unique(row_ids.ravel(), return_inverse=True)
     scores = np.bincount(slots, values, len(ids))
     if removal is not None and len(ids):
         scores = (scores - removal.change(ids, scores)) * removal.kept(ids)
-        seeds = np.argsort(row_ids[:, 0])
-        starts = values_at(removal.alone, row_ids[seeds, 0], weights[seeds])
+        order = np.argsort(seeds)
+        starts = values_at(removal.alone, seeds[order], weights[order])
         scores[np.searchsorted(ids, removal.alone[starts > 0])] = starts[starts > 0]
     kept = (ids >= 0) & (scores > 1e-9)
     return ids[kept], scores[kept]
