@@ -8,6 +8,7 @@ from pathlib import Path
 
 from extractor import Region
 from metrics import without
+from plurals import quantity
 
 Metric = Callable[[Sequence[str], Collection[str]], float]
 Values = dict[str, dict[str, float]]
@@ -135,6 +136,7 @@ def expect(found: tuple[int, int], published: tuple[int, int]) -> list[str]:
     if found == published:
         return []
     return [
-        f"Not the published data set: {found[0]} gallery photos and {found[1]} queries, "
-        f"published are {published[0]} and {published[1]}."
+        f"Not the published data set: {quantity(found[0], 'gallery photo')} and "
+        f"{quantity(found[1], 'query', 'queries')}; the published one has {published[0]} and "
+        f"{published[1]}."
     ]

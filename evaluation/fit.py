@@ -25,6 +25,7 @@ from datasets import BadDataset
 from extractor import Extractor
 from index_store import Store, model_of
 from metrics import average_precision
+from plurals import quantity
 from search import MATCHERS, RERANKERS
 from search.fusion import fusion
 from search.fusion.calibration import (
@@ -66,8 +67,8 @@ def check_enough(groups: Sequence[Sequence[int]]) -> None:
     """Raise BadDataset where a fit would be of nothing."""
     if len(groups) < FEWEST_GROUPS:
         raise BadDataset(
-            f"There is too little to fit: {len(groups)} groups where it takes {FEWEST_GROUPS} of "
-            "at least two photos. Nothing was written."
+            f"There is too little to fit: {quantity(len(groups), 'group')}; at least "
+            f"{FEWEST_GROUPS} of at least two photos are needed. Nothing was written."
         )
 
 
@@ -254,8 +255,8 @@ def run(args: argparse.Namespace) -> None:
         raise BadDataset(f"There is no folder {args.out.parent} to write the calibration in.")
     if len(args.store) != len(args.groups):
         raise BadDataset(
-            f"There are {len(args.store)} stores and {len(args.groups)} files of groups; "
-            "each store needs one."
+            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
+            "were given; each store needs one groups file."
         )
     model = model_of(args.store[0], args.model)
     extractor = Extractor(model)

@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import BadDataset, Benchmark, Query
 from extractor import read_bytes
+from plurals import quantity
 from search import MATCHERS, Engine, PreparedQuery, SearchResult
 
 from .bootstrap import Estimate, estimate
@@ -87,7 +88,7 @@ def ask(
             method: {stage: ms / count for stage, ms in stages.items()}
             for method, stages in total_ms.items()
         },
-        [f"{note} ({times} searches)" for note, times in notes.items()],
+        [f"{note} ({quantity(times, 'search', 'searches')})" for note, times in notes.items()],
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from command import printable
 from datasets import Values
 from extractor import Region
+from plurals import quantity
 from search import MATCHERS
 
 from .bootstrap import LEVEL, Estimate
@@ -225,9 +226,10 @@ def format_gain(estimate: Estimate) -> str:
 
 def setup_title(setup: SetupResult) -> str:
     """ "Medium: 68 queries in 68 groups, 2 without positives left out"."""
-    groups = f" in {setup.groups} groups" if setup.groups != setup.queries else ""
+    queries = quantity(setup.queries, "query", "queries")
+    groups = f" in {quantity(setup.groups, 'group')}" if setup.groups != setup.queries else ""
     skipped = f", {setup.skipped} without positives left out" if setup.skipped else ""
-    return f"{setup.name}: {setup.queries} queries{groups}{skipped}"
+    return f"{setup.name}: {queries}{groups}{skipped}"
 
 
 def setup_rows(results: Results, setup: SetupResult) -> list[list[str]]:
@@ -264,8 +266,8 @@ def facts_of(results: Results) -> dict[str, str]:
     """What a reader must know beside the numbers."""
     model, store = results.model, results.store
     return {
-        "Data set": f"{results.dataset}, {store['photos']} gallery photos, {len(results.queries)} "
-        f"queries",
+        "Data set": f"{results.dataset}, {quantity(store['photos'], 'gallery photo')}, "
+        f"{quantity(len(results.queries), 'query', 'queries')}",
         "Model": f"{model['name']}, {model['architecture']}, {model['dimensions']} dimensions, "
         f"longest side {model['longest_side']}, fingerprint {model['fingerprint'][:16]}",
         "Intervals": f"{LEVEL:.0%} of bootstrap resamples, seed {results.seed}",

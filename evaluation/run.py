@@ -172,7 +172,8 @@ def evaluate(
     notes = list(benchmark.notes)
     if left_out := store.catalogue.skipped():
         notes.append(
-            f"{len(left_out)} gallery photos are not in the store, the first: {left_out[0].file}."
+            f"Gallery photos that are not in the store: {len(left_out)}, the first: "
+            f"{left_out[0].file}."
         )
     if benchmark.published:
         notes.append(PUBLISHED)

@@ -28,6 +28,7 @@ from model import (
     power_whitening,
 )
 from model.published import DownloadFailed, download, format_list
+from plurals import quantity
 
 from .backbone import VECTOR, Backbone, read_backbone, to_descriptor
 from .cut import BadBackbone
@@ -96,11 +97,13 @@ def run_checkpoint(args: argparse.Namespace) -> None:
         recipe = dataclasses.replace(recipe, whitening=cut(whitening, args.dim))
     scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
     p = float(network.pool.p.detach())
-    print_lines(f"{network.architecture}, GeM p = {p:.3f}, {network.output_dim} dimensions")
+    print_lines(
+        f"{network.architecture}, GeM p = {p:.3f}, {quantity(network.output_dim, 'dimension')}"
+    )
     print_lines(f"longest side {recipe.longest_side}, scales {scales}")
     if recipe.whitening:
-        kept = len(recipe.whitening.projection)
-        print_lines(f"whitening learned afterwards, to {kept} dimensions")
+        kept = quantity(len(recipe.whitening.projection), "dimension")
+        print_lines(f"whitening learned afterwards, to {kept}")
     original = in_torch(network, provenance, recipe)
     half = write_model(
         lambda half: to_onnx(network, provenance, recipe, half),
@@ -139,7 +142,8 @@ def run_backbone(args: argparse.Namespace) -> None:
     backbone = read_backbone(args.backbone, args.map, args.mean, args.std, side)
     check_exponent(backbone, args.p)
     print_lines(
-        f"{backbone.name}: {backbone.tensor} is a {backbone.kind} of {backbone.channels} channels"
+        f"{backbone.name}: {backbone.tensor} is a {backbone.kind} of "
+        f"{quantity(backbone.channels, 'channel')}"
     )
     if backbone.size:
         print_lines(f"photos are stretched to {backbone.size[1]} x {backbone.size[0]} pixels")
@@ -157,9 +161,10 @@ def run_backbone(args: argparse.Namespace) -> None:
     if args.whiten_on:
         rows, _ = describe_folder(pooler, args.whiten_on, shown("learning a whitening"))
         whitening = cut(power_whitening(rows[:, 0]), args.dim)
-        facts["training"] += f"; whitening learned on {len(rows)} photos"
+        facts["training"] += f"; whitening learned on {quantity(len(rows), 'photo')}"
         print_lines(
-            f"whitening learned on {len(rows)} photos, {len(whitening.projection)} dimensions kept"
+            f"whitening learned on {quantity(len(rows), 'photo')}, "
+            f"{quantity(len(whitening.projection), 'dimension')} kept"
         )
     elif args.dim is not None:
         raise BadRecipe("--dim cuts a whitening, which --whiten learns")

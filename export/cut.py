@@ -36,7 +36,7 @@ def cut_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
     }
     inputs = [x for x in graph.input if x.name not in constants and x.name in used]
     if len(inputs) != 1:
-        raise BadBackbone(f"it wants {len(inputs)} inputs for {tensor!r}, not one photo")
+        raise BadBackbone(f"{tensor!r} must need one input, a photo, not {len(inputs)}")
     out = onnx.ModelProto()
     out.CopyFrom(model)
     for field in ("node", "initializer", "input", "output", "value_info"):

@@ -174,7 +174,7 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
     """
     if len(photos) < CALIBRATION_PHOTOS + TEST_PHOTOS:
         raise ValueError(
-            f"int8 needs {CALIBRATION_PHOTOS + TEST_PHOTOS} photos, there are {len(photos)}"
+            f"int8 needs at least {CALIBRATION_PHOTOS + TEST_PHOTOS} photos, not {len(photos)}"
         )
     extractor = Extractor(path)
     side = extractor.card.longest_side

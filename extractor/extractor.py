@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from plurals import quantity
+
 from .cores import available_cores
 from .decode import WORKING_SIDE
 from .engines import start
@@ -154,7 +156,8 @@ class Extractor:
         descriptor = self.describe([noise])[0]
         if descriptor.shape != (self.card.output_dim,):
             raise BadModel(
-                f"The model gives {len(descriptor)} values, not {self.card.output_dim} as it says."
+                f"The model's descriptors must have {quantity(self.card.output_dim, 'value')}, "
+                f"as its card says, not {len(descriptor)}."
             )
         if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also when it is not a number
             raise BadModel("The model does not give descriptors of length 1.")

@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 
 from command import CommandParser, print_lines
+from plurals import quantity
 
 from .decode import SUFFIXES, read_photo
 from .keypoint_codes import CODEBOOK, WORDS, Codebook
@@ -68,7 +69,8 @@ def main() -> None:
     codebook = learn_codebook(descriptors_of(photos))
     np.savez_compressed(args.out, words=codebook.words, stretch=codebook.stretch)
     print_lines(
-        f"wrote {args.out.name} ({args.out.stat().st_size} bytes) from {len(photos)} photos"
+        f"wrote {args.out.name} ({args.out.stat().st_size} bytes) from "
+        f"{quantity(len(photos), 'photo')}"
     )
 
 

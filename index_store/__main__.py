@@ -27,6 +27,7 @@ from command import (
 )
 from extractor import DEFAULT_MODEL, BadModel, Extractor, available_cores, choose_extractor
 from extractor.registry import MODELS, model_path
+from plurals import quantity
 
 from .builder import CANDIDATES, build, folder_of
 from .changes import add, compare, remove, update
@@ -82,7 +83,8 @@ def run_build(args: argparse.Namespace) -> None:
     )
     print_status(f"descriptors: {choice}")
     manifest = build(root, args.store, extractor, bar, index=args.index, spread=spread)
-    print_lines(f"{manifest.photos} photos indexed, {manifest.skipped} left out: {args.store}")
+    indexed = quantity(manifest.photos, "photo")
+    print_lines(f"{indexed} indexed, {manifest.skipped} left out: {args.store}")
     with Store(args.store, embedded=True) as store:
         for _ in bar(range(1), 1, "map"):
             kept_map(store)

@@ -166,7 +166,7 @@ def read_folder(
     if not photos:
         reason = f": {unusable[0].reason}" if unusable else "."
         raise NothingToIndex(
-            f"None of the {len(listing.files)} photos in {root} can be read{reason}"
+            f"No photo in {root} can be read; files tried: {len(listing.files)}{reason}"
         )
     skipped = [
         *unusable,

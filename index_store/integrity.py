@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extractor import read_at_most
+from plurals import quantity
 
 from .errors import PhotosDamaged, StoreCorrupt, StoreError
 from .generation import DAMAGED, GENERATIONS, SEGMENTS, current_version
@@ -60,7 +61,9 @@ def verify(
     if damaged and is_live(store):
         slots = [slot for found in damaged.values() for slot in found]
         files = ", ".join(f"{name}{SUFFIX}" for name in list(damaged)[:NAMED])
-        others = f" and {len(damaged) - NAMED} more files" if len(damaged) > NAMED else ""
+        others = (
+            f" and {quantity(len(damaged) - NAMED, 'more file')}" if len(damaged) > NAMED else ""
+        )
         message = (
             f"Photos differ from their checksums and are not served: {len(slots)}, in "
             f"{files}{others}. Build the store again."

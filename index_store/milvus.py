@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from plurals import quantity
+
 from .collection import TOKEN, Collection, are_of
 from .errors import IndexUnavailable
 from .presets import CODE_DIM, NPROBE, IndexParameters, most_bits, most_codes, most_lists
@@ -150,7 +152,7 @@ class MilvusIndex:
         self._sealed = True
         held, expected = self.count(), self._stats.vectors - self._stats.removed
         if held != expected:
-            raise self._wrong(f"holds {held} vectors, where {expected} were sent")
+            raise self._wrong(f"holds {quantity(held, 'vector')}, where {expected} should be")
         small = [part for part in loaded if not part.index_id and part.num_rows >= LEAST_INDEXED]
         if small:
             raise self._wrong("has not been indexed as a whole")
@@ -168,7 +170,9 @@ class MilvusIndex:
             if indexed != done:
                 done, since = indexed, time.monotonic()
             if state == "Failed" or time.monotonic() - since > STALLED_S:
-                raise self._wrong(f"cannot be indexed: {state.lower()} at {indexed} vectors")
+                raise self._wrong(
+                    f"cannot be indexed: {state.lower()} at {quantity(indexed, 'vector')}"
+                )
             time.sleep(LOOK_S)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -236,7 +240,8 @@ class MilvusIndex:
         index = cls(collection.address, collection.name, dim)
         index._open(collection.description)
         if index._stats.vectors != count:
-            raise index._wrong(f"holds {index._stats.vectors} vectors, the store {count} photos")
+            vectors = quantity(index._stats.vectors, "vector")
+            raise index._wrong(f"holds {vectors}, the store {quantity(count, 'photo')}")
         return index
 
     def _open(self, description: str | None = None) -> None:

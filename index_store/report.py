@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from plurals import quantity
+
 from .builder import CANDIDATES
 from .collection import Collection
 from .derived import RECALL_CANDIDATES
@@ -36,7 +38,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         "generation": f"{store.generation}, built {manifest.created}, "
         f"{manifest.size / 2**20:.1f} MB, "
         + ("checksums verified" if verified else "sizes verified"),
-        "segments": f"{len(manifest.segments)}, with {unused} photos that are not in the store"
+        "segments": f"{len(manifest.segments)}, with {quantity(unused, 'unused photo')}"
         + (", until the next `compact`" if unused else ""),
         "model": f"{manifest.model['architecture']}, {manifest.dim} dimensions, "
         f"longest side {manifest.model['longest_side']}",
@@ -48,8 +50,8 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
         "neighbours": f"{manifest.neighbour_recall} of the exact ones",
         "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
-        "drift": f"{drift.added} photos added and {drift.removed} removed since all was made "
-        f"at once; diffusion rows differ by {drift.rows:.1%}"
+        "drift": f"photos added: {drift.added}, removed: {drift.removed}, since the last full "
+        f"build; diffusion rows differ by {drift.rows:.1%}"
         + ("; `build` mends that" if drift.rows > DRIFTED else ""),
     }
     return [f"{name:12s} {value}" for name, value in facts.items()]
@@ -84,8 +86,8 @@ def searched_line(manifest: Manifest, pushed: Collection) -> str:
 def change_lines(path: Path, manifest: Manifest) -> list[str]:
     """What a store holds after a change, and whether it has drifted or should be pushed again."""
     lines = [
-        f"{manifest.photos} photos, {manifest.skipped} left out, "
-        f"{len(manifest.segments)} segments: {path}"
+        f"{quantity(manifest.photos, 'photo')}, {manifest.skipped} left out, "
+        f"{quantity(len(manifest.segments), 'segment')}: {path}"
     ]
     if manifest.drift.rows > DRIFTED:
         lines.append(
@@ -102,8 +104,9 @@ def push_lines(done: Pushed) -> list[str]:
     """What a push has put into a server's collection."""
     where = done.collection
     lines = [
-        f"{done.photos} photos in collection {where.name} at {where.address}, {done.coded} of "
-        f"them in IVF-PQ codes of {done.code_bytes} bytes in {done.lists} lists a segment"
+        f"{quantity(done.photos, 'photo')} in collection {where.name} at {where.address}, "
+        f"{done.coded} of them in IVF-PQ codes of {quantity(done.code_bytes, 'byte')} in "
+        f"{quantity(done.lists, 'list')} a segment"
     ]
     if done.coded < done.photos:
         lines.append(

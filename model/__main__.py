@@ -12,6 +12,7 @@ import numpy as np
 from command import CommandParser, complain, print_lines, print_status, run_command
 from datasets.training import BadTrainingData, photos_under
 from extractor import BadPhoto
+from plurals import quantity
 
 from .checkpoint import load_checkpoint
 from .network import TRUNK_DIM
@@ -33,8 +34,8 @@ def run_train(args: argparse.Namespace) -> None:
     if run.state.epoch or run.state.tuples is not None:
         print_lines(f"going on at epoch {run.state.epoch}, step {run.state.step}")
     print_lines(
-        f"{len(run.training.paths)} photos, {len(run.training.pairs)} pairs; log and weights go "
-        f"to {config.out}"
+        f"{quantity(len(run.training.paths), 'photo')}, "
+        f"{quantity(len(run.training.pairs), 'pair')}; log and weights go to {config.out}"
     )
     best = run.train()
     print_lines(f"best validation mAP {best:.4f}: {config.out / 'best.safetensors'}")
@@ -50,9 +51,9 @@ def run_distill(args: argparse.Namespace) -> None:
         return
     if run.step:
         print_lines(f"going on at step {run.step}")
-    print_lines(f"{len(run.paths)} photos; log and weights go to {run.config.out}")
+    print_lines(f"{quantity(len(run.paths), 'photo')}; log and weights go to {run.config.out}")
     run.train()
-    print_lines(f"{run.step} steps: {run.config.out / 'student.safetensors'}")
+    print_lines(f"{quantity(run.step, 'step')}: {run.config.out / 'student.safetensors'}")
 
 
 def run_compare(args: argparse.Namespace) -> None:

@@ -50,10 +50,10 @@ def build_network(state: State) -> GeMResNet:
     )
     expected = {k: v for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
     if missing := sorted(expected.keys() - state.keys()):
-        raise BadCheckpoint(f"{len(missing)} tensors are missing: {', '.join(missing[:5])}")
+        raise BadCheckpoint(f"tensors missing, {len(missing)}: {', '.join(missing[:5])}")
     if foreign := sorted(state.keys() - expected.keys()):
         names = ", ".join(map(shown, foreign[:5]))
-        raise BadCheckpoint(f"{len(foreign)} tensors are unknown: {names}")
+        raise BadCheckpoint(f"unknown tensors, {len(foreign)}: {names}")
     for key, value in state.items():
         if value.shape != expected[key].shape:
             raise BadCheckpoint(

@@ -255,7 +255,7 @@ def read_legacy(data: bytes) -> Any:
         if storage is None or len(length) < 8 or struct.unpack("<q", length)[0] != storage.count:
             raise BadPickle("it is damaged (its storages are others than its tensors need)")
         if not is_count(storage.count):
-            raise BadPickle(f"it is damaged (a storage of {storage.count} values)")
+            raise BadPickle(f"it is damaged (a storage of size {storage.count})")
         storage.data = bytearray(file.read(storage.count * storage.kind.dtype.itemsize))
     for part, root, offset in views:
         if root.data is not None and is_count(offset) and is_count(part.count):

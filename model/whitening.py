@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from plurals import quantity
+
 EPS = 1e-6  # added to norms, as in the published nets
 WHITENING_POWER = -0.2
 SMALLEST = 1e-8  # eigenvalues below this share of the largest are treated as this
@@ -41,7 +43,8 @@ class Whitening:
         """
         if not 1 <= dim <= len(self.projection):
             raise ValueError(
-                f"whitening has {len(self.projection)} dimensions, {dim} are asked for"
+                f"whitening has {quantity(len(self.projection), 'dimension')}, not the {dim} "
+                "asked for"
             )
         return Whitening(self.mean, self.projection[:dim])
 

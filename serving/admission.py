@@ -17,6 +17,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 from extractor import available_cores
+from plurals import quantity
 
 from . import metrics
 from .fair_queue import FairQueue
@@ -38,8 +39,7 @@ class Busy(Exception):
     """
 
     def __init__(self, retry_after_seconds: int, reason: str = "server"):
-        unit = "second" if retry_after_seconds == 1 else "seconds"
-        super().__init__(f"Busy, try again in {retry_after_seconds} {unit}.")
+        super().__init__(f"Busy, try again in {quantity(retry_after_seconds, 'second')}.")
         self.retry_after_seconds = retry_after_seconds
         self.reason = reason
 

@@ -29,6 +29,7 @@ from index_store.extraction import Extraction
 from index_store.journal import Journal
 from index_store.parameters import making_of
 from index_store.stock import kept_exactly
+from plurals import quantity
 from search import Engine
 
 from .about import FILE
@@ -112,7 +113,8 @@ class OwnGallery:
         with closing(Journal(store / journal.FILE_NAME, fingerprint)) as kept:
             for name, content in photos_in(files, limits.upload_bytes):
                 if len(self.titles) == limits.own_photos:
-                    self.refuse(name, f"{limits.own_photos} photos are the most.")
+                    most = quantity(limits.own_photos, "photo")
+                    self.refuse(name, f"A gallery holds at most {most}.")
                     break
                 if time.monotonic() > deadline:
                     self.refuse(name, "It took too long; this photo and all after it are left out.")

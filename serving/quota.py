@@ -11,6 +11,8 @@ from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from plurals import quantity
+
 from . import metrics
 from .settings import Settings, settings
 
@@ -23,10 +25,8 @@ class TooMany(Exception):
     """
 
     def __init__(self, retry_after_seconds: int):
-        unit = "second" if retry_after_seconds == 1 else "seconds"
-        super().__init__(
-            f"That was too much in one minute. Try again in {retry_after_seconds} {unit}."
-        )
+        wait = quantity(retry_after_seconds, "second")
+        super().__init__(f"That was too much in one minute. Try again in {wait}.")
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+from plurals import quantity
+
 from . import metrics
 from .admission import Busy
 from .quota import TooMany, quota
@@ -36,8 +38,7 @@ def refuse(why: str, status: int, sentence: str, retry_after_seconds: int | None
 
 def busy(why: str, retry_after_seconds: int) -> Refused:
     """What to raise, 503, where everybody is to try again later. Arguments as `refuse`."""
-    unit = "second" if retry_after_seconds == 1 else "seconds"
-    sentence = f"Busy, try again in {retry_after_seconds} {unit}."
+    sentence = f"Busy, try again in {quantity(retry_after_seconds, 'second')}."
     return refuse(why, 503, sentence, retry_after_seconds)
 
 

@@ -16,6 +16,8 @@ from starlette.formparsers import MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime import Runtime
 
+from plurals import quantity
+
 from . import metrics
 from .address import address_of
 from .refusal import Refused, busy, problem_of, refuse, spend
@@ -138,7 +140,8 @@ class UploadLimits:
             sentence = f"A photo may have {limits.upload_mb} MB at most."
         else:
             left = limits.api_photos * limits.upload_bytes
-            sentence = f"{limits.api_photos} photos of {limits.upload_mb} MB are the most."
+            photos = quantity(limits.api_photos, "photo")
+            sentence = f"A request may have at most {photos} of {limits.upload_mb} MB."
         if self._by_address[address] >= limits.address_uploads:
             raise too_many("uploads of address")
         arrival = Arrival(session or address, address, left + FRAMING, sentence)

@@ -316,10 +316,10 @@ def test_commands_change_a_store(photos, tmp_path, monkeypatch, capsys):
     assert "There is no photo wine.jpg" in capsys.readouterr().err
     assert main(["update", *store]) == main(["info", "--verify", *store]) == 0
     printed = capsys.readouterr().out
-    assert "1 photos that are not in the store" in printed and "checksums verified" in printed
-    assert "1 photos added and 1 removed" in printed
+    assert "2, with 1 unused photo, until" in printed and "checksums verified" in printed
+    assert "photos added: 1, removed: 1, since the last full build" in printed
     assert main(["compact", *store]) == 0
-    assert "12 photos, 1 left out, 1 segments" in capsys.readouterr().out
+    assert "12 photos, 1 left out, 1 segment: " in capsys.readouterr().out
 
 
 WRITERS = {

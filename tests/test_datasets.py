@@ -72,7 +72,8 @@ def test_revisited_reads_setups_boxes_and_gallery(revisited):
     }
     assert second.truths["Hard"].positives == files("e")
     assert benchmark.notes == [
-        "Not the published data set: 5 gallery photos and 2 queries, published are 4993 and 70."
+        "Not the published data set: 5 gallery photos and 2 queries; the published one has 4993 "
+        "and 70."
     ]
 
 

@@ -333,7 +333,7 @@ def test_run_revisited_from_photos(revisited, extractor, tmp_path, capsys):
         str(out),
     ]
     assert main(arguments) == 0
-    assert "Easy: 1 queries, 1 without positives left out" in capsys.readouterr().out
+    assert "Easy: 1 query, 1 without positives left out" in capsys.readouterr().out
     store = Store(tmp_path / "out" / "roxf.store", extractor)
     held = {photo.file for photo in store.catalogue.photos()}
     assert held == set(FEW_PHOTOS) - {

@@ -583,7 +583,7 @@ def test_too_little_to_fit_is_a_sentence_and_writes_nothing(gallery_path, tmp_pa
     out = tmp_path / "out.json"
     one = {"Taj Mahal": ["taj-mahal.jpg", "taj-mahal-2.jpg"]}
     assert ask_for_a_fit(gallery_path, one, tmp_path, "--out", str(out)) == 1
-    assert "too little to fit: 1 groups" in capsys.readouterr().err and not out.exists()
+    assert "too little to fit: 1 group;" in capsys.readouterr().err and not out.exists()
 
 
 def test_a_fit_says_where_it_writes_or_is_refused(gallery_path, tmp_path, capsys):

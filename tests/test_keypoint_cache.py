@@ -130,6 +130,6 @@ def test_one_search_finds_so_many_and_says_so(beyond, monkeypatch):
         assert (
             not result.notes
             if left[-1] == 0
-            else result.notes[0].startswith(f"{left[-1]} photos were not compared point by point")
+            else result.notes[0].startswith(f"Not compared point by point yet: {left[-1]} photos. ")
         )
     assert left == [7, 2, 0] and beyond.recall(query, verify="sift") is not None

@@ -171,7 +171,9 @@ def test_limits(shared, monkeypatch):
     now = [1000.0]
     owns = OwnGalleries(lambda: now[0])
     own = wait(owns.add("ann", "", [photo("wine.jpg"), photo("dune.jpg"), photo("bulb.jpg")], 3))
-    assert len(own.titles) == 2 and own.problems == [("bulb.jpg", "2 photos are the most.")]
+    assert len(own.titles) == 2 and own.problems == [
+        ("bulb.jpg", "A gallery holds at most 2 photos.")
+    ]
     with pytest.raises(Refused, match="Too many visitors"):
         owns.add("bob", "", [photo("wine.jpg")], 1)
     now[0] += 3600

@@ -255,7 +255,7 @@ def test_photos_that_cannot_be_read_are_said_and_nothing_breaks(engine, monkeypa
     monkeypatch.setattr("search.verify.shortlist.most_found", lambda: Sift.shortlist)
     result = engine.search(query, verify="sift", k=len(engine.store))
     assert len(result.hits) == len(engine.store) and result.notes == [
-        "2 photos could not be verified: their files have changed or are gone."
+        "2 photos could not be verified: changed or missing on disk."
     ]
     looked_at = {hit.id for hit in result.hits if hit.inliers is not None}
     assert looked_at == set(query.candidates.ids[: Sift.shortlist].tolist()) - set(gone)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
+from plurals import quantity
+
 Config = TypeVar("Config")
 
 
@@ -168,7 +170,7 @@ def convert_row(kinds: tuple[Any, ...], value: Any, base: Path, name: str) -> tu
     if kinds[-1] is Ellipsis:
         kinds = kinds[:1] * max(1, len(value))
     if len(value) != len(kinds):
-        raise BadConfig(f"{name} must have {len(kinds)} values, not {len(value)}")
+        raise BadConfig(f"{name} must have {quantity(len(kinds), 'value')}, not {len(value)}")
     return tuple(convert(kind, item, base, name) for kind, item in zip(kinds, value))
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from command import print_lines
+from plurals import quantity
 
 from ..checkpoint import load_checkpoint
 from ..depth import state_with_depth, with_depth
@@ -202,7 +203,7 @@ class Distillation:
     def write(self) -> Path:
         """Write the mean of the weights as a checkpoint of the project; returns its path."""
         path = self.config.out / "student.safetensors"
-        history = f"distilled from {self.config.teacher.model.name}, {self.step} steps"
+        history = f"distilled from {self.config.teacher.model.name}, {quantity(self.step, 'step')}"
         write_weights(self.mean.module, self.provenance, path, history)
         return path
 

@@ -108,7 +108,7 @@ def with_outputs(path: Path, wanted: list[str]) -> tuple[bytes, str]:
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value.name for value in model.graph.input if value.name not in stored]
     if len(inputs) != 1:
-        raise BadTeacher(f"{path.name} has {len(inputs)} inputs, one photo is expected")
+        raise BadTeacher(f"{path.name} must have one input, a photo, not {len(inputs)}")
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
     return model.SerializeToString(), inputs[0]

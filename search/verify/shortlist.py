@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from extractor import LocalFeatures, available_cores
+from plurals import quantity
 
 from ..prepared import PreparedQuery, QueryPhoto
 from ..ranking import Ranking, Verified
@@ -66,12 +67,12 @@ def notes_on(ids: Sequence[int], found: Mapping[int, Verification | None]) -> It
     """Sentences on the photos that were not compared with the query, of those that should be."""
     unread = sum(evidence is None for evidence in found.values())
     if unread:
-        yield f"{unread} photos could not be verified: their files have changed or are gone."
-    if len(found) < len(ids):
+        yield f"{quantity(unread, 'photo')} could not be verified: changed or missing on disk."
+    if left := len(ids) - len(found):
         yield (
-            f"{len(ids) - len(found)} photos were not compared point by point: the store has no "
-            f"keypoints of them, and a search finds those of {most_found()} photos at most. "
-            "The same search again goes on with them."
+            f"Not compared point by point yet: {quantity(left, 'photo')}. The store lacks the "
+            "keypoints, and one search extracts them for at most "
+            f"{quantity(most_found(), 'photo')}. Repeat the search to continue."
         )
 
 
