@@ -33,8 +33,10 @@ def take_uploads(key: str, adding: bool) -> None:
     if adding:
         most -= len(few("upload", most)) + len(few("photo", most))
     if len(files) > most:
-        most_of_all = number(settings().api_photos)
-        st.session_state.notice = say("A search takes {count} photos at most.", count=most_of_all)
+        st.session_state.notice = say(
+            "A search takes at most {count} {count:photo|photos}.",
+            count=number(settings().api_photos),
+        )
     if files[:most]:
         st.session_state.arrived = TakenUploads(
             [(file.getvalue(), file.name) for file in files[:most]],

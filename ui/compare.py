@@ -18,7 +18,7 @@ def overlap(before: Sequence[Hit], after: Sequence[Hit]) -> str:
     first, second = ({hit.file for hit in hits[:TOP]} for hits in (before, after))
     most = min(TOP, max(len(before), len(after)))
     both = number(len(first & second))
-    return say("{both} of the top {most} are in both.", both=both, most=number(most))
+    return say("{both} of the top {most} {both:is|are} in both.", both=both, most=number(most))
 
 
 def ranks_of(hits: Sequence[Hit]) -> dict[str, int]:
@@ -58,7 +58,7 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
     rose = sum(step is not None and step > 0 for step in steps)
     fell = sum(step is not None and step < 0 for step in steps)
     effect = say(
-        "{rose} photos rose, {fell} fell, {new} are new here.",
+        "{rose} {rose:photo|photos} rose, {fell} fell, {new} {new:is|are} new here.",
         rose=number(rose),
         fell=number(fell),
         new=number(steps.count(None)),

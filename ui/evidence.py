@@ -120,7 +120,8 @@ def verdict(hit: Hit) -> str:
     points = number(hit.inliers or 0)
     if hit.verified:
         return say(
-            "**{points} points** of the two photos fit together: very likely the same thing.",
+            "**{points} {points:point|points}** of the two photos {points:fits|fit} together: very "
+            "likely the same thing.",
             points=points,
         )
     if hit.inliers is None:
@@ -130,7 +131,9 @@ def verdict(hit: Hit) -> str:
         )
     if hit.inliers:
         return say(
-            "Only **{points} points** fit together, too few to prove anything.", points=points
+            "Only **{points} {points:point|points}** {points:fits|fit} together, too few to prove "
+            "anything.",
+            points=points,
         )
     return say(
         "No points fit together. The two may look alike, or show the same thing from too far apart."

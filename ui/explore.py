@@ -17,7 +17,7 @@ from serving.pictures import thumbnail_url
 
 from .component import ASSETS
 from .language import heard, number, say
-from .results import credit_line, results_grid
+from .results import credit_line, photos_in_words, results_grid
 from .served import first
 from .switch import search_for
 
@@ -40,8 +40,8 @@ def render() -> None:
         f'<div class="hero"><h1>{html.escape(say("Explore"))}</h1><p>'
         + html.escape(
             say(
-                "{count} photos. What looks alike lies close together. Click a photo to search "
-                "with it.",
+                "{count} {count:photo|photos}. What looks alike lies close together. Click a photo "
+                "to search with it.",
                 count=number(len(store)),
             )
         )
@@ -78,12 +78,11 @@ def wait_for(gallery: Gallery) -> None:
     def waiting() -> None:
         if maps().of(gallery).done():
             st.rerun()
-        count = number(len(gallery.engine.store))
-        st.html(
-            '<div class="turn" role="status">'
-            + html.escape(say("The map of {count} photos is being made, once.", count=count))
-            + "</div>"
+        doing = say(
+            "The map of {count} {count:photo|photos} is being built; it is built only once.",
+            count=number(len(gallery.engine.store)),
         )
+        st.html(f'<div class="turn" role="status">{html.escape(doing)}</div>')
 
     waiting()
 
@@ -102,7 +101,7 @@ def photo_map(store: Store, made: SimilarityMap) -> Any:
             "url": f"maps/{store.version}.bin",
             "photos": f"photos/{store.version}/",
             "count": len(made.ids),
-            "crowds": [say("{count} photos", count=number(size)) for size in sizes[:CROWDS]],
+            "crowds": [photos_in_words(size) for size in sizes[:CROWDS]],
             "words": {
                 "map": say(
                     "Map of the photos. Arrow keys move, plus and minus zoom, Enter searches with "
@@ -134,7 +133,9 @@ def strip(store: Store, heading: str, ids: list[int], key: str) -> Any:
                 "thumbnail": thumbnail_url(store, photo.id),
                 "confidence": "",
                 "detail": say("similarity with its nearest photo {value}", value=similarity),
-                "points": None,
+                "points": "",
+                "fit": "",
+                "fold": "",
                 "move": "",
                 "direction": "",
                 "copies": [],

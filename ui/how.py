@@ -112,8 +112,8 @@ def step(heading: str, sentences: str, place: int) -> object:
 def looking(gallery: Gallery, subject: Subject, told: Explained) -> None:
     card = gallery.engine.extractor.card
     said = say(
-        "A network turns the photo into {count} numbers, its descriptor; photos of the same thing "
-        "get similar ones.",
+        "A network turns the photo into {count} {count:number|numbers}, its descriptor; photos of "
+        "the same thing get similar ones.",
         count=number(card.output_dim),
     )
     heat = told.heat
@@ -148,9 +148,10 @@ def finding(gallery: Gallery, told: Explained) -> None:
     if not told.lists:
         return  # a form without lists has none to show, and a server shows none
     said = say(
-        "The descriptors of all {count} photos lie in {lists} lists of what is alike, each packed "
-        "into {bytes} bytes. The {visited} nearest lists were visited; they hold {held} photos, "
-        "and the best of those were compared exactly.",
+        "The index holds {count} {count:descriptor|descriptors} in {lists} {lists:list|lists} of "
+        "similar ones, each packed into {bytes} {bytes:byte|bytes}. This search visited {visited} "
+        "{visited:list|lists}, nearest first, with {held} {held:photo|photos}, and compared the "
+        "best of these exactly.",
         count=number(len(store)),
         lists=number(index.lists),
         visited=number(len(told.lists)),
@@ -158,8 +159,7 @@ def finding(gallery: Gallery, told: Explained) -> None:
         held=number(held),
     )
     with step(say("It finds"), said, 2):
-        photos = say("{count} photos", count="{count}")
-        drawing(lists_picture(store, told, lambda n: photos.format(count=number(n))), "lists")
+        drawing(lists_picture(store, told), "lists")
 
 
 def walking(gallery: Gallery, subject: Subject, told: Explained) -> None:
@@ -172,8 +172,9 @@ def walking(gallery: Gallery, subject: Subject, told: Explained) -> None:
     else:
         said = say(
             "Diffusion starts from the photos that have yours among their own nearest, {seeds} "
-            "here, and walks on from neighbour to neighbour. Of {reached} others that it visits "
-            "most, the first gets {visits} % of the visits of the most visited photo.",
+            "here, and walks on from neighbour to neighbour. Of the other photos that it reaches, "
+            "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
+            "visited photo.",
             seeds=number(len(walk.seeds)),
             reached=number(len(walk.reached)),
             visits=number(100 * walk.visits.max(initial=0)),
@@ -193,8 +194,8 @@ def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
     else:
         said = say(
             "Points of the photo are matched with those of the best hits; where many fit one view "
-            "of one thing, it is proven. Here {points} points do, and {count} of the first {of} "
-            "photos are proven.",
+            "of one thing, it is proven. Here {points} {points:point does|points do}; proven "
+            "photos: {count} of the first {of}.",
             points=number(best.inliers or 0),
             count=number(len(proven)),
             of=number(len(told.result.hits)),

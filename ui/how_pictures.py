@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -18,6 +17,7 @@ from serving.about import about
 from serving.explained import Explained
 from serving.pictures import thumbnail_url
 
+from .results import photos_in_words
 from .subject import Subject
 
 HEAT_SIDE = 256  # pixels of the heat's longer side
@@ -67,15 +67,16 @@ def heat_png(heat: np.ndarray) -> bytes:
     return png.tobytes()
 
 
-def lists_picture(store: Store, told: Explained, count: Callable[[int], str]) -> str:
-    """The visited lists with what is nearest in each. count: "12 photos" for 12."""
+def lists_picture(store: Store, told: Explained) -> str:
+    """The visited lists with the nearest photos of each."""
     query = told.descriptor
     rows = []
     for entry in told.lists[:LISTS]:
         similarity = cosine(query, store.descriptors[entry.ids])
         nearest = entry.ids[np.argsort(-similarity, kind="stable")[:FACES]]
         faces = "".join(thumbnail(store, int(id)) for id in nearest)
-        rows.append(f"<li><span>{html.escape(count(len(entry.ids)))}</span>{faces}</li>")
+        count = html.escape(photos_in_words(len(entry.ids)))
+        rows.append(f"<li><span>{count}</span>{faces}</li>")
     more = len(told.lists) - LISTS
     rest = f"<li><span>+ {more}</span></li>" if more > 0 else ""
     return f'<ol class="lists">{"".join(rows)}{rest}</ol>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -12,17 +13,30 @@ import streamlit as st
 WORDS = Path(__file__).parent / "words"
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 PARAMETER = "lang"  # in the page's address
+# `{count:photo|photos}` in a sentence: the words for a count of 1, and for every other count.
+FORMS = re.compile(r"\{(\w+):([^{}|]+)\|([^{}|]+)\}")
 
 
 def say(english: str, **facts: object) -> str:
     """A sentence in the visitor's language.
 
     Args:
-        english: the sentence, which is also its name in the catalogues. `{name}` stands for a fact.
-        facts: by their names.
+        english: the sentence, which is also its name in the catalogues. `{name}` stands for a fact,
+            `{name:photo|photos}` for words that depend on it, see `filled`.
+        facts: by their names; counts as `number` writes them.
     """
     sentence = catalogue(language()).get(english, english)
-    return sentence.format(**facts) if facts else sentence
+    return filled(sentence, facts) if facts else sentence
+
+
+def filled(sentence: str, facts: Mapping[str, object]) -> str:
+    """A sentence with its facts. Of a pair of FORMS the first is for a count of 1."""
+
+    def fitting(pair: re.Match[str]) -> str:
+        fact, one, other = pair.groups()
+        return one if str(facts[fact]) == "1" else other
+
+    return FORMS.sub(fitting, sentence).format(**facts)
 
 
 def heard(sentence: str) -> str:
@@ -32,18 +46,20 @@ def heard(sentence: str) -> str:
         return words[sentence]
     for english, pattern in patterns(language()).items():
         if found := pattern.fullmatch(sentence):
-            return words[english].format(**found.groupdict())
+            return filled(words[english], found.groupdict())
     return sentence
 
 
 @cache
 def patterns(code: str) -> dict[str, re.Pattern[str]]:
     """English sentences with facts in them, as patterns that find the facts."""
-    return {
-        english: re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(english)))
-        for english in catalogue(code)
-        if "{" in english
-    }
+
+    def pattern(english: str) -> re.Pattern[str]:
+        escaped = re.escape(english)
+        escaped = re.sub(r"\\{\w+:(.+?)\\\|(.+?)\\}", r"(?:\1|\2)", escaped)
+        return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", escaped))
+
+    return {english: pattern(english) for english in catalogue(code) if "{" in english}
 
 
 def number(value: float, digits: int = 0) -> str:

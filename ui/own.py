@@ -31,9 +31,9 @@ def render() -> None:
         f'<div class="hero"><h1>{html.escape(say("Your own photos"))}</h1><p>'
         + html.escape(
             say(
-                "Up to {count} photos, or a zip of them, become a gallery of your own: search in "
-                "it, explore it, see how it works. Nobody else sees it. It goes when you leave, or "
-                "after {minutes} minutes.",
+                "Upload photos (at most {count}), or a zip of them, for a gallery of your own: "
+                "search in it, explore it, see how it works. Nobody else sees it. It is deleted "
+                "when you leave, or after {minutes} {minutes:minute|minutes}.",
                 count=number(limits.own_photos),
                 minutes=number(limits.own_minutes),
             )
@@ -75,8 +75,8 @@ def choose(first_time: bool) -> None:
         '<p class="small">'
         + html.escape(
             say(
-                "{files} files and {mb} MB at one time, {each} MB each. JPEG, PNG and WebP are "
-                "read; of each photo only a picture without its metadata is kept.",
+                "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. JPEG, "
+                "PNG and WebP are read; of each photo only a picture without its metadata is kept.",
                 files=number(limits.session_files),
                 mb=number(limits.session_mb),
                 each=number(limits.upload_mb),
@@ -148,7 +148,8 @@ def tell(own: OwnGallery) -> None:
         minutes = max(1, round((own.until - time.time()) / 60))
         st.success(
             say(
-                "{count} photos can be searched, for {minutes} more minutes.",
+                "{count} {count:photo|photos} can be searched, for {minutes} more "
+                "{minutes:minute|minutes}.",
                 count=number(len(store)),
                 minutes=number(minutes),
             ),

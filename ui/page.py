@@ -67,7 +67,7 @@ def render() -> None:
 def header(engine: Engine, with_uploader: bool) -> None:
     brand, right = st.columns([3, 2], vertical_alignment="center")
     title = html.escape(about(engine.store).file.title or "Same Thing")
-    searched = say("search {count} photos by photo", count=number(len(engine.store)))
+    searched = say("search {count} {count:photo|photos} by photo", count=number(len(engine.store)))
     brand.html(f'<div class="brand"><b>{title}</b><span>{html.escape(searched)}</span></div>')
     if with_uploader:
         with right, st.container(key="upload-again"):

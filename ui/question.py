@@ -80,8 +80,8 @@ def read_question(engine: Engine) -> Question | None:
         upload = uploaded.get(token) or linked_upload(token)
         if upload is None:
             st.session_state.problem = say(
-                "The uploaded photo of this link is remembered no more: such links work for "
-                "{minutes} minutes. Choose the photo again.",
+                "The uploaded photo of this link has expired: such links work for {minutes} "
+                "{minutes:minute|minutes}. Choose the photo again.",
                 minutes=number(settings().link_minutes),
             )
         else:

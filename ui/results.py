@@ -88,7 +88,8 @@ def tile(
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
         "detail": f"{chance}{detail}{why}",
-        "points": hit.inliers if hit.verified else None,
+        **proof(hit),
+        "fold": say("{count} more like it", count=number(len(copies))) if copies else "",
         "move": move[0],
         "direction": move[1],
         "copies": [
@@ -100,6 +101,22 @@ def tile(
             for copy in copies
         ],
     }
+
+
+def proof(hit: Hit) -> dict[str, str]:
+    """Badge of a verified hit and the badge's tooltip, both empty otherwise."""
+    if not hit.verified:
+        return {"points": "", "fit": ""}
+    count = number(hit.inliers or 0)
+    return {
+        "points": say("{count} {count:point|points}", count=count),
+        "fit": say("{count} matched {count:point fits|points fit} together", count=count),
+    }
+
+
+def photos_in_words(count: int) -> str:
+    """ "12 photos", in the visitor's language."""
+    return say("{count} {count:photo|photos}", count=number(count))
 
 
 def pane(
@@ -167,10 +184,7 @@ def words() -> dict[str, str]:
         "again": say("Search with this photo"),
         "more": say("More like this"),
         "less": say("Not this"),
-        "copies": say("{count} more like it"),
         "copy": say("Open the near-duplicate {title}"),
-        "points": say("{count} points"),
-        "fit": say("{count} matched points fit together"),
         "sure": say("sure"),
         "likely": say("likely"),
         "unsure": say("unsure"),

@@ -41,8 +41,8 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
             '<p class="small">'
             + html.escape(
                 say(
-                    "Your photo is forgotten when you leave; its descriptor and keypoints, for its "
-                    "link, after {minutes} minutes.",
+                    "Your photo is deleted when you leave; its descriptor and keypoints, for its "
+                    "link, after {minutes} {minutes:minute|minutes}.",
                     minutes=number(settings().link_minutes),
                 )
             )

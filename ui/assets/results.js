@@ -1,5 +1,5 @@
-// Draws the result tiles. Data: {panes: [{heading, time, hits: [{file, title, credit, thumbnail, confidence, detail, points, move, direction,
-//   copies: [{file, title, thumbnail}]}]}], says: whether hits can be called right or wrong, busy: whether they will still move,
+// Draws the result tiles. Data: {panes: [{heading, time, hits: [{file, title, credit, thumbnail, confidence, detail, points, fit, move,
+//   direction, fold, copies: [{file, title, thumbnail}]}]}], says: whether hits can be called right or wrong, busy: whether they will still move,
 //   words: {name: sentence in the page's language, {fact} standing for a fact}}
 // A tile that was there before stays the same node and glides to its new place: nothing jumps, and the focus is kept.
 const LENS =
@@ -32,11 +32,10 @@ function roundButton(className, icon, text, name, press) {
   return button;
 }
 
-// Near-duplicates of a hit, behind a button that says how many there are.
+// Near-duplicates of a hit, behind a button with their number.
 function copiesOf(hit, key, unfolded, send) {
-  const count = hit.copies.length;
   const fold = element("div", "copies");
-  const button = element("button", "fold", said("copies", { count }));
+  const button = element("button", "fold", hit.fold);
   const strip = element("div", "strip");
   button.type = "button";
   const show = () => {
@@ -105,8 +104,8 @@ function tile(hit, says, key, unfolded, send) {
   figure.append(caption);
   if (hit.copies?.length) caption.append(copiesOf(hit, key, unfolded, send));
   if (hit.points) {
-    const badge = element("span", "verified", `✓ ${said("points", { count: hit.points })}`);
-    badge.title = said("fit", { count: hit.points });
+    const badge = element("span", "verified", `✓ ${hit.points}`);
+    badge.title = hit.fit;
     figure.append(badge);
   }
   return figure;
