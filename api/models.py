@@ -193,7 +193,10 @@ class SearchAnswer(Served):
     hits: list[HitAnswer]
     timings_ms: dict[str, float] = Field(description="What each stage took just now.")
     reused_ms: dict[str, float] = Field(description="What stages had cost that were not run again.")
-    notes: list[str] = Field(description="What was left out, in sentences.")
+    notes: list[str] = Field(
+        description="Sentences for a person: what was left out, and whether the photos of one "
+        "query may show different things."
+    )
 
 
 class MatchAnswer(Served):

@@ -25,6 +25,7 @@ from command import (
 from extractor import BadModel, BadPhoto, Extractor, Region, read_bytes, read_stream
 from index_store import Store, StoreError, model_of
 
+from .agreement import DIFFERENT
 from .engine import Engine
 from .fuse import UNCALIBRATED
 from .fusion.calibration import BadCalibration
@@ -45,7 +46,8 @@ def format_hits(result: SearchResult) -> list[str]:
         lines.append(f"{rank:4d}  {judged}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}")
     lines.append("")
     lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
-    return lines + result.notes
+    hint = {DIFFERENT: f"{DIFFERENT} --each does so."}
+    return lines + [hint.get(note, note) for note in result.notes]
 
 
 def region(text: str) -> Region:

@@ -16,6 +16,7 @@ import numpy as np
 from extractor import Extractor, Region
 from index_store import Store
 
+from .agreement import are_compared, compare, warnings
 from .feedback import Feedback
 from .fuse import Evidence, Fusion, has_seeds
 from .methods import Methods
@@ -243,7 +244,10 @@ class Engine:
                 for stage, ms in query.cost_ms.items()
                 if stage not in timings and stage not in unused
             },
-            notes=[] if ranking.verified is None else list(ranking.verified.notes),
+            notes=[
+                *warnings(query, self.fusion, verify),
+                *(() if ranking.verified is None else ranking.verified.notes),
+            ],
         )
 
     def explain(self, query: PreparedQuery, id: int, verify: str = "sift") -> Hit:
@@ -380,10 +384,10 @@ class Engine:
                 ranking = reranker.rerank(query, ranking)
             stages[rerank] = ranking.ids
         if matcher is not None:
-            if known_only and not query.verifications[verify].keys() >= set(
-                shortlist(ranking, matcher)
-            ):
+            known = query.verifications[verify].keys() >= set(shortlist(ranking, matcher))
+            if known_only and not (known and are_compared(query, verify)):
                 return None
+            compare(query, verify, matcher, watch)
             ranking = verify_shortlist(query, ranking, verify, matcher, watch)
         if reranker is not None and matcher is not None:
             with watch.stage(rerank):

@@ -13,9 +13,11 @@ import numpy as np
 
 from .fusion import fusion
 from .fusion.calibration import Calibration
-from .fusion.fusion import CUT, TRUSTED, Evidence, word
+from .fusion.fusion import CUT, FULL_SIZE, TRUSTED, Evidence, word
 from .prepared import PreparedQuery
 from .ranking import Ranking, Trusted, scale
+
+PAIR_BACKGROUND = 0.25  # mean background of landmarks and things in galleries of their own kind
 
 __all__ = ["CUT", "UNCALIBRATED", "Evidence", "Fusion", "diffusion_share", "word"]
 
@@ -94,6 +96,24 @@ class Fusion:
         """Evidence for photos by themselves: their standing is that of their similarity."""
         plain = replace(ranking, scores=ranking.similarity)
         return self.evidence(query, plain, (query.background, query.spread))
+
+    def pairs(self, query: PreparedQuery, pairs: Ranking, verify: str | None) -> np.ndarray | None:
+        """How likely pairs of a query's own photos show the same thing.
+
+        The gallery is no evidence on them. So a small one does not raise their odds, nor does one
+        whose photos have less in common with the query than photos of other things of its kind.
+
+        Args:
+            query: asked for.
+            pairs: with the evidence, numbered instead of ids.
+            verify: the name of the matcher that found it, None if there was none.
+
+        Returns:
+            Log-odds (n,), or None where they were not fitted.
+        """
+        query = replace(query, background=max(query.background, PAIR_BACKGROUND))
+        evidence = replace(self.pairwise(query, pairs), photos=FULL_SIZE)
+        return self.calibration.log_odds(evidence, None, verify)
 
     def evidence(
         self, query: PreparedQuery, ranking: Ranking, own_scale: tuple[float, float] | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from extractor import LocalFeatures, Region
 
 from .feedback import NO_FEEDBACK, Feedback
-from .ranking import Ranking
+from .ranking import Ranking, Verified
 from .verify.verification import Verification
 
 
@@ -52,6 +52,8 @@ class PreparedQuery:
         background, spread: the query's own scale of similarity, see `ranking.scale`.
         feedback: what was said of gallery photos since.
         verifications: matcher -> gallery id -> evidence, None for a photo that could not be read.
+        pairs: matcher -> evidence for the pairs of `photos`, numbered in the order of
+            `np.triu_indices`; None if one of the photos could not be read. See `agreement`.
         cost_ms: what every stage cost whose result is kept here. A caller that decoded the photo
             itself may add what that cost, as "decode".
         unreported_ms: stages of the preparation that no answer has told of yet.
@@ -70,6 +72,7 @@ class PreparedQuery:
     verifications: defaultdict[str, dict[int, Verification | None]] = field(
         default_factory=lambda: defaultdict(dict)
     )
+    pairs: dict[str, Verified | None] = field(default_factory=dict)
     cost_ms: dict[str, float] = field(default_factory=dict)
     unreported_ms: dict[str, float] = field(default_factory=dict)
 

@@ -89,7 +89,7 @@ class SearchResult:
         hits: best first.
         timings_ms: stages that were run since the last answer to this query.
         reused_ms: stages whose earlier result served, and what that had cost.
-        notes: sentences on what was left out, for a person.
+        notes: sentences for a person, on what was left out and on photos that do not agree.
     """
 
     hits: tuple[Hit, ...]
