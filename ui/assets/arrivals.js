@@ -17,6 +17,9 @@ function hand(files) {
   return true;
 }
 
+// Streamlit calls again on the same element when the words change, without the clean-up before.
+const stops = new WeakMap(); // element -> ends the listening of its last call
+
 export default function ({ data, parentElement: root }) {
   const input = root.querySelector("input");
   root.querySelector(".camera span").textContent = data.camera;
@@ -29,6 +32,9 @@ export default function ({ data, parentElement: root }) {
   const paste = (event) => {
     if (hand(event.clipboardData?.files ?? [])) event.preventDefault();
   };
+  const stop = () => document.removeEventListener("paste", paste);
+  stops.get(input)?.();
+  stops.set(input, stop);
   document.addEventListener("paste", paste);
-  return () => document.removeEventListener("paste", paste);
+  return stop;
 }

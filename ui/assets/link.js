@@ -1,12 +1,15 @@
 // Copies the page's address. Data: {label, done, until, why, ends: when the link ends to work in seconds since 1970, or null}
+// Streamlit calls again on the same element when the words change, without the clean-up before.
+const timers = new WeakMap(); // button -> what brings the label back
+
 export default function ({ data, parentElement: root }) {
   const button = root.querySelector("button");
   const label = button.querySelector("span");
+  clearTimeout(timers.get(button));
   label.textContent = data.label;
   const ends = data.ends && new Date(1000 * data.ends).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   root.querySelector("small").textContent = ends ? `${data.until} ${ends}` : "";
   button.title = ends ? data.why : "";
-  let timer;
   button.onclick = async () => {
     try {
       await navigator.clipboard.writeText(location.href);
@@ -14,8 +17,8 @@ export default function ({ data, parentElement: root }) {
     } catch {
       window.prompt(data.label, location.href); // no clipboard without TLS
     }
-    clearTimeout(timer);
-    timer = setTimeout(() => (label.textContent = data.label), 2000);
+    clearTimeout(timers.get(button));
+    timers.set(button, setTimeout(() => (label.textContent = data.label), 2000));
   };
-  return () => clearTimeout(timer);
+  return () => clearTimeout(timers.get(button));
 }

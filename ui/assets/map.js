@@ -57,29 +57,119 @@ class Thumbnails {
   }
 }
 
+// Streamlit calls a component again on the same element when its data or the theme change, without the clean-up before.
+const maps = new WeakMap(); // canvas -> the map on it
+
+async function positions({ url }) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(answer.statusText);
+  return answer.arrayBuffer();
+}
+
 class PhotoMap {
-  constructor(root, data, open) {
+  constructor(root) {
     this.root = root;
-    this.data = data;
-    this.open = open;
     this.canvas = root.querySelector("canvas");
     this.label = root.querySelector(".label");
-    this.thumbnails = new Thumbnails(data.photos, () => this.draw());
-    this.titles = new Map();
+    this.data = null;
+    this.points = null;
+    this.view = null; // {x, y, scale}: what lies in the middle, and pixels of the map's height
     this.drawn = []; // thumbnails of the last frame: [row, x, y, width, height]
     this.hover = -1;
     this.pointers = new Map();
     this.frame = 0;
-    this.points = null;
-    this.view = null; // {x, y, scale}: what lies in the middle, and pixels of the map's height
+    this.calls = 0;
+    this.arrived = null; // {data, open, buffer} that waits for the end of a gesture
+    this.stop = new AbortController();
+    this.observer = new ResizeObserver(() => this.draw());
   }
 
-  async start() {
-    const answer = await fetch(this.data.url);
-    if (!answer.ok) throw new Error(answer.statusText);
+  // The last call counts: answers to requests of earlier ones are ignored.
+  async arrive(data, open) {
+    const call = ++this.calls;
+    const missing = this.root.querySelector(".missing");
+    this.name(data.words);
+    let buffer = null;
+    try {
+      if (data.url !== this.data?.url) buffer = await positions(data);
+    } catch {
+      if (call !== this.calls) return;
+      missing.textContent = data.words.missing;
+      missing.hidden = false;
+      return;
+    }
+    if (call !== this.calls) return;
+    missing.hidden = true;
+    this.arrived = { data, open, buffer };
+    this.settle();
+  }
+
+  settle() {
+    if (this.pointers.size || !this.arrived) return;
+    const { data, open, buffer } = this.arrived;
+    const isFirst = !this.data;
+    this.arrived = null;
+    this.data = data;
+    this.open = open;
+    if (buffer) this.begin(buffer);
+    if (isFirst) this.listen();
+    this.list();
+    this.draw();
+    this.root.querySelector(".map").dataset.ready = "yes";
+  }
+
+  begin(buffer) {
+    this.thumbnails = new Thumbnails(this.data.photos, () => this.draw());
+    this.titles = new Map();
+    this.drawn = [];
+    this.hover = -1;
+    this.label.hidden = true;
     this.aspect = Math.min(2, Math.max(0.6, this.canvas.clientWidth / this.canvas.clientHeight));
-    this.points = unpack(await answer.arrayBuffer(), this.data.count, this.aspect);
+    this.points = unpack(buffer, this.data.count, this.aspect);
+    cancelAnimationFrame(this.flight);
+    this.view = null;
     this.whole();
+  }
+
+  end() {
+    this.calls++;
+    this.points = null;
+    this.drawn = [];
+    this.stop.abort();
+    this.observer.disconnect();
+    cancelAnimationFrame(this.flight);
+    cancelAnimationFrame(this.frame);
+  }
+
+  name(words) {
+    this.canvas.setAttribute("aria-label", words.map);
+    for (const name of ["closer", "further", "whole"]) {
+      const button = this.root.querySelector(`.${name}`);
+      button.setAttribute("aria-label", words[name]);
+      button.title = words[name];
+    }
+  }
+
+  // The crowds, below the map.
+  list() {
+    const { crowds, photos, words } = this.data;
+    this.root.querySelector("h2").textContent = crowds.length ? words.crowds : "";
+    this.root.querySelector(".crowds").replaceChildren(
+      ...crowds.map((text, crowd) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        const image = new Image();
+        image.alt = "";
+        image.loading = "lazy";
+        image.src = `${photos}${this.points.ids[crowd]}/thumbnail.jpg`;
+        button.append(image, text);
+        button.onclick = () => {
+          this.fly(this.bounded(this.crowd(crowd)));
+          this.canvas.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
+        };
+        return button;
+      })
+    );
   }
 
   whole() {
@@ -236,22 +326,23 @@ class PhotoMap {
     this.label.hidden = row < 0 || speak;
     if (row < 0) return;
     const id = this.points.ids[row];
+    const titles = this.titles;
     const beside = left + 250 > this.canvas.clientWidth ? left - 236 : left + 16;
     const above = Math.max(8, Math.min(top - 60, this.canvas.clientHeight - 260));
     this.label.style.transform = `translate(${beside}px, ${above}px)`;
     const image = this.label.querySelector("img");
     const address = `${this.data.photos}${id}/thumbnail.jpg`;
     if (!image.src.endsWith(address)) image.src = address;
-    this.label.querySelector("span").textContent = this.titles.get(id) || "";
+    this.label.querySelector("span").textContent = titles.get(id) || "";
     const spoken = this.root.querySelector(".spoken");
-    if (speak) spoken.textContent = this.titles.get(id) || "";  // not the last one's meanwhile
-    if (!this.titles.has(id)) {
+    if (speak) spoken.textContent = titles.get(id) || "";  // not the last one's meanwhile
+    if (!titles.has(id)) {
       const answer = await fetch(`${this.data.photos}${id}/title.txt`);
-      this.titles.set(id, answer.ok ? await answer.text() : "");
+      titles.set(id, answer.ok ? await answer.text() : "");
     }
     if (this.hover !== row) return;
-    this.label.querySelector("span").textContent = this.titles.get(id);
-    if (speak) spoken.textContent = this.titles.get(id);
+    this.label.querySelector("span").textContent = titles.get(id);
+    if (speak) spoken.textContent = titles.get(id);
   }
 
   // The thumbnail nearest to the middle, for who has no mouse.
@@ -265,7 +356,14 @@ class PhotoMap {
     return best;
   }
 
-  listen(signal) {
+  listen() {
+    const { signal } = this.stop;
+    this.observer.observe(this.canvas);
+    for (const [name, act] of [
+      ["closer", () => this.zoom(1.5)], ["further", () => this.zoom(1 / 1.5)], ["whole", () => this.whole()],
+    ]) {
+      this.root.querySelector(`.${name}`).addEventListener("click", act, { signal });
+    }
     const on = (name, act, options = {}) => this.canvas.addEventListener(name, act, { signal, ...options });
     const local = (event) => {
       const box = this.canvas.getBoundingClientRect();
@@ -305,9 +403,11 @@ class PhotoMap {
       const alone = this.pointers.size === 1;
       const held = this.pointers.delete(event.pointerId);
       this.canvas.classList.remove("moving");
-      if (event.type !== "pointerup" || !held || !alone || this.dragged > 6) return;
-      const row = this.at(...local(event));
-      if (row >= 0) this.open(this.points.ids[row]);
+      if (event.type === "pointerup" && held && alone && this.dragged <= 6) {
+        const row = this.at(...local(event));
+        if (row >= 0) this.open(this.points.ids[row]);
+      }
+      this.settle();
     };
     on("pointerup", up);
     on("pointercancel", up);
@@ -335,52 +435,14 @@ class PhotoMap {
 }
 
 export default function ({ data, parentElement: root, setTriggerValue }) {
-  const { words } = data;
-  const map = new PhotoMap(root, data, (id) => setTriggerValue("open", id));
-  const stop = new AbortController();
-  map.canvas.setAttribute("aria-label", words.map);
-  for (const [name, act] of [
-    ["closer", () => map.zoom(1.5)], ["further", () => map.zoom(1 / 1.5)], ["whole", () => map.whole()],
-  ]) {
-    const button = root.querySelector(`.${name}`);
-    button.setAttribute("aria-label", words[name]);
-    button.title = words[name];
-    button.onclick = act;
-  }
-  root.querySelector("h2").textContent = data.crowds.length ? words.crowds : "";
-  const observer = new ResizeObserver(() => map.draw());
-  map
-    .start()
-    .then(() => {
-      map.listen(stop.signal);
-      observer.observe(map.canvas);
-      root.querySelector(".crowds").replaceChildren(
-        ...data.crowds.map((text, crowd) => {
-          const button = document.createElement("button");
-          button.type = "button";
-          const image = new Image();
-          image.alt = "";
-          image.loading = "lazy";
-          image.src = `${data.photos}${map.points.ids[crowd]}/thumbnail.jpg`;
-          button.append(image, text);
-          button.onclick = () => {
-            map.fly(map.bounded(map.crowd(crowd)));
-            map.canvas.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
-          };
-          return button;
-        })
-      );
-      root.querySelector(".map").dataset.ready = "yes";
-    })
-    .catch(() => {
-      const missing = root.querySelector(".missing");
-      missing.textContent = words.missing;
-      missing.hidden = false;
-    });
+  const canvas = root.querySelector("canvas");
+  const map = maps.get(canvas) ?? new PhotoMap(root);
+  maps.set(canvas, map);
+  map.arrive(data, (id) => setTriggerValue("open", id));
+  const call = map.calls;
   return () => {
-    stop.abort();
-    observer.disconnect();
-    cancelAnimationFrame(map.flight);
-    cancelAnimationFrame(map.frame);
+    if (call !== map.calls) return; // another call has the map
+    maps.delete(canvas);
+    map.end();
   };
 }

@@ -107,16 +107,13 @@ function layOver(root, data) {
 }
 
 // Both photos zoom to the same spot of the thing, as far as the homography knows it.
-function zoomable(root, data, redraw) {
+function zoomable(root, state, { redraw, settle }) {
   const views = [root.querySelector(".view.query"), root.querySelector(".view.hit")];
-  const back = data.homography && inverse(data.homography);
-  const middle = data.points.length
-    ? [0, 1].map((i) => data.points.reduce((sum, point) => sum + point[i], 0) / data.points.length)
-    : [0.5, 0.5];
-  const state = { zoom: 1, centre: middle, fingers: new Map(), start: null };
-  const inQuery = (side, spot) => (side && back ? mapped(back, spot) : spot);
-
-  const inHit = (side, spot) => (side && data.homography ? mapped(data.homography, spot) : spot);
+  const inQuery = (side, spot) => {
+    const { homography } = state.data;
+    return side && homography ? mapped(inverse(homography), spot) : spot;
+  };
+  const inHit = (side, spot) => (side && state.data.homography ? mapped(state.data.homography, spot) : spot);
 
   const apply = () => {
     views.forEach((view, side) => {
@@ -170,72 +167,118 @@ function zoomable(root, data, redraw) {
       state.fingers.delete(event.pointerId);
       if (tapped) zoomTo(state.zoom > 1 ? 1 : CLICK_ZOOM, inQuery(side, spot(event)));
       if (!state.fingers.size) state.start = null;
+      settle();
     };
-    view.onpointercancel = (event) => state.fingers.delete(event.pointerId);
+    view.onpointercancel = (event) => {
+      state.fingers.delete(event.pointerId);
+      settle();
+    };
   });
   root.querySelector(".zooms .in").onclick = () => zoomTo(state.zoom * 1.5);
   root.querySelector(".zooms .out").onclick = () => zoomTo(state.zoom / 1.5);
   return apply;
 }
 
-export default function ({ data, parentElement: root }) {
+// Photos and words of the data.
+function fill(root, data) {
   const find = (selector) => root.querySelector(selector);
   for (const side of ["query", "hit"]) {
     for (const image of root.querySelectorAll(`img.${side}`)) {
-      image.src = data[side].src;
+      if (image.getAttribute("src") !== data[side].src) image.src = data[side].src;
       image.alt = data[side].title;
     }
     find(`.caption.${side}`).textContent = data[side].title;
   }
-  const count = find(".count");
-  count.max = data.points.length;
-  count.value = Math.min(data.points.length, 60);
   find(".points").classList.toggle("hidden", !data.points.length);
   find(".framed").classList.toggle("hidden", !data.homography);
   find(".tried").classList.toggle("hidden", !data.tentative.length);
+  find(".modes").classList.toggle("hidden", !data.homography);
   find(".how-many").textContent = `${data.words.tentative} (${data.tentative.length})`;
   for (const node of root.querySelectorAll("[data-word]")) node.textContent = data.words[node.dataset.word];
   for (const node of root.querySelectorAll("[data-label]")) node.setAttribute("aria-label", data.words[node.dataset.label]);
   for (const node of root.querySelectorAll("[data-title]")) node.title = data.words[node.dataset.title];
-  const opacity = find(".opacity");
-  const flicker = find(".flicker");
-  const top = find(".overlay .top");
-  let overlaid = false;
+}
 
-  const redraw = () => {
-    find(".shown").textContent = `${count.value} / ${data.points.length}`;
-    drawLines(root, data, Number(count.value), { tentative: find(".tentative").checked, frame: find(".outline").checked });
-    if (overlaid) layOver(root, data);
-    top.style.opacity = opacity.value / 100;
-  };
-  const zoomed = zoomable(root, data, redraw);
-  const show = (overlay) => {
-    overlaid = overlay;
-    find(".stage").classList.toggle("hidden", overlay);
-    find(".overlay").classList.toggle("hidden", !overlay);
-    for (const node of root.querySelectorAll(".for-lines")) node.classList.toggle("aside", overlay);
-    for (const node of root.querySelectorAll(".for-overlay")) node.classList.toggle("aside", !overlay);
-    find(".mode-lines").setAttribute("aria-pressed", String(!overlay));
-    find(".mode-overlay").setAttribute("aria-pressed", String(overlay));
-    zoomed();
-  };
-  find(".mode-lines").onclick = () => show(false);
-  find(".mode-overlay").onclick = () => show(true);
-  find(".modes").classList.toggle("hidden", !data.homography);
-  count.oninput = opacity.oninput = find(".tentative").onchange = find(".outline").onchange = redraw;
+// What the zoom and the controls belong to: they outlast a change of everything else.
+const evidence = (data) => JSON.stringify([data.query.src, data.hit.src, data.points, data.homography, data.frame]);
 
-  const timer = setInterval(() => {
-    if (overlaid && flicker.checked) {
+function middle({ points }) {
+  if (!points.length) return [0.5, 0.5];
+  return [0, 1].map((i) => points.reduce((sum, point) => sum + point[i], 0) / points.length);
+}
+
+class Viewer {
+  constructor(root) {
+    const find = (selector) => root.querySelector(selector);
+    const [count, opacity, flicker] = [".count", ".opacity", ".flicker"].map(find);
+    // arrived: data that waits for the end of a gesture
+    const state = { data: null, arrived: null, overlaid: false, zoom: 1, centre: [0.5, 0.5], fingers: new Map(), start: null };
+    const redraw = () => {
+      const { data } = state;
+      find(".shown").textContent = `${count.value} / ${data.points.length}`;
+      drawLines(root, data, Number(count.value), { tentative: find(".tentative").checked, frame: find(".outline").checked });
+      if (state.overlaid) layOver(root, data);
+      find(".overlay .top").style.opacity = opacity.value / 100;
+    };
+    const settle = () => {
+      if (state.fingers.size || !state.arrived) return;
+      const data = state.arrived;
+      const isOther = !state.data || evidence(data) !== evidence(state.data);
+      Object.assign(state, { data, arrived: null });
+      fill(root, data);
+      if (!isOther) return zoomed();
+      Object.assign(state, { zoom: 1, centre: middle(data) });
+      count.max = data.points.length;
+      count.value = Math.min(data.points.length, 60);
+      show(false);
+    };
+    const zoomed = zoomable(root, state, { redraw, settle });
+    const show = (overlay) => {
+      state.overlaid = overlay;
+      find(".stage").classList.toggle("hidden", overlay);
+      find(".overlay").classList.toggle("hidden", !overlay);
+      for (const node of root.querySelectorAll(".for-lines")) node.classList.toggle("aside", overlay);
+      for (const node of root.querySelectorAll(".for-overlay")) node.classList.toggle("aside", !overlay);
+      find(".mode-lines").setAttribute("aria-pressed", String(!overlay));
+      find(".mode-overlay").setAttribute("aria-pressed", String(overlay));
+      zoomed();
+    };
+    find(".mode-lines").onclick = () => show(false);
+    find(".mode-overlay").onclick = () => show(true);
+    count.oninput = opacity.oninput = find(".tentative").onchange = find(".outline").onchange = redraw;
+    this.calls = 0;
+    this.arrive = (data) => {
+      state.arrived = data;
+      settle();
+      return ++this.calls;
+    };
+    this.timer = setInterval(() => {
+      if (!state.overlaid || !flicker.checked) return;
       opacity.value = Number(opacity.value) > 50 ? 0 : 100;
       redraw();
-    }
-  }, 600);
-  const observer = new ResizeObserver(zoomed);
-  for (const view of root.querySelectorAll(".view, .overlay .base")) observer.observe(view);
-  for (const image of root.querySelectorAll("img")) image.onload = zoomed;
-  show(false);
+    }, 600);
+    this.observer = new ResizeObserver(zoomed);
+    for (const view of root.querySelectorAll(".view, .overlay .base")) this.observer.observe(view);
+    for (const image of root.querySelectorAll("img")) image.onload = zoomed;
+  }
+
+  end() {
+    clearInterval(this.timer);
+    this.observer.disconnect();
+  }
+}
+
+// Streamlit calls a component again on the same element when its data or the theme change, without the clean-up before.
+const viewers = new WeakMap();
+
+export default function ({ data, parentElement: root }) {
+  const element = root.querySelector(".viewer");
+  const viewer = viewers.get(element) ?? new Viewer(root);
+  viewers.set(element, viewer);
+  const call = viewer.arrive(data);
   return () => {
-    clearInterval(timer);
-    observer.disconnect();
+    if (call !== viewer.calls) return; // another call has the viewer
+    viewers.delete(element);
+    viewer.end();
   };
 }
