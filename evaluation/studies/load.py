@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,14 +106,20 @@ def run(args: argparse.Namespace) -> None:
     print_text("\n" + header(shown))
     with served(args.store) as url:
         world = World(url, files, photos, mix, tuple(args.think), args.seed)
-        asyncio.run(world.visited(2, min(args.seconds, WARM_UP)))
+        asyncio.run(world.visited(2, passed(min(args.seconds, WARM_UP))))
         warm = settled_memory(url)
         for visitors in args.visitors:
-            tally = asyncio.run(world.visited(visitors, args.seconds))
+            tally = asyncio.run(world.visited(visitors, passed(args.seconds)))
             full = memory(url)
             print_lines(row(visitors, args.seconds, tally, shown, warm, full, settled_memory(url)))
             for error, times in tally.errors.most_common(5):
                 print_status(f"  {times} x {error}")
+
+
+def passed(seconds: float) -> Callable[[Tally], bool]:
+    """What ends a round after a time."""
+    end = time.perf_counter() + seconds
+    return lambda tally: time.perf_counter() >= end
 
 
 @dataclass(frozen=True)
@@ -136,24 +142,23 @@ class World:
     think: tuple[float, float]
     seed: int
 
-    async def visited(self, visitors: int, seconds: float) -> Tally:
-        """So many visitors for so long. What is begun then is waited for."""
+    async def visited(self, visitors: int, ended: Callable[[Tally], bool]) -> Tally:
+        """So many visitors until a round has ended. What is begun then is waited for."""
         tally = Tally()
-        end = time.perf_counter() + seconds
-        await asyncio.gather(*(self.visit(number, end, tally) for number in range(visitors)))
+        await asyncio.gather(*(self.visit(number, ended, tally) for number in range(visitors)))
         return tally
 
-    async def visit(self, number: int, end: float, tally: Tally) -> None:
+    async def visit(self, number: int, ended: Callable[[Tally], bool], tally: Tally) -> None:
         """One visitor, who comes back when the page has failed."""
         from .tab import Tab
 
         chance = random.Random(f"{self.seed} {number}")
         await asyncio.sleep(chance.uniform(0, 1))
-        while time.perf_counter() < end:
+        while not ended(tally):
             tab = Tab(self.url, f"10.1.{number // 250}.{number % 250 + 1}")
             try:
                 answer = await tab.open(f"photo={chance.choice(self.files)}")
-                while time.perf_counter() < end:
+                while not ended(tally):
                     await asyncio.sleep(chance.uniform(*self.think))
                     (kind,) = chance.choices(list(self.mix), list(self.mix.values()))
                     start = time.perf_counter()
