@@ -26,6 +26,8 @@ for kind in ("SEARCHES", "UPLOADS"):
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "gallery" / "photos"
 
+PATIENCE = 300  # seconds until a test gives up waiting; only a failure takes them
+
 # A small gallery for tests that build: two pairs, one triple, the rest alone.
 FEW_PHOTOS = (
     "taj-mahal.jpg taj-mahal-2.jpg taj-mahal-3.jpg colosseum.jpg colosseum-2.jpg "

@@ -1,4 +1,7 @@
-"""A live server, as a visitor meets it; and Streamlit's websocket, as far as tests speak it."""
+"""A live server, as a visitor meets it; and Streamlit's websocket, as far as tests speak it.
+
+Limits of time are generous: they end a test that would hang, on a busy machine as on a quiet one.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,37 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import ClientConnection, connect
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 BROWSER_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update"
 ).split()
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
+TWO_FRAMES = "new Promise(end => requestAnimationFrame(() => requestAnimationFrame(end)))"
+# No animation runs, in shadow trees neither, but those without an end, which say that work goes on.
+AT_REST = """() => {
+  const roots = [document];
+  for (const root of roots) {
+    for (const { shadowRoot } of root.querySelectorAll("*")) if (shadowRoot) roots.push(shadowRoot);
+  }
+  return roots
+    .flatMap((root) => root.getAnimations())
+    .filter((one) => one.playState === "running")
+    .every((one) => one.effect.getComputedTiming().endTime === Infinity);
+}"""
+expect.set_options(timeout=1000 * PATIENCE)
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -38,6 +54,31 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         yield browser
         browser.close()
+
+
+def tab(browser: Browser, **options: Any) -> Page:
+    """A new page with PATIENCE. options: of `Browser.new_page`."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(1000 * PATIENCE)
+    return page
+
+
+def settle(page: Page) -> None:
+    """Wait for the answer that stays, for the end of the script's run, and until nothing moves.
+
+    Until then parts of the last run stand beside parts of the new one.
+    """
+    app, ended = page.get_by_test_id("stApp"), ("data-test-script-state", "notRunning")
+    expect(app).to_have_attribute(*ended)
+    expect(page.locator('.panes[aria-busy="true"]')).to_have_count(0)
+    expect(app).to_have_attribute(*ended)
+    rest(page)
+
+
+def rest(page: Page) -> None:
+    """Wait until two frames are drawn and nothing moves."""
+    page.evaluate(TWO_FRAMES)
+    page.wait_for_function(AT_REST)
 
 
 @contextmanager
@@ -58,18 +99,28 @@ def serving(
     with log.open("w") if log else nullcontext() as stderr:
         server = subprocess.Popen(command, cwd=project, env=environment, stderr=stderr)
     url = f"http://127.0.0.1:{port}"
+
+    def is_ready() -> bool:
+        assert server.poll() is None, "the server has ended"
+        try:
+            return httpx.get(f"{url}/readyz", timeout=PATIENCE).is_success
+        except httpx.TransportError:
+            return False
+
     try:
-        for _ in range(240):
-            assert server.poll() is None, "the server has ended"
-            try:
-                urllib.request.urlopen(f"{url}/readyz", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.5)
+        until(is_ready)
         yield url
     finally:
         server.terminate()
         server.wait()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something comes true by itself. Raises AssertionError after PATIENCE."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it does not come true"
+        time.sleep(0.05)
 
 
 def free_port() -> int:
@@ -82,14 +133,17 @@ def free_port() -> int:
 def running(command: list[str], url: str, **options) -> Iterator[subprocess.Popen]:
     """A program, once it answers at an address."""
     process = subprocess.Popen(command, **options)
+
+    def answers() -> bool:
+        assert process.poll() is None, "it has ended"
+        try:
+            httpx.get(url, verify=False, timeout=PATIENCE)
+            return True
+        except httpx.TransportError:
+            return False
+
     try:
-        for _ in range(240):
-            assert process.poll() is None, "it has ended"
-            try:
-                httpx.get(url, verify=False, timeout=5)
-                break
-            except httpx.TransportError:
-                time.sleep(0.25)
+        until(answers)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
@@ -137,13 +191,13 @@ class Session:
         """The next message of a kind."""
         while True:
             message = ForwardMsg()
-            message.ParseFromString(self.socket.recv(60))
+            message.ParseFromString(self.socket.recv(PATIENCE))
             if message.WhichOneof("type") == kind:
                 return message
 
     def put(self, data: object, file: str = "F") -> httpx.Response:
         """Upload a file under an id. data: bytes, or an iterator of a whole multipart body."""
-        with httpx.Client(headers=self.headers, timeout=60) as client:
+        with httpx.Client(headers=self.headers, timeout=PATIENCE) as client:
             client.get(f"{self.url}/_stcore/health")
             token = {"X-Xsrftoken": client.cookies.get("_streamlit_xsrf")}
             address = f"{self.url}/_stcore/upload_file/{self.id}/{file}"

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from extractor import DEFAULT_MODEL
+from tests.conftest import PATIENCE
+from tests.server import until
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("datasets", "evaluation", "export", "extractor", "index_store", "model", "search", "ui")
 LEFT_ALONE = f"import onnxruntime; onnxruntime.InferenceSession({str(DEFAULT_MODEL)!r})"
 OURS = "from extractor import Extractor; Extractor()"
 OPENVINO = "from extractor import Extractor; Extractor(engine='openvino')"
-
-
-SECONDS = 15  # after which onnxruntime has long looked up where to send its events
 
 
 def alone(home: Path) -> dict[str, str]:
@@ -69,25 +68,89 @@ def test_onnxruntime_left_alone_would(tmp_path):
     assert any("onnxruntime" in trace for trace in traces(LEFT_ALONE, tmp_path))
 
 
-def test_no_name_is_looked_up(tmp_path):
-    """The system calls of a process that lives for a while; one left alone beside it does look."""
-    running = {}
-    for name, code in (("ours", f"import app; {OURS}"), ("left alone", LEFT_ALONE)):
-        home = tmp_path / name
-        home.mkdir()
-        running[name] = subprocess.Popen(
-            ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmmsg", "-o", home / "calls"]
-            + [sys.executable, "-c", f"{code}; import time; time.sleep({SECONDS}); print('done')"],
+class Traced:
+    """A process whose system calls for connections are written down while it lives.
+
+    Args:
+        code: what it does first; then it prints "done".
+        folder: an empty one, for its home and its calls.
+        last: what it does when it is told to end.
+    """
+
+    def __init__(self, code: str, folder: Path, last: str = "pass"):
+        home = folder / "home"
+        home.mkdir(parents=True)
+        self.file = folder / "calls"
+        self.file.touch()
+        script = f"{code}\nprint('done', flush=True)\ninput()\n{last}"
+        self.process = subprocess.Popen(
+            ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmmsg", "-o", str(self.file)]
+            + [sys.executable, "-c", script],
             cwd=ROOT,
             env=alone(home),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-    for name, process in running.items():
-        assert process.communicate(timeout=120)[0] == "done\n", name
-    assert "htons(53)" in (tmp_path / "left alone" / "calls").read_text()
-    assert "AF_INET" not in (tmp_path / "ours" / "calls").read_text()
-    assert "nscd" not in (tmp_path / "ours" / "calls").read_text()
+
+    def calls(self) -> list[str]:
+        return self.file.read_text().splitlines()
+
+    def wait(self) -> None:
+        """Until the first part is done."""
+        assert "done\n" in iter(self.process.stdout.readline, "")
+
+    def end(self) -> None:
+        self.process.communicate("\n", timeout=PATIENCE)
+        assert not self.process.returncode
+
+
+@pytest.fixture
+def traced():
+    """What starts a `Traced`; all have ended after the test."""
+    started: list[Traced] = []
+
+    def start(*given, **named) -> Traced:
+        started.append(Traced(*given, **named))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.communicate()
+
+
+SEARCH = """
+import app
+from pathlib import Path
+from extractor import Extractor
+from index_store import Store
+from search import Engine
+extractor = Extractor()
+engine = Engine(Store(Path({store!r}), extractor), extractor)
+assert engine.search(engine.prepare(0), "diffusion", "sift", 2).hits
+"""
+CONNECT = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.connect(("127.0.0.1", 9))
+"""
+
+
+def test_no_name_is_looked_up(small_built, traced, tmp_path):
+    """From a search on it lives for longer than one that is left alone needs to look a name up.
+
+    At last it connects to a port of this machine, so that the tracer is seen to see it.
+    """
+    ours = traced(SEARCH.format(store=str(small_built / "store")), tmp_path / "ours", CONNECT)
+    ours.wait()
+    other = traced(LEFT_ALONE, tmp_path / "left alone")
+    until(lambda: any("htons(53)" in call for call in other.calls()))
+    other.end()
+    ours.end()
+    calls = ours.calls()
+    (ours_last,) = (call for call in calls if "AF_INET" in call)
+    assert "htons(9)" in ours_last and not any("nscd" in call for call in calls)
 
 
 def test_both_are_imported_at_one_place():
