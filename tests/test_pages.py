@@ -1,4 +1,4 @@
-"""All pages in a real browser, each at two widths, in one visit."""
+"""All pages in a real browser, each at two widths."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.conftest import GALLERY
-from tests.server import serving
-from tests.test_browser import browser, no_sideways_scroll, settle
+from tests.server import TWO_FRAMES, serving, settle, tab
+from tests.test_browser import browser, no_sideways_scroll
 from tests.test_figures import first_interval
 
 __all__ = ["browser"]  # a fixture
@@ -25,10 +25,10 @@ def address(gallery_path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def visit(browser, address) -> Iterator[Page]:
-    """One visit; any error in the console and any request to another host fails the last test."""
-    page = browser.new_page(viewport={"width": 1360, "height": 900})
+    """A fresh visit; any error in the console and any request to another host fails the test."""
+    page = tab(browser, viewport={"width": 1360, "height": 900})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on(
@@ -46,11 +46,19 @@ def visit(browser, address) -> Iterator[Page]:
     assert not problems
 
 
+def search(page: Page) -> str:
+    """Search with a photo of the gallery; its title."""
+    page.get_by_role("button", name="Colosseum", exact=True).click(position={"x": 40, "y": 40})
+    expect(page.get_by_text("From the gallery")).to_be_visible()
+    settle(page)
+    return page.locator(".query b").inner_text()
+
+
 def go(page: Page, name: str, heading: str) -> None:
     """To another page by the bar at the top."""
     page.set_viewport_size({"width": 1360, "height": 900})
     page.get_by_role("link", name=name, exact=True).click()
-    expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
     settle(page)
 
 
@@ -58,17 +66,14 @@ def at_both_widths(page: Page) -> Iterator[str]:
     """Nothing is wider than the window; a phone's is the last."""
     for name, (width, height) in SIZES.items():
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(300)
+        settle(page)
         assert no_sideways_scroll(page), name
         yield name
 
 
-TWO_FRAMES = "new Promise(end => requestAnimationFrame(() => requestAnimationFrame(end)))"
-
-
 def test_explore(visit):
     go(visit, "Explore", "Explore")
-    expect(visit.locator(".map[data-ready]")).to_be_visible(timeout=60_000)
+    expect(visit.locator(".map[data-ready]")).to_be_visible()
     for _ in at_both_widths(visit):
         assert (
             visit.locator("canvas").evaluate(
@@ -95,17 +100,17 @@ def test_explore(visit):
     expect(visit.locator(".spoken")).not_to_be_empty()
     title = visit.locator(".spoken").inner_text()
     visit.keyboard.press("Enter")
-    expect(visit.get_by_text("From the gallery")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("From the gallery")).to_be_visible()
     expect(visit.get_by_text(title, exact=True).first).to_be_visible()
     expect(visit).to_have_url(re.compile(r"/\?photo="))
 
 
 def test_how_it_works_tells_of_the_photo_searched_with(visit):
-    title = visit.locator(".query b").inner_text()
+    title = search(visit)
     go(visit, "How it works", "How it works")
-    expect(visit.get_by_text(f"“{title}”")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text(f"“{title}”")).to_be_visible()
     for step in ("It looks", "It finds", "It walks", "It proves"):
-        expect(visit.get_by_role("heading", name=step)).to_be_visible(timeout=60_000)
+        expect(visit.get_by_role("heading", name=step)).to_be_visible()
     expect(visit.locator(".heat .over")).to_be_visible()
     assert visit.locator(".lists img").count() >= 10
     for _ in at_both_widths(visit):
@@ -116,9 +121,11 @@ def test_how_it_works_tells_of_the_photo_searched_with(visit):
 
 
 def test_back_on_the_search_page_the_photo_is_still_there(visit):
-    visit.set_viewport_size({"width": 1360, "height": 900})
+    title = search(visit)
+    go(visit, "How it works", "How it works")
     visit.get_by_role("link", name="Search", exact=True).click()
-    expect(visit.get_by_text("From the gallery")).to_be_visible(timeout=60_000)
+    expect(visit.locator(".query b")).to_have_text(title)
+    expect(visit.get_by_text("From the gallery")).to_be_visible()
     expect(visit).to_have_url(re.compile(r"/\?photo="))
 
 
@@ -140,22 +147,22 @@ def test_own_photos(visit, tmp_path):
     for _ in at_both_widths(visit):
         pass
     visit.locator("input[type=file]").set_input_files([tmp_path / "mine.zip", GALLERY / "wine.jpg"])
-    expect(visit.get_by_text("4 photos can be searched")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("4 photos can be searched")).to_be_visible()
     settle(visit)
     visit.get_by_role("button", name="Search with this photo: Colosseum", exact=True).click()
-    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible()
     expect(visit.get_by_text("search 4 photos by photo")).to_be_visible()
     expect(visit.get_by_text("Your photos")).to_be_visible()
     go(visit, "Own photos", "Your own photos")
     visit.get_by_role("button", name="Forget them").click()
     expect(visit.get_by_text("Choose photos, or a zip of photos").first).to_be_visible()
     visit.get_by_role("link", name="Search", exact=True).click()
-    expect(visit.get_by_text("search 310 photos by photo")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("search 310 photos by photo")).to_be_visible()
 
 
 def open_evidence(page: Page) -> None:
     page.get_by_role("button", name="Colosseum 2 öffnen").click()
-    expect(page.get_by_role("dialog").locator("svg g").first).to_be_attached(timeout=60_000)
+    expect(page.get_by_role("dialog").locator("svg g").first).to_be_attached()
 
 
 def open_ways(page: Page) -> None:
@@ -170,7 +177,7 @@ def open_part(page: Page) -> None:
 
 def make_own(page: Page) -> None:
     page.locator("input[type=file]").set_input_files([GALLERY / "wine.jpg", GALLERY / "dune.jpg"])
-    expect(page.get_by_text("2 photos can be searched")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("2 photos can be searched")).to_be_visible()
 
 
 def leave(page: Page) -> None:
@@ -200,7 +207,7 @@ def test_accessibility(visit, address):
         visit.emulate_media(color_scheme="light", reduced_motion="reduce")
         visit.set_viewport_size(dict(zip(("width", "height"), SIZES["desktop"])))
         visit.goto(f"{address}/{page}")
-        expect(visit.locator(".st-key-footer")).to_be_visible(timeout=60_000)
+        expect(visit.locator(".st-key-footer")).to_be_visible()
         settle(visit)
         if opened is not None:
             opened(visit)
@@ -209,7 +216,8 @@ def test_accessibility(visit, address):
         for (width, height), scheme in zip(SIZES.values(), ("light", "dark")):
             visit.set_viewport_size({"width": width, "height": height})
             visit.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            visit.wait_for_timeout(500)
+            expect(visit.get_by_test_id("stApp")).to_have_css("color-scheme", scheme)
+            settle(visit)
             for problem in Axe().run(visit).response["violations"]:
                 if problem["impact"] in ("serious", "critical"):
                     nodes = [node["html"][:120] for node in problem["nodes"]]
