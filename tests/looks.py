@@ -21,6 +21,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from tests.server import rest, settle, tab
+
 REFERENCES = Path(__file__).parent / "looks"
 BOXES = REFERENCES / "boxes.json"
 SHRUNK = 10  # pixels of the page on one of the picture
@@ -65,7 +67,7 @@ class Seen:
 
 def open_evidence(page: Page) -> None:
     page.get_by_role("button", name="Open Colosseum 2").click()
-    expect(page.get_by_role("dialog").locator("svg g").first).to_be_attached(timeout=60_000)
+    expect(page.get_by_role("dialog").locator("svg g").first).to_be_attached()
 
 
 DESK, PHONE = (1360, 900), (390, 844)
@@ -94,16 +96,17 @@ LOOKS = {
 }
 
 
-def show(browser: Browser, url: str, look: Look, settle: Callable[[Page], None]) -> Page:
+def show(browser: Browser, url: str, look: Look) -> Page:
     """A tab in that state, with what changes from run to run out of sight."""
     width, height = look.size
-    page = browser.new_page(
+    page = tab(
+        browser,
         viewport={"width": width, "height": height},
         color_scheme=look.scheme,
         reduced_motion="reduce",
     )
     page.goto(f"{url}/{look.address}")
-    expect(page.locator(".st-key-footer")).to_be_visible(timeout=60_000)
+    expect(page.locator(".st-key-footer")).to_be_visible()
     settle(page)
     if look.opened is not None:
         look.opened(page)
@@ -124,7 +127,7 @@ def style(page: Page, css: str, name: str, value: str) -> None:
 
 def see(page: Page, look: Look) -> Seen:
     """Where the parts are, and the picture, once all photos in sight are there."""
-    page.wait_for_timeout(500)  # dialogs and popovers fade in, whatever motion is wanted
+    rest(page)  # dialogs and popovers fade in, whatever motion is wanted
     for image in page.locator("img:visible").all():
         if image.evaluate("image => image.getBoundingClientRect().top < innerHeight"):
             image.evaluate("image => image.decode()")
@@ -162,14 +165,13 @@ def main() -> None:
     from index_store import build
     from tests.conftest import GALLERY
     from tests.server import chromium, serving
-    from tests.test_browser import settle
 
     boxes = {}
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         build(GALLERY, Path(folder) / "store", Extractor())
         with serving(Path(folder) / "store") as url:
             for name, look in LOOKS.items():
-                page = show(browser, url, look, settle)
+                page = show(browser, url, look)
                 seen = see(page, look)
                 page.close()
                 Image.fromarray(seen.picture).save(REFERENCES / f"{name}.png", optimize=True)

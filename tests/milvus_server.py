@@ -16,8 +16,7 @@ from pathlib import Path
 import milvus
 
 from index_store.milvus import connect
-
-PATIENCE = 120.0  # seconds, on a machine with much else to do
+from tests.conftest import PATIENCE
 
 
 @dataclass

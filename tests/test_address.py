@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 from streamlit.testing.v1 import AppTest
 
+from tests.conftest import PATIENCE
+
 
 def script() -> None:
     import streamlit as st
@@ -36,7 +38,7 @@ def from_browser(app: AppTest, **address: list[str]) -> str:
 
 
 def test_an_old_address_undoes_nothing(monkeypatch):
-    app = AppTest.from_function(script)
+    app = AppTest.from_function(script, default_timeout=PATIENCE)
     app.query_params["photo"] = ["x"]
     assert shown(app.run()) == "x|"
     assert press(app, "1") == "x|1" and press(app, "2") == "x|2"

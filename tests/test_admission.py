@@ -9,6 +9,7 @@ import pytest
 
 from extractor import cores
 from serving.admission import HEAVY_NICENESS, MOST_RETRY, Admission, Busy
+from tests.conftest import PATIENCE
 
 
 class Clock:
@@ -29,7 +30,7 @@ class Gate:
 
     def __call__(self):
         self.begun.set()
-        assert self.may_end.wait(30)
+        assert self.may_end.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def busy():
         gate = Gate()
         made.append((admission, gate))
         admission.submit("somebody", gate)
-        assert gate.begun.wait(30)
+        assert gate.begun.wait(PATIENCE)
         return admission, gate
 
     yield make
@@ -53,25 +54,25 @@ def busy():
 
 def test_work_is_done_and_errors_come_back():
     admission = Admission(2, 10)
-    assert admission.submit("a", lambda: 7).result(30) == 7
+    assert admission.submit("a", lambda: 7).result(PATIENCE) == 7
     failing = admission.submit("a", lambda: {}["x"])
-    assert failing.wait(30) and failing.done and failing.place == 0
+    assert failing.wait(PATIENCE) and failing.done and failing.place == 0
     with pytest.raises(KeyError):
         failing.result()
-    assert admission.submit("a", lambda: 8).result(30) == 8, "and the thread lives on"
+    assert admission.submit("a", lambda: 8).result(PATIENCE) == 8, "and the thread lives on"
 
 
 def test_no_more_at_one_time_than_workers():
     admission, gates = Admission(2, 10, waiting_each=10), [Gate() for _ in range(4)]
     tickets = [admission.submit("a", gate) for gate in gates]
-    assert gates[0].begun.wait(30) and gates[1].begun.wait(30)
+    assert gates[0].begun.wait(PATIENCE) and gates[1].begun.wait(PATIENCE)
     assert (admission.running, admission.waiting) == (2, 2)
     assert not gates[2].begun.is_set() and not gates[3].begun.is_set()
     gates[1].may_end.set()
-    assert gates[2].begun.wait(30) and not gates[3].begun.is_set()
+    assert gates[2].begun.wait(PATIENCE) and not gates[3].begun.is_set()
     for gate in gates:
         gate.may_end.set()
-    assert all(ticket.wait(30) for ticket in tickets)
+    assert all(ticket.wait(PATIENCE) for ticket in tickets)
 
 
 def test_visitors_and_addresses_take_turns(busy):
@@ -98,7 +99,7 @@ def test_visitors_and_addresses_take_turns(busy):
     ]
     assert [alone.place, once.place, twice[1].place, tabs[9].place] == [2, 4, 6, 13]
     gate.may_end.set()
-    assert all(ticket.wait(30) for ticket in [*tabs, *twice, once, alone])
+    assert all(ticket.wait(PATIENCE) for ticket in [*tabs, *twice, once, alone])
     assert order == expected
 
 
@@ -108,11 +109,11 @@ def test_a_place_in_the_queue_moves(busy):
     tickets = [admission.submit(name, g) for name, g in zip("abc", gates)]
     assert [ticket.place for ticket in tickets] == [0, 1, 2]
     gate.may_end.set()
-    assert gates[0].begun.wait(30)
+    assert gates[0].begun.wait(PATIENCE)
     assert [ticket.place for ticket in tickets] == [0, 0, 1] and not tickets[1].wait(0)
     for one in gates:
         one.may_end.set()
-    assert tickets[2].wait(30)
+    assert tickets[2].wait(PATIENCE)
 
 
 def test_who_gives_up_is_not_waited_for(busy):
@@ -123,16 +124,16 @@ def test_who_gives_up_is_not_waited_for(busy):
     assert tickets[3].cancel() and not tickets[3].cancel(), "only once"
     assert admission.waiting == 2 and [t.place for t in tickets[1:3]] == [1, 0]
     gate.may_end.set()
-    assert tickets[1].wait(30) and tickets[2].wait(30) and sorted(done) == ["a", "b"]
+    assert tickets[1].wait(PATIENCE) and tickets[2].wait(PATIENCE) and sorted(done) == ["a", "b"]
     assert not tickets[1].cancel(), "what is done is done"
 
 
 def test_work_that_has_begun_goes_on():
     admission, gate = Admission(1, 10), Gate()
     ticket = admission.submit("a", gate)
-    assert gate.begun.wait(30) and not ticket.cancel()
+    assert gate.begun.wait(PATIENCE) and not ticket.cancel()
     gate.may_end.set()
-    assert ticket.result(30) is None
+    assert ticket.result(PATIENCE) is None
 
 
 @pytest.mark.parametrize(
@@ -153,12 +154,12 @@ def test_a_full_queue_is_said_at_once(busy, bounds, reason):
     if reason != "server":
         other = admission.submit("w", lambda: 5, "elsewhere")
         gate.may_end.set()
-        assert other.result(30) == 5
+        assert other.result(PATIENCE) == 5
     else:
         tickets.pop().cancel()
         tickets.append(admission.submit("v", lambda: None, "home"))
         gate.may_end.set()
-    assert all(ticket.wait(30) for ticket in tickets)
+    assert all(ticket.wait(PATIENCE) for ticket in tickets)
 
 
 def test_when_to_come_back_follows_from_what_work_takes():
@@ -169,17 +170,17 @@ def test_when_to_come_back_follows_from_what_work_takes():
         clock.now += 4
 
     for _ in range(60):
-        admission.submit("a", four_seconds).result(30)
+        admission.submit("a", four_seconds).result(PATIENCE)
     assert admission.retry_after() == 1, "nothing waits"
     gate = Gate()
     admission.submit("a", gate)
-    assert gate.begun.wait(30)
+    assert gate.begun.wait(PATIENCE)
     tickets = [admission.submit("a", four_seconds) for _ in range(4)]
     with pytest.raises(Busy) as error:
         admission.submit("a", four_seconds)
     assert error.value.retry_after_seconds == 20, "five times four"
     gate.may_end.set()
-    assert all(ticket.wait(30) for ticket in tickets)
+    assert all(ticket.wait(PATIENCE) for ticket in tickets)
 
 
 def test_nobody_is_sent_away_for_long():
@@ -189,13 +190,13 @@ def test_nobody_is_sent_away_for_long():
     def for_days():
         clock.now += 1e6
 
-    admission.submit("a", for_days).result(30)
+    admission.submit("a", for_days).result(PATIENCE)
     admission.submit("a", gate)
-    assert gate.begun.wait(30)
+    assert gate.begun.wait(PATIENCE)
     ticket = admission.submit("a", lambda: None)
     assert admission.retry_after() == MOST_RETRY
     gate.may_end.set()
-    assert ticket.wait(30)
+    assert ticket.wait(PATIENCE)
 
 
 def test_what_waits_when_the_server_ends_is_dropped(busy):
@@ -260,24 +261,24 @@ def test_heavy_work_leaves_the_cores_to_clicks():
 
     before = own()
     expected = HEAVY_NICENESS
-    assert admission.submit("a", niceness).future.result(60) == (expected, expected)
+    assert admission.submit("a", niceness).future.result(PATIENCE) == (expected, expected)
     assert own() == before, "of the heavy threads only"
 
 
 def test_quick_work_does_not_wait_for_slow_work(busy):
     admission, gate = busy()
     slow = admission.submit("a", lambda: "slow")
-    assert admission.submit("b", lambda: "quick", quick=True).result(30) == "quick"
+    assert admission.submit("b", lambda: "quick", quick=True).result(PATIENCE) == "quick"
     in_lane, waiting = Gate(), []
     admission.submit("b", in_lane, quick=True)
-    assert in_lane.begun.wait(30) and admission.running == 2
+    assert in_lane.begun.wait(PATIENCE) and admission.running == 2
     waiting = [admission.submit(who, lambda: 1, quick=True) for who in ("c", "d")]
     assert [slow.place, *(ticket.place for ticket in waiting)] == [0, 1, 2], "there is one lane"
     assert not any(ticket.done for ticket in (slow, *waiting))
     in_lane.may_end.set()
-    assert [ticket.result(30) for ticket in waiting] == [1, 1] and not slow.done
+    assert [ticket.result(PATIENCE) for ticket in waiting] == [1, 1] and not slow.done
     gate.may_end.set()
-    assert slow.result(30) == "slow"
+    assert slow.result(PATIENCE) == "slow"
 
 
 def test_a_visitors_quick_work_waits_for_what_they_asked_before(busy):
@@ -287,5 +288,5 @@ def test_a_visitors_quick_work_waits_for_what_they_asked_before(busy):
     last = admission.submit("a", lambda: done.append("quick"), quick=True)
     assert not last.wait(0.1)
     gate.may_end.set()
-    last.result(30)
+    last.result(PATIENCE)
     assert done == ["slow", "quick"]

@@ -30,7 +30,7 @@ from serving.admission import Admission
 from serving.base_path import at_base_path
 from serving.galleries import galleries
 from serving.settings import settings
-from tests.conftest import FEW_PHOTOS, GALLERY
+from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE
 from ui.routes import ROUTES as PHOTO_ROUTES
 
 
@@ -364,10 +364,10 @@ def one_worker(monkeypatch, request):
 
     def work():
         begun.set()
-        assert may_end.wait(60)
+        assert may_end.wait(PATIENCE)
 
     admission.submit("somebody", work)
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE)
     yield admission, may_end
     may_end.set()
     admission.close()
@@ -384,7 +384,7 @@ def test_busy_is_503_with_a_time_and_the_client_comes_back(client, one_worker, m
     def sleep(seconds):
         slept.append(seconds)
         may_end.set()
-        assert waiting.wait(30)
+        assert waiting.wait(PATIENCE)
 
     monkeypatch.setattr(same_thing.time, "sleep", sleep)
     hits = SameThing("http://testserver", client=client, retries=1).search(0)["hits"]

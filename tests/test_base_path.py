@@ -14,9 +14,9 @@ from starlette.datastructures import Headers
 
 from client.same_thing import SameThing
 from serving.base_path import prefix_of
-from tests.conftest import GALLERY, ROOT
-from tests.server import chromium, free_port, nginx, serving
-from tests.test_browser import settle, upload
+from tests.conftest import GALLERY, PATIENCE, ROOT
+from tests.server import chromium, free_port, nginx, serving, settle, tab
+from tests.test_browser import upload
 
 PREFIX, SITE = "/photos-search", "https://site.example"
 BLOCKS = re.findall(r"```nginx\n(location .*?)```", (ROOT / "docs/hosting.md").read_text(), re.S)
@@ -63,10 +63,10 @@ def test_the_page_has_its_pictures(below):
     url, _ = below
     errors: list[str] = []
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1360, "height": 900})
+        page = tab(browser, viewport={"width": 1360, "height": 900})
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
         page.goto(f"{url}/")
-        expect(page.get_by_text("Find photos of the very same thing")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("Find photos of the very same thing")).to_be_visible()
         settle(page)
         assert broken_pictures(page) == []
         upload(page, "tour-eiffel.jpg")
@@ -75,7 +75,7 @@ def test_the_page_has_its_pictures(below):
         page.get_by_role("link", name="Explore").first.click()
         expect(page).to_have_url(re.compile(re.escape(f"{url}/explore")))
         page.reload()
-        expect(page.locator("canvas").first).to_be_visible(timeout=120_000)  # the map is being made
+        expect(page.locator("canvas").first).to_be_visible()  # the map is being made
     assert not errors
 
 
@@ -106,7 +106,7 @@ def test_the_links_of_the_api_lead_through_the_proxy(below):
 def test_another_website_may_use_the_api_but_not_the_page(below):
     url, _ = below
     allowed = "access-control-allow-origin"
-    with httpx.Client(headers={"Origin": SITE}, timeout=60) as client:
+    with httpx.Client(headers={"Origin": SITE}, timeout=PATIENCE) as client:
         photo = {"photo": (GALLERY / "colosseum.jpg").read_bytes()}
         found = client.post(f"{url}/api/v1/search", files=photo)
         assert found.headers[allowed] == SITE
@@ -122,7 +122,7 @@ def test_health_is_at_its_own_address_only(below):
     url, server = below
     for address in (url, server):
         assert httpx.get(f"{address}/healthz").json() == {"status": "ok"}
-        ready = httpx.get(f"{address}/readyz", timeout=60)
+        ready = httpx.get(f"{address}/readyz", timeout=PATIENCE)
         assert ready.status_code == 200 and ready.json()["status"] == "ready"
     assert "gem_sessions" in httpx.get(f"{server}/metrics").text
     for wrong in (f"{url}/photos", f"{server}/photo-search", f"{server}/a/b"):

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
 from tests.conftest import GALLERY
-from tests.server import chromium, serving
+from tests.server import chromium, serving, settle, tab
 
 UPLOADER = ".st-key-uploader input[type=file]"
 
@@ -32,7 +32,7 @@ def browser():
 def visit(browser, request, address):
     """A fresh visit; any script error or request to another host fails the test."""
     width, height = request.param
-    page = browser.new_page(viewport={"width": width, "height": height})
+    page = tab(browser, viewport={"width": width, "height": height})
     problems: list[str] = []
     page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -41,28 +41,18 @@ def visit(browser, request, address):
         lambda r: None if r.url.startswith((address, "data:", "blob:")) else problems.append(r.url),
     )
     page.goto(address)
-    expect(page.get_by_text("Find photos of the very same thing")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Find photos of the very same thing")).to_be_visible()
     settle(page)
     yield page
     page.close()
     assert not problems
 
 
-def settle(page: Page) -> None:
-    """Wait for the answer that stays, and for the end of the script's run: until then parts of the
-    last run stand beside parts of the new one.
-    """
-    app, ended = page.get_by_test_id("stApp"), ("data-test-script-state", "notRunning")
-    expect(app).to_have_attribute(*ended, timeout=60_000)
-    expect(page.locator('.panes[aria-busy="true"]')).to_have_count(0, timeout=60_000)
-    expect(app).to_have_attribute(*ended, timeout=60_000)
-
-
 def upload(page: Page, name: str) -> None:
     # While the page changes, the uploader it had stands beside the new one.
     settle(page)
     page.locator(UPLOADER).set_input_files(GALLERY / name)
-    expect(page.get_by_role("button", name="Open ").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("button", name="Open ").first).to_be_visible()
 
 
 def hits(page: Page) -> list[str]:
@@ -101,6 +91,12 @@ def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> No
     page.mouse.down()
     page.mouse.move(*end, steps=4)
     page.mouse.up()
+
+
+def place(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where a place of the photo in "Part", in fractions of it, lies in the window now."""
+    photo = page.locator(".area img").bounding_box()
+    return photo["x"] + x * photo["width"], photo["y"] + y * photo["height"]
 
 
 def no_sideways_scroll(page: Page) -> bool:
@@ -153,7 +149,7 @@ def test_upload_toggle_compare_open(visit):
     expect(dialog.locator("svg g").first).to_be_attached()
     count = dialog.locator("svg g").count()
     assert count >= 10
-    visit.wait_for_timeout(300)
+    settle(visit)
     ends = line_ends(dialog)  # every line begins in the query and ends in the hit
     assert ends.min() >= -0.01 and ends.max() <= 1.01
 
@@ -169,13 +165,11 @@ def test_upload_toggle_compare_open(visit):
 def test_sample_query_and_search_from_a_hit(visit):
     # Near its upper left corner the button must lie over the photo, or this click is refused.
     visit.get_by_role("button", name="Colosseum", exact=True).click(position={"x": 40, "y": 40})
-    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible()
     expect(visit).to_have_url(re.compile("photo=colosseum.jpg"))
     assert hits(visit)[0] == "Colosseum 2"
     visit.get_by_role("button", name="Search with this photo: Colosseum 2").click()
-    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible(
-        timeout=60_000
-    )
+    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible()
     expect(visit).to_have_url(re.compile("photo=colosseum-2.jpg"))
     assert hits(visit)[0] == "Colosseum"
     visit.get_by_role("button", name="New search").click()
@@ -190,27 +184,28 @@ def test_a_part_of_the_photo(visit):
     left.focus()
     for _ in range(20):
         visit.keyboard.press("ArrowRight")
-    expect(visit.get_by_text("A part of it")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("A part of it")).to_be_visible()
     expect(visit.locator(".frame")).to_have_attribute("style", re.compile("left: ?20%"))
+    settle(visit)
     frame, photo = (visit.locator(f".area {part}").bounding_box() for part in (".frame", "img"))
     assert frame["x"] - photo["x"] == pytest.approx(0.2 * photo["width"], abs=3)
     expect(visit).to_have_url(re.compile("part=20%2C0%2C100%2C100"))
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return photo["x"] + x * photo["width"], photo["y"] + y * photo["height"]
+        return place(visit, x, y)
 
     drag(visit, at(0.6, 0.5), at(0.5, 0.5))  # the frame is moved
     expect(visit).to_have_url(re.compile("part=10%2C0%2C90%2C100"))
     drag(visit, at(0.02, 0.5), at(0.02, 0.5))  # a tap beside it asks for the whole photo
     expect(visit).not_to_have_url(re.compile("part="))
-    expect(visit.get_by_text("A part of it")).to_have_count(0, timeout=60_000)
+    expect(visit.get_by_text("A part of it")).to_have_count(0)
     drag(visit, at(0.2, 0.1), at(0.9, 0.95))  # and a new one is drawn
     expect(visit).to_have_url(re.compile("part=(19|20|21)%2C(9|10|11)%2C(89|90|91)%2C9[456]"))
-    expect(visit.get_by_text("A part of it")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("A part of it")).to_be_visible()
     settle(visit)
     visit.keyboard.press("Escape")
     visit.get_by_role("button", name="Open ").first.click()
-    expect(visit.get_by_role("dialog").locator("svg g").first).to_be_attached(timeout=60_000)
+    expect(visit.get_by_role("dialog").locator("svg g").first).to_be_attached()
     expect(visit.get_by_role("dialog").locator(".stage .query img")).to_be_visible()
     starts = line_ends(visit.get_by_role("dialog"))[:, 0, 0]
     assert starts.min() >= 0.19, "points outside the part do not count"
@@ -236,21 +231,20 @@ def swipe(
 def test_a_part_by_finger(browser, address):
     """On a phone: a frame is drawn, moved, and pulled at a corner, and the page stays in place."""
     phone = {"width": 390, "height": 844}
-    context = browser.new_context(viewport=phone, has_touch=True, is_mobile=True)
-    page = context.new_page()
-    touch = context.new_cdp_session(page)
+    page = tab(browser, viewport=phone, has_touch=True, is_mobile=True)
+    touch = page.context.new_cdp_session(page)
     page.goto(f"{address}/?photo=taj-mahal.jpg")
-    expect(page.get_by_role("button", name="Open ").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("button", name="Open ").first).to_be_visible()
     settle(page)
     page.get_by_role("button", name="Part").tap()
     expect(page.locator(".area img")).to_be_visible()
-    page.wait_for_timeout(500)  # the popover moves to its place
+    settle(page)  # the popover moves to its place
     photo = page.locator(".area img").bounding_box()
     assert photo["x"] >= 0 and photo["x"] + photo["width"] <= phone["width"]
     assert photo["y"] >= 0 and photo["y"] + photo["height"] <= phone["height"]
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return photo["x"] + x * photo["width"], photo["y"] + y * photo["height"]
+        return place(page, x, y)
 
     def expect_part(*numbers: int) -> None:
         """Within a percent; a pixel is about a third of one."""
@@ -263,21 +257,19 @@ def test_a_part_by_finger(browser, address):
     expect_part(10, 30, 70, 90)
     swipe(touch, at(0.7, 0.9), at(0.6, 0.8))  # it is pulled at a corner
     expect_part(10, 30, 60, 80)
-    expect(page.get_by_text("A part of it")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("A part of it")).to_be_visible()
     assert page.evaluate("scrollY") == 0, "the page does not scroll under the finger"
     page.get_by_role("button", name="Whole photo").tap()
     expect(page).not_to_have_url(re.compile("part="))
     settle(page)
     assert page.locator(".area img").bounding_box() == photo and no_sideways_scroll(page)
-    context.close()
+    page.close()
 
 
 def test_unreadable_upload(visit, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a photo")
     visit.locator(UPLOADER).set_input_files(tmp_path / "broken.jpg")
-    expect(visit.get_by_text("This is not a JPEG, PNG or WebP photo.")).to_be_visible(
-        timeout=60_000
-    )
+    expect(visit.get_by_text("This is not a JPEG, PNG or WebP photo.")).to_be_visible()
     upload(visit, "petra.jpg")
     expect(visit.get_by_text("This is not a JPEG")).to_have_count(0)
 
@@ -295,33 +287,31 @@ def test_paste_say_compare_and_share(visit):
     image = visit.get_by_role("img", name="Brandenburg gate").get_attribute("src")
     expect(visit.get_by_text("or paste one")).to_be_visible()  # what listens came with these words
     visit.evaluate(PASTE, image)
-    expect(visit.get_by_role("button", name="Open ").first).to_be_visible(timeout=60_000)
+    expect(visit.get_by_role("button", name="Open ").first).to_be_visible()
     expect(visit).to_have_url(re.compile("upload="))
     first = hits(visit)
     visit.get_by_role("button", name=f"More like this: {first[0]}", exact=True).click()
-    expect(visit.get_by_text("Moved towards what you called right: 1")).to_be_visible(
-        timeout=60_000
-    )
+    expect(visit.get_by_text("Moved towards what you called right: 1")).to_be_visible()
     assert first[0] not in hits(visit)
     wrong = hits(visit)[-1]
     visit.get_by_role("button", name=f"Not this: {wrong}", exact=True).click()
-    expect(visit.get_by_text("away from what you called wrong: 1")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("away from what you called wrong: 1")).to_be_visible()
     assert wrong not in hits(visit) and no_sideways_scroll(visit)
     expect(visit).to_have_url(re.compile("more=.*less="))
     moved = hits(visit)
     visit.reload()  # the picture is gone with the session; the descriptor is remembered
-    expect(visit.get_by_text("Its picture was not kept")).to_be_visible(timeout=60_000)
-    expect(visit.get_by_role("button", name="Open ").first).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("Its picture was not kept")).to_be_visible()
+    expect(visit.get_by_role("button", name="Open ").first).to_be_visible()
     assert hits(visit) == moved
     visit.get_by_role("button", name=f"Take away: Not: {wrong}").click()
-    expect(visit.get_by_text("away from")).to_have_count(0, timeout=60_000)
+    expect(visit.get_by_text("away from")).to_have_count(0)
 
     visit.get_by_text("Compare", exact=True).click()
-    expect(visit.get_by_text("of the top 10 are in both")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_text("of the top 10 are in both")).to_be_visible()
     visit.get_by_role("button", name="Ways").click()
     visit.get_by_role("combobox", name="Reranker").last.click()
     visit.get_by_role("option", name="k-reciprocal").click()
-    expect(visit.get_by_role("heading", name="k-reciprocal")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_role("heading", name="k-reciprocal")).to_be_visible()
     expect(visit).to_have_url(re.compile("left-reranker=k-reciprocal"))
     expect(visit.get_by_role("heading", name=" ms")).to_have_count(2)
     assert no_sideways_scroll(visit)
@@ -329,20 +319,18 @@ def test_paste_say_compare_and_share(visit):
 
 def test_back_and_the_evidence_from_near(visit):
     visit.get_by_role("button", name="Colosseum", exact=True).click(position={"x": 40, "y": 40})
-    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible()
     visit.get_by_role("button", name="Search with this photo: Colosseum 2").click()
     expect(visit).to_have_url(re.compile("photo=colosseum-2.jpg"))
-    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible(
-        timeout=60_000
-    )
+    expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible()
     settle(visit)
     visit.go_back()
-    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible(timeout=60_000)
+    expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible()
     settle(visit)
 
     visit.get_by_role("button", name="Open Colosseum 2").click()
     dialog = visit.get_by_role("dialog")
-    expect(dialog.locator("svg g.frame")).to_have_count(2, timeout=60_000)
+    expect(dialog.locator("svg g.frame")).to_have_count(2)
     found = dialog.locator("svg g.found").count()
     dialog.get_by_text("Tentative (").click()
     assert dialog.locator("svg g.tried").count() > found, "geometry has thrown some out"
@@ -354,4 +342,4 @@ def test_back_and_the_evidence_from_near(visit):
     assert ends.min() >= -0.01 and ends.max() <= 1.01
     dialog.get_by_role("button", name="Overlay").click()
     dialog.get_by_text("Blink").click()
-    expect(dialog.get_by_label("Opacity")).to_have_value("0", timeout=5000)
+    expect(dialog.get_by_label("Opacity")).to_have_value("0")

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from tests.server import chromium
+from tests.server import TWO_FRAMES, chromium, tab
 from ui.component import asset
 
 SITE = "http://page.test"
-TWO_FRAMES = "new Promise(end => requestAnimationFrame(() => requestAnimationFrame(end)))"
 PHOTO = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='200' height='200'></svg>"
 
 # Intervals and observers that are at work, and the component under test.
@@ -61,7 +60,7 @@ def browser():
 
 @pytest.fixture
 def page(browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 700, "height": 700}, reduced_motion="reduce")
+    page = tab(browser, viewport={"width": 700, "height": 700}, reduced_motion="reduce")
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.route(f"{SITE}/**", serve)

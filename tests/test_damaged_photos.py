@@ -20,7 +20,7 @@ from serving.gallery_queries import GalleryQueries
 from serving.maps import Maps, outliers, overview
 from serving.readiness import probe
 from serving.samples import sample_queries
-from tests.conftest import GALLERY
+from tests.conftest import GALLERY, PATIENCE
 from tests.test_integrity import contents, flip
 from ui.routes import ROUTES
 
@@ -179,9 +179,9 @@ def test_an_overview_that_failed_is_made_again(served, monkeypatch):
     made = Maps()
     monkeypatch.setattr("ui.explore.maps", lambda: made)
     made.of(served).exception()
-    app = AppTest.from_function(explore, default_timeout=60).run()
+    app = AppTest.from_function(explore, default_timeout=PATIENCE).run()
     assert "cannot be made" in app.error[0].value and not app.exception and len(calls) == 1
     monkeypatch.setattr("serving.maps.overview", overview)
     made.of(served).result()
-    app = AppTest.from_function(explore, default_timeout=60).run()
+    app = AppTest.from_function(explore, default_timeout=PATIENCE).run()
     assert not app.error and not app.exception

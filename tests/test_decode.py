@@ -23,7 +23,7 @@ from extractor import (
 )
 from extractor.decode import DECODING
 from index_store import build
-from tests.conftest import GALLERY, QuickExtractor
+from tests.conftest import GALLERY, PATIENCE, QuickExtractor
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -242,12 +242,12 @@ def test_as_stored_gives_rgb_of_every_mode(mode):
 
 
 def test_an_index_is_not_held_to_the_visitors_places(photos, tmp_path):
-    places = [DECODING.acquire(timeout=60) for _ in range(2)]
+    places = [DECODING.acquire(timeout=PATIENCE) for _ in range(2)]
     pool = ThreadPoolExecutor(1)
     try:
         assert all(places) and not DECODING.acquire(blocking=False)
         indexed = pool.submit(build, photos, tmp_path / "s", QuickExtractor())
-        assert indexed.result(timeout=120).photos == 12
+        assert indexed.result(timeout=PATIENCE).photos == 12
     finally:
         for _ in places:
             DECODING.release()

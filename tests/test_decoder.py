@@ -27,6 +27,7 @@ from serving.decoder import CRASHED, TOO_LONG, Decoder
 from serving.decoder import decoder as server_decoder
 from serving.refusal import Refused
 from tests.conftest import GALLERY
+from tests.server import until
 
 PHOTO = (GALLERY / "colosseum.jpg").read_bytes()
 
@@ -125,8 +126,7 @@ def test_a_worker_that_died_between_two_uploads_costs_none(decoder):
     decoder.decode(PHOTO)
     (pid,) = children()
     os.kill(pid, signal.SIGKILL)
-    while children():
-        time.sleep(0.01)
+    until(lambda: not children())
     assert len(decoder.decode(PHOTO))
 
 

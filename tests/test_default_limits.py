@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import expect
 
 from serving.settings import Settings
-from tests.conftest import GALLERY
-from tests.server import serving
-from tests.test_browser import browser, drag, settle, upload
+from tests.conftest import GALLERY, PATIENCE
+from tests.server import serving, settle, tab
+from tests.test_browser import browser, drag, upload
 
 __all__ = ["browser"]  # a fixture
 API_CALLS = 10
@@ -28,7 +28,7 @@ def address(gallery_path):
 
 def test_a_visitor_is_never_refused(browser, address):
     """What a visitor does in five minutes, in less."""
-    visit = browser.new_page(viewport={"width": 1360, "height": 900})
+    visit = tab(browser, viewport={"width": 1360, "height": 900})
     refusals: list[str] = []
     visit.on("response", lambda r: refusals.append(r.url) if r.status in (429, 503) else None)
     visit.on("websocket", lambda w: w.on("close", lambda _: refusals.append(w.url)))
@@ -39,24 +39,25 @@ def test_a_visitor_is_never_refused(browser, address):
             visit.get_by_text(toggle, exact=True).click()
             settle(visit)
         visit.get_by_role("button", name="Show weaker matches").click()
-        expect(visit.get_by_role("heading", name="Weaker matches")).to_be_visible(timeout=60_000)
+        expect(visit.get_by_role("heading", name="Weaker matches")).to_be_visible()
         visit.get_by_text("Compare", exact=True).click()
-        expect(visit.get_by_role("heading", name="Rerank off")).to_be_visible(timeout=60_000)
+        expect(visit.get_by_role("heading", name="Rerank off")).to_be_visible()
         visit.get_by_text("Compare", exact=True).click()
-        expect(visit.get_by_role("heading", name="Rerank off")).to_have_count(0, timeout=60_000)
+        expect(visit.get_by_role("heading", name="Rerank off")).to_have_count(0)
         settle(visit)
         visit.get_by_role("button", name="Part").click()
         area = visit.locator(".area img")
         expect(area).to_be_visible()
+        settle(visit)
         box = area.bounding_box()
         near, far = (
             (box["x"] + a * box["width"], box["y"] + a * box["height"]) for a in (0.2, 0.9)
         )
         drag(visit, near, far)
-        expect(visit.get_by_text("A part of it")).to_be_visible(timeout=60_000)
+        expect(visit.get_by_text("A part of it")).to_be_visible()
         settle(visit)
         visit.keyboard.press("Escape")
-    with httpx.Client(base_url=f"{address}/api/v1", timeout=60) as api:
+    with httpx.Client(base_url=f"{address}/api/v1", timeout=PATIENCE) as api:
         for _ in range(API_CALLS):
             answer = api.post("/search", files={"photo": (GALLERY / "petra.jpg").read_bytes()})
             assert answer.status_code == 200
@@ -68,7 +69,7 @@ def test_a_visitor_is_never_refused(browser, address):
 def test_an_address_that_floods_is_refused_until_the_minute_is_over(address):
     """Every call counts, so the cheapest is made: ten a second are enough."""
     limit = Settings.model_fields["requests_per_minute_address"].default
-    with httpx.Client(base_url=f"{address}/api/v1", timeout=60) as api:
+    with httpx.Client(base_url=f"{address}/api/v1", timeout=PATIENCE) as api:
         answers = (api.get("/photos/0") for _ in range(2 * limit))
         granted = len(list(takewhile(lambda answer: answer.status_code == 200, answers)))
         refused = api.get("/photos/0")

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,10 +21,20 @@ from playwright.sync_api import expect, sync_playwright
 
 from serving.security_headers import HEADERS
 from serving.settings import Settings, table
-from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
+from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
 from tests.dockerfile import Stage, allowed, confined, follow, instructions, make_read_only
-from tests.server import BROWSER_FLAGS, TEMPORARY, free_port, nginx, running, serving
-from tests.test_browser import UPLOADER, settle
+from tests.server import (
+    BROWSER_FLAGS,
+    TEMPORARY,
+    free_port,
+    nginx,
+    running,
+    serving,
+    settle,
+    tab,
+    until,
+)
+from tests.test_browser import UPLOADER
 
 DEPLOY = ROOT / "deploy"
 NAME = "demo.example.org"
@@ -88,15 +97,13 @@ def test_the_image_serves_without_a_right_to_write(image, tmp_path):
             assert re.search(r"CapEff:\s+0+\n", status)
             health = [word.replace("8501", port) for word in image.health]
             health[0] = str(image.root / "opt/venv/bin" / health[0])
-            for _ in range(60):
-                if not (asked := subprocess.run(health, stderr=subprocess.PIPE)).returncode:
-                    break
-                time.sleep(1)
-            assert asked.returncode == 0, asked.stderr
+            until(lambda: subprocess.run(health).returncode == 0)
             ready = httpx.get(f"{url}/readyz").json()
             assert [one["photos"] for one in ready["galleries"]] == [len(FEW_PHOTOS)] * 2
             photo = (GALLERY / "colosseum.jpg").read_bytes()
-            answer = httpx.post(f"{url}/api/v1/search", files={"photo": photo}, timeout=60).json()
+            answer = httpx.post(
+                f"{url}/api/v1/search", files={"photo": photo}, timeout=PATIENCE
+            ).json()
             files = [hit["file"] for hit in answer["hits"][:2]]
             assert files == ["colosseum.jpg", "colosseum-2.jpg"]
             view = httpx.get(url + answer["hits"][0]["view"])
@@ -207,7 +214,7 @@ def test_a_visit_through_the_proxy(behind_nginx):
     said: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
-        page = browser.new_context(ignore_https_errors=True).new_page()
+        page = tab(browser, ignore_https_errors=True)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(url)
@@ -219,13 +226,13 @@ def test_a_visit_through_the_proxy(behind_nginx):
             }
         )
         hit = page.get_by_role("button", name="Open Eiffel tower", exact=True)
-        expect(hit).to_be_visible(timeout=60_000)
+        expect(hit).to_be_visible()
         settle(page)
         photo = hit.locator("img")
         assert photo.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
         hit.click()
         lines = page.get_by_role("dialog").locator("svg g")
-        expect(lines.first).to_be_attached(timeout=60_000)
+        expect(lines.first).to_be_attached()
         src = photo.get_attribute("src")
         browser.close()
     assert not [text for text in said if "Content Security Policy" in text or "Error" in text], said
@@ -246,7 +253,7 @@ def test_a_visit_through_the_proxy(behind_nginx):
 
 def test_what_the_proxy_answers_for(behind_nginx):
     url, server, _ = behind_nginx
-    with httpx.Client(verify=False, timeout=60) as client:
+    with httpx.Client(verify=False, timeout=PATIENCE) as client:
         answer = client.get(url)
         assert {name: answer.headers[name] for name in HEADERS} == HEADERS
         assert answer.headers["strict-transport-security"]

@@ -26,11 +26,10 @@ from websockets.sync.client import ClientConnection, connect
 from evaluation.studies.load import MIXED, Tally, World
 from extractor import DEFAULT_MODEL
 from index_store import build
-from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
-from tests.server import serving
+from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
+from tests.server import serving, until
 
 PHOTO = (GALLERY / "colosseum.jpg").read_bytes()
-PATIENCE = 60
 SERVED = "api extractor index_store model/weights search serving ui .streamlit".split()
 
 
@@ -105,16 +104,8 @@ def service(small_built, tmp_path_factory, extractor) -> Iterator[SimpleNamespac
     assert not any("127.0.0.1" in str(line) or "10.1.0." in str(line) for line in lines)
 
 
-def until(condition) -> None:
-    for _ in range(PATIENCE * 10):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it does not come true")
-
-
 def metric(url: str, name: str, **labels: str) -> float:
-    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=PATIENCE).text)
     samples = [s for family in families for s in family.samples if s.name == name]
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
 

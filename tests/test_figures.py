@@ -7,6 +7,7 @@ import re
 
 from streamlit.testing.v1 import AppTest
 
+from tests.conftest import PATIENCE
 from ui.figures import DOCS, FILE, Section, pictures, sections, tables
 
 
@@ -24,7 +25,7 @@ def first_interval() -> str:
 
 
 def test_every_part_of_the_file_is_on_the_page():
-    app = AppTest.from_function(page, default_timeout=60).run()
+    app = AppTest.from_function(page, default_timeout=PATIENCE).run()
     assert not app.exception
     headings = [line[3:] for line in (DOCS / FILE).read_text().splitlines() if line[:3] == "## "]
     assert len(headings) == len(app.expander) and len(headings) > 3
@@ -33,7 +34,7 @@ def test_every_part_of_the_file_is_on_the_page():
 
 
 def test_the_pictures_of_the_file_travel_within_the_page():
-    app = AppTest.from_function(page, default_timeout=60).run()
+    app = AppTest.from_function(page, default_timeout=PATIENCE).run()
     shown = [part.proto.body for part in app.get("html") if "<figure" in part.proto.body]
     names = re.findall(r"!\[.*?\]\((.*?)\)", (DOCS / FILE).read_text())
     assert len(shown) == len(names) > 1

@@ -26,7 +26,7 @@ from serving.galleries import Galleries, Gallery, Live, NoGallery, extractor_of
 from serving.gallery_queries import GalleryQueries
 from serving.pictures import Pictures, thumbnail_url, view_url
 from serving.readiness import finds_itself
-from tests.conftest import GALLERY, QuickExtractor
+from tests.conftest import GALLERY, PATIENCE, QuickExtractor
 from ui import routes
 from ui.routes import ROUTES
 
@@ -97,12 +97,12 @@ def test_everybody_goes_on_with_the_old_generation_while_the_new_one_is_opened(
     class Slow(Store):
         def __init__(self, *arguments):
             opening.set()
-            assert may_open.wait(60)
+            assert may_open.wait(PATIENCE)
             super().__init__(*arguments)
 
     monkeypatch.setattr("serving.galleries.Store", Slow)
     served.look()
-    assert opening.wait(60)
+    assert opening.wait(PATIENCE)
     # All on this one thread, which would wait for ever if anything waited.
     assert served.first() is old and list(served.by_name().values()) == [old]
     assert served.of_version(version) is old and list(served.opened().values()) == [old]
@@ -126,7 +126,7 @@ def verified():
     """Wait until nothing is being verified."""
     for thread in threading.enumerate():
         if thread.name == "verify gallery":
-            thread.join(60)
+            thread.join(PATIENCE)
 
 
 def test_a_damaged_generation_is_served_until_that_is_found(served, store_path, caplog):
@@ -425,7 +425,7 @@ def test_searches_at_once_are_searches_one_by_one(gallery, extractor):
 
     def task(what):
         name, way = what
-        start.wait(timeout=60)
+        start.wait(timeout=PATIENCE)
         return answer(fresh, queries[name], way)
 
     with ThreadPoolExecutor(len(tasks)) as pool:

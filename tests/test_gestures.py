@@ -7,7 +7,7 @@ import json
 import pytest
 from playwright.sync_api import Page
 
-from tests.server import chromium
+from tests.server import chromium, tab
 from ui.component import asset
 
 PHOTO = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='200' height='200'></svg>"
@@ -31,7 +31,7 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    page = browser.new_page(viewport={"width": 600, "height": 600})
+    page = tab(browser, viewport={"width": 600, "height": 600})
     page.set_content(f"<style>{asset('part.css')}</style>{asset('part.html')}")
     page.evaluate(MOUNT, asset("part.js"))
     arrive(page, [20, 20, 60, 60], 0)

@@ -24,7 +24,7 @@ from index_store.numbered import all_numbered
 from index_store.presets import choose_parameters
 from search.walk import walk
 from serving.galleries import galleries
-from tests.conftest import GALLERY, unit_rows
+from tests.conftest import GALLERY, PATIENCE, unit_rows
 from tests.test_page import html_of
 from tests.test_page import walk as nodes
 from ui.how_pictures import heat_png
@@ -118,7 +118,7 @@ def page() -> None:
 def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(gallery_path))
     galleries().settle()
-    app = AppTest.from_function(page, default_timeout=60)
+    app = AppTest.from_function(page, default_timeout=PATIENCE)
     app.session_state.visited = "colosseum.jpg"
     app.run()
     assert not app.exception
@@ -135,7 +135,7 @@ def test_of_a_part_only_the_part_is_told(gallery_path, monkeypatch):
     galleries().settle()
     engine, region = galleries().first().engine, (0.5, 0.1, 0.9, 1.0)
     id = engine.store.catalogue.find("colosseum.jpg").id
-    app = AppTest.from_function(page, default_timeout=60)
+    app = AppTest.from_function(page, default_timeout=PATIENCE)
     app.session_state.visited = "colosseum.jpg"
     app.session_state.question = {"photo": ["colosseum.jpg"], "part": ["50,10,90,100"]}
     app.run()

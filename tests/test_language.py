@@ -15,7 +15,7 @@ from search.verify.shortlist import notes_on
 from serving.admission import Busy
 from serving.quota import TooMany
 from serving.refusal import busy
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 from tests.test_page import html_of
 from ui.language import FORMS, LANGUAGES, catalogue, filled, heard, patterns
 
@@ -175,7 +175,7 @@ def shown(app: AppTest) -> list[str]:
 
 
 def test_the_language_is_what_the_address_says():
-    app = AppTest.from_function(script).run()
+    app = AppTest.from_function(script, default_timeout=PATIENCE).run()
     english = ["en", "30,000 photos", "Busy, try again in 7 seconds."]
     assert shown(app)[:3] == english and shown(app)[4] == "0.998"
     assert shown(app)[5:] == [

@@ -8,7 +8,7 @@ import pytest
 
 from tests.looks import LOOKS, differences, reference, see, show, style
 from tests.server import serving
-from tests.test_browser import browser, settle
+from tests.test_browser import browser
 
 __all__ = ["browser"]  # a fixture
 
@@ -22,7 +22,7 @@ def address(gallery_path) -> Iterator[str]:
 @pytest.mark.parametrize("name", LOOKS)
 def test_it_looks_as_it_did(name, browser, address):
     look = LOOKS[name]
-    page = show(browser, address, look, settle)
+    page = show(browser, address, look)
     assert not differences(see(page, look), reference(name))
     # And a change is seen: a part that is gone, and one in another place.
     *_, last = look.parts.values()

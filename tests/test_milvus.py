@@ -42,7 +42,7 @@ from index_store.vector_index import FaissIndex
 from search import Engine
 from serving.distant_index import SENTENCE
 from serving.galleries import Galleries, NoGallery, galleries
-from tests.conftest import ROOT, unit_rows
+from tests.conftest import PATIENCE, ROOT, unit_rows
 from tests.milvus_server import Running, running
 
 COLLECTION = {
@@ -257,7 +257,7 @@ def test_visitors_are_told_when_the_server_falls_silent(server, pushed, extracto
     monkeypatch.setattr("index_store.milvus.ANSWER_S", 1.0)
     galleries().settle()
     client = TestClient(Starlette(routes=ROUTES), client=("9.9.9.9", 1))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
 
     def search(id: int):
         return client.post("/api/v1/search", files={"id": (None, str(id))})

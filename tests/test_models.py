@@ -24,7 +24,7 @@ from index_store.__main__ import main as index_store
 from search.__main__ import main as search
 from serving.galleries import Galleries, NoGallery, galleries
 from serving.own_galleries import OwnGalleries
-from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
+from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
 from tests.test_own import photo, wait
 from tests.test_page import panes
 
@@ -127,7 +127,7 @@ def test_hidden_photos_are_asked_for_among_more_and_more_others(photos, tmp_path
 
 def test_the_page_chooses_and_compares_descriptors(small_built, lite_store, monkeypatch):
     monkeypatch.setenv("GEM_STORE", os.pathsep.join([str(small_built / "store"), str(lite_store)]))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["photo"] = "colosseum.jpg"
     app.run()
     (first,) = panes(app)
@@ -173,7 +173,7 @@ def test_own_photos_are_described_by_the_descriptor_that_is_chosen(
 
         render()
 
-    app = AppTest.from_function(page, default_timeout=60)
+    app = AppTest.from_function(page, default_timeout=PATIENCE)
     app.session_state.searched_by = names[1]
     (said,) = app.run().caption
     assert not app.exception and said.value.startswith("EfficientNet\\-Lite2 will describe them")
@@ -181,7 +181,7 @@ def test_own_photos_are_described_by_the_descriptor_that_is_chosen(
 
 def test_one_store_leaves_no_choice(small_built, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["photo"] = "colosseum.jpg"
     app.run()
     panes(app)

@@ -18,7 +18,7 @@ from serving.decoder import decoder
 from serving.explained import heat, pixels_of
 from serving.galleries import galleries
 from serving.refusal import Refused
-from tests.conftest import GALLERY, ROOT
+from tests.conftest import GALLERY, PATIENCE, ROOT
 from tests.test_decoder import children
 
 FAILURES = [errno.EMFILE, errno.ENOSPC, errno.EIO, errno.ENOMEM]
@@ -107,7 +107,7 @@ def test_a_decoder_without_the_processor_is_503(served, monkeypatch):
 
 
 def test_the_page_says_busy_and_not_that_the_file_is_gone(served, reading):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["photo"] = "colosseum.jpg"
     app.run()
     reading(failure(errno.EMFILE))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from serving.pictures import thumbnail_url
 from serving.refusal import Refused, busy
 from serving.taken_uploads import taken_bytes
 from serving.unpack import BadArchive, photos_in, short, unpack
-from tests.conftest import GALLERY
+from tests.conftest import GALLERY, PATIENCE
+from tests.server import until
 from ui.routes import ROUTES
 
 MB = 2**20
-PATIENCE = 300  # seconds; only a failure takes them
 
 
 def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -93,11 +92,8 @@ def owns(shared):
 
 
 def wait(own: OwnGallery) -> OwnGallery:
-    for _ in range(PATIENCE * 10):
-        if not own.making:
-            return own
-        time.sleep(0.1)
-    raise AssertionError("it is never made")
+    until(lambda: not own.making)
+    return own
 
 
 def photo(name: str) -> tuple[str, bytes]:

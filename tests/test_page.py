@@ -21,7 +21,7 @@ from serving.galleries import galleries
 from serving.pictures import thumbnail_url
 from serving.refusal import Refused
 from serving.samples import sample_queries
-from tests.conftest import GALLERY, ROOT
+from tests.conftest import GALLERY, PATIENCE, ROOT
 from ui.answer import PREPARED
 from ui.component import key_of
 from ui.evidence import plain
@@ -35,7 +35,7 @@ from ui.timing import timing_bar
 @pytest.fixture
 def app(gallery_path, monkeypatch) -> AppTest:
     monkeypatch.setenv("GEM_STORE", str(gallery_path))
-    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
 
 
 def walk(node):
@@ -168,7 +168,7 @@ def test_sample_query_and_shared_link(app):
     assert titles(pane, 1) == ["Colosseum 2"]
     assert app.query_params["photo"] in ("colosseum.jpg", ["colosseum.jpg"])
 
-    link = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    link = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     link.query_params["photo"] = "brandenburg-gate.jpg"
     link.query_params["sift"] = "false"
     link.run()
@@ -248,7 +248,7 @@ def test_show_more_reaches_the_last_photo(photos, tmp_path, extractor, monkeypat
     monkeypatch.setattr("ui.question.FIRST_PAGE", 11)
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
-    app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "wine.jpg")
+    app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE), "wine.jpg")
     press(app, "Show weaker matches")
     assert len(files(*panes(app))) == 11
     press(app, "Show more")
@@ -338,7 +338,7 @@ def test_an_uploader_that_was_replaced_changes_nothing():
         st.session_state.uploaded = "the search under way"
         take_uploads("upload-of-before", False)
 
-    app = AppTest.from_function(script).run()
+    app = AppTest.from_function(script, default_timeout=PATIENCE).run()
     assert not app.exception and app.session_state["uploaded"] == "the search under way"
 
 
@@ -373,7 +373,7 @@ def test_a_search_goes_on_in_a_new_generation(photos, tmp_path, extractor, monke
     """The upload is not described again: its bytes are gone."""
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
-    app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60), "colosseum.jpg")
+    app = upload(AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE), "colosseum.jpg")
     before = files(panes(app)[0])
     assert before[:2] == ["colosseum.jpg", "colosseum-2.jpg"]
     (query,) = in_session(app).values()
@@ -392,7 +392,7 @@ def test_a_part_of_a_photo_that_is_gone_is_said(photos, tmp_path, extractor, mon
     build(photos, tmp_path / "s", extractor)
     (photos / "colosseum.jpg").unlink()
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["photo"] = "colosseum.jpg"
     app.run()
     whole = panes(app)
@@ -406,7 +406,7 @@ def test_samples_are_chosen_once_for_each_generation(app, monkeypatch):
     app.run()
     assert len(samples(app)) == 7
     monkeypatch.setattr("serving.galleries.sample_queries", None)  # calling it again would raise
-    again = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    again = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
     assert not again.exception and labels(again) == labels(app)
 
 
@@ -495,7 +495,7 @@ def test_the_link_of_an_upload_works_for_a_while(app, monkeypatch):
     token = app.query_params["upload"]
 
     def follow(**more: str) -> AppTest:
-        link = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        link = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
         for name, value in (("upload", token), *more.items()):
             link.query_params[name] = value
         return link.run()
@@ -528,7 +528,7 @@ def test_near_duplicates_are_under_one_tile(photos, tmp_path, extractor, monkeyp
     (photos / "copied.jpg").write_bytes(data)
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["photo"] = "colosseum-2.jpg"
     app.run()
     best = panes(app)[0]["hits"][0]

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +26,7 @@ from index_store.parameters import making_of
 from index_store.stock import Stock
 
 from .conftest import GALLERY, ROOT, QuickExtractor
+from .server import until
 
 COUNT = 40  # photos: tasks enough for both nodes, and for one to end midway
 MARK = "GEM_TEST_OF_RAY"  # in the environment of every process that the cluster starts
@@ -93,15 +93,6 @@ def started_with(mark: str) -> set[int]:
     return found
 
 
-def gone(mark: str) -> bool:
-    """Whether all of them have ended, or do so in a moment."""
-    for _ in range(100):
-        if not started_with(mark):
-            return True
-        time.sleep(0.1)
-    return False
-
-
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a cluster of two nodes of a core each. Its processes end with it."""
@@ -118,7 +109,7 @@ def cluster():
     finally:
         nodes.shutdown()
         del os.environ[MARK]
-    assert gone(mark)
+    until(lambda: not started_with(mark))
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +206,7 @@ def test_a_killed_driver_goes_on_from_its_journal(cluster, many, alone, tmp_path
 
     ended = drive(many, store, "local", "-1", **{MARK: mark})
     assert ended.returncode == 0, ended.stderr
-    assert gone(mark)
+    until(lambda: not started_with(mark))
     read = [line.split() for line in ended.stdout.splitlines()]
     assert {sha256 for state, sha256 in read if state == "known"} == kept
     assert not {sha256 for state, sha256 in read if state == "new"} & kept

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 
 import httpx
@@ -14,11 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
 
 from client.same_thing import Problem, SameThing
-from tests.conftest import GALLERY, ROOT
-from tests.server import Session, serving
+from tests.conftest import GALLERY, PATIENCE, ROOT
+from tests.server import Session, serving, until
 
 MB = 2**20
-PATIENCE = 60  # seconds until a test gives up
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +37,6 @@ def metric(url: str, name: str, **labels: str) -> float:
     families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
     samples = [s for family in families for s in family.samples if s.name == name]
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
-
-
-def until(condition) -> None:
-    """Wait for something that the server does by itself."""
-    for _ in range(PATIENCE * 5):
-        if condition():
-            return
-        time.sleep(0.2)
-    raise AssertionError("it does not come true")
 
 
 def test_a_visitor_who_left_is_forgotten_on_a_quiet_server(url):

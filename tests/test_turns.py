@@ -9,7 +9,7 @@ from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
 from serving.admission import Admission, Ticket
-from tests.conftest import GALLERY, ROOT
+from tests.conftest import GALLERY, PATIENCE, ROOT
 from tests.test_page import html_of, labels, panes, press, upload
 from ui import turns
 
@@ -17,7 +17,7 @@ from ui import turns
 @pytest.fixture
 def app(small_built, monkeypatch) -> AppTest:
     monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
-    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
 
 
 class Queue:
@@ -36,11 +36,11 @@ class Queue:
 
         def work():
             begun.set()
-            assert may_end.wait(60)
+            assert may_end.wait(PATIENCE)
 
         self.tickets.append(self.admission.submit(visitor, work))
         if len(self.gates) == 1:
-            assert begun.wait(30)
+            assert begun.wait(PATIENCE)
             self.admission.submit("in the lane", self.in_lane.wait, quick=True)
         return may_end
 
@@ -91,7 +91,7 @@ def test_past_the_bound_there_is_a_sentence_and_everything_else_stays(app, queue
     assert {"New search", "Try again"} <= set(labels(app)) and len(app.toggle) == 3
     for gate in gates:
         gate.set()
-    assert all(ticket.wait(30) for ticket in queue.tickets)
+    assert all(ticket.wait(PATIENCE) for ticket in queue.tickets)
     press(app, "Try again")
     assert not app.warning and panes(app) and panes(app) != before
 
