@@ -32,7 +32,9 @@ from .settings import settings
 WORKER = Path(__file__).with_name("decode_worker.py")
 CRASHED = "The photo cannot be decoded."
 TOO_LONG = "The photo takes too long to decode."
-START_SECONDS = 30.0  # a process may take to load the decoder, on a busy machine, too
+START_SECONDS = (
+    60.0  # a process may take to load the decoder; it needs about half a second of a core
+)
 # A photo may take so many times its processor time by the clock. Decoders inherit the niceness of
 # the turns (`admission.behind_clicks`): beside one busy thread of normal priority they get a tenth
 # of a core.

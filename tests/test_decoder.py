@@ -26,7 +26,7 @@ from extractor.decode import NEEDS_MEMORY
 from serving.decoder import CRASHED, TOO_LONG, Decoder
 from serving.decoder import decoder as server_decoder
 from serving.refusal import Refused
-from tests.conftest import GALLERY
+from tests.conftest import GALLERY, PATIENCE
 from tests.server import until
 
 PHOTO = (GALLERY / "colosseum.jpg").read_bytes()
@@ -57,6 +57,15 @@ def children() -> list[int]:
         if int(fields[1]) == os.getpid() and fields[0] != "Z" and "decode_worker" in command:
             found.append(int(entry.parent.name))
     return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clock_plays_no_part():
+    """Workers have as long by the clock as a busy machine needs, but where a test is about it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("serving.decoder.START_SECONDS", PATIENCE)
+        patched.setattr("serving.decoder.CLOCK_FACTOR", 1e4)
+        yield
 
 
 def stopped(decoder: Decoder) -> int:
@@ -151,8 +160,7 @@ def slow() -> tuple[bytes, float]:
     return buffer.getvalue(), time.process_time() - begin
 
 
-def test_a_photo_that_takes_too_much_processor_time_is_refused(slow, monkeypatch):
-    monkeypatch.setattr("serving.decoder.CLOCK_FACTOR", 1e4)  # the clock plays no part
+def test_a_photo_that_takes_too_much_processor_time_is_refused(slow):
     photo, cost = slow
     decoder = Decoder(workers=1, seconds=cost / 10)
     try:
