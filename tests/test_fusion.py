@@ -14,7 +14,7 @@ from evaluation import evidence as asking
 from evaluation import fit as fitting
 from evaluation.__main__ import main
 from evaluation.subgallery import SubGallery
-from index_store import build
+from index_store import Store, build
 from search import RERANKERS, Engine
 from search.__main__ import main as search
 from search.fusion import fit, fusion
@@ -515,12 +515,31 @@ def test_drawn_galleries_have_few_views_of_many_things(rng):
     assert len(asking.draw(groups, 160, 160, rng)) == 160
 
 
+def test_several_stores_share_no_query_and_no_group(small_built, extractor, tmp_path):
+    store = Store(small_built / "store", extractor)
+    groups = [[8, 9, 10], [3, 4]]
+    first = asking.galleries_of(store, extractor, groups, "sift")
+    second = asking.galleries_of(store, extractor, groups, "sift", first)
+    one, other = (asking.collect(galleries, (None, None)) for galleries in (first, second))
+    assert set(one.query) == set(range(12)) and set(other.query) == set(range(12, 24))
+    assert set(one.group) == {0, 1} and set(other.group) == {2, 3}
+    np.testing.assert_array_equal(one.relevant, other.relevant)
+    nothing = fitting.begin(tmp_path / "none", "model", extractor.fingerprint)
+    both = fit.Samples.together([one, other])
+    alone, together = (
+        fitting.Fit(galleries, nothing).mean_ap(samples, samples.features[:, 2])  # the standing
+        for galleries, samples in ((first, one), ([*first, *second], both))
+    )
+    assert 0.5 < alone == pytest.approx(together)
+
+
 def test_photos_that_are_alone_are_queries_without_an_answer(gallery, extractor):
     find = gallery.catalogue.find
     two = [find("colosseum.jpg").id, find("colosseum-2.jpg").id]
     three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
     one = [find("dune.jpg").id]
-    whole = asking.LabelledGallery(Engine(gallery, extractor), [two, three, one], 1.0, 1000)
+    groups = [two, three, one]
+    whole = asking.LabelledGallery(Engine(gallery, extractor), groups, 1.0, 1000, 0, True)
     found = asking.collect([whole], (None, None))
     assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
     assert found.query.min() == 1000
