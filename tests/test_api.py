@@ -164,9 +164,11 @@ def test_photos_and_thumbnails(server, served, client):
 @pytest.fixture
 def with_hidden(served, monkeypatch):
     """The store with three damaged photos, the first and the last among them."""
-    catalogue = served.engine.store.catalogue
-    monkeypatch.setattr(catalogue, "hidden", frozenset({0, 5, len(FEW_PHOTOS) - 1}))
-    return catalogue
+    store = served.engine.store
+    for owner, name in ((store, "damaged"), (store, "index"), (store.catalogue, "hidden")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # restored after the test
+    store.leave_out(np.array([0, 5, len(FEW_PHOTOS) - 1]))
+    return store.catalogue
 
 
 @pytest.mark.parametrize("limit", [1, 2, 4, 8, 9, 10, 1000])
