@@ -98,8 +98,13 @@ def test_the_image_serves_without_a_right_to_write(image, tmp_path):
             health = [word.replace("8501", port) for word in image.health]
             health[0] = str(image.root / "opt/venv/bin" / health[0])
             until(lambda: subprocess.run(health).returncode == 0)
-            ready = httpx.get(f"{url}/readyz").json()
-            assert [one["photos"] for one in ready["galleries"]] == [len(FEW_PHOTOS)] * 2
+
+            def photos() -> list[int]:
+                ready = httpx.get(f"{url}/readyz", timeout=PATIENCE).json()
+                return [one["photos"] for one in ready.get("galleries", [])]
+
+            # Ready is who has opened the first gallery; the others follow.
+            until(lambda: photos() == [len(FEW_PHOTOS)] * 2)
             photo = (GALLERY / "colosseum.jpg").read_bytes()
             answer = httpx.post(
                 f"{url}/api/v1/search", files={"photo": photo}, timeout=PATIENCE
