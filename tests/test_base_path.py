@@ -82,7 +82,7 @@ def test_the_page_has_its_pictures(below):
 def test_the_links_of_the_api_lead_through_the_proxy(below):
     url, _ = below
     root = url.removesuffix(PREFIX)
-    with SameThing(url) as server, httpx.Client() as client:
+    with SameThing(url) as server, httpx.Client(timeout=PATIENCE) as client:
         hits = server.search(GALLERY / "colosseum.jpg", k=3)["hits"]
         assert [hit["file"] for hit in hits[:2]] == ["colosseum.jpg", "colosseum-2.jpg"]
         for found in (*hits, server.photo(hits[0]["id"])):
@@ -121,13 +121,13 @@ def test_another_website_may_use_the_api_but_not_the_page(below):
 def test_health_is_at_its_own_address_only(below):
     url, server = below
     for address in (url, server):
-        assert httpx.get(f"{address}/healthz").json() == {"status": "ok"}
+        assert httpx.get(f"{address}/healthz", timeout=PATIENCE).json() == {"status": "ok"}
         ready = httpx.get(f"{address}/readyz", timeout=PATIENCE)
         assert ready.status_code == 200 and ready.json()["status"] == "ready"
-    assert "gem_sessions" in httpx.get(f"{server}/metrics").text
+    assert "gem_sessions" in httpx.get(f"{server}/metrics", timeout=PATIENCE).text
     for wrong in (f"{url}/photos", f"{server}/photo-search", f"{server}/a/b"):
         for name in ("healthz", "readyz", "api/v1/openapi.json"):
-            assert httpx.get(f"{wrong}/{name}").status_code == 404
+            assert httpx.get(f"{wrong}/{name}", timeout=PATIENCE).status_code == 404
 
 
 @pytest.mark.parametrize(

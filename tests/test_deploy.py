@@ -111,7 +111,7 @@ def test_the_image_serves_without_a_right_to_write(image, tmp_path):
             ).json()
             files = [hit["file"] for hit in answer["hits"][:2]]
             assert files == ["colosseum.jpg", "colosseum-2.jpg"]
-            view = httpx.get(url + answer["hits"][0]["view"])
+            view = httpx.get(url + answer["hits"][0]["view"], timeout=PATIENCE)
             assert view.headers["cache-control"].endswith("immutable"), "originals are inside"
     for line in log.read_text().splitlines():
         assert json.loads(line)["level"] != "error", line
@@ -242,7 +242,7 @@ def test_a_visit_through_the_proxy(behind_nginx):
         browser.close()
     assert not [text for text in said if "Content Security Policy" in text or "Error" in text], said
     thumbnail = f"{url}/{src.lstrip('/')}" if not src.startswith("http") else src
-    with httpx.Client(verify=False) as client:
+    with httpx.Client(verify=False, timeout=PATIENCE) as client:
         answer = client.get(thumbnail)
     assert answer.headers["x-cache"] == "HIT" and answer.headers["x-content-type-options"]
     assert "max-age=31536000" in answer.headers["cache-control"]
@@ -276,7 +276,9 @@ def test_what_the_proxy_answers_for(behind_nginx):
             (call.result().status_code, call.result().headers["content-type"]) for call in calls
         }
         assert found == {(200, "application/json"), (429, "text/html")}, "the proxy's own refusal"
-    assert httpx.get(f"{server}/metrics").status_code == 200, "operators ask the server itself"
+    assert httpx.get(f"{server}/metrics", timeout=PATIENCE).status_code == 200, (
+        "operators ask the server itself"
+    )
 
 
 # -- documentation ---------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def test_the_store_is_replaced_and_the_model_file_is_gone(service, extractor):
     pointer.rename(pointer.with_name("elsewhere"))
     service.visitors.go_on()
     until(lambda: "serving the generation opened before" in service.log.read_text())
-    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    assert httpx.get(f"{service.url}/readyz", timeout=PATIENCE).status_code == 200
     pointer.with_name("elsewhere").rename(pointer)
 
 
@@ -278,8 +278,10 @@ def test_what_no_browser_sends(service):
         ({"Origin": "http://evil.example"}, "wrong origin"),
     ):
         count = refused(service, why)
-        answer = httpx.get(f"{service.url}/_stcore/stream", headers=HANDSHAKE | headers)
+        answer = httpx.get(
+            f"{service.url}/_stcore/stream", headers=HANDSHAKE | headers, timeout=PATIENCE
+        )
         assert answer.status_code == 403 and refused(service, why) == count + 1
-    answer = httpx.get(service.url, headers={"Host": "evil.example"})
+    answer = httpx.get(service.url, headers={"Host": "evil.example"}, timeout=PATIENCE)
     assert answer.status_code == 421
     service.visitors.go_on()

@@ -34,7 +34,7 @@ def url(small_built):
 
 
 def metric(url: str, name: str, **labels: str) -> float:
-    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=PATIENCE).text)
     samples = [s for family in families for s in family.samples if s.name == name]
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
@@ -119,7 +119,7 @@ def test_whose_address_counts_is_settled_for_websockets_and_the_api(url):
     for session in sessions:
         session.leave()
     until(lambda: metric(url, "gem_connections") == 0)
-    assert httpx.get(f"{url}/metrics", headers=theirs).status_code == 404
+    assert httpx.get(f"{url}/metrics", headers=theirs, timeout=PATIENCE).status_code == 404
 
 
 def test_the_client_of_one_file(url, tmp_path):
@@ -130,7 +130,10 @@ def test_the_client_of_one_file(url, tmp_path):
         assert by_id[0]["file"] == "colosseum-2.jpg"
         found = server.match(GALLERY / "colosseum.jpg", hits[1]["id"])
         assert found["verified"] and len(found["points"]) == found["inliers"]
-        assert httpx.get(url + hits[0]["view"]).headers["content-type"] == "image/jpeg"
+        assert (
+            httpx.get(url + hits[0]["view"], timeout=PATIENCE).headers["content-type"]
+            == "image/jpeg"
+        )
         assert server.photo(0)["file"] and server.thumbnail(0)[:2] == b"\xff\xd8"
         with pytest.raises(Problem, match="not a JPEG, PNG or WebP"):
             server.search(b"no photo")
