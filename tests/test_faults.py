@@ -194,10 +194,12 @@ def test_the_store_is_replaced_and_the_model_file_is_gone(service, extractor):
     service.visitors.go_on()
     pointer = service.base / "store" / "CURRENT"
     pointer.rename(pointer.with_name("elsewhere"))
-    service.visitors.go_on()
-    until(lambda: "serving the generation opened before" in service.log.read_text())
-    assert httpx.get(f"{service.url}/readyz", timeout=PATIENCE).status_code == 200
-    pointer.with_name("elsewhere").rename(pointer)
+    try:
+        service.visitors.go_on()
+        until(lambda: "serving the generation opened before" in service.log.read_text())
+        assert httpx.get(f"{service.url}/readyz", timeout=PATIENCE).status_code == 200
+    finally:
+        pointer.with_name("elsewhere").rename(pointer)
 
 
 def test_the_disk_is_full(service):
@@ -210,7 +212,8 @@ def test_the_disk_is_full(service):
         answer = httpx.post(
             f"{service.url}/api/v1/search", files={"photo": large}, timeout=PATIENCE
         )
-        assert answer.status_code == 200 and answer.json()["hits"][0]["file"] == "colosseum.jpg"
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["hits"][0]["file"] == "colosseum.jpg"
         service.visitors.go_on()
     finally:
         resource.prlimit(server, resource.RLIMIT_FSIZE, limits)
