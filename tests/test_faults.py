@@ -81,7 +81,8 @@ def service(small_built, tmp_path_factory, extractor) -> Iterator[SimpleNamespac
     project = base / "project"
     for room in SERVED:
         shutil.copytree(ROOT / room, project / room)
-    shutil.copy(ROOT / "app.py", project)
+    for module in ("app.py", "plurals.py"):
+        shutil.copy(ROOT / module, project)
     settings = {
         "GEM_TRUSTED_PROXIES": "127.0.0.1",
         "GEM_DECODE_WORKERS": "1",
