@@ -16,6 +16,7 @@ from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
 from .studies import page_speed as page
+from .studies import query_agreement as agreement
 from .studies import several_photos as several
 from .studies import verification_cost as verification
 from .studies.ann_peers import MissingPeers
@@ -33,6 +34,7 @@ COMMANDS = (
     verification,
     keypoints,
     several,
+    agreement,
     kills,
     load,
     page,
