@@ -21,7 +21,7 @@ DIFFERENT = "These photos may not show the same thing. Search with each of them 
 # So many photos are matched point by point, 10 pairs, and judged only if they were: descriptors
 # alone tell two different things from two views of one too badly.
 FEW = 5
-LEAST, LEAST_OF_MANY = 0.001, 0.0003  # probability of a pair, for at most FEW photos and for more
+LEAST, LEAST_OF_MANY = 0.0003, 0.0002  # probability of a pair, for at most FEW photos, for more
 MOST = 100  # of more photos the first are judged: pairs grow with the square
 
 

@@ -49,8 +49,8 @@ def matched(engine, monkeypatch) -> list[int]:
 
 def test_most_views_of_a_thing_resemble_each_other():
     assert agree(np.array([-12.0, 3.0, 2.0]), few=True), "a view from the side links two others"
-    assert agree(np.array([-6.8]), few=True) and not agree(np.array([-7.0]), few=True)
-    assert agree(np.full(15, -8.0), few=False) and not agree(np.full(15, -8.3), few=False)
+    assert agree(np.array([-8.0]), few=True) and not agree(np.array([-8.2]), few=True)
+    assert agree(np.full(15, -8.4), few=False) and not agree(np.full(15, -8.6), few=False)
 
 
 @pytest.mark.parametrize("names", [SAME, SAME[:1] * 2])
