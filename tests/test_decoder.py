@@ -50,8 +50,8 @@ def children() -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = entry.read_text().rpartition(")")[2].split()
-            command = entry.with_name("cmdline").read_text()
+            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
+            command = entry.with_name("cmdline").read_text(errors="replace")
         except OSError:
             continue
         if int(fields[1]) == os.getpid() and fields[0] != "Z" and "decode_worker" in command:

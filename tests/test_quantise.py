@@ -77,7 +77,7 @@ def test_sensitivity_pass_keeps_the_most_harmful_blocks_in_float(float_model, mo
 
 
 def test_int8_says_what_it_needs(float_model, tmp_path, capsys):
-    with pytest.raises(ValueError, match="needs 40 photos"):
+    with pytest.raises(ValueError, match="needs at least 40 photos"):
         quantise.quantise_int8(float_model, PHOTOS[:10])
     (tmp_path / "x.onnx").write_bytes(b"x")
     assert main(["--int8", str(tmp_path / "x.onnx")]) == 1
