@@ -560,3 +560,19 @@ def test_the_plain_order_is_there_before_the_full_answer(app, monkeypatch):
 def test_any_name_makes_a_key_that_components_take():
     keys = {key_of("frame", name) for name in ("upload a__b", "photo x__y.jpg", "photo x_y.jpg")}
     assert len(keys) == 3 and not any("__" in key for key in keys)
+
+
+def click_on_a_photo_that_is_gone():
+    from types import SimpleNamespace
+
+    from ui.page import react
+
+    catalogue = SimpleNamespace(find=lambda file: None)
+    engine = SimpleNamespace(store=SimpleNamespace(catalogue=catalogue))
+    press = SimpleNamespace(open="gone.jpg", search="", more="", less="")
+    react(engine, None, object(), [press])
+
+
+def test_a_click_on_a_photo_that_a_build_has_removed_is_answered():
+    app = AppTest.from_function(click_on_a_photo_that_is_gone, default_timeout=PATIENCE).run()
+    assert app.warning[0].value == "This photo is no longer in the gallery." and not app.exception

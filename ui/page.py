@@ -210,5 +210,8 @@ def react(engine: Engine, question: Question, answer: Answer | None, grids: list
             if file and find(file):
                 call(file, name)
                 st.rerun()
-        if answer and press.open and (photo := find(press.open)):
-            evidence(engine, question.subjects, answer.query, photo.id, answer.way, search_with)
+        if answer and press.open:
+            if photo := find(press.open):
+                evidence(engine, question.subjects, answer.query, photo.id, answer.way, search_with)
+            else:
+                st.warning(say("This photo is no longer in the gallery."))
