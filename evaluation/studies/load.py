@@ -193,7 +193,7 @@ class World:
         if drawn.failed or not (drawn.hits or drawn.alerts):
             return ["the page was drawn without results"]
         if kind == "evidence" and hits and not (drawn.matched or drawn.alerts):
-            return ["the page was drawn without the evidence"]
+            return [f"the page was drawn without the evidence of {hits[0]}, with {drawn.hits}"]
         return drawn.alerts
 
 
