@@ -63,8 +63,8 @@ class Pictures:
         """One of SIZES of a gallery photo.
 
         Instead of a view there is the thumbnail where the file is gone, has changed or cannot be
-        read at the moment, or where too many views are waited for; browsers are told not to keep
-        that. A photo whose thumbnail turns out to be damaged is 404, as it is from then on.
+        read at the moment, or where too many views are waited for; browsers must not cache that.
+        A photo whose thumbnail turns out to be damaged is 404, as it is from then on.
         """
         loop = asyncio.get_running_loop()
         headers = FOREVER
