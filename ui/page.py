@@ -39,7 +39,6 @@ from .subject import Forgotten
 from .timing import timing_bar
 
 BUSY_ICON = ":material/hourglass_top:"
-CLICKS = ("open", "search", "more", "less")
 
 
 def render() -> None:
@@ -85,6 +84,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         question: None if the first photo has just arrived.
     """
     st.session_state.pop("counted", None)  # it is of one run
+    was_clicked = clicked()
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
@@ -104,7 +104,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
             gallery = gallery_for(served, asked.way)
             query, problem = prepared(gallery, question, asked.way.matchers)
             answer = completed(query, asked.way, k + 1) or recall(gallery, query, asked.way, k + 1)
-            if answer is None and asked.against is None and not clicked():
+            if answer is None and asked.against is None and not was_clicked:
                 answer = plain_answer(gallery, query, asked.way, k + 1)
             elif answer is None:
                 answer = ask(gallery, query, asked.way, k + 1)
@@ -192,9 +192,8 @@ def completed(query: PreparedQuery, way: Way, k: int) -> Answer | None:
 
 
 def clicked() -> bool:
-    """Whether a hit was just clicked: what is done with it needs the full answer."""
-    grids = [st.session_state.get(key) for key in GRIDS]
-    return any(getattr(grid, name, None) for grid in grids for name in CLICKS)
+    """Whether this run answers a click on a hit: what is done with it needs the full answer."""
+    return st.session_state.pop("clicked", None) in GRIDS
 
 
 def react(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:

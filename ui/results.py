@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import streamlit as st
+
 from index_store import Store
 from search import Hit, SearchResult, fold
 from serving.about import About, about
@@ -14,6 +16,8 @@ from serving.pictures import thumbnail_url
 from .component import ASSETS as ASSETS
 from .component import component
 from .language import number, say
+
+CLICKS = ("open", "search", "more", "less")
 
 
 @dataclass(frozen=True)
@@ -171,10 +175,14 @@ def results_grid(
         An object whose `open`, `search`, `more` or `less` is the file of the hit that was just
         clicked, else None.
     """
-    names = ("open", "search", "more", "less")
-    callbacks = {f"on_{name}_change": lambda: None for name in names}
+    callbacks = {f"on_{name}_change": lambda: note_click(key) for name in CLICKS}
     data = {"panes": panes, "says": says, "busy": busy, "words": words()}
     return component("results")(data=data, key=key, **callbacks)
+
+
+def note_click(key: str) -> None:
+    """Let the run that a click begins know of it before it draws the grid."""
+    st.session_state.clicked = key
 
 
 def words() -> dict[str, str]:
