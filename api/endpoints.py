@@ -187,6 +187,7 @@ def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
         verified=hit.verified,
         homography=homography(hit.verification),
         photo=0 if hit.verification is None else hit.verification.photo,
+        by_details=hit.by_details,
         stage_ranks=hit.stage_ranks,
     )
 

@@ -184,6 +184,9 @@ class HitAnswer(BaseModel):
     verified: bool = Field(description="Whether those are enough to prove the same thing.")
     homography: Homography | None = Field(description=HOMOGRAPHY)
     photo: int = Field(description="Which of the photos searched with the points belong to.")
+    by_details: bool = Field(
+        description="Whether its keypoints have found it and the descriptor has not."
+    )
     stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was on.")
 
 

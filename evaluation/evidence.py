@@ -8,7 +8,7 @@ decoded for that, and no pair of photos is verified twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -72,7 +72,11 @@ def evidence_of(engine: Engine, id: int, setting: Setting) -> tuple[np.ndarray, 
         Ids (n,) in global order, what speaks for each, and whether a reranker started from verified
         photos.
     """
-    return engine.evidence(engine.prepare(id), *setting)
+    rerank, verify = setting
+    if rerank != fusion.PAIR:
+        return engine.evidence(engine.prepare(id), *setting)
+    ids, evidence, any_verified = engine.evidence(engine.prepare(id), None, verify)
+    return ids, replace(evidence, details=None), any_verified
 
 
 def collect(
@@ -116,10 +120,11 @@ def samples_of(
     """The candidates of one query, see `collect`."""
     ids, evidence, any_verified = evidence_of(gallery.engine, id, setting)
     n = len(ids)
+    names = fusion.feature_names(setting[1] is not None, evidence.details is not None)
     relevant = np.isin(ids, gallery.groups[group]) & has_answer
     views = np.where(relevant, min(1, VIEWS / max(1, relevant.sum())), 1)
     return Samples(
-        features=fusion.features(evidence, setting[1] is not None),
+        features=fusion.features(evidence, names),
         mode=np.full(n, fusion.mode(*setting, any_verified)),
         relevant=relevant,
         weight=np.full(n, share / n if has_answer else 0.0),
@@ -212,8 +217,8 @@ class OncePerPair:
 
     def take_over(self, matcher: Matcher, ids: np.ndarray) -> None:
         """Have a gallery's matcher look pairs up here. ids: int (n,), its photos in the store."""
-        matcher.query_features = matcher.gallery_features = lambda id: int(ids[id])
-        matcher.at_hand = matcher.gallery_features
+        matcher.query_features = lambda id: Known(int(ids[id]), self._query_features)
+        matcher.gallery_features = matcher.at_hand = lambda id: int(ids[id])
         matcher.verify_many = self.verify_many
 
     def verify_many(self, query: int, hits: Sequence[int]) -> list[Verification]:
@@ -224,6 +229,21 @@ class OncePerPair:
             found = self._verify_many(self._query_features(query), features)
             self._found.update((pair(query, hit), one) for hit, one in zip(new, found))
         return [self._found[pair(query, hit)] for hit in hits]
+
+
+class Known(int):
+    """A photo's id in the store, in place of its keypoints; votes ask for those."""
+
+    def __new__(cls, id: int, read: Callable[[int], LocalFeatures]) -> Known:
+        known = super().__new__(cls, id)
+        known._read = read
+        return known
+
+    _read: Callable[[int], LocalFeatures]
+
+    def strongest(self, points: int) -> LocalFeatures:
+        """As of `LocalFeatures`."""
+        return self._read(int(self)).strongest(points)
 
 
 def pair(one: int, other: int) -> tuple[int, int]:

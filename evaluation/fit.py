@@ -60,7 +60,8 @@ def settings_of(matcher: str) -> list[Setting]:
     """What is fitted with a matcher. Learned ones are too slow to be fitted with every reranker."""
     if matcher != "sift":
         return [(None, matcher), ("diffusion", matcher)]
-    return [(rerank, verify) for verify in (None, matcher) for rerank in (None, *RERANKERS)]
+    settings = [(rerank, verify) for verify in (None, matcher) for rerank in (None, *RERANKERS)]
+    return [(fusion.PAIR, matcher), *settings]
 
 
 def check_enough(groups: Sequence[Sequence[int]]) -> None:
@@ -145,9 +146,8 @@ class Fit:
 
 def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, Curve]) -> Fitted:
     """The fit with one pair's curves replaced; without the pair if a mode was not learned."""
-    rerank, verify = setting
     pairs = {key: modes for key, modes in fitted.pairs.items() if key != pair_of(*setting)}
-    if set(curves) == set(fusion.modes(rerank is not None, verify is not None)):
+    if set(curves) == set(fusion.modes(*setting)):
         pairs[pair_of(*setting)] = curves
     return replace(fitted, pairs=pairs)
 
@@ -275,14 +275,14 @@ def run(args: argparse.Namespace) -> None:
     # Without a reranker first: the second round of the others starts from photos so judged.
     settings = settings_of(args.matcher)
     for setting in settings:
-        if setting[0] is None:
+        if setting[0] in (None, fusion.PAIR):
             fit.add(setting, progress(setting_name(setting)))
     if args.matcher == "sift":  # the share is diffusion's own and holds with every matcher
         rows = fit.choose_share(SHARES, args.matcher, progress("shares"))
         cells = [[f"{share:g}", f"{alone:.4f}", f"{both:.4f}"] for share, alone, both in rows]
         print_text(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))
     for setting in settings:
-        if setting[0] is not None:
+        if setting[0] not in (None, fusion.PAIR):
             fit.add(setting, progress(setting_name(setting)))
     stores = [gallery for gallery in galleries if gallery.is_whole]
     facts: dict[str, object] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import faiss
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from extractor import LocalFeatures
 from index_store import Store, graph
 from index_store.catalogue import Photo
+from index_store.keypoint_index import KeypointChange, KeypointIndex
 from index_store.manifest import Manifest
 from index_store.neighbours import exact_neighbours
 from index_store.offline_diffusion import KEPT, diffusion_rows
@@ -29,7 +32,7 @@ class SubGallery:
         self.path, self.root, self.version = store.path, store.root, store.version
         self.as_stored = store.as_stored
         self.damaged = np.empty(0, np.int64)
-        self.manifest: Manifest = dataclasses.replace(store.manifest, photos=len(ids))
+        self.manifest: Manifest = replace(store.manifest, photos=len(ids))
         self.catalogue = SubCatalogue(store, ids)
         self.descriptors = np.asarray(store.descriptors)[ids]
         self.index = faiss.IndexFlatIP(self.descriptors.shape[1])
@@ -39,6 +42,7 @@ class SubGallery:
         kept = graph.NEIGHBOURS + 1
         self.lists, self.list_sims = neighbours, sims
         self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
+        self.keypoints = part_of(store.keypoints, ids)
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)
@@ -61,13 +65,22 @@ class SubGallery:
         return self._whole.pixels(int(self._ids[id]))
 
 
+def part_of(whole: KeypointIndex, ids: np.ndarray) -> KeypointIndex:
+    """The keypoints of the photos with these ids, int (n,), numbered anew from 0."""
+    new_ids = np.full(whole.photos, -1)
+    new_ids[ids] = np.arange(len(ids))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "keypoints.lists"
+        replace(KeypointChange.none(whole), new_ids=new_ids).save(path)
+        return KeypointIndex(path, whole.form, len(ids))
+
+
 class SubCatalogue:
     """The catalogue's entries of a part's photos, by their new numbers."""
 
     def __init__(self, store: Store, ids: np.ndarray):
         self._photos = [
-            dataclasses.replace(store.catalogue.photo(int(id)), id=number)
-            for number, id in enumerate(ids)
+            replace(store.catalogue.photo(int(id)), id=number) for number, id in enumerate(ids)
         ]
 
     def photo(self, id: int) -> Photo:

@@ -49,6 +49,13 @@ class LocalFeatures:
             self.points[kept], self.frames[kept], self.descriptors[kept], self.size
         )
 
+    def strongest(self, points: int) -> LocalFeatures:
+        """The first so many of SIFT's keypoints."""
+        first = slice(points)
+        return LocalFeatures(
+            self.points[first], self.frames[first], self.descriptors[first], self.size
+        )
+
     def best(self, points: int) -> LocalFeatures:
         """At most so many of SIFT's keypoints, in their order.
 

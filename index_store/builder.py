@@ -12,6 +12,7 @@ from .catalogue import Entry, Skipped
 from .derived import Progress, derive, silent
 from .errors import NothingToIndex, StoreError
 from .extraction import Spread, extract_all, side_by_side
+from .keypoint_index import form_for
 from .manifest import Drift, Manifest
 from .parameters import (
     Making,
@@ -106,7 +107,8 @@ def is_up_to_date(
     manifest = live.manifest
     same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
     chosen = index_parameters(manifest.photos, manifest.dim, index, manifest)
-    parameters = {**derived_parameters(chosen), **making.extraction}
+    derived = derived_parameters(chosen, form_for(manifest.photos))
+    parameters = {**derived, **making.extraction}
     same_making = manifest.parameters == parameters and manifest.drift == Drift()
     return same_photos and same_making and not live.is_damaged
 

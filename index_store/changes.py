@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
 from extractor import Extractor
 
 from .builder import REMOVED, build, folder_of, read_folder
@@ -199,12 +197,12 @@ def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> M
         folder, fingerprint = live.path / SEGMENTS, digest(content.making.facts)
         rows = joined(rows, folder, fingerprint, drop_unused=False)
 
-    def derived(descriptors: np.ndarray) -> Derived:
+    def derived(rows: Rows) -> Derived:
         if before == after:
             return Derived.of(live)
         if is_small(live, moved):
-            return derive_changed(live, moved, descriptors, progress)
+            return derive_changed(live, moved, rows, progress)
         parameters = index_parameters(len(rows), content.making.dim, None, live.manifest)
-        return derive(descriptors, parameters, progress)
+        return derive(rows, parameters, progress)
 
     return replace(live.path, content, rows, derived)

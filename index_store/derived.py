@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from . import ann, graph
 from . import offline_diffusion as diffusion
 from .arrays import save_array
+from .keypoint_index import KeypointChange, coded, form_for
 from .manifest import Drift
 from .neighbours import nearest_photos
 from .numbered import NumberedIndex, all_numbered
 from .parameters import derived_parameters
 from .presets import IndexParameters
+from .rows import Descriptors, Rows
 from .store import Store
 from .vector_index import SEED
 
@@ -23,7 +26,7 @@ RECALL_QUERIES = 200
 # The index is judged by a shortlist this small: a query's would hold all of a small gallery.
 RECALL_CANDIDATES = 100
 
-STAGES = ("ann", "graph", "diffusion")  # of `derived_parameters`
+STAGES = ("ann", "graph", "diffusion", "keypoints")  # of `derived_parameters`
 
 Progress = Callable[[Iterable, int, str], Iterable]
 
@@ -45,6 +48,7 @@ class Derived:
         neighbour_recall: Share of the exact neighbours in them.
         row_ids: int32 (N, KEPT), of `diffusion_rows`.
         row_values: float16, their values.
+        keypoints: What the keypoint index is to be.
         drift: From what `derive` would make.
     """
 
@@ -55,6 +59,7 @@ class Derived:
     neighbour_recall: float
     row_ids: np.ndarray
     row_values: np.ndarray
+    keypoints: KeypointChange
     drift: Drift
 
     @staticmethod
@@ -68,6 +73,7 @@ class Derived:
             neighbour_recall=live.manifest.neighbour_recall,
             row_ids=live.diffusion_ids,
             row_values=live.diffusion_values,
+            keypoints=KeypointChange.none(live.keypoints),
             drift=live.manifest.drift,
         )
 
@@ -79,19 +85,19 @@ class Derived:
         save_array(folder / "neighbour_sims.npy", self.neighbour_sims)
         save_array(folder / "diffusion_ids.npy", self.row_ids)
         save_array(folder / "diffusion_values.npy", self.row_values)
+        self.keypoints.save(folder / "keypoints.lists")
 
 
-def derive(
-    descriptors: np.ndarray, parameters: IndexParameters, progress: Progress = silent
-) -> Derived:
+def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent) -> Derived:
     """Make everything of all photos at once.
 
     Args:
-        descriptors: float16 (N, D), or `Descriptors`.
+        rows: Where the photos lie.
         parameters: Of the index.
         progress: As of `build`.
     """
-    count = len(descriptors)
+    count, descriptors = len(rows), cast(np.ndarray, Descriptors(rows))  # reads as one
+    form = form_for(count)
     for _ in progress(range(1), 1, "index"):
         index = ann.build_index(descriptors, parameters)
     ids, sims, recall = nearest_photos(
@@ -104,14 +110,16 @@ def derive(
     diffusion.diffusion_rows(
         walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
     )
+    keypoints = coded(progress(rows.keypoints(range(count)), count, "keypoints"), form)
     return Derived(
-        parameters=derived_parameters(parameters),
+        parameters=derived_parameters(parameters, form),
         index=all_numbered(index),
         neighbour_ids=ids,
         neighbour_sims=sims,
         neighbour_recall=round(recall, 4),
         row_ids=row_ids,
         row_values=row_values,
+        keypoints=KeypointChange(form, keypoints),
         drift=Drift(),
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import faiss
 import numpy as np
@@ -20,10 +21,12 @@ from . import graph
 from . import offline_diffusion as diffusion
 from .ann import exact_search
 from .derived import Derived, Progress, empty_rows, silent
+from .keypoint_index import KeypointChange, coded
 from .manifest import Drift
 from .neighbours import self_first
 from .numbered import renumber
 from .regions import region
+from .rows import Descriptors, Rows
 from .store import Store
 
 EDGE = 0.01  # of a normalised edge weight: what changes by less is not solved anew
@@ -79,18 +82,16 @@ def moves(before: list[str], after: list[str]) -> Moves:
     return Moves(old_ids, new_ids)
 
 
-def derive_changed(
-    live: Store, moved: Moves, descriptors: np.ndarray, progress: Progress = silent
-) -> Derived:
+def derive_changed(live: Store, moved: Moves, rows: Rows, progress: Progress = silent) -> Derived:
     """What `derive` makes, from what the live generation has.
 
     Args:
         live: The generation before the change.
         moved: How its photos are numbered now.
-        descriptors: float16 (N, D), of all photos.
+        rows: Where the photos lie.
         progress: As of `build`.
     """
-    came = moved.came
+    came, descriptors = moved.came, cast(np.ndarray, Descriptors(rows))  # reads as one
     gone = int((moved.new_ids < 0).sum())
     for _ in progress(range(1), 1, "index"):
         index = renumber(live.index.index, live.index.ids, moved.new_ids, came, descriptors[came])
@@ -110,7 +111,9 @@ def derive_changed(
         photos=None if whole else stale,
     )
     drift = live.manifest.drift
-    rows = 0.0 if whole else drift.rows + drifted(before, walk, row_ids, stale)
+    differ = 0.0 if whole else drift.rows + drifted(before, walk, row_ids, stale)
+    form = live.keypoints.form
+    photos = progress(rows.keypoints(came.tolist()), len(came), "keypoints")
     return Derived(
         parameters=Derived.of(live).parameters,
         index=index,
@@ -119,7 +122,8 @@ def derive_changed(
         neighbour_recall=live.manifest.neighbour_recall,
         row_ids=row_ids,
         row_values=row_values,
-        drift=Drift(drift.added + len(came), drift.removed + gone, round(rows, 6)),
+        keypoints=KeypointChange(form, coded(photos, form), live.keypoints, moved.new_ids),
+        drift=Drift(drift.added + len(came), drift.removed + gone, round(differ, 6)),
     )
 
 

@@ -23,7 +23,7 @@ from .errors import StoreCorrupt, StoreMismatch
 from .presets import PRESETS
 from .segment import NAME, SegmentFacts
 
-SCHEMA = 6
+SCHEMA = 7
 FILE_NAME = "manifest.json"
 MAX_BYTES = 2**20
 ARTEFACTS = frozenset(
@@ -33,6 +33,7 @@ ARTEFACTS = frozenset(
         "diffusion_values.npy",
         "index.faiss",
         "index_ids.npy",
+        "keypoints.lists",
         "neighbour_ids.npy",
         "neighbour_sims.npy",
         "slots.npy",

@@ -16,6 +16,7 @@ from . import extraction, graph, journal, stock
 from . import offline_diffusion as diffusion
 from .errors import StoreError
 from .generation import opening
+from .keypoint_index import KeypointForm, form_parameters
 from .manifest import Manifest
 from .presets import DEFAULT_PRESET, IndexParameters, choose_parameters
 
@@ -139,8 +140,8 @@ def index_parameters(
     return chosen
 
 
-def derived_parameters(index: IndexParameters) -> dict[str, dict]:
-    """What shapes index, graph and diffusion rows, if they are made of all photos at once."""
+def derived_parameters(index: IndexParameters, keypoints: KeypointForm) -> dict[str, dict]:
+    """What shapes index, graph, diffusion rows and keypoint index, made of all photos at once."""
     return {
         "ann": dataclasses.asdict(index),
         "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
@@ -150,4 +151,5 @@ def derived_parameters(index: IndexParameters) -> dict[str, dict]:
             "region": diffusion.REGION,
             "kept": diffusion.KEPT,
         },
+        "keypoints": form_parameters(keypoints),
     }

@@ -105,7 +105,7 @@ def replace(
     store: Path,
     content: Content,
     rows: Rows,
-    derived: Callable[[np.ndarray], Derived],
+    derived: Callable[[Rows], Derived],
     collection: Collection | None = None,
 ) -> Manifest:
     """Write a new generation and switch to it. The caller holds `writing(store)`.
@@ -132,7 +132,7 @@ def write_generation(
     folder: Path,
     content: Content,
     rows: Rows,
-    derived: Callable[[np.ndarray], Derived],
+    derived: Callable[[Rows], Derived],
     collection: Collection | None,
 ) -> None:
     """Write all files of a generation into an empty folder, the manifest last. As of `replace`."""
@@ -143,8 +143,7 @@ def write_generation(
     )
     write_catalogue(folder / "catalogue.sqlite", photos, content.skipped, content.removed)
     save_array(folder / "slots.npy", rows.slots)
-    descriptors = cast(np.ndarray, Descriptors(rows))  # reads as one
-    made = derived(descriptors)
+    made = derived(rows)
     made.save(folder)
     making = content.making
     manifest = Manifest(
@@ -158,7 +157,7 @@ def write_generation(
         model=making.model,
         described_by=making.described_by,
         parameters={**made.parameters, **making.extraction},
-        shortlist_recall=shortlist_recall(made, descriptors),
+        shortlist_recall=shortlist_recall(made, cast(np.ndarray, Descriptors(rows))),
         neighbour_recall=made.neighbour_recall,
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
         segments=[segment.facts for segment in rows.segments],

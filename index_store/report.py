@@ -46,6 +46,8 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         "fingerprint": manifest.fingerprint[:16],
         "index": index_line(IndexParameters(**manifest.parameters["ann"])),
         **({"searched in": searched_line(manifest, pushed)} if pushed else {}),
+        "keypoints": f"{len(store.keypoints)} in the keypoint index, at most "
+        f"{store.keypoints.form.points} of a photo, {store.keypoints.form.code_bytes} bytes each",
         "recall@10": f"{manifest.shortlist_recall} among the index's first "
         f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
         "neighbours": f"{manifest.neighbour_recall} of the exact ones",

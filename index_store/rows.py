@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from extractor import LocalFeatures
+
+from .errors import StoreCorrupt
 from .segment import Segment
 
 
@@ -58,6 +62,15 @@ class Rows:
         """Segment and row of a slot."""
         number = int(self.numbers(slot))
         return self.segments[number], slot - int(self.starts[number])
+
+    def keypoints(self, ids: Iterable[int]) -> Iterator[tuple[int, LocalFeatures | None]]:
+        """Ids and kept keypoints of photos; None where they are damaged, or beyond the budget."""
+        for id in ids:
+            segment, row = self.place(id)
+            data = b""
+            with suppress(StoreCorrupt):
+                data = segment.features(row)
+            yield id, LocalFeatures.from_bytes(data) if data else None
 
     def numbers(self, slots: np.ndarray | int) -> np.ndarray:
         """In which of the segments slots are, of the same shape."""

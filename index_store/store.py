@@ -36,6 +36,7 @@ from .catalogue import Catalogue
 from .errors import StoreCorrupt, StoreMismatch
 from .generation import SEGMENTS, opening
 from .integrity import known_damage
+from .keypoint_index import KeypointIndex, form_of
 from .manifest import Manifest, check_sizes, verify_artefact
 from .milvus import MilvusIndex
 from .numbered import NumberedIndex, all_numbered
@@ -72,6 +73,7 @@ class Store:
         list_sims: float32, their similarities.
         diffusion_ids: int32 (N, M), photos of the offline diffusion rows (see `diffusion_rows`).
         diffusion_values: float16 (N, M), their values.
+        keypoints: The keypoint index of all photos.
     """
 
     def __init__(
@@ -149,6 +151,8 @@ class Store:
         self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
         kept = self.diffusion_ids.shape
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
+        form = form_of(self.manifest.parameters["keypoints"])
+        self.keypoints = KeypointIndex(folder / "keypoints.lists", form, count)
         try:
             self.catalogue = Catalogue(folder / "catalogue.sqlite")
             held = len(self.catalogue)

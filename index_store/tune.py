@@ -24,6 +24,7 @@ from .manifest import Manifest
 from .numbered import all_numbered
 from .presets import PRESETS, choose_parameters
 from .publish import content_of, replace, to_change
+from .rows import Rows
 from .vector_index import SEED, FaissIndex, VectorIndex
 
 QUERIES = 500
@@ -222,9 +223,9 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
         parameters = choose_parameters(len(live), live.manifest.dim, preset)
         parameters = dataclasses.replace(parameters, effort=effort)
 
-        def derived(descriptors: np.ndarray) -> Derived:
+        def derived(rows: Rows) -> Derived:
             made = Derived.of(live)
-            made.index = all_numbered(build_index(descriptors, parameters))
+            made.index = all_numbered(build_index(np.asarray(live.descriptors), parameters))
             made.parameters = {**made.parameters, "ann": asdict(parameters)}
             return made
 

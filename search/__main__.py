@@ -42,8 +42,11 @@ def format_hits(result: SearchResult) -> list[str]:
     for rank, hit in enumerate(result.hits, 1):
         points = str(hit.inliers) if hit.verified else ""
         chance = "" if hit.probability is None else f"{hit.probability:4.0%}"
+        found = "  (found by its details)" if hit.by_details else ""
         judged = f"{hit.confidence:6s} {chance:4s}"
-        lines.append(f"{rank:4d}  {judged}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}")
+        lines.append(
+            f"{rank:4d}  {judged}  {hit.similarity:12.3f}  {points:>6s}  {hit.file}{found}"
+        )
     lines.append("")
     lines.append(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.timings_ms.items()))
     hint = {DIFFERENT: f"{DIFFERENT} --each does so."}

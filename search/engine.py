@@ -17,6 +17,7 @@ from extractor import Extractor, Region
 from index_store import Store
 
 from .agreement import are_compared, compare, warnings
+from .details import find_votes, in_turns, proposed
 from .feedback import Feedback
 from .fuse import Evidence, Fusion, has_seeds
 from .methods import Methods
@@ -34,6 +35,7 @@ from .verify.shortlist import (
     verify_photos,
     verify_shortlist,
 )
+from .votes import DETAILS, PROPOSED
 
 OTHER = -1  # stands for the id of a photo that is compared without being in the gallery
 
@@ -231,11 +233,12 @@ class Engine:
         stages = ranked.stages
         if verify is not None:
             stages = stages | {verify: ranking.ids}
-        if verify in watch.ms:  # the evidence is kept with the query
-            query.cost_ms[verify] = query.cost_ms.get(verify, 0.0) + watch.ms[verify]
+        for stage in {DETAILS, verify} & watch.ms.keys():  # the evidence is kept with the query
+            query.cost_ms[stage] = query.cost_ms.get(stage, 0.0) + watch.ms[stage]
         timings = query.unreported_ms | watch.ms
         query.unreported_ms = {}
-        unused = {KEYPOINTS, *MATCHERS} - ({KEYPOINTS, verify} if verify else set())
+        used = {KEYPOINTS, DETAILS, verify} if verify else set()
+        unused = {KEYPOINTS, DETAILS, *MATCHERS} - used
         return SearchResult(
             hits=tuple(hits_of(self.store, ranking[:k], stages)),
             timings_ms=timings,
@@ -376,19 +379,27 @@ class Engine:
         self._check(query)
         reranker = None if rerank is None else self.rerankers[rerank]
         matcher = None if verify is None else self.matchers[verify]
-        _, ranking = query.candidates.parted(self.store.damaged)
-        trusted = None
+        votes, ranking, trusted = None, query.candidates, None
         stages = {"descriptor": ranking.ids}
+        if matcher is not None:
+            if known_only and matcher.is_indexed and query.votes is None:
+                return None
+            votes = find_votes(query, verify, matcher, self.store, watch)
+        if votes is not None:
+            ranking = proposed(query, self.store)
+            stages[DETAILS] = votes.ids[:PROPOSED]
+        _, ranking = ranking.parted(self.store.damaged)
         if reranker is not None:
             with watch.stage(rerank):
                 ranking = reranker.rerank(query, ranking)
             stages[rerank] = ranking.ids
         if matcher is not None:
-            known = query.verifications[verify].keys() >= set(shortlist(ranking, matcher))
+            best = shortlist(ranking if votes is None else in_turns(ranking, votes), matcher)
+            known = query.verifications[verify].keys() >= set(best)
             if known_only and not (known and are_compared(query, verify)):
                 return None
             compare(query, verify, matcher, watch)
-            ranking = verify_shortlist(query, ranking, verify, matcher, watch)
+            ranking = verify_shortlist(query, ranking, best, verify, matcher, watch)
         if reranker is not None and matcher is not None:
             with watch.stage(rerank):
                 trusted = self.fusion.trusted(query, ranking, verify)

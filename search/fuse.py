@@ -13,7 +13,7 @@ import numpy as np
 
 from .fusion import fusion
 from .fusion.calibration import Calibration
-from .fusion.fusion import CUT, FULL_SIZE, TRUSTED, Evidence, word
+from .fusion.fusion import CUT, FULL_SIZE, PAIR, TRUSTED, Evidence, word
 from .prepared import PreparedQuery
 from .ranking import Ranking, Trusted, scale
 
@@ -58,15 +58,15 @@ class Fusion:
         """
         looked_at = ranking[np.isin(ranking.ids, list(ranking.verified.found))]
         evidence = self.pairwise(query, looked_at)
-        odds = self.calibration.order_by(evidence, None, verify)
+        odds = self.calibration.order_by(evidence, PAIR, verify)
         probability = fusion.probability(odds)
         passed = evidence.verified & (probability >= TRUSTED)
         return Trusted(looked_at.ids[passed], probability[passed])
 
     def alone(self, query: PreparedQuery, photo: Ranking, verify: str) -> Ranking:
         """One verified photo judged by its own evidence, whatever else the gallery holds."""
-        odds = self.calibration.order_by(self.pairwise(query, photo), None, verify)
-        return replace(photo, scores=odds, probability=self._probability(odds, None, verify))
+        odds = self.calibration.order_by(self.pairwise(query, photo), PAIR, verify)
+        return replace(photo, scores=odds, probability=self._probability(odds, PAIR, verify))
 
     def fuse(
         self,
@@ -93,9 +93,11 @@ class Fusion:
         return judged if verify is None else judged.rescored(odds)
 
     def pairwise(self, query: PreparedQuery, ranking: Ranking) -> Evidence:
-        """Evidence for photos by themselves: their standing is that of their similarity."""
+        """Evidence for photos by themselves: their standing is that of their similarity, and votes
+        do not count."""
         plain = replace(ranking, scores=ranking.similarity)
-        return self.evidence(query, plain, (query.background, query.spread))
+        evidence = self.evidence(query, plain, (query.background, query.spread))
+        return replace(evidence, details=None)
 
     def pairs(self, query: PreparedQuery, pairs: Ranking, verify: str | None) -> np.ndarray | None:
         """How likely pairs of a query's own photos show the same thing.
@@ -113,7 +115,7 @@ class Fusion:
         """
         query = replace(query, background=max(query.background, PAIR_BACKGROUND))
         evidence = replace(self.pairwise(query, pairs), photos=FULL_SIZE)
-        return self.calibration.log_odds(evidence, None, verify)
+        return self.calibration.log_odds(evidence, PAIR, verify)
 
     def evidence(
         self, query: PreparedQuery, ranking: Ranking, own_scale: tuple[float, float] | None = None
@@ -128,7 +130,7 @@ class Fusion:
         """
         if own_scale is None:
             own_scale = scale(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
-        verified = ranking.verified
+        verified, votes = ranking.verified, query.votes
         found = [None if verified is None else verified.found.get(int(id)) for id in ranking.ids]
         return Evidence(
             query.background,
@@ -140,6 +142,7 @@ class Fusion:
             inliers=np.array([0 if v is None else v.inliers for v in found], int),
             matches=np.array([0 if v is None else v.matches for v in found], int),
             coverage=np.array([0 if v is None else v.coverage for v in found], float),
+            details=None if verified is None or votes is None else votes.of(ranking.ids),
         )
 
     def _probability(

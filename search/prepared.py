@@ -12,6 +12,7 @@ from extractor import LocalFeatures, Region
 from .feedback import NO_FEEDBACK, Feedback
 from .ranking import Ranking, Verified
 from .verify.verification import Verification
+from .votes import Votes
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class PreparedQuery:
             but in reranking they count as the query.
         background, spread: the query's own scale of similarity, see `ranking.scale`.
         feedback: what was said of gallery photos since.
+        votes: of the keypoints, None until they are counted, see `details`.
         verifications: matcher -> gallery id -> evidence, None for a photo that could not be read.
         pairs: matcher -> evidence for the pairs of `photos`, numbered in the order of
             `np.triu_indices`; None if one of the photos could not be read. See `agreement`.
@@ -69,6 +71,7 @@ class PreparedQuery:
     background: float
     spread: float
     feedback: Feedback = NO_FEEDBACK
+    votes: Votes | None = None
     verifications: defaultdict[str, dict[int, Verification | None]] = field(
         default_factory=lambda: defaultdict(dict)
     )

@@ -13,6 +13,7 @@ from index_store import Store
 from .fuse import CUT, word
 from .ranking import Ranking
 from .verify.verification import Verification
+from .votes import DETAILS, PROPOSED
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Hit:
         similarity: cosine of the descriptors, -1 to 1.
         probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on
             can tell. None where that was not fitted.
-        stage_ranks: rank from 1 after each stage ("descriptor", the reranker's name, the matcher's)
-            that was on and had it.
+        stage_ranks: rank from 1 after each stage ("descriptor", "details", the reranker's name, the
+            matcher's) that was on and had it.
         inliers: matched points. None if the photo was not looked at, 0 if nothing plausible was
             found.
         verified: whether those are enough.
@@ -50,6 +51,13 @@ class Hit:
     def confidence(self) -> str:
         """The probability as a word: "sure", "likely" or "unsure"; "" if there is none."""
         return "" if self.probability is None else word(self.probability)
+
+    @property
+    def by_details(self) -> bool:
+        """Whether details have found it and the descriptor has not: it is among the first PROPOSED
+        of them alone."""
+        ranks = self.stage_ranks
+        return DETAILS in ranks and ranks.get("descriptor", PROPOSED + 1) > PROPOSED
 
     @property
     def is_weak(self) -> bool:
@@ -111,6 +119,7 @@ class SearchResult:
                     "confidence": hit.confidence or None,
                     "inliers": hit.inliers,
                     "verified": hit.verified,
+                    "by_details": hit.by_details,
                     "stage_ranks": hit.stage_ranks,
                 }
                 for hit in self.hits

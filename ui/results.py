@@ -93,6 +93,7 @@ def tile(
         "confidence": hit.confidence,
         "detail": f"{chance}{detail}{why}",
         **proof(hit),
+        "details": say("found by its details") if hit.by_details else "",
         "fold": say("{count} more like it", count=number(len(copies))) if copies else "",
         "move": move[0],
         "direction": move[1],

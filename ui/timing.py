@@ -14,6 +14,7 @@ COLOURS = {  # of the stages, in the order in which they come
     "describe": "#0ea5a4",
     "keypoints": "#f8b4b0",
     "index": "#f59e0b",
+    "details": "#eab308",
     **dict.fromkeys(RERANKERS, "#8b5cf6"),
     **dict.fromkeys(MATCHERS, "#ef6461"),
 }
@@ -27,6 +28,7 @@ def stage_name(stage: str) -> str:
         "describe": say("describe"),
         "keypoints": say("keypoints"),
         "index": say("index"),
+        "details": say("details"),
     }
     return names.get(stage) or label(stage)
 

@@ -9,7 +9,8 @@ A model without a file, or a pair that was not fitted, is not calibrated. Its ph
 in order, by the nearest weights there are, but what comes out is then no probability and must not
 be shown as one. The nearest are, in this order: those of the same model for diffusion with the same
 matcher, those of the REFERENCE model for the same pair, and those of the REFERENCE model for
-diffusion.
+diffusion. Where two photos are judged by themselves, those without a reranker take the place of
+diffusion's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import fusion
-from .fusion import Evidence
+from .fusion import PAIR, Evidence
 
 FITTED = Path(__file__).with_name("fitted")
 REFERENCE = "gem-resnet101.json"  # the file whose weights order the photos of an unknown model
@@ -59,7 +60,7 @@ class Curve:
 
     def log_odds(self, evidence: Evidence) -> np.ndarray:
         """float64 (n,), the log-odds of each photo."""
-        features = fusion.features(evidence, fusion.has_points(self.weights))
+        features = fusion.features(evidence, fusion.names_of(self.weights))
         return self.of_features(features, evidence.photos)
 
     def of_features(self, features: np.ndarray, photos: np.ndarray | int) -> np.ndarray:
@@ -134,7 +135,8 @@ class Calibration:
 
     def is_fitted(self, rerank: str | None, verify: str | None) -> bool:
         """Whether the log-odds of this reranker and this matcher (None: none) are probabilities."""
-        return self._own is not None and pair_of(rerank, verify) in self._own.pairs
+        own = () if self._own is None else self._own.pairs
+        return pair_of(rerank, verify) in own or (rerank == PAIR and pair_of(None, verify) in own)
 
     @property
     def diffusion_share(self) -> float:
@@ -188,7 +190,7 @@ class Calibration:
 
     def _nearest(self, rerank: str | None, verify: str | None) -> Mapping[str, Curve]:
         wanted = pair_of(rerank, verify)
-        instead = pair_of(rerank and LEARNED_WITH, verify)
+        instead = pair_of(None if rerank == PAIR else rerank and LEARNED_WITH, verify)
         for fitted in (self._own, self._reference):
             for pair in (wanted, instead):
                 if fitted is not None and pair in fitted.pairs:
@@ -238,16 +240,16 @@ def read_fitted(path: Path) -> Fitted:
 def read_modes(rerank: str, verify: str, modes: object) -> dict[str, Curve]:
     """The curves of a pair, all its modes and no other. Raises KeyError, TypeError, ValueError."""
     found = dict(items(modes))
-    wanted = fusion.modes(rerank != NONE, verify != NONE)
+    wanted = fusion.modes(*(None if name == NONE else name for name in (rerank, verify)))
     if set(found) != set(wanted):
         raise ValueError(f"{rerank} and {verify} have modes {sorted(found)}")
-    names = fusion.feature_names(verify != NONE)
-    return {mode: read_curve(found[mode], names) for mode in wanted}
+    return {mode: read_curve(found[mode], verify != NONE) for mode in wanted}
 
 
-def read_curve(facts: Any, names: tuple[str, ...]) -> Curve:
+def read_curve(facts: Any, with_points: bool) -> Curve:
     """Raises KeyError, TypeError, ValueError."""
     named = dict(items(facts["weights"]))
+    names = fusion.feature_names(with_points, "details" in named)
     if set(named) != set(names):
         raise ValueError(f"weights of {sorted(named)}")
     weights = np.array([number(named[name]) for name in names])
@@ -297,7 +299,7 @@ def write_fitted(fitted: Fitted, path: Path) -> None:
 
 
 def curve_facts(curve: Curve) -> dict[str, Any]:
-    names = fusion.feature_names(fusion.has_points(curve.weights))
+    names = fusion.names_of(curve.weights)
     return {
         "weights": {name: round(float(w), 4) for name, w in zip(names, curve.weights)},
         "low": round(curve.low, 4),

@@ -151,8 +151,9 @@ def thinned(samples: Samples) -> Samples:
     starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
     rank = np.arange(len(samples)) - np.repeat(starts, np.diff(np.r_[starts, len(samples)]))
     own = samples.relevant | (rank < HEAD)
-    if samples.features.shape[1] > len(fusion.feature_names(False)):
-        own |= samples.features[:, fusion.feature_names(True).index("points")] > 0
+    names = fusion.names_of(samples.features[0])
+    if "points" in names:
+        own |= samples.features[:, names.index("points")] > 0
     stands_for = np.where(own, 1, STRIDE)
     kept = samples[own | (rank % STRIDE == 0)]
     stands_for = stands_for[own | (rank % STRIDE == 0)]

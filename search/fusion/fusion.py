@@ -23,6 +23,8 @@ import numpy as np
 OF_THE_QUERY = ("bias", "background")
 OF_THE_RANK = ("standing", "excess")
 OF_THE_POINTS = ("similarity", "verified", "points", "agreement", "coverage")
+OF_THE_VOTES = ("details",)
+PAIR = "pair"  # stands for the reranker where photos are judged by themselves, without votes
 FULL_SIZE = 250  # photos from which on the background is that of a large gallery
 ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
 # Least probabilities that bear these words. Between 0.35 and 0.7 a probability holds roughly only
@@ -47,6 +49,7 @@ class Evidence:
             were not looked at.
         inliers, matches: as in `Verification`, int (n,).
         coverage: as in `Verification`, float (n,).
+        details: `votes.Votes.scores`, float (n,); None where no votes were counted.
     """
 
     background: float
@@ -58,19 +61,26 @@ class Evidence:
     inliers: np.ndarray
     matches: np.ndarray
     coverage: np.ndarray
+    details: np.ndarray | None = None
 
 
-def feature_names(with_points: bool) -> tuple[str, ...]:
-    """The columns of `features`."""
-    return OF_THE_QUERY + OF_THE_RANK + (OF_THE_POINTS if with_points else ())
+def feature_names(with_points: bool, with_votes: bool) -> tuple[str, ...]:
+    """What a fit sees of each photo. Votes are counted only where points are compared."""
+    names = OF_THE_QUERY + OF_THE_RANK
+    if with_points:
+        names += OF_THE_POINTS
+    return names + OF_THE_VOTES if with_votes else names
 
 
-def has_points(weights: np.ndarray) -> bool:
-    """Whether weights (F,) are for features with those of matched points."""
-    return len(weights) > len(feature_names(False))
+def names_of(weights: np.ndarray) -> tuple[str, ...]:
+    """The features that weights (F,) are for. Raises ValueError if there are no so many."""
+    for with_points, with_votes in ((False, False), (True, False), (True, True)):
+        if len(names := feature_names(with_points, with_votes)) == len(weights):
+            return names
+    raise ValueError(f"there are no {len(weights)} features")
 
 
-def features(evidence: Evidence, with_points: bool) -> np.ndarray:
+def features(evidence: Evidence, names: tuple[str, ...]) -> np.ndarray:
     """What the regression sees of each photo.
 
     - standing: as it is. A verified photo counts as no worse than the background: its points show
@@ -81,33 +91,37 @@ def features(evidence: Evidence, with_points: bool) -> np.ndarray:
     - points: ln(1 + inliers).
     - agreement: inliers over matches.
     - coverage: root of the covered share.
+    - details: as it is, 0 if no votes were counted.
 
     Args:
         evidence: of n photos.
-        with_points: whether photos were verified.
+        names: of `feature_names`.
 
     Returns:
-        float64 (n, F), the columns of `feature_names`.
+        float64 (n, F), a column for each name.
     """
     n = len(evidence.standing)
-    standing = evidence.standing
-    if with_points:
-        standing = np.where(evidence.verified, np.maximum(standing, 0), standing)
-    columns = [np.ones(n), np.full(n, evidence.background), standing, standing * evidence.spread]
-    if with_points:
-        columns += [
-            np.maximum(evidence.similarity - evidence.background, 0),
-            evidence.verified,
-            np.log1p(evidence.inliers),
-            evidence.inliers / np.maximum(evidence.matches, 1),
-            np.sqrt(evidence.coverage),
-        ]
-    return np.stack(columns, axis=1).astype(np.float64)
+    standing = np.where(evidence.verified, np.maximum(evidence.standing, 0), evidence.standing)
+    columns = {
+        "bias": np.ones(n),
+        "background": np.full(n, evidence.background),
+        "standing": standing,
+        "excess": standing * evidence.spread,
+        "similarity": np.maximum(evidence.similarity - evidence.background, 0),
+        "verified": evidence.verified,
+        "points": np.log1p(evidence.inliers),
+        "agreement": evidence.inliers / np.maximum(evidence.matches, 1),
+        "coverage": np.sqrt(evidence.coverage),
+        "details": np.zeros(n) if evidence.details is None else evidence.details,
+    }
+    return np.stack([columns[name] for name in names], axis=1).astype(np.float64)
 
 
-def modes(reranked: bool, with_points: bool) -> tuple[str, ...]:
+def modes(rerank: str | None, verify: str | None) -> tuple[str, ...]:
     """The modes that one pair of reranker and matcher has, see `mode`."""
-    return (VERIFIED, NONE_VERIFIED) if reranked and with_points else (ALONE,)
+    return tuple(
+        dict.fromkeys(mode(rerank, verify, any_verified) for any_verified in (True, False))
+    )
 
 
 def mode(rerank: str | None, verify: str | None, any_verified: bool) -> str:
@@ -117,10 +131,11 @@ def mode(rerank: str | None, verify: str | None, any_verified: bool) -> str:
     nearest, which is what is left if none was verified.
 
     Args:
-        rerank, verify: names of the reranker and the matcher; None: none.
+        rerank, verify: names of the reranker and the matcher; None: none. PAIR as a reranker: two
+            photos by themselves.
         any_verified: whether the reranker had verified photos to start from.
     """
-    if rerank is None or verify is None:
+    if rerank in (None, PAIR) or verify is None:
         return ALONE
     return VERIFIED if any_verified else NONE_VERIFIED
 

@@ -30,6 +30,7 @@ class XFeat:
 
     label = "XFeat"
     shortlist = 40  # a pair costs about twenty times what it costs with SIFT
+    is_indexed = False
     floor = 30  # so many points agree on photos of different things now and then: porticos, towers
 
     def __init__(self, store: Store, model: Path = XFEAT_MODEL):

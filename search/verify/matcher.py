@@ -28,11 +28,13 @@ class Matcher(Protocol):
         label: the name for people.
         shortlist: how many of the best photos are verified.
         floor: matched points from which on two photos are taken to show the same thing.
+        is_indexed: whether the store's keypoint index holds such keypoints.
     """
 
     label: str
     shortlist: int
     floor: int
+    is_indexed: bool
 
     def features(self, photo: np.ndarray) -> LocalFeatures:
         """Keypoints of a decoded photo, uint8 RGB (H, W, 3)."""
@@ -71,8 +73,9 @@ class Sift:
     """RootSIFT, with the keypoints that the store holds or its thumbnails show."""
 
     label = "SIFT"
-    shortlist = 100
+    shortlist = 50
     floor = 8
+    is_indexed = True
 
     def __init__(self, store: Store):
         self.features = local_features

@@ -22,7 +22,12 @@ FOUND_BY_A_CORE = 50
 
 
 def verify_shortlist(
-    query: PreparedQuery, ranking: Ranking, name: str, matcher: Matcher, watch: Stopwatch
+    query: PreparedQuery,
+    ranking: Ranking,
+    best: Sequence[int],
+    name: str,
+    matcher: Matcher,
+    watch: Stopwatch,
 ) -> Ranking:
     """The same order, with evidence for its best photos.
 
@@ -31,7 +36,8 @@ def verify_shortlist(
 
     Args:
         query: gets the evidence that is new.
-        ranking: its best `matcher.shortlist` photos are looked at.
+        ranking: of all photos.
+        best: ids of those that are looked at.
         name: the matcher's.
         matcher: compares photos.
         watch: gets the stage `name` if any photo had to be compared.
@@ -39,7 +45,6 @@ def verify_shortlist(
     Raises:
         ValueError: for an upload that was prepared without this matcher's keypoints.
     """
-    best = shortlist(ranking, matcher)
     return replace(ranking, verified=verify_photos(query, best, name, matcher, watch))
 
 

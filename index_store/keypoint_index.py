@@ -1,0 +1,288 @@
+"""The keypoints of all photos in inverted lists: which photos have details like these?
+
+A RootSIFT descriptor lies in the list of its nearest centroid, and its residual is coded by product
+quantisation (Jégou et al. 2011). The centroids are those of an inverted multi-index (Babenko and
+Lempitsky 2012): 256 for each half of a descriptor, 65,536 together. All of it is learned once, on
+photos of no gallery (`learn_keypoint_index`), and shipped. So nothing is trained in a store.
+
+The file is searched through the memory map:
+
+    head    uint32 (65,537,), the CRC-32 of what follows in it, and the entries of each list
+    lists   one behind the other; codes uint8 (n, code_bytes), then entries int64 (n,)
+
+An entry says whose keypoint it is and where: the photo's id in 32 bits, then x and y in 16 each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import faiss
+import numpy as np
+
+from extractor import LocalFeatures
+
+QUANTIZERS = Path(__file__).parent / "keypoint_quantizers"  # by `learn_keypoint_index`
+LISTS = 65_536
+HEAD_BYTES = 4 * (LISTS + 1)
+ENTRY_BYTES = 8
+PROBED = 16  # lists that are searched for each keypoint of a query
+TOGETHER = 32  # photos whose keypoints are coded at a time
+STEPS = 2**16  # of x and y, across the photo
+
+
+@dataclass(frozen=True)
+class KeypointForm:
+    """How much of each photo's keypoints is kept.
+
+    Attributes:
+        points: The strongest so many of a photo.
+        code_bytes: What a descriptor's residual is packed into.
+    """
+
+    points: int
+    code_bytes: int
+
+
+# Most photos of a gallery, and its form.
+FORMS = (
+    (10_000, KeypointForm(600, 16)),
+    (100_000, KeypointForm(300, 16)),
+    (2**31, KeypointForm(150, 16)),
+)
+
+
+def form_for(photos: int) -> KeypointForm:
+    """The form for a gallery of so many photos."""
+    return next(form for most, form in FORMS if photos <= most)
+
+
+def form_parameters(form: KeypointForm) -> dict[str, int]:
+    """What a manifest says of a form, the shipped centroids and codes included."""
+    digest = zlib.crc32(quantizer_file(form).read_bytes())
+    return {**dataclasses.asdict(form), "quantizer": digest}
+
+
+def form_of(parameters: dict[str, int]) -> KeypointForm:
+    """The form that a manifest names. Raises ValueError if this version does not have it."""
+    for _, form in FORMS:
+        if form_parameters(form) == parameters:
+            return form
+    raise ValueError("the keypoint index has a form that this version does not read")
+
+
+def quantizer_file(form: KeypointForm) -> Path:
+    """Where the shipped centroids and codes of a form lie."""
+    return QUANTIZERS / f"pq{form.code_bytes}.faiss"
+
+
+def empty_index(form: KeypointForm) -> Any:
+    """The shipped centroids and codes, as an index without any keypoint."""
+    return faiss.read_index(str(quantizer_file(form)))
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """For each keypoint of a query the most similar ones of a gallery, nearest first.
+
+    Attributes:
+        distances: float32 (n, k), between RootSIFT bytes; inf where nothing more was found.
+        photos: int32 (n, k), ids; -1 where nothing more was found.
+        places: uint16 (n, k, 2), y and x in STEPS of the photo's height and width.
+    """
+
+    distances: np.ndarray
+    photos: np.ndarray
+    places: np.ndarray
+
+
+@dataclass(frozen=True)
+class CodedKeypoints:
+    """Keypoints of some photos as they go into lists, m in all.
+
+    Attributes:
+        lists: int32 (m,).
+        codes: uint8 (m, code_bytes).
+        entries: int64 (m,).
+    """
+
+    lists: np.ndarray
+    codes: np.ndarray
+    entries: np.ndarray
+
+
+class KeypointIndex:
+    """An opened index: memory-mapped and read-only, whatever becomes of its name. Thread-safe.
+
+    Attributes:
+        form: Of its keypoints.
+        photos: How many the gallery has.
+        sizes: uint32 (LISTS,), entries of each list.
+    """
+
+    def __init__(self, path: Path, form: KeypointForm, photos: int):
+        """Open it.
+
+        Args:
+            path: Written by `KeypointChange.save`.
+            form: That it was written in.
+            photos: How many the gallery has.
+
+        Raises:
+            ValueError: It is not as long as its sizes say.
+            OSError: It cannot be read.
+        """
+        self.form, self.photos, self._path = form, photos, path
+        self._bytes = np.memmap(path, np.uint8, "r")
+        head = np.array(self._bytes[:HEAD_BYTES]).view(np.uint32)
+        self.sizes = head[1:]
+        self._width = form.code_bytes + ENTRY_BYTES
+        self._starts = HEAD_BYTES + np.cumsum(np.r_[0, self.sizes.astype(np.int64)]) * self._width
+        if head[0] != zlib.crc32(self.sizes.tobytes()) or self._starts[-1] != len(self._bytes):
+            raise ValueError(f"{path.name} is damaged")
+        self._index = empty_index(form)
+        self._index.nprobe = PROBED
+        self._index.replace_invlists(self._mapped_lists(), True)
+        self._index.ntotal = len(self)
+
+    def __len__(self) -> int:
+        """How many keypoints it holds."""
+        return int(self.sizes.sum(dtype=np.int64))
+
+    def _mapped_lists(self) -> faiss.OnDiskInvertedLists:
+        lists = faiss.OnDiskInvertedLists()
+        lists.nlist, lists.code_size = LISTS, self.form.code_bytes
+        places: Any = lists.lists
+        places.resize(LISTS)
+        table = np.zeros((LISTS, 3), np.uint64)  # size, capacity, offset
+        table[:, 0] = table[:, 1] = self.sizes
+        table[:, 2] = self._starts[:-1]
+        faiss.memcpy(places.data(), faiss.swig_ptr(table), table.nbytes)
+        lists.filename, lists.totsize = str(self._path), len(self._bytes)
+        lists.read_only, lists.prefetch_nthread = True, 0
+        lists.do_mmap()
+        lists.this.disown()  # type: ignore[attr-defined]  # the index has it now
+        return lists
+
+    def nearest(self, descriptors: np.ndarray, k: int) -> Neighbours:
+        """The most similar keypoints of all photos.
+
+        Args:
+            descriptors: RootSIFT as bytes, uint8 (n, 128).
+            k: How many for each.
+        """
+        rows = np.ascontiguousarray(descriptors, np.float32)
+        squared, entries = self._index.search(rows, k)
+        found = entries >= 0
+        places = entries.view("<u2").reshape(*entries.shape, 4)[..., :2]
+        photos = (entries >> 32).astype(np.int32)
+        photos[~found | (photos >= self.photos)] = -1  # a damaged entry is nobody's
+        distances = np.sqrt(np.maximum(squared, 0))
+        distances[photos < 0] = np.inf
+        return Neighbours(distances, photos, places)
+
+    def contents(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes uint8 (n, code_bytes) and entries int64 (n,) of a list."""
+        count = int(self.sizes[number])
+        start = int(self._starts[number])
+        middle = start + count * self.form.code_bytes
+        codes = self._bytes[start:middle].reshape(count, self.form.code_bytes)
+        return codes, np.frombuffer(self._bytes[middle : middle + count * ENTRY_BYTES], np.int64)
+
+
+@dataclass(frozen=True)
+class KeypointChange:
+    """What an index is to be: of the one before, and of keypoints that come.
+
+    Attributes:
+        form: Of all keypoints.
+        came: Those of new photos.
+        before: The index that they join, in the same form; None for none.
+        new_ids: int (N,), for each photo of `before` its id now, -1 for one that goes.
+    """
+
+    form: KeypointForm
+    came: CodedKeypoints
+    before: KeypointIndex | None = None
+    new_ids: np.ndarray | None = None
+
+    @staticmethod
+    def none(before: KeypointIndex) -> KeypointChange:
+        """The index stays as it is."""
+        return KeypointChange(before.form, coded((), before.form), before, np.arange(before.photos))
+
+    def save(self, path: Path) -> None:
+        """Write the file of a KeypointIndex. Raises OSError."""
+        with open(path, "wb") as file:
+            file.write(bytes(HEAD_BYTES))
+            sizes = np.array([write_list(file, *kept) for kept in self._lists()], np.uint32)
+            file.seek(0)
+            file.write(np.r_[np.uint32(zlib.crc32(sizes.tobytes())), sizes].tobytes())
+
+    def _lists(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Codes and entries of each list."""
+        order = np.argsort(self.came.lists, kind="stable")
+        codes, entries = self.came.codes[order], self.came.entries[order]
+        ends = np.searchsorted(self.came.lists, np.arange(LISTS + 1), sorter=order)
+        for number in range(LISTS):
+            some = slice(ends[number], ends[number + 1])
+            if self.before is None or not self.before.sizes[number]:
+                yield codes[some], entries[some]
+                continue
+            old_codes, old = self.before.contents(number)
+            assert self.new_ids is not None
+            ids = self.new_ids[old >> 32]
+            kept = ids >= 0
+            renumbered = ids[kept].astype(np.int64) << 32 | old[kept] & 0xFFFFFFFF
+            yield (
+                np.concatenate([old_codes[kept], codes[some]]),
+                np.concatenate([renumbered, entries[some]]),
+            )
+
+
+def write_list(file: BinaryIO, codes: np.ndarray, entries: np.ndarray) -> int:
+    """Write a list; returns its size."""
+    if len(entries):
+        file.write(codes.tobytes())
+        file.write(entries.tobytes())
+    return len(entries)
+
+
+def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm) -> CodedKeypoints:
+    """Keypoints as they go into an index.
+
+    Args:
+        photos: Id and keypoints of each, strongest first; None for a photo without any.
+        form: How much of them is kept.
+    """
+    index, rest = empty_index(form), iter(photos)
+    lists = [np.empty(0, np.int32)]
+    codes = [np.empty((0, form.code_bytes), np.uint8)]
+    entries = [np.empty(0, np.int64)]
+    while some := list(islice(rest, TOGETHER)):
+        parts = [(id, one.strongest(form.points)) for id, one in some if one is not None]
+        rows = [one.descriptors for _, one in parts if len(one.points)]
+        if not rows:
+            continue
+        x = np.concatenate(rows).astype(np.float32)
+        numbers = index.quantizer.search(x, 1)[1][:, 0]
+        packed = np.empty((len(x), form.code_bytes), np.uint8)
+        pointers = (faiss.swig_ptr(array) for array in (x, numbers, packed))
+        index.encode_vectors(len(x), *pointers)
+        lists.append(numbers.astype(np.int32))
+        codes.append(packed)
+        entries += [entries_of(id, one) for id, one in parts]
+    return CodedKeypoints(np.concatenate(lists), np.concatenate(codes), np.concatenate(entries))
+
+
+def entries_of(id: int, features: LocalFeatures) -> np.ndarray:
+    """Whose a photo's keypoints are and where, int64 (n,)."""
+    height, width = features.size
+    x, y = (features.points / (width, height) * STEPS).clip(0, STEPS - 1).astype(np.int64).T
+    return np.int64(id) << 32 | x << 16 | y
