@@ -188,6 +188,7 @@ def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
         homography=homography(hit.verification),
         photo=0 if hit.verification is None else hit.verification.photo,
         by_details=hit.by_details,
+        identical=hit.identical,
         stage_ranks=hit.stage_ranks,
     )
 

@@ -184,6 +184,7 @@ class HitAnswer(BaseModel):
     verified: bool = Field(description="Whether those are enough to prove the same thing.")
     homography: Homography | None = Field(description=HOMOGRAPHY)
     photo: int = Field(description="Which of the photos searched with the points belong to.")
+    identical: bool = Field(description="Whether it is the photo searched with, pixel for pixel.")
     by_details: bool = Field(
         description="Whether its keypoints have found it and the descriptor has not."
     )

@@ -8,14 +8,14 @@ decoded for that, and no pair of photos is verified twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
 from extractor import Extractor, LocalFeatures
 from index_store import Store
-from search import Engine
+from search import Engine, PreparedQuery
 from search.fusion import fusion
 from search.fusion.fit import Samples
 from search.fusion.fusion import Evidence
@@ -27,6 +27,7 @@ from .subgallery import SubGallery
 PART_SIZES = (30, 60, 120)  # photos of a part; only those of at most half the store
 DRAWS = 6  # parts of each size
 MOST_VIEWS = 3  # photos of one thing that are drawn into a part while there are other things
+CROWDED = 3  # parts of each size that also have all photos of a thing with more
 VIEWS = 2.0  # a query's relevant photos weigh together no more than so many in the calibration
 SEED = 0
 CACHED = 1000  # photos whose keypoints are held
@@ -47,6 +48,7 @@ class LabelledGallery:
         offset: number of its first query, so that no two galleries' queries share one.
         first_group: number of its first group, so that no two stores' groups share one.
         is_whole: whether it is a store, not a part of one.
+        queries: photos that were asked, by their ids: what they voted for is not counted again.
     """
 
     engine: Engine
@@ -55,16 +57,25 @@ class LabelledGallery:
     offset: int
     first_group: int
     is_whole: bool
+    queries: dict[int, PreparedQuery] = field(default_factory=dict)
+
+    def query(self, id: int) -> PreparedQuery:
+        """A photo as a query, prepared once."""
+        if id not in self.queries:
+            self.queries[id] = self.engine.prepare(id)
+        return self.queries[id]
 
     def __len__(self) -> int:
         return len(self.engine.store)
 
 
-def evidence_of(engine: Engine, id: int, setting: Setting) -> tuple[np.ndarray, Evidence, bool]:
+def evidence_of(
+    gallery: LabelledGallery, id: int, setting: Setting
+) -> tuple[np.ndarray, Evidence, bool]:
     """Ask one photo of a gallery. This is all that the fit knows of how an engine is asked.
 
     Args:
-        engine: of the gallery.
+        gallery: that is asked.
         id: of the photo, which is left out of its own answer.
         setting: names of the reranker and the matcher, None for none.
 
@@ -73,9 +84,10 @@ def evidence_of(engine: Engine, id: int, setting: Setting) -> tuple[np.ndarray, 
         photos.
     """
     rerank, verify = setting
+    engine, query = gallery.engine, gallery.query(id)
     if rerank != fusion.PAIR:
-        return engine.evidence(engine.prepare(id), *setting)
-    ids, evidence, any_verified = engine.evidence(engine.prepare(id), None, verify)
+        return engine.evidence(query, *setting)
+    ids, evidence, any_verified = engine.evidence(query, None, verify)
     return ids, replace(evidence, details=None), any_verified
 
 
@@ -118,7 +130,7 @@ def samples_of(
     gallery: LabelledGallery, id: int, group: int, share: float, has_answer: bool, setting: Setting
 ) -> Samples:
     """The candidates of one query, see `collect`."""
-    ids, evidence, any_verified = evidence_of(gallery.engine, id, setting)
+    ids, evidence, any_verified = evidence_of(gallery, id, setting)
     n = len(ids)
     names = fusion.feature_names(setting[1] is not None, evidence.details is not None)
     relevant = np.isin(ids, gallery.groups[group]) & has_answer
@@ -157,10 +169,10 @@ def galleries_of(
     rng = np.random.default_rng(SEED)
     everyone = np.arange(len(store))
     parts = [
-        draw(groups, len(store), size, rng)
+        draw(groups, len(store), size, rng, crowded=number < CROWDED)
         for size in PART_SIZES
         if size <= len(store) / 2
-        for _ in range(DRAWS)
+        for number in range(DRAWS)
     ]
     whole = Engine(store, extractor)
     once = OncePerPair(whole.matchers[matcher])
@@ -183,7 +195,9 @@ def galleries_of(
     return galleries
 
 
-def draw(groups: list[list[int]], count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+def draw(
+    groups: list[list[int]], count: int, size: int, rng: np.random.Generator, crowded: bool = False
+) -> np.ndarray:
     """Ids int (size,), rising, of a made gallery: one to MOST_VIEWS photos of things at random.
 
     Args:
@@ -191,10 +205,17 @@ def draw(groups: list[list[int]], count: int, size: int, rng: np.random.Generato
         count: photos to draw from; those in no group are a thing each.
         size: photos wanted, at most `count`.
         rng: source of chance.
+        crowded: whether the photos of one thing that has more of them are drawn first, up to half
+            of the gallery.
     """
     alone = np.setdiff1d(np.arange(count), [id for members in groups for id in members])
     things = [rng.permutation(members) for members in [*groups, *alone[:, None]]]
     first, rest = [], []
+    many = [number for number, photos in enumerate(things) if len(photos) > MOST_VIEWS]
+    if crowded and many:
+        crowd = int(rng.choice(many))
+        first.append(things[crowd][: size // 2])
+        things[crowd] = things[crowd][size // 2 :]
     for thing in rng.permutation(len(things)):
         cut = rng.integers(1, MOST_VIEWS + 1)
         first.append(things[thing][:cut])

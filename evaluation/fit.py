@@ -53,6 +53,8 @@ from .groups import store_groups
 from .results import format_rows
 
 SHARES = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0)
+VIEWS = (1, 2, 5, 20)  # photos of the thing besides the query: where rows of a table begin
+WORDS = ("sure", "likely", "unsure")
 FEWEST_GROUPS = 5  # fewer things say nothing of others
 
 
@@ -196,6 +198,31 @@ def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list
     return row
 
 
+def views_rows(samples: Samples, odds: np.ndarray) -> list[list[str]]:
+    """How probable right photos are, and how far off probabilities are, by how many are right.
+
+    Args:
+        samples: of all galleries, n in all.
+        odds: their log-odds (n,).
+    """
+    _, number = np.unique(samples.query, return_inverse=True)
+    right = np.bincount(number, samples.relevant)[number]
+    rows = [["other photos of the thing", "queries", *(f"of them {w}" for w in WORDS), "error"]]
+    for least, most in zip(VIEWS, [*VIEWS[1:], np.inf]):
+        part = (right >= least) & (right < most)
+        if not part.any():
+            continue
+        words = [fusion.word(p) for p in fusion.probability(odds[part & samples.relevant])]
+        shares = [f"{words.count(word) / len(words):.0%}" for word in WORDS]
+        name = f"{least} to {most - 1:g}" if most < np.inf else f"{least} or more"
+        error = calibration_error(
+            odds[part], samples.relevant[part], samples.prior[part], fusion.CUT
+        )
+        queries = len(np.unique(number[part]))
+        rows.append([name, str(queries), *shares, f"{error:.3f}"])
+    return rows
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
@@ -309,6 +336,7 @@ def print_quality(fit: Fit, leading: Setting) -> dict:
         Its curve, for `evaluation report`.
     """
     sizes = np.unique(next(iter(fit.samples.values())).photos)[::-1]
+    views: list[list[str]] = []
     table = [["stages", "mAP", "log-loss", *(f"error, {size} photos" for size in sizes)]]
     rows = []
     for setting, samples in fit.samples.items():
@@ -316,9 +344,11 @@ def print_quality(fit: Fit, leading: Setting) -> dict:
         table.append(quality_row(setting_name(setting), fit, samples, odds))
         if setting == leading:
             rows = reliability(odds, samples.relevant, samples.prior)
+            views = views_rows(samples, odds)
     print_text(f"\n{format_rows(table)}")
     head = [f"probability, {setting_name(leading)}", "that are the same thing", "share of those"]
     print_text(f"\n{format_rows([head, *([f'{value:.3f}' for value in row] for row in rows)])}")
+    print_text(f"\n{format_rows(views)}")
     return {
         "title": "Reliability of the probability on the page, groups held out",
         "xlabel": "probability",

@@ -20,6 +20,7 @@ from .agreement import are_compared, compare, warnings
 from .details import find_votes, in_turns, proposed
 from .feedback import Feedback
 from .fuse import Evidence, Fusion, has_seeds
+from .identical import identical_ids, with_identical
 from .methods import Methods
 from .prepare import KEYPOINTS, Source, propose, read_photo, together
 from .prepared import PreparedQuery, QueryPhoto
@@ -229,6 +230,8 @@ class Engine:
         if k < 0:
             raise ValueError(f"There cannot be {k} hits.")
         ranking = self.fusion.fuse(query, ranked.ranking, rerank, verify, ranked.trusted)
+        same = identical_ids(query, self.store)
+        ranking = with_identical(ranking, same)
         _, ranking = ranking.parted(self.store.damaged)  # by now some may have been found damaged
         stages = ranked.stages
         if verify is not None:
@@ -240,7 +243,7 @@ class Engine:
         used = {KEYPOINTS, DETAILS, verify} if verify else set()
         unused = {KEYPOINTS, DETAILS, *MATCHERS} - used
         return SearchResult(
-            hits=tuple(hits_of(self.store, ranking[:k], stages)),
+            hits=tuple(hits_of(self.store, ranking[:k], stages, same)),
             timings_ms=timings,
             reused_ms={
                 stage: ms

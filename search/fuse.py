@@ -15,7 +15,7 @@ from .fusion import fusion
 from .fusion.calibration import Calibration
 from .fusion.fusion import CUT, FULL_SIZE, PAIR, TRUSTED, Evidence, word
 from .prepared import PreparedQuery
-from .ranking import Ranking, Trusted, scale
+from .ranking import Ranking, Trusted
 
 PAIR_BACKGROUND = 0.25  # mean background of landmarks and things in galleries of their own kind
 
@@ -96,8 +96,8 @@ class Fusion:
         """Evidence for photos by themselves: their standing is that of their similarity, and votes
         do not count."""
         plain = replace(ranking, scores=ranking.similarity)
-        evidence = self.evidence(query, plain, (query.background, query.spread))
-        return replace(evidence, details=None)
+        own_scale = query.scale.background, query.scale.spread
+        return replace(self.evidence(query, plain, own_scale), details=None)
 
     def pairs(self, query: PreparedQuery, pairs: Ranking, verify: str | None) -> np.ndarray | None:
         """How likely pairs of a query's own photos show the same thing.
@@ -113,7 +113,8 @@ class Fusion:
         Returns:
             Log-odds (n,), or None where they were not fitted.
         """
-        query = replace(query, background=max(query.background, PAIR_BACKGROUND))
+        background = max(query.scale.background, PAIR_BACKGROUND)
+        query = replace(query, scale=replace(query.scale, background=background))
         evidence = replace(self.pairwise(query, pairs), photos=FULL_SIZE)
         return self.calibration.log_odds(evidence, PAIR, verify)
 
@@ -129,12 +130,12 @@ class Fusion:
                 the ranking itself, its copies of the query left out.
         """
         if own_scale is None:
-            own_scale = scale(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
+            own_scale = query.scale.of(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
         verified, votes = ranking.verified, query.votes
         found = [None if verified is None else verified.found.get(int(id)) for id in ranking.ids]
         return Evidence(
-            query.background,
-            query.spread,
+            query.scale.background,
+            query.scale.spread,
             self.photos,
             similarity=ranking.similarity,
             standing=(ranking.scores - own_scale[0]) / own_scale[1],

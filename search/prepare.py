@@ -127,9 +127,7 @@ def propose(
     descriptor = feedback.move(together([photo.descriptor for photo in photos]))
     with watch.stage("index"):
         candidates, copy_ids = find_candidates(store, descriptor, photos, feedback.ids)
-    background, spread = scale(
-        candidates.similarity[~np.isin(candidates.ids, copy_ids)]  # a copy says nothing of others
-    )
+    others = ~np.isin(candidates.ids, copy_ids)  # a copy says nothing of others
     query = PreparedQuery(
         photos=tuple(photos),
         region=region,
@@ -138,8 +136,7 @@ def propose(
         generation=store.version,
         candidates=candidates,
         copy_ids=copy_ids,
-        background=background,
-        spread=spread,
+        scale=scale(candidates.similarity[others], len(store)),
         feedback=feedback,
     )
     for stage, ms in watch.ms.items():

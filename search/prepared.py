@@ -10,7 +10,7 @@ import numpy as np
 from extractor import LocalFeatures, Region
 
 from .feedback import NO_FEEDBACK, Feedback
-from .ranking import Ranking, Verified
+from .ranking import Ranking, Scale, Verified
 from .verify.verification import Verification
 from .votes import Votes
 
@@ -50,7 +50,7 @@ class PreparedQuery:
         candidates: the first ranking.
         copy_ids: gallery photos that are one of the query's photos again, int (c,). They are hits,
             but in reranking they count as the query.
-        background, spread: the query's own scale of similarity, see `ranking.scale`.
+        scale: the query's own yardstick of similarity.
         feedback: what was said of gallery photos since.
         votes: of the keypoints, None until they are counted, see `details`.
         verifications: matcher -> gallery id -> evidence, None for a photo that could not be read.
@@ -68,8 +68,7 @@ class PreparedQuery:
     generation: str
     candidates: Ranking
     copy_ids: np.ndarray
-    background: float
-    spread: float
+    scale: Scale
     feedback: Feedback = NO_FEEDBACK
     votes: Votes | None = None
     verifications: defaultdict[str, dict[int, Verification | None]] = field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
 SMALL_BACKGROUND = 5  # it is at most one in so many candidates
+# Shares of the candidates. The similarities at these two ranks give mean and deviation of those of
+# strangers, however many photos before them show the thing: the median, and one deviation below.
+STRANGERS = 0.5, 0.84
+MARGIN = 0.15  # of similarity: look-alikes raise the background by at most so much
 MIN_SPREAD = 1e-6
 
 
@@ -140,24 +145,62 @@ def cosine(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.clip(rows.astype(np.float32) @ descriptor, -1, 1)
 
 
-def scale(scores: np.ndarray) -> tuple[float, float]:
-    """A query's own yardstick, from its candidates' scores.
+@dataclass(frozen=True)
+class Scale:
+    """A query's own yardstick.
 
-    In a small gallery the BACKGROUND-th candidate would be its last one, or near it, and next to
-    that every photo looks like a match. There the background is the best but a fifth.
+    Attributes:
+        background: similarity at which photos have nothing in common with the query.
+        spread: how far the best similarity is above it, at least MIN_SPREAD.
+        rank: of the last candidate that reaches the background, from 1.
+    """
+
+    background: float
+    spread: float
+    rank: int
+
+    def of(self, scores: np.ndarray) -> tuple[float, float]:
+        """Background and spread of a reranker's scores (n,), best first: at the same rank."""
+        if not len(scores):
+            return 0.0, 1.0
+        background = float(scores[min(self.rank, len(scores)) - 1])
+        return background, max(float(scores[0]) - background, MIN_SPREAD)
+
+
+def scale(similarity: np.ndarray, gallery: int) -> Scale:
+    """The yardstick of a query whose candidates have these similarities.
+
+    The background is the similarity at the BACKGROUND-th candidate, in a small gallery at the best
+    but a fifth. If more photos than that show the thing, this rank measures the thing itself. So
+    the background is at most MARGIN above the value expected at this rank among strangers, whose
+    similarities are taken as normally distributed and estimated by STRANGERS.
 
     Args:
-        scores: best first, (n,).
+        similarity: best first, without copies of the query, (n,).
+        gallery: how many photos it has.
 
     Returns:
-        The background: the score at which photos have nothing in common with the query. The
-        spread: how far the best is above it, at least MIN_SPREAD. (0, 1) without candidates.
+        Background 0, spread 1 without candidates.
     """
-    if len(scores) == 0:
-        return 0.0, 1.0
-    rank = min(BACKGROUND, -(-len(scores) // SMALL_BACKGROUND))
-    background = float(scores[rank - 1])
-    return background, max(float(scores[0]) - background, MIN_SPREAD)
+    n = len(similarity)
+    if n == 0:
+        return Scale(0.0, 1.0, 1)
+    rank = min(BACKGROUND, -(-n // SMALL_BACKGROUND))
+    photos = max(gallery, n)
+    near, far = (max(1, round(share * n)) for share in STRANGERS)
+    deviations = normal_deviate(near, photos) - normal_deviate(far, photos)
+    deviation = (similarity[near - 1] - similarity[far - 1]) / max(deviations, MIN_SPREAD)
+    above = normal_deviate(rank, photos) - normal_deviate(near, photos)
+    expected = float(similarity[near - 1] + deviation * above)
+    background = min(float(similarity[rank - 1]), expected + MARGIN)
+    spread = max(float(similarity[0]) - background, MIN_SPREAD)
+    return Scale(background, spread, max(1, int((similarity >= background).sum())))
+
+
+def normal_deviate(rank: int, count: int) -> float:
+    """Where the `rank`-th largest of `count` normally distributed values is expected, in standard
+    deviations above their mean."""
+    return NormalDist().inv_cdf(1 - (min(rank, count) - 0.5) / count)
 
 
 def nearest(similarity: np.ndarray, k: int) -> np.ndarray:

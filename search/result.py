@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ class Hit:
             found.
         verified: whether those are enough.
         verification: the evidence itself.
+        identical: whether it is a photo of the query, pixel for pixel.
     """
 
     id: int
@@ -46,6 +47,7 @@ class Hit:
     inliers: int | None = None
     verified: bool = False
     verification: Verification | None = None
+    identical: bool = False
 
     @property
     def confidence(self) -> str:
@@ -120,6 +122,7 @@ class SearchResult:
                     "inliers": hit.inliers,
                     "verified": hit.verified,
                     "by_details": hit.by_details,
+                    "identical": hit.identical,
                     "stage_ranks": hit.stage_ranks,
                 }
                 for hit in self.hits
@@ -129,19 +132,25 @@ class SearchResult:
         }
 
 
-def hits_of(store: Store, ranking: Ranking, stages: Mapping[str, np.ndarray]) -> list[Hit]:
+def hits_of(
+    store: Store,
+    ranking: Ranking,
+    stages: Mapping[str, np.ndarray],
+    identical: Sequence[int] | np.ndarray = (),
+) -> list[Hit]:
     """The photos of a ranking as hits.
 
     Args:
         store: names them.
         ranking: after the last stage, best first.
         stages: gallery ids in the order after each stage, best first.
+        identical: ids of the photos that are the query, pixel for pixel.
     """
     photos = store.catalogue.photos_of(ranking.ids)
     ranks = {
         stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stages.items()
     }
-    hits = []
+    hits, same = [], set(map(int, identical))
     for position, photo in enumerate(photos):
         verified = ranking.verified
         evidence = None if verified is None else verified.found.get(photo.id)
@@ -159,6 +168,7 @@ def hits_of(store: Store, ranking: Ranking, stages: Mapping[str, np.ndarray]) ->
                 inliers=None if evidence is None else evidence.inliers,
                 verified=verified is not None and verified.passes(photo.id),
                 verification=evidence,
+                identical=photo.id in same,
             )
         )
     return hits

@@ -14,7 +14,7 @@ from index_store.graph import BACKGROUND, NEIGHBOURS, edges_of, neighbour_graph
 from index_store.neighbours import exact_neighbours, self_first
 from index_store.offline_diffusion import diffusion_rows, solve_block, strongest, unconnected
 from index_store.regions import blocks, region
-from search.ranking import scale
+from search.ranking import Scale, scale
 from search.rerank.diffusion import SEEDS, Removal, confidence, diffuse, lowered, seed_weights
 from tests.conftest import unit_rows
 
@@ -417,9 +417,27 @@ def test_no_trusted_seed_means_no_diffusion():
 
 
 def test_scale_is_background_and_spread():
-    background, spread = scale(np.linspace(1, 0, 1001))  # the 50th
-    assert background == pytest.approx(0.951) and spread == pytest.approx(0.049)
-    background, spread = scale(np.linspace(1, 0, 101))  # of few, the best but a fifth
-    assert background == pytest.approx(0.8) and spread == pytest.approx(0.2)
-    assert scale(np.array([0.7])) == (pytest.approx(0.7), 1e-6)
-    assert scale(np.empty(0)) == (0.0, 1.0)
+    found = scale(np.linspace(1, 0, 1001), 1001)  # the 50th
+    assert found.background == pytest.approx(0.951) and found.spread == pytest.approx(0.049)
+    assert found.rank == 50 and found.of(np.arange(100.0, 0, -1)) == (51, 49)
+    found = scale(np.linspace(1, 0, 101), 101)  # of few, the best but a fifth
+    assert found.background == pytest.approx(0.8) and found.spread == pytest.approx(0.2)
+    assert scale(np.array([0.7]), 2) == Scale(pytest.approx(0.7), 1e-6, 1)
+    assert scale(np.empty(0), 1) == Scale(0.0, 1.0, 1)
+    assert found.of(np.empty(0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("gallery", [400, 100_000])
+@pytest.mark.parametrize("right", [0, 5, 80, 150])
+def test_the_background_is_that_of_strangers_however_many_photos_are_right(rng, gallery, right):
+    strangers = np.sort(rng.normal(0.2, 0.08, gallery))[::-1]
+    of_strangers = scale(strangers[:1000], gallery).background
+    assert of_strangers == strangers[49]
+    found = scale(np.r_[np.linspace(0.95, 0.85, right), strangers][:1000], gallery)
+    assert abs(found.background - of_strangers) < 0.23
+    assert right == 0 or found.spread > 0.3
+
+
+def test_two_right_photos_among_ten_are_not_their_own_background():
+    found = scale(np.array([0.85, 0.81, 0.3, 0.28, 0.22, 0.2, 0.19, 0.15, 0.1]), 10)
+    assert found.background < 0.52 and found.rank == 2 and found.spread > 0.33

@@ -333,16 +333,17 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
         walked += max(0.0, weight - next_one) * relative(store)[seed]
         total += max(0.0, weight - next_one)
     assert total > 0 and next_one > 0
-    trust = min(1.0, total / query.spread)
+    trust = min(1.0, total / query.scale.spread)
     expected = (
-        (rows[1:] @ descriptor - query.background) / query.spread
+        (rows[1:] @ descriptor - query.scale.background) / query.scale.spread
         + 2 * trust * walked / walked.max()
     ) / 3
     np.testing.assert_allclose(answer.scores, expected[answer.ids], atol=2e-3)
     verified = method.rerank(query, answer, Trusted(np.array([40, 7]), np.array([0.55, 0.99])))
     walked = 0.55 * relative(store)[40] + 0.99 * relative(store)[7]
     expected = (
-        (rows[1:] @ descriptor - query.background) / query.spread + 2 * walked / walked.max()
+        (rows[1:] @ descriptor - query.scale.background) / query.scale.spread
+        + 2 * walked / walked.max()
     ) / 3
     np.testing.assert_allclose(verified.scores, expected[verified.ids], atol=2e-3)
 

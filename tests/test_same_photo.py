@@ -31,7 +31,7 @@ def test_both_have_the_same_candidates_and_copies(pairs, engine):
         assert set(others) == set(known.candidates.ids)
         found = [others[id] for id in known.candidates.ids]
         np.testing.assert_allclose(found, known.candidates.similarity, atol=ROUNDING)
-        assert known.background == pytest.approx(upload.background, abs=ROUNDING)
+        assert known.scale.background == pytest.approx(upload.scale.background, abs=ROUNDING)
         assert known.spread == pytest.approx(upload.spread, abs=ROUNDING)
 
 

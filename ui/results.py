@@ -93,7 +93,7 @@ def tile(
         "confidence": hit.confidence,
         "detail": f"{chance}{detail}{why}",
         **proof(hit),
-        "details": say("found by its details") if hit.by_details else "",
+        "remark": remark(hit),
         "fold": say("{count} more like it", count=number(len(copies))) if copies else "",
         "move": move[0],
         "direction": move[1],
@@ -117,6 +117,13 @@ def proof(hit: Hit) -> dict[str, str]:
         "points": say("{count} {count:point|points}", count=count),
         "fit": say("{count} matched {count:point fits|points fit} together", count=count),
     }
+
+
+def remark(hit: Hit) -> str:
+    """What there is to say of how a hit was found; "" for most."""
+    if hit.identical:
+        return say("the same photo")
+    return say("found by its details") if hit.by_details else ""
 
 
 def photos_in_words(count: int) -> str:

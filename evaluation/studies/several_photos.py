@@ -75,7 +75,7 @@ def by_best_candidate(descriptors: np.ndarray, gallery: np.ndarray) -> np.ndarra
         float64 (n,).
     """
     similarities = -np.sort(-np.stack([cosine(one, gallery) for one in descriptors]), axis=1)
-    return np.array([scale(row)[1] for row in similarities])
+    return np.array([scale(row, len(row)).spread for row in similarities])
 
 
 WAYS: Mapping[str, Way] = {

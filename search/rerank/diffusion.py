@@ -29,7 +29,7 @@ from index_store import Store, graph
 
 from ..fuse import diffusion_share
 from ..prepared import PreparedQuery
-from ..ranking import Ranking, Trusted, cosine, order
+from ..ranking import Ranking, Scale, Trusted, cosine, order
 
 SEEDS = 3
 WITHIN = 50  # nearest candidates among which seeds are looked for; further ones are none
@@ -230,8 +230,7 @@ def mix(
     similarity: np.ndarray,
     diffused: np.ndarray,
     confidence: float,
-    background: float,
-    spread: float,
+    scale: Scale,
     share: float,
 ) -> np.ndarray:
     """Similarity and walk in one score.
@@ -244,13 +243,13 @@ def mix(
         similarity: of the photos with the query, (m,).
         diffused: what the walk gives them, (m,).
         confidence: of the walk, 0 to 1.
-        background, spread: the query's scale, see `ranking.scale`.
+        scale: the query's.
         share: weight of the walk against the similarity.
 
     Returns:
         float (m,).
     """
-    plain = (similarity - background) / spread
+    plain = (similarity - scale.background) / scale.spread
     return (plain + share * confidence * diffused / diffused.max()) / (1 + share)
 
 
@@ -304,7 +303,7 @@ class Diffusion:
             seeds = trusted.without(query.in_gallery)
             return self._walk(query, ranking, seeds.ids, seeds.weights, 1.0)
         seeds, weights = nearest_seeds(query, ranking, self.store)
-        return self._walk(query, ranking, seeds, weights, confidence(weights, query.spread))
+        return self._walk(query, ranking, seeds, weights, confidence(weights, query.scale.spread))
 
     def _walk(
         self,
@@ -331,6 +330,4 @@ class Diffusion:
         wider = ranking.extended(new, cosine(query.descriptor, store.descriptors[new]))
         reached = values_at(wider.ids, ids, diffused)
         reached[np.isin(wider.ids, query.copy_ids)] = diffused.max()
-        return wider.rescored(
-            mix(wider.similarity, reached, confidence, query.background, query.spread, self.share)
-        )
+        return wider.rescored(mix(wider.similarity, reached, confidence, query.scale, self.share))

@@ -73,7 +73,7 @@ class Sift:
     """RootSIFT, with the keypoints that the store holds or its thumbnails show."""
 
     label = "SIFT"
-    shortlist = 50
+    shortlist = 25
     floor = 8
     is_indexed = True
 

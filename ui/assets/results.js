@@ -103,7 +103,7 @@ function tile(hit, says, key, unfolded, send) {
   }
   figure.append(caption);
   if (hit.copies?.length) caption.append(copiesOf(hit, key, unfolded, send));
-  if (hit.details) caption.append(element("div", "details", hit.details));
+  if (hit.remark) caption.append(element("div", "remark", hit.remark));
   if (hit.points) {
     const badge = element("span", "verified", `✓ ${hit.points}`);
     badge.title = hit.fit;
