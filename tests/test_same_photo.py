@@ -32,7 +32,8 @@ def test_both_have_the_same_candidates_and_copies(pairs, engine):
         found = [others[id] for id in known.candidates.ids]
         np.testing.assert_allclose(found, known.candidates.similarity, atol=ROUNDING)
         assert known.scale.background == pytest.approx(upload.scale.background, abs=ROUNDING)
-        assert known.spread == pytest.approx(upload.spread, abs=ROUNDING)
+        assert known.scale.spread == pytest.approx(upload.scale.spread, abs=ROUNDING)
+        assert known.scale.rank == upload.scale.rank
 
 
 def test_both_have_the_same_keypoints(pairs, engine):

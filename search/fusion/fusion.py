@@ -101,7 +101,9 @@ def features(evidence: Evidence, names: tuple[str, ...]) -> np.ndarray:
         float64 (n, F), a column for each name.
     """
     n = len(evidence.standing)
-    standing = np.where(evidence.verified, np.maximum(evidence.standing, 0), evidence.standing)
+    standing = evidence.standing
+    if "verified" in names:
+        standing = np.where(evidence.verified, np.maximum(standing, 0), standing)
     columns = {
         "bias": np.ones(n),
         "background": np.full(n, evidence.background),
