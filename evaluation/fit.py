@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from command import print_lines, print_text
 from datasets import BadDataset
+from datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW, load_groups
 from extractor import Extractor
 from index_store import Store, model_of
 from metrics import average_precision
@@ -55,6 +56,7 @@ from .results import format_rows
 SHARES = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0)
 VIEWS = (1, 2, 5, 20)  # photos of the thing besides the query: where rows of a table begin
 WORDS = ("sure", "likely", "unsure")
+LEADING = [(rerank, verify) for verify in (None, "sift") for rerank in (None, "diffusion")]
 FEWEST_GROUPS = 5  # fewer things say nothing of others
 
 
@@ -121,8 +123,8 @@ class Fit:
         self._tell()
         return rows
 
-    def mean_ap(self, samples: Samples, odds: np.ndarray) -> float:
-        """mAP in the stores as a whole, averaged over them.
+    def group_maps(self, samples: Samples, odds: np.ndarray) -> list[np.ndarray]:
+        """mAP of each group in the stores as a whole: of each store, float (groups,).
 
         Args:
             samples: of all galleries, n in all.
@@ -135,8 +137,12 @@ class Fit:
                 inside = (number >= 0) & (number < len(whole))
                 group = samples.group[inside] - whole.first_group
                 part = replace(samples[inside], group=group)
-                maps.append(mean_ap(part, odds[inside], whole.groups))
-        return float(np.mean(maps))
+                maps.append(group_maps(part, odds[inside], whole.groups))
+        return maps
+
+    def mean_ap(self, samples: Samples, odds: np.ndarray) -> float:
+        """Mean over the stores of their mAP. Arguments as `group_maps`."""
+        return float(np.mean([np.mean(maps) for maps in self.group_maps(samples, odds)]))
 
     def _tell(self) -> None:
         """Have all engines judge by what is fitted so far."""
@@ -154,8 +160,8 @@ def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, Curve]) -> F
     return replace(fitted, pairs=pairs)
 
 
-def mean_ap(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[int]]) -> float:
-    """Mean over groups of the mAP of an order.
+def group_maps(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """mAP of an order for each group that has two photos or more, float (groups,).
 
     Args:
         samples: of one gallery.
@@ -174,7 +180,7 @@ def mean_ap(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[int]
         by_group[samples.group[start]].append(
             average_precision(range(end - start), [*hits, *missing])
         )
-    return float(np.mean([np.mean(values) for values in by_group if values]))
+    return np.array([np.mean(values) for values in by_group if values])
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -196,6 +202,32 @@ def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list
         relevant, prior = samples.relevant[part], samples.prior[part]
         row.append(f"{calibration_error(odds[part], relevant, prior, fusion.CUT):.3f}")
     return row
+
+
+def set_rows(
+    fit: Fit, names: Sequence[Sequence[str]], kinds: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """mAP by store, by number of photos of a group, and by kind of thing.
+
+    Args:
+        fit: with samples.
+        names: of each store's groups.
+        kinds: name -> names of groups; of groups that are in none nothing is said by kind.
+    """
+    settings = [s for s in LEADING if s in fit.samples]
+    maps = [fit.group_maps(fit.samples[s], held_out(fit.samples[s])) for s in settings]
+    rows = [["groups", "number", *map(setting_name, settings)]]
+    stores = [gallery for gallery in fit.galleries if gallery.is_whole]
+    for number, (store, named) in enumerate(zip(stores, names)):
+        few = np.array([len(group) <= FEW for group in store.groups])
+        parts = {EVERY: np.ones(len(few), bool), FEW_VIEW: few, MANY_VIEW: ~few}
+        parts |= {kind: np.isin(named, list(members)) for kind, members in kinds.items()}
+        for part, inside in parts.items():
+            if inside.any():
+                cells = [f"{maps_of[number][inside].mean():.3f}" for maps_of in maps]
+                title = f"store {number + 1}, {part}"
+                rows.append([title, str(int(inside.sum())), *cells])
+    return rows
 
 
 def views_rows(samples: Samples, odds: np.ndarray) -> list[list[str]]:
@@ -240,6 +272,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         required=True,
         help='JSON of each store, in the same order: {"name": ["file", ...], ...}',
+    )
+    command.add_argument(
+        "--kinds", type=Path, nargs="*", default=[], help='JSON: {"kind": ["name", ...], ...}'
     )
     command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument(
@@ -288,11 +323,14 @@ def run(args: argparse.Namespace) -> None:
     model = model_of(args.store[0], args.model)
     extractor = Extractor(model)
     galleries: list[LabelledGallery] = []
+    names = []
+    kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
     for path, groups_file in zip(args.store, args.groups):
         store = Store(path, extractor)
         named = store_groups(groups_file, store)
         groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
         check_enough(groups)
+        names.append(list(named))
         galleries += galleries_of(store, extractor, groups, args.matcher, galleries)
     fit = Fit(galleries, begin(args.out, model.stem, extractor.fingerprint))
 
@@ -319,6 +357,7 @@ def run(args: argparse.Namespace) -> None:
         "galleries": [len(gallery) for gallery in galleries],
     }
     curve = print_quality(fit, ("diffusion", args.matcher))
+    print_text(f"\n{format_rows(set_rows(fit, names, kinds))}")
     write_fitted(replace(fit.fitted, fitted_on=facts), args.out)
     print_lines("", f"wrote {args.out}")
     if args.curve:

@@ -200,7 +200,15 @@ def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
             count=number(len(proven)),
             of=number(len(told.result.hits)),
         )
-    with step(say("It proves"), said, 4):
+    keypoints = gallery.engine.store.keypoints
+    voting = say(
+        "At most {points} points of the photo vote for gallery photos with similar ones, of which "
+        "the keypoint index holds {held}. Photos with many votes are compared, too, even if the "
+        "descriptor misses them.",
+        points=number(keypoints.form.points),
+        held=number(len(keypoints)),
+    )
+    with step(say("It proves"), f"{said} {voting}", 4):
         if best is not None:
             shown = gallery_subject(gallery.engine, best.id).image
             match_viewer(
