@@ -67,10 +67,11 @@ class Rows:
         """Ids and kept keypoints of photos; None where they are damaged, or beyond the budget."""
         for id in ids:
             segment, row = self.place(id)
-            data = b""
-            with suppress(StoreCorrupt):
-                data = segment.features(row)
-            yield id, LocalFeatures.from_bytes(data) if data else None
+            found = None
+            with suppress(StoreCorrupt, ValueError):
+                if data := segment.features(row):
+                    found = LocalFeatures.from_bytes(data)
+            yield id, found
 
     def numbers(self, slots: np.ndarray | int) -> np.ndarray:
         """In which of the segments slots are, of the same shape."""

@@ -123,10 +123,10 @@ def test_upload_search_and_toggle(app):
         set(titles(pane, 3)) == {"Eiffel tower", "Eiffel tower 2", "Tour eiffel"}
         and len(pane["hits"]) < 24
     )
-    assert [hit["confidence"] for hit in pane["hits"][:2]] == ["sure", "sure"]
+    assert [hit["confidence"] for hit in pane["hits"][:2]] == ["sure", "likely"]
     assert int(pane["hits"][0]["points"].removesuffix(" points")) >= 10
     assert pane["hits"][0]["thumbnail"].endswith("/thumbnail.jpg")
-    for stage in ("decode", "describe", "keypoints", "index", "Diffusion", "SIFT"):
+    for stage in ("decode", "describe", "keypoints", "index", "details", "Diffusion", "SIFT"):
         assert stage in html_of(app)
 
     app.toggle(key="sift").set_value(False).run()

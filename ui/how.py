@@ -202,9 +202,9 @@ def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
         )
     keypoints = gallery.engine.store.keypoints
     voting = say(
-        "At most {points} points of the photo vote for gallery photos with similar ones, of which "
-        "the keypoint index holds {held}. Photos with many votes are compared, too, even if the "
-        "descriptor misses them.",
+        "The strongest points of the photo, {points} of them at most, vote for gallery photos with "
+        "similar points. The keypoint index holds {held} in all. Photos with many votes are "
+        "compared, too, even if the descriptor misses them.",
         points=number(keypoints.form.points),
         held=number(len(keypoints)),
     )
