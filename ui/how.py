@@ -203,8 +203,8 @@ def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
     keypoints = gallery.engine.store.keypoints
     voting = say(
         "The strongest points of the photo, {points} of them at most, vote for gallery photos with "
-        "similar points. Points in the keypoint index: {held}. Photos with many votes are compared, "
-        "too, even if the descriptor misses them.",
+        "similar points. Points in the keypoint index: {held}. Photos with many votes are "
+        "compared, too, even if the descriptor misses them.",
         points=number(keypoints.form.points),
         held=number(len(keypoints)),
     )
