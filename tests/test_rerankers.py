@@ -98,7 +98,7 @@ def ask(
     similarity = cosine(descriptor, store.descriptors[ids])
     ranking = Ranking(ids, similarity, similarity).sorted()
     copies = np.array(copy_ids, np.int64)
-    background, spread = scale(ranking.similarity[~np.isin(ranking.ids, copies)])
+    own_scale = scale(ranking.similarity[~np.isin(ranking.ids, copies)], len(store))
     photos = tuple(QueryPhoto(descriptor, id, f"{id}.jpg") for id in own_ids)
     photos += tuple(QueryPhoto(descriptor) for _ in copy_ids)
     query = PreparedQuery(
@@ -109,8 +109,7 @@ def ask(
         "generation",
         ranking,
         copies,
-        background,
-        spread,
+        own_scale,
     )
     return query, ranking
 
@@ -603,7 +602,7 @@ def test_command_names_a_method(small_built, capsys):
         answers[" ".join(options)] = json.loads(capsys.readouterr().out)
     assert answers["--diffusion"]["hits"] == answers["--rerank diffusion"]["hits"]
     stages = answers["--rerank superglobal --sift"]["hits"][0]["stage_ranks"]
-    assert list(stages) == ["descriptor", "superglobal", "sift"]
+    assert list(stages) == ["descriptor", "details", "superglobal", "sift"]
     for wrong in (["--rerank", "magic"], ["--diffusion", "--rerank", "dba"]):
         with pytest.raises(SystemExit):
             main([*common, *wrong])
