@@ -43,6 +43,7 @@ class SubGallery:
         self.lists, self.list_sims = neighbours, sims
         self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
         self.keypoints = part_of(store.keypoints, ids)
+        self.marks = store.marks.renumbered(numbers_of(store.keypoints.photos, ids))
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)
@@ -67,12 +68,18 @@ class SubGallery:
 
 def part_of(whole: KeypointIndex, ids: np.ndarray) -> KeypointIndex:
     """The keypoints of the photos with these ids, int (n,), numbered anew from 0."""
-    new_ids = np.full(whole.photos, -1)
-    new_ids[ids] = np.arange(len(ids))
+    new_ids = numbers_of(whole.photos, ids)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "keypoints.lists"
         replace(KeypointChange.none(whole), new_ids=new_ids).save(path)
         return KeypointIndex(path, whole.form, len(ids))
+
+
+def numbers_of(photos: int, ids: np.ndarray) -> np.ndarray:
+    """For each of so many photos its number among `ids`, int (n,); -1 if it is not there."""
+    numbers = np.full(photos, -1)
+    numbers[ids] = np.arange(len(ids))
+    return numbers
 
 
 class SubCatalogue:

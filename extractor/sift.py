@@ -40,21 +40,21 @@ class LocalFeatures:
     descriptors: np.ndarray
     size: tuple[int, int]
 
+    def taken(self, rows: np.ndarray | slice) -> LocalFeatures:
+        """Some of the keypoints, as numpy takes them: by their numbers, bool (n,), or a slice."""
+        return LocalFeatures(
+            self.points[rows], self.frames[rows], self.descriptors[rows], self.size
+        )
+
     def inside(self, region: Region) -> LocalFeatures:
         """Those keypoints that lie in a region of the photo; coordinates stay the whole photo's."""
         left, top, right, bottom = region
         x, y = (self.points / (self.size[1], self.size[0])).T
-        kept = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)
-        return LocalFeatures(
-            self.points[kept], self.frames[kept], self.descriptors[kept], self.size
-        )
+        return self.taken((left <= x) & (x <= right) & (top <= y) & (y <= bottom))
 
     def strongest(self, points: int) -> LocalFeatures:
         """The first so many of SIFT's keypoints."""
-        first = slice(points)
-        return LocalFeatures(
-            self.points[first], self.frames[first], self.descriptors[first], self.size
-        )
+        return self.taken(slice(points))
 
     def best(self, points: int) -> LocalFeatures:
         """At most so many of SIFT's keypoints, in their order.
@@ -63,10 +63,7 @@ class LocalFeatures:
         again more often in other photos of the same thing.
         """
         rank = np.arange(1, len(self.points) + 1)
-        kept = np.sort(np.argsort(-np.abs(self.frames) / rank, kind="stable")[:points])
-        return LocalFeatures(
-            self.points[kept], self.frames[kept], self.descriptors[kept], self.size
-        )
+        return self.taken(np.sort(np.argsort(-np.abs(self.frames) / rank, kind="stable")[:points]))
 
     def to_bytes(self, exact: bool = False) -> bytes:
         """SIFT's keypoints, encoded as `keypoint_codes` tells.

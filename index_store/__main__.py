@@ -49,6 +49,7 @@ from .report import (
     index_line,
     info_lines,
     left_out_lines,
+    mark_lines,
     push_lines,
     trial_lines,
 )
@@ -101,6 +102,7 @@ def run_info(args: argparse.Namespace) -> None:
             except PhotosDamaged as error:  # said at the end
                 ids, found = error.ids, error
         print_lines(*info_lines(store, args.verify))
+        print_lines(*mark_lines(store))
         print_lines(*damaged_lines(store, ids))
         print_lines(*left_out_lines(store))
         if found is not None:

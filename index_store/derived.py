@@ -1,4 +1,4 @@
-"""What is made of all photos together: index, neighbour lists, diffusion rows."""
+"""What is made of all photos together: index, neighbour lists, diffusion rows, marks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 from . import ann, graph
 from . import offline_diffusion as diffusion
 from .arrays import save_array
+from .find_marks import find_marks
 from .keypoint_index import KeypointChange, coded, form_for
 from .manifest import Drift
+from .marks import Marks
 from .neighbours import nearest_photos
 from .numbered import NumberedIndex, all_numbered
 from .parameters import derived_parameters
@@ -49,6 +51,7 @@ class Derived:
         row_ids: int32 (N, KEPT), of `diffusion_rows`.
         row_values: float16, their values.
         keypoints: What the keypoint index is to be.
+        marks: Whose keypoints are not in it.
         drift: From what `derive` would make.
     """
 
@@ -60,6 +63,7 @@ class Derived:
     row_ids: np.ndarray
     row_values: np.ndarray
     keypoints: KeypointChange
+    marks: Marks
     drift: Drift
 
     @staticmethod
@@ -74,6 +78,7 @@ class Derived:
             row_ids=live.diffusion_ids,
             row_values=live.diffusion_values,
             keypoints=KeypointChange.none(live.keypoints),
+            marks=live.marks,
             drift=live.manifest.drift,
         )
 
@@ -86,6 +91,7 @@ class Derived:
         save_array(folder / "diffusion_ids.npy", self.row_ids)
         save_array(folder / "diffusion_values.npy", self.row_values)
         self.keypoints.save(folder / "keypoints.lists")
+        self.marks.save(folder)
 
 
 def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent) -> Derived:
@@ -111,6 +117,8 @@ def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent)
         walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
     )
     keypoints = coded(progress(rows.keypoints(range(count)), count, "keypoints"), form)
+    for _ in progress(range(1), 1, "marks"):
+        marks = find_marks(keypoints, rows.sizes, descriptors)
     return Derived(
         parameters=derived_parameters(parameters, form),
         index=all_numbered(index),
@@ -119,7 +127,8 @@ def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent)
         neighbour_recall=round(recall, 4),
         row_ids=row_ids,
         row_values=row_values,
-        keypoints=KeypointChange(form, keypoints),
+        keypoints=KeypointChange(form, keypoints.where(~marks.covered(keypoints.entries))),
+        marks=marks,
         drift=Drift(),
     )
 

@@ -4,6 +4,7 @@ The neighbour lists stay exact: photos that came, and photos that lost a neighbo
 gallery; all others are asked whether one of the new photos is nearer than what they have. Diffusion
 rows are solved anew for photos that came and those whose edges have changed; the other rows only
 lose what was removed, and drift. How far is measured on a sample after each change, and added up.
+Photos that came bear the marks that are known; new marks are found by the next build.
 """
 
 from __future__ import annotations
@@ -114,6 +115,9 @@ def derive_changed(live: Store, moved: Moves, rows: Rows, progress: Progress = s
     differ = 0.0 if whole else drift.rows + drifted(before, walk, row_ids, stale)
     form = live.keypoints.form
     photos = progress(rows.keypoints(came.tolist()), len(came), "keypoints")
+    fresh = coded(photos, form)
+    marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
+    fresh = fresh.where(~marks.covered(fresh.entries))
     return Derived(
         parameters=Derived.of(live).parameters,
         index=index,
@@ -122,7 +126,8 @@ def derive_changed(live: Store, moved: Moves, rows: Rows, progress: Progress = s
         neighbour_recall=live.manifest.neighbour_recall,
         row_ids=row_ids,
         row_values=row_values,
-        keypoints=KeypointChange(form, coded(photos, form), live.keypoints, moved.new_ids),
+        keypoints=KeypointChange(form, fresh, live.keypoints, moved.new_ids),
+        marks=marks,
         drift=Drift(drift.added + len(came), drift.removed + gone, round(differ, 6)),
     )
 

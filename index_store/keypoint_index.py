@@ -116,6 +116,10 @@ class CodedKeypoints:
     codes: np.ndarray
     entries: np.ndarray
 
+    def where(self, kept: np.ndarray) -> CodedKeypoints:
+        """Those that are kept, bool (m,)."""
+        return CodedKeypoints(self.lists[kept], self.codes[kept], self.entries[kept])
+
 
 class KeypointIndex:
     """An opened index: memory-mapped and read-only, whatever becomes of its name. Thread-safe.

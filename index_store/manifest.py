@@ -34,6 +34,8 @@ ARTEFACTS = frozenset(
         "index.faiss",
         "index_ids.npy",
         "keypoints.lists",
+        "mark_words.npy",
+        "marks.npy",
         "neighbour_ids.npy",
         "neighbour_sims.npy",
         "slots.npy",

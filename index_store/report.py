@@ -21,6 +21,8 @@ from .push import Pushed
 from .store import Store
 from .tune import Trial
 
+SHOWN_MARKS = 5
+
 
 def info_lines(store: Store, verified: bool) -> list[str]:
     """What is in a store, a line for each fact.
@@ -63,6 +65,59 @@ def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
     """Every photo that is not served because its bytes are damaged."""
     found = store.catalogue.photos_of(ids)
     return [f"  damaged, not served: {photo.file}" for photo in found]
+
+
+def mark_lines(store: Store) -> list[str]:
+    """Where in how many photos marks are ignored, the most frequent first: at most SHOWN_MARKS."""
+    lines = [
+        f"  a mark {place} of {quantity(photos, 'photo')} is ignored"
+        for place, photos in described_marks(store.marks.placed)
+    ]
+    more = len(lines) - SHOWN_MARKS
+    rest = [f"  {quantity(more, 'further mark')} ignored"] if more > 0 else []
+    return lines[:SHOWN_MARKS] + rest
+
+
+def described_marks(placed: np.ndarray) -> list[tuple[str, int]]:
+    """Place in words and number of photos of each mark, the most frequent first.
+
+    Parts of one overlay are several marks. Those that are mostly on the same photos count as one.
+
+    Args:
+        placed: PLACED (n,), as of `Marks`.
+    """
+    bearers = {
+        int(mark): np.unique(placed["photo"][placed["mark"] == mark])
+        for mark in np.unique(placed["mark"])
+    }
+    groups: list[tuple[np.ndarray, list[int]]] = []  # photos, marks
+    for mark, ids in sorted(bearers.items(), key=lambda item: -len(item[1])):
+        for number, (photos, marks) in enumerate(groups):
+            if 2 * len(np.intersect1d(ids, photos)) >= len(ids):
+                groups[number] = np.union1d(ids, photos), [*marks, mark]
+                break
+        else:
+            groups.append((ids, [mark]))
+    groups.sort(key=lambda group: -len(group[0]))
+    return [
+        (place_in_words(placed["box"][np.isin(placed["mark"], marks)]), len(photos))
+        for photos, marks in groups
+    ]
+
+
+def place_in_words(boxes: np.ndarray) -> str:
+    """Where most of some boxes lie. boxes: float32 (n, 4), left, top, right, bottom in 0 to 1."""
+    thirds = ((boxes[:, :2] + boxes[:, 2:]) / 2 * 3).astype(int).clip(0, 2)
+    cells, counts = np.unique(thirds, axis=0, return_counts=True)
+    cells = cells[counts >= counts.max() / 3]
+    columns, rows = (np.unique(cells[:, axis]) for axis in (0, 1))
+    column = ("left", "", "right")[columns[0]] if len(columns) == 1 else ""
+    row = ("upper", "", "lower")[rows[0]] if len(rows) == 1 else ""
+    if row and column:
+        return f"in the {row} {column} corner"
+    if row or column:
+        return f"at the {row or column} edge"
+    return "in the middle" if len(cells) == 1 else "in several places"
 
 
 def left_out_lines(store: Store) -> list[str]:

@@ -48,6 +48,12 @@ class Rows:
         return np.concatenate([segment.table[name] for segment in self.segments])[self.slots]
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Height and width of all photos in pixels, int64 (N, 2)."""
+        sides = self.column("height"), self.column("width")
+        return np.stack(sides, axis=1).astype(np.int64)
+
+    @property
     def unused(self) -> int:
         """Photos that lie in the segments but are no longer among these."""
         return int(self.starts[-1]) - len(np.unique(self.slots))

@@ -38,6 +38,7 @@ from .generation import SEGMENTS, opening
 from .integrity import known_damage
 from .keypoint_index import KeypointIndex, form_of
 from .manifest import Manifest, check_sizes, verify_artefact
+from .marks import FILES, Marks
 from .milvus import MilvusIndex
 from .numbered import NumberedIndex, all_numbered
 from .presets import IndexParameters, choose_parameters
@@ -74,6 +75,7 @@ class Store:
         diffusion_ids: int32 (N, M), photos of the offline diffusion rows (see `diffusion_rows`).
         diffusion_values: float16 (N, M), their values.
         keypoints: The keypoint index of all photos.
+        marks: Logos, stamps and the like. Their keypoints are not in it.
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class Store:
             searched_in = None if embedded else self.manifest.searched_in
             if searched_in is None:
                 verify_artefact(generation.folder, self.manifest, "index.faiss")
+            for name in FILES:
+                verify_artefact(generation.folder, self.manifest, name)
             try:
                 self._open(generation.folder)
                 if searched_in is None:
@@ -153,6 +157,7 @@ class Store:
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
         form = form_of(self.manifest.parameters["keypoints"])
         self.keypoints = KeypointIndex(folder / "keypoints.lists", form, count)
+        self.marks = Marks.load(folder, count)
         try:
             self.catalogue = Catalogue(folder / "catalogue.sqlite")
             held = len(self.catalogue)

@@ -101,7 +101,7 @@ class BeyondBudget:
     def __init__(self, store: Store, folder: Path):
         """folder: where what is found is kept."""
         self.path, self.manifest, self.catalogue = folder, store.manifest, store.catalogue
-        self.thumbnail_features = store.thumbnail_features
+        self.thumbnail_features, self.marks = store.thumbnail_features, store.marks
 
     def stored_features(self, id: int) -> bytes:
         """None."""

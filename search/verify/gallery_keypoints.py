@@ -3,6 +3,8 @@ thumbnails.
 
 Finding them takes a hundred times as long as reading them. So what is found is kept in the store's
 cache, and one search finds those of so many photos only.
+
+Keypoints of marks, such as logos, are left out here: they say nothing of what a photo shows.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class GalleryKeypoints:
     def at_hand(self, id: int) -> LocalFeatures | None:
         """Keypoints of a photo, None if they must be found first. Raises KeyError, IndexError."""
         data = self._stored(id) or self._cache.get(self._sha256(id))
-        return LocalFeatures.from_bytes(data) if data else None
+        return self._read(id, data) if data else None
 
     def find(self, id: int) -> LocalFeatures:
         """Keypoints of a photo, found and kept if they are not at hand.
@@ -43,22 +45,25 @@ class GalleryKeypoints:
         if found is None:
             data = self._store.thumbnail_features(id).to_bytes()
             self._cache.put(self._sha256(id), data)
-            found = LocalFeatures.from_bytes(data)  # as every later search will see them
+            found = self._read(id, data)  # as every later search will see them
         return found
 
     def as_query(self, id: int) -> LocalFeatures:
-        """Keypoints of a photo that is searched with: those an upload of it would have.
+        """Keypoints of a photo that is searched with: those an upload of it would have, but marks.
 
         Where the store does not hold all of them exactly, they are found in the file. If that is
         gone or has changed, those at hand are taken. Raises as `find`.
         """
         data = self._stored(id)
         if keypoint_codes.is_exact(data):
-            return LocalFeatures.from_bytes(data)
+            return self._read(id, data)
         try:
-            return local_features(self._store.pixels(id))
+            return self._store.marks.outside(id, local_features(self._store.pixels(id)))
         except (OSError, BadPhoto):
             return self.find(id)
+
+    def _read(self, id: int, data: bytes) -> LocalFeatures:
+        return self._store.marks.outside(id, LocalFeatures.from_bytes(data))
 
     def _stored(self, id: int) -> bytes:
         """Keypoints in the store; empty beyond its budget, and where they are damaged."""
