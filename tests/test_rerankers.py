@@ -512,7 +512,9 @@ def test_every_method_goes_through_all_stages(small, name, sift):
             hit.score for hit in hits
         ] == sorted((hit.score for hit in hits), reverse=True)
         stages = {"descriptor", name, "sift"} if sift else {"descriptor", name}
-        assert all(set(hit.stage_ranks) == stages for hit in hits) and name in result.timings_ms
+        voted = {"details"} if sift else set()  # not every photo has votes
+        assert all(set(hit.stage_ranks) - voted == stages for hit in hits)
+        assert name in result.timings_ms
         assert ("diffusion" in result.timings_ms) == (name == "diffusion")
         assert [hit.stage_ranks["sift" if sift else name] for hit in hits] == list(
             range(1, count + 1)
