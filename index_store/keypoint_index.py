@@ -2,12 +2,13 @@
 
 A RootSIFT descriptor lies in the list of its nearest centroid, and its residual is coded by product
 quantisation (Jégou et al. 2011). The centroids are those of an inverted multi-index (Babenko and
-Lempitsky 2012): 256 for each half of a descriptor, 65,536 together. All of it is learned once, on
-photos of no gallery (`learn_keypoint_index`), and shipped. So nothing is trained in a store.
+Lempitsky 2012): each half of a descriptor has its own, and each pair of them has a list. All of it
+is learned once, on photos of no gallery (`learn_keypoint_index`), and shipped. So nothing is
+trained in a store.
 
 The file is searched through the memory map:
 
-    head    uint32 (65,537,), the CRC-32 of what follows in it, and the entries of each list
+    head    uint32 (1 + lists,), the CRC-32 of what follows in it, and the entries of each list
     lists   one behind the other; codes uint8 (n, code_bytes), then entries int64 (n,)
 
 An entry says whose keypoint it is and where: the photo's id in 32 bits, then x and y in 16 each.
@@ -15,13 +16,12 @@ An entry says whose keypoint it is and where: the photo's id in 32 bits, then x 
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import faiss
 import numpy as np
@@ -29,32 +29,53 @@ import numpy as np
 from extractor import LocalFeatures
 
 QUANTIZERS = Path(__file__).parent / "keypoint_quantizers"  # by `learn_keypoint_index`
-LISTS = 65_536
-HEAD_BYTES = 4 * (LISTS + 1)
 ENTRY_BYTES = 8
-PROBED = 16  # lists that are searched for each keypoint of a query
 TOGETHER = 32  # photos whose keypoints are coded at a time
+PART = 2**22  # keypoints that are sorted into lists at a time
+JOINED = 2**12  # lists whose parts are joined at a time
 STEPS = 2**16  # of x and y, across the photo
 
 
 @dataclass(frozen=True)
 class KeypointForm:
-    """How much of each photo's keypoints is kept.
+    """How much of each photo's keypoints is kept, and how they are searched.
+
+    Real keypoints crowd in few lists: the list of a keypoint is on average 14 times longer than the
+    average of 65,536 lists. So larger galleries have more lists, which are searched in less time
+    for the same recall.
 
     Attributes:
         points: The strongest so many of a photo.
         code_bytes: What a descriptor's residual is packed into.
+        centroids: Of each half of a descriptor.
+        probed: Lists that are searched for each keypoint of a query, the nearest first.
+        compared: Keypoints that each keypoint of a query is compared with at most. It bounds the
+            time of a query; the limit is reached where lists are longest, by the details that
+            tell least.
     """
 
     points: int
     code_bytes: int
+    centroids: int
+    probed: int
+    compared: int
+
+    @property
+    def lists(self) -> int:
+        """How many lists there are."""
+        return self.centroids**2
+
+    @property
+    def head_bytes(self) -> int:
+        """Length of the file's head."""
+        return 4 * (1 + self.lists)
 
 
 # Most photos of a gallery, and its form.
 FORMS = (
-    (10_000, KeypointForm(600, 16)),
-    (100_000, KeypointForm(300, 16)),
-    (2**31, KeypointForm(150, 16)),
+    (10_000, KeypointForm(600, 16, 256, 16, 6_000)),
+    (100_000, KeypointForm(300, 16, 512, 24, 30_000)),
+    (2**31, KeypointForm(150, 16, 512, 24, 150_000)),
 )
 
 
@@ -66,7 +87,7 @@ def form_for(photos: int) -> KeypointForm:
 def form_parameters(form: KeypointForm) -> dict[str, int]:
     """What a manifest says of a form, the shipped centroids and codes included."""
     digest = zlib.crc32(quantizer_file(form).read_bytes())
-    return {**dataclasses.asdict(form), "quantizer": digest}
+    return {"points": form.points, "code_bytes": form.code_bytes, "quantizer": digest}
 
 
 def form_of(parameters: dict[str, int]) -> KeypointForm:
@@ -79,7 +100,7 @@ def form_of(parameters: dict[str, int]) -> KeypointForm:
 
 def quantizer_file(form: KeypointForm) -> Path:
     """Where the shipped centroids and codes of a form lie."""
-    return QUANTIZERS / f"pq{form.code_bytes}.faiss"
+    return QUANTIZERS / f"imi{form.centroids}-pq{form.code_bytes}.faiss"
 
 
 def empty_index(form: KeypointForm) -> Any:
@@ -104,15 +125,15 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class CodedKeypoints:
-    """Keypoints of some photos as they go into lists, m in all.
+    """Keypoints of some photos as they go into lists, m in all, in the order of their lists.
 
     Attributes:
-        lists: int32 (m,).
+        ends: int64 (lists + 1,), where each list begins, and m.
         codes: uint8 (m, code_bytes).
         entries: int64 (m,).
     """
 
-    lists: np.ndarray
+    ends: np.ndarray
     codes: np.ndarray
     entries: np.ndarray
 
@@ -127,7 +148,7 @@ class KeypointIndex:
     Attributes:
         form: Of its keypoints.
         photos: How many the gallery has.
-        sizes: uint32 (LISTS,), entries of each list.
+        sizes: uint32 (lists,), entries of each list.
     """
 
     def __init__(self, path: Path, form: KeypointForm, photos: int):
@@ -144,14 +165,16 @@ class KeypointIndex:
         """
         self.form, self.photos, self._path = form, photos, path
         self._bytes = np.memmap(path, np.uint8, "r")
-        head = np.array(self._bytes[:HEAD_BYTES]).view(np.uint32)
+        head = np.array(self._bytes[: form.head_bytes]).view(np.uint32)
         self.sizes = head[1:]
         self._width = form.code_bytes + ENTRY_BYTES
-        self._starts = HEAD_BYTES + np.cumsum(np.r_[0, self.sizes.astype(np.int64)]) * self._width
+        self._starts = (
+            form.head_bytes + np.cumsum(np.r_[0, self.sizes.astype(np.int64)]) * self._width
+        )
         if head[0] != zlib.crc32(self.sizes.tobytes()) or self._starts[-1] != len(self._bytes):
             raise ValueError(f"{path.name} is damaged")
         self._index = empty_index(form)
-        self._index.nprobe = PROBED
+        self._index.nprobe, self._index.max_codes = form.probed, form.compared
         self._index.replace_invlists(self._mapped_lists(), True)
         self._index.ntotal = len(self)
 
@@ -161,10 +184,10 @@ class KeypointIndex:
 
     def _mapped_lists(self) -> faiss.OnDiskInvertedLists:
         lists = faiss.OnDiskInvertedLists()
-        lists.nlist, lists.code_size = LISTS, self.form.code_bytes
+        lists.nlist, lists.code_size = self.form.lists, self.form.code_bytes
         places: Any = lists.lists
-        places.resize(LISTS)
-        table = np.zeros((LISTS, 3), np.uint64)  # size, capacity, offset
+        places.resize(self.form.lists)
+        table = np.zeros((self.form.lists, 3), np.uint64)  # size, capacity, offset
         table[:, 0] = table[:, 1] = self.sizes
         table[:, 2] = self._starts[:-1]
         faiss.memcpy(places.data(), faiss.swig_ptr(table), table.nbytes)
@@ -206,72 +229,98 @@ class KeypointChange:
 
     Attributes:
         form: Of all keypoints.
-        came: Those of new photos.
+        came: Those of new photos, in parts.
         before: The index that they join, in the same form; None for none.
         new_ids: int (N,), for each photo of `before` its id now, -1 for one that goes.
     """
 
     form: KeypointForm
-    came: CodedKeypoints
+    came: Sequence[CodedKeypoints]
     before: KeypointIndex | None = None
     new_ids: np.ndarray | None = None
 
     @staticmethod
     def none(before: KeypointIndex) -> KeypointChange:
         """The index stays as it is."""
-        return KeypointChange(before.form, coded((), before.form), before, np.arange(before.photos))
+        return KeypointChange(before.form, (), before, np.arange(before.photos))
 
     def save(self, path: Path) -> None:
         """Write the file of a KeypointIndex. Raises OSError."""
+        sizes = np.zeros(self.form.lists, np.uint32)
         with open(path, "wb") as file:
-            file.write(bytes(HEAD_BYTES))
-            sizes = np.array([write_list(file, *kept) for kept in self._lists()], np.uint32)
+            file.write(bytes(self.form.head_bytes))
+            for number, codes, entries in self._lists():
+                file.write(codes.tobytes())
+                file.write(entries.tobytes())
+                sizes[number] = len(entries)
             file.seek(0)
             file.write(np.r_[np.uint32(zlib.crc32(sizes.tobytes())), sizes].tobytes())
 
-    def _lists(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Codes and entries of each list."""
-        order = np.argsort(self.came.lists, kind="stable")
-        codes, entries = self.came.codes[order], self.came.entries[order]
-        ends = np.searchsorted(self.came.lists, np.arange(LISTS + 1), sorter=order)
-        for number in range(LISTS):
-            some = slice(ends[number], ends[number + 1])
-            if self.before is None or not self.before.sizes[number]:
-                yield codes[some], entries[some]
-                continue
-            old_codes, old = self.before.contents(number)
-            assert self.new_ids is not None
-            ids = self.new_ids[old >> 32]
-            kept = ids >= 0
-            renumbered = ids[kept].astype(np.int64) << 32 | old[kept] & 0xFFFFFFFF
-            yield (
-                np.concatenate([old_codes[kept], codes[some]]),
-                np.concatenate([renumbered, entries[some]]),
-            )
+    def _lists(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Number, codes and entries of each list that is not empty."""
+        sizes = np.zeros(self.form.lists, np.int64)
+        for part in self.came:
+            sizes += np.diff(part.ends)
+        if self.before is not None:
+            sizes += self.before.sizes
+        for first in range(0, self.form.lists, JOINED):
+            codes, entries = joined(self.came, first, self.form)
+            for place in np.flatnonzero(sizes[first : first + JOINED]).tolist():
+                number = first + place
+                yield number, *self._with_those_before(number, codes[place], entries[place])
+
+    def _with_those_before(
+        self, number: int, codes: np.ndarray, entries: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and entries of a list, of photos that stay and of new ones."""
+        if self.before is None or not self.before.sizes[number]:
+            return codes, entries
+        assert self.new_ids is not None
+        old_codes, old = self.before.contents(number)
+        owners = old >> 32
+        known = (owners >= 0) & (owners < len(self.new_ids))  # a damaged entry is nobody's
+        ids = np.where(known, self.new_ids[np.where(known, owners, 0)], -1).astype(np.int64)
+        kept = ids >= 0
+        renumbered = ids[kept] << 32 | old[kept] & 0xFFFFFFFF
+        return np.concatenate([old_codes[kept], codes]), np.concatenate([renumbered, entries])
 
 
-def write_list(file: BinaryIO, codes: np.ndarray, entries: np.ndarray) -> int:
-    """Write a list; returns its size."""
-    if len(entries):
-        file.write(codes.tobytes())
-        file.write(entries.tobytes())
-    return len(entries)
+def joined(
+    parts: Sequence[CodedKeypoints], first: int, form: KeypointForm
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Codes and entries of the JOINED lists from `first` on, those of all parts together."""
+    bounds = [part.ends[first : first + JOINED + 1] for part in parts]
+    sizes = np.array([np.diff(bound) for bound in bounds], np.int64).reshape(len(parts), JOINED)
+    order = np.argsort(
+        np.repeat(np.tile(np.arange(JOINED), len(parts)), sizes.ravel()), kind="stable"
+    )
+    codes = [np.empty((0, form.code_bytes), np.uint8)]
+    entries = [np.empty(0, np.int64)]
+    for part, bound in zip(parts, bounds):
+        codes.append(part.codes[bound[0] : bound[-1]])
+        entries.append(part.entries[bound[0] : bound[-1]])
+    ends = np.cumsum(sizes.sum(0))[:-1]
+    return (
+        np.split(np.concatenate(codes)[order], ends),
+        np.split(np.concatenate(entries)[order], ends),
+    )
 
 
-def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm) -> CodedKeypoints:
-    """Keypoints as they go into an index.
+def coded(
+    photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm
+) -> list[CodedKeypoints]:
+    """Keypoints as they go into an index, in parts of about PART.
 
     Args:
         photos: Id and keypoints of each, strongest first; None for a photo without any.
         form: How much of them is kept.
     """
     index, rest = empty_index(form), iter(photos)
-    lists = [np.empty(0, np.int32)]
-    codes = [np.empty((0, form.code_bytes), np.uint8)]
-    entries = [np.empty(0, np.int64)]
+    parts: list[CodedKeypoints] = []
+    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     while some := list(islice(rest, TOGETHER)):
-        parts = [(id, one.strongest(form.points)) for id, one in some if one is not None]
-        rows = [one.descriptors for _, one in parts if len(one.points)]
+        kept = [(id, one.strongest(form.points)) for id, one in some if one is not None]
+        rows = [one.descriptors for _, one in kept if len(one.points)]
         if not rows:
             continue
         x = np.concatenate(rows).astype(np.float32)
@@ -279,10 +328,27 @@ def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm
         packed = np.empty((len(x), form.code_bytes), np.uint8)
         pointers = (faiss.swig_ptr(array) for array in (x, numbers, packed))
         index.encode_vectors(len(x), *pointers)
-        lists.append(numbers.astype(np.int32))
-        codes.append(packed)
-        entries += [entries_of(id, one) for id, one in parts]
-    return CodedKeypoints(np.concatenate(lists), np.concatenate(codes), np.concatenate(entries))
+        entries = np.concatenate([entries_of(id, one) for id, one in kept])
+        waiting.append((numbers.astype(np.int32), packed, entries))
+        if sum(len(lists) for lists, _, _ in waiting) >= PART:
+            parts.append(in_lists(waiting, form))
+            waiting = []
+    return [*parts, in_lists(waiting, form)] if waiting else parts
+
+
+def in_lists(
+    blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], form: KeypointForm
+) -> CodedKeypoints:
+    """Keypoints in the order of their lists.
+
+    Args:
+        blocks: One or more of list numbers int32 (n,), codes and entries.
+        form: Of the index.
+    """
+    lists, codes, entries = (np.concatenate(columns) for columns in zip(*blocks))
+    order = np.argsort(lists, kind="stable")
+    ends = np.r_[0, np.cumsum(np.bincount(lists, minlength=form.lists))]
+    return CodedKeypoints(ends, codes[order], entries[order])
 
 
 def entries_of(id: int, features: LocalFeatures) -> np.ndarray:

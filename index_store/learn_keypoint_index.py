@@ -14,23 +14,23 @@ from command import CommandParser, print_lines
 from extractor import SUFFIXES, BadPhoto, local_features, read_photo
 from plurals import quantity
 
-from .keypoint_index import FORMS, LISTS, QUANTIZERS
+from .keypoint_index import FORMS, QUANTIZERS, KeypointForm, quantizer_file
 
 POINTS = 400  # of a photo, the strongest
 SAMPLE = 300_000  # of all descriptors
 SEED = 0
 
 
-def learn(descriptors: np.ndarray, code_bytes: int) -> faiss.Index:
+def learn(descriptors: np.ndarray, form: KeypointForm) -> faiss.Index:
     """An empty index. The same descriptors give the same one.
 
     Args:
         descriptors: uint8 (n, 128), RootSIFT of many photos; of more than SAMPLE some are drawn.
-        code_bytes: What a descriptor's residual is packed into.
+        form: Of the index.
     """
     drawn = np.random.default_rng(SEED).permutation(len(descriptors))[:SAMPLE]
     rows = descriptors[np.sort(drawn)].astype(np.float32)
-    index = faiss.index_factory(128, f"IMI2x{LISTS.bit_length() // 2},PQ{code_bytes}")
+    index = faiss.index_factory(128, f"IMI2x{form.centroids.bit_length() - 1},PQ{form.code_bytes}")
     index.train(rows)
     return index
 
@@ -51,9 +51,9 @@ def main() -> None:
         except (BadPhoto, OSError):
             continue
     descriptors = np.concatenate(found)
-    for code_bytes in sorted({form.code_bytes for _, form in FORMS}):
-        path = args.out / f"pq{code_bytes}.faiss"
-        faiss.write_index(learn(descriptors, code_bytes), str(path))
+    for form in {quantizer_file(form): form for _, form in FORMS}.values():
+        path = args.out / quantizer_file(form).name
+        faiss.write_index(learn(descriptors, form), str(path))
         print_lines(f"wrote {path.name} from {quantity(len(found), 'photo')}")
 
 

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from evaluation.studies.made import MadeExtractor, inject, lay_out, made_file, made_rows
+from evaluation.studies.made import (
+    MadeExtractor,
+    inject,
+    lay_out,
+    made_file,
+    made_rows,
+    real_features,
+)
 from index_store import (
     NothingToIndex,
     Store,
@@ -56,7 +63,7 @@ def changed(tmp_path_factory):
     """
     base = tmp_path_factory.mktemp("made")
     photos, extractor = base / "photos", MadeExtractor(DIM)
-    inject(base / "built", made_rows(COUNT, DIM), extractor)
+    inject(base / "built", made_rows(COUNT, DIM), extractor, real_features(30))
     shutil.copytree(base / "built", base / "store")
     lay_out(photos, range(COUNT - CAME))
     build(photos, base / "store", extractor)

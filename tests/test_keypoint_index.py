@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from extractor import LocalFeatures, decode, local_features
-from index_store import Store, StoreCorrupt, add, build, remove
+from index_store import Store, StoreCorrupt, add, build, keypoint_index, remove
 from index_store.keypoint_index import (
     FORMS,
-    HEAD_BYTES,
     KeypointChange,
     KeypointForm,
     KeypointIndex,
@@ -25,7 +24,7 @@ from index_store.keypoint_index import (
 )
 from tests.conftest import FEW_PHOTOS, GALLERY
 
-FORM = KeypointForm(60, 16)
+FORM = KeypointForm(60, 16, 256, 16, 6_000)
 
 
 def keypoints(name: str) -> LocalFeatures:
@@ -51,18 +50,19 @@ def contents(index: KeypointIndex) -> list[list[tuple[bytes, int]]]:
     ]
 
 
-def test_neighbours_are_those_of_faiss_own_lists(photos, tmp_path):
-    index = saved(KeypointChange(FORM, coded(photos, FORM)), tmp_path / "k", len(photos))
-    reference = empty_index(FORM)
-    reference.nprobe = 16
+@pytest.mark.parametrize("form", [FORM, KeypointForm(60, 16, 512, 24, 8)])
+def test_neighbours_are_those_of_faiss_own_lists(form, photos, tmp_path):
+    index = saved(KeypointChange(form, coded(photos, form)), tmp_path / "k", len(photos))
+    reference = empty_index(form)
+    reference.nprobe, reference.max_codes = form.probed, form.compared
     owners = []
     for id, one in photos:
         if one is not None:
-            rows = one.strongest(FORM.points).descriptors
+            rows = one.strongest(form.points).descriptors
             reference.add(rows.astype(np.float32))
             owners += [id] * len(rows)
     assert len(index) == reference.ntotal == len(owners)
-    asked = photos[0][1].strongest(FORM.points)
+    asked = photos[0][1].strongest(form.points)
     found = index.nearest(asked.descriptors, 5)
     squared, numbers = reference.search(asked.descriptors.astype(np.float32), 5)
     at = numbers >= 0
@@ -77,6 +77,32 @@ def test_neighbours_are_those_of_faiss_own_lists(photos, tmp_path):
     places = found.places[own, 0][:, ::-1] / 2**16 * (width, height)
     apart = np.abs(places - asked.points[own]).max(1)
     assert np.median(apart) < 0.02
+
+
+def test_parts_make_the_index_of_the_whole(photos, tmp_path, monkeypatch):
+    KeypointChange(FORM, coded(photos, FORM)).save(tmp_path / "whole")
+    for name, value in (("TOGETHER", 1), ("PART", 100), ("JOINED", 1024)):
+        monkeypatch.setattr(keypoint_index, name, value)
+    parts = coded(photos, FORM)
+    assert [len(part.codes) for part in parts] == [120, 120, 60]
+    KeypointChange(FORM, parts).save(tmp_path / "parts")
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_change_leaves_damaged_entries_out(photos, tmp_path):
+    path = tmp_path / "k"
+    KeypointChange(FORM, coded(photos, FORM)).save(path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x80  # a negative id
+    index = KeypointIndex(path, FORM, len(photos))
+    number = int(np.flatnonzero(index.sizes)[0])
+    first = FORM.head_bytes + int(index.sizes[number]) * FORM.code_bytes
+    data[first + 6] = 0x7F  # an id beyond the gallery
+    path.unlink()
+    path.write_bytes(data)
+    damaged = KeypointIndex(path, FORM, len(photos))
+    kept = saved(KeypointChange.none(damaged), tmp_path / "kept", len(photos))
+    assert len(kept) == len(damaged) - 2
 
 
 def test_a_changed_index_is_that_of_the_photos_that_are_there(photos, tmp_path):
@@ -110,7 +136,7 @@ def test_a_damaged_index_is_refused_and_a_damaged_entry_is_nobodys(photos, tmp_p
         with pytest.raises(ValueError, match="k is damaged"):
             KeypointIndex(path, FORM, len(photos))
     path.unlink()
-    path.write_bytes(whole[:HEAD_BYTES] + b"\xff" * (len(whole) - HEAD_BYTES))
+    path.write_bytes(whole[: FORM.head_bytes] + b"\xff" * (len(whole) - FORM.head_bytes))
     index = KeypointIndex(path, FORM, len(photos))
     assert (index.nearest(photos[0][1].descriptors[:50], 5).photos == -1).all()
 
@@ -152,5 +178,5 @@ def test_the_shipped_quantizers_are_those_of_the_forms():
     for _, form in FORMS:
         index = empty_index(form)
         assert index.is_trained and index.ntotal == 0 and index.d == 128
-        assert index.nlist == 2**16 and index.pq.M == form.code_bytes
+        assert index.nlist == form.lists and index.pq.M == form.code_bytes
         assert isinstance(faiss.downcast_index(index.quantizer), faiss.MultiIndexQuantizer)

@@ -1,7 +1,8 @@
 """Galleries of made photos, as large as one likes: files that nobody decodes, made descriptors.
 
 Everything but decoding, describing and finding keypoints is done as with real photos: the made ones
-are injected where a build looks for those of a killed one.
+are injected where a build looks for those of a killed one. They have the keypoints of a few real
+photos in turn.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from extractor import Extractor, ModelCard, Region
+from extractor import SUFFIXES, Extractor, ModelCard, Region, local_features, read_photo
+from extractor.learn_codebook import GALLERY
 from index_store.generation import writing
 from index_store.journal import Extracted
 from index_store.parameters import making_of
@@ -22,7 +24,7 @@ from index_store.stock import Stock
 
 IN_A_FOLDER = 1000
 THUMBNAIL_BYTES = 2_000
-FEATURES_BYTES = 4_000
+KEYPOINTS_OF = 24  # photos of the sample gallery
 # Chosen so that 100,000 made photos lie to one another as the crops of photos in docs/ann.md do: by
 # the distances to the first and the tenth neighbour, and by how many cells a search must visit.
 DIRECTIONS = 22  # in which things differ
@@ -92,10 +94,18 @@ def lay_out(root: Path, numbers: Iterable[int]) -> None:
         path.write_bytes(content(number))
 
 
+def real_features(points: int) -> list[bytes]:
+    """The strongest so many keypoints of a few photos of the sample gallery, encoded."""
+    photos = sorted(path for path in GALLERY.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = [local_features(read_photo(path)) for path in photos[:: len(photos) // KEYPOINTS_OF]]
+    return [features.strongest(points).to_bytes() for features in found]
+
+
 def inject(
     store: Path,
     blocks: Iterable[np.ndarray],
     extractor: Extractor,
+    features: Sequence[bytes],
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
     total: int = 0,
 ) -> None:
@@ -105,6 +115,7 @@ def inject(
         store: The store's folder.
         blocks: Their descriptors.
         extractor: Whose descriptors they shall be.
+        features: Keypoints, as `real_features`, which the photos have in turn.
         progress: Called once as progress(items, total); must yield the items.
         total: How many photos there are, for it.
     """
@@ -117,6 +128,9 @@ def inject(
             stock.put(
                 sha256,
                 Extracted(
-                    row, (480, 640), noise.bytes(THUMBNAIL_BYTES), noise.bytes(FEATURES_BYTES)
+                    row,
+                    (480, 640),
+                    noise.bytes(THUMBNAIL_BYTES),
+                    features[number % len(features)],
                 ),
             )

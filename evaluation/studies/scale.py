@@ -17,18 +17,19 @@ import numpy as np
 
 from command import print_lines, print_text
 from index_store import Store, add, build, compact, remove, update, verify
+from index_store.keypoint_index import form_for
 from search import Engine
 
 from ..arguments import count
 from ..results import format_rows
 from .engine_speed import hardware
-from .made import MadeExtractor, inject, lay_out, made_file, made_rows
+from .made import MadeExtractor, inject, lay_out, made_file, made_rows, real_features
 from .memory import peak_mb
 
 DIM = 512
 SIZES = (10_000, 30_000)
 QUERIES = 50
-BUILD_STAGES = ("index", "neighbours", "diffusion")
+BUILD_STAGES = ("index", "neighbours", "diffusion", "keypoints")
 DISTANCES = [1, 10]  # neighbours whose median distance tells how alike made photos are
 QUERY_STAGES = ("candidates", "diffusion")
 Step = Callable[[Path, int, int], dict[str, float]]
@@ -48,7 +49,8 @@ class Stages:
 
 def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
     """Made photos become segments."""
-    inject(work / "store", made_rows(size, dim), MadeExtractor(dim))
+    features = real_features(form_for(size).points)
+    inject(work / "store", made_rows(size, dim), MadeExtractor(dim), features)
     return {}
 
 
