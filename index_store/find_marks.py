@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .keypoint_index import CodedKeypoints
+from .keypoint_index import Occurrences
 from .marks import (
     BEARER_WORDS,
     CELL,
@@ -52,6 +52,7 @@ LARGEST = 0.1  # of the square of the longest side: larger boxes are split
 FILLED = 0.5  # of a box, by the cells of spots and those around them: emptier ones are split
 MARGIN = 1 / 64  # of the longest side, around a mark: keypoints there see it
 BLOCK = 2**22  # keypoints that are sorted together
+PHOTO_BITS = 31  # behind a key, which has up to 32
 SPOTS = 512  # that are compared together
 
 
@@ -94,7 +95,7 @@ class Gallery:
     limit: float
 
 
-def find_marks(keypoints: CodedKeypoints, sizes: np.ndarray, descriptors: np.ndarray) -> Marks:
+def find_marks(keypoints: Occurrences, sizes: np.ndarray, descriptors: np.ndarray) -> Marks:
     """The marks of a gallery.
 
     Args:
@@ -124,7 +125,7 @@ def find_marks(keypoints: CodedKeypoints, sizes: np.ndarray, descriptors: np.nda
     return Marks(spared(place_marks(words, keypoints, sizes), keypoints.entries), words)
 
 
-def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: int) -> Spots:
+def find_spots(keypoints: Occurrences, gallery: Gallery, unit: int, least: int) -> Spots:
     """Words that strangers have at one place.
 
     Args:
@@ -144,11 +145,13 @@ def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: in
         anchors, ways = from_anchor(points, measure[photos])
         for grid in range(unit * len(SHIFTS), (unit + 1) * len(SHIFTS)):
             own = keys(lists[some], anchors, ways, grid)
-            pairs = np.unique(own << 32 | photos)  # of a key and a photo
-            spots, starts, counts = np.unique(pairs >> 32, return_index=True, return_counts=True)
+            pairs = np.unique(own << PHOTO_BITS | photos)  # of a key and a photo
+            spots, starts, counts = np.unique(
+                pairs >> PHOTO_BITS, return_index=True, return_counts=True
+            )
             kept = counts >= np.maximum(least, LIFT * by_chance[list_of(spots)])
             starts, counts = starts[kept], counts[kept]
-            strange = are_strangers(pairs & 0xFFFFFFFF, starts, counts, gallery)
+            strange = are_strangers(pairs & (1 << PHOTO_BITS) - 1, starts, counts, gallery)
             spots = spots[kept][strange]
             if len(spots):
                 place = means(spots, own, ways)
@@ -171,9 +174,7 @@ def means(spots: np.ndarray, own: np.ndarray, ways: np.ndarray) -> np.ndarray:
     return np.stack(sums, axis=1).astype(np.float32) / counts[:, None].astype(np.float32)
 
 
-def borne(
-    words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray, least: int
-) -> np.ndarray:
+def borne(words: np.ndarray, keypoints: Occurrences, sizes: np.ndarray, least: int) -> np.ndarray:
     """Those WORDS whose mark is on so many photos at least; with how many a photo needs."""
     pairs, agreeing = seen_words(words, keypoints, sizes)
     kept = np.zeros(len(words), bool)
@@ -188,7 +189,7 @@ def borne(
 
 
 def around(
-    words: np.ndarray, keypoints: CodedKeypoints, gallery: Gallery, unit: int
+    words: np.ndarray, keypoints: Occurrences, gallery: Gallery, unit: int
 ) -> Iterator[Spots]:
     """Spots within REACH of each mark that GROWTH of its bearers have.
 

@@ -137,9 +137,39 @@ class CodedKeypoints:
     codes: np.ndarray
     entries: np.ndarray
 
+    @property
+    def lists(self) -> np.ndarray:
+        """Of each keypoint its list, int32 (m,)."""
+        return np.repeat(np.arange(len(self.ends) - 1, dtype=np.int32), np.diff(self.ends))
+
     def where(self, kept: np.ndarray) -> CodedKeypoints:
         """Those that are kept, bool (m,)."""
-        return CodedKeypoints(self.lists[kept], self.codes[kept], self.entries[kept])
+        ends = np.r_[0, np.cumsum(kept)][self.ends]
+        return CodedKeypoints(ends, self.codes[kept], self.entries[kept])
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """Where which words occur: keypoints without their codes, m of them.
+
+    Attributes:
+        lists: int32 (m,), the word of each.
+        entries: int64 (m,).
+    """
+
+    lists: np.ndarray
+    entries: np.ndarray
+
+    @staticmethod
+    def of(parts: Sequence[CodedKeypoints]) -> Occurrences:
+        """Those of all parts."""
+        lists = [np.empty(0, np.int32), *(part.lists for part in parts)]
+        entries = [np.empty(0, np.int64), *(part.entries for part in parts)]
+        return Occurrences(np.concatenate(lists), np.concatenate(entries))
+
+    def where(self, kept: np.ndarray) -> Occurrences:
+        """Those that are kept, bool (m,)."""
+        return Occurrences(self.lists[kept], self.entries[kept])
 
 
 class KeypointIndex:
