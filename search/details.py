@@ -39,7 +39,7 @@ def find_votes(
     """
     if not matcher.is_indexed:
         return None
-    if query.votes is None:
+    if name not in query.votes:
         with watch.stage(DETAILS):
             apart = query.in_gallery
             counted = []
@@ -51,8 +51,8 @@ def find_votes(
                 more = min(APART * len(apart), MOST_APART)
                 near = store.keypoints.nearest(asked.descriptors, NEAREST + more)
                 counted.append(count_votes(near.distances, near.photos, len(store), apart))
-            query.votes = best_of(counted)
-    return query.votes
+            query.votes[name] = best_of(counted)
+    return query.votes[name]
 
 
 def best_of(counted: list[Votes]) -> Votes:
@@ -65,16 +65,16 @@ def best_of(counted: list[Votes]) -> Votes:
     return Votes(ids[order], scores[order])
 
 
-def proposed(query: PreparedQuery, store: Store) -> Ranking:
+def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
     """The candidates of the descriptor, then those that only details have found.
 
     Args:
-        query: after `find_votes`.
+        query: asked for.
+        votes: of its keypoints.
         store: the gallery.
     """
-    assert query.votes is not None
     known = np.concatenate([query.candidates.ids, query.own_ids])
-    best = query.votes.ids[:PROPOSED]
+    best = votes.ids[:PROPOSED]
     ids = best[~np.isin(best, known)]
     return query.candidates.extended(ids, cosine(query.descriptor, store.descriptors[ids])).sorted()
 

@@ -354,7 +354,7 @@ class Engine:
             As `search`.
         """
         ranked = self._rank(query, rerank, verify, Stopwatch())
-        evidence = self.fusion.evidence(query, ranked.ranking)
+        evidence = self.fusion.evidence(query, ranked.ranking, verify)
         return ranked.ranking.ids, evidence, has_seeds(query, ranked.trusted)
 
     def is_calibrated(self, rerank: str | None = None, verify: str | None = None) -> bool:
@@ -385,11 +385,11 @@ class Engine:
         votes, ranking, trusted = None, query.candidates, None
         stages = {"descriptor": ranking.ids}
         if matcher is not None:
-            if known_only and matcher.is_indexed and query.votes is None:
+            if known_only and matcher.is_indexed and verify not in query.votes:
                 return None
             votes = find_votes(query, verify, matcher, self.store, watch)
         if votes is not None:
-            ranking = proposed(query, self.store)
+            ranking = proposed(query, votes, self.store)
             stages[DETAILS] = votes.ids[:PROPOSED]
         _, ranking = ranking.parted(self.store.damaged)
         if reranker is not None:

@@ -87,7 +87,7 @@ class Fusion:
             verify: the matcher's name, None if there was none.
             trusted: what the reranker's second round started from, None if there was none.
         """
-        evidence = self.evidence(query, ranking)
+        evidence = self.evidence(query, ranking, verify)
         odds = self.calibration.order_by(evidence, rerank, verify, has_seeds(query, trusted))
         judged = replace(ranking, probability=self._probability(odds, rerank, verify))
         return judged if verify is None else judged.rescored(odds)
@@ -97,7 +97,7 @@ class Fusion:
         do not count."""
         plain = replace(ranking, scores=ranking.similarity)
         own_scale = query.scale.background, query.scale.spread
-        return replace(self.evidence(query, plain, own_scale), details=None)
+        return self.evidence(query, plain, own_scale=own_scale)
 
     def pairs(self, query: PreparedQuery, pairs: Ranking, verify: str | None) -> np.ndarray | None:
         """How likely pairs of a query's own photos show the same thing.
@@ -119,19 +119,25 @@ class Fusion:
         return self.calibration.log_odds(evidence, PAIR, verify)
 
     def evidence(
-        self, query: PreparedQuery, ranking: Ranking, own_scale: tuple[float, float] | None = None
+        self,
+        query: PreparedQuery,
+        ranking: Ranking,
+        verify: str | None = None,
+        own_scale: tuple[float, float] | None = None,
     ) -> Evidence:
         """What speaks for each photo of a ranking.
 
         Args:
             query: asked for.
             ranking: after any stage. Photos that were not looked at have no points.
+            verify: the matcher whose votes count, None for none.
             own_scale: background and spread that the scores are measured on; by default those of
                 the ranking itself, its copies of the query left out.
         """
         if own_scale is None:
             own_scale = query.scale.of(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
-        verified, votes = ranking.verified, query.votes
+        verified = ranking.verified
+        votes = None if verify is None else query.votes.get(verify)
         found = [None if verified is None else verified.found.get(int(id)) for id in ranking.ids]
         return Evidence(
             query.scale.background,
@@ -143,7 +149,7 @@ class Fusion:
             inliers=np.array([0 if v is None else v.inliers for v in found], int),
             matches=np.array([0 if v is None else v.matches for v in found], int),
             coverage=np.array([0 if v is None else v.coverage for v in found], float),
-            details=None if verified is None or votes is None else votes.of(ranking.ids),
+            details=None if votes is None else votes.of(ranking.ids),
         )
 
     def _probability(

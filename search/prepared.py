@@ -52,7 +52,7 @@ class PreparedQuery:
             but in reranking they count as the query.
         scale: the query's own yardstick of similarity.
         feedback: what was said of gallery photos since.
-        votes: of the keypoints, None until they are counted, see `details`.
+        votes: matcher -> what its keypoints vote for, see `details`.
         verifications: matcher -> gallery id -> evidence, None for a photo that could not be read.
         pairs: matcher -> evidence for the pairs of `photos`, numbered in the order of
             `np.triu_indices`; None if one of the photos could not be read. See `agreement`.
@@ -70,7 +70,7 @@ class PreparedQuery:
     copy_ids: np.ndarray
     scale: Scale
     feedback: Feedback = NO_FEEDBACK
-    votes: Votes | None = None
+    votes: dict[str, Votes] = field(default_factory=dict)
     verifications: defaultdict[str, dict[int, Verification | None]] = field(
         default_factory=lambda: defaultdict(dict)
     )

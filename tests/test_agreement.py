@@ -15,6 +15,7 @@ from search import Engine
 from search.__main__ import main
 from search.agreement import DIFFERENT, FEW, MOST, agree
 from search.fusion.calibration import Calibration
+from search.verify.matcher import Sift
 from serving.galleries import galleries
 from tests.conftest import GALLERY
 from tests.test_page import app, upload  # noqa: F401
@@ -74,20 +75,20 @@ def test_many_photos_are_judged_by_their_descriptors(engine, matched):
     assert engine.search(engine.prepare(ids[:1] * MOST + ids)).notes == [] == matched
     query = engine.prepare(ids[: FEW + 1])
     assert engine.search(query, None, "sift").notes == [DIFFERENT]
-    assert query.pairs == {} and matched == [100] * (FEW + 1), "pairs are not matched"
+    assert query.pairs == {} and matched == [Sift.shortlist] * (FEW + 1), "pairs are not matched"
 
 
 def test_one_photo_is_never_warned_of(engine, matched):
     query = engine.prepare(photos(["wine.jpg"]))
     assert engine.search(query, None, "sift").notes == engine.search(query).notes == []
-    assert matched == [100] and query.pairs == {}
+    assert matched == [Sift.shortlist] and query.pairs == {}
 
 
 def test_pairs_are_compared_once_and_never_by_recall(engine, matched):
     query = engine.prepare(photos(OTHER))
     assert engine.recall(query, None, "sift") is None and matched == []
     assert engine.search(query, None, "sift").notes == [DIFFERENT]
-    assert sorted(matched) == [1, 2, 3, 100, 100, 100, 100]
+    assert sorted(matched) == [1, 2, 3, *[Sift.shortlist] * 4]
     del matched[:]
     assert engine.recall(query, None, "sift").notes == [DIFFERENT]
     assert engine.recall(query).notes == [], "without points, four photos are too few to judge"
