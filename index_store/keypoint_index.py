@@ -17,7 +17,7 @@ An entry says whose keypoint it is and where: the photo's id in 32 bits, then x 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -137,6 +137,57 @@ class CodedKeypoints:
     codes: np.ndarray
     entries: np.ndarray
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """The list of each, counted from the first one: int (m,)."""
+        return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))
+
+    def cut(self, first: int) -> CodedKeypoints:
+        """Those of the JOINED lists from `first` on."""
+        ends = self.ends[first : first + JOINED + 1]
+        some = slice(ends[0], ends[-1])
+        return CodedKeypoints(ends - ends[0], self.codes[some], self.entries[some])
+
+    def those(self, kept: np.ndarray) -> CodedKeypoints:
+        """Those that are marked, bool (m,)."""
+        ends = np.r_[0, np.cumsum(kept)][self.ends]
+        return CodedKeypoints(ends, self.codes[kept], self.entries[kept])
+
+    def to_bytes(self) -> bytes:
+        """As the lists lie in the file."""
+        width = self.codes.shape[1] // ENTRY_BYTES
+        words = np.empty(len(self.entries) * (width + 1), np.int64)
+        of_codes, of_entries = places_of(np.diff(self.ends), width)
+        words[of_codes] = np.ascontiguousarray(self.codes).view(np.int64)
+        words[of_entries] = self.entries
+        return words.tobytes()
+
+    @staticmethod
+    def from_bytes(data: np.ndarray, sizes: np.ndarray, code_bytes: int) -> CodedKeypoints:
+        """Read lists of these sizes, int (n,), from bytes of the file, uint8."""
+        words = np.array(data).view(np.int64)
+        of_codes, of_entries = places_of(sizes, code_bytes // ENTRY_BYTES)
+        codes = words[of_codes].view(np.uint8)
+        return CodedKeypoints(np.r_[0, np.cumsum(sizes)], codes, words[of_entries])
+
+
+def places_of(sizes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where keypoints lie in lists that lie one behind the other, in words of ENTRY_BYTES.
+
+    Args:
+        sizes: Of the lists, int (n,), m keypoints together.
+        width: Words of a code.
+
+    Returns:
+        Places of the codes' words (m, width) and of the entries (m,).
+    """
+    ends = np.cumsum(sizes)
+    before = np.repeat(ends - sizes, sizes)  # keypoints in the lists before
+    place = np.arange(ends[-1]) - before
+    starts = before * (width + 1)
+    codes = (starts + place * width)[:, None] + np.arange(width)
+    return codes, starts + np.repeat(sizes, sizes) * width + place
+
 
 class KeypointIndex:
     """An opened index: memory-mapped and read-only, whatever becomes of its name. Thread-safe.
@@ -210,6 +261,12 @@ class KeypointIndex:
         distances[photos < 0] = np.inf
         return Neighbours(distances, photos, places)
 
+    def cut(self, first: int) -> CodedKeypoints:
+        """What the JOINED lists from `first` on hold."""
+        data = self._bytes[self._starts[first] : self._starts[first + JOINED]]
+        sizes = self.sizes[first : first + JOINED].astype(np.int64)
+        return CodedKeypoints.from_bytes(data, sizes, self.form.code_bytes)
+
     def contents(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Codes uint8 (n, code_bytes) and entries int64 (n,) of a list."""
         count = int(self.sizes[number])
@@ -245,61 +302,32 @@ class KeypointChange:
         sizes = np.zeros(self.form.lists, np.uint32)
         with open(path, "wb") as file:
             file.write(bytes(self.form.head_bytes))
-            for number, codes, entries in self._lists():
-                file.write(codes.tobytes())
-                file.write(entries.tobytes())
-                sizes[number] = len(entries)
+            for first in range(0, self.form.lists, JOINED):
+                some = self._lists(first)
+                file.write(some.to_bytes())
+                sizes[first : first + JOINED] = np.diff(some.ends)
             file.seek(0)
             file.write(np.r_[np.uint32(zlib.crc32(sizes.tobytes())), sizes].tobytes())
 
-    def _lists(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Number, codes and entries of each list that is not empty."""
-        sizes = np.zeros(self.form.lists, np.int64)
-        for part in self.came:
-            sizes += np.diff(part.ends)
+    def _lists(self, first: int) -> CodedKeypoints:
+        """What the JOINED lists from `first` on are to hold."""
+        parts = [part.cut(first) for part in self.came]
         if self.before is not None:
-            sizes += self.before.sizes
-        for first in range(0, self.form.lists, JOINED):
-            codes, entries = joined(self.came, first, self.form)
-            for place in np.flatnonzero(sizes[first : first + JOINED]).tolist():
-                number = first + place
-                yield number, *self._with_those_before(number, codes[place], entries[place])
+            parts.insert(0, self._staying(self.before.cut(first)))
+        if not parts:
+            return CodedKeypoints.from_bytes(
+                np.empty(0, np.uint8), np.zeros(JOINED, np.int64), self.form.code_bytes
+            )
+        return in_lists([(part.numbers, part.codes, part.entries) for part in parts], JOINED)
 
-    def _with_those_before(
-        self, number: int, codes: np.ndarray, entries: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Codes and entries of a list, of photos that stay and of new ones."""
-        if self.before is None or not self.before.sizes[number]:
-            return codes, entries
+    def _staying(self, old: CodedKeypoints) -> CodedKeypoints:
+        """Keypoints of photos that stay, with their ids now."""
         assert self.new_ids is not None
-        old_codes, old = self.before.contents(number)
-        owners = old >> 32
+        owners = old.entries >> 32
         known = (owners >= 0) & (owners < len(self.new_ids))  # a damaged entry is nobody's
         ids = np.where(known, self.new_ids[np.where(known, owners, 0)], -1).astype(np.int64)
-        kept = ids >= 0
-        renumbered = ids[kept] << 32 | old[kept] & 0xFFFFFFFF
-        return np.concatenate([old_codes[kept], codes]), np.concatenate([renumbered, entries])
-
-
-def joined(
-    parts: Sequence[CodedKeypoints], first: int, form: KeypointForm
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Codes and entries of the JOINED lists from `first` on, those of all parts together."""
-    bounds = [part.ends[first : first + JOINED + 1] for part in parts]
-    sizes = np.array([np.diff(bound) for bound in bounds], np.int64).reshape(len(parts), JOINED)
-    order = np.argsort(
-        np.repeat(np.tile(np.arange(JOINED), len(parts)), sizes.ravel()), kind="stable"
-    )
-    codes = [np.empty((0, form.code_bytes), np.uint8)]
-    entries = [np.empty(0, np.int64)]
-    for part, bound in zip(parts, bounds):
-        codes.append(part.codes[bound[0] : bound[-1]])
-        entries.append(part.entries[bound[0] : bound[-1]])
-    ends = np.cumsum(sizes.sum(0))[:-1]
-    return (
-        np.split(np.concatenate(codes)[order], ends),
-        np.split(np.concatenate(entries)[order], ends),
-    )
+        renumbered = ids << 32 | old.entries & 0xFFFFFFFF
+        return CodedKeypoints(old.ends, old.codes, renumbered).those(ids >= 0)
 
 
 def coded(
@@ -327,23 +355,23 @@ def coded(
         entries = np.concatenate([entries_of(id, one) for id, one in kept])
         waiting.append((numbers.astype(np.int32), packed, entries))
         if sum(len(lists) for lists, _, _ in waiting) >= PART:
-            parts.append(in_lists(waiting, form))
+            parts.append(in_lists(waiting, form.lists))
             waiting = []
-    return [*parts, in_lists(waiting, form)] if waiting else parts
+    return [*parts, in_lists(waiting, form.lists)] if waiting else parts
 
 
 def in_lists(
-    blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], form: KeypointForm
+    blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], count: int
 ) -> CodedKeypoints:
     """Keypoints in the order of their lists.
 
     Args:
-        blocks: One or more of list numbers int32 (n,), codes and entries.
-        form: Of the index.
+        blocks: One or more of list numbers int (n,), codes and entries.
+        count: How many lists there are.
     """
-    lists, codes, entries = (np.concatenate(columns) for columns in zip(*blocks))
-    order = np.argsort(lists, kind="stable")
-    ends = np.r_[0, np.cumsum(np.bincount(lists, minlength=form.lists))]
+    numbers, codes, entries = (np.concatenate(columns) for columns in zip(*blocks))
+    order = np.argsort(numbers, kind="stable")
+    ends = np.r_[0, np.cumsum(np.bincount(numbers, minlength=count))]
     return CodedKeypoints(ends, codes[order], entries[order])
 
 
