@@ -17,7 +17,7 @@ An entry says whose keypoint it is and where: the photo's id in 32 bits, then x 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,12 +28,11 @@ import numpy as np
 
 from extractor import LocalFeatures
 
-from .keypoint_lists import ENTRY_BYTES, CodedKeypoints, in_lists
+from .keypoint_lists import ENTRY_BYTES, lists_from_bytes, lists_to_bytes
 
 QUANTIZERS = Path(__file__).parent / "keypoint_quantizers"  # by `learn_keypoint_index`
 TOGETHER = 32  # photos whose keypoints are coded at a time
-PART = 2**22  # keypoints that are sorted into lists at a time
-JOINED = 2**12  # lists whose parts are joined at a time
+WRITTEN = 2**12  # lists that are written at a time
 STEPS = 2**16  # of x and y, across the photo
 
 
@@ -124,6 +123,25 @@ class Neighbours:
     places: np.ndarray
 
 
+@dataclass(frozen=True)
+class CodedKeypoints:
+    """Keypoints of some photos as they go into lists, m in all.
+
+    Attributes:
+        lists: int32 (m,).
+        codes: uint8 (m, code_bytes).
+        entries: int64 (m,).
+    """
+
+    lists: np.ndarray
+    codes: np.ndarray
+    entries: np.ndarray
+
+    def where(self, kept: np.ndarray) -> CodedKeypoints:
+        """Those that are kept, bool (m,), or those at these places, int (n,)."""
+        return CodedKeypoints(self.lists[kept], self.codes[kept], self.entries[kept])
+
+
 class KeypointIndex:
     """An opened index: memory-mapped and read-only, whatever becomes of its name. Thread-safe.
 
@@ -196,11 +214,12 @@ class KeypointIndex:
         distances[photos < 0] = np.inf
         return Neighbours(distances, photos, places)
 
-    def cut(self, first: int) -> CodedKeypoints:
-        """What the JOINED lists from `first` on hold."""
-        data = self._bytes[self._starts[first] : self._starts[first + JOINED]]
-        sizes = self.sizes[first : first + JOINED].astype(np.int64)
-        return CodedKeypoints.from_bytes(data, sizes, self.form.code_bytes)
+    def block(self, first: int, last: int) -> CodedKeypoints:
+        """What the lists from `first` up to, but without, `last` hold, in their order."""
+        data = self._bytes[self._starts[first] : self._starts[last]]
+        sizes = self.sizes[first:last].astype(np.int64)
+        lists = np.repeat(np.arange(first, last, dtype=np.int32), sizes)
+        return CodedKeypoints(lists, *lists_from_bytes(data, sizes, self.form.code_bytes))
 
     def contents(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Codes uint8 (n, code_bytes) and entries int64 (n,) of a list."""
@@ -217,69 +236,76 @@ class KeypointChange:
 
     Attributes:
         form: Of all keypoints.
-        came: Those of new photos, in parts.
+        came: Those of new photos.
         before: The index that they join, in the same form; None for none.
         new_ids: int (N,), for each photo of `before` its id now, -1 for one that goes.
     """
 
     form: KeypointForm
-    came: Sequence[CodedKeypoints]
+    came: CodedKeypoints
     before: KeypointIndex | None = None
     new_ids: np.ndarray | None = None
 
     @staticmethod
     def none(before: KeypointIndex) -> KeypointChange:
         """The index stays as it is."""
-        return KeypointChange(before.form, (), before, np.arange(before.photos))
+        return KeypointChange(before.form, coded((), before.form), before, np.arange(before.photos))
 
     def save(self, path: Path) -> None:
         """Write the file of a KeypointIndex. Raises OSError."""
+        order = np.argsort(self.came.lists, kind="stable")
+        ends = np.r_[0, np.cumsum(np.bincount(self.came.lists, minlength=self.form.lists))]
         sizes = np.zeros(self.form.lists, np.uint32)
         with open(path, "wb") as file:
             file.write(bytes(self.form.head_bytes))
-            for first in range(0, self.form.lists, JOINED):
-                some = self._lists(first)
-                file.write(some.to_bytes())
-                sizes[first : first + JOINED] = np.diff(some.ends)
+            for first in range(0, self.form.lists, WRITTEN):
+                last = first + WRITTEN
+                some = self._with_those_before(first, last, order[ends[first] : ends[last]])
+                held = np.bincount(some.lists - first, minlength=WRITTEN)
+                file.write(lists_to_bytes(held, some.codes, some.entries))
+                sizes[first:last] = held
             file.seek(0)
             file.write(np.r_[np.uint32(zlib.crc32(sizes.tobytes())), sizes].tobytes())
 
-    def _lists(self, first: int) -> CodedKeypoints:
-        """What the JOINED lists from `first` on are to hold."""
-        parts = [part.cut(first, first + JOINED) for part in self.came]
-        if self.before is not None:
-            parts.insert(0, self._staying(self.before.cut(first)))
-        if not parts:
-            return CodedKeypoints.from_bytes(
-                np.empty(0, np.uint8), np.zeros(JOINED, np.int64), self.form.code_bytes
-            )
-        return in_lists([(part.numbers, part.codes, part.entries) for part in parts], JOINED)
+    def _with_those_before(self, first: int, last: int, came: np.ndarray) -> CodedKeypoints:
+        """What the lists from `first` up to, but without, `last` are to hold, in their order.
 
-    def _staying(self, old: CodedKeypoints) -> CodedKeypoints:
-        """Keypoints of photos that stay, with their ids now."""
+        Args:
+            first, last: Numbers of lists.
+            came: Places among the new keypoints of those that come into them, list by list.
+        """
+        new = self.came.where(came)
+        if self.before is None:
+            return new
         assert self.new_ids is not None
+        old = self.before.block(first, last)
         owners = old.entries >> 32
         known = (owners >= 0) & (owners < len(self.new_ids))  # a damaged entry is nobody's
         ids = np.where(known, self.new_ids[np.where(known, owners, 0)], -1).astype(np.int64)
         renumbered = ids << 32 | old.entries & 0xFFFFFFFF
-        return CodedKeypoints(old.ends, old.codes, renumbered).those(ids >= 0)
+        stay = CodedKeypoints(old.lists, old.codes, renumbered).where(ids >= 0)
+        both = CodedKeypoints(
+            np.concatenate([stay.lists, new.lists]),
+            np.concatenate([stay.codes, new.codes]),
+            np.concatenate([stay.entries, new.entries]),
+        )
+        return both.where(np.argsort(both.lists, kind="stable"))
 
 
-def coded(
-    photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm
-) -> list[CodedKeypoints]:
-    """Keypoints as they go into an index, in parts of about PART.
+def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm) -> CodedKeypoints:
+    """Keypoints as they go into an index.
 
     Args:
         photos: Id and keypoints of each, strongest first; None for a photo without any.
         form: How much of them is kept.
     """
     index, rest = empty_index(form), iter(photos)
-    parts: list[CodedKeypoints] = []
-    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    lists = [np.empty(0, np.int32)]
+    codes = [np.empty((0, form.code_bytes), np.uint8)]
+    entries = [np.empty(0, np.int64)]
     while some := list(islice(rest, TOGETHER)):
-        kept = [(id, one.strongest(form.points)) for id, one in some if one is not None]
-        rows = [one.descriptors for _, one in kept if len(one.points)]
+        parts = [(id, one.strongest(form.points)) for id, one in some if one is not None]
+        rows = [one.descriptors for _, one in parts if len(one.points)]
         if not rows:
             continue
         x = np.concatenate(rows).astype(np.float32)
@@ -287,12 +313,17 @@ def coded(
         packed = np.empty((len(x), form.code_bytes), np.uint8)
         pointers = (faiss.swig_ptr(array) for array in (x, numbers, packed))
         index.encode_vectors(len(x), *pointers)
-        entries = np.concatenate([entries_of(id, one) for id, one in kept])
-        waiting.append((numbers.astype(np.int32), packed, entries))
-        if sum(len(lists) for lists, _, _ in waiting) >= PART:
-            parts.append(in_lists(waiting, form.lists))
-            waiting = []
-    return [*parts, in_lists(waiting, form.lists)] if waiting else parts
+        lists.append(numbers.astype(np.int32))
+        codes.append(packed)
+        entries += [entries_of(id, one) for id, one in parts]
+    return CodedKeypoints(taken(lists), taken(codes), taken(entries))
+
+
+def taken(blocks: list[np.ndarray]) -> np.ndarray:
+    """Blocks as one array; the list is empty afterwards, so that no two columns are held twice."""
+    whole = np.concatenate(blocks)
+    blocks.clear()
+    return whole
 
 
 def entries_of(id: int, features: LocalFeatures) -> np.ndarray:

@@ -191,12 +191,12 @@ def measure(
     form = form_for(photos)
     descriptors = np.concatenate([one.strongest(form.points).descriptors for one in real.photos])
     made = made_photos(descriptors, photos, form.points)
-    parts = coded(tqdm(made, f"{photos:,} photos", photos, disable=None), form)
+    keypoints = coded(tqdm(made, f"{photos:,} photos", photos, disable=None), form)
     path = folder / "keypoints.lists"
     start = time.process_time()
-    KeypointChange(form, parts).save(path)
+    KeypointChange(form, keypoints).save(path)
     saving = (time.process_time() - start) / photos
-    del parts
+    del keypoints
     peak = peak_mb()
     start = time.perf_counter()
     index = KeypointIndex(path, form, photos)
