@@ -13,7 +13,7 @@ from . import ann, graph
 from . import offline_diffusion as diffusion
 from .arrays import save_array
 from .find_marks import find_marks
-from .keypoint_index import KeypointChange, Occurrences, coded, form_for
+from .keypoint_index import KeypointChange, coded, form_for
 from .manifest import Drift
 from .marks import Marks
 from .neighbours import nearest_photos
@@ -116,9 +116,9 @@ def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent)
     diffusion.diffusion_rows(
         walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
     )
-    parts = coded(progress(rows.keypoints(range(count)), count, "keypoints"), form)
+    keypoints = coded(progress(rows.keypoints(range(count)), count, "keypoints"), form)
     for _ in progress(range(1), 1, "marks"):
-        marks = find_marks(Occurrences.of(parts), rows.sizes, descriptors)
+        marks = find_marks(keypoints, rows.sizes, descriptors)
     return Derived(
         parameters=derived_parameters(parameters, form),
         index=all_numbered(index),
@@ -127,7 +127,7 @@ def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent)
         neighbour_recall=round(recall, 4),
         row_ids=row_ids,
         row_values=row_values,
-        keypoints=KeypointChange(form, marks.left_out(parts)),
+        keypoints=KeypointChange(form, marks.left_out(keypoints)),
         marks=marks,
         drift=Drift(),
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .keypoint_index import Occurrences
+from .keypoint_index import CodedKeypoints
 from .marks import (
     BEARER_WORDS,
     CELL,
@@ -95,7 +95,7 @@ class Gallery:
     limit: float
 
 
-def find_marks(keypoints: Occurrences, sizes: np.ndarray, descriptors: np.ndarray) -> Marks:
+def find_marks(keypoints: CodedKeypoints, sizes: np.ndarray, descriptors: np.ndarray) -> Marks:
     """The marks of a gallery.
 
     Args:
@@ -125,7 +125,7 @@ def find_marks(keypoints: Occurrences, sizes: np.ndarray, descriptors: np.ndarra
     return Marks(spared(place_marks(words, keypoints, sizes), keypoints.entries), words)
 
 
-def find_spots(keypoints: Occurrences, gallery: Gallery, unit: int, least: int) -> Spots:
+def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: int) -> Spots:
     """Words that strangers have at one place.
 
     Args:
@@ -174,7 +174,9 @@ def means(spots: np.ndarray, own: np.ndarray, ways: np.ndarray) -> np.ndarray:
     return np.stack(sums, axis=1).astype(np.float32) / counts[:, None].astype(np.float32)
 
 
-def borne(words: np.ndarray, keypoints: Occurrences, sizes: np.ndarray, least: int) -> np.ndarray:
+def borne(
+    words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray, least: int
+) -> np.ndarray:
     """Those WORDS whose mark is on so many photos at least; with how many a photo needs."""
     pairs, agreeing = seen_words(words, keypoints, sizes)
     kept = np.zeros(len(words), bool)
@@ -189,7 +191,7 @@ def borne(words: np.ndarray, keypoints: Occurrences, sizes: np.ndarray, least: i
 
 
 def around(
-    words: np.ndarray, keypoints: Occurrences, gallery: Gallery, unit: int
+    words: np.ndarray, keypoints: CodedKeypoints, gallery: Gallery, unit: int
 ) -> Iterator[Spots]:
     """Spots within REACH of each mark that GROWTH of its bearers have.
 

@@ -22,7 +22,7 @@ from . import graph
 from . import offline_diffusion as diffusion
 from .ann import exact_search
 from .derived import Derived, Progress, empty_rows, silent
-from .keypoint_index import KeypointChange, Occurrences, coded
+from .keypoint_index import KeypointChange, coded
 from .manifest import Drift
 from .neighbours import self_first
 from .numbered import renumber
@@ -116,7 +116,7 @@ def derive_changed(live: Store, moved: Moves, rows: Rows, progress: Progress = s
     form = live.keypoints.form
     photos = progress(rows.keypoints(came.tolist()), len(came), "keypoints")
     fresh = coded(photos, form)
-    marks = live.marks.renumbered(moved.new_ids).joined(Occurrences.of(fresh), rows.sizes)
+    marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
     fresh = marks.left_out(fresh)
     return Derived(
         parameters=Derived.of(live).parameters,

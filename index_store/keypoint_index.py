@@ -17,7 +17,7 @@ An entry says whose keypoint it is and where: the photo's id in 32 bits, then x 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,11 +28,11 @@ import numpy as np
 
 from extractor import LocalFeatures
 
+from .keypoint_lists import ENTRY_BYTES, lists_from_bytes, lists_to_bytes
+
 QUANTIZERS = Path(__file__).parent / "keypoint_quantizers"  # by `learn_keypoint_index`
-ENTRY_BYTES = 8
 TOGETHER = 32  # photos whose keypoints are coded at a time
-PART = 2**22  # keypoints that are sorted into lists at a time
-JOINED = 2**12  # lists whose parts are joined at a time
+WRITTEN = 2**12  # lists that are written at a time
 STEPS = 2**16  # of x and y, across the photo
 
 
@@ -125,51 +125,21 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class CodedKeypoints:
-    """Keypoints of some photos as they go into lists, m in all, in the order of their lists.
+    """Keypoints of some photos as they go into lists, m in all.
 
     Attributes:
-        ends: int64 (lists + 1,), where each list begins, and m.
+        lists: int32 (m,).
         codes: uint8 (m, code_bytes).
         entries: int64 (m,).
     """
 
-    ends: np.ndarray
+    lists: np.ndarray
     codes: np.ndarray
     entries: np.ndarray
 
-    @property
-    def lists(self) -> np.ndarray:
-        """Of each keypoint its list, int32 (m,)."""
-        return np.repeat(np.arange(len(self.ends) - 1, dtype=np.int32), np.diff(self.ends))
-
     def where(self, kept: np.ndarray) -> CodedKeypoints:
-        """Those that are kept, bool (m,)."""
-        ends = np.r_[0, np.cumsum(kept)][self.ends]
-        return CodedKeypoints(ends, self.codes[kept], self.entries[kept])
-
-
-@dataclass(frozen=True)
-class Occurrences:
-    """Where which words occur: keypoints without their codes, m of them.
-
-    Attributes:
-        lists: int32 (m,), the word of each.
-        entries: int64 (m,).
-    """
-
-    lists: np.ndarray
-    entries: np.ndarray
-
-    @staticmethod
-    def of(parts: Sequence[CodedKeypoints]) -> Occurrences:
-        """Those of all parts."""
-        lists = [np.empty(0, np.int32), *(part.lists for part in parts)]
-        entries = [np.empty(0, np.int64), *(part.entries for part in parts)]
-        return Occurrences(np.concatenate(lists), np.concatenate(entries))
-
-    def where(self, kept: np.ndarray) -> Occurrences:
-        """Those that are kept, bool (m,)."""
-        return Occurrences(self.lists[kept], self.entries[kept])
+        """Those that are kept, bool (m,), or those at these places, int (n,)."""
+        return CodedKeypoints(self.lists[kept], self.codes[kept], self.entries[kept])
 
 
 class KeypointIndex:
@@ -244,6 +214,13 @@ class KeypointIndex:
         distances[photos < 0] = np.inf
         return Neighbours(distances, photos, places)
 
+    def block(self, first: int, last: int) -> CodedKeypoints:
+        """What the lists from `first` up to, but without, `last` hold, in their order."""
+        data = self._bytes[self._starts[first] : self._starts[last]]
+        sizes = self.sizes[first:last].astype(np.int64)
+        lists = np.repeat(np.arange(first, last, dtype=np.int32), sizes)
+        return CodedKeypoints(lists, *lists_from_bytes(data, sizes, self.form.code_bytes))
+
     def contents(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Codes uint8 (n, code_bytes) and entries int64 (n,) of a list."""
         count = int(self.sizes[number])
@@ -259,98 +236,76 @@ class KeypointChange:
 
     Attributes:
         form: Of all keypoints.
-        came: Those of new photos, in parts.
+        came: Those of new photos.
         before: The index that they join, in the same form; None for none.
         new_ids: int (N,), for each photo of `before` its id now, -1 for one that goes.
     """
 
     form: KeypointForm
-    came: Sequence[CodedKeypoints]
+    came: CodedKeypoints
     before: KeypointIndex | None = None
     new_ids: np.ndarray | None = None
 
     @staticmethod
     def none(before: KeypointIndex) -> KeypointChange:
         """The index stays as it is."""
-        return KeypointChange(before.form, (), before, np.arange(before.photos))
+        return KeypointChange(before.form, coded((), before.form), before, np.arange(before.photos))
 
     def save(self, path: Path) -> None:
         """Write the file of a KeypointIndex. Raises OSError."""
+        order = np.argsort(self.came.lists, kind="stable")
+        ends = np.r_[0, np.cumsum(np.bincount(self.came.lists, minlength=self.form.lists))]
         sizes = np.zeros(self.form.lists, np.uint32)
         with open(path, "wb") as file:
             file.write(bytes(self.form.head_bytes))
-            for number, codes, entries in self._lists():
-                file.write(codes.tobytes())
-                file.write(entries.tobytes())
-                sizes[number] = len(entries)
+            for first in range(0, self.form.lists, WRITTEN):
+                last = first + WRITTEN
+                some = self._with_those_before(first, last, order[ends[first] : ends[last]])
+                held = np.bincount(some.lists - first, minlength=WRITTEN)
+                file.write(lists_to_bytes(held, some.codes, some.entries))
+                sizes[first:last] = held
             file.seek(0)
             file.write(np.r_[np.uint32(zlib.crc32(sizes.tobytes())), sizes].tobytes())
 
-    def _lists(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Number, codes and entries of each list that is not empty."""
-        sizes = np.zeros(self.form.lists, np.int64)
-        for part in self.came:
-            sizes += np.diff(part.ends)
-        if self.before is not None:
-            sizes += self.before.sizes
-        for first in range(0, self.form.lists, JOINED):
-            codes, entries = joined(self.came, first, self.form)
-            for place in np.flatnonzero(sizes[first : first + JOINED]).tolist():
-                number = first + place
-                yield number, *self._with_those_before(number, codes[place], entries[place])
+    def _with_those_before(self, first: int, last: int, came: np.ndarray) -> CodedKeypoints:
+        """What the lists from `first` up to, but without, `last` are to hold, in their order.
 
-    def _with_those_before(
-        self, number: int, codes: np.ndarray, entries: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Codes and entries of a list, of photos that stay and of new ones."""
-        if self.before is None or not self.before.sizes[number]:
-            return codes, entries
+        Args:
+            first, last: Numbers of lists.
+            came: Places among the new keypoints of those that come into them, list by list.
+        """
+        new = self.came.where(came)
+        if self.before is None:
+            return new
         assert self.new_ids is not None
-        old_codes, old = self.before.contents(number)
-        owners = old >> 32
+        old = self.before.block(first, last)
+        owners = old.entries >> 32
         known = (owners >= 0) & (owners < len(self.new_ids))  # a damaged entry is nobody's
         ids = np.where(known, self.new_ids[np.where(known, owners, 0)], -1).astype(np.int64)
-        kept = ids >= 0
-        renumbered = ids[kept] << 32 | old[kept] & 0xFFFFFFFF
-        return np.concatenate([old_codes[kept], codes]), np.concatenate([renumbered, entries])
+        renumbered = ids << 32 | old.entries & 0xFFFFFFFF
+        stay = CodedKeypoints(old.lists, old.codes, renumbered).where(ids >= 0)
+        both = CodedKeypoints(
+            np.concatenate([stay.lists, new.lists]),
+            np.concatenate([stay.codes, new.codes]),
+            np.concatenate([stay.entries, new.entries]),
+        )
+        return both.where(np.argsort(both.lists, kind="stable"))
 
 
-def joined(
-    parts: Sequence[CodedKeypoints], first: int, form: KeypointForm
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Codes and entries of the JOINED lists from `first` on, those of all parts together."""
-    bounds = [part.ends[first : first + JOINED + 1] for part in parts]
-    sizes = np.array([np.diff(bound) for bound in bounds], np.int64).reshape(len(parts), JOINED)
-    order = np.argsort(
-        np.repeat(np.tile(np.arange(JOINED), len(parts)), sizes.ravel()), kind="stable"
-    )
-    codes = [np.empty((0, form.code_bytes), np.uint8)]
-    entries = [np.empty(0, np.int64)]
-    for part, bound in zip(parts, bounds):
-        codes.append(part.codes[bound[0] : bound[-1]])
-        entries.append(part.entries[bound[0] : bound[-1]])
-    ends = np.cumsum(sizes.sum(0))[:-1]
-    return (
-        np.split(np.concatenate(codes)[order], ends),
-        np.split(np.concatenate(entries)[order], ends),
-    )
-
-
-def coded(
-    photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm
-) -> list[CodedKeypoints]:
-    """Keypoints as they go into an index, in parts of about PART.
+def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm) -> CodedKeypoints:
+    """Keypoints as they go into an index.
 
     Args:
         photos: Id and keypoints of each, strongest first; None for a photo without any.
         form: How much of them is kept.
     """
     index, rest = empty_index(form), iter(photos)
-    parts: list[CodedKeypoints] = []
-    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    lists = [np.empty(0, np.int32)]
+    codes = [np.empty((0, form.code_bytes), np.uint8)]
+    entries = [np.empty(0, np.int64)]
     while some := list(islice(rest, TOGETHER)):
-        kept = [(id, one.strongest(form.points)) for id, one in some if one is not None]
-        rows = [one.descriptors for _, one in kept if len(one.points)]
+        parts = [(id, one.strongest(form.points)) for id, one in some if one is not None]
+        rows = [one.descriptors for _, one in parts if len(one.points)]
         if not rows:
             continue
         x = np.concatenate(rows).astype(np.float32)
@@ -358,27 +313,17 @@ def coded(
         packed = np.empty((len(x), form.code_bytes), np.uint8)
         pointers = (faiss.swig_ptr(array) for array in (x, numbers, packed))
         index.encode_vectors(len(x), *pointers)
-        entries = np.concatenate([entries_of(id, one) for id, one in kept])
-        waiting.append((numbers.astype(np.int32), packed, entries))
-        if sum(len(lists) for lists, _, _ in waiting) >= PART:
-            parts.append(in_lists(waiting, form))
-            waiting = []
-    return [*parts, in_lists(waiting, form)] if waiting else parts
+        lists.append(numbers.astype(np.int32))
+        codes.append(packed)
+        entries += [entries_of(id, one) for id, one in parts]
+    return CodedKeypoints(taken(lists), taken(codes), taken(entries))
 
 
-def in_lists(
-    blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], form: KeypointForm
-) -> CodedKeypoints:
-    """Keypoints in the order of their lists.
-
-    Args:
-        blocks: One or more of list numbers int32 (n,), codes and entries.
-        form: Of the index.
-    """
-    lists, codes, entries = (np.concatenate(columns) for columns in zip(*blocks))
-    order = np.argsort(lists, kind="stable")
-    ends = np.r_[0, np.cumsum(np.bincount(lists, minlength=form.lists))]
-    return CodedKeypoints(ends, codes[order], entries[order])
+def taken(blocks: list[np.ndarray]) -> np.ndarray:
+    """Blocks as one array; the list is empty afterwards, so that no two columns are held twice."""
+    whole = np.concatenate(blocks)
+    blocks.clear()
+    return whole
 
 
 def entries_of(id: int, features: LocalFeatures) -> np.ndarray:

@@ -10,7 +10,7 @@ centre, because overlays keep their distance from these in photos of any aspect 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from extractor import LocalFeatures
 from extractor.sift import SIFT_SIDE
 
 from .arrays import load_array, save_array
-from .keypoint_index import STEPS, CodedKeypoints, Occurrences
+from .keypoint_index import STEPS, CodedKeypoints
 
 PLACED = np.dtype([("photo", "<i4"), ("mark", "<i4"), ("box", "<f4", (4,))])
 WORDS = np.dtype(
@@ -123,11 +123,11 @@ class Marks:
             inside[rest] |= ((box[:, :2] <= some) & (some <= box[:, 2:])).all(1)
         return inside
 
-    def left_out(self, parts: Sequence[CodedKeypoints]) -> list[CodedKeypoints]:
+    def left_out(self, keypoints: CodedKeypoints) -> CodedKeypoints:
         """The keypoints that belong to no mark."""
         if not len(self.placed):
-            return list(parts)
-        return [part.where(~self.covered(part.entries)) for part in parts]
+            return keypoints
+        return keypoints.where(~self.covered(keypoints.entries))
 
     def renumbered(self, new_ids: np.ndarray) -> Marks:
         """The same marks after a change of the gallery.
@@ -140,7 +140,7 @@ class Marks:
         placed["photo"] = ids[ids >= 0]
         return Marks(placed[np.argsort(placed["photo"], kind="stable")], self.words)
 
-    def joined(self, came: Occurrences, sizes: np.ndarray) -> Marks:
+    def joined(self, came: CodedKeypoints, sizes: np.ndarray) -> Marks:
         """The same marks, also on photos that have come.
 
         Args:
@@ -210,7 +210,7 @@ def list_of(key: np.ndarray) -> np.ndarray:
     return (key >> 2 * CELL_BITS) // 9
 
 
-def in_grids(keypoints: Occurrences, sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def in_grids(keypoints: CodedKeypoints, sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Number of each grid, and the `keys` of keypoints in it, int64 (m,). sizes: as of `joined`."""
     photos, points = located(keypoints.entries)
     for grid in range(GRIDS):
@@ -221,7 +221,7 @@ def in_grids(keypoints: Occurrences, sizes: np.ndarray) -> Iterator[tuple[int, n
 
 
 def seen_words(
-    words: np.ndarray, keypoints: Occurrences, sizes: np.ndarray
+    words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """How many words of marks photos have in the places of these.
 
@@ -247,7 +247,7 @@ def seen_words(
     return np.unique(seen[:, :2], axis=0, return_counts=True)
 
 
-def place_marks(words: np.ndarray, keypoints: Occurrences, sizes: np.ndarray) -> np.ndarray:
+def place_marks(words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray) -> np.ndarray:
     """Which photos bear marks, and where: PLACED (n,), by photo. Arguments as of `seen_words`."""
     pairs, agreeing = seen_words(words, keypoints, sizes)
     rows = [np.empty(0, PLACED)]

@@ -16,7 +16,7 @@ from PIL import Image
 from extractor import Extractor, LocalFeatures, decode, local_features
 from extractor.registry import model_path
 from index_store.find_marks import find_marks
-from index_store.keypoint_index import FORMS, Occurrences, coded
+from index_store.keypoint_index import FORMS, coded
 from search.verify.matcher import Sift
 from search.verify.verification import verify
 from tests.conftest import GALLERY
@@ -113,7 +113,7 @@ def main() -> None:
             for number, path in enumerate(different_things(2 * BEARERS))
         ]
         features = [local_features(photo) for photo in photos]
-        keypoints = Occurrences.of(coded(enumerate(features), FORMS[0][1]))
+        keypoints = coded(enumerate(features), FORMS[0][1])
         sizes = np.array([photo.shape[:2] for photo in photos])
         marks = find_marks(keypoints, sizes, extractor.describe(photos))
         found = np.unique(marks.placed["photo"])

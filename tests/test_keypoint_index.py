@@ -79,14 +79,16 @@ def test_neighbours_are_those_of_faiss_own_lists(form, photos, tmp_path):
     assert np.median(apart) < 0.02
 
 
-def test_parts_make_the_index_of_the_whole(photos, tmp_path, monkeypatch):
+def test_blocks_of_any_size_make_the_same_file(photos, tmp_path, monkeypatch):
     KeypointChange(FORM, coded(photos, FORM)).save(tmp_path / "whole")
-    for name, value in (("TOGETHER", 1), ("PART", 100), ("JOINED", 1024)):
-        monkeypatch.setattr(keypoint_index, name, value)
-    parts = coded(photos, FORM)
-    assert [len(part.codes) for part in parts] == [120, 120, 60]
-    KeypointChange(FORM, parts).save(tmp_path / "parts")
-    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    monkeypatch.setattr(keypoint_index, "TOGETHER", 1)
+    monkeypatch.setattr(keypoint_index, "WRITTEN", 64)
+    again = saved(KeypointChange(FORM, coded(photos, FORM)), tmp_path / "again", len(photos))
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "whole").read_bytes()
+    for number in np.flatnonzero(again.sizes)[:9].tolist():
+        block = again.block(number, number + 1)
+        codes, entries = again.contents(number)
+        assert np.array_equal(block.codes, codes) and np.array_equal(block.entries, entries)
 
 
 def test_a_change_leaves_damaged_entries_out(photos, tmp_path):

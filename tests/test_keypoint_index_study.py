@@ -38,7 +38,7 @@ def test_the_table(small_built, tmp_path, capsys):
     assert "one thread" in out
     lines = [line for line in out.splitlines() if line.startswith("|")]
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert len(head) == 12
+    assert len(head) == 13
     for row, photos in zip(rows, (30, 50), strict=True):
         table = dict(zip(head, row))
         assert table["photos"] == str(photos)

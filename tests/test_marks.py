@@ -16,7 +16,7 @@ from index_store import Store, StoreCorrupt, add, build, remove
 from index_store.__main__ import main
 from index_store.arrays import save_array
 from index_store.find_marks import find_marks
-from index_store.keypoint_index import FORMS, Occurrences, coded
+from index_store.keypoint_index import FORMS, CodedKeypoints, coded
 from index_store.marks import PLACED, WORDS, Marks, measures
 from index_store.report import described_marks, mark_lines
 from search.verify.matcher import Sift
@@ -61,8 +61,8 @@ def branded(tmp_path_factory, lite) -> Path:
     return base
 
 
-def marks_of(photos: list[np.ndarray], extractor: Extractor) -> tuple[Marks, Occurrences]:
-    keypoints = Occurrences.of(coded(enumerate(map(local_features, photos)), FORM))
+def marks_of(photos: list[np.ndarray], extractor: Extractor) -> tuple[Marks, CodedKeypoints]:
+    keypoints = coded(enumerate(map(local_features, photos)), FORM)
     sizes = np.array([photo.shape[:2] for photo in photos])
     return find_marks(keypoints, sizes, extractor.describe(photos)), keypoints
 

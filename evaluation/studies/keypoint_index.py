@@ -56,8 +56,9 @@ class Cost:
         photos, keypoints: how many.
         crowding: how many times longer than the average the list of a keypoint is, on average.
         megabytes: of the file, all of which is mapped.
-        build_seconds: to read the keypoints of 1,000 photos, to code and to write them.
-        finding_seconds: to find the keypoints of 1,000 photos.
+        build_seconds: of a core, to read the keypoints of 1,000 photos, to code and to write them.
+        finding_seconds: of a core, to find the keypoints of 1,000 photos.
+        change_seconds: to write the file anew, as a change of any photo does.
         peak_mb: of this process until the file was written.
         open_ms: to open the file.
         nearest_ms, votes_ms: (queries,), to find neighbours and to count votes.
@@ -69,6 +70,7 @@ class Cost:
     megabytes: float
     build_seconds: float
     finding_seconds: float
+    change_seconds: float
     peak_mb: float
     open_ms: float
     nearest_ms: np.ndarray
@@ -116,7 +118,8 @@ class Sample:
 
     Attributes:
         photos: keypoints of each.
-        reading, finding: seconds to read those of one photo from a store, and to find them.
+        reading, finding: seconds of a core to read those of one photo from a store, and to find
+            them.
     """
 
     photos: list[LocalFeatures]
@@ -136,25 +139,25 @@ def real_keypoints(paths: Sequence[Path]) -> Sample:
     for path in paths:
         with Store(path) as store:
             ids = range(len(store))
-            start = time.perf_counter()
+            start = time.process_time()
             photos += [one for _, one in store.rows.keypoints(ids) if one is not None]
-            reading += time.perf_counter() - start
+            reading += time.process_time() - start
             step = max(1, len(store) * len(paths) // FOUND)
             for id in ids[::step]:
                 pixels = store.pixels(id)
-                start = time.perf_counter()
+                start = time.process_time()
                 local_features(pixels)
-                seconds.append(time.perf_counter() - start)
+                seconds.append(time.process_time() - start)
     if not any(len(one.points) for one in photos):
         raise BadDataset("The stores have no keypoints.")
     return Sample(photos, reading / len(photos), float(np.mean(seconds)))
 
 
 def seconds_to_code(real: Sequence[LocalFeatures], form: KeypointForm) -> float:
-    """Seconds for each of some photos until their keypoints are ready to be written."""
-    start = time.perf_counter()
+    """Seconds of a core for each of some photos until their keypoints are ready to be written."""
+    start = time.process_time()
     coded(enumerate(real), form)
-    return (time.perf_counter() - start) / len(real)
+    return (time.process_time() - start) / len(real)
 
 
 def asked(index: KeypointIndex, queries: Sequence[LocalFeatures]) -> tuple[np.ndarray, np.ndarray]:
@@ -188,18 +191,21 @@ def measure(
     form = form_for(photos)
     descriptors = np.concatenate([one.strongest(form.points).descriptors for one in real.photos])
     made = made_photos(descriptors, photos, form.points)
-    parts = coded(tqdm(made, f"{photos:,} photos", photos, disable=None), form)
+    keypoints = coded(tqdm(made, f"{photos:,} photos", photos, disable=None), form)
     path = folder / "keypoints.lists"
-    start = time.perf_counter()
-    KeypointChange(form, parts).save(path)
-    saving = (time.perf_counter() - start) / photos
-    del parts
+    start = time.process_time()
+    KeypointChange(form, keypoints).save(path)
+    saving = (time.process_time() - start) / photos
+    del keypoints
     peak = peak_mb()
     start = time.perf_counter()
     index = KeypointIndex(path, form, photos)
     opening = time.perf_counter() - start
     asked(index, queries[:10])  # the file is in the page cache, and faiss has its memory
     nearest, votes = asked(index, queries)
+    start = time.perf_counter()
+    KeypointChange.none(index).save(folder / "changed.lists")
+    changing = time.perf_counter() - start
     return Cost(
         photos=photos,
         keypoints=len(index),
@@ -207,6 +213,7 @@ def measure(
         megabytes=path.stat().st_size / 1e6,
         build_seconds=1000 * (real.reading + seconds_to_code(real.photos, form) + saving),
         finding_seconds=1000 * real.finding,
+        change_seconds=changing,
         peak_mb=peak,
         open_ms=1000 * opening,
         nearest_ms=nearest,
@@ -220,7 +227,15 @@ def measure(
 def format_table(costs: Sequence[Cost]) -> str:
     """Markdown table, a row for each gallery."""
     head = ["photos", "keypoints", "crowding", "file, MB", "build, s per 1,000", "of finding them"]
-    head += ["peak, MB", "open, ms", "query, ms", "90 %", "neighbours, ms", "votes, ms"]
+    head += [
+        "change, s",
+        "peak, MB",
+        "open, ms",
+        "query, ms",
+        "90 %",
+        "neighbours, ms",
+        "votes, ms",
+    ]
     rows = [head]
     for cost in costs:
         query = cost.nearest_ms + cost.votes_ms
@@ -232,6 +247,7 @@ def format_table(costs: Sequence[Cost]) -> str:
                 f"{cost.megabytes:,.0f}",
                 f"{cost.build_seconds:.2f}",
                 f"{cost.build_seconds / cost.finding_seconds:.1%}",
+                f"{cost.change_seconds:.1f}",
                 f"{cost.peak_mb:,.0f}",
                 f"{cost.open_ms:.1f}",
                 f"{np.median(query):.1f}",
@@ -257,7 +273,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--sizes", type=count, nargs="+", default=SIZES, help="photos")
     command.add_argument("--queries", type=count, default=QUERIES)
-    command.add_argument("--work", type=Path, help="folder for the files, 3.6 GB for a million")
+    command.add_argument(
+        "--work", type=Path, help="folder for the files, twice 3.6 GB for a million"
+    )
     command.set_defaults(run=run)
 
 
@@ -272,9 +290,7 @@ def run(args: argparse.Namespace) -> None:
         for photos in args.sizes:
             with tempfile.TemporaryDirectory(dir=args.work) as folder:
                 costs.append(measure(photos, real, queries, Path(folder)))
-                print_lines(f"{photos}: {costs[-1]}")
     print_lines(
-        "",
         f"Hardware: {hardware()}; one thread. Drawn from {len(real.photos):,} photos; "
         f"keypoints are found in {1000 * real.finding:.0f} ms a photo",
         "",
