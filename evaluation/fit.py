@@ -53,7 +53,7 @@ from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
 from .groups import store_groups
 from .results import format_rows
 
-SHARES = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0)
+SHARES = (1.0, 2.0, 4.0, 6.0)
 VIEWS = (1, 2, 5, 20)  # photos of the thing besides the query: where rows of a table begin
 WORDS = ("sure", "likely", "unsure")
 LEADING = [(rerank, verify) for verify in (None, "sift") for rerank in (None, "diffusion")]

@@ -26,7 +26,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from extractor import LocalFeatures
+from extractor import LocalFeatures, open_regular
 
 from .keypoint_lists import ENTRY_BYTES, lists_from_bytes, lists_to_bytes
 
@@ -164,7 +164,13 @@ class KeypointIndex:
             OSError: It cannot be read.
         """
         self.form, self.photos, self._path = form, photos, path
-        self._bytes = np.memmap(path, np.uint8, "r")
+        with open_regular(path) as file:
+            self._bytes = np.asarray(np.memmap(file, np.uint8, "r"))
+            self._open(file.fileno())
+
+    def _open(self, handle: int) -> None:
+        """Check the mapped file and have faiss map it, too. handle: of the open file."""
+        form = self.form
         head = np.array(self._bytes[: form.head_bytes]).view(np.uint32)
         self.sizes = head[1:]
         self._width = form.code_bytes + ENTRY_BYTES
@@ -172,17 +178,17 @@ class KeypointIndex:
             form.head_bytes + np.cumsum(np.r_[0, self.sizes.astype(np.int64)]) * self._width
         )
         if head[0] != zlib.crc32(self.sizes.tobytes()) or self._starts[-1] != len(self._bytes):
-            raise ValueError(f"{path.name} is damaged")
+            raise ValueError(f"{self._path.name} is damaged")
         self._index = empty_index(form)
         self._index.nprobe, self._index.max_codes = form.probed, form.compared
-        self._index.replace_invlists(self._mapped_lists(), True)
+        self._index.replace_invlists(self._mapped_lists(handle), True)
         self._index.ntotal = len(self)
 
     def __len__(self) -> int:
         """How many keypoints it holds."""
         return int(self.sizes.sum(dtype=np.int64))
 
-    def _mapped_lists(self) -> faiss.OnDiskInvertedLists:
+    def _mapped_lists(self, handle: int) -> faiss.OnDiskInvertedLists:
         lists = faiss.OnDiskInvertedLists()
         lists.nlist, lists.code_size = self.form.lists, self.form.code_bytes
         places: Any = lists.lists
@@ -191,7 +197,8 @@ class KeypointIndex:
         table[:, 0] = table[:, 1] = self.sizes
         table[:, 2] = self._starts[:-1]
         faiss.memcpy(places.data(), faiss.swig_ptr(table), table.nbytes)
-        lists.filename, lists.totsize = str(self._path), len(self._bytes)
+        # faiss takes no name that is not UTF-8.
+        lists.filename, lists.totsize = f"/dev/fd/{handle}", len(self._bytes)
         lists.read_only, lists.prefetch_nthread = True, 0
         lists.do_mmap()
         lists.this.disown()  # type: ignore[attr-defined]  # the index has it now

@@ -152,7 +152,7 @@ class Scale:
     Attributes:
         background: similarity at which photos have nothing in common with the query.
         spread: how far the best similarity is above it, at least MIN_SPREAD.
-        rank: of the last candidate that reaches the background, from 1.
+        rank: of the first candidate that is not above the background, from 1.
     """
 
     background: float
@@ -194,7 +194,7 @@ def scale(similarity: np.ndarray, gallery: int) -> Scale:
     expected = float(similarity[near - 1] + deviation * above)
     background = min(float(similarity[rank - 1]), expected + MARGIN)
     spread = max(float(similarity[0]) - background, MIN_SPREAD)
-    return Scale(background, spread, max(1, int((similarity >= background).sum())))
+    return Scale(background, spread, min(n, 1 + int((similarity > background).sum())))
 
 
 def normal_deviate(rank: int, count: int) -> float:
