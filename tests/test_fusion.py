@@ -146,7 +146,8 @@ def test_without_verification_the_order_is_the_global_one(shipped):
 def test_the_first_photo_is_not_pushed_down_by_a_wrong_one_that_barely_verifies(shipped):
     """Two photos of a thing: the right one is first by far, without points, as night is to day.
 
-    A wrong photo far behind has just enough points. It stays behind; with many points it may pass.
+    A wrong photo far behind has just enough points, all in one spot. It stays behind; with many
+    points it may pass.
     So it is with both stages on. With SIFT alone points are worth more than the descriptor says.
     """
     standing = np.array([1.0, 0.15, 0.1, 0.05])
@@ -166,7 +167,7 @@ def test_the_first_photo_is_not_pushed_down_by_a_wrong_one_that_barely_verifies(
         )
         return shipped.log_odds(known, "diffusion", "sift", True)
 
-    assert odds(8, 0.02).argmax() == 0 and odds(200, 0.5).argmax() == 1
+    assert odds(8, 0.002).argmax() == 0 and odds(200, 0.5).argmax() == 1
 
 
 # -- files -----------------------------------------------------------------------------------------
