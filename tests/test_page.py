@@ -123,7 +123,7 @@ def test_upload_search_and_toggle(app):
         set(titles(pane, 3)) == {"Eiffel tower", "Eiffel tower 2", "Tour eiffel"}
         and len(pane["hits"]) < 24
     )
-    assert [hit["confidence"] for hit in pane["hits"][:2]] == ["sure", "likely"]
+    assert [hit["confidence"] for hit in pane["hits"][:2]] == ["sure", "sure"]
     assert int(pane["hits"][0]["points"].removesuffix(" points")) >= 10
     assert pane["hits"][0]["thumbnail"].endswith("/thumbnail.jpg")
     for stage in ("decode", "describe", "keypoints", "index", "details", "Diffusion", "SIFT"):
