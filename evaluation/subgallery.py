@@ -67,7 +67,7 @@ class SubGallery:
 
 
 def part_of(whole: KeypointIndex, ids: np.ndarray) -> KeypointIndex:
-    """The keypoints of the photos with these ids, int (n,), numbered anew from 0."""
+    """The index of the photos with these ids, int (n,), renumbered from 0."""
     new_ids = numbers_of(whole.photos, ids)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "keypoints.lists"

@@ -12,7 +12,7 @@ from .catalogue import Entry, Skipped
 from .derived import Progress, derive, silent
 from .errors import NothingToIndex, StoreError
 from .extraction import Spread, extract_all, side_by_side
-from .keypoint_index import form_for
+from .keypoint_form import form_for
 from .manifest import Drift, Manifest
 from .parameters import (
     Making,

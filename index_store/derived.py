@@ -13,7 +13,8 @@ from . import ann, graph
 from . import offline_diffusion as diffusion
 from .arrays import save_array
 from .find_marks import find_marks
-from .keypoint_index import KeypointChange, coded, form_for
+from .keypoint_form import form_for
+from .keypoint_index import KeypointChange, coded
 from .manifest import Drift
 from .marks import Marks
 from .neighbours import nearest_photos

@@ -14,7 +14,7 @@ from command import CommandParser, print_lines
 from extractor import SUFFIXES, BadPhoto, local_features, read_photo
 from plurals import quantity
 
-from .keypoint_index import FORMS, QUANTIZERS, KeypointForm, quantizer_file
+from .keypoint_form import FORMS, QUANTIZERS, KeypointForm, quantizer_file
 
 POINTS = 400  # of a photo, the strongest
 SAMPLE = 300_000  # of all descriptors

@@ -16,7 +16,7 @@ from . import extraction, graph, journal, stock
 from . import offline_diffusion as diffusion
 from .errors import StoreError
 from .generation import opening
-from .keypoint_index import KeypointForm, form_parameters
+from .keypoint_form import KeypointForm, form_parameters
 from .manifest import Manifest
 from .presets import DEFAULT_PRESET, IndexParameters, choose_parameters
 

@@ -36,7 +36,8 @@ from .catalogue import Catalogue
 from .errors import StoreCorrupt, StoreMismatch
 from .generation import SEGMENTS, opening
 from .integrity import known_damage
-from .keypoint_index import KeypointIndex, form_of
+from .keypoint_form import form_of
+from .keypoint_index import KeypointIndex
 from .manifest import Manifest, check_sizes, verify_artefact
 from .marks import FILES, Marks
 from .milvus import MilvusIndex

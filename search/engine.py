@@ -1,6 +1,7 @@
 """Engine: one query through all stages.
 
-photo -> prepare -> candidates -> [rerank] -> [verify, and rerank again] -> fuse -> hits
+photo -> prepare -> candidates -> [votes of keypoints] -> [rerank] -> [verify, and rerank again]
+      -> fuse -> hits
 
 Prepared once, a query can be asked many times: with and without each stage, for more hits, for the
 evidence of one photo.

@@ -10,42 +10,46 @@ from extractor import LocalFeatures, keypoint_codes
 from index_store import Store
 
 from .prepared import PreparedQuery, QueryPhoto
-from .ranking import Ranking
+from .ranking import Ranking, cosine
 from .verify.matcher import UNREADABLE
 
 SIFT = "sift"  # the keypoints that a store holds
 FEWEST = 20  # keypoints; fewer say too little of the pixels
+EQUAL = 0.999  # of a cosine: stored descriptors, and those of other engines, are rounded
 
 
 def identical_ids(query: PreparedQuery, store: Store) -> np.ndarray:
     """Gallery photos whose pixels are those of one of the query's photos, int (n,).
 
-    Equal pixels have equal keypoints; a photo that was saved again or changed in one place has not.
-    Copies of parts of a photo are not looked for.
+    Equal pixels have equal keypoints; a photo that was saved again or changed in one place does
+    not. A part of a photo is never identical to a photo.
 
     Args:
         query: asked for.
         store: the gallery.
     """
     whole = [photo for photo in query.photos if photo.region is None]
-    same = [
-        int(id) for id in query.copy_ids if any(is_same(photo, int(id), store) for photo in whole)
-    ]
+    same = [id for id in query.copy_ids.tolist() if any(is_same(p, id, store) for p in whole)]
     return np.array(same, np.int64)
 
 
 def is_same(photo: QueryPhoto, id: int, store: Store) -> bool:
-    """Whether all keypoints of two photos are the same."""
+    """Whether a photo of the query and a gallery photo have the same descriptor and keypoints.
+
+    Keypoints alone do not see colour. False where the gallery photo has too few keypoints to tell.
+    """
+    if cosine(photo.descriptor, store.descriptors[[id]])[0] < EQUAL:
+        return False
     try:
         theirs = store.stored_features(id)
+        if not theirs or len(LocalFeatures.from_bytes(theirs).points) < FEWEST:
+            return False
         if photo.id is not None:
-            return bool(theirs) and theirs == store.stored_features(photo.id)
+            return store.stored_features(photo.id) == theirs
     except UNREADABLE:
         return False
-    own: LocalFeatures | None = photo.keypoints.get(SIFT)
-    if own is None or len(own.points) < FEWEST or not theirs:
-        return False
-    return own.to_bytes(keypoint_codes.is_exact(theirs)) == theirs
+    own = photo.keypoints.get(SIFT)
+    return own is not None and own.to_bytes(keypoint_codes.is_exact(theirs)) == theirs
 
 
 def with_identical(ranking: Ranking, ids: np.ndarray) -> Ranking:

@@ -16,7 +16,8 @@ from PIL import Image
 from extractor import Extractor, LocalFeatures, decode, local_features
 from extractor.registry import model_path
 from index_store.find_marks import find_marks
-from index_store.keypoint_index import FORMS, coded
+from index_store.keypoint_form import FORMS
+from index_store.keypoint_index import coded
 from search.verify.matcher import Sift
 from search.verify.verification import verify
 from tests.conftest import GALLERY

@@ -206,7 +206,7 @@ def test_the_store_is_replaced_and_the_model_file_is_gone(service, extractor):
 
 
 def test_a_click_on_a_hit_after_a_build_opens_the_evidence(service, extractor):
-    """The answer that was shown is of the generation before, so it must be found anew first."""
+    """The click needs the full answer, which must be recomputed for the new generation first."""
     photos = service.base / "photos"
 
     async def click() -> Answer:

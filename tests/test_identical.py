@@ -70,6 +70,7 @@ def test_what_was_changed_is_not(engine, stages):
         saved(image, "JPEG", quality=80),
         saved(image.crop((4, 4, width, height)), "PNG"),
         saved(dotted, "PNG"),
+        saved(image.convert("L").convert("RGB"), "PNG"),
     ]
     for data in changed:
         assert identical(engine, data, **stages) == set()

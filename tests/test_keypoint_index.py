@@ -11,17 +11,15 @@ import pytest
 
 from extractor import LocalFeatures, decode, local_features
 from index_store import Store, StoreCorrupt, add, build, keypoint_index, remove
-from index_store.keypoint_index import (
+from index_store.keypoint_form import (
     FORMS,
-    KeypointChange,
     KeypointForm,
-    KeypointIndex,
-    coded,
     empty_index,
     form_for,
     form_of,
     form_parameters,
 )
+from index_store.keypoint_index import KeypointChange, KeypointIndex, coded
 from tests.conftest import FEW_PHOTOS, GALLERY
 
 FORM = KeypointForm(60, 16, 256, 16, 6_000)
@@ -42,12 +40,11 @@ def saved(change: KeypointChange, path: Path, photos: int) -> KeypointIndex:
     return KeypointIndex(path, change.form, photos)
 
 
-def contents(index: KeypointIndex) -> list[list[tuple[bytes, int]]]:
-    """Codes and entries of all lists, in an order that does not hang on how they came."""
-    return [
-        sorted((code.tobytes(), int(entry)) for code, entry in zip(*index.contents(number)))
-        for number in np.flatnonzero(index.sizes)
-    ]
+def contents(index: KeypointIndex) -> list[tuple[int, bytes, int]]:
+    """List, code and entry of all keypoints, sorted: independent of the order of insertion."""
+    held = index.block(0, index.form.lists)
+    codes = (code.tobytes() for code in held.codes)
+    return sorted(zip(held.lists.tolist(), codes, held.entries.tolist()))
 
 
 @pytest.mark.parametrize("form", [FORM, KeypointForm(60, 16, 512, 24, 8)])
@@ -86,9 +83,10 @@ def test_blocks_of_any_size_make_the_same_file(photos, tmp_path, monkeypatch):
     again = saved(KeypointChange(FORM, coded(photos, FORM)), tmp_path / "again", len(photos))
     assert (tmp_path / "again").read_bytes() == (tmp_path / "whole").read_bytes()
     for number in np.flatnonzero(again.sizes)[:9].tolist():
-        block = again.block(number, number + 1)
-        codes, entries = again.contents(number)
-        assert np.array_equal(block.codes, codes) and np.array_equal(block.entries, entries)
+        block, size = again.block(number, number + 1), int(again.sizes[number])
+        start = FORM.head_bytes + int(again.sizes[:number].sum()) * (FORM.code_bytes + 8)
+        stored = (tmp_path / "again").read_bytes()[start:][: size * (FORM.code_bytes + 8)]
+        assert block.codes.tobytes() + block.entries.tobytes() == stored
 
 
 def test_a_change_leaves_damaged_entries_out(photos, tmp_path):
@@ -115,8 +113,8 @@ def test_a_changed_index_is_that_of_the_photos_that_are_there(photos, tmp_path):
     change = KeypointChange(FORM, coded(came, FORM), first, np.array([-1, 0, 1, 2]))
     changed = saved(change, tmp_path / "changed", len(photos) - 1)
     left = [(id - 1, one) for id, one in photos[1:]]
-    anew = saved(KeypointChange(FORM, coded(left, FORM)), tmp_path / "anew", len(left))
-    assert contents(changed) == contents(anew) != contents(whole)
+    rebuilt = saved(KeypointChange(FORM, coded(left, FORM)), tmp_path / "rebuilt", len(left))
+    assert contents(changed) == contents(rebuilt) != contents(whole)
     same = saved(KeypointChange.none(whole), tmp_path / "same", len(photos))
     assert (tmp_path / "same").read_bytes() == (tmp_path / "whole").read_bytes()
     assert contents(same) == contents(whole)
@@ -164,9 +162,9 @@ def test_a_store_carries_it_through_additions_and_removals(tmp_path, extractor):
     remove([FEW_PHOTOS[0]], store)
     with Store(store, extractor) as lived:
         (photos / FEW_PHOTOS[0]).unlink()
-        build(photos, tmp_path / "anew", extractor)
-        with Store(tmp_path / "anew", extractor) as anew:
-            assert contents(lived.keypoints) == contents(anew.keypoints)
+        build(photos, tmp_path / "rebuilt", extractor)
+        with Store(tmp_path / "rebuilt", extractor) as rebuilt:
+            assert contents(lived.keypoints) == contents(rebuilt.keypoints)
     path = store / "generations" / lived.generation / "keypoints.lists"
     data = bytearray(path.read_bytes())
     data[5] ^= 1

@@ -16,7 +16,8 @@ from index_store import Store, StoreCorrupt, add, build, remove
 from index_store.__main__ import main
 from index_store.arrays import save_array
 from index_store.find_marks import find_marks
-from index_store.keypoint_index import FORMS, CodedKeypoints, coded
+from index_store.keypoint_form import FORMS
+from index_store.keypoint_index import CodedKeypoints, coded
 from index_store.marks import PLACED, WORDS, Marks, measures
 from index_store.report import described_marks, mark_lines
 from search.verify.matcher import Sift

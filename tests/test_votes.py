@@ -13,7 +13,7 @@ from search.votes import LUCK, NEAREST, Votes, count_votes
 def counted_by_loops(
     distances: np.ndarray, photos: np.ndarray, gallery: int, apart: set[int]
 ) -> dict[int, float]:
-    """The rule as it is told, a keypoint at a time."""
+    """The rule in plain Python, one keypoint at a time."""
     votes: dict[int, float] = {}
     late = 0.0
     for row, owners in zip(distances.tolist(), photos.tolist()):

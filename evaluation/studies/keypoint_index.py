@@ -26,13 +26,8 @@ from command import print_lines, print_text
 from datasets import BadDataset
 from extractor import LocalFeatures, local_features
 from index_store import Store
-from index_store.keypoint_index import (
-    KeypointChange,
-    KeypointForm,
-    KeypointIndex,
-    coded,
-    form_for,
-)
+from index_store.keypoint_form import KeypointForm, form_for
+from index_store.keypoint_index import KeypointChange, KeypointIndex, coded
 from search.votes import NEAREST, count_votes
 
 from ..arguments import count
@@ -58,7 +53,7 @@ class Cost:
         megabytes: of the file, all of which is mapped.
         build_seconds: of a core, to read the keypoints of 1,000 photos, to code and to write them.
         finding_seconds: of a core, to find the keypoints of 1,000 photos.
-        change_seconds: to write the file anew, as a change of any photo does.
+        change_seconds: to rewrite the file, as any change of the gallery does.
         peak_mb: of this process until the file was written.
         open_ms: to open the file.
         nearest_ms, votes_ms: (queries,), to find neighbours and to count votes.

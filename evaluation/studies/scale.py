@@ -17,7 +17,7 @@ import numpy as np
 
 from command import print_lines, print_text
 from index_store import Store, add, build, compact, remove, update, verify
-from index_store.keypoint_index import form_for
+from index_store.keypoint_form import form_for
 from search import Engine
 
 from ..arguments import count

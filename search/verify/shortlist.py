@@ -37,7 +37,7 @@ def verify_shortlist(
     Args:
         query: gets the evidence that is new.
         ranking: of all photos.
-        best: ids of those that are looked at.
+        best: ids of the photos to compare.
         name: the matcher's.
         matcher: compares photos.
         watch: gets the stage `name` if any photo had to be compared.
