@@ -1,5 +1,7 @@
 """Query time: prepare a photo, search with it, explain a hit. One `Engine`, one `SearchResult`."""
 
+from matching.verification import Verification
+
 from .duplicates import fold
 from .engine import Engine
 from .fuse import UNCALIBRATED
@@ -10,7 +12,6 @@ from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, Match, SearchResult
 from .verify.fractions import relative_homography, relative_points
 from .verify.matcher import MATCHERS, UNREADABLE, Matcher
-from .verify.verification import Verification
 
 __all__ = [
     "MATCHERS",

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from extractor import LocalFeatures, Region
+from matching.verification import Verification
 
 from .feedback import NO_FEEDBACK, Feedback
 from .ranking import Ranking, Scale, Verified
-from .verify.verification import Verification
 from .votes import Votes
 
 

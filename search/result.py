@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from index_store import Store
+from matching.verification import Verification
 
 from .fuse import CUT, word
 from .ranking import Ranking
-from .verify.verification import Verification
 from .votes import DETAILS, PROPOSED
 
 
