@@ -9,7 +9,7 @@ from .fusion.calibration import BadCalibration
 from .prepare import Source
 from .prepared import PreparedQuery, QueryPhoto
 from .rerank.reranker import RERANKERS, Reranker
-from .result import Hit, Match, SearchResult
+from .result import Hit, Link, Match, SearchResult
 from .verify.fractions import relative_homography, relative_points
 from .verify.matcher import MATCHERS, UNREADABLE, Matcher
 
@@ -21,6 +21,7 @@ __all__ = [
     "BadCalibration",
     "Engine",
     "Hit",
+    "Link",
     "Match",
     "Matcher",
     "PreparedQuery",

@@ -9,10 +9,10 @@ import numpy as np
 
 from extractor import LocalFeatures, Region
 from matching.verification import Verification
+from matching.votes import Votes
 
 from .feedback import NO_FEEDBACK, Feedback
 from .ranking import Ranking, Scale, Verified
-from .votes import Votes
 
 
 @dataclass(frozen=True)

@@ -88,4 +88,5 @@ class Sift:
         return match(query.descriptors, hit.descriptors)
 
 
-MATCHERS: dict[str, type[Matcher]] = {"sift": Sift, "xfeat": XFeat}
+SIFT = "sift"
+MATCHERS: dict[str, type[Matcher]] = {SIFT: Sift, "xfeat": XFeat}
