@@ -180,7 +180,9 @@ def test_without_matching(photos, tmp_path, extractor, counted, capsys):
     build(photos, store, extractor, matching=True)
     assert counted
     assert main(["info", "--store", str(store)]) == 0
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("matching"))
+    line = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("matching")
+    )
     with Store(store) as compared:
         pairs = edges_by_name(compared)
         proven = [pair for pair, evidence in pairs.items() if evidence[0] >= PROVEN]
