@@ -29,7 +29,7 @@ from client.same_thing import Problem, SameThing
 from serving.admission import Admission
 from serving.base_path import at_base_path
 from serving.galleries import galleries
-from serving.settings import settings
+from serving.settings import Settings, settings
 from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE
 from ui.routes import ROUTES as PHOTO_ROUTES
 
@@ -406,7 +406,7 @@ def test_a_share_of_ones_own_is_429(client, one_worker, monkeypatch):
     answer = search(client, id=0)
     assert "too much in one minute" in problem(answer, 429)
     assert 1 <= int(answer.headers["retry-after"]) <= 60
-    monkeypatch.setenv("GEM_REQUESTS_PER_MINUTE_ADDRESS", "1")
+    monkeypatch.setattr(Settings, "requests_per_minute_address", 1)
     client.get("/api/v1/photos/0")
     assert "too much" in problem(client.get("/api/v1/photos/0"), 429)
     assert client.get("/healthz").status_code == 200, "operators may always ask"
@@ -445,7 +445,7 @@ def test_a_caller_who_has_gone_gives_the_place_up_and_nothing_else_waits(served,
 
 
 def test_an_answer_that_would_come_too_late_is_none(client, one_worker, monkeypatch):
-    monkeypatch.setenv("GEM_SEARCH_SECONDS", "1")
+    monkeypatch.setattr(Settings, "search_seconds", 1)
     answer = search(client, id=0)
     assert problem(answer, 503).startswith("Busy") and "retry-after" in answer.headers
     assert one_worker[0].waiting == 0
