@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .collected import FOLDER, delete_unlisted
 from .derived import Derived, Progress, silent
 from .generation import SEGMENTS
 from .journal import digest
@@ -14,6 +15,7 @@ from .keypoint_cache import keep_only
 from .manifest import Manifest
 from .parameters import making_in
 from .publish import content_of, replace, tidy, to_change
+from .removal import names_in
 from .rows import Rows
 from .segment import Segment, verify_segment, write_segment
 from .stock import SEGMENT
@@ -34,6 +36,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
     store = Path(store)
     with to_change(store) as live:
         making = making_in(live.manifest)
+        delete_unlisted(store, names_in(store / FOLDER, live.roots, live.catalogue.removed()))
         keep_only(store, {entry.sha256 for entry in live.catalogue.entries()})
         rows = joined(
             live.rows,
