@@ -93,7 +93,10 @@ def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
         OSError: it cannot be read.
     """
     return check_groups(
-        load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store"
+        load_groups(path),
+        [photo.file for photo in store.catalogue.photos()],
+        "the store",
+        store.roots.file_of,
     )
 
 
@@ -114,7 +117,7 @@ def evaluate_groups(
     """All METHODS on all groups (of `store_groups`). progress wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
     queries = ask(
-        engine, of_groups("groups", engine.store.root, gallery, groups), METHODS, progress
+        engine, of_groups("groups", engine.store.roots, gallery, groups), METHODS, progress
     ).queries
     return [
         MethodResult(

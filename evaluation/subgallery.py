@@ -29,7 +29,7 @@ class SubGallery:
     def __init__(self, store: Store, ids: np.ndarray):
         """Take the photos of `store` with these ids, int (n,), rising."""
         self._whole, self._ids = store, ids
-        self.path, self.root, self.version = store.path, store.root, store.version
+        self.path, self.roots, self.version = store.path, store.roots, store.version
         self.as_stored = store.as_stored
         self.damaged = np.empty(0, np.int64)
         self.manifest: Manifest = replace(store.manifest, photos=len(ids))
