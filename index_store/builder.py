@@ -122,9 +122,9 @@ def build(
             compared = is_compared(before) if matching is None else matching
             if live is not None and is_as_derived(live, content, parameters, compared):
                 return replace(store, content, rows, lambda _: Derived.of(live))
-            known = comparisons_of(store, making) if compared else None
+            comparisons = comparisons_of(store, making) if compared else None
             return replace(
-                store, content, rows, lambda rows: derive(rows, parameters, known, progress)
+                store, content, rows, lambda rows: derive(rows, parameters, comparisons, progress)
             )
 
 
