@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import re
+import json
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.conftest import PATIENCE
-from ui.figures import DOCS, FILE, Section, pictures, sections, tables
+from tests.conftest import PATIENCE, ROOT
+from ui import figures
+from ui.figures import FILE, Intervals, Results, Speeds
+
+RESULTS = Results.model_validate_json(FILE.read_bytes())
+MEASUREMENTS = (ROOT / "docs" / "measurements.md").read_text()
 
 
 def page() -> None:
@@ -17,46 +21,51 @@ def page() -> None:
     render()
 
 
-def first_interval() -> str:
-    """The first mAP with its interval, as the file has it."""
-    found = re.search(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", (DOCS / FILE).read_text())
-    assert found is not None
-    return found[0]
-
-
-def test_every_part_of_the_file_is_on_the_page():
+def test_every_figure_of_the_file_is_on_the_page_with_its_values():
     app = AppTest.from_function(page, default_timeout=PATIENCE).run()
     assert not app.exception
-    headings = [line[3:] for line in (DOCS / FILE).read_text().splitlines() if line[:3] == "## "]
-    assert len(headings) == len(app.expander) and len(headings) > 3
-    shown = " ".join(text.value for text in app.markdown)
-    assert first_interval() in shown and "](../" not in shown
+    shown = " ".join(part.proto.body for part in app.get("html"))
+    assert all(f">{figure.heading}</h2>" in shown for figure in RESULTS.figures)
+    assert len(app.get("vega_lite_chart")) == len(app.expander) == len(RESULTS.figures) > 3
+    assert [code.value for code in app.code] == [figure.command for figure in RESULTS.figures]
 
 
-def test_the_pictures_of_the_file_travel_within_the_page():
+@pytest.mark.parametrize("figure", RESULTS.figures, ids=lambda figure: figure.heading)
+def test_figures_are_those_of_the_tables(figure):
+    """After a table has changed: change docs/results.json as well."""
+    for value in figure.values:
+        if isinstance(figure, Intervals):
+            assert f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]" in MEASUREMENTS
+            assert 0 <= value.low <= value.mean <= value.high <= 1
+        else:
+            rows = [
+                line
+                for line in MEASUREMENTS.splitlines()
+                if line.startswith(f"| {value.series} |") and f"| {value.mean:.3f} |" in line
+            ]
+            assert any(f"| {value.photos_per_second:.1f} |" in row for row in rows)
+
+
+def test_a_chart_shows_what_the_file_says():
+    values = [
+        {"name": "p", "series": "on", "mean": 0.5, "low": 0.25, "high": 0.75},
+        {"name": "a", "series": "off", "mean": 0.4, "low": 0.2, "high": 0.6},
+    ]
+    facts = {"heading": "h", "command": "c", "machine": "m", "values": values}
+    spec = Intervals(kind="intervals", **facts).chart().to_dict()
+    assert spec["data"]["values"] == values and len(spec["layer"]) == 2
+    assert spec["layer"][0]["encoding"]["y"]["sort"] == ["p", "a"], "the order of the file"
+    assert spec["layer"][1]["encoding"]["x"]["scale"]["domain"] == [0, 1]
+    speed = {"name": "n", "series": "s", "photos_per_second": 9.5, "mean": 0.5}
+    chart = Speeds(kind="speeds", **facts | {"values": [speed]}).chart()
+    assert chart.to_dict()["data"]["values"] == [speed]
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", json.dumps({"figures": [{"kind": "pie"}]})])
+def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, monkeypatch, content):
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setattr(figures, "FILE", path)
     app = AppTest.from_function(page, default_timeout=PATIENCE).run()
-    shown = [part.proto.body for part in app.get("html") if "<figure" in part.proto.body]
-    names = re.findall(r"!\[.*?\]\((.*?)\)", (DOCS / FILE).read_text())
-    assert len(shown) == len(names) > 1
-    for text, name in zip(shown, names):
-        (data,) = re.findall(r'src="data:image/png;base64,(.*?)"', text)
-        assert base64.b64decode(data) == (DOCS / name).read_bytes()
-
-
-def test_a_picture_shows_what_its_table_says():
-    text = "a\n\n| model | photos | off |\n|---|---|---|\n| m<b> | p | 0.5 [0.25, 0.75] |\n\nend"
-    assert list(tables(text)) == [[["model", "photos", "off"], ["m<b>", "p", "0.5 [0.25, 0.75]"]]]
-    (svg,) = pictures(Section("", text))
-    assert 'x1="80" x2="240"' in svg and 'cx="160"' in svg and ">0.500<" in svg
-    assert "m&lt;b&gt; · p" in svg and "m<b>" not in svg
-
-
-def test_a_row_is_named_by_what_is_no_interval():
-    text = "| others | off | SIFT |\n|---|---|---|\n| 3,000 | 0.5 [0.2, 0.7] | 0.6 [0.3, 0.8] |"
-    (svg,) = pictures(Section("", text))
-    assert ">3,000 others<" in svg and "[0.2" not in svg
-
-
-def test_the_measured_tables_are_drawn():
-    drawn = [svg for part in sections(1) for svg in pictures(part)]
-    assert sum("95 %" in svg for svg in drawn) >= 1 and sum("photos/s" in svg for svg in drawn) >= 1
+    assert not app.exception and "not available" in app.info[0].value
