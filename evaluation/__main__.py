@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from command import CommandParser, complain, run_command
 from datasets import BadDataset
+from download import DownloadFailed
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 from search import BadCalibration
 
-from . import fit, groups, models, report
+from . import data, fit, groups, models, report
 from . import run as run_dataset
 from .results import BadResults
 from .studies import ann, keypoint_index, keypoints, kills, load, scale
@@ -23,6 +24,7 @@ from .studies.ann_peers import MissingPeers
 from .studies.page_speed import NoBrowser
 
 COMMANDS = (
+    data,
     run_dataset,
     models,
     report,
@@ -62,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         BadModel,
         BadPhoto,
         BadResults,
+        DownloadFailed,
         MissingPeers,
         NoBrowser,
         StoreError,
