@@ -15,12 +15,12 @@ import numpy as np
 
 from extractor import Extractor, LocalFeatures
 from index_store import Store
+from matching.verification import Verification
 from search import Engine, PreparedQuery
 from search.fusion import fusion
 from search.fusion.fit import Samples
 from search.fusion.fusion import Evidence
 from search.verify.matcher import Matcher
-from search.verify.verification import Verification
 
 from .subgallery import SubGallery
 

@@ -83,7 +83,9 @@ def run_build(args: argparse.Namespace) -> None:
         args.model, calls=available_cores(), prefer=described_before(args.store)
     )
     print_status(f"descriptors: {choice}")
-    manifest = build(root, args.store, extractor, bar, index=args.index, spread=spread)
+    manifest = build(
+        root, args.store, extractor, bar, index=args.index, spread=spread, matching=args.matching
+    )
     indexed = quantity(manifest.photos, "photo")
     print_lines(f"{indexed} indexed, {manifest.skipped} left out: {args.store}")
     with Store(args.store, embedded=True) as store:
@@ -241,6 +243,12 @@ def main(argv: list[str] | None = None) -> int:
         metavar="ADDRESS",
         help="describe the photos on a Ray cluster: auto, HOST:PORT, or local for one of this "
         "machine (see docs/scale.md)",
+    )
+    command.add_argument(
+        "--matching",
+        action=argparse.BooleanOptionalAction,
+        help="compare the photos with each other, so that a search may go from photo to photo "
+        "(default: as it is, or yes)",
     )
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="say what is in a store")

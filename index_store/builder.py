@@ -16,8 +16,10 @@ from .keypoint_form import form_for
 from .manifest import Drift, Manifest
 from .parameters import (
     Making,
+    comparisons_of,
     derived_parameters,
     index_parameters,
+    is_compared,
     is_reusable,
     making_of,
 )
@@ -38,6 +40,7 @@ def build(
     as_stored: bool = False,
     index: str | None = None,
     spread: Spread = side_by_side,
+    matching: bool | None = None,
 ) -> Manifest:
     """Index all photos under a folder; the store's live generation is replaced at the very end.
 
@@ -52,6 +55,8 @@ def build(
         as_stored: Decode the photos as published code does, see `decode`. The manifest records it.
         index: A name of `presets.PRESETS`; None for what the store has, or the first.
         spread: Has the photos read and described: here, or `cluster.on_cluster`.
+        matching: Whether photos are compared with each other, see `matching_graph`; None for as
+            before, or yes.
 
     Raises:
         NothingToIndex: There is no such folder, or no photo in it can be read.
@@ -62,7 +67,7 @@ def build(
     listing = scan(root)
     making = making_of(extractor, as_stored)
     with live_store(store, extractor) as live:
-        if live is not None and is_up_to_date(live, root, listing, making, index):
+        if live is not None and is_up_to_date(live, root, listing, making, index, matching):
             tidy(store)
             return live.manifest
     # Opened again under the lock: another build may have ended in this moment.
@@ -76,7 +81,11 @@ def build(
             rows = stock.finish([entry.sha256 for entry in content.photos])
             before = None if live is None else live.manifest
             parameters = index_parameters(len(rows), making.dim, index, before)
-            return replace(store, content, rows, lambda rows: derive(rows, parameters, progress))
+            compared = is_compared(before) if matching is None else matching
+            known = comparisons_of(store, making) if compared else None
+            return replace(
+                store, content, rows, lambda rows: derive(rows, parameters, known, progress)
+            )
 
 
 def folder_of(photos: str | Path) -> Path:
@@ -101,13 +110,19 @@ def live_store(store: Path, extractor: Extractor) -> Iterator[Store | None]:
 
 
 def is_up_to_date(
-    live: Store, root: Path, listing: Listing, making: Making, index: str | None
+    live: Store,
+    root: Path,
+    listing: Listing,
+    making: Making,
+    index: str | None,
+    matching: bool | None,
 ) -> bool:
     """Whether a build would give what is there already."""
     manifest = live.manifest
     same_photos = manifest.photos_root == str(root) and manifest.listing == listing.digest
     chosen = index_parameters(manifest.photos, manifest.dim, index, manifest)
-    derived = derived_parameters(chosen, form_for(manifest.photos))
+    compared = is_compared(manifest) if matching is None else matching
+    derived = derived_parameters(chosen, form_for(manifest.photos), compared)
     parameters = {**derived, **making.extraction}
     same_making = manifest.parameters == parameters and manifest.drift == Drift()
     return same_photos and same_making and not live.is_damaged

@@ -19,7 +19,14 @@ from .generation import SEGMENTS
 from .incremental import derive_changed, is_small, moves
 from .journal import digest
 from .manifest import Manifest
-from .parameters import index_parameters, is_reusable, making_in, making_of
+from .parameters import (
+    comparisons_of,
+    index_parameters,
+    is_compared,
+    is_reusable,
+    making_in,
+    making_of,
+)
 from .publish import Content, changing, replace, tidy, to_change
 from .rows import Rows
 from .scan import Listing, describe_file, scan, why_not
@@ -197,12 +204,14 @@ def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> M
         folder, fingerprint = live.path / SEGMENTS, digest(content.making.facts)
         rows = joined(rows, folder, fingerprint, drop_unused=False)
 
+    comparisons = comparisons_of(live.path, content.making) if is_compared(live.manifest) else None
+
     def derived(rows: Rows) -> Derived:
         if before == after:
             return Derived.of(live)
         if is_small(live, moved):
-            return derive_changed(live, moved, rows, progress)
+            return derive_changed(live, moved, rows, comparisons, progress)
         parameters = index_parameters(len(rows), content.making.dim, None, live.manifest)
-        return derive(rows, parameters, progress)
+        return derive(rows, parameters, comparisons, progress)
 
     return replace(live.path, content, rows, derived)

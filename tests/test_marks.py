@@ -20,8 +20,8 @@ from index_store.keypoint_form import FORMS
 from index_store.keypoint_index import CodedKeypoints, coded
 from index_store.marks import PLACED, WORDS, Marks, measures
 from index_store.report import described_marks, mark_lines
+from matching.verification import verify
 from search.verify.matcher import Sift
-from search.verify.verification import verify
 from tests.conftest import GALLERY
 from tests.overlays import (
     BEARERS,
