@@ -201,8 +201,9 @@ class Partial:
                 )
                 load(address, file, None)
         except HTTPError as error:
-            if not begin or error.response.status_code != RANGE_NOT_SATISFIABLE:
-                raise DownloadFailed(f"answers {error.response.status_code}") from error
+            status = 0 if error.response is None else error.response.status_code
+            if not begin or status != RANGE_NOT_SATISFIABLE:
+                raise DownloadFailed(f"answers {status}") from error
             self.path.unlink()  # it is not shorter than the file
             self.fetch(address, progress)
 

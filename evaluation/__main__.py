@@ -9,7 +9,7 @@ from extractor import BadModel, BadPhoto
 from index_store import StoreError
 from search import BadCalibration
 
-from . import data, fit, groups, models, report
+from . import data, figures, fit, groups, models, report, reproduce
 from . import run as run_dataset
 from .results import BadResults
 from .studies import ann, keypoint_index, keypoints, kills, load, scale
@@ -25,6 +25,8 @@ from .studies.page_speed import NoBrowser
 
 COMMANDS = (
     data,
+    figures,
+    reproduce,
     run_dataset,
     models,
     report,

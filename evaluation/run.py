@@ -22,12 +22,12 @@ from index_store.scan import scan
 from search import RERANKERS, Engine
 
 from .arguments import amount, share, size
+from .conditions import hardware
 from .distractors import SIZES, draw_hidden, format_hidden, hide
 from .exact import exactly
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
-from .studies.engine_speed import hardware
 
 BASE = "rerank off"
 PUBLISHED = (

@@ -60,8 +60,10 @@ def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: 
         DownloadFailed: a photo cannot be fetched or is another one.
         BadDataset, OSError: it cannot be decoded or written.
     """
-    (root / IMAGES).mkdir(parents=True, exist_ok=True)
     missing = missing_photos(open_set, root)
+    if not missing and (root / "groups.json").exists():
+        return  # somebody's folder may be read-only
+    (root / IMAGES).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         done = pool.map(partial(get_photo, root=root, mirrors=mirrors), missing)
         try:

@@ -34,7 +34,7 @@ from index_store import Catalogue
 from index_store.generation import opening
 
 from ..arguments import count, size
-from .engine_speed import hardware
+from ..conditions import hardware
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 180
