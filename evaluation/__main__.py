@@ -12,7 +12,7 @@ from search import BadCalibration
 from . import data, figures, fit, groups, models, report, reproduce
 from . import run as run_dataset
 from .results import BadResults
-from .studies import ann, keypoint_index, keypoints, kills, load, scale
+from .studies import ann, keypoint_index, keypoints, kills, load, matching, scale
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
@@ -38,6 +38,7 @@ COMMANDS = (
     verification,
     keypoints,
     keypoint_index,
+    matching,
     several,
     agreement,
     kills,

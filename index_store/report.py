@@ -15,6 +15,7 @@ from .derived import RECALL_CANDIDATES
 from .front import on_front
 from .incremental import DRIFTED
 from .manifest import Manifest
+from .matching_graph import PROVEN, no_edge, pairs_in, unique_pairs
 from .milvus import LEAST_INDEXED
 from .presets import PRESETS, IndexParameters
 from .push import Pushed
@@ -54,11 +55,26 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
         "neighbours": f"{manifest.neighbour_recall} of the exact ones",
         "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
+        "matching": matching_line(store.edges),
         "drift": f"photos added: {drift.added}, removed: {drift.removed}, since the last full "
         f"build; diffusion rows differ by {drift.rows:.1%}"
         + ("; `build` mends that" if drift.rows > DRIFTED else ""),
     }
     return [f"{name:12s} {value}" for name, value in facts.items()]
+
+
+def matching_line(edges: np.ndarray) -> str:
+    """What comparing photos with each other has found. edges: EDGE (N, k)."""
+    if not edges.shape[1]:
+        return "the photos were not compared with each other; `build --matching` does so"
+    pairs = unique_pairs([pairs_in(edges)], len(edges))
+    proven = edges["inliers"] >= PROVEN
+    both = unique_pairs([pairs_in(np.where(proven, edges, no_edge()))], len(edges))
+    alone = quantity(int(proven.any(1).sum()), "photo")
+    return (
+        f"{quantity(len(pairs), 'pair')} of neighbours compared, {len(both)} of them with at least "
+        f"{PROVEN} matched points; {alone} with such a neighbour"
+    )
 
 
 def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:

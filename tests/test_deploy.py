@@ -20,7 +20,7 @@ import yaml
 from playwright.sync_api import expect, sync_playwright
 
 from serving.security_headers import HEADERS
-from serving.settings import Settings, table
+from serving.settings import Settings, reference
 from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
 from tests.dockerfile import Stage, allowed, confined, follow, instructions, make_read_only
 from tests.server import (
@@ -284,8 +284,8 @@ def test_what_the_proxy_answers_for(behind_nginx):
 # -- documentation ---------------------------------------------------------------------------------
 
 
-def test_the_table_of_settings_is_current():
+def test_the_reference_of_settings_is_current():
     """After a change: python -m serving, between the two marks of docs/hosting.md."""
     text = (ROOT / "docs" / "hosting.md").read_text()
     shown = text.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert shown.strip() == table().strip()
+    assert shown.strip() == reference().strip()
