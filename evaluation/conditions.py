@@ -75,5 +75,5 @@ def processor() -> str:
 
 
 def hardware() -> str:
-    """One line on what was measured on."""
-    return f"{processor()}, {available_cores()} threads, commit {commit()}"
+    """One line on what was measured on, for what runs several engines or none."""
+    return str(conditions("")).removesuffix(", ")

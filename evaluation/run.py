@@ -22,7 +22,7 @@ from index_store.scan import scan
 from search import RERANKERS, Engine
 
 from .arguments import amount, share, size
-from .conditions import hardware
+from .conditions import conditions
 from .distractors import SIZES, draw_hidden, format_hidden, hide
 from .exact import exactly
 from .measure import Methods, ask, summarise
@@ -190,7 +190,7 @@ def evaluate(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         seed=seed,
-        hardware=hardware(),
+        hardware=str(conditions(extractor.engine)),
         model={
             "name": model,
             "architecture": manifest.model["architecture"],
@@ -289,7 +289,7 @@ def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
         bar,
         args.sizes,
     )
-    print_lines(f"{args.model.stem}, {hardware()}", "")
+    print_lines(f"{args.model.stem}, {conditions(extractor.engine)}", "")
     print_text(format_hidden(rows))
     draw_hidden(rows, args.out.with_suffix(".png"))
 
