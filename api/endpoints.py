@@ -23,6 +23,7 @@ from .models import (
     DESCRIPTOR,
     NONE,
     HitAnswer,
+    LinkAnswer,
     MatchAnswer,
     MatchForm,
     PhotoAnswer,
@@ -246,6 +247,10 @@ def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
         photo=0 if hit.verification is None else hit.verification.photo,
         by_details=hit.by_details,
         identical=hit.identical,
+        chain=[
+            LinkAnswer(id=link.id, file=link.file, title=link.title, inliers=link.inliers)
+            for link in hit.chain
+        ],
         stage_ranks=hit.stage_ranks,
     )
 

@@ -18,10 +18,11 @@ from .decode import (
     resize,
 )
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
-from .files import open_regular, read_at_most
+from .files import open_regular, read_at_most, same_name
 from .region import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
+from .text import decode_text, read_text
 from .xfeat import XFeatKeypoints, read_matching_model
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "available_cores",
     "choose_extractor",
     "decode",
+    "decode_text",
     "encode_jpeg",
     "int8_beside",
     "is_sealed",
@@ -52,6 +54,8 @@ __all__ = [
     "read_matching_model",
     "read_photo",
     "read_stream",
+    "read_text",
     "resize",
+    "same_name",
     "seal",
 ]

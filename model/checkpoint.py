@@ -34,11 +34,10 @@ SMALLEST_SIDE = 32  # pixels; the trunk halves a photo five times
 DIGESTS = {
     file: net.sha256
     for name, net in PUBLISHED.items()
-    for file in (Path(net.address).name, f"{name}.pth")
+    for file in (Path(net.url).name, f"{name}.pth")
     if net.sha256
 }
-"""Name of a published file, as published and as `published.download` calls it -> first digits of
-its SHA-256."""
+"""Name of a published file, as published and as it is kept here -> first digits of its SHA-256."""
 
 
 def load_checkpoint(path: str | Path) -> tuple[GeMResNet, Provenance]:

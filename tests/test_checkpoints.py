@@ -24,7 +24,6 @@ from model import (
     load_checkpoint,
     pca_whitening,
 )
-from model.published import PUBLISHED, DownloadFailed, download, format_list
 from tests.networks import SMALL
 from tests.test_model import plain_forward
 
@@ -548,30 +547,3 @@ def test_pca_whitening_gives_unit_covariance(rng):
     )
     flat = np.hstack([x, x[:, :2]])  # two directions without variance
     assert np.isfinite(pca_whitening(flat)(flat)).all()
-
-
-def test_published_list_and_download(tmp_path, monkeypatch):
-    table = format_list()
-    for name, net in PUBLISHED.items():
-        assert name in table and net.address in table and re.fullmatch("[0-9a-f]*", net.sha256)
-    with pytest.raises(DownloadFailed, match="no published net 'x'"):
-        download("x", tmp_path)
-
-    import pooch
-
-    def fetch(address, known_hash, fname, path, progressbar):
-        (path / fname).write_bytes(b"weights")
-        return str(path / fname)
-
-    monkeypatch.setattr(pooch, "retrieve", fetch)
-    with pytest.raises(DownloadFailed, match="not the published file"):
-        download("gl18-resnet101-gem-w", tmp_path)
-    assert list(tmp_path.iterdir()) == [], "a wrong file is not kept"
-    assert download("solar-resnet101", tmp_path).read_bytes() == b"weights"
-
-    def offline(*args, **options):
-        raise ConnectionError
-
-    monkeypatch.setattr(pooch, "retrieve", offline)
-    with pytest.raises(DownloadFailed, match="cannot be reached"):
-        download("gl18-resnet101-gem-w", tmp_path)

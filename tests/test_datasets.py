@@ -468,7 +468,7 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
         ('{"a": [1, 2]}', "it must be"),
         ("9" * 5000, "cannot be read"),
         ("{}", "names no groups"),
-        ("\xff", "cannot be read"),
+        ("\x81", "no text"),
         ('{"\\ud800": ["tower/1.jpg", "tower/2.jpg"]}', "no valid Unicode"),
         ('{"a": ["tower/1.jpg", "\\udfff"]}', "no valid Unicode"),
     ],
@@ -477,6 +477,19 @@ def test_groups_that_cannot_be_are_refused(things, tmp_path, text, sentence):
     (tmp_path / "groups.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BadGroups, match=sentence):
         read_dataset("groups", things)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_groups_are_read_as_people_write_them(things, encoding):
+    write_photo(things / "tower" / "caf\xe9.jpg")
+    write_photo(things / "tower" / "cafe\u0301 2.jpg")
+    files = ["./tower/caf\xe9.jpg", f"{things}/tower/caf\xe9 2.jpg", "tower//1.jpg"]
+    text = json.dumps({"caf\xe9": files}, ensure_ascii=False)
+    (things / "groups.json").write_bytes(text.encode(encoding))
+    groups = {query.group for query in read_dataset("groups", things).queries}
+    named = [query.own for query in read_dataset("groups", things).queries]
+    assert groups == {"caf\xe9"}
+    assert named == ["tower/caf\xe9.jpg", "tower/cafe\u0301 2.jpg", "tower/1.jpg"]
 
 
 def test_the_listing_agrees_with_what_a_store_would_hold(things):

@@ -157,11 +157,14 @@ def test_compose_confines_both_services():
 # -- unit ------------------------------------------------------------------------------------------
 
 
-def test_the_unit_is_sound_and_confined(tmp_path):
-    unit = (DEPLOY / "same-thing.service").read_text()
-    assert unit.count("/srv/same-thing/.venv/bin/streamlit") == 1
-    path = tmp_path / "same-thing.service"
-    path.write_text(unit.replace("/srv/same-thing/.venv/bin/streamlit", "/bin/true"))
+@pytest.mark.parametrize(
+    "name, program", [("same-thing", "streamlit"), ("same-thing-watch", "python")]
+)
+def test_the_units_are_sound_and_confined(tmp_path, name, program):
+    unit = (DEPLOY / f"{name}.service").read_text()
+    assert unit.count(f"/srv/same-thing/.venv/bin/{program}") == 1
+    path = tmp_path / f"{name}.service"
+    path.write_text(unit.replace(f"/srv/same-thing/.venv/bin/{program}", "/bin/true"))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(path)], capture_output=True, text=True
     )

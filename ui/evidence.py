@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import streamlit as st
 
-from search import UNREADABLE, Engine, Hit, PreparedQuery
+from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
 from serving.about import about
 from serving.refusal import Refused
 
@@ -34,6 +34,7 @@ def evidence(
     id: int,
     way: Way,
     search_with: Callable[[Engine, int], None],
+    chain: Sequence[Link] = (),
 ) -> None:
     """Open the dialog: query and hit side by side with the matched points.
 
@@ -44,9 +45,11 @@ def evidence(
         id: of the hit.
         way: how it was found; its matcher is asked, SIFT if there was none.
         search_with: makes a gallery photo the query.
+        chain: photos that lead to the hit, itself last, see `Hit.chain`. Each step is shown by
+            itself.
     """
     dialog = st.dialog(say("The evidence"), width="large")
-    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with)
+    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with, chain)
 
 
 def draw(
@@ -56,8 +59,14 @@ def draw(
     id: int,
     verify: str,
     search_with: Callable[[Engine, int], None],
+    chain: Sequence[Link],
 ) -> None:
     """Draw what is in the dialog. Arguments as `evidence`; verify: the matcher's name."""
+    if chain and (step := chosen_step(chain)) is not None:
+        id = chain[step].id
+        if step:
+            before = chain[step - 1].id
+            subjects, query = [gallery_subject(engine, before)], engine.prepare(before)
     try:
         hit = explained(engine, query, id, verify)
     except Refused as refusal:
@@ -80,6 +89,27 @@ def draw(
         told = say("similarity {similarity}", similarity=number(hit.similarity, 3))
         placed = " · " + say("rank by {ranks}", ranks=ranks) if ranks else ""
         st.caption(f"{plain(hit.file)} · {told}{placed}")
+
+
+def chosen_step(chain: Sequence[Link]) -> int | None:
+    """Which step of a chain the visitor looks at; None for the photo and the hit directly."""
+    ends = [say("your photo"), *(link.title for link in chain)]
+    names = [
+        f"{one} → {other}"
+        + (f" · {say('{count} {count:point|points}', count=number(points))}" if points else "")
+        for one, other, points in zip(ends, ends[1:], (link.inliers for link in chain))
+    ]
+    directly = say("directly")
+    st.caption(say("This photo was found through others. Each step:"))
+    options = [*range(len(chain)), None]
+    return st.segmented_control(
+        say("Step"),
+        options,
+        default=0,
+        format_func=lambda step: directly if step is None else names[step],
+        label_visibility="collapsed",
+        key="step",
+    )
 
 
 def credit_html(engine: Engine, file: str) -> str:

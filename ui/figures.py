@@ -1,7 +1,6 @@
 """The page of measured figures: docs/results.json, drawn with Streamlit's charts.
 
-Nothing is measured here, and no figure stands in this file. The tables with all that belongs to
-them are in docs/measurements.md.
+Nothing is measured here, and no figure stands in this file: `make figures` writes them.
 """
 
 from __future__ import annotations
@@ -9,100 +8,63 @@ from __future__ import annotations
 import html
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import altair as alt
 import streamlit as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from .language import say
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "results.json"
+COMMAND = "make figures"
 
 
 class Interval(BaseModel):
-    """A mean, 0 to 1, with its 95 % interval. name: of the row; series: within it."""
+    """A mean, 0 to 1, with its 95 % interval."""
 
-    name: str
-    series: str
     mean: float
     low: float
     high: float
 
 
-class Speed(BaseModel):
-    """Photos in a second, and the mean at that speed. name: what was measured, by `series`."""
+class Row(BaseModel):
+    """What was measured. maps: mAP by what was on."""
 
-    name: str
-    series: str
-    photos_per_second: float
-    mean: float
+    model: str
+    photos: str
+    maps: dict[str, Interval]
+
+
+class Conditions(BaseModel):
+    """What a row was measured under."""
+
+    commit: str
+    date: str
+    processor: str
+    threads: int
+    engine: str
 
 
 class Figure(BaseModel):
-    """What every figure has.
+    """A row with its conditions."""
 
-    Attributes:
-        heading: of it.
-        command: that printed the numbers.
-        machine: on which.
-    """
+    row: Row
+    conditions: Conditions
 
-    heading: str
-    command: str
-    machine: str
-
-
-class Intervals(Figure):
-    """mAP of several series in each of several rows."""
-
-    kind: Literal["intervals"]
-    values: list[Interval]
-
-    def chart(self) -> alt.LayerChart:
-        """A point on its interval for each value, rows and series in the order of the file."""
-        names = list(dict.fromkeys(value.name for value in self.values))
-        series = list(dict.fromkeys(value.series for value in self.values))
-        title = say("mAP with 95 % intervals")
-        base = alt.Chart(alt.Data(values=rows(self.values))).encode(
-            y=alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=150)),
-            yOffset=alt.YOffset("series:N", sort=series),
-            color=alt.Color(
-                "series:N", sort=series, title=None, legend=alt.Legend(orient="top", columns=2)
-            ),
-            tooltip=["name:N", "series:N", "mean:Q", "low:Q", "high:Q"],
-        )
-        scale = alt.Scale(domain=[0, 1])
-        ranges = base.mark_rule(strokeWidth=2).encode(
-            x=alt.X("low:Q", scale=scale, title=title), x2="high:Q"
-        )
-        return ranges + base.mark_point(filled=True, size=60).encode(x=alt.X("mean:Q", scale=scale))
-
-
-class Speeds(Figure):
-    """Photos in a second against mAP."""
-
-    kind: Literal["speeds"]
-    values: list[Speed]
-
-    def chart(self) -> alt.Chart:
-        """A point for each value, a colour for each series."""
-        return (
-            alt.Chart(alt.Data(values=rows(self.values)))
-            .mark_point(filled=True, size=90)
-            .encode(
-                x=alt.X("photos_per_second:Q", title=say("photos per second")),
-                y=alt.Y("mean:Q", title="mAP", scale=alt.Scale(zero=False, padding=20)),
-                color=alt.Color("series:N", title=None, legend=alt.Legend(orient="top", columns=2)),
-                tooltip=["series:N", "name:N", "photos_per_second:Q", "mean:Q"],
-            )
-        )
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """One value for each series, for a chart or a table."""
+        return [
+            {"model": self.row.model, "series": series, **interval.model_dump()}
+            for series, interval in self.row.maps.items()
+        ]
 
 
 class Results(BaseModel):
     """The file."""
 
-    figures: list[Annotated[Intervals | Speeds, Field(discriminator="kind")]]
+    figures: list[Figure]
 
 
 @lru_cache(1)
@@ -111,9 +73,33 @@ def read_results(modified_ns: int) -> Results:
     return Results.model_validate_json(FILE.read_bytes())
 
 
-def rows(values: list[Interval] | list[Speed]) -> list[dict[str, Any]]:
-    """Values for a chart or a table."""
-    return [value.model_dump() for value in values]
+def by_photos(figures: list[Figure]) -> dict[str, list[Figure]]:
+    """The figures of each set of photos, in the order of the file."""
+    sets: dict[str, list[Figure]] = {}
+    for figure in figures:
+        sets.setdefault(figure.row.photos, []).append(figure)
+    return sets
+
+
+def chart(figures: list[Figure]) -> alt.LayerChart:
+    """A point on its interval for each value, models and series in the order of the file."""
+    values = [value for figure in figures for value in figure.values]
+    models = list(dict.fromkeys(value["model"] for value in values))
+    series = list(dict.fromkeys(value["series"] for value in values))
+    base = alt.Chart(alt.Data(values=values)).encode(
+        y=alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=150)),
+        yOffset=alt.YOffset("series:N", sort=series),
+        color=alt.Color(
+            "series:N", sort=series, title=None, legend=alt.Legend(orient="top", columns=2)
+        ),
+        tooltip=["model:N", "series:N", "mean:Q", "low:Q", "high:Q"],
+    )
+    scale = alt.Scale(domain=[0, 1])
+    title = say("mAP with 95 % intervals")
+    ranges = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", scale=scale, title=title), x2="high:Q"
+    )
+    return ranges + base.mark_point(filled=True, size=60).encode(x=alt.X("mean:Q", scale=scale))
 
 
 def render() -> None:
@@ -124,10 +110,10 @@ def render() -> None:
     except (OSError, ValueError):
         st.info(say("The figures are not available: this server came without its documents."))
         return
-    for number, figure in enumerate(results.figures):
-        st.html(f'<h2 class="figures">{html.escape(figure.heading)}</h2>')
-        st.altair_chart(figure.chart(), key=f"chart-{number}")
-        with st.expander(say("Values, and how they were measured"), key=f"values-{number}"):
-            st.code(figure.command, language=None, wrap_lines=True)
-            st.text(figure.machine)
-            st.table(rows(figure.values))
+    for photos, figures in by_photos(results.figures).items():
+        st.html(f'<h2 class="figures">{html.escape(photos)}</h2>')
+        st.altair_chart(chart(figures), key=f"chart-{photos}")
+        with st.expander(say("Values, and how they were measured"), key=f"values-{photos}"):
+            st.code(COMMAND, language=None)
+            st.table([figure.conditions.model_dump() for figure in figures])
+            st.table([value for figure in figures for value in figure.values])

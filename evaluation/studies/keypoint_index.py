@@ -28,11 +28,11 @@ from extractor import LocalFeatures, local_features
 from index_store import Store
 from index_store.keypoint_form import KeypointForm, form_for
 from index_store.keypoint_index import KeypointChange, KeypointIndex, coded
-from search.votes import NEAREST, count_votes
+from matching.votes import NEAREST, count_votes
 
 from ..arguments import count
+from ..conditions import hardware
 from ..results import format_rows
-from .engine_speed import hardware
 from .memory import peak_mb
 
 SIZES = (10_000, 100_000, 1_000_000)

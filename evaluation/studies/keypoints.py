@@ -24,17 +24,17 @@ from extractor.keypoint_codes import HEADER, Codebook
 from extractor.learn_codebook import GALLERY, descriptors_of, learn_codebook
 from extractor.registry import name_of
 from index_store import Store, model_of
+from matching.pool import on_all_cores
+from matching.verification import verify_many
 from search import Engine
 from search.fusion.calibration import Calibration, Fitted
 from search.fusion.fit import held_out
-from search.verify.pool import on_all_cores
-from search.verify.verification import verify_many
 
+from ..conditions import hardware
 from ..evidence import LabelledGallery, OncePerPair, Progress
 from ..fit import Fit, check_enough
 from ..groups import store_groups
 from ..results import format_rows
-from .engine_speed import hardware
 
 FRAME = 6  # bytes of place, size and angle, see `keypoint_codes`
 EXACT_FRAME = 16  # the same as four float32
