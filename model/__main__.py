@@ -22,7 +22,7 @@ from .training.describe import validate
 from .training.distill import Distillation, benchmark
 from .training.settings import DistillConfig, TrainConfig, Validation
 from .training.teacher import BadTeacher
-from .training.train import Run
+from .training.train import FineTuning
 from .training.whitenings import compare_whitenings
 
 DIMS = (TRUNK_DIM, 1024, 512)  # of the descriptors that whitenings are compared at
@@ -30,7 +30,7 @@ DIMS = (TRUNK_DIM, 1024, 512)  # of the descriptors that whitenings are compared
 
 def run_train(args: argparse.Namespace) -> None:
     config = read_config(args.config, TrainConfig, args.changes)
-    run = Run(config)
+    run = FineTuning(config)
     if run.state.epoch or run.state.tuples is not None:
         print_lines(f"going on at epoch {run.state.epoch}, step {run.state.step}")
     print_lines(

@@ -24,10 +24,8 @@ from model.depth import with_depth
 from model.provenance import IMAGENET_MEAN, IMAGENET_STD
 from model.training import distill
 from model.training.config import BadConfig, read_config
-from model.training.convolution import QuickConv2d, quicken
 from model.training.describe import describe_all, validate
 from model.training.distill import Distillation
-from model.training.folded import folded_maps
 from model.training.lessons import Lesson, Lessons, feed, find_neighbours, find_photos, nearest
 from model.training.muon import Muon, MuonAdamW
 from model.training.objective import NEGATIVES, POSITIONS, stage_maps
@@ -152,71 +150,12 @@ def test_bad_teacher_file(tmp_path):
             Teacher(choice(tmp_path / name), threads=1)
 
 
-@pytest.mark.parametrize(
-    "kernel, stride, size", [(1, 1, (6, 5)), (1, 2, (7, 6)), (3, 1, (8, 5)), (3, 2, (9, 6))]
-)
-def test_quick_convolutions_learn_as_plain_ones_do(kernel, stride, size):
-    torch.manual_seed(0)
-    plain = torch.nn.Conv2d(4, 6, kernel, stride, kernel // 2, bias=False).double()
-    quick = copy.deepcopy(plain)
-    quicken(quick)
-    assert type(quick) is QuickConv2d and type(plain) is torch.nn.Conv2d
-    results = []
-    for convolution in (plain, quick):
-        torch.manual_seed(1)
-        x = torch.randn(3, 4, *size, dtype=torch.float64, requires_grad=True)
-        y = convolution(x)
-        (y * torch.randn_like(y)).sum().backward()
-        results.append((y, x.grad, convolution.weight.grad))
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-
-
 @pytest.mark.parametrize("has, expected", [(True, torch.bfloat16), (False, torch.float32)])
 def test_bfloat16_is_for_processors_that_have_it(monkeypatch, has, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has})
     assert trunk_type() == expected and trunk_type("cuda") == torch.bfloat16
     with autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
-
-
-def test_a_quickened_network_has_the_same_gradients_in_bfloat16():
-    torch.manual_seed(0)
-    plain = GeMResNet(SMALL, 8)
-    quick = copy.deepcopy(plain)
-    quicken(quick)
-    assert plain.state_dict().keys() == quick.state_dict().keys()
-    x = torch.randn(2, 3, 64, 64)
-    for network in (plain, quick):
-        with torch.autocast("cpu", torch.bfloat16):
-            y = network.features[:5](x)
-        y.float().square().mean().backward()
-    for a, b in zip(plain.features[:5].parameters(), quick.features[:5].parameters()):
-        assert F.cosine_similarity(a.grad.flatten(), b.grad.flatten(), dim=0) > 0.99
-
-
-def test_a_folded_trunk_learns_as_one_whose_statistics_stay():
-    torch.manual_seed(0)
-    plain = GeMResNet("resnet50", None)
-    for module in plain.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)
-            module.running_var.uniform_(0.5, 2)
-            module.weight.data.uniform_(0.3, 1)
-            module.bias.data.uniform_(-0.2, 0.2)
-    folded = copy.deepcopy(plain).train()
-    x = torch.randn(2, 3, 96, 64)
-    chances = [torch.randn_like(m) for m in stage_maps(plain.eval(), x)]
-    results = []
-    for maps in (stage_maps(plain, x), folded_maps(folded, x)):
-        sum((m * chance).sum() for m, chance in zip(maps, chances)).backward()
-        results.append(maps)
-    for expected, found in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    for (name, a), b in zip(plain.features.named_parameters(), folded.features.parameters()):
-        assert (a.grad - b.grad).norm() < 1e-4 * a.grad.norm(), name
-    for a, b in zip(plain.buffers(), folded.buffers(), strict=True):
-        assert torch.equal(a, b), "the statistics stay"
 
 
 def test_a_run_keeps_the_statistics_of_its_start(course):

@@ -176,7 +176,7 @@ def configured(course: Path, out: str) -> TrainConfig:
     return read_config(course / f"{out}.toml", TrainConfig)
 
 
-def one_step(run: training.Run, tuples: np.ndarray) -> float:
+def one_step(run: training.FineTuning, tuples: np.ndarray) -> float:
     """A step of the optimiser on tuples, `together` of them at a time."""
     together = run.config.together
     parts = [tuples[start : start + together] for start in range(0, len(tuples), together)]
@@ -191,10 +191,10 @@ def gradient(network: torch.nn.Module) -> torch.Tensor:
 
 def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
     torch.use_deterministic_algorithms(True)
-    whole = training.Run(configured(course, "whole"))
+    whole = training.FineTuning(configured(course, "whole"))
     whole.train()
 
-    step, count = training.Run.step, 0
+    step, count = training.FineTuning.step, 0
 
     def stop_at_third(self, parts):
         nonlocal count
@@ -203,12 +203,12 @@ def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
             raise KeyboardInterrupt
         return step(self, parts)
 
-    monkeypatch.setattr(training.Run, "step", stop_at_third)
+    monkeypatch.setattr(training.FineTuning, "step", stop_at_third)
     config = configured(course, "parts")
     with pytest.raises(KeyboardInterrupt):
-        training.Run(config).train()
+        training.FineTuning(config).train()
     monkeypatch.undo()
-    resumed = training.Run(config)
+    resumed = training.FineTuning(config)
     assert (resumed.state.epoch, resumed.state.step) == (0, 2) and resumed.state.tuples is not None
     resumed.train()
     for name, value in whole.network.state_dict().items():
@@ -220,10 +220,10 @@ def test_interrupted_run_ends_as_the_uninterrupted(course, monkeypatch):
 
 def test_a_changed_rate_takes_effect_when_a_run_resumes(course):
     config = dataclasses.replace(configured(course, "rates"), epochs=1, decay=0.5)
-    begun = training.Run(config)
+    begun = training.FineTuning(config)
     begun.train()
     config = dataclasses.replace(config, epochs=2, rate=5e-4, p_rate=3.0, weight_decay=0.2)
-    run = training.Run(config)
+    run = training.FineTuning(config)
     moments = [state["exp_avg"] for state in begun.optimiser.state.values()]
     for state, moment in zip(run.optimiser.state.values(), moments, strict=True):
         assert torch.equal(state["exp_avg"], moment)
@@ -280,7 +280,7 @@ DAMAGED = "last.pt is damaged or the state of another run"
     ids="truncated empty foreign keys state unknown shapes negatives photos".split(),
 )
 def test_a_damaged_state_is_a_sentence(course, tmp_path, capsys, damage):
-    run = training.Run(dataclasses.replace(configured(course, "sound"), out=tmp_path))
+    run = training.FineTuning(dataclasses.replace(configured(course, "sound"), out=tmp_path))
     run.save()
     damage(tmp_path / "last.pt")
     assert main(["train", str(course / "run.toml"), f'out="{tmp_path}"']) == 1
@@ -346,7 +346,7 @@ def test_compare_lists_checkpoints_with_their_map(course, capsys):
 
 def test_an_epochs_tuples_are_two_views_of_a_photo_and_other_photos(course):
     config = configured(course, "tuples")
-    run = training.Run(config)
+    run = training.FineTuning(config)
     tuples = training.mine(run.network, run.training, run.feed, config, 0)
     assert tuples.shape == (8, 4)
     assert (tuples[:, 0] == tuples[:, 1]).all() and not (tuples[:, :1] == tuples[:, 2:]).any()
@@ -355,7 +355,7 @@ def test_an_epochs_tuples_are_two_views_of_a_photo_and_other_photos(course):
 TUPLES = np.array([[0, 0, 1, 2], [3, 3, 4, 5], [6, 6, 7, 0]])
 
 
-def slow_step(run: training.Run, tuples: np.ndarray) -> tuple[float, torch.Tensor]:
+def slow_step(run: training.FineTuning, tuples: np.ndarray) -> tuple[float, torch.Tensor]:
     """Mean loss and summed gradient, one photo and one tuple at a time, in double precision."""
     network = load_checkpoint(run.config.start)[0].double()
     margin, weight = run.config.loss.margin, run.config.loss.second_order
@@ -377,7 +377,7 @@ def test_a_step_has_the_gradient_of_a_loop_over_tuples(course, in_float32):
     config = configured(course, "accumulate")
     assert config.loss.name == "triplet" and config.loss.second_order > 0
     for together, workers in ((1, 0), (2, 1), (3, 0), (8, 0)):
-        run = training.Run(dataclasses.replace(config, together=together, workers=workers))
+        run = training.FineTuning(dataclasses.replace(config, together=together, workers=workers))
         run.optimiser.step = lambda: None
         loss, expected = slow_step(run, TUPLES)
         assert one_step(run, TUPLES) == pytest.approx(loss, rel=1e-4)
@@ -387,7 +387,7 @@ def test_a_step_has_the_gradient_of_a_loop_over_tuples(course, in_float32):
 
 def test_a_step_is_adamws_with_a_faster_rate_for_p(course):
     config = dataclasses.replace(configured(course, "adamw"), weight_decay=0.1)
-    run = training.Run(config)
+    run = training.FineTuning(config)
     p = run.network.pool.p
     copies = {x: x.detach().clone().requires_grad_() for x in run.network.parameters()}
     others = [copy for x, copy in copies.items() if x is not p]
@@ -403,13 +403,13 @@ def test_a_step_is_adamws_with_a_faster_rate_for_p(course):
 
 def test_an_epoch_that_the_budget_cuts_short_is_not_finished(course):
     config = configured(course, "cut")
-    cut = training.Run(dataclasses.replace(config, minutes=1e-9))
+    cut = training.FineTuning(dataclasses.replace(config, minutes=1e-9))
     cut.train()
     assert (cut.state.epoch, cut.state.step) == (0, 1) and len(cut.state.tuples) == 8
-    again = training.Run(config)
+    again = training.FineTuning(config)
     assert (again.state.epoch, again.state.step) == (0, 1)
     again.train()
-    whole = training.Run(configured(course, "uncut"))
+    whole = training.FineTuning(configured(course, "uncut"))
     whole.train()
     assert (again.state.epoch, again.state.step) == (2, 0)
     for name, value in whole.network.state_dict().items():

@@ -102,8 +102,8 @@ def sentence(error: ValidationError) -> str:
         return f"unknown key {key}"
     if first["type"] == "missing":
         return f"{key} is missing"
-    said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{key} must be {said}" if said != first["msg"] else f"{key}: {said}"
+    before, wanted, said = first["msg"].partition("Input should be ")
+    return f"{key} must be {said}" if wanted else f"{key}: {before.removeprefix('Value error, ')}"
 
 
 def overlay(table: dict[str, Any], change: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,25 +26,22 @@ from ..depth import state_with_depth, with_depth
 from ..network import TRUNK_DIM, GeMResNet
 from ..provenance import Provenance
 from .config import BadConfig
-from .convolution import quicken
-from .describe import read_validation, validate
-from .journal import draw_curve, load_optimiser, note, save_state, saved_state, write_weights
+from .describe import validate
+from .journal import write_weights
 from .lessons import AHEAD, Lesson, Lessons, feed, find_neighbours, find_photos
 from .losses import make_loss
 from .muon import MuonAdamW
 from .objective import Apprentice, instance_loss
+from .run import Run
 from .settings import DistillConfig
 
 NOTE_EVERY = 25  # steps between two lines of the log
 FITTING = 1_000_000_000  # lessons for fitting are numbered from here, apart from those of steps
 PAUSE = "PAUSE"  # while a file of this name lies in the run's folder, the run waits
-LOSSES = ("maps", "descriptor", "cosines", "instances")
 
 
-class Distillation:
-    """A run in its folder.
-
-    The folder holds `last.pt` to go on from, `student.safetensors`, `log.jsonl` and `curve.png`.
+class Distillation(Run):
+    """A run with a teacher. Its folder holds `student.safetensors` as well.
 
     Args:
         config: the run.
@@ -54,13 +52,16 @@ class Distillation:
         BadTrainingData: if there are no photos.
     """
 
+    config: DistillConfig
+    optimiser: MuonAdamW
+    across = "crops"
+    losses = ("maps", "descriptor", "cosines", "instances")
+
     def __init__(self, config: DistillConfig):
-        self.config = config
+        super().__init__(config)
         choice = config.teacher
         names = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
         self.paths = find_photos(config)
-        if config.validation:
-            read_validation(config.validation)  # better now than after half an hour
         torch.manual_seed(config.seed)
         network, self.provenance = begin(config)
         probe = Lessons(dataclasses.replace(config, batch=2, workers=0), self.paths)[0]
@@ -72,8 +73,6 @@ class Distillation:
             keeps_statistics=config.start is not None,
         )
         self.apprentice.to(memory_format=torch.channels_last)
-        if config.start is None:
-            quicken(network)
         self.mean = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
         )
@@ -85,14 +84,12 @@ class Distillation:
         if config.instances:
             chosen = config.instances
             self.instances = make_loss(chosen.name, chosen.margin, chosen.second_order)
-        self.step, self.seconds = 0, 0.0
+        self.step = 0
         self.began = 0  # step at which the student had its present depth
         self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
-        config.out.mkdir(parents=True, exist_ok=True)
         self.lessons = Lessons(config, self.paths, find_neighbours(config, self.paths))
-        if (config.out / "last.pt").is_file():
-            self.load()
+        self.resume()
 
     def fit(self) -> None:
         """Let adapters and whitening begin in closed form."""
@@ -148,7 +145,7 @@ class Distillation:
                 if self.step % NOTE_EVERY == 0 or self.step == config.steps:
                     self.note(**{k: np.mean([r[k] for r in recent]).item() for k in recent[0]})
                     recent = []
-                if self.seconds >= 60 * config.minutes:
+                if self.is_over:
                     break
                 if self.seconds - saved >= 60 * config.save_minutes:
                     saved = self.seconds
@@ -180,19 +177,15 @@ class Distillation:
         network, provenance = load_checkpoint(student)
         self.note(validation=validate(network.eval(), provenance, self.config.validation))
 
-    def note(self, **facts: float) -> None:
-        """Add a line to the log, and draw its plot."""
-        log = self.config.out / "log.jsonl"
-        entry = {
-            "step": self.step,
-            "crops": self.step * self.config.batch,
-            "minutes": round(self.seconds / 60, 2),
-            "rate": self.rate(),
-        }
-        note(log, entry | facts)
-        if "validation" in facts:
-            draw_curve(log, self.config.out / "curve.png", "crops", LOSSES)
-        print_lines(" ".join(f"{k} {v:.5g}" for k, v in (entry | facts).items()))
+    def position(self) -> dict[str, float]:
+        crops = self.step * self.config.batch
+        return {"step": self.step, "crops": crops, "rate": self.rate()}
+
+    def note(self, **facts: float) -> dict[str, float]:
+        """Append a line to the log, and print it."""
+        entry = super().note(**facts)
+        print_lines(" ".join(f"{k} {v:.5g}" for k, v in entry.items()))
+        return entry
 
     def write(self) -> Path:
         """Write the mean of the weights as a checkpoint of the project; returns its path."""
@@ -202,44 +195,42 @@ class Distillation:
         return path
 
     def save(self) -> None:
-        """The student by itself, and everything needed to go on at this very step."""
+        """The student by itself, and everything needed to resume at this very step."""
         self.write()
-        content = {
+        super().save()
+
+    def content(self) -> dict[str, Any]:
+        return {
             "apprentice": self.apprentice.state_dict(),
             "mean": self.mean.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
             "architecture": self.config.architecture,
             "began": self.began,
             "step": self.step,
-            "seconds": self.seconds,
             "validated": self.validated,
         }
-        save_state(content, self.config.out / "last.pt")
 
-    def load(self) -> None:
-        """Go on from the folder's `last.pt`, with another depth if the configuration has another.
+    def restore(self, content: dict[str, Any]) -> None:
+        """With another depth if the configuration has another.
 
         Raises:
-            BadConfig: if it is damaged or of another run, or of another depth and began at random:
-                a batch's statistics would blow up what the new blocks begin with.
+            BadConfig: the run began at random, and the depth is another: a batch's statistics
+                would blow up what the new blocks begin with.
         """
-        path = self.config.out / "last.pt"
-        with saved_state(path) as content:
-            self.step, self.seconds = content["step"], content["seconds"]
-            before, after = content["architecture"], self.config.architecture
-            apprentice, mean = content["apprentice"], content["mean"]
-            if before != after and self.config.start is None:
-                raise BadConfig(f"{path} began at random: make it the start of a deeper run")
-            if before == after:
-                load_optimiser(self.optimiser, content["optimiser"])
-                self.began = content["began"]
-            else:  # what the optimiser remembers is of other parameters
-                apprentice = state_with_depth(apprentice, "network.", before, after)
-                mean = state_with_depth(mean, "module.", before, after)
-                self.began = self.step
-            self.apprentice.load_state_dict(apprentice)
-            self.mean.load_state_dict(mean)
-            self.validated, self.is_fitted = content["validated"], True
+        self.step = content["step"]
+        before, after = content["architecture"], self.config.architecture
+        apprentice, mean = content["apprentice"], content["mean"]
+        if before != after and self.config.start is None:
+            raise BadConfig(f"{self.state_path} began at random: make it the start of a deeper run")
+        if before == after:
+            self.load_optimiser(content)
+            self.began = content["began"]
+        else:  # the moments of the optimiser are of other parameters
+            apprentice = state_with_depth(apprentice, "network.", before, after)
+            mean = state_with_depth(mean, "module.", before, after)
+            self.began = self.step
+        self.apprentice.load_state_dict(apprentice)
+        self.mean.load_state_dict(mean)
+        self.validated, self.is_fitted = content["validated"], True
 
 
 def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:

@@ -105,7 +105,7 @@ def write_weights(network: GeMResNet, provenance: Provenance, path: Path, traini
     settle(partial, path)
 
 
-def note(log: Path, entry: dict[str, Any]) -> None:
+def append_line(log: Path, entry: dict[str, Any]) -> None:
     """Append one line of JSON to a log."""
     with open(log, "a") as file:
         file.write(json.dumps(entry) + "\n")

@@ -17,10 +17,9 @@ from torch.nn import functional as F
 
 from ..network import EXPANSION, PLANES, GeMResNet, l2n
 from ..provenance import IMAGENET_MEAN, IMAGENET_STD
-from .folded import folded_maps
 from .lessons import Lesson
 from .losses import Loss
-from .precision import autocast, trunk_type
+from .precision import autocast
 from .ridge import half_whitening, ridge
 
 POSITIONS = 8  # of each view's map on which an adapter is fitted
@@ -64,11 +63,9 @@ class Apprentice(nn.Module):
         x = ((views - self.input_mean) / self.input_std).contiguous(
             memory_format=torch.channels_last
         )
-        if self.keeps_statistics:
-            maps = folded_maps(self.network, x.to(trunk_type()))
-        else:
-            with autocast():
-                maps = stage_maps(self.network, x)
+        self.network.features.train(self.training and not self.keeps_statistics)
+        with autocast():
+            maps = stage_maps(self.network, x)
         return [maps[i] for i in self.stages], l2n(self.network.pool(maps[-1].float()))
 
     def target(self, descriptors: torch.Tensor) -> torch.Tensor:

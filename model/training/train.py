@@ -28,11 +28,12 @@ from datasets.training import (
 from ..checkpoint import load_checkpoint
 from ..network import GeMResNet
 from .config import BadConfig
-from .describe import describe, describe_all, read_validation, validate
-from .journal import draw_curve, load_optimiser, note, save_state, saved_state, write_weights
+from .describe import describe, describe_all, validate
+from .journal import write_weights
 from .losses import make_loss
 from .mining import hard_negatives
 from .photos import PLAIN, POSITIVE, QUERY, Feed, Photos, View
+from .run import Run
 from .settings import TrainConfig
 
 
@@ -86,7 +87,6 @@ class State:
         loss: sum of these steps' losses.
         tuples: of the epoch, int (Q, 2 + K), None before mining.
         best: validation mAP so far.
-        seconds: of training so far.
     """
 
     epoch: int
@@ -94,13 +94,10 @@ class State:
     loss: float
     tuples: np.ndarray | None
     best: float
-    seconds: float
 
 
-class Run:
-    """A training run in its folder.
-
-    The folder holds `last.pt` to resume from, `best.safetensors`, `log.jsonl` and `curve.png`.
+class FineTuning(Run):
+    """A run with tuples. Its folder holds `best.safetensors` as well.
 
     Args:
         config: the run.
@@ -112,10 +109,13 @@ class Run:
         BadTrainingData: if the photos cannot be used.
     """
 
+    config: TrainConfig
+    across = "epoch"
+    losses = ("loss",)
+
     def __init__(self, config: TrainConfig):
-        self.config = config
+        super().__init__(config)
         self.training = read_data(config)
-        read_validation(config.validation)  # better now than after the first epoch
         self.network, self.provenance = load_checkpoint(config.start)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # In evaluation mode BatchNorm statistics stay as they are.
@@ -141,10 +141,8 @@ class Run:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.state = State(epoch=0, step=0, loss=0.0, tuples=None, best=-math.inf, seconds=0.0)
-        config.out.mkdir(parents=True, exist_ok=True)
-        if (config.out / "last.pt").is_file():
-            self.load()
+        self.state = State(epoch=0, step=0, loss=0.0, tuples=None, best=-math.inf)
+        self.resume()
 
     def train(self) -> float:
         """Train to the end of the budget.
@@ -159,7 +157,7 @@ class Run:
         try:
             if state.epoch == 0 and state.tuples is None:
                 self.note(validation=self.keep_if_best())
-            while state.epoch < config.epochs and state.seconds < 60 * config.minutes:
+            while state.epoch < config.epochs and not self.is_over:
                 self.epoch()
         finally:
             self.save()
@@ -171,10 +169,10 @@ class Run:
         An epoch that the budget cuts short is not finished: with more time it goes on where it was.
         """
         state, config = self.state, self.config
-        clock = time.monotonic() - state.seconds
+        clock = time.monotonic() - self.seconds
         if state.tuples is None:
             state.tuples = mine(self.network, self.training, self.feed, config, state.epoch)
-            state.seconds = time.monotonic() - clock
+            self.seconds = time.monotonic() - clock
             self.save()
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * math.exp(-config.decay * state.epoch)
@@ -184,10 +182,10 @@ class Run:
         for parts in tqdm(batches, desc=f"epoch {state.epoch}", leave=False, disable=None):
             state.loss += self.step([(part.shape, next(views)) for part in parts])
             state.step += 1
-            state.seconds = time.monotonic() - clock
+            self.seconds = time.monotonic() - clock
             if state.step % config.save_every == 0:
                 self.save()
-            if state.seconds >= 60 * config.minutes:
+            if self.is_over:
                 break
         facts = {"loss": state.loss / state.step if state.step else None}
         if state.step == count:
@@ -217,7 +215,7 @@ class Run:
         Returns:
             The mean loss of a tuple.
         """
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         total = 0.0
         for shape, images in parts:
             x = describe(self.network, images).unflatten(0, shape)  # (b, 2 + K, D)
@@ -243,43 +241,21 @@ class Run:
         second = f", second order x {loss.second_order}" if loss.second_order else ""
         return f"fine-tuned: {loss.name}, margin {loss.margin}{second}"
 
-    def note(self, **facts: Any) -> None:
-        """Append a line to the log and redraw the curve."""
-        state = self.state
-        entry = {
-            "epoch": state.epoch,
-            "minutes": round(state.seconds / 60, 2),
-            "p": self.network.pool.p.item(),
-            **facts,
-        }
-        path = self.config.out / "log.jsonl"
-        note(path, entry)
-        draw_curve(path, self.config.out / "curve.png", "epoch", ["loss"])
+    def position(self) -> dict[str, Any]:
+        return {"epoch": self.state.epoch, "p": self.network.pool.p.item()}
 
-    def save(self) -> None:
-        """Everything needed to go on at this very step, atomically."""
-        content = {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "state": dataclasses.asdict(self.state)
-            | {
-                "tuples": None if self.state.tuples is None else torch.from_numpy(self.state.tuples)
-            },
-        }
-        save_state(content, self.config.out / "last.pt")
+    def content(self) -> dict[str, Any]:
+        state = dataclasses.asdict(self.state)
+        if self.state.tuples is not None:
+            state["tuples"] = torch.from_numpy(self.state.tuples)
+        return {"network": self.network.state_dict(), "state": state}
 
-    def load(self) -> None:
-        """Resume from the folder's `last.pt`, with the rates and the decay configured now.
-
-        Raises:
-            BadConfig: if it is damaged or of another run.
-        """
-        with saved_state(self.config.out / "last.pt") as content:
-            self.network.load_state_dict(content["network"])
-            load_optimiser(self.optimiser, content["optimiser"])
-            self.state = State(**content["state"])
-            if self.state.tuples is not None:
-                self.state.tuples = self.checked(self.state.tuples.numpy())
+    def restore(self, content: dict[str, Any]) -> None:
+        self.network.load_state_dict(content["network"])
+        self.load_optimiser(content)
+        self.state = State(**content["state"])
+        if self.state.tuples is not None:
+            self.state.tuples = self.checked(self.state.tuples.numpy())
 
     def checked(self, tuples: np.ndarray) -> np.ndarray:
         """Saved tuples, int (Q, 2 + K). Raises ValueError if photos or K are not the run's."""
