@@ -8,6 +8,7 @@ is pinned: the SHA-256 of the first download is what later ones are compared wit
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -93,6 +94,10 @@ def download(
         DownloadFailed: no address has the file, or what is there or came is another file.
         OSError: it cannot be written.
     """
+    if importlib.util.find_spec("pooch") is None:
+        raise DownloadFailed(
+            "pooch is not installed; run: pip install -r requirements-evaluation.txt"
+        )
     pinned = Pins(pins or DOWNLOADS / "pins.json")
     expected = [remote.sha256]
     if len(remote.sha256) < FULL:

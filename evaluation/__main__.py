@@ -69,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         BadResults,
         DownloadFailed,
         MissingPeers,
+        ModuleNotFoundError,  # of `need`: a package of another requirements file
         NoBrowser,
         StoreError,
         OSError,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from command import print_lines, print_text
+from command import need, print_lines, print_text
 from datasets import BadDataset
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
@@ -180,6 +180,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure each model on each set; the results are written after every model."""
+    need("matplotlib", "requirements-evaluation.txt")  # now, not after an hour of measuring
     found = read_figures(RESULTS)
     if args.tables:
         publish(found, RESULTS, TABLES)

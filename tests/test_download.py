@@ -149,6 +149,12 @@ def test_a_missing_file_and_a_missing_server_are_said(get, mirror):
         get(Remote("https://example.invalid/nothing", DIGEST), mirrors=[])
 
 
+def test_what_to_install_is_said(get, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DownloadFailed, match="pip install -r requirements-evaluation.txt"):
+        get(Remote(URL, DIGEST))
+
+
 def test_mirrors_are_named_on_the_command_line_or_by_the_environment(monkeypatch):
     monkeypatch.setenv("GEM_MIRRORS", "http://a http://b/c")
     assert named_mirrors() == ["http://a", "http://b/c"]
