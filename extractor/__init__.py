@@ -3,21 +3,22 @@
 from .choice import choose_extractor, int8_beside
 from .cores import available_cores
 from .decode import (
-    FORMATS,
-    SUFFIXES,
-    WORKING_SIDE,
-    BadPhoto,
-    ImageTooLarge,
-    UnsupportedImage,
+    Decoded,
     decode,
     encode_jpeg,
+    read,
     read_bytes,
     read_photo,
+    read_size,
     read_stream,
     resize,
 )
+from .decoder import decoder_for
+from .errors import BadPhoto, ImageTooLarge, UnsupportedImage
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
 from .files import open_regular, read_at_most
+from .formats import SUFFIXES, format_of
+from .limits import OWNER, VISITOR, WORKING_SIDE, BadLimit, Limits, owner_limits
 from .region import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
@@ -25,13 +26,17 @@ from .xfeat import XFeatKeypoints, read_matching_model
 
 __all__ = [
     "DEFAULT_MODEL",
-    "FORMATS",
+    "OWNER",
     "SUFFIXES",
+    "VISITOR",
     "WORKING_SIDE",
+    "BadLimit",
     "BadModel",
     "BadPhoto",
+    "Decoded",
     "Extractor",
     "ImageTooLarge",
+    "Limits",
     "LocalFeatures",
     "ModelCard",
     "Region",
@@ -40,16 +45,21 @@ __all__ = [
     "available_cores",
     "choose_extractor",
     "decode",
+    "decoder_for",
     "encode_jpeg",
+    "format_of",
     "int8_beside",
     "is_sealed",
     "local_features",
     "open_regular",
+    "owner_limits",
+    "read",
     "read_at_most",
     "read_bytes",
     "read_card",
     "read_matching_model",
     "read_photo",
+    "read_size",
     "read_stream",
     "resize",
     "seal",

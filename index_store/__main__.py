@@ -25,7 +25,14 @@ from command import (
     printable,
     run_command,
 )
-from extractor import DEFAULT_MODEL, BadModel, Extractor, available_cores, choose_extractor
+from extractor import (
+    DEFAULT_MODEL,
+    BadLimit,
+    BadModel,
+    Extractor,
+    available_cores,
+    choose_extractor,
+)
 from extractor.registry import MODELS, model_path
 from plurals import quantity
 
@@ -220,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument(
         "photos",
         type=folder,
-        help="folder of JPEG, PNG and WebP photos, searched with its sub-folders",
+        help="folder of photos (see docs/formats.md), searched with its sub-folders",
     )
     command.add_argument(
         "--store", type=folder, required=True, help="folder of the store, made if it is missing"
@@ -321,7 +328,7 @@ def main(argv: list[str] | None = None) -> int:
         args.run(args)
     except BrokenPipeError:
         raise  # for run_command
-    except (StoreError, BadModel, OSError, sqlite3.Error) as error:
+    except (StoreError, BadModel, BadLimit, OSError, sqlite3.Error) as error:
         complain(error)
         return 1
     except KeyboardInterrupt:

@@ -7,19 +7,15 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extractor import SUFFIXES, open_regular
+from extractor import SUFFIXES, format_of, open_regular, owner_limits
+from extractor.formats import START
 
 from .catalogue import Skipped
 from .errors import NothingToIndex
 
-# Photos by their name, but of a format that is not read; people want to know that they were left
-# out. The last lines are cameras' raw formats.
-FOREIGN_SUFFIXES = frozenset(
-    ".heic .heif .hif .avif .gif .tif .tiff .bmp .apng .jxl .jxr .jp2 .j2k .jpf .jpx .psd .svg"
-    " .tga .exr .ppm .pgm .pbm .pnm .ico"
-    " .3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2"
-    " .rwl .sr2 .srf .srw .x3f".split()
-)
+# Pictures by their name, but of a format that is not read; people want to know that they were left
+# out.
+FOREIGN_SUFFIXES = frozenset(".jxr .psd .svg .tga .exr .ppm .pgm .pbm .pnm .ico".split())
 UNREADABLE = "unreadable"
 
 
@@ -30,8 +26,8 @@ class Listing:
     Attributes:
         files: Relative paths, forward slashes, sorted.
         foreign: What only looks like photos.
-        digest: SHA-256 over all paths named here, and the photos' sizes and times of change. Equal
-            digests mean that nothing has changed.
+        digest: SHA-256 over all paths named here, the photos' sizes and times of change, and what
+            a photo may be. Equal digests mean that nothing has changed.
         unreadable: Sub-folders that could not be listed, their paths ending with a slash.
         stamps: For each file its `describe_file`, as it was before anybody read the file.
     """
@@ -78,10 +74,10 @@ def scan(root: Path) -> Listing:
         unreadable.append(Skipped(f"{folder}/", reason))
     if not photos:
         closed = f" {unreadable[0].file}: {unreadable[0].reason}" if unreadable else ""
-        raise NothingToIndex(f"There is no JPEG, PNG or WebP photo in {root}.{closed}")
+        raise NothingToIndex(f"There is no photo of a format that is read in {root}.{closed}")
     photos.sort()
     stamps = [describe_file(f"{root}/{file}") for file in photos]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(owner_limits()).encode())
     for file, stamp in zip(photos, stamps):
         digest.update(f"{file}\0{stamp}\n".encode())
     for entry in sorted(foreign + unreadable, key=lambda entry: entry.file):
@@ -105,21 +101,19 @@ def why_not(root: Path, file: str) -> str | None:
             return "The file's name is not valid Unicode."
         if suffix in SUFFIXES:
             return None
-        return f"Files of type {suffix} are not read; JPEG, PNG and WebP are."
+        return f"Files of type {suffix} are not read."
     if not suffix and starts_like_a_photo(root / file):
         return "A photo, but its name has no suffix such as .jpg."
     return ""
 
 
 def starts_like_a_photo(path: Path) -> bool:
-    """Whether a file begins as JPEG, PNG and WebP files do."""
+    """Whether a file begins as photos of a format that is read do."""
     try:
         with open_regular(path) as file:
-            start = file.read(12)
+            return format_of(file.read(START)) is not None
     except OSError:
         return False
-    webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
-    return webp or start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
 
 
 def encodable(file: str) -> str:
