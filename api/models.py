@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from extractor import Region
+from extractor import Region, formats
 from search import MATCHERS, RERANKERS
 from serving.settings import settings
 
@@ -48,7 +48,8 @@ class Form(BaseModel):
     photo: list[Photo] = Field(
         [],
         max_length=LIMITS.api_photos,
-        description=f"Photos: JPEG, PNG or WebP files of at most {LIMITS.upload_mb} MB. "
+        description=f"Photos ({formats.names(LIMITS.uploads.formats)}), files of at most "
+        f"{LIMITS.upload_mb} MB. "
         "Repeat the field for more than one.",
     )
     id: list[Annotated[int, Field(ge=0, lt=10**9)]] = Field(

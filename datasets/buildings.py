@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from extractor import FORMATS, SUFFIXES, Region
+from extractor import SUFFIXES, Region, read_size
 from metrics import precision_at, trapezoid_average_precision
 
 from .benchmark import ALL, BadDataset, Benchmark, Query, Truth, expect, need
@@ -53,11 +52,12 @@ def stored_region(photo: Path, box: tuple[float, float, float, float]) -> Region
         BadDataset: the photo cannot be read, or the box is empty or outside of it.
     """
     try:
-        with Image.open(photo, formats=FORMATS) as image:
-            width, height = image.size
+        size = read_size(photo)
+        if size is None:
+            raise OSError("It is no photo of a format that is read.")
     except OSError as error:
         raise BadDataset(f"The query photo {photo} cannot be read ({error}).") from error
-    shares = np.clip(np.reshape(box, (2, 2)) / (width, height), 0, 1)
+    shares = np.clip(np.reshape(box, (2, 2)) / size, 0, 1)
     (left, top), (right, bottom) = shares.tolist()
     if not (left < right and top < bottom):
         raise BadDataset(f"The query box {tuple(box)} is not inside {photo}.")

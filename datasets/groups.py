@@ -134,7 +134,7 @@ def photos_below(root: Path) -> list[str]:
         ]
     found = [file for file in found if is_text(file)]
     if not found:
-        raise BadDataset(f"There is no JPEG, PNG or WebP photo in {root}.")
+        raise BadDataset(f"There is no photo of a format that is read in {root}.")
     return sorted(found)
 
 

@@ -12,7 +12,7 @@ from search import BadCalibration
 from . import data, figures, fit, groups, models, report, reproduce
 from . import run as run_dataset
 from .results import BadResults
-from .studies import ann, keypoint_index, keypoints, kills, load, matching, scale
+from .studies import ann, keypoint_index, keypoints, kills, load, matching, profiles, scale
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
@@ -40,6 +40,7 @@ COMMANDS = (
     keypoint_index,
     matching,
     several,
+    profiles,
     agreement,
     kills,
     load,

@@ -4,21 +4,22 @@ from joblib import cpu_count as available_cores  # as far as affinity and contro
 
 from .choice import choose_extractor, int8_beside
 from .decode import (
-    FORMATS,
-    SUFFIXES,
-    WORKING_SIDE,
-    BadPhoto,
-    ImageTooLarge,
-    UnsupportedImage,
+    Decoded,
     decode,
     encode_jpeg,
+    read,
     read_bytes,
     read_photo,
+    read_size,
     read_stream,
     resize,
 )
+from .decoder import decoder_for
+from .errors import BadPhoto, ImageTooLarge, UnsupportedImage
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
 from .files import open_regular, read_at_most, same_name
+from .formats import SUFFIXES, format_of
+from .limits import OWNER, VISITOR, WORKING_SIDE, BadLimit, Limits, owner_limits
 from .region import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
@@ -27,13 +28,17 @@ from .xfeat import XFeatKeypoints, read_matching_model
 
 __all__ = [
     "DEFAULT_MODEL",
-    "FORMATS",
+    "OWNER",
     "SUFFIXES",
+    "VISITOR",
     "WORKING_SIDE",
+    "BadLimit",
     "BadModel",
     "BadPhoto",
+    "Decoded",
     "Extractor",
     "ImageTooLarge",
+    "Limits",
     "LocalFeatures",
     "ModelCard",
     "Region",
@@ -43,16 +48,21 @@ __all__ = [
     "choose_extractor",
     "decode",
     "decode_text",
+    "decoder_for",
     "encode_jpeg",
+    "format_of",
     "int8_beside",
     "is_sealed",
     "local_features",
     "open_regular",
+    "owner_limits",
+    "read",
     "read_at_most",
     "read_bytes",
     "read_card",
     "read_matching_model",
     "read_photo",
+    "read_size",
     "read_stream",
     "read_text",
     "resize",

@@ -1,8 +1,8 @@
-"""Photo bytes -> safe, upright RGB array.
+"""Photo bytes -> safe, upright sRGB array.
 
-Gallery photos and queries take this one path, so their pixels agree. Order matters: container
-formats from an allow-list only, dimensions checked before any pixel is decoded, JPEGs decoded at
-reduced size by the codec itself, every failure one typed error with a sentence for a person.
+Gallery photos and queries take this one path, so their pixels agree. Order matters: formats from an
+allow-list only, dimensions and cost checked before any pixel is decoded, JPEGs decoded at reduced
+size by the codec itself, every failure one typed error with a sentence for a person.
 """
 
 from __future__ import annotations
@@ -13,28 +13,22 @@ import threading
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from .container import Container, Overloaded, inspect
+from . import formats
+from .colour import resizable, to_rgb
+from .containers import Container, Overloaded, inspect
+from .containers.png import picture_of
+from .deep import deep_image
+from .errors import BadPhoto, ImageTooLarge, UnsupportedImage
 from .files import open_regular
-
-FORMATS = ("JPEG", "PNG", "WEBP")
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp")
-MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 40_000_000
-# Some kinds need more memory a pixel. With these limits no photo takes more than 400 MB, all told.
-MAX_PIXELS_WEBP = 16_000_000  # its decoder holds three canvases of 4 bytes a pixel
-MAX_PIXELS_LAYERED = 20_000_000  # with transparency, or with the four colours of print
-MAX_SIDE = 12_000
-MAX_ASPECT = 20
-MIN_SIDE = 16
-WORKING_SIDE = (
-    1024  # longest side of every decoded photo: enough for descriptors, SIFT and the match viewer
-)
-NEEDS_MEMORY = "The photo needs more memory than there is."
+from .incomplete import CUT_OFF, rescued
+from .limits import NEEDS_MEMORY, OWNER, WORKING_SIDE, Limits
+from .openers import open_image, raw_preview
+from .strips import longest_side
 
 EXIF_ORIENTATION = 0x0112
 TURNS = {
@@ -46,101 +40,173 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+FLIPS = {3: 3, 5: 8, 6: 6}  # LibRaw's number of a turn -> EXIF's
 MAX_EXIF = 2**17  # bytes that are read for the orientation; cameras write less than half of that
 RAW_EXIF = "Raw profile type exif"  # where older programs put it in a PNG
+PREVIEW_SIDE = 1024  # pixels of a raw photo's preview, at least
 # Photos being decoded at one time, over all threads.
 DECODING = threading.BoundedSemaphore(2)
 
-# The sizes are checked below, more strictly than Pillow's warning does.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# The sizes are checked below, more strictly than Pillow's limit does.
+Image.MAX_IMAGE_PIXELS = None
 # One file can hold 65,536 oddities, and Pillow warns of each.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class BadPhoto(Exception):
-    """The photo cannot be used; str(error) is a sentence for the person who sent it."""
+class Decoded(NamedTuple):
+    """A photo.
 
+    Attributes:
+        pixels: uint8 sRGB (H, W, 3), upright.
+        note: a sentence on what is not as it should be, or "".
+    """
 
-class UnsupportedImage(BadPhoto):
-    """Not a JPEG, PNG or WebP photo, or a damaged one."""
-
-
-class ImageTooLarge(BadPhoto):
-    """More bytes, pixels or stretch than the limits of this module allow."""
+    pixels: np.ndarray
+    note: str = ""
 
 
 def decode(
-    data: bytes, as_stored: bool = False, places: AbstractContextManager = DECODING
+    data: bytes,
+    as_stored: bool = False,
+    places: AbstractContextManager = DECODING,
+    limits: Limits = OWNER,
 ) -> np.ndarray:
-    """The pixels of a photo, shrunk to WORKING_SIDE if it is larger.
+    """The pixels of a photo. Arguments, result and errors as `read`."""
+    return read(data, as_stored, places, limits).pixels
+
+
+def read(
+    data: bytes,
+    as_stored: bool = False,
+    places: AbstractContextManager = DECODING,
+    limits: Limits = OWNER,
+) -> Decoded:
+    """The pixels of a photo, shrunk to WORKING_SIDE if it is larger, and what is to be said of it.
+
+    A strip keeps more of its longer side, see `strips`.
 
     Args:
         data: the file.
-        as_stored: leave the photo turned as it is stored, and drop transparency instead of laying
-            the photo on white. People want neither; code that has published figures does both.
+        as_stored: leave the photo turned as it is stored and in its own colours, and drop
+            transparency instead of laying the photo on white. People want neither; code that has
+            published figures does all of it.
         places: entered while pixels are decoded. Visitors share DECODING; who counts the photos in
             hand in another way brings `nullcontext()`.
-
-    Returns:
-        uint8 RGB (H, W, 3), upright unless `as_stored`.
+        limits: what the photo may be and cost.
 
     Raises:
         UnsupportedImage: it is no photo of a format that is read, or a damaged one.
-        ImageTooLarge: it passes the limits of this module.
+        ImageTooLarge: it passes the limits.
     """
-    check_bytes(len(data))
+    limits.check_bytes(len(data))
     try:
-        check_container(inspect(data))
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_size(*image.size)
-            # Lets libjpeg skip what the resize below would throw away: 3 to 4 times faster on a 12
-            # MP photo.
-            image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))
+        found = inspect(data)
+        check_format(found.kind, limits)
+        if found.kind == "raw":
+            return preview(data, as_stored, places, limits)
+        limits.check(found, len(data))
+        if found.kind == "png":
+            data = picture_of(data)
+        with open_image(data, found) as image:
+            if found.size is None:
+                limits.check_size(*image.size)
             with places:
-                image.load()  # first frame of phones' multi-picture JPEGs and of animations
-                # Shrunk before anything is copied: a PNG of few bytes can have 40 million pixels.
-                if as_stored:
-                    return np.asarray(fit(opaque(image), WORKING_SIDE))
-                small = to_rgb(fit(resizable(image), WORKING_SIDE))
-            return np.asarray(upright(small, image))
+                return finished(image, data, found, as_stored)
     except BadPhoto:
         raise
     except Overloaded as error:
         raise ImageTooLarge(str(error)) from None
-    except Image.UnidentifiedImageError:
-        raise UnsupportedImage("This is not a JPEG, PNG or WebP photo.") from None
-    except Image.DecompressionBombError:
-        raise ImageTooLarge(f"The photo has more than {MAX_PIXELS // 10**6} megapixels.") from None
     except MemoryError:
-        raise ImageTooLarge(NEEDS_MEMORY) from None
+        raise ImageTooLarge(NEEDS_MEMORY + limits.hint("MEMORY_MB")) from None
     except (
         Exception
     ) as error:  # codecs raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
-        raise UnsupportedImage(
-            f"The photo is damaged and cannot be read ({str(error) or type(error).__name__})."
-        ) from error
+        raise damaged(error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a codec written in Rust
+            raise
+        raise damaged(error) from None
 
 
-def read_bytes(path: str | Path) -> bytes:
+def finished(image: Image.Image, data: bytes, found: Container, as_stored: bool) -> Decoded:
+    """An opened image, decoded. The arguments as in `read`."""
+    note = ""
+    try:
+        image.load()  # first frame of phones' multi-picture JPEGs and of animations
+    except OSError:
+        rest = rescued(data, found) if found.kind == "jpeg" else None
+        if rest is None:
+            raise
+        image, note = rest, CUT_OFF
+    deep = None if as_stored else deep_image(image, data, found)
+    side = longest_side(*image.size, WORKING_SIDE)
+    # Shrunk before anything is copied: a PNG of few bytes can have 40 million pixels.
+    if as_stored:
+        return Decoded(np.asarray(fit(opaque(image), side)), note)
+    small = fit(resizable(image if deep is None else deep), side)
+    return Decoded(np.asarray(upright(to_rgb(small), image)), note)
+
+
+def preview(
+    data: bytes, as_stored: bool, places: AbstractContextManager, limits: Limits
+) -> Decoded:
+    """`read` of the preview in a raw photo."""
+    with places:
+        jpeg, flip = raw_preview(data)
+        found = inspect(jpeg)
+        if found.kind != "jpeg" or found.size is None:
+            raise UnsupportedImage("The raw photo's preview is no JPEG.")
+        if max(found.size) < PREVIEW_SIDE:
+            raise UnsupportedImage(
+                f"The raw photo's preview has {found.size[0]} x {found.size[1]} pixels; at least "
+                f"{PREVIEW_SIDE} on the longer side are needed."
+            )
+        limits.check(found, len(data))
+        with open_image(jpeg, found) as image:
+            turn = image.getexif().get(EXIF_ORIENTATION)
+            pixels, note = finished(image, jpeg, found, as_stored)
+    if turn is None and flip in FLIPS and not as_stored:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(TURNS[FLIPS[flip]]))
+    return Decoded(pixels, note)
+
+
+def check_format(kind: str, limits: Limits) -> None:
+    """Raise UnsupportedImage for a file of a format that is not taken."""
+    taken = formats.names(limits.formats)
+    if not kind:
+        raise UnsupportedImage(f"This is not a photo of a format that is read ({taken}).")
+    if kind not in limits.formats:
+        name = formats.BY_KEY[kind].name
+        raise UnsupportedImage(f"Photos of the format {name} are not read here; {taken} are.")
+
+
+def damaged(error: BaseException) -> UnsupportedImage:
+    """What to say of a file that a codec gives up."""
+    if isinstance(error, Image.UnidentifiedImageError) or not str(error):
+        return UnsupportedImage("The photo is damaged and cannot be read.")
+    return UnsupportedImage(f"The photo is damaged and cannot be read ({error}).")
+
+
+def read_bytes(path: str | Path, limits: Limits = OWNER) -> bytes:
     """A photo file's bytes, refused by its size before it is read.
 
     Raises:
         OSError: It cannot be opened, or is a pipe, a device or a folder.
-        ImageTooLarge: It has more than MAX_BYTES.
+        ImageTooLarge: It has more bytes than the limits allow.
     """
     with open_regular(path) as file:
-        check_bytes(os.fstat(file.fileno()).st_size)
-        return read_stream(file)  # it may grow meanwhile
+        limits.check_bytes(os.fstat(file.fileno()).st_size)
+        return read_stream(file, limits)  # it may grow meanwhile
 
 
-def read_stream(file: BinaryIO) -> bytes:
-    """A photo's bytes from an open file or a pipe, of which no more than MAX_BYTES are read.
+def read_stream(file: BinaryIO, limits: Limits = OWNER) -> bytes:
+    """A photo's bytes from an open file or a pipe, of which no more than the limits allow are read.
 
     Raises:
-        ImageTooLarge: It has more than MAX_BYTES.
+        ImageTooLarge: It has more bytes.
     """
-    data = file.read(MAX_BYTES + 1)
-    check_bytes(len(data))
+    data = file.read(limits.megabytes * 2**20 + 1)
+    limits.check_bytes(len(data))
     return data
 
 
@@ -149,84 +215,21 @@ def read_photo(path: str | Path, as_stored: bool = False) -> np.ndarray:
     return decode(read_bytes(path), as_stored)
 
 
-def check_bytes(count: int) -> None:
-    """Raise ImageTooLarge for a file of more than MAX_BYTES."""
-    if count > MAX_BYTES:
-        raise ImageTooLarge(
-            f"The file has {count / 2**20:.0f} MB; {MAX_BYTES // 2**20} MB is the most."
-        )
+def read_size(path: str | Path) -> tuple[int, int] | None:
+    """Width and height in pixels that a photo's file says, as stored; None if it says none.
 
-
-def check_size(width: int, height: int) -> None:
-    """Whether a photo's size is within this module's limits.
-
-    Args:
-        width, height: in pixels.
-
-    Raises:
-        ImageTooLarge, UnsupportedImage: it is not.
+    Raises OSError.
     """
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise ImageTooLarge(
-            f"The photo has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} megapixels "
-            f"and {MAX_SIDE} pixels a side are allowed."
-        )
-    if min(width, height) < MIN_SIDE:
-        raise UnsupportedImage(
-            f"The photo has {width} x {height} pixels; {MIN_SIDE} a side is the least."
-        )
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageTooLarge(
-            f"The photo is stretched {width} x {height}; {MAX_ASPECT} to 1 is the most."
-        )
-
-
-def check_container(found: Container) -> None:
-    """Raise ImageTooLarge or UnsupportedImage for what a codec should not even open."""
-    if found.size is None:
-        return
-    check_size(*found.size)
-    most, what = MAX_PIXELS, "The photo"
-    if found.kind == "WEBP":
-        most, what = MAX_PIXELS_WEBP, "A WebP photo"
-    elif found.is_transparent:
-        most, what = MAX_PIXELS_LAYERED, "A photo with transparency"
-    elif found.components == 4:
-        most, what = MAX_PIXELS_LAYERED, "A photo in the colours of print"
-    if found.size[0] * found.size[1] > most:
-        width, height = found.size
-        raise ImageTooLarge(
-            f"{what} may have {most // 10**6} megapixels; this one has {width} x {height} pixels."
-        )
-
-
-def resizable(image: Image.Image) -> Image.Image:
-    """The image in a mode that Lanczos can work on.
-
-    Palettes and bitmaps become RGB(A), 16-bit grey becomes 8-bit.
-    """
-    if image.mode.startswith("I"):  # Pillow would clip instead of scale
-        grey = np.asarray(image)
-        small = (grey.clip(0, 65535) // 257).astype(np.uint8)
-        if isinstance(clear := image.info.get("transparency"), int):
-            small[grey == clear] = 255  # white, as all transparency becomes
-        return Image.fromarray(small)
-    if image.mode in ("P", "1", "PA") or (image.has_transparency_data and image.mode != "RGBA"):
-        return image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return image
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB; transparency becomes white."""
-    if image.mode == "RGBA":
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    try:
+        return inspect(read_bytes(path)).size
+    except (BadPhoto, Overloaded):
+        return None
 
 
 def opaque(image: Image.Image) -> Image.Image:
     """8-bit RGB as Pillow converts it: the colours that transparency hides come to light."""
-    return resizable(image).convert("RGB") if image.mode.startswith("I") else image.convert("RGB")
+    deep = image.mode.startswith(("I", "F"))
+    return (resizable(image) if deep else image).convert("RGB")
 
 
 def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:

@@ -14,10 +14,11 @@ from joblib import cpu_count
 
 from plurals import quantity
 
-from .decode import WORKING_SIDE
 from .engines import start
+from .limits import WORKING_SIDE
 from .region import Region, crop_region
 from .sealing import is_sealed
+from .strips import parts_of
 
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "model" / "weights" / "gem-resnet101.onnx"
 METADATA_PREFIX = "gem."
@@ -189,6 +190,8 @@ class Extractor:
     ) -> np.ndarray:
         """Unit descriptors of decoded photos. Photos of equal shape run as one batch.
 
+        A strip is described by its parts, see `strips`.
+
         Args:
             photos: N arrays, uint8 RGB (H, W, 3).
             regions: for each photo the part of it that counts, or None for all of it.
@@ -199,17 +202,20 @@ class Extractor:
         Raises:
             ValueError: a region is empty or outside its photo.
         """
-        inputs = [
-            self.normalise(crop_region(photo, region, self.card.longest_side))
-            for photo, region in zip(photos, regions or [None] * len(photos), strict=True)
-        ]
+        inputs, owners = [], []
+        for owner, (photo, region) in enumerate(
+            zip(photos, regions or [None] * len(photos), strict=True)
+        ):
+            for part in parts_of(photo) if region is None else [photo]:
+                inputs.append(self.normalise(crop_region(part, region, self.card.longest_side)))
+                owners.append(owner)
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, tensor in enumerate(inputs):
             by_shape[tensor.shape].append(i)
-        out = np.empty((len(photos), self.card.output_dim), np.float32)
+        out = np.empty((len(inputs), self.card.output_dim), np.float32)
         for rows in by_shape.values():
             out[rows] = self.describe_batch(np.stack([inputs[i] for i in rows]))
-        return out
+        return out if len(inputs) == len(photos) else means(out, np.array(owners))
 
     def describe_batch(self, batch: np.ndarray) -> np.ndarray:
         """Normalised float32 (N, 3, h, w) -> unit descriptors float32 (N, D)."""
@@ -219,3 +225,17 @@ class Extractor:
             for start in range(0, len(batch), together)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def means(descriptors: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Unit means of the descriptors of each owner.
+
+    Args:
+        descriptors: unit vectors float32 (n, D).
+        owners: int (n,), whose each is, ascending from 0.
+
+    Returns:
+        float32 (N, D).
+    """
+    sums = np.add.reduceat(descriptors, np.flatnonzero(np.diff(owners, prepend=-1)))
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)

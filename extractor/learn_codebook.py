@@ -14,7 +14,8 @@ import numpy as np
 from command import CommandParser, print_lines
 from plurals import quantity
 
-from .decode import SUFFIXES, read_photo
+from .decode import read_photo
+from .formats import SUFFIXES
 from .keypoint_codes import CODEBOOK, WORDS, Codebook
 from .sift import local_features
 

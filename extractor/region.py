@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .decode import resize
+from .strips import is_strip
 
 Region = tuple[float, float, float, float]
 """left, top, right, bottom as fractions of the upright photo's width and height, 0 to 1."""
@@ -18,7 +19,7 @@ def crop_region(photo: np.ndarray, region: Region | None, longest_side: int) -> 
     """The region at the size it has inside the photo shrunk to `longest_side`.
 
     Published rule: crop first, then shrink to longest_side x (longest side of the crop) / (longest
-    side of the photo), never enlarging.
+    side of the photo), never enlarging. A part of a strip keeps as much as a photo of its own.
 
     Args:
         photo: uint8 RGB (H, W, 3).
@@ -40,4 +41,6 @@ def crop_region(photo: np.ndarray, region: Region | None, longest_side: int) -> 
     box = (round(left * width), round(top * height), round(right * width), round(bottom * height))
     box = (*box[:2], max(box[2], box[0] + 1), max(box[3], box[1] + 1))
     part = np.asarray(Image.fromarray(photo).crop(box))
+    if is_strip(width, height):
+        return resize(part, longest_side)
     return resize(part, max(1, int(longest_side * max(part.shape[:2]) / max(height, width))))

@@ -27,7 +27,14 @@ from command import (
     run_command,
     sentence_of,
 )
-from extractor import DEFAULT_MODEL, BadModel, Extractor, available_cores, choose_extractor
+from extractor import (
+    DEFAULT_MODEL,
+    BadLimit,
+    BadModel,
+    Extractor,
+    available_cores,
+    choose_extractor,
+)
 from extractor.registry import MODELS, model_path
 from plurals import quantity
 
@@ -334,7 +341,7 @@ def main(argv: list[str] | None = None) -> int:
         "photos",
         type=folder,
         nargs="*",
-        help="folders of JPEG, PNG and WebP photos, searched with their sub-folders",
+        help="folders of photos (see docs/formats.md), searched with their sub-folders",
     )
     command.add_argument(
         "--store", type=folder, required=True, help="folder of the store, made if it is missing"
@@ -485,7 +492,7 @@ def main(argv: list[str] | None = None) -> int:
         args.run(args)
     except BrokenPipeError:
         raise  # for run_command
-    except (StoreError, BadModel, OSError, sqlite3.Error) as error:
+    except (StoreError, BadModel, BadLimit, OSError, sqlite3.Error) as error:
         complain(error)
         return 1
     except KeyboardInterrupt:

@@ -20,8 +20,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from extractor import SUFFIXES
-from extractor.decode import MAX_BYTES
+from extractor import SUFFIXES, format_of, owner_limits
+from extractor.formats import START
 
 from . import iiif
 from .about import COLUMNS as SAID
@@ -30,7 +30,7 @@ from .catalogue import Skipped
 from .errors import BadList
 from .fetch import Fetched, NotFetched, Web
 from .listed import Item, read_list
-from .scan import FOREIGN_SUFFIXES, starts_like_a_photo
+from .scan import FOREIGN_SUFFIXES
 from .segment import sync
 from .sources import Sources
 from .tables import ALIASES, MAX_COLUMNS
@@ -219,10 +219,11 @@ class Collected:
 
     def _first(self, urls: tuple[str, ...], etag: str, modified: str) -> Fetched | None:
         """What the first address gives that gives anything. Raises NotFetched."""
+        most = owner_limits().megabytes * 2**20
         for url in urls[:-1]:
             with suppress(NotFetched):
-                return self._web.get(url, MAX_BYTES, etag, modified)
-        return self._web.get(urls[-1], MAX_BYTES, etag, modified)
+                return self._web.get(url, most, etag, modified)
+        return self._web.get(urls[-1], most, etag, modified)
 
     def _hidden(self, path: Path) -> Path:
         return path.with_name(HIDDEN + path.name)
@@ -273,8 +274,8 @@ def suffix_of(got: Fetched) -> str:
     named = "." + got.kind.rpartition("/")[2]
     if got.kind.startswith("image/") and named in (*SUFFIXES, *FOREIGN_SUFFIXES):
         return named
-    if starts_like_a_photo(got.data[:12]):
-        return ".jpg"
+    if (found := format_of(got.data[:START])) is not None:
+        return found.suffixes[0]
     raise NotFetched(f"The server gives {got.kind[:60] or 'nothing that it has a name for'}.")
 
 

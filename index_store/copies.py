@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from PIL import Image
-
-from extractor import FORMATS, BadPhoto, open_regular, read_bytes
+from extractor import BadPhoto, read_bytes, read_size
 
 from .catalogue import Photo
 from .scan import describe_file
@@ -80,9 +78,8 @@ def look_up(store: Store, photo: Photo) -> Copy | None:
         if describe_file(path) != photo.stamp:
             if hashlib.sha256(read_bytes(path)).hexdigest() != photo.sha256:
                 return None
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
-            width, height = image.size
-            size = os.fstat(file.fileno()).st_size
+        width, height = read_size(path) or (None, None)
+        size = os.stat(path).st_size
     except BadPhoto:  # too large now
         return None
     except OSError:

@@ -8,11 +8,12 @@ generation.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -21,10 +22,12 @@ import numpy as np
 from extractor import (
     BadPhoto,
     Extractor,
+    Limits,
     available_cores,
-    decode,
+    decoder_for,
     encode_jpeg,
     local_features,
+    owner_limits,
     read_bytes,
     resize,
 )
@@ -37,6 +40,8 @@ from .stock import Stock
 THUMBNAIL_SIDE = 480
 THUMBNAIL_QUALITY = 80
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Read:
@@ -46,12 +51,14 @@ class Read:
         file: As `Roots` names it.
         sha256: Of its bytes.
         problem: Why it cannot be used, or "".
+        note: What is not as it should be, though it is used, or "".
         photo: None if its content was known.
     """
 
     file: str
     sha256: str = ""
     problem: str = ""
+    note: str = ""
     photo: Extracted | None = None
 
 
@@ -65,6 +72,7 @@ class Extraction:
         known: SHA-256 digests of photos that need no work.
         exact: As of `LocalFeatures.to_bytes`.
         as_stored: As of `decode`.
+        limits: What a photo may be and cost.
     """
 
     roots: Roots | Path
@@ -72,16 +80,16 @@ class Extraction:
     known: Container[str]
     exact: bool
     as_stored: bool = False
+    limits: Limits = field(default_factory=owner_limits)
 
     def __call__(self, file: str) -> Read:
         """All of one photo. `file` is its name in `roots`."""
         try:
-            data = read_bytes(self.roots / file)
+            data = read_bytes(self.roots / file, self.limits)
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 in self.known:
                 return Read(file, sha256)
-            # As many at a time as there are threads.
-            pixels = decode(data, self.as_stored, places=nullcontext())
+            pixels, note = decoder_for(self.limits).read(data, self.as_stored)
         except BadPhoto as error:
             return Read(file, problem=str(error))
         except OSError as error:
@@ -90,6 +98,7 @@ class Extraction:
         return Read(
             file,
             sha256,
+            note=note,
             photo=Extracted(
                 descriptor=self.extractor.describe([pixels])[0].astype(np.float16),
                 size=(height, width),
@@ -183,6 +192,8 @@ def extract_all(
             if item.problem:
                 skipped.append(Skipped(item.file, item.problem))
                 continue
+            if item.note:
+                log.warning("%r: %s", item.file, item.note)
             indexed[item.file] = item.sha256
             if item.photo is not None and item.sha256 not in stock:
                 stock.put(item.sha256, item.photo)

@@ -62,7 +62,7 @@ def making_of(extractor: Extractor, as_stored: bool) -> Making:
 
 def making_in(manifest: Manifest) -> Making:
     """How those of a generation were made."""
-    stages = ("decode", "thumbnails", "local_features")
+    stages = ("decode", "colours", "thumbnails", "local_features")
     parameters = manifest.parameters
     return Making(
         manifest.fingerprint,
@@ -76,7 +76,7 @@ def making_in(manifest: Manifest) -> Making:
 def extraction_parameters(as_stored: bool) -> dict[str, dict]:
     """What shapes the thumbnails and keypoints kept of each photo."""
     return {
-        **({"decode": {"as_stored": 1}} if as_stored else {}),
+        **({"decode": {"as_stored": 1}} if as_stored else {"colours": {"srgb": 1}}),
         "thumbnails": {
             "longest_side": extraction.THUMBNAIL_SIDE,
             "quality": extraction.THUMBNAIL_QUALITY,

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extractor import SUFFIXES, open_regular, same_name
+from extractor import SUFFIXES, format_of, open_regular, owner_limits, same_name
+from extractor.formats import START
 
 from .about import About
 from .catalogue import Skipped
@@ -16,14 +17,9 @@ from .errors import NothingToIndex
 from .exclusion import Exclusion
 from .sources import Roots, printed
 
-# Photos by their name, but of a format that is not read; people want to know that they were left
-# out. The last lines are cameras' raw formats.
-FOREIGN_SUFFIXES = frozenset(
-    ".heic .heif .hif .avif .gif .tif .tiff .bmp .apng .jxl .jxr .jp2 .j2k .jpf .jpx .psd .svg"
-    " .tga .exr .ppm .pgm .pbm .pnm .ico"
-    " .3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2"
-    " .rwl .sr2 .srf .srw .x3f".split()
-)
+# Pictures by their name, but of a format that is not read; people want to know that they were left
+# out.
+FOREIGN_SUFFIXES = frozenset(".jxr .psd .svg .tga .exr .ppm .pgm .pbm .pnm .ico".split())
 UNREADABLE = "unreadable"
 NOT_UNICODE = "The file's name is not valid Unicode."
 LINKED = "A link to a folder; --follow-links goes into it."
@@ -36,8 +32,8 @@ class Listing:
     Attributes:
         files: Names as `Roots` gives them, forward slashes, sorted.
         foreign: What only looks like photos, and folders that are not gone into.
-        digest: SHA-256 over all names here, and the photos' sizes and times. Equal digests mean
-            that nothing has changed.
+        digest: SHA-256 over all names here, the photos' sizes and times, and what a photo may be.
+            Equal digests mean that nothing has changed.
         unreadable: Sub-folders that could not be listed, their names ending with a slash.
         stamps: For each file its `describe_file`, as it was before anybody read the file.
         excluded: What is left out by patterns; the names of folders end with a slash.
@@ -89,9 +85,9 @@ def scan(roots: Path | Roots, exclude: Sequence[str] = (), follow_links: bool = 
     if not stamps:
         closed = found.unreadable[:1] + found.excluded[:1]
         reason = f" {closed[0].file or './'}: {closed[0].reason}" if closed else ""
-        raise NothingToIndex(f"There is no JPEG, PNG or WebP photo in {roots}.{reason}")
+        raise NothingToIndex(f"There is no photo of a format that is read in {roots}.{reason}")
     files = sorted(stamps)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(owner_limits()).encode())
     for file in files:
         digest.update(f"{file}\0{stamps[file]}\n".encode())
     left_out = found.foreign + found.unreadable + found.excluded
@@ -230,25 +226,19 @@ def why_not(root: Path, file: str) -> str | None:
             return NOT_UNICODE
         if suffix in SUFFIXES:
             return None
-        return f"Files of type {suffix} are not read; JPEG, PNG and WebP are."
+        return f"Files of type {suffix} are not read."
     if not suffix and file_starts_like_a_photo(root / file):
         return "A photo, but its name has no suffix such as .jpg."
     return ""
 
 
 def file_starts_like_a_photo(path: Path) -> bool:
-    """`starts_like_a_photo` of a file, if it can be read."""
+    """Whether a file begins as photos of a format that is read do."""
     try:
         with open_regular(path) as file:
-            return starts_like_a_photo(file.read(12))
+            return format_of(file.read(START)) is not None
     except OSError:
         return False
-
-
-def starts_like_a_photo(start: bytes) -> bool:
-    """Whether the first 12 bytes of a file are those of a JPEG, PNG or WebP file."""
-    webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
-    return webp or start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
 
 
 def describe_file(path: str | Path) -> str:

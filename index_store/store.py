@@ -22,8 +22,10 @@ from extractor import (
     LocalFeatures,
     UnsupportedImage,
     decode,
+    decoder_for,
     keypoint_codes,
     local_features,
+    owner_limits,
     read_bytes,
     resize,
     sift,
@@ -280,10 +282,11 @@ class Store:
             OSError: The file is gone.
             BadPhoto: It has changed.
         """
-        data = read_bytes(self.photo_path(id))
+        limits = owner_limits()
+        data = read_bytes(self.photo_path(id), limits)
         if hashlib.sha256(data).hexdigest() != self.catalogue.photo(id).sha256:
             raise UnsupportedImage("The photo has changed since it was indexed.")
-        return decode(data, self.as_stored)
+        return decoder_for(limits).decode(data, self.as_stored)
 
     def stored_features(self, id: int) -> bytes:
         """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises as `thumbnail`."""

@@ -22,7 +22,16 @@ from command import (
     run_command,
     sentence_of,
 )
-from extractor import BadModel, BadPhoto, Extractor, Region, read_bytes, read_stream
+from extractor import (
+    BadLimit,
+    BadModel,
+    BadPhoto,
+    Extractor,
+    Region,
+    owner_limits,
+    read_bytes,
+    read_stream,
+)
 from index_store import Store, StoreError, model_of
 
 from .agreement import DIFFERENT
@@ -70,8 +79,8 @@ def make_parser() -> argparse.ArgumentParser:
         "photos",
         nargs="+",
         metavar="PHOTO",
-        help="a JPEG, PNG or WebP photo, `-` for one from standard input; several show one thing "
-        "and make one query, unless --each is given",
+        help="a photo of any format that is read, `-` for one from standard input; several show "
+        "one thing and make one query, unless --each is given",
     )
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument(
@@ -120,7 +129,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def read_query(name: str) -> bytes:
     """A photo's bytes, from standard input for STDIN. Raises BadPhoto, OSError."""
-    return read_stream(sys.stdin.buffer) if name == STDIN else read_bytes(name)
+    limits = owner_limits()
+    return read_stream(sys.stdin.buffer, limits) if name == STDIN else read_bytes(name, limits)
 
 
 def search_each(names: Sequence[str], search: Callable[[list[str]], SearchResult]) -> int:
@@ -173,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
         result = search(names)
     except BrokenPipeError:
         raise  # for run_command
-    except (BadCalibration, BadPhoto, BadModel, StoreError, OSError) as error:
+    except (BadCalibration, BadLimit, BadPhoto, BadModel, StoreError, OSError) as error:
         complain(error)
         return 1
     if args.json:

@@ -262,6 +262,7 @@ class Engine:
                 if stage not in timings and stage not in unused
             },
             notes=[
+                *dict.fromkeys(photo.note for photo in query.photos if photo.note),
                 *warnings(query, self.fusion, verify),
                 *(() if ranking.verified is None else ranking.verified.notes),
             ],

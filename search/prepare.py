@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from extractor import Extractor, Region, decode
+from extractor import Decoded, Extractor, Region, owner_limits, read
 from index_store import Store
 
 from .candidates import find_candidates
@@ -17,9 +17,9 @@ from .stopwatch import Stopwatch
 from .verify.matcher import Matcher
 
 KEYPOINTS = "keypoints"  # the stage that finds them
-Source = bytes | np.ndarray | int | QueryPhoto
-"""A photo to search with: a file's bytes, decoded pixels uint8 RGB (H, W, 3), a gallery id, or what
-another query by the same model knows of an upload."""
+Source = bytes | np.ndarray | Decoded | int | QueryPhoto
+"""A photo to search with: a file's bytes, decoded pixels uint8 RGB (H, W, 3) or what `read` gave, a
+gallery id, or what another query by the same model knows of an upload."""
 
 
 def read_photo(
@@ -49,6 +49,9 @@ def read_photo(
     """
     if isinstance(source, QueryPhoto):
         return source
+    note = ""
+    if isinstance(source, Decoded):
+        source, note = source
     check_source(source)
     known = None if isinstance(source, bytes | np.ndarray) else store.catalogue.served(int(source))
     if known is not None and region is None:
@@ -58,7 +61,7 @@ def read_photo(
     else:
         with watch.stage("decode"):
             if known is None:
-                pixels = decode(source, store.as_stored)
+                pixels, note = read(source, store.as_stored, limits=owner_limits())
             else:
                 pixels = store.pixels(known.id)
     with watch.stage("describe"):
@@ -70,7 +73,7 @@ def read_photo(
         with watch.stage(KEYPOINTS):
             found = matcher.features(pixels)
             keypoints[name] = found if region is None else found.inside(region)
-    return QueryPhoto(descriptor, keypoints=keypoints, region=region)
+    return QueryPhoto(descriptor, keypoints=keypoints, region=region, note=note)
 
 
 def check_source(source: object) -> None:

@@ -26,6 +26,7 @@ class QueryPhoto:
         keypoints: by the matcher's name. An upload has those it was prepared with, a gallery photo
             gets its from the store when they are first needed.
         region: the part of it that counts, None for all of it.
+        note: a sentence on what is not as it should be with its file, or "".
     """
 
     descriptor: np.ndarray
@@ -33,6 +34,7 @@ class QueryPhoto:
     file: str | None = None
     keypoints: dict[str, LocalFeatures] = field(default_factory=dict)
     region: Region | None = None
+    note: str = ""
 
 
 @dataclass

@@ -111,7 +111,7 @@ class OwnGallery:
         store.mkdir(exist_ok=True)
         fingerprint = making_of(source.extractor, as_stored=False).facts
         with closing(Journal(store / journal.FILE_NAME, fingerprint)) as kept:
-            for name, content in photos_in(files, limits.upload_bytes):
+            for name, content in photos_in(files, limits.upload_bytes, limits.uploads.formats):
                 if len(self.titles) == limits.own_photos:
                     most = quantity(limits.own_photos, "photo")
                     self.refuse(name, f"A gallery holds at most {most}.")

@@ -40,8 +40,7 @@ def prepare(
     begin = time.perf_counter()
     as_stored = gallery.engine.store.as_stored
     sources = [
-        decoder().decode(photo, as_stored) if isinstance(photo, bytes) else photo
-        for photo in photos
+        decoder().read(photo, as_stored) if isinstance(photo, bytes) else photo for photo in photos
     ]
     decoding = (time.perf_counter() - begin) * 1000
     with reading_originals():

@@ -16,6 +16,9 @@ from typing import ClassVar
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from extractor.formats import BY_KEY
+from extractor.limits import OWNER, VISITOR, Limits
+
 PREFIX = "GEM_"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
@@ -84,7 +87,19 @@ class Settings(BaseSettings):
     )
 
     upload_mb: int = Field(
-        12, ge=1, le=64, description="Megabytes (2^20 bytes) of one photo, by page and API."
+        VISITOR.megabytes,
+        ge=1,
+        le=64,
+        description="Megabytes (2^20 bytes) of one photo, by page and API.",
+    )
+    upload_megapixels: int = Field(
+        VISITOR.megapixels, ge=1, le=1000, description="Megapixels of one photo, by page and API."
+    )
+    formats: str = Field(
+        ",".join(VISITOR.formats),
+        description="Formats of photos that page and API take, commas between: "
+        + ", ".join(f"`{key}`" for key in BY_KEY)
+        + ". See [formats](formats.md).",
     )
     upload_seconds: int = Field(
         120, ge=1, le=3600, description="Longest time that one upload may take, in seconds."
@@ -102,14 +117,39 @@ class Settings(BaseSettings):
         2, ge=1, le=64, description="Processes that decode uploads, one photo at a time each."
     )
     decode_mb: int = Field(
-        400, ge=50, le=65536, description="Megabytes that decoding one photo may take."
+        VISITOR.memory, ge=50, le=65536, description="Megabytes that decoding one upload may take."
     )
     decode_seconds: int = Field(
-        5,
+        int(VISITOR.seconds),
         ge=1,
         le=600,
-        description="Processor time that decoding one photo may take, in seconds. After 12 times "
+        description="Processor time that decoding one upload may take, in seconds. After 12 times "
         "that by the clock it is refused with 503, because the server is busy.",
+    )
+    photo_mb: int = Field(
+        OWNER.megabytes,
+        ge=1,
+        le=16_384,
+        description="Megabytes of one photo in a store's folder. `build`, `update` and the server "
+        "go by this one and the next three.",
+    )
+    photo_megapixels: int = Field(
+        OWNER.megapixels,
+        ge=1,
+        le=100_000,
+        description="Megapixels of one photo in a store's folder.",
+    )
+    photo_memory_mb: int = Field(
+        OWNER.memory,
+        ge=50,
+        le=1_048_576,
+        description="Megabytes that decoding such a photo may take.",
+    )
+    photo_seconds: int = Field(
+        int(OWNER.seconds),
+        ge=1,
+        le=3_600,
+        description="Seconds of processor time that decoding such a photo may take.",
     )
     api_photos: int = Field(4, ge=1, le=32, description="Photos in one API call.")
     api_rerank: str = Field(
@@ -188,6 +228,24 @@ class Settings(BaseSettings):
             if origin != "*" and ORIGIN.fullmatch(origin) is None:
                 raise ValueError(f"{origin} is not an origin such as https://example.org")
         return text
+
+    @field_validator("formats")
+    @classmethod
+    def _are_formats(cls, text: str) -> str:
+        named = split(text)
+        if unknown := [key for key in named if key not in BY_KEY]:
+            raise ValueError(f"{unknown[0]} is none of {', '.join(BY_KEY)}")
+        if not named:
+            raise ValueError("it names no format")
+        return text
+
+    @property
+    def uploads(self) -> Limits:
+        """What a visitor's photo may be and cost."""
+        named = split(self.formats)
+        keys = tuple(key for key in BY_KEY if key in named)
+        pixels, memory = self.upload_megapixels, self.decode_mb
+        return Limits(keys, self.upload_mb, pixels, memory, float(self.decode_seconds))
 
     @property
     def origins(self) -> list[str]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 
-from extractor import SUFFIXES
+from extractor.formats import names, suffixes
+from plurals import quantity
 
 ENTRY = b"PK\x01\x02"  # begins each entry of a zip archive's directory
 ENTRIES = 5_000  # of one archive: its directory is read into memory as a whole
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the other methods may take much memory
 NAME = 120  # characters of a name that are kept
+TYPES = 10  # of files that are no photos: each that an archive has most of gets a line
+SYSTEM = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini")
 
 File = tuple[str, bytes]
 
@@ -22,15 +26,18 @@ class BadArchive(Exception):
     """An archive that is not opened; str(error) is a sentence for the visitor."""
 
 
-def photos_in(files: Iterable[File], most_bytes: int) -> Iterator[tuple[str, bytes | str]]:
+def photos_in(
+    files: Iterable[File], most_bytes: int, formats: Collection[str]
+) -> Iterator[tuple[str, bytes | str]]:
     """The photos of several files and archives, one after the other.
 
-    Nothing is written anywhere, and a name is only a name. What does not end like a photo, and
-    what an archive keeps of its own, is passed over.
+    Nothing is written anywhere, and a name is only a name. What in an archive does not end like a
+    photo, and what systems keep for themselves, is left out, with a line for each type of file.
 
     Args:
         files: name and content of each.
         most_bytes: of one unpacked photo, whatever its entry says.
+        formats: keys of the formats that are taken.
 
     Yields:
         The name, and the content; or, where that is not to be had, the sentence why.
@@ -40,13 +47,16 @@ def photos_in(files: Iterable[File], most_bytes: int) -> Iterator[tuple[str, byt
             yield short(name), data
             continue
         try:
-            yield from unpack(data, most_bytes)
+            yield from unpack(short(name), data, most_bytes, formats)
         except BadArchive as error:
             yield short(name), str(error)
 
 
-def unpack(data: bytes, most_bytes: int) -> Iterator[tuple[str, bytes | str]]:
+def unpack(
+    archive_name: str, data: bytes, most_bytes: int, formats: Collection[str]
+) -> Iterator[tuple[str, bytes | str]]:
     """As `photos_in`, of one archive. Raises BadArchive."""
+    taken, left_out, hidden = suffixes(formats), Counter[str](), 0
     if data.count(ENTRY) > ENTRIES:
         raise BadArchive(f"The archive has more than {ENTRIES:,} entries.")
     try:
@@ -56,8 +66,13 @@ def unpack(data: bytes, most_bytes: int) -> Iterator[tuple[str, bytes | str]]:
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename.replace("\\", "/"))
         named = [part for part in path.parts if part != ".."]  # only the last part is used
-        hidden = any(part.startswith((".", "__MACOSX")) for part in named)
-        if entry.is_dir() or hidden or path.suffix.lower() not in SUFFIXES:
+        if entry.is_dir():
+            continue
+        if any(part.startswith(".") or part in SYSTEM for part in named):
+            hidden += 1
+            continue
+        if (suffix := path.suffix.lower()) not in taken:
+            left_out[short(suffix) if suffix else "(none)"] += 1
             continue
         if entry.compress_type not in PLAIN or entry.flag_bits & 1:
             yield short(path.name), "It is encrypted, or packed in an unusual way."
@@ -72,6 +87,17 @@ def unpack(data: bytes, most_bytes: int) -> Iterator[tuple[str, bytes | str]]:
             yield short(path.name), f"A photo may have {most_bytes / 2**20:.0f} MB at most."
         else:
             yield short(path.name), content
+    for suffix, count in left_out.most_common(TYPES):
+        yield (
+            archive_name,
+            f"{quantity(count, 'file')} of the type {suffix} left out; "
+            f"formats that are read: {names(formats)}.",
+        )
+    if hidden:
+        yield (
+            archive_name,
+            f"Hidden files and thumbnails of systems left out: {hidden}.",
+        )
 
 
 def short(name: str) -> str:

@@ -269,7 +269,11 @@ def test_a_part_by_finger(browser, address):
 def test_unreadable_upload(visit, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a photo")
     visit.locator(UPLOADER).set_input_files(tmp_path / "broken.jpg")
-    expect(visit.get_by_text("This is not a JPEG, PNG or WebP photo.")).to_be_visible()
+    expect(
+        visit.get_by_text(
+            "This is not a photo of a format that is read (JPEG, PNG, WebP, HEIC, AVIF)."
+        )
+    ).to_be_visible()
     upload(visit, "petra.jpg")
     expect(visit.get_by_text("This is not a JPEG")).to_have_count(0)
 

@@ -318,7 +318,7 @@ def test_a_pasted_photo_is_uploaded_once(page):
     mount(page, "arrivals")
     page.evaluate(UPLOADER)
     for word in ("Camera", "Kamera", "Camera"):
-        arrive(page, {"camera": word, "hint": ""})
+        arrive(page, {"camera": word, "hint": "", "endings": {"image/jpeg": ".jpg"}})
     page.evaluate(PASTE)
     assert page.evaluate("window.uploads") == 1
     leave(page)

@@ -254,7 +254,7 @@ def test_an_update_reads_only_what_looks_new(photos, tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(
         "index_store.extraction.read_bytes",
-        lambda path: read.append(path.name) or path.read_bytes(),
+        lambda path, limits: read.append(path.name) or path.read_bytes(),
     )
     version = Store(store).version
     assert update(store, quick).photos == 12 and Store(store).version == version and not read
@@ -270,7 +270,7 @@ def test_an_update_reads_only_what_looks_new(photos, tmp_path, monkeypatch):
 def test_a_photo_that_changes_while_it_is_read_is_read_again(photos, tmp_path, monkeypatch):
     store, quick = tmp_path / "s", QuickExtractor()
 
-    def changing(path):
+    def changing(path, limits):
         data = path.read_bytes()
         if path.name == "wine.jpg":
             shutil.copy(photos / "dune.jpg", path)

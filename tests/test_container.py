@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extractor import ImageTooLarge, decode
-from extractor.container import MAX_SCANS, MAX_SEGMENTS, inspect
+from extractor import VISITOR, ImageTooLarge, decode
+from extractor.containers import inspect
+from extractor.containers.jpeg import MAX_SCANS, MAX_SEGMENTS
 from tests.conftest import GALLERY
 
 
@@ -93,18 +94,11 @@ def large(mode: str, format: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "mode, format, sentence",
-    [
-        ("RGB", "WEBP", "A WebP photo may have 16 megapixels"),
-        ("RGBA", "WEBP", "A WebP photo may have 16 megapixels"),
-        ("RGBA", "PNG", "with transparency may have 20 megapixels"),
-        ("LA", "PNG", "with transparency may have 20 megapixels"),
-        ("CMYK", "JPEG", "colours of print may have 20 megapixels"),
-    ],
+    "mode, format", [("RGB", "WEBP"), ("RGBA", "WEBP"), ("RGBA", "PNG"), ("LA", "PNG")]
 )
-def test_kinds_that_need_more_memory_a_pixel_may_have_fewer(mode, format, sentence):
-    with pytest.raises(ImageTooLarge, match=sentence):
-        decode(large(mode, format))
+def test_kinds_that_need_more_memory_a_pixel_may_have_fewer(mode, format):
+    with pytest.raises(ImageTooLarge, match="5000 x 5000 pixels needs about .* at most 400 MB"):
+        decode(large(mode, format), limits=VISITOR)
 
 
 @pytest.mark.parametrize("mode, format", [("RGB", "PNG"), ("RGB", "JPEG")])
@@ -117,7 +111,7 @@ def test_others_may_have_25_megapixels(mode, format):
 def test_size_and_kind_are_read_as_pillow_reads_them(format, mode):
     data = encoded(mode, format)
     found = inspect(data)
-    assert (found.kind, found.size) == (format, (64, 64))
+    assert (found.kind, found.size) == (format.lower(), (64, 64))
     assert found.is_transparent == (mode == "RGBA")
 
 

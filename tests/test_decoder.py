@@ -15,15 +15,19 @@ import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from extractor import BadPhoto, ImageTooLarge, UnsupportedImage, decode
-from extractor.decode import NEEDS_MEMORY
-from serving.decoder import CRASHED, TOO_LONG, Decoder
+from extractor import OWNER, VISITOR, BadPhoto, ImageTooLarge, UnsupportedImage, decode
+from extractor.containers import inspect
+from extractor.decoder import CRASHED, TOO_LONG
+from extractor.limits import NEEDS_MEMORY, memory_of
+from extractor.openers import prepare
+from serving.decoder import UploadDecoder
 from serving.decoder import decoder as server_decoder
 from serving.refusal import Refused
 from tests.conftest import GALLERY, PATIENCE
@@ -40,13 +44,13 @@ def only_this_one():
 
 @pytest.fixture
 def decoder():
-    made = Decoder(workers=1)
+    made = UploadDecoder(VISITOR, workers=1)
     yield made
     made.close()
 
 
 def children() -> list[int]:
-    """The decode workers of this process that run."""
+    """The decode workers of this process for uploads that run."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -54,7 +58,8 @@ def children() -> list[int]:
             command = entry.with_name("cmdline").read_text(errors="replace")
         except OSError:
             continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z" and "decode_worker" in command:
+        is_upload = "decode_worker" in command and OWNER.prefix not in command
+        if int(fields[1]) == os.getpid() and fields[0] != "Z" and is_upload:
             found.append(int(entry.parent.name))
     return found
 
@@ -63,12 +68,12 @@ def children() -> list[int]:
 def clock_plays_no_part():
     """Workers have as long by the clock as a busy machine needs, but where a test is about it."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("serving.decoder.START_SECONDS", PATIENCE)
-        patched.setattr("serving.decoder.CLOCK_FACTOR", 1e4)
+        patched.setattr("extractor.decoder.START_SECONDS", PATIENCE)
+        patched.setattr("extractor.decoder.CLOCK_FACTOR", 1e4)
         yield
 
 
-def stopped(decoder: Decoder) -> int:
+def stopped(decoder: UploadDecoder) -> int:
     """Bring the worker up, and stop it like one that hangs. Returns its process id."""
     decoder.decode(PHOTO)
     (pid,) = children()
@@ -82,10 +87,10 @@ def test_pixels_are_those_of_the_plain_way(decoder):
         np.testing.assert_array_equal(decoder.decode(PHOTO, as_stored), expected)
 
 
-@pytest.mark.parametrize("data", [b"", b"GIF89a", PHOTO[:5000], bytes(64 * 2**20 + 1)])
+@pytest.mark.parametrize("data", [b"", b"GIF89a", PHOTO[:5000], bytes(12 * 2**20 + 1)])
 def test_errors_are_those_of_the_plain_way(decoder, data):
     with pytest.raises(BadPhoto) as plain:
-        decode(data)
+        decode(data, limits=VISITOR)
     with pytest.raises(BadPhoto) as apart:
         decoder.decode(data)
     assert (type(apart.value), str(apart.value)) == (type(plain.value), str(plain.value))
@@ -101,7 +106,7 @@ def unread(pid: int) -> int:
     return count
 
 
-def refused(decoder: Decoder) -> Refused:
+def refused(decoder: UploadDecoder) -> Refused:
     """Decode a photo that must be answered with "try again", and the next one, which is decoded."""
     with pytest.raises(Refused, match=r"^Busy, try again in 10 seconds\.$") as error:
         decoder.decode(PHOTO)
@@ -143,7 +148,7 @@ def test_a_worker_that_gets_no_processor_is_killed_and_the_photo_is_not_blamed(
     decoder, monkeypatch
 ):
     pid = stopped(decoder)
-    monkeypatch.setattr("serving.decoder.CLOCK_FACTOR", 0.01)
+    monkeypatch.setattr("extractor.decoder.CLOCK_FACTOR", 0.01)
     found = refused(decoder)
     assert (found.status, found.retry_after_seconds) == (503, 10)
     monkeypatch.undo()
@@ -162,7 +167,7 @@ def slow() -> tuple[bytes, float]:
 
 def test_a_photo_that_takes_too_much_processor_time_is_refused(slow):
     photo, cost = slow
-    decoder = Decoder(workers=1, seconds=cost / 10)
+    decoder = UploadDecoder(replace(VISITOR, seconds=cost / 10), workers=1)
     try:
         with pytest.raises(ImageTooLarge, match=TOO_LONG):
             decoder.decode(photo)
@@ -173,7 +178,7 @@ def test_a_photo_that_takes_too_much_processor_time_is_refused(slow):
 
 def test_processor_time_is_counted_anew_for_each_photo(slow):
     photo, cost = slow
-    decoder = Decoder(workers=1, seconds=5 * cost)
+    decoder = UploadDecoder(replace(VISITOR, seconds=5 * cost), workers=1)
     try:
         decoder.decode(photo)
         (pid,) = children()
@@ -196,7 +201,7 @@ def test_no_process_can_be_started(decoder, monkeypatch, code):
 
 
 def test_a_process_ends_before_it_is_ready(decoder, monkeypatch, tmp_path):
-    monkeypatch.setattr("serving.decoder.WORKER", tmp_path / "nothing.py")
+    monkeypatch.setattr("extractor.decoder.WORKER", tmp_path / "nothing.py")
     assert refused(decoder).status == 503
     monkeypatch.undo()
     assert len(decoder.decode(PHOTO))
@@ -215,14 +220,17 @@ def test_no_thread_can_be_started_to_watch_the_process(decoder, monkeypatch, is_
     assert len(decoder.decode(PHOTO))
 
 
+def with_memory(megabytes: int) -> UploadDecoder:
+    return UploadDecoder(replace(VISITOR, memory=megabytes, megabytes=64, seconds=60), 1)
+
+
 def test_memory_is_limited():
     buffer = io.BytesIO()
     Image.new("RGB", (4000, 4000)).save(buffer, "PNG")  # 64 MB as pixels, 47 kB as a file
     padded = PHOTO + bytes(30 * 2**20)  # the file alone is too much
-    small, large = Decoder(1, megabytes=40), Decoder(1, megabytes=400)
-    tiny = Decoder(1, megabytes=20)
+    small, large, tiny = with_memory(50), with_memory(400), with_memory(20)
     try:
-        with pytest.raises(ImageTooLarge, match=NEEDS_MEMORY):
+        with pytest.raises(ImageTooLarge, match="about 153 MB of memory; at most 50 MB"):
             small.decode(buffer.getvalue())
         assert len(small.decode(PHOTO)), "the same worker goes on"
         with pytest.raises(ImageTooLarge, match=NEEDS_MEMORY):
@@ -236,20 +244,48 @@ def test_memory_is_limited():
 
 
 @pytest.mark.parametrize(
-    "mode, side, format", [("RGB", 6300, "PNG"), ("RGBA", 4460, "PNG"), ("RGB", 3990, "WEBP")]
+    "mode, format, options",
+    [
+        ("RGB", "PNG", {"compress_level": 1}),
+        ("RGBA", "PNG", {"compress_level": 1}),
+        ("I;16", "PNG", {"compress_level": 1}),
+        ("RGB", "WEBP", {"lossless": True, "method": 0}),
+        ("RGBA", "WEBP", {"lossless": True, "method": 0}),
+        ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+        ("CMYK", "JPEG", {"progressive": True}),
+        ("RGB", "HEIF", {"quality": 10, "enc_params": {"preset": "ultrafast"}}),
+        ("RGBA", "HEIF", {"quality": 10, "enc_params": {"preset": "ultrafast"}}),
+        ("RGB", "AVIF", {"quality": 10, "speed": 10}),
+        ("RGBA", "AVIF", {"quality": 10, "speed": 10}),
+        ("RGB", "JPEG2000", {"num_resolutions": 1}),
+        ("RGBA", "JPEG2000", {"num_resolutions": 1}),
+        ("RGB", "JXL", {"effort": 1}),
+        ("RGBA", "JXL", {"effort": 1, "lossless": True}),
+        ("RGB", "TIFF", {}),
+        ("CMYK", "TIFF", {"compression": "tiff_lzw"}),
+        ("I;16", "TIFF", {}),
+        ("F", "TIFF", {}),
+        ("P", "GIF", {}),
+        ("RGB", "BMP", {}),
+    ],
 )
-def test_the_largest_photo_of_each_kind_fits_into_the_memory(mode, side, format):
+def test_no_kind_needs_more_memory_than_is_reckoned_with(mode, format, options):
+    """Each is decoded with no more than the limit at which it would be refused."""
+    prepare()
     buffer = io.BytesIO()
-    Image.new(mode, (side, side)).save(buffer, format, lossless=True, method=0, compress_level=1)
-    decoder = Decoder(1, megabytes=400, seconds=60)
+    Image.new(mode, (3000, 3000)).save(buffer, format, **options)
+    data = buffer.getvalue()
+    needed = int((memory_of(inspect(data)) + len(data)) / 2**20) + 1
+    limits = replace(OWNER, memory=needed, seconds=60)
+    decoder = UploadDecoder(limits, 1)
     try:
-        assert decoder.decode(buffer.getvalue()).shape == (1024, 1024, 3)
+        assert decoder.decode(data).shape == (1024, 1024, 3)
     finally:
         decoder.close()
 
 
 def test_many_callers_share_few_workers():
-    decoder = Decoder(workers=2)
+    decoder = UploadDecoder(VISITOR, workers=2)
     names = sorted(GALLERY.iterdir())[:12]
     try:
         with ThreadPoolExecutor(8) as pool:
@@ -263,7 +299,7 @@ def test_many_callers_share_few_workers():
 
 
 def test_a_worker_is_replaced_after_so_many_photos():
-    decoder = Decoder(workers=1, photos=2)
+    decoder = UploadDecoder(VISITOR, workers=1, photos=2)
     try:
         seen = set()
         for _ in range(4):
@@ -278,4 +314,6 @@ def test_a_worker_loads_no_more_than_decoding_needs(decoder):
     decoder.decode(PHOTO)
     (pid,) = children()
     maps = Path(f"/proc/{pid}/maps").read_text()
-    assert "PIL" in maps and not any(name in maps for name in ("onnxruntime", "torch", "faiss"))
+    assert "PIL" in maps and not any(
+        name in maps for name in ("onnxruntime", "torch", "faiss", "cv2")
+    )

@@ -152,7 +152,7 @@ def test_files_are_not_read_again_when_a_folder_joins(tmp_path, folder, monkeypa
     read = []
     monkeypatch.setattr(
         "index_store.extraction.read_bytes",
-        lambda path: read.append(path.name) or path.read_bytes(),
+        lambda path, limits: read.append(path.name) or path.read_bytes(),
     )
     build([root, other], store, quick)
     assert read == ["petra.jpg"]

@@ -26,7 +26,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from evaluation.studies.load import MIXED, Tally, World
 from evaluation.studies.tab import Answer, Tab
-from extractor import DEFAULT_MODEL
+from extractor import DEFAULT_MODEL, OWNER
 from index_store import build
 from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
 from tests.server import serving, until
@@ -132,8 +132,10 @@ def server_of(service) -> int:
 
 
 def decoders(server: int) -> list[int]:
+    """Those of uploads; photos of the gallery have others."""
     text = "".join(path.read_text() for path in Path(f"/proc/{server}/task").glob("*/children"))
-    return [int(pid) for pid in text.split()]
+    command = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in text.split()}
+    return [pid for pid, words in command.items() if OWNER.prefix not in words]
 
 
 def unread(pid: int) -> int:

@@ -20,11 +20,20 @@ from tests.test_page import html_of
 from ui.language import FORMS, LANGUAGES, catalogue, filled, heard, patterns
 
 FACT = re.compile(r"\{(\w+)\}")
-TEXTS = {"title", "model", "matcher"}  # facts that are no numbers
+TEXTS = {
+    "title",
+    "model",
+    "matcher",
+    "size",
+    "format",
+    "formats",
+    "type",
+    "why",
+}  # facts that are no numbers
 # Words that may follow a count of 1 and any other count alike.
 ANY_COUNT = {
-    "en": {"MB", "ahead", "fell", "from", "here", "matched", "more", "of"},
-    "de": {"MB", "der", "gezeigt", "von", "vor"},
+    "en": {"MB", "megapixels", "on", "ahead", "fell", "from", "here", "matched", "more", "of"},
+    "de": {"MB", "Megapixel", "auf", "der", "gezeigt", "von", "vor"},
 }
 
 

@@ -44,7 +44,7 @@ def reading(monkeypatch):
     """reading(error): reading the file of a gallery photo raises it from now on."""
 
     def set_error(error: Exception) -> None:
-        def fails(_path):
+        def fails(_path, _limits):
             raise error
 
         monkeypatch.setattr("index_store.store.read_bytes", fails)
@@ -99,7 +99,7 @@ def test_a_decoder_without_the_processor_is_503(served, monkeypatch):
     decoder().decode(PHOTO)
     for pid in children():
         os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr("serving.decoder.CLOCK_FACTOR", 0.01)
+    monkeypatch.setattr("extractor.decoder.CLOCK_FACTOR", 0.01)
     client = TestClient(Starlette(routes=ROUTES))
     assert is_busy(client.post("/api/v1/search", files={"photo": PHOTO}))
     monkeypatch.undo()

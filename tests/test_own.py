@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from serving.decoder import Decoder
+from serving.decoder import UploadDecoder
 from serving.galleries import galleries
 from serving.own_galleries import OwnGalleries, OwnGallery, Stopped, own_galleries
 from serving.pictures import thumbnail_url
@@ -24,6 +24,8 @@ from tests.server import until
 from ui.routes import ROUTES
 
 MB = 2**20
+TAKEN = ("jpeg", "png", "webp")
+NO_PHOTO = "This is not a photo of a format that is read (JPEG, PNG, WebP, HEIC, AVIF)."
 
 
 def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -41,40 +43,48 @@ def test_photos_of_files_and_archives():
         ("__MACOSX/b.png", b"x"),
         (".hidden/c.jpg", b"x"),
         ("d.txt", b"x"),
+        ("d2.TXT", b"x"),
+        ("album/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", b"x"),
         ("inner.zip", b"x"),
         ("e\\f.webp", b"3"),
     )
     files = [("x/z.jpg", b"0"), ("all.ZIP", data)]
-    assert list(photos_in(files, MB)) == [
-        ("z.jpg", b"0"), ("a.jpg", b"1"), ("b.PNG", b"2"), ("f.webp", b"3")
-    ]  # fmt: skip
+    assert list(photos_in(files, MB, TAKEN)) == [
+        ("z.jpg", b"0"),
+        ("a.jpg", b"1"),
+        ("b.PNG", b"2"),
+        ("f.webp", b"3"),
+        ("all.ZIP", "2 files of the type .txt left out; formats that are read: JPEG, PNG, WebP."),
+        ("all.ZIP", "1 file of the type .zip left out; formats that are read: JPEG, PNG, WebP."),
+        ("all.ZIP", "Hidden files and thumbnails of systems left out: 3."),
+    ]
     assert short("a\nb\u202e.jpg") == "a�b�.jpg" and len(short("n" * 999)) == 120
 
 
 def test_a_bomb_is_unpacked_no_further_than_a_photo_may_go():
     bomb = zipped(("bomb.jpg", bytes(50 * MB)), ("after.jpg", b"1"))
     assert len(bomb) < 0.1 * MB
-    assert list(unpack(bomb, MB)) == [
+    assert list(unpack("x.zip", bomb, MB, TAKEN)) == [
         ("bomb.jpg", "A photo may have 1 MB at most."), ("after.jpg", b"1")
     ]  # fmt: skip
     # The directory says 1 byte: what comes out counts.
     lying = bomb.replace((50 * MB).to_bytes(4, "little"), (1).to_bytes(4, "little"))
-    assert lying != bomb and isinstance(next(unpack(lying, MB))[1], str)
+    assert lying != bomb and isinstance(next(unpack("x.zip", lying, MB, TAKEN))[1], str)
 
 
 def test_archives_that_are_not_opened():
     with pytest.raises(BadArchive, match="not a zip"):
-        list(unpack(b"PK\x03\x04 and no more", MB))
+        list(unpack("x.zip", b"PK\x03\x04 and no more", MB, TAKEN))
     with pytest.raises(BadArchive, match="more than 5,000"):
-        list(unpack(b"PK\x01\x02" * 5001, MB))
-    assert list(photos_in([("a.zip", b"x"), ("b.jpg", b"1")], MB)) == [
+        list(unpack("x.zip", b"PK\x01\x02" * 5001, MB, TAKEN))
+    assert list(photos_in([("a.zip", b"x"), ("b.jpg", b"1")], MB, TAKEN)) == [
         ("a.zip", "This is not a zip archive, or a damaged one."), ("b.jpg", b"1")
     ]  # fmt: skip
     odd = zipped(("a.jpg", b"1"), method=zipfile.ZIP_LZMA)
-    assert "unusual" in str(next(unpack(odd, MB))[1])
+    assert "unusual" in str(next(unpack("x.zip", odd, MB, TAKEN))[1])
     good = zipped(("a.jpg", b"same" * 1000), method=zipfile.ZIP_STORED)
     damaged = good.replace(b"samesame", b"sameSAME", 1)
-    assert list(unpack(damaged, MB)) == [("a.jpg", "It cannot be unpacked.")]
+    assert list(unpack("x.zip", damaged, MB, TAKEN)) == [("a.jpg", "It cannot be unpacked.")]
 
 
 @pytest.fixture
@@ -106,7 +116,7 @@ def test_a_gallery_of_ones_own(owns):
     files = [photo("colosseum.jpg"), ("mine.zip", archive), ("bad.jpg", b"no photo")]
     own = wait(owns.add("ann", "1.1.1.1", files, 4))
     assert not own.error and own.done == 4 and not files, "the files are let go"
-    assert own.problems == [("bad.jpg", "This is not a JPEG, PNG or WebP photo.")]
+    assert own.problems == [("bad.jpg", NO_PHOTO)]
     engine = own.gallery.engine
     result = engine.search(engine.prepare(0), "diffusion", "sift", 2)
     assert len(engine.store) == 3 and result.hits[0].file == "0001.jpg" and result.hits[0].verified
@@ -129,7 +139,7 @@ def test_a_gallery_of_ones_own(owns):
 
 
 def test_a_busy_decoder_is_waited_for_and_no_photo_is_left_out(owns, monkeypatch):
-    decode, calls = Decoder.decode, []
+    decode, calls = UploadDecoder.decode, []
 
     def busy_at_first(*arguments):
         calls.append(1)
@@ -138,7 +148,7 @@ def test_a_busy_decoder_is_waited_for_and_no_photo_is_left_out(owns, monkeypatch
         return decode(*arguments)
 
     monkeypatch.setattr("serving.own_galleries.RETRY_SECONDS", 0)
-    monkeypatch.setattr(Decoder, "decode", busy_at_first)
+    monkeypatch.setattr(UploadDecoder, "decode", busy_at_first)
     own = wait(owns.add("ann", "", [photo("wine.jpg")], 1))
     assert len(calls) == 3 and not own.problems and len(own.gallery.engine.store) == 1
 
@@ -148,7 +158,7 @@ def test_a_decoder_that_stays_busy_is_said(owns, monkeypatch):
         raise busy("decoder", 10)
 
     monkeypatch.setattr("serving.own_galleries.RETRY_SECONDS", 0)
-    monkeypatch.setattr(Decoder, "decode", always_busy)
+    monkeypatch.setattr(UploadDecoder, "decode", always_busy)
     own = OwnGallery("ann", "", 0)
     with pytest.raises(Refused, match="^Busy"):
         own.decode(b"", deadline=0.0)

@@ -16,7 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extractor import LocalFeatures, UnsupportedImage, decode, encode_jpeg, read_photo, resize
+from extractor import (
+    Decoded,
+    Limits,
+    LocalFeatures,
+    UnsupportedImage,
+    decode,
+    encode_jpeg,
+    read,
+    read_photo,
+    resize,
+)
 from index_store import Catalogue, Store, build
 from search import Engine
 from search.__main__ import main
@@ -150,11 +160,11 @@ def test_a_toggle_costs_only_its_own_stage(gallery, extractor, monkeypatch):
 def test_a_photo_is_decoded_once(engine, monkeypatch):
     decoded = []
 
-    def counted(data: bytes, as_stored: bool) -> np.ndarray:
+    def counted(data: bytes, as_stored: bool, limits: Limits) -> Decoded:
         decoded.append(1)
-        return decode(data, as_stored)
+        return read(data, as_stored, limits=limits)
 
-    monkeypatch.setattr("search.prepare.decode", counted)
+    monkeypatch.setattr("search.prepare.read", counted)
     query = engine.prepare((GALLERY / "colosseum.jpg").read_bytes())
     engine.search(query, rerank="diffusion", verify="sift")
     engine.search(query)
@@ -311,7 +321,7 @@ def test_command_prints_a_table_and_clear_errors(gallery_path, tmp_path, capsys)
     assert len(lines) == 6 and "describe" in lines[5]
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     for query, store, sentence in [
-        (tmp_path / "bad.jpg", gallery_path, "not a JPEG"),
+        (tmp_path / "bad.jpg", gallery_path, "not a photo of a format"),
         (tmp_path / "none.jpg", gallery_path, "No such file"),
         (GALLERY / "wine.jpg", tmp_path / "none", "There is no store"),
     ]:
@@ -428,7 +438,9 @@ def test_command_answers_each_photo_by_itself(small_built, tmp_path):
     assert best[0][0] == "taj-mahal.jpg" and best[0][1] in ("taj-mahal-2.jpg", "taj-mahal-3.jpg")
     assert best[1:] == [[], [], ["colosseum.jpg", "colosseum-2.jpg"]]
     assert set(answers[1]) == set(answers[2]) == {"query", "error"}
-    assert "not a JPEG" in answers[1]["error"] and "No such file" in answers[2]["error"]
+    assert (
+        "not a photo of a format" in answers[1]["error"] and "No such file" in answers[2]["error"]
+    )
     alone = run_search(small_built / "store", names[0], "--sift", "-k", "2", "--json")
     assert alone.returncode == 0
     assert json.loads(alone.stdout)["hits"] == answers[0]["hits"]
@@ -446,8 +458,11 @@ def test_standard_input_is_one_photo_within_the_limit_of_files(
     with pytest.raises(SystemExit):
         main(["-", "-", *options])
     assert "only once" in capsys.readouterr().err
-    monkeypatch.setattr(sys.modules["extractor.decode"], "MAX_BYTES", 100)
-    for size, sentence in ((100, "not a JPEG"), (101, "is the most")):
+    monkeypatch.setenv("GEM_PHOTO_MB", "1")
+    for size, sentence in (
+        (2**20, "not a photo of a format"),
+        (2**20 + 1, "at most 1 MB are allowed"),
+    ):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bytes(size))))
         assert main(["-", *options]) == 1
         assert sentence in capsys.readouterr().err

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from extractor.formats import BY_KEY
+from serving.settings import settings
+
 from .component import component
 from .language import say
 
@@ -11,6 +14,7 @@ def arrivals(key: str) -> None:
 
     Either goes to the uploader that the visitor sees, so that all its limits hold.
     """
-    component("arrivals")(
-        data={"camera": say("Take a photo"), "hint": say("or paste one")}, key=key
-    )
+    taken = [BY_KEY[name] for name in settings().uploads.formats]
+    endings = {kind: format.suffixes[0] for format in taken for kind in format.media_types}
+    words = {"camera": say("Take a photo"), "hint": say("or paste one")}
+    component("arrivals")(data={**words, "endings": endings}, key=key)

@@ -7,12 +7,14 @@ import time
 
 import streamlit as st
 
+from extractor.formats import names
 from serving.galleries import galleries
 from serving.own_galleries import OwnGallery, own_galleries
 from serving.refusal import Refused, spend
 from serving.settings import settings
 
 from .actions import start_over
+from .endings import endings
 from .evidence import plain
 from .explore import strip
 from .language import heard, number, say
@@ -60,7 +62,7 @@ def choose(first_time: bool) -> None:
     key = f"own-{st.session_state.get('own_uploads', 0)}"
     st.file_uploader(
         say("Choose photos, or a zip of photos") if first_time else say("Add more photos"),
-        type=["jpg", "jpeg", "png", "webp", "zip"],
+        type=[*endings(), "zip"],
         accept_multiple_files=True,
         key=key,
         on_change=take,
@@ -75,8 +77,9 @@ def choose(first_time: bool) -> None:
         '<p class="small">'
         + html.escape(
             say(
-                "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. JPEG, "
-                "PNG and WebP are read; of each photo only a picture without its metadata is kept.",
+                "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. "
+                "Formats: {formats}. Of each photo only a picture without its metadata is kept.",
+                formats=names(limits.uploads.formats),
                 files=number(limits.session_files),
                 mb=number(limits.session_mb),
                 each=number(limits.upload_mb),

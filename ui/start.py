@@ -13,6 +13,7 @@ from serving.settings import settings
 
 from .actions import search_with, take_uploads, uploader_key
 from .arrivals import arrivals
+from .endings import endings
 from .evidence import plain
 from .language import number, say
 
@@ -77,7 +78,7 @@ def file_uploader(label: str, label_visibility: str = "visible", adding: bool = 
     key = uploader_key("add" if adding else "upload")
     st.file_uploader(
         label,
-        type=["jpg", "jpeg", "png", "webp"],
+        type=endings(),
         accept_multiple_files=True,
         key=key,
         on_change=take_uploads,

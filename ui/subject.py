@@ -92,13 +92,13 @@ def read_uploads(
         Forgotten: as `prepare`.
     """
     begin = time.perf_counter()
-    decoded = [decoder().decode(data) for data, _ in files]
+    decoded = [decoder().read(data) for data, _ in files]
     ms = (time.perf_counter() - begin) * 1000
     before = [source_of(gallery, other, None, ("sift",)) for other in others]
     query = gallery.engine.prepare([*before, *decoded])
     query.spend("decode", ms)
     subjects = []
-    for pixels, (_, name), photo in zip(decoded, files, query.photos[len(before) :]):
+    for (pixels, _), (_, name), photo in zip(decoded, files, query.photos[len(before) :]):
         view = resize(pixels, VIEW_SIDE)
         src = "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(view, VIEW_QUALITY)).decode()
         known = remembered().keep()

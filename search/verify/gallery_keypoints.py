@@ -16,7 +16,12 @@ from extractor import BadPhoto, LocalFeatures, keypoint_codes, local_features
 from index_store import KeypointCache, Store, StoreCorrupt
 from index_store.store import THUMBNAIL_SIFT_SIDE
 
-MADE_BY = ("decode", "thumbnails", "local_features")  # parameters that shape what is found
+MADE_BY = (
+    "decode",
+    "colours",
+    "thumbnails",
+    "local_features",
+)  # parameters that shape what is found
 
 
 class GalleryKeypoints:

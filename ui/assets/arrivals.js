@@ -1,13 +1,17 @@
-// Hands photos from the clipboard and the camera to the page's uploader. Data: {camera, hint}
-const KINDS = ["image/jpeg", "image/png", "image/webp"];
+// Hands photos from the clipboard and the camera to the page's uploader.
+// Data: {camera, hint, endings: {media type: end of a file's name}}
 
 // The uploader knows files by the end of their names; those of the clipboard and of cameras may lack it.
-function named(file) {
-  return new File([file], `photo.${file.type.split("/")[1]}`, { type: file.type });
+// Browsers that do not know a format give its files no type: then the name counts.
+function ending(file, endings) {
+  const own = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
+  return endings[file.type] ?? Object.values(endings).find((known) => known === own);
 }
 
-function hand(files) {
-  const photos = [...files].filter((file) => KINDS.includes(file.type)).map(named);
+function hand(files, endings) {
+  const photos = [...files]
+    .filter((file) => ending(file, endings))
+    .map((file) => new File([file], `photo${ending(file, endings)}`, { type: file.type }));
   const input = document.querySelector(".st-key-uploader input[type=file]");
   if (!photos.length || !input) return false;
   const transfer = new DataTransfer();
@@ -26,11 +30,11 @@ export default function ({ data, parentElement: root }) {
   root.querySelector(".hint").textContent = data.hint;
   root.querySelector(".camera").onclick = () => input.click();
   input.onchange = () => {
-    hand(input.files);
+    hand(input.files, data.endings);
     input.value = "";
   };
   const paste = (event) => {
-    if (hand(event.clipboardData?.files ?? [])) event.preventDefault();
+    if (hand(event.clipboardData?.files ?? [], data.endings)) event.preventDefault();
   };
   const stop = () => document.removeEventListener("paste", paste);
   stops.get(input)?.();

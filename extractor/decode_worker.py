@@ -1,10 +1,11 @@
-"""The process that decodes uploads: run by `decoder`, by its path, with pipes for stdin and stdout.
+"""The process that decodes photos: run by `decoder`, by its path, with pipes for stdin and stdout.
 
 It writes READY when it can decode. Then it reads a request and writes an answer, again and again,
 until its input ends.
 
     request: bytes of the photo (uint64), as_stored (uint8), the photo
-    answer:  0, height, width (uint32 each), pixels uint8 RGB; or 1 or 2, bytes (uint32), a sentence
+    answer:  0, height, width, bytes of the note (uint32 each), the note, pixels uint8 RGB;
+             or 1 or 2, bytes (uint32), a sentence
 
 All numbers are little-endian. 1 stands for UnsupportedImage, 2 for ImageTooLarge.
 
@@ -14,6 +15,7 @@ memory left to read a photo or to write an answer.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -24,27 +26,31 @@ from pathlib import Path
 
 READY = b"+"
 REQUEST = struct.Struct("<QB")
-PICTURE = struct.Struct("<BII")
+PICTURE = struct.Struct("<BIII")
 SENTENCE = struct.Struct("<BI")
 DECODED, UNSUPPORTED, TOO_LARGE = range(3)
 NO_MEMORY = 3  # exit status
 
 
-def main(megabytes: int, seconds: float) -> None:
+def main(facts: str) -> None:
     """Answer until the input ends.
 
     Args:
-        megabytes: of memory that decoding may take on top of what the process has already.
-        seconds: of processor time, of all threads, that decoding one photo may take.
+        facts: the `Limits` as JSON. Memory counts on top of what the process has already, processor
+            time is that of all threads, for one photo.
     """
     # Only the decoder, without the package around it: onnxruntime is large and slow to load.
     package = types.ModuleType("extractor")
-    package.__path__ = [str(Path(__file__).resolve().parent.parent / "extractor")]
+    package.__path__ = [str(Path(__file__).resolve().parent)]
     sys.modules["extractor"] = package
-    from extractor.decode import BadPhoto, ImageTooLarge, decode
+    from extractor.decode import BadPhoto, ImageTooLarge, read
+    from extractor.limits import Limits
+    from extractor.openers import prepare
 
+    limits = Limits(**json.loads(facts))
+    prepare()
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    most = taken + megabytes * 2**20
+    most = taken + limits.memory * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -55,14 +61,16 @@ def main(megabytes: int, seconds: float) -> None:
         data = source.read(count)
         # RLIMIT_CPU counts in whole seconds, over the life of the process. The kernel stops this
         # timer's process without any help of Python, which does not run while a codec does.
-        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_PROF, limits.seconds)
         try:
-            pixels = decode(data, bool(as_stored))
-            answer = PICTURE.pack(DECODED, *pixels.shape[:2]) + pixels.tobytes()
+            pixels, note = read(data, bool(as_stored), limits=limits)
+            said = note.encode()
+            answer = PICTURE.pack(DECODED, *pixels.shape[:2], len(said)) + said + pixels.tobytes()
         except BadPhoto as error:
             kind = TOO_LARGE if isinstance(error, ImageTooLarge) else UNSUPPORTED
             sentence = str(error).encode()
             answer = SENTENCE.pack(kind, len(sentence)) + sentence
+        del data
         signal.setitimer(signal.ITIMER_PROF, 0)
         sink.write(answer)
         sink.flush()
@@ -70,6 +78,6 @@ def main(megabytes: int, seconds: float) -> None:
 
 if __name__ == "__main__":
     try:
-        main(int(sys.argv[1]), float(sys.argv[2]))
+        main(sys.argv[1])
     except MemoryError:
         sys.exit(NO_MEMORY)

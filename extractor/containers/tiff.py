@@ -1,0 +1,107 @@
+"""TIFF and BigTIFF: the pages of the file, each without looking at a pixel."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .found import Container, Overloaded
+
+MAX_PAGES = 2_000
+MAX_TAGS = 4_096  # of a page
+MASK = 4  # bit of the kind of a page
+WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+WIDTHS |= {13: 4, 16: 8, 17: 8, 18: 8}  # bytes of a value, by type
+KIND, WIDTH, HEIGHT, DEPTH, PACKING, COLOURS = 254, 256, 257, 258, 259, 262
+SAMPLES, ROWS, TILE_WIDTH, TILE_HEIGHT, INNER = 277, 278, 322, 323, 330
+EXTRA, DNG = 338, 50706
+# Colours of a sensor's filter, of a linear raw; compressions of Nikon, Sony, Pentax and others.
+RAW_COLOURS, RAW_PACKINGS = (32803, 34892), (34713, 32767, 65535, 34892, 65000)
+
+
+@dataclass
+class Page:
+    """The numbers of one page: the first value of each tag, and the places of inner pages."""
+
+    values: dict[int, int]
+    inner: list[int]
+    after: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.values.get(WIDTH, 0), self.values.get(HEIGHT, 0)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is what a camera's sensor has seen, or says that the file is a DNG."""
+        colours, packing = self.values.get(COLOURS), self.values.get(PACKING)
+        return colours in RAW_COLOURS or packing in RAW_PACKINGS or DNG in self.values
+
+
+class Tiff:
+    """The numbers of one file, in either order of bytes."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+        self.order = "<" if data[:2] == b"II" else ">"
+        self.is_big = self.number("H", 2) == 43
+        self.word, self.count, self.entry = ("Q", "Q", 20) if self.is_big else ("I", "H", 12)
+        self.first = self.number(self.word, 8 if self.is_big else 4)
+
+    def number(self, form: str, at: int) -> int:
+        """A number at a place; 0 outside of the file."""
+        if not 0 <= at <= len(self.data) - struct.calcsize(form):
+            return 0
+        return struct.unpack_from(self.order + form, self.data, at)[0]
+
+    def page(self, at: int) -> Page:
+        """The page whose directory is there. Raises Overloaded."""
+        count = self.number(self.count, at)
+        if count > MAX_TAGS:
+            raise Overloaded("The photo's file has too many tags.")
+        at += struct.calcsize(self.count)
+        wide, total = struct.calcsize(self.word), 0
+        values: dict[int, int] = {}
+        inner: list[int] = []
+        for entry in range(at, at + count * self.entry, self.entry):
+            tag, kind = self.number("H", entry), self.number("H", entry + 2)
+            amount, place = self.number(self.word, entry + 4), entry + 4 + wide
+            size = WIDTHS.get(kind, 0) * amount
+            total += size
+            if size > wide:
+                place = self.number(self.word, place)
+            form = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(kind)
+            if form is None or not amount:
+                values.setdefault(tag, 0)
+                continue
+            values.setdefault(tag, self.number(form, place))
+            if tag == INNER:
+                step = struct.calcsize(form)
+                inner += [self.number(form, place + n * step) for n in range(min(amount, 16))]
+        if total > 2 * len(self.data) + 2**16:  # tags that all name the same bytes
+            raise Overloaded("The photo's file has too much metadata.")
+        return Page(values, inner, self.number(self.word, at + count * self.entry))
+
+
+def inspect_tiff(data: bytes) -> Container:
+    """See `containers.inspect`: of the largest page. Of a raw photo only what it is."""
+    found, tiff = Container("tiff"), Tiff(data)
+    at, seen, area = tiff.first, set(), 0
+    for number in range(MAX_PAGES + 1):
+        if not at or at in seen or at >= len(data):
+            return found
+        seen.add(at)
+        page = tiff.page(at)
+        if page.is_raw or any(tiff.page(place).is_raw for place in page.inner if place):
+            return Container("raw")
+        width, height = page.size
+        if width * height > area and not page.values.get(KIND, 0) & MASK:
+            area, found.size, found.page = width * height, (width, height), number
+            values = page.values
+            found.depth = values.get(DEPTH, 1)
+            found.components = values.get(SAMPLES, 1)
+            found.is_transparent = EXTRA in values
+            tile = values.get(TILE_WIDTH, 0) * values.get(TILE_HEIGHT, 0)
+            found.tile = tile or width * min(values.get(ROWS, height), height)
+        at = page.after
+    raise Overloaded("The photo's file has too many pages.")
