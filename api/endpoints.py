@@ -19,6 +19,7 @@ from .forms import read_form, read_query
 from .models import (
     NONE,
     HitAnswer,
+    LinkAnswer,
     MatchAnswer,
     MatchForm,
     PhotoAnswer,
@@ -189,6 +190,10 @@ def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
         photo=0 if hit.verification is None else hit.verification.photo,
         by_details=hit.by_details,
         identical=hit.identical,
+        chain=[
+            LinkAnswer(id=link.id, file=link.file, title=link.title, inliers=link.inliers)
+            for link in hit.chain
+        ],
         stage_ranks=hit.stage_ranks,
     )
 

@@ -166,6 +166,18 @@ class Served(BaseModel):
     model: str = Field(description="Name of the descriptor model.")
 
 
+class LinkAnswer(BaseModel):
+    """A photo on a chain of evidence."""
+
+    id: int
+    file: str
+    title: str
+    inliers: int | None = Field(
+        description="Points that match those of the photo before it; null if the two were not "
+        "compared."
+    )
+
+
 class HitAnswer(BaseModel):
     """A photo of the gallery that may show the same thing."""
 
@@ -187,6 +199,10 @@ class HitAnswer(BaseModel):
     identical: bool = Field(description="Whether it is the photo searched with, pixel for pixel.")
     by_details: bool = Field(
         description="Whether its keypoints have found it and the descriptor has not."
+    )
+    chain: list[LinkAnswer] = Field(
+        description="Photos that lead from the one searched with to this one, itself last, where "
+        "they say more than the two alone; else empty."
     )
     stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was on.")
 

@@ -11,7 +11,7 @@ from search import BadCalibration
 from . import fit, groups, models, report
 from . import run as run_dataset
 from .results import BadResults
-from .studies import ann, keypoint_index, keypoints, kills, load, scale
+from .studies import ann, keypoint_index, keypoints, kills, load, matching, scale
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
@@ -34,6 +34,7 @@ COMMANDS = (
     verification,
     keypoints,
     keypoint_index,
+    matching,
     several,
     agreement,
     kills,

@@ -15,12 +15,12 @@ import numpy as np
 
 from extractor import Extractor, LocalFeatures
 from index_store import Store
+from matching.verification import Verification
 from search import Engine, PreparedQuery
 from search.fusion import fusion
 from search.fusion.fit import Samples
 from search.fusion.fusion import Evidence
 from search.verify.matcher import Matcher
-from search.verify.verification import Verification
 
 from .subgallery import SubGallery
 
@@ -28,6 +28,9 @@ PART_SIZES = (30, 60, 120)  # photos of a part; only those of at most half the s
 DRAWS = 6  # parts of each size
 MOST_VIEWS = 3  # photos of one thing that are drawn into a part while there are other things
 CROWDED = 3  # parts of each size that also have all photos of a thing with more
+# Weight of a part in the regression, relative to a whole store. The regression settles the order,
+# which matters where there are many photos. The calibration weighs both alike.
+PART_WEIGHT = 0.1
 VIEWS = 2.0  # a query's relevant photos weigh together no more than so many in the calibration
 SEED = 0
 CACHED = 1000  # photos whose keypoints are held
@@ -134,12 +137,13 @@ def samples_of(
     n = len(ids)
     names = fusion.feature_names(setting[1] is not None, evidence.details is not None)
     relevant = np.isin(ids, gallery.groups[group]) & has_answer
+    in_order = 1.0 if gallery.is_whole else PART_WEIGHT
     views = np.where(relevant, min(1, VIEWS / max(1, relevant.sum())), 1)
     return Samples(
         features=fusion.features(evidence, names),
         mode=np.full(n, fusion.mode(*setting, any_verified)),
         relevant=relevant,
-        weight=np.full(n, share / n if has_answer else 0.0),
+        weight=np.full(n, share * in_order / n if has_answer else 0.0),
         prior=share / n * views,
         query=np.full(n, gallery.offset + id),
         group=np.full(n, gallery.first_group + group),

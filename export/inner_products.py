@@ -14,7 +14,7 @@ from onnx import TensorProto, checker, helper
 
 from command import print_lines
 
-FOLDER = Path(__file__).resolve().parent.parent / "search" / "verify"
+FOLDER = Path(__file__).resolve().parent.parent / "matching"
 OUT = {"inner_products.onnx": False, "inner_products_signed.onnx": True}
 IR_VERSION, OPSET = 8, 13
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from extractor import Extractor, same_name
 
-from .builder import REMOVED, build, gather, list_sources, read_folders, what_changed
+from .builder import build
 from .catalogue import Entry, Removed, Skipped
 from .collected import FOLDER
 from .compaction import joined
@@ -18,13 +18,22 @@ from .difference import Confirm, Difference, confirm_all
 from .errors import NothingToIndex, StoreMismatch
 from .extraction import extract_all
 from .fetch import Web
+from .gathering import gather, list_sources
 from .generation import SEGMENTS, opening
 from .incremental import derive_changed, is_small, moves
 from .journal import digest
 from .manifest import Manifest
 from .named import files_of, photo_named
-from .parameters import index_parameters, is_reusable, making_in, making_of
+from .parameters import (
+    comparisons_of,
+    index_parameters,
+    is_compared,
+    is_reusable,
+    making_in,
+    making_of,
+)
 from .publish import Content, changing, content_of, replace, tidy, to_change
+from .reading import REMOVED, read_folders, what_changed
 from .removal import added_again, known_before
 from .rows import Rows
 from .scan import Listing, describe_file
@@ -233,12 +242,14 @@ def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> M
         folder, fingerprint = live.path / SEGMENTS, digest(content.making.facts)
         rows = joined(rows, folder, fingerprint, drop_unused=False)
 
+    comparisons = comparisons_of(live.path, content.making) if is_compared(live.manifest) else None
+
     def derived(rows: Rows) -> Derived:
         if before == after:
             return Derived.of(live)
         if is_small(live, moved):
-            return derive_changed(live, moved, rows, progress)
+            return derive_changed(live, moved, rows, comparisons, progress)
         parameters = index_parameters(len(rows), content.making.dim, None, live.manifest)
-        return derive(rows, parameters, progress)
+        return derive(rows, parameters, comparisons, progress)
 
     return replace(live.path, content, rows, derived)

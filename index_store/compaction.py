@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from . import comparisons
 from .collected import FOLDER, delete_unlisted
+from .comparisons import pair_keys
 from .derived import Derived, Progress, silent
 from .generation import SEGMENTS
 from .journal import digest
 from .keypoint_cache import keep_only
 from .manifest import Manifest
+from .matching_graph import names_of, pairs_in
 from .parameters import making_in
 from .publish import content_of, replace, tidy, to_change
 from .removal import names_in
@@ -38,6 +41,9 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
         making = making_in(live.manifest)
         delete_unlisted(store, names_in(store / FOLDER, live.roots, live.catalogue.removed()))
         keep_only(store, {entry.sha256 for entry in live.catalogue.entries()})
+        comparisons.keep_only(
+            store, pair_keys(names_of(live.rows, live.marks), pairs_in(live.edges))
+        )
         rows = joined(
             live.rows,
             store / SEGMENTS,

@@ -9,12 +9,13 @@ from typing import cast
 
 import numpy as np
 
-from . import ann, graph
+from . import ann, graph, matching_graph
 from . import offline_diffusion as diffusion
 from .arrays import save_array
+from .comparisons import Comparisons
 from .find_marks import find_marks
 from .keypoint_form import form_for
-from .keypoint_index import KeypointChange, coded
+from .keypoint_index import KeypointChange, KeypointIndex, coded
 from .manifest import Drift
 from .marks import Marks
 from .neighbours import nearest_photos
@@ -29,7 +30,7 @@ RECALL_QUERIES = 200
 # The index is judged by a shortlist this small: a query's would hold all of a small gallery.
 RECALL_CANDIDATES = 100
 
-STAGES = ("ann", "graph", "diffusion", "keypoints")  # of `derived_parameters`
+STAGES = ("ann", "graph", "diffusion", "keypoints", "matching")  # of `derived_parameters`
 
 Progress = Callable[[Iterable, int, str], Iterable]
 
@@ -53,6 +54,7 @@ class Derived:
         row_values: float16, their values.
         keypoints: What the keypoint index is to be.
         marks: Whose keypoints are not in it.
+        edges: Makes the matching graph, EDGE (N, k), of the keypoint index once that is written.
         drift: From what `derive` would make.
     """
 
@@ -65,6 +67,7 @@ class Derived:
     row_values: np.ndarray
     keypoints: KeypointChange
     marks: Marks
+    edges: Callable[[KeypointIndex], np.ndarray]
     drift: Drift
 
     @staticmethod
@@ -80,6 +83,7 @@ class Derived:
             row_values=live.diffusion_values,
             keypoints=KeypointChange.none(live.keypoints),
             marks=live.marks,
+            edges=lambda _: live.edges,
             drift=live.manifest.drift,
         )
 
@@ -91,16 +95,25 @@ class Derived:
         save_array(folder / "neighbour_sims.npy", self.neighbour_sims)
         save_array(folder / "diffusion_ids.npy", self.row_ids)
         save_array(folder / "diffusion_values.npy", self.row_values)
-        self.keypoints.save(folder / "keypoints.lists")
+        path = folder / "keypoints.lists"
+        self.keypoints.save(path)
         self.marks.save(folder)
+        index = KeypointIndex(path, self.keypoints.form, len(self.neighbour_ids))
+        save_array(folder / "edges.npy", self.edges(index))
 
 
-def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent) -> Derived:
+def derive(
+    rows: Rows,
+    parameters: IndexParameters,
+    comparisons: Comparisons | None,
+    progress: Progress = silent,
+) -> Derived:
     """Make everything of all photos at once.
 
     Args:
         rows: Where the photos lie.
         parameters: Of the index.
+        comparisons: What is known of pairs of photos; None if they are not to be compared.
         progress: As of `build`.
     """
     count, descriptors = len(rows), cast(np.ndarray, Descriptors(rows))  # reads as one
@@ -120,8 +133,18 @@ def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent)
     keypoints = coded(progress(rows.keypoints(range(count)), count, "keypoints"), form)
     for _ in progress(range(1), 1, "marks"):
         marks = find_marks(keypoints, rows.sizes, descriptors)
+
+    def edges(index: KeypointIndex) -> np.ndarray:
+        if comparisons is None:
+            return matching_graph.no_edges(count)
+        gallery = matching_graph.Gallery(rows, ids, sims, index, marks)
+        none_before = np.empty((0, 2), np.int64)
+        return matching_graph.matching_edges(
+            gallery, np.arange(count), none_before, comparisons, progress
+        )
+
     return Derived(
-        parameters=derived_parameters(parameters, form),
+        parameters=derived_parameters(parameters, form, comparisons is not None),
         index=all_numbered(index),
         neighbour_ids=ids,
         neighbour_sims=sims,
@@ -130,6 +153,7 @@ def derive(rows: Rows, parameters: IndexParameters, progress: Progress = silent)
         row_values=row_values,
         keypoints=KeypointChange(form, marks.left_out(keypoints)),
         marks=marks,
+        edges=edges,
         drift=Drift(),
     )
 

@@ -18,11 +18,12 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from . import graph
+from . import graph, matching_graph
 from . import offline_diffusion as diffusion
 from .ann import exact_search
+from .comparisons import Comparisons
 from .derived import Derived, Progress, empty_rows, silent
-from .keypoint_index import KeypointChange, coded
+from .keypoint_index import KeypointChange, KeypointIndex, coded
 from .manifest import Drift
 from .neighbours import self_first
 from .numbered import renumber
@@ -83,13 +84,20 @@ def moves(before: list[str], after: list[str]) -> Moves:
     return Moves(old_ids, new_ids)
 
 
-def derive_changed(live: Store, moved: Moves, rows: Rows, progress: Progress = silent) -> Derived:
+def derive_changed(
+    live: Store,
+    moved: Moves,
+    rows: Rows,
+    comparisons: Comparisons | None,
+    progress: Progress = silent,
+) -> Derived:
     """What `derive` makes, from what the live generation has.
 
     Args:
         live: The generation before the change.
         moved: How its photos are numbered now.
         rows: Where the photos lie.
+        comparisons: As of `derive`.
         progress: As of `build`.
     """
     came, descriptors = moved.came, cast(np.ndarray, Descriptors(rows))  # reads as one
@@ -118,6 +126,19 @@ def derive_changed(live: Store, moved: Moves, rows: Rows, progress: Progress = s
     fresh = coded(photos, form)
     marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
     fresh = marks.left_out(fresh)
+
+    def edges(index: KeypointIndex) -> np.ndarray:
+        if comparisons is None:
+            return matching_graph.no_edges(len(ids))
+        before = moved.new_ids[matching_graph.pairs_in(live.edges)]
+        return matching_graph.matching_edges(
+            matching_graph.Gallery(rows, ids, sims, index, marks),
+            came,
+            before[(before >= 0).all(1)],
+            comparisons,
+            progress,
+        )
+
     return Derived(
         parameters=Derived.of(live).parameters,
         index=index,
@@ -128,6 +149,7 @@ def derive_changed(live: Store, moved: Moves, rows: Rows, progress: Progress = s
         row_values=row_values,
         keypoints=KeypointChange(form, fresh, live.keypoints, moved.new_ids),
         marks=marks,
+        edges=edges,
         drift=Drift(drift.added + len(came), drift.removed + gone, round(differ, 6)),
     )
 

@@ -24,7 +24,7 @@ from .presets import PRESETS
 from .segment import NAME, SegmentFacts
 from .sources import Sources
 
-SCHEMA = 8
+SCHEMA = 9
 FILE_NAME = "manifest.json"
 MAX_BYTES = 2**20
 ARTEFACTS = frozenset(
@@ -32,6 +32,7 @@ ARTEFACTS = frozenset(
         "catalogue.sqlite",
         "diffusion_ids.npy",
         "diffusion_values.npy",
+        "edges.npy",
         "index.faiss",
         "index_ids.npy",
         "keypoints.lists",
@@ -74,8 +75,8 @@ class Manifest:
         fingerprint: `Extractor.fingerprint` of the model.
         model: The model's card, and the SHA-256 of its file.
         described_by: "engine" and "precision" that every descriptor of the store was made with.
-        parameters: As built, for each stage: "ann", "graph", "diffusion", "thumbnails",
-            "local_features".
+        parameters: As built, for each stage: "ann", "graph", "diffusion", "keypoints",
+            "matching", "thumbnails", "local_features".
         shortlist_recall: Share of the exact 10 nearest among the index's first 100.
         neighbour_recall: Share of the photos' exact neighbours that the graph was made from.
         artefacts: For each file name its "sha256" and "bytes".

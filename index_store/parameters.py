@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from extractor import Extractor, keypoint_codes, sift
+from matching import verification
 
-from . import extraction, graph, journal, stock
+from . import extraction, graph, journal, matching_graph, stock
 from . import offline_diffusion as diffusion
+from .comparisons import Comparisons
 from .errors import StoreError
 from .generation import opening
 from .keypoint_form import KeypointForm, form_parameters
@@ -140,8 +142,22 @@ def index_parameters(
     return chosen
 
 
-def derived_parameters(index: IndexParameters, keypoints: KeypointForm) -> dict[str, dict]:
-    """What shapes index, graph, diffusion rows and keypoint index, made of all photos at once."""
+def comparisons_of(store: Path, making: Making) -> Comparisons:
+    """What is known of pairs of photos in a store. Raises OSError."""
+    made_by = {"local_features": making.extraction["local_features"]}
+    made_by |= {name: making.extraction[name] for name in ("decode",) if name in making.extraction}
+    return Comparisons(store, {**made_by, "verification": verification.PARAMETERS})
+
+
+def is_compared(manifest: Manifest | None) -> bool:
+    """Whether the photos of a generation were compared with each other; True for no generation."""
+    return manifest is None or bool(manifest.parameters.get("matching"))
+
+
+def derived_parameters(
+    index: IndexParameters, keypoints: KeypointForm, matching: bool
+) -> dict[str, dict]:
+    """What shapes all that is made of all photos at once. matching: whether they are compared."""
     return {
         "ann": dataclasses.asdict(index),
         "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
@@ -152,4 +168,5 @@ def derived_parameters(index: IndexParameters, keypoints: KeypointForm) -> dict[
             "kept": diffusion.KEPT,
         },
         "keypoints": form_parameters(keypoints),
+        "matching": matching_graph.PARAMETERS if matching else {},
     }

@@ -10,6 +10,7 @@ import numpy as np
 
 from plurals import quantity
 
+from .about import key as about_key
 from .builder import CANDIDATES
 from .catalogue import Skipped
 from .collection import Collection
@@ -18,9 +19,11 @@ from .difference import Difference
 from .front import on_front
 from .incremental import DRIFTED
 from .manifest import Manifest
+from .matching_graph import PROVEN, no_edge, pairs_in, unique_pairs
 from .milvus import LEAST_INDEXED
 from .presets import PRESETS, IndexParameters
 from .push import Pushed
+from .sources import Sources
 from .store import Store
 from .tune import Trial
 
@@ -41,6 +44,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
     diffusion = manifest.parameters["diffusion"]
     facts = {
         "photos": f"{manifest.photos} from {manifest.sources.roots}",
+        **sources_facts(manifest.sources),
         "left out": manifest.skipped,
         "generation": f"{store.generation}, built {manifest.created}, "
         f"{manifest.size / 2**20:.1f} MB, "
@@ -59,11 +63,36 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
         "neighbours": f"{manifest.neighbour_recall} of the exact ones",
         "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
+        "matching": matching_line(store.edges),
         "drift": f"photos added: {drift.added}, removed: {drift.removed}, since the last full "
         f"build; diffusion rows differ by {drift.rows:.1%}"
         + ("; `build` mends that" if drift.rows > DRIFTED else ""),
     }
     return [f"{name:12s} {value}" for name, value in facts.items()]
+
+
+def matching_line(edges: np.ndarray) -> str:
+    """What comparing photos with each other has found. edges: EDGE (N, k)."""
+    if not edges.shape[1]:
+        return "the photos were not compared with each other; `build --matching` does so"
+    pairs = unique_pairs([pairs_in(edges)], len(edges))
+    proven = edges["inliers"] >= PROVEN
+    both = unique_pairs([pairs_in(np.where(proven, edges, no_edge()))], len(edges))
+    alone = quantity(int(proven.any(1).sum()), "photo")
+    return (
+        f"{quantity(len(pairs), 'pair')} of neighbours compared, {len(both)} of them with at least "
+        f"{PROVEN} matched points; {alone} with such a neighbour"
+    )
+
+
+def sources_facts(sources: Sources) -> dict[str, str]:
+    """What decides besides its folders which photos a store holds."""
+    facts = {
+        "excluded": " ".join(sources.exclude),
+        "links": "to folders are followed" if sources.follow_links else "",
+        "lists": ", ".join((*sources.lists, *sources.manifests)),
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
@@ -145,6 +174,18 @@ def summed_up_lines(store: Store) -> list[str]:
     if sum(map(len, alike.values())) > len(lines):
         lines.append("  `--verbose` and `info` name each of them.")
     return lines
+
+
+def unmatched_lines(store: Store) -> list[str]:
+    """That the tables of photos name files that are not there: their credits are shown nowhere."""
+    about = store.about
+    known = {about_key(photo.file) for photo in store.catalogue.photos()} if about.photos else set()
+    known |= {about_key(entry.file) for entry in store.catalogue.skipped()}
+    missing = sorted(file for file in about.photos if file and file not in known)
+    if not missing:
+        return []
+    shown = ", ".join(missing[:FEW_ALIKE])
+    return [f"  {quantity(len(missing), 'photo')} of the table not in the store, such as: {shown}"]
 
 
 def difference_line(found: Difference) -> str:

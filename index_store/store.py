@@ -42,6 +42,7 @@ from .keypoint_form import form_of
 from .keypoint_index import KeypointIndex
 from .manifest import Manifest, check_sizes, verify_artefact
 from .marks import FILES, Marks
+from .matching_graph import EDGE
 from .milvus import MilvusIndex
 from .numbered import NumberedIndex, all_numbered
 from .presets import IndexParameters, choose_parameters
@@ -78,6 +79,7 @@ class Store:
         diffusion_ids: int32 (N, M), photos of the offline diffusion rows (see `diffusion_rows`).
         diffusion_values: float16 (N, M), their values.
         keypoints: The keypoint index of all photos.
+        edges: EDGE (N, k), the matching graph: what comparing photos with each other has found.
         marks: Logos, stamps and the like. Their keypoints are not in it.
     """
 
@@ -161,6 +163,7 @@ class Store:
         form = form_of(self.manifest.parameters["keypoints"])
         self.keypoints = KeypointIndex(folder / "keypoints.lists", form, count)
         self.marks = Marks.load(folder, count)
+        self.edges = load_array(folder / "edges.npy", EDGE, (count, None))
         try:
             self.catalogue = Catalogue(folder / "catalogue.sqlite")
             held = len(self.catalogue)

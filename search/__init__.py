@@ -1,5 +1,7 @@
 """Query time: prepare a photo, search with it, explain a hit. One `Engine`, one `SearchResult`."""
 
+from matching.verification import Verification
+
 from .duplicates import fold
 from .engine import Engine
 from .fuse import UNCALIBRATED
@@ -7,10 +9,9 @@ from .fusion.calibration import BadCalibration
 from .prepare import Source
 from .prepared import PreparedQuery, QueryPhoto
 from .rerank.reranker import RERANKERS, Reranker
-from .result import Hit, Match, SearchResult
+from .result import Hit, Link, Match, SearchResult
 from .verify.fractions import relative_homography, relative_points
 from .verify.matcher import MATCHERS, UNREADABLE, Matcher
-from .verify.verification import Verification
 
 __all__ = [
     "MATCHERS",
@@ -20,6 +21,7 @@ __all__ = [
     "BadCalibration",
     "Engine",
     "Hit",
+    "Link",
     "Match",
     "Matcher",
     "PreparedQuery",

@@ -43,6 +43,7 @@ def format_hits(result: SearchResult) -> list[str]:
         points = str(hit.inliers) if hit.verified else ""
         chance = "" if hit.probability is None else f"{hit.probability:4.0%}"
         found = "  (found by its details)" if hit.by_details else ""
+        found = f"  (through {hit.chain[-2].file})" if hit.chain else found
         found = "  (the same photo)" if hit.identical else found
         judged = f"{hit.confidence:6s} {chance:4s}"
         lines.append(

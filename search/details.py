@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from index_store import Store
+from matching.votes import NEAREST, Votes, count_votes
 
 from .prepared import PreparedQuery
 from .ranking import Ranking, cosine
 from .stopwatch import Stopwatch
 from .verify.matcher import Matcher
 from .verify.shortlist import query_keypoints
-from .votes import DETAILS, NEAREST, PROPOSED, Votes, count_votes
 
+DETAILS = "details"  # the stage
+PROPOSED = 100  # photos with most votes that are candidates
 APART = 2  # keypoints of a photo that is the query which are expected among the nearest
 MOST_APART = 24
 

@@ -1,7 +1,7 @@
 """Engine: one query through all stages.
 
 photo -> prepare -> candidates -> [votes of keypoints] -> [rerank] -> [verify, and rerank again]
-      -> fuse -> hits
+      -> fuse -> [chains] -> hits
 
 Prepared once, a query can be asked many times: with and without each stage, for more hits, for the
 evidence of one photo.
@@ -18,7 +18,8 @@ from extractor import Extractor, Region
 from index_store import Store
 
 from .agreement import are_compared, compare, warnings
-from .details import find_votes, in_turns, proposed
+from .chains import CHAINS, MatchingGraph, chained
+from .details import DETAILS, PROPOSED, find_votes, in_turns, proposed
 from .feedback import Feedback
 from .fuse import Evidence, Fusion, has_seeds
 from .identical import identical_ids, with_identical
@@ -26,7 +27,7 @@ from .methods import Methods
 from .prepare import KEYPOINTS, Source, propose, read_photo, together
 from .prepared import PreparedQuery, QueryPhoto
 from .ranking import Ranking, Trusted, Verified, cosine
-from .rerank.reranker import RERANKERS, Reranker
+from .rerank.reranker import DIFFUSION, RERANKERS, Reranker
 from .result import Hit, Match, SearchResult, hits_of
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
@@ -37,7 +38,6 @@ from .verify.shortlist import (
     verify_photos,
     verify_shortlist,
 )
-from .votes import DETAILS, PROPOSED
 
 OTHER = -1  # stands for the id of a photo that is compared without being in the gallery
 
@@ -63,6 +63,7 @@ class Engine:
     Attributes:
         store, extractor: the gallery, and what describes photos to compare with it.
         fusion: judges the evidence.
+        graph: the store's matching graph; false where its photos were not compared.
         rerankers, matchers: by name, each made when it is first asked for.
 
     Raises:
@@ -75,6 +76,7 @@ class Engine:
         self.fusion = Fusion(store.manifest.fingerprint, len(store))
         self.rerankers: Methods[Reranker] = Methods(store, RERANKERS, "reranker")
         self.matchers: Methods[Matcher] = Methods(store, MATCHERS, "matcher")
+        self.graph = MatchingGraph(store, self.fusion)
 
     def prepare(
         self,
@@ -230,13 +232,21 @@ class Engine:
         """What `search` returns, from the stages before fusion."""
         if k < 0:
             raise ValueError(f"There cannot be {k} hits.")
-        ranking = self.fusion.fuse(query, ranked.ranking, rerank, verify, ranked.trusted)
-        same = identical_ids(query, self.store)
-        ranking = with_identical(ranking, same)
-        _, ranking = ranking.parted(self.store.damaged)  # by now some may have been found damaged
+        ranking, odds = self.fusion.fuse(query, ranked.ranking, rerank, verify, ranked.trusted)
         stages = ranked.stages
         if verify is not None:
             stages = stages | {verify: ranking.ids}
+        links: dict[int, tuple[int, ...]] = {}
+        if self.graph and (rerank == DIFFUSION or verify is not None):
+            with watch.stage(CHAINS):
+                apart = np.concatenate([query.in_gallery, self.store.damaged])
+                chains = self.graph.chains(ranking, odds, apart)
+                ranking, led = chained(ranking, odds, chains, query.descriptor, self.store)
+            links = {id: chains.links[id] for id in led.tolist()}
+            stages = stages | {CHAINS: ranking.ids}
+        same = identical_ids(query, self.store)
+        ranking = with_identical(ranking, same)
+        _, ranking = ranking.parted(self.store.damaged)  # by now some may have been found damaged
         for stage in {DETAILS, verify} & watch.ms.keys():  # the evidence is kept with the query
             query.cost_ms[stage] = query.cost_ms.get(stage, 0.0) + watch.ms[stage]
         timings = query.unreported_ms | watch.ms
@@ -244,7 +254,7 @@ class Engine:
         used = {KEYPOINTS, DETAILS, verify} if verify else set()
         unused = {KEYPOINTS, DETAILS, *MATCHERS} - used
         return SearchResult(
-            hits=tuple(hits_of(self.store, ranking[:k], stages, same)),
+            hits=tuple(hits_of(self.store, ranking[:k], stages, same, links)),
             timings_ms=timings,
             reused_ms={
                 stage: ms

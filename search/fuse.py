@@ -16,6 +16,7 @@ from .fusion.calibration import Calibration
 from .fusion.fusion import CUT, FULL_SIZE, PAIR, TRUSTED, Evidence, word
 from .prepared import PreparedQuery
 from .ranking import Ranking, Trusted
+from .verify.matcher import SIFT, Sift
 
 PAIR_BACKGROUND = 0.25  # mean background of landmarks and things in galleries of their own kind
 
@@ -75,7 +76,7 @@ class Fusion:
         rerank: str | None,
         verify: str | None,
         trusted: Trusted | None,
-    ) -> Ranking:
+    ) -> tuple[Ranking, np.ndarray]:
         """The last order, and how probable each photo is.
 
         Without verification the order stays. With it the score becomes the log-odds.
@@ -86,11 +87,17 @@ class Fusion:
             rerank: the reranker's name, None if there was none.
             verify: the matcher's name, None if there was none.
             trusted: what the reranker's second round started from, None if there was none.
+
+        Returns:
+            The ranking, and the log-odds of its photos, float64 (n,), calibrated or not.
         """
         evidence = self.evidence(query, ranking, verify)
         odds = self.calibration.order_by(evidence, rerank, verify, has_seeds(query, trusted))
         judged = replace(ranking, probability=self._probability(odds, rerank, verify))
-        return judged if verify is None else judged.rescored(odds)
+        if verify is None:
+            return judged, odds
+        ordered = judged.rescored(odds)
+        return ordered, ordered.scores
 
     def pairwise(self, query: PreparedQuery, ranking: Ranking) -> Evidence:
         """Evidence for photos by themselves: their standing is that of their similarity, and votes
@@ -117,6 +124,33 @@ class Fusion:
         query = replace(query, scale=replace(query.scale, background=background))
         evidence = replace(self.pairwise(query, pairs), photos=FULL_SIZE)
         return self.calibration.log_odds(evidence, PAIR, verify)
+
+    def edge_odds(
+        self, edges: np.ndarray, background: np.ndarray, spread: np.ndarray
+    ) -> np.ndarray:
+        """Log-odds that gallery photos show the same thing, as if one of them were the query.
+
+        Args:
+            edges: what was found out about pairs, EDGE (m,).
+            background, spread: of the one that is the query, (m,).
+
+        Returns:
+            float64 (m,), calibrated or not.
+        """
+        similarity = edges["similarity"].astype(np.float64)
+        inliers = edges["inliers"].astype(int)
+        evidence = Evidence(
+            background,
+            spread,
+            self.photos,
+            similarity=similarity,
+            standing=(similarity - background) / spread,
+            verified=inliers >= Sift.floor,
+            inliers=inliers,
+            matches=edges["matches"].astype(int),
+            coverage=edges["coverage"].astype(np.float64),
+        )
+        return self.calibration.order_by(evidence, PAIR, SIFT)
 
     def evidence(
         self,

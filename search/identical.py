@@ -11,9 +11,8 @@ from index_store import Store
 
 from .prepared import PreparedQuery, QueryPhoto
 from .ranking import Ranking, cosine
-from .verify.matcher import UNREADABLE
+from .verify.matcher import SIFT, UNREADABLE
 
-SIFT = "sift"  # the keypoints that a store holds
 FEWEST = 20  # keypoints; fewer say too little of the pixels
 EQUAL = 0.999  # of a cosine: stored descriptors, and those of other engines, are rounded
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from extractor import LocalFeatures, Region
+from matching.verification import Verification
+from matching.votes import Votes
 
 from .feedback import NO_FEEDBACK, Feedback
 from .ranking import Ranking, Scale, Verified
-from .verify.verification import Verification
-from .votes import Votes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .verify.verification import Verification
+    from matching.verification import Verification
 
 BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
 SMALL_BACKGROUND = 5  # it is at most one in so many candidates

@@ -9,11 +9,27 @@ from typing import Any
 import numpy as np
 
 from index_store import Store
+from matching.verification import Verification
 
+from .details import DETAILS, PROPOSED
 from .fuse import CUT, word
 from .ranking import Ranking
-from .verify.verification import Verification
-from .votes import DETAILS, PROPOSED
+
+
+@dataclass(frozen=True)
+class Link:
+    """A photo on a chain of evidence.
+
+    Attributes:
+        id, file, title: of the gallery photo.
+        inliers: points that match those of the photo before it, of the query for the first one.
+            None if the two were not compared.
+    """
+
+    id: int
+    file: str
+    title: str
+    inliers: int | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,8 @@ class Hit:
         verified: whether those are enough.
         verification: the evidence itself.
         identical: whether it is a photo of the query, pixel for pixel.
+        chain: photos that lead from the query to this one, itself last, where they say more than
+            its own evidence; else empty.
     """
 
     id: int
@@ -48,6 +66,7 @@ class Hit:
     verified: bool = False
     verification: Verification | None = None
     identical: bool = False
+    chain: tuple[Link, ...] = ()
 
     @property
     def confidence(self) -> str:
@@ -123,6 +142,7 @@ class SearchResult:
                     "verified": hit.verified,
                     "by_details": hit.by_details,
                     "identical": hit.identical,
+                    "chain": [{"file": link.file, "inliers": link.inliers} for link in hit.chain],
                     "stage_ranks": hit.stage_ranks,
                 }
                 for hit in self.hits
@@ -137,6 +157,7 @@ def hits_of(
     ranking: Ranking,
     stages: Mapping[str, np.ndarray],
     identical: Sequence[int] | np.ndarray = (),
+    links: Mapping[int, tuple[int, ...]] | None = None,
 ) -> list[Hit]:
     """The photos of a ranking as hits.
 
@@ -145,6 +166,7 @@ def hits_of(
         ranking: after the last stage, best first.
         stages: gallery ids in the order after each stage, best first.
         identical: ids of the photos that are the query, pixel for pixel.
+        links: gallery id -> the photos that lead to it from the query.
     """
     photos = store.catalogue.photos_of(ranking.ids)
     ranks = {
@@ -169,6 +191,30 @@ def hits_of(
                 verified=verified is not None and verified.passes(photo.id),
                 verification=evidence,
                 identical=photo.id in same,
+                chain=chain_of(store, ranking, photo.id, (links or {}).get(photo.id, ())),
             )
         )
     return hits
+
+
+def chain_of(store: Store, ranking: Ranking, id: int, links: tuple[int, ...]) -> tuple[Link, ...]:
+    """The photos that lead to one, itself last; nothing without links.
+
+    Args:
+        store: the gallery.
+        ranking: after the last stage.
+        id: of the photo.
+        links: ids of the photos that lead to it.
+    """
+    if not links:
+        return ()
+    ids = [*links, id]
+    first = None if ranking.verified is None else ranking.verified.found.get(ids[0])
+    points = [None if first is None else first.inliers]
+    for one, other in zip(ids, ids[1:]):
+        edges = store.edges[one]
+        points.append(int(edges["inliers"][edges["id"] == other].max(initial=0)))
+    photos = store.catalogue.photos_of(ids)
+    return tuple(
+        Link(photo.id, photo.file, photo.title, inliers) for photo, inliers in zip(photos, points)
+    )

@@ -24,6 +24,7 @@ import numpy as np
 
 from extractor import BadPhoto, encode_jpeg
 from index_store import Store, StoreError, build, journal
+from index_store.about import FILE
 from index_store.catalogue import title_of
 from index_store.extraction import Extraction
 from index_store.journal import Journal
@@ -32,7 +33,6 @@ from index_store.stock import kept_exactly
 from plurals import quantity
 from search import Engine
 
-from .about import FILE
 from .admission import Busy, admission
 from .decoder import decoder
 from .galleries import Gallery, galleries
@@ -187,7 +187,8 @@ class OwnGallery:
         with open(photos / "photos.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("file", "title"))
-            table.writerows(self.titles.items())
+            for name, title in self.titles.items():  # a build refuses what cannot be shown
+                table.writerow((name, "".join(c for c in title if c.isprintable())))
 
     def close(self) -> None:
         """Delete all of it. A search that is under way ends with what it has open."""

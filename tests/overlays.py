@@ -18,8 +18,8 @@ from extractor.registry import model_path
 from index_store.find_marks import find_marks
 from index_store.keypoint_form import FORMS
 from index_store.keypoint_index import coded
+from matching.verification import verify
 from search.verify.matcher import Sift
-from search.verify.verification import verify
 from tests.conftest import GALLERY
 
 BEARERS = 30

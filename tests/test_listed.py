@@ -111,6 +111,12 @@ def test_no_path_of_a_list_leads_out_of_its_folder(listed, tmp_path, path):
         assert files(store) == ["ok.jpg"] and len(left_out(store)) == 1
 
 
+def test_a_path_is_found_in_the_other_unicode_form(listed, tmp_path):
+    shutil.copy(GALLERY / "wine.jpg", tmp_path / "cafe\u0301.jpg")
+    store = listed("path,title\ncaf\xe9.jpg,A glass\n")
+    assert store.about.title(*files(store), "") == "A glass" and not left_out(store)
+
+
 @pytest.mark.parametrize(
     "text, reason",
     [

@@ -20,8 +20,8 @@ from index_store.keypoint_form import FORMS
 from index_store.keypoint_index import CodedKeypoints, coded
 from index_store.marks import PLACED, WORDS, Marks, measures
 from index_store.report import described_marks, mark_lines
+from matching.verification import verify
 from search.verify.matcher import Sift
-from search.verify.verification import verify
 from tests.conftest import GALLERY
 from tests.overlays import (
     BEARERS,
@@ -92,8 +92,8 @@ def test_a_logo_is_found_where_it_is(branded, lite, capsys):
             ]
         )
         assert np.median(shares[:, 0]) >= 0.8 and np.median(shares[:, 1]) <= 0.06
-        kept = [store.keypoints.contents(n)[1] for n in np.flatnonzero(store.keypoints.sizes)]
-        assert not store.marks.covered(np.concatenate(kept)).any()
+        kept = store.keypoints.block(0, store.keypoints.form.lists).entries
+        assert not store.marks.covered(kept).any()
         [line, *_] = mark_lines(store)
     assert line == f"  a mark in the lower left corner of {len(bearers)} photos is ignored"
     assert main(["info", "--store", str(branded / "store")]) == 0
@@ -190,9 +190,7 @@ def test_additions_bear_known_marks_and_removals_lose_theirs(branded, lite, tmp_
     with Store(store, lite) as grown:
         assert len(grown.marks.boxes(0)) and np.array_equal(grown.marks.words, words)
         assert len(np.unique(grown.marks.placed["photo"])) == bearers + 1
-        entries = np.concatenate(
-            [grown.keypoints.contents(n)[1] for n in np.flatnonzero(grown.keypoints.sizes)]
-        )
+        entries = grown.keypoints.block(0, grown.keypoints.form.lists).entries
         assert (entries >> 32 == 0).any() and not grown.marks.covered(entries).any()
         boxes = {f.file: grown.marks.boxes(f.id) for f in grown.catalogue.photos()}
     remove(["00.jpg", "03.jpg"], store)

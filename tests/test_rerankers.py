@@ -15,6 +15,7 @@ import pytest
 
 from index_store import Store
 from index_store.graph import edges_of
+from matching import verify_many
 from search import RERANKERS, Engine
 from search.__main__ import main
 from search.prepared import PreparedQuery, QueryPhoto
@@ -24,7 +25,6 @@ from search.rerank.diffusion import SEEDS, lowered, seed_weights, values_at
 from search.rerank.expansion import augment
 from search.rerank.k_reciprocal import reciprocal_distance
 from search.rerank.superglobal import superglobal_scores
-from search.verify import verify_many
 from search.verify.matcher import Sift
 from tests.conftest import GALLERY, unit_rows
 

@@ -378,7 +378,7 @@ def test_the_engine_of_a_store_is_taken_again_if_it_agrees(monkeypatch, preferre
 ARTEFACTS = (
     "catalogue.sqlite slots.npy index.faiss index_ids.npy"
     " neighbour_ids.npy neighbour_sims.npy diffusion_ids.npy diffusion_values.npy"
-    " keypoints.lists marks.npy mark_words.npy"
+    " keypoints.lists marks.npy mark_words.npy edges.npy"
 ).split()
 
 

@@ -12,8 +12,7 @@ from evaluation.studies import verification_cost as benchmark
 from extractor import LocalFeatures, local_features, read_photo
 from extractor.sift import DESCRIPTOR_SCALE, MAX_POINTS, STORED_POINTS
 from index_store import Store
-from search.verify.matcher import Sift
-from search.verify.ratio_test import (
+from matching.ratio_test import (
     NOISE,
     PRODUCTS_MODEL,
     RATIO,
@@ -24,7 +23,7 @@ from search.verify.ratio_test import (
     multiply,
     opened,
 )
-from search.verify.verification import (
+from matching.verification import (
     MIN_MATCHES,
     SPOT,
     Verification,
@@ -36,6 +35,7 @@ from search.verify.verification import (
     verify_many,
     vote,
 )
+from search.verify.matcher import Sift
 from tests.conftest import GALLERY
 from tests.drawings import (
     HEIGHT,

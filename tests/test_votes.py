@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from search.votes import LUCK, NEAREST, Votes, count_votes
+from matching.votes import LUCK, NEAREST, Votes, count_votes
 
 
 def counted_by_loops(

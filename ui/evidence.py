@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import numpy as np
 import streamlit as st
 
-from search import UNREADABLE, Engine, Hit, PreparedQuery
+from index_store.about import web_address
+from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
 from serving.about import about
 from serving.refusal import Refused
 
@@ -34,6 +37,7 @@ def evidence(
     id: int,
     way: Way,
     search_with: Callable[[Engine, int], None],
+    chain: Sequence[Link] = (),
 ) -> None:
     """Open the dialog: query and hit side by side with the matched points.
 
@@ -44,9 +48,11 @@ def evidence(
         id: of the hit.
         way: how it was found; its matcher is asked, SIFT if there was none.
         search_with: makes a gallery photo the query.
+        chain: photos that lead to the hit, itself last, see `Hit.chain`. Each step is shown by
+            itself.
     """
     dialog = st.dialog(say("The evidence"), width="large")
-    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with)
+    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with, chain)
 
 
 def draw(
@@ -56,8 +62,14 @@ def draw(
     id: int,
     verify: str,
     search_with: Callable[[Engine, int], None],
+    chain: Sequence[Link],
 ) -> None:
     """Draw what is in the dialog. Arguments as `evidence`; verify: the matcher's name."""
+    if chain and (step := chosen_step(chain)) is not None:
+        id = chain[step].id
+        if step:
+            before = chain[step - 1].id
+            subjects, query = [gallery_subject(engine, before)], engine.prepare(before)
     try:
         hit = explained(engine, query, id, verify)
     except Refused as refusal:
@@ -72,6 +84,8 @@ def draw(
     match_viewer(image, shown, hit.verification, f"match-{id}", tentative, region)
     if credits := credit_html(engine, hit.file):
         st.html(f'<p class="small">{credits}</p>')
+    if facts := facts_html(engine, hit.file):
+        st.html(f'<p class="small">{facts}</p>')
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(say("Search with this photo"), icon=":material/image_search:", type="primary"):
             search_with(engine, id)
@@ -82,11 +96,49 @@ def draw(
         st.caption(f"{plain(hit.file)} · {told}{placed}")
 
 
+def chosen_step(chain: Sequence[Link]) -> int | None:
+    """Which step of a chain the visitor looks at; None for the photo and the hit directly."""
+    ends = [say("your photo"), *(link.title for link in chain)]
+    names = [
+        f"{one} → {other}"
+        + (f" · {say('{count} {count:point|points}', count=number(points))}" if points else "")
+        for one, other, points in zip(ends, ends[1:], (link.inliers for link in chain))
+    ]
+    directly = say("directly")
+    st.caption(say("This photo was found through others. Each step:"))
+    options = [*range(len(chain)), None]
+    return st.segmented_control(
+        say("Step"),
+        options,
+        default=0,
+        format_func=lambda step: directly if step is None else names[step],
+        label_visibility="collapsed",
+        key="step",
+    )
+
+
 def credit_html(engine: Engine, file: str) -> str:
     """Whom a photo is by and how it may be used, with a link to where it is from."""
     said = about(engine.store)
     text, address = credit_line(said, file), said.of(file).link
+    text = text or urlsplit(address).hostname or ""
     return link(text, address) if text else ""
+
+
+def facts_html(engine: Engine, file: str) -> str:
+    """What else the gallery's owner says of a photo: each name and value, addresses as links."""
+    more = about(engine.store).of(file).more
+    return " · ".join(
+        f"{html.escape(name)}: {link(value, address_in(value))}" for name, value in more.items()
+    )
+
+
+def address_in(value: str) -> str | None:
+    """A value that is an address of the web, else None."""
+    try:
+        return web_address(value)
+    except ValueError:
+        return None
 
 
 def example_image(

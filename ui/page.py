@@ -211,6 +211,16 @@ def react(engine: Engine, question: Question, answer: Answer | None, grids: list
                 st.rerun()
         if answer and press.open:
             if photo := find(press.open):
-                evidence(engine, question.subjects, answer.query, photo.id, answer.way, search_with)
+                hits = answer.result.hits
+                chain = next((hit.chain for hit in hits if hit.id == photo.id), ())
+                evidence(
+                    engine,
+                    question.subjects,
+                    answer.query,
+                    photo.id,
+                    answer.way,
+                    search_with,
+                    chain,
+                )
             else:
                 st.warning(say("This photo is no longer in the gallery."))

@@ -123,6 +123,8 @@ def remark(hit: Hit) -> str:
     """What there is to say of how a hit was found; "" for most."""
     if hit.identical:
         return say("the same photo")
+    if hit.chain:
+        return say("found through {title}", title=hit.chain[-2].title)
     return say("found by its details") if hit.by_details else ""
 
 

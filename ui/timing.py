@@ -17,6 +17,7 @@ COLOURS = {  # of the stages, in the order in which they come
     "details": "#eab308",
     **dict.fromkeys(RERANKERS, "#8b5cf6"),
     **dict.fromkeys(MATCHERS, "#ef6461"),
+    "chains": "#22c55e",
 }
 
 
@@ -29,6 +30,7 @@ def stage_name(stage: str) -> str:
         "keypoints": say("keypoints"),
         "index": say("index"),
         "details": say("details"),
+        "chains": say("chains"),
     }
     return names.get(stage) or label(stage)
 

@@ -28,7 +28,7 @@ from extractor import LocalFeatures, local_features
 from index_store import Store
 from index_store.keypoint_form import KeypointForm, form_for
 from index_store.keypoint_index import KeypointChange, KeypointIndex, coded
-from search.votes import NEAREST, count_votes
+from matching.votes import NEAREST, count_votes
 
 from ..arguments import count
 from ..results import format_rows

@@ -24,11 +24,11 @@ from extractor.keypoint_codes import HEADER, Codebook
 from extractor.learn_codebook import GALLERY, descriptors_of, learn_codebook
 from extractor.registry import name_of
 from index_store import Store, model_of
+from matching.pool import on_all_cores
+from matching.verification import verify_many
 from search import Engine
 from search.fusion.calibration import Calibration, Fitted
 from search.fusion.fit import held_out
-from search.verify.pool import on_all_cores
-from search.verify.verification import verify_many
 
 from ..evidence import LabelledGallery, OncePerPair, Progress
 from ..fit import Fit, check_enough

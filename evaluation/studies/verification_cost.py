@@ -17,12 +17,9 @@ from tqdm import tqdm
 from command import print_text
 from extractor import LocalFeatures, available_cores
 from index_store import Store
-from search.ranking import cosine, order
-from search.verify.gallery_keypoints import GalleryKeypoints
-from search.verify.matcher import Sift
-from search.verify.pool import on_all_cores
-from search.verify.ratio_test import RATIO
-from search.verify.verification import (
+from matching.pool import on_all_cores
+from matching.ratio_test import RATIO
+from matching.verification import (
     MAX_ERROR,
     MAX_ITERATIONS,
     MIN_MATCHES,
@@ -30,6 +27,9 @@ from search.verify.verification import (
     Verification,
     verify_many,
 )
+from search.ranking import cosine, order
+from search.verify.gallery_keypoints import GalleryKeypoints
+from search.verify.matcher import Sift
 
 from ..arguments import amount, count
 from .engine_speed import hardware

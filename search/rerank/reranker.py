@@ -36,8 +36,9 @@ class Reranker(Protocol):
         ...
 
 
+DIFFUSION = "diffusion"
 RERANKERS: dict[str, type[Reranker]] = {
-    "diffusion": Diffusion,
+    DIFFUSION: Diffusion,
     "alpha-qe": AlphaQueryExpansion,
     "dba": DatabaseAugmentation,
     "k-reciprocal": KReciprocal,

@@ -1,6 +1,5 @@
-"""Verification: do points of the query and of a gallery photo agree on one geometry?"""
+"""Verification: which photos are compared with the query point by point, and by what."""
 
 from .matcher import MATCHERS, Matcher
-from .verification import Verification, verify, verify_many
 
-__all__ = ["MATCHERS", "Matcher", "Verification", "verify", "verify_many"]
+__all__ = ["MATCHERS", "Matcher"]

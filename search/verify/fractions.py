@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .verification import Verification
+from matching.verification import Verification
 
 
 def relative_points(verification: Verification) -> list[list[float]]:

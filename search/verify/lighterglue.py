@@ -17,8 +17,7 @@ import numpy as np
 from extractor import LocalFeatures, XFeatKeypoints, read_matching_model
 from extractor.xfeat import XFEAT_MODEL
 from index_store import Store
-
-from .verification import Verification, in_scene, judge, verify_many
+from matching.verification import Verification, in_scene, judge, verify_many
 
 CACHED = 1000  # gallery photos whose keypoints are held, 75 kB each
 LEAST_CONFIDENCE = 0.1  # least of a match, as published

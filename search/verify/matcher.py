@@ -9,11 +9,11 @@ import numpy as np
 
 from extractor import BadPhoto, LocalFeatures, local_features
 from index_store import Store, StoreCorrupt
+from matching.ratio_test import match
+from matching.verification import Verification, verify_many
 
 from .gallery_keypoints import GalleryKeypoints
 from .lighterglue import XFeat
-from .ratio_test import match
-from .verification import Verification, verify_many
 
 UNREADABLE = (OSError, BadPhoto, StoreCorrupt)
 """What finding a gallery photo's keypoints may raise: that photo cannot be verified, others can."""
@@ -88,4 +88,5 @@ class Sift:
         return match(query.descriptors, hit.descriptors)
 
 
-MATCHERS: dict[str, type[Matcher]] = {"sift": Sift, "xfeat": XFeat}
+SIFT = "sift"
+MATCHERS: dict[str, type[Matcher]] = {SIFT: Sift, "xfeat": XFeat}

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from extractor import LocalFeatures, available_cores
+from matching.pool import on_all_cores
+from matching.verification import Verification
 from plurals import quantity
 
 from ..prepared import PreparedQuery, QueryPhoto
 from ..ranking import Ranking, Verified
 from ..stopwatch import Stopwatch
 from .matcher import UNREADABLE, Matcher
-from .pool import on_all_cores
-from .verification import Verification
 
 # Photos whose evidence a query keeps: some shortlists, and what was looked at one by one.
 MOST_KEPT = 1000

@@ -24,7 +24,7 @@ import numpy as np
 from extractor import LocalFeatures
 
 from .pool import on_all_cores
-from .ratio_test import match
+from .ratio_test import NOISE, RATIO, match
 
 EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
 # Of both sides: a logo with its margin. No true pair of the development set rests on one corner of
@@ -44,6 +44,13 @@ RANSAC_CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
 MAX_STRETCH = 6.0  # longer over shorter axis of a small circle after the homography
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
+PARAMETERS = {
+    "ratio": RATIO,
+    "noise": NOISE,
+    "margins": [EDGE, CORNER],
+    "votes": [GUESSES, VOTE_ERROR, VOTE_TURN, VOTE_ZOOM],
+    "model": [MAX_ERROR, MIN_MATCHES, MIN_COVERAGE, MAX_AREA_CHANGE, MAX_STRETCH, SPOT],
+}
 
 
 @dataclass(frozen=True)

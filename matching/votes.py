@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DETAILS = "details"  # the stage
-PROPOSED = 100  # photos with most votes that are candidates
 NEAREST = 12  # keypoints of the gallery that one of the query votes by
 LUCK = 0.5  # votes that a stranger may get by chance, on top of what strangers get on average
 

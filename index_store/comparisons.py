@@ -1,0 +1,208 @@
+"""Comparisons: the evidence of pairs of photos, kept by the photos' content.
+
+Whether two photos match depends on nothing else, so a comparison outlives additions, removals and
+rebuilds. The file is append-only:
+
+    head     MAGIC, and the SHA-256 of what shapes a comparison
+    records  RECORD (n,), each with its own check
+
+A torn or damaged record is skipped, and its pair is compared again. A file with another head is
+replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extractor import open_regular
+
+FILE_NAME = "comparisons"
+MAGIC = b"comparisons 0001"
+HEAD_BYTES = len(MAGIC) + hashlib.sha256().digest_size
+KEY = np.dtype([("high", "<u8"), ("low", "<u8")])
+RECORD = np.dtype(
+    [
+        *KEY.descr,
+        ("inliers", "<u2"),
+        ("matches", "<u2"),
+        ("coverage", "<f4"),
+        ("check", "<u4"),
+    ]
+)
+MOST = 2**16 - 1
+# Odd factors, so that a change of any single word changes the check.
+FACTORS = np.array(
+    [0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xD3A2646D], np.uint32
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What comparing pairs of photos has found, m pairs.
+
+    Attributes:
+        inliers, matches: As in `Verification`, int (m,), at most 65,535.
+        coverage: As in `Verification`, float32 (m,).
+    """
+
+    inliers: np.ndarray
+    matches: np.ndarray
+    coverage: np.ndarray
+
+
+class Comparisons:
+    """The comparisons of a store. The caller holds the store's write lock."""
+
+    def __init__(self, store: Path, made_by: dict[str, dict]):
+        """Read what is there.
+
+        Args:
+            store: The store's folder.
+            made_by: What shapes a comparison, as JSON. What was made by something else is dropped
+                by the next `append`.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        self._path = store / FILE_NAME
+        facts = json.dumps(made_by, sort_keys=True).encode()
+        self._head = MAGIC + hashlib.sha256(facts).digest()
+        records = self._read()
+        self._records = records[np.argsort(records["high"], kind="stable")]
+
+    def _read(self) -> np.ndarray:
+        """The records that are whole, RECORD (n,)."""
+        try:
+            with open_regular(self._path) as file:
+                data = file.read()
+        except FileNotFoundError:
+            return np.empty(0, RECORD)
+        if not data.startswith(self._head):
+            return np.empty(0, RECORD)
+        body = data[len(self._head) :]
+        records = np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)
+        return records[records["check"] == checks(records)]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def find(self, keys: np.ndarray) -> tuple[np.ndarray, Evidence]:
+        """What is known of pairs.
+
+        Args:
+            keys: Of `pair_keys`, (m,).
+
+        Returns:
+            Which of them are known, bool (m,), and the evidence of all, 0 for the others.
+        """
+        found = np.zeros(len(keys), RECORD)
+        known = np.zeros(len(keys), bool)
+        if len(self._records) and len(keys):
+            place = np.searchsorted(self._records["high"], keys["high"])
+            found = self._records[place.clip(0, len(self._records) - 1)]
+            known = (found["high"] == keys["high"]) & (found["low"] == keys["low"])
+            found = np.where(known, found, np.zeros(1, RECORD))
+        return known, Evidence(
+            found["inliers"].astype(int), found["matches"].astype(int), found["coverage"]
+        )
+
+    def append(self, keys: np.ndarray, evidence: Evidence) -> None:
+        """Keep the evidence of more pairs, on disk too: a killed build goes on behind them.
+
+        Args:
+            keys: Of `pair_keys`, (m,).
+            evidence: Of these pairs.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        records = np.zeros(len(keys), RECORD)
+        records["high"], records["low"] = keys["high"], keys["low"]
+        records["inliers"], records["matches"] = (
+            np.minimum(column, MOST) for column in (evidence.inliers, evidence.matches)
+        )
+        records["coverage"] = evidence.coverage
+        records["check"] = checks(records)
+        held = self._whole_bytes()
+        if held is None:
+            write_whole(self._path, self._head, np.concatenate([self._records, records]))
+        else:
+            with open(self._path, "r+b") as file:
+                file.truncate(held)  # of a record that a killed build has begun
+                file.seek(held)
+                file.write(records.tobytes())
+        records = np.concatenate([self._records, records])
+        self._records = records[np.argsort(records["high"], kind="stable")]
+
+    def _whole_bytes(self) -> int | None:
+        """Bytes of the file up to the end of its last whole record; None if it must be replaced."""
+        try:
+            with open_regular(self._path) as file:
+                if file.read(len(self._head)) != self._head:
+                    return None
+                size = os.fstat(file.fileno()).st_size - len(self._head)
+        except FileNotFoundError:
+            return None
+        return len(self._head) + size // RECORD.itemsize * RECORD.itemsize
+
+
+def pair_keys(names: Sequence[str], pairs: np.ndarray) -> np.ndarray:
+    """What pairs of photos are kept by, whichever of the two comes first: KEY (m,).
+
+    Args:
+        names: What each photo is known by.
+        pairs: Positions in `names`, int (m, 2).
+    """
+    digests = b"".join(
+        hashlib.sha256(" ".join(sorted((names[one], names[other]))).encode()).digest()[:16]
+        for one, other in pairs.tolist()
+    )
+    return np.frombuffer(digests, KEY)
+
+
+def checks(records: np.ndarray) -> np.ndarray:
+    """The check of each record, uint32 (n,). records: RECORD (n,)."""
+    words = np.ascontiguousarray(records).view("<u4")
+    words = words.reshape(len(records), RECORD.itemsize // 4)[:, :-1]
+    return ~(words * FACTORS).sum(1, dtype=np.uint32)
+
+
+def write_whole(path: Path, head: bytes, records: np.ndarray) -> None:
+    """Replace the file. records: RECORD (n,). Raises OSError."""
+    partial = path.with_name(f".{path.name}")
+    partial.unlink(missing_ok=True)  # never written through: it may be a link
+    with open(partial, "xb") as file:
+        file.write(head)
+        file.write(records.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def keep_only(store: Path, keys: np.ndarray) -> None:
+    """Drop what is known of all pairs but these; a damaged file is dropped as a whole.
+
+    Args:
+        store: The store's folder.
+        keys: Of `pair_keys`, (m,).
+
+    Raises:
+        OSError: The file cannot be replaced.
+    """
+    path = store / FILE_NAME
+    try:
+        with open_regular(path) as file:
+            head, body = file.read(HEAD_BYTES), file.read()
+    except FileNotFoundError:
+        return
+    records = np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)
+    kept = np.isin(records["high"], keys["high"]) & (records["check"] == checks(records))
+    if kept.sum() < len(records):
+        write_whole(path, head, records[kept])
