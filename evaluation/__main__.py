@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from command import CommandParser, complain, run_command
 from datasets import BadDataset
+from download import DownloadFailed
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 from search import BadCalibration
 
-from . import fit, groups, models, report
+from . import data, figures, fit, groups, models, report, reproduce
 from . import run as run_dataset
 from .results import BadResults
 from .studies import ann, keypoint_index, keypoints, kills, load, matching, scale
@@ -23,6 +24,9 @@ from .studies.ann_peers import MissingPeers
 from .studies.page_speed import NoBrowser
 
 COMMANDS = (
+    data,
+    figures,
+    reproduce,
     run_dataset,
     models,
     report,
@@ -63,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         BadModel,
         BadPhoto,
         BadResults,
+        DownloadFailed,
         MissingPeers,
         NoBrowser,
         StoreError,

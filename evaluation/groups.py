@@ -23,6 +23,7 @@ from index_store import Store, model_of
 from metrics import mean_over_groups
 from search import Engine
 
+from .conditions import conditions
 from .measure import ask, by_group
 from .results import QueryResult, format_rows
 
@@ -171,6 +172,7 @@ def run(args: argparse.Namespace) -> None:
         engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
     )
     print_text(format_table(results))
+    print_lines("", f"Measured: {conditions(extractor.engine)}.")
     if args.by_group:
         print_lines("", f"{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
         for name, files in groups.items():

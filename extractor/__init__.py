@@ -1,7 +1,8 @@
 """Photo bytes -> RGB array -> unit descriptor. Serving side: onnxruntime and Pillow, no torch."""
 
+from joblib import cpu_count as available_cores  # as far as affinity and control groups allow
+
 from .choice import choose_extractor, int8_beside
-from .cores import available_cores
 from .decode import (
     FORMATS,
     SUFFIXES,

@@ -77,11 +77,11 @@ def run(args: argparse.Namespace) -> None:
     with Store(args.store, extractor) as store:
         groups = store_groups(args.groups, store)
         kinds = load_groups(args.kinds) if args.kinds else {}
-        results = [
+        plain, chained = (
             evaluate_groups(
                 Engine(one, extractor), groups, lambda q: tqdm(q, desc="queries", disable=None)
             )
             for one in (without_edges(store), store)
-        ]
-        print_text(format_rows(table(*results, parts_of(groups, kinds))))
+        )
+        print_text(format_rows(table(plain, chained, parts_of(groups, kinds))))
         print_lines("", matching_line(store.edges))
