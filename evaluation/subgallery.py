@@ -15,6 +15,7 @@ from index_store import Store, graph
 from index_store.catalogue import Photo
 from index_store.keypoint_index import KeypointChange, KeypointIndex
 from index_store.manifest import Manifest
+from index_store.matching_graph import no_edges
 from index_store.neighbours import exact_neighbours
 from index_store.offline_diffusion import KEPT, diffusion_rows
 
@@ -45,8 +46,7 @@ class SubGallery:
         self.keypoints = part_of(store.keypoints, ids)
         numbers = numbers_of(len(store), ids)
         self.marks = store.marks.renumbered(numbers)
-        self.edges = np.array(store.edges[ids])
-        self.edges["id"] = np.where(self.edges["id"] >= 0, numbers[self.edges["id"]], -1)
+        self.edges = no_edges(len(ids))  # what is learned from parts needs no chains
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)

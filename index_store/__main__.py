@@ -38,7 +38,8 @@ from extractor import (
 from extractor.registry import MODELS, model_path
 from plurals import quantity
 
-from .builder import CANDIDATES, build, folder_of
+from .asking import Asking
+from .builder import CANDIDATES, build
 from .changes import add, compare, copies_of, remove, update
 from .cluster import on_cluster
 from .collected import FOLDER
@@ -47,10 +48,11 @@ from .compaction import compact
 from .copies import copy_lines, list_copies, to_json
 from .difference import Difference
 from .duplicates import duplicates
-from .errors import PhotosDamaged, StoreError, TooMuchGone
+from .errors import PhotosDamaged, StoreError
 from .exclusion import FILE as PATTERNS
 from .extraction import side_by_side
 from .front import save_front
+from .gathering import folder_of
 from .integrity import verify
 from .parameters import described_before
 from .presets import PRESETS, IndexParameters
@@ -68,6 +70,7 @@ from .report import (
     push_lines,
     summed_up_lines,
     trial_lines,
+    unmatched_lines,
 )
 from .similarity_map import kept_map
 from .store import Store, model_of
@@ -90,37 +93,6 @@ def folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the name of the folder is empty")
     return Path(text)
-
-
-class Asking:
-    """Keeps what has changed, and asks before much of a store goes.
-
-    Args:
-        yes: Accept whatever has changed.
-        ask: Ask the person at the terminal, if there is one.
-
-    Attributes:
-        found: What has changed.
-    """
-
-    def __init__(self, yes: bool, ask: bool = True):
-        self.yes, self.ask = yes, ask
-        self.found = Difference()
-
-    def __call__(self, found: Difference) -> None:
-        """Raise TooMuchGone unless so many photos may go."""
-        self.found = found
-        if self.yes or not found.doubtful:
-            return
-        if self.ask and sys.stdin is not None and sys.stdin.isatty():
-            print_status(f"{found.doubtful} Are all folders and disks there?")
-            print_status("Take them out of the store? [y/N]")
-            if sys.stdin.readline().strip().lower() in ("y", "yes"):
-                return
-        raise TooMuchGone(
-            f"{found.doubtful} The store stays as it was. If a disk or a share is missing, connect "
-            "it; if the photos shall go, add --yes."
-        )
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -156,6 +128,7 @@ def run_build(args: argparse.Namespace) -> None:
         for _ in bar(range(1), 1, "map"):
             kept_map(store)
         print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
+        print_lines(*unmatched_lines(store))
 
 
 def run_info(args: argparse.Namespace) -> None:
@@ -207,6 +180,7 @@ def run_update(args: argparse.Namespace) -> None:
     print_lines(*change_lines(args.store, manifest))
     with Store(args.store, embedded=True) as store:
         print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
+        print_lines(*unmatched_lines(store))
 
 
 def run_watch(args: argparse.Namespace) -> None:
@@ -234,7 +208,7 @@ def run_watch(args: argparse.Namespace) -> None:
         said = sentence_of(error)
 
     print_status(f"watching {sources.roots}")
-    follow_folders(folders, args.store, bring, failed, threading.Event())
+    follow_folders(folders or [args.store], args.store, bring, failed, threading.Event())
 
 
 def run_compact(args: argparse.Namespace) -> None:
@@ -366,12 +340,6 @@ def main(argv: list[str] | None = None) -> int:
         "machine (see docs/scale.md)",
     )
     command.add_argument(
-        "--matching",
-        action=argparse.BooleanOptionalAction,
-        help="compare the photos with each other, so that a search may go from photo to photo "
-        "(default: as it is, or yes)",
-    )
-    command.add_argument(
         "--exclude",
         action="append",
         metavar="PATTERN",
@@ -404,6 +372,12 @@ def main(argv: list[str] | None = None) -> int:
         "--allow-private",
         action="store_true",
         help="fetch from addresses of this machine and of local networks, too",
+    )
+    command.add_argument(
+        "--matching",
+        action=argparse.BooleanOptionalAction,
+        help="compare the photos with each other, so that a search may go from photo to photo "
+        "(default: as it is, or yes)",
     )
     add_change_options(command)
     command.set_defaults(run=run_build)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from extractor import Extractor, same_name
+from extractor import Extractor
 
-from .about import read_about
-from .catalogue import Entry, Skipped
-from .collected import FOLDER, Collected, failures_of
 from .derived import Derived, Progress, derive, silent
-from .difference import Confirm, Difference, around, confirm_all, difference
-from .errors import NothingToIndex, StoreError
-from .extraction import Spread, extract_all, side_by_side
+from .difference import Confirm, confirm_all
+from .errors import StoreError
+from .extraction import Spread, side_by_side
 from .fetch import Web
-from .generation import opening
+from .gathering import gather, list_sources, sources_for
 from .keypoint_form import form_for
 from .manifest import Drift, Manifest
 from .parameters import (
@@ -32,15 +27,14 @@ from .parameters import (
 )
 from .presets import IndexParameters
 from .publish import Content, changing, replace, tidy
-from .removal import Known, followed, known_before, names_in, removed_in, still_removed
-from .scan import UNREADABLE, Listing, scan
-from .sources import Sources, check_apart
-from .stock import Stock, kept_exactly
+from .reading import read_folders, what_changed
+from .removal import known_before
+from .scan import Listing
+from .sources import Sources
+from .stock import Stock
 from .store import Store
 
 CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly
-REMOVED = "Removed from the store. `python -m index_store add` takes it in again."
-SAME_REMOVED = "Its content was removed from the store; `python -m index_store add` takes it in."
 
 
 def build(
@@ -51,6 +45,7 @@ def build(
     as_stored: bool = False,
     index: str | None = None,
     spread: Spread = side_by_side,
+    matching: bool | None = None,
     exclude: Sequence[str] | None = None,
     follow_links: bool | None = None,
     recheck: bool = False,
@@ -59,7 +54,6 @@ def build(
     manifests: Sequence[str] = (),
     private: bool = False,
     web: Web | None = None,
-    matching: bool | None = None,
 ) -> Manifest:
     """Index all photos under folders; the store's live generation is replaced at the very end.
 
@@ -75,6 +69,8 @@ def build(
         as_stored: Decode the photos as published code does, see `decode`. The manifest records it.
         index: A name of `presets.PRESETS`; None for what the store has, or the first.
         spread: Has the photos read and described: here, or `cluster.on_cluster`.
+        matching: Whether photos are compared with each other, see `matching_graph`; None for as
+            before, or yes.
         exclude: Patterns of what is left out, see `exclusion`; None for what the store has.
         follow_links: Go into folders that are links; None for what the store has, or no.
         recheck: Compare the content of all files; else sizes and times tell which have changed.
@@ -83,8 +79,6 @@ def build(
         manifests: Addresses of IIIF manifests and collections of photos, see `iiif`.
         private: Fetch photos from this machine and from local networks, too.
         web: Fetches them; None for what `private` asks for.
-        matching: Whether photos are compared with each other, see `matching_graph`; None for as
-            before, or yes.
 
     Raises:
         NothingToIndex: There is no such folder, or no photo in it can be read.
@@ -122,96 +116,10 @@ def build(
             compared = is_compared(before) if matching is None else matching
             if live is not None and is_as_derived(live, content, parameters, compared):
                 return replace(store, content, rows, lambda _: Derived.of(live))
-            comparisons = comparisons_of(store, making) if compared else None
+            found = comparisons_of(store, making) if compared else None
             return replace(
-                store, content, rows, lambda rows: derive(rows, parameters, comparisons, progress)
+                store, content, rows, lambda rows: derive(rows, parameters, found, progress)
             )
-
-
-def folder_of(photos: str | Path) -> Path:
-    """The whole path of a folder. Raises NothingToIndex if nothing is there."""
-    try:
-        return Path(photos).expanduser().resolve(strict=True)
-    except (OSError, RuntimeError):  # nothing there, no such user, or links in a circle
-        raise NothingToIndex(f"There is no folder {photos}.") from None
-
-
-def sources_for(
-    folders: Sequence[str | Path],
-    store: Path,
-    exclude: Sequence[str] | None,
-    follow_links: bool | None,
-    lists: Sequence[str | Path] = (),
-    manifests: Sequence[str] = (),
-    private: bool = False,
-) -> Sources:
-    """What a build is to index; None stands for what the store has. Raises NothingToIndex."""
-    found = list(dict.fromkeys(folder_of(folder) for folder in folders))
-    if lists or manifests:
-        found.append(store.absolute() / FOLDER)
-    if not found:
-        raise NothingToIndex("No folder of photos is named.")
-    check_apart(found)
-    kept = Sources((), (), False)
-    with suppress(StoreError), opening(store) as generation:
-        kept = generation.manifest.sources
-    return Sources(
-        tuple(map(str, found)),
-        kept.exclude if exclude is None else tuple(exclude),
-        kept.follow_links if follow_links is None else follow_links,
-        tuple(str(Path(path).absolute()) for path in lists),
-        tuple(dict.fromkeys(manifests)),
-        private,
-    )
-
-
-def gather(
-    store: Path, sources: Sources, progress: Progress, web: Web | None = None, again: bool = False
-) -> None:
-    """Have the photos of lists and manifests in the store's folder for them.
-
-    Args:
-        store: The store's folder.
-        sources: Say which lists.
-        progress: As of `build`.
-        web: As of `build`.
-        again: Ask whether photos have changed that were fetched before.
-
-    Raises:
-        BadList: A list or a manifest cannot be read.
-        StoreBusy, StoreUnwritable: As `build`.
-    """
-    if not sources.lists and not sources.manifests:
-        return
-    mine = web is None
-    web = web or Web(sources.private)
-    try:
-        with changing(store), closing(Collected(store, web)) as collected:
-            removed = names_in(collected.folder, *removed_in(store))
-            collected.collect(
-                sources, removed, lambda items, total: progress(items, total, "lists"), again
-            )
-    finally:
-        if mine:
-            web.close()
-
-
-def list_sources(sources: Sources, store: Path) -> Listing:
-    """`scan` of what a store is to hold, with what is said of it, and what could not be fetched.
-
-    Raises as `scan`, and BadAbout.
-    """
-    said = read_about(sources.roots)
-    failed = failures_of(store) if sources.lists or sources.manifests else []
-    try:
-        listing = scan(sources.roots, sources.exclude, sources.follow_links)
-    except NothingToIndex as error:
-        reason = f" {failed[0].file}: {failed[0].reason}" if failed else ""
-        raise NothingToIndex(f"{error}{reason}") from None
-    facts = [listing.digest, said.to_json(), *(f"{one.file} {one.reason}" for one in failed)]
-    digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()
-    foreign = listing.foreign + failed
-    return dataclasses.replace(listing, digest=digest, about=said, foreign=foreign)
 
 
 @contextmanager
@@ -262,100 +170,3 @@ def is_as_derived(
         and manifest.drift == Drift()
         and not live.is_damaged
     )
-
-
-def read_folders(
-    sources: Sources,
-    listing: Listing,
-    known: Known,
-    stock: Stock,
-    extractor: Extractor,
-    making: Making,
-    progress: Progress,
-    recheck: bool = False,
-    spread: Spread = side_by_side,
-) -> Content:
-    """Bring all photos of folders into the stock. Files that look unchanged are not read again.
-
-    Args:
-        sources: What is indexed.
-        listing: What is in it.
-        known: What the store says so far.
-        stock: Takes what is made of the photos.
-        extractor: Describes them.
-        making: How.
-        progress: As of `build`.
-        recheck: As of `build`.
-        spread: As of `build`.
-
-    Raises:
-        NothingToIndex: No photo can be read.
-    """
-    before = [entry for entry in known.before if entry.sha256 in stock]  # but for what is damaged
-    removed = {same_name(row.file) for row in known.removed}
-    stamps = dict(zip(listing.files, listing.stamps))
-    kept_out = {file for file in stamps if same_name(file) in removed} if removed else set()
-    photos = [
-        entry
-        for entry in before
-        if not recheck
-        and stamps.get(entry.file) == entry.stamp != UNREADABLE
-        and entry.file not in kept_out
-    ]
-    unchanged = {entry.file for entry in photos}
-    unread = [file for file in stamps if file not in unchanged and file not in kept_out]
-    indexed, unusable = extract_all(
-        sources.roots,
-        unread,
-        extractor,
-        stock,
-        lambda items: progress(items, len(unread), "photos"),
-        kept_exactly(len(listing.files)),
-        "decode" in making.extraction,
-        spread,
-        known.withheld,
-    )
-    closed = tuple(entry.file for entry in listing.unreadable)
-    found_again = still_removed(known, before, indexed, stamps, closed)
-    photos += [
-        Entry(file, sha256, stamps[file])
-        for file, sha256 in indexed.items()
-        if file not in found_again
-    ]
-    kept = [entry for entry in before if entry.file.startswith(closed)] if closed else []
-    photos += kept
-    if not photos:
-        reason = f": {unusable[0].reason}" if unusable else "."
-        raise NothingToIndex(
-            f"No photo in {sources.roots} can be read; files tried: {len(listing.files)}{reason}"
-        )
-    skipped = [
-        *unusable,
-        *listing.foreign,
-        *listing.excluded,
-        *(count_kept(entry, kept) for entry in listing.unreadable),
-        *(Skipped(file, REMOVED) for file in sorted(kept_out)),
-        *(Skipped(file, SAME_REMOVED) for file in sorted(found_again)),
-    ]
-    rows = followed(known.removed, {file: indexed[file] for file in found_again}, kept_out)
-    return Content(sources, listing.digest, sorted(photos), skipped, rows, listing.about, making)
-
-
-def what_changed(before: Sequence[Entry], listing: Listing, content: Content) -> Difference:
-    """How a new generation's photos differ from those of the one before."""
-    taken = {row.file for row in content.removed}
-    shut = [entry.file for entry in listing.excluded]
-    return difference(
-        [entry for entry in before if entry.file not in taken],
-        content.photos,
-        [entry.file for entry in content.skipped],
-        lambda file: not set(around(file)).isdisjoint(shut),
-    )
-
-
-def count_kept(folder: Skipped, kept: list[Entry]) -> Skipped:
-    """An unreadable folder's entry that also says how many photos in it are kept."""
-    count = sum(entry.file.startswith(folder.file) for entry in kept)
-    if not count:
-        return folder
-    return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from extractor import Extractor, same_name
 
-from .builder import REMOVED, build, gather, list_sources, read_folders, what_changed
+from .builder import build
 from .catalogue import Entry, Removed, Skipped
 from .collected import FOLDER
 from .compaction import joined
@@ -18,6 +18,7 @@ from .difference import Confirm, Difference, confirm_all
 from .errors import NothingToIndex, StoreMismatch
 from .extraction import extract_all
 from .fetch import Web
+from .gathering import gather, list_sources
 from .generation import SEGMENTS, opening
 from .incremental import derive_changed, is_small, moves
 from .journal import digest
@@ -32,6 +33,7 @@ from .parameters import (
     making_of,
 )
 from .publish import Content, changing, content_of, replace, tidy, to_change
+from .reading import REMOVED, read_folders, what_changed
 from .removal import added_again, known_before
 from .rows import Rows
 from .scan import Listing, describe_file

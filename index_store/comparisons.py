@@ -169,7 +169,8 @@ def pair_keys(names: Sequence[str], pairs: np.ndarray) -> np.ndarray:
 
 def checks(records: np.ndarray) -> np.ndarray:
     """The check of each record, uint32 (n,). records: RECORD (n,)."""
-    words = np.ascontiguousarray(records).view("<u4").reshape(len(records), -1)[:, :-1]
+    words = np.ascontiguousarray(records).view("<u4")
+    words = words.reshape(len(records), RECORD.itemsize // 4)[:, :-1]
     return ~(words * FACTORS).sum(1, dtype=np.uint32)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,9 @@ def read_list(path: Path) -> Iterator[Item]:
 def local_item(root: Path, file: str, credit: Credit) -> Item:
     """A photo beside a list. root: the list's folder, without links."""
     place = Path(os.path.normpath(root / file.replace("\\", "/")))
+    if not os.path.lexists(place):  # the disk may have the name in another Unicode form
+        forms = (Path(unicodedata.normalize(form, str(place))) for form in ("NFC", "NFD"))
+        place = next(filter(os.path.lexists, forms), place)
     name = same_name(file)
     if not place.is_relative_to(root) or place == root:
         return Item(name, problem="The path leads out of the list's folder.")

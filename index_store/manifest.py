@@ -24,7 +24,7 @@ from .presets import PRESETS
 from .segment import NAME, SegmentFacts
 from .sources import Sources
 
-SCHEMA = 8
+SCHEMA = 9
 FILE_NAME = "manifest.json"
 MAX_BYTES = 2**20
 ARTEFACTS = frozenset(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from extractor import same_name
 
-from .builder import folder_of
 from .errors import NothingToIndex, UnknownPhoto
 from .exclusion import Exclusion, outwards
+from .gathering import folder_of
 from .scan import Found, one_form, walk, why_not
 from .store import Store
 

@@ -106,14 +106,14 @@ def removed_in(store: Path) -> tuple[Roots | None, list[Removed]]:
     roots = None
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         facts = json.loads(read_at_most(folder / FILE_NAME, MAX_BYTES))
-        # Schema 7 and before had one folder.
+        # Schema 8 and before had one folder.
         named = facts["sources"]["folders"] if "sources" in facts else [facts["photos_root"]]
         roots = Roots.of([Path(name) for name in named])
     path = folder / "catalogue.sqlite"
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as db:
-            # Schema 7 and before had names only.
+            # Schema 8 and before had names only.
             rows = [(*row, "")[:2] for row in db.execute("SELECT * FROM removed")]
     except sqlite3.Error as error:
         log.warning("What was removed from %s is not known any more (%s).", store, error)

@@ -10,6 +10,7 @@ import numpy as np
 
 from plurals import quantity
 
+from .about import key as about_key
 from .builder import CANDIDATES
 from .catalogue import Skipped
 from .collection import Collection
@@ -22,6 +23,7 @@ from .matching_graph import PROVEN, no_edge, pairs_in, unique_pairs
 from .milvus import LEAST_INDEXED
 from .presets import PRESETS, IndexParameters
 from .push import Pushed
+from .sources import Sources
 from .store import Store
 from .tune import Trial
 
@@ -42,6 +44,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
     diffusion = manifest.parameters["diffusion"]
     facts = {
         "photos": f"{manifest.photos} from {manifest.sources.roots}",
+        **sources_facts(manifest.sources),
         "left out": manifest.skipped,
         "generation": f"{store.generation}, built {manifest.created}, "
         f"{manifest.size / 2**20:.1f} MB, "
@@ -80,6 +83,16 @@ def matching_line(edges: np.ndarray) -> str:
         f"{quantity(len(pairs), 'pair')} of neighbours compared, {len(both)} of them with at least "
         f"{PROVEN} matched points; {alone} with such a neighbour"
     )
+
+
+def sources_facts(sources: Sources) -> dict[str, str]:
+    """What decides besides its folders which photos a store holds."""
+    facts = {
+        "excluded": " ".join(sources.exclude),
+        "links": "to folders are followed" if sources.follow_links else "",
+        "lists": ", ".join((*sources.lists, *sources.manifests)),
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
@@ -161,6 +174,18 @@ def summed_up_lines(store: Store) -> list[str]:
     if sum(map(len, alike.values())) > len(lines):
         lines.append("  `--verbose` and `info` name each of them.")
     return lines
+
+
+def unmatched_lines(store: Store) -> list[str]:
+    """That the tables of photos name files that are not there: their credits are shown nowhere."""
+    about = store.about
+    known = {about_key(photo.file) for photo in store.catalogue.photos()} if about.photos else set()
+    known |= {about_key(entry.file) for entry in store.catalogue.skipped()}
+    missing = sorted(file for file in about.photos if file and file not in known)
+    if not missing:
+        return []
+    shown = ", ".join(missing[:FEW_ALIKE])
+    return [f"  {quantity(len(missing), 'photo')} of the table not in the store, such as: {shown}"]
 
 
 def difference_line(found: Difference) -> str:

@@ -187,7 +187,8 @@ class OwnGallery:
         with open(photos / "photos.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("file", "title"))
-            table.writerows(self.titles.items())
+            for name, title in self.titles.items():  # a build refuses what cannot be shown
+                table.writerow((name, "".join(c for c in title if c.isprintable())))
 
     def close(self) -> None:
         """Delete all of it. A search that is under way ends with what it has open."""

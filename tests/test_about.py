@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from index_store import BadAbout, Store, build, update
 from index_store.about import About, read_about
 from serving.about import about
 from tests.conftest import GALLERY, QuickExtractor
+from ui.evidence import credit_html, facts_html
 
 
 @pytest.fixture
@@ -166,6 +168,25 @@ def test_a_build_refuses_what_it_cannot_read_and_a_store_keeps_what_was_read(pho
             assert about(opened).title("wine.jpg", "") == f"Glass {number}"
             assert opened.manifest.drift.added == 0
     assert quick.described == 12
+
+
+def test_the_evidence_shows_all_that_is_said_of_a_photo(photos, tmp_path):
+    (photos / "gallery.toml").write_text('photos = "photos.csv"')
+    (photos / "photos.csv").write_text(
+        "file,credit,link,Year,Canvas\n"
+        "wine.jpg,Ann <b>,https://example.org/1,1907,https://example.org/c?a=1&b=2\n"
+        "dune.jpg,,https://example.org/2,,\n"
+    )
+    build(photos, tmp_path / "s", QuickExtractor())
+    with Store(tmp_path / "s") as store:
+        engine = SimpleNamespace(store=store)
+        assert ">Ann &lt;b&gt;</a>" in credit_html(engine, "wine.jpg")
+        facts = facts_html(engine, "wine.jpg")
+        assert facts.startswith("Year: 1907 \xb7 Canvas: <a href=")
+        assert 'href="https://example.org/c?a=1&amp;b=2"' in facts
+        # A photo of which nothing else is said still leads to where it is from.
+        assert 'href="https://example.org/2"' in credit_html(engine, "dune.jpg")
+        assert facts_html(engine, "dune.jpg") == "" == facts_html(engine, "bulb.jpg")
 
 
 def test_each_of_several_folders_speaks_for_its_photos(photos, tmp_path):

@@ -198,6 +198,16 @@ def test_what_is_left_out_is_summed_up_by_reason(command, photos):
         assert command(name, *arguments)[1].count("left out: ") >= 301
 
 
+def test_a_table_that_names_other_files_and_one_that_cannot_be_read_are_said(command, photos):
+    (photos / "gallery.toml").write_text('photos = "photos.csv"')
+    (photos / "photos.csv").write_text("file,credit\nbulb.jpg,Ann\nBulb2.jpg,Ann\n")
+    code, printed, _ = command("update")
+    assert code == 0 and "1 photo of the table not in the store, such as: Bulb2.jpg" in printed
+    (photos / "photos.csv").write_text("file,credit\nbulb.jpg,Ann,Bo\n")
+    code, _, said = command("update")
+    assert code == 1 and "photos.csv cannot be read: line 2 has 3 cells, its head has 2" in said
+
+
 def test_a_folder_of_several_that_is_missing_stops_the_update(photos, tmp_path):
     store, other = tmp_path / "s", tmp_path / "other"
     other.mkdir()

@@ -19,6 +19,7 @@ from index_store import (
     remove,
     update,
 )
+from index_store.__main__ import main
 from index_store.difference import refuse_doubtful
 from index_store.fetch import Guarded, NotFetched, Web, public_address
 from index_store.listed import name_for
@@ -109,6 +110,12 @@ def test_no_path_of_a_list_leads_out_of_its_folder(listed, tmp_path, path):
     build([], tmp_path / "s", QuickExtractor(), lists=[base / "list.csv"])
     with Store(tmp_path / "s") as store:
         assert files(store) == ["ok.jpg"] and len(left_out(store)) == 1
+
+
+def test_a_path_is_found_in_the_other_unicode_form(listed, tmp_path):
+    shutil.copy(GALLERY / "wine.jpg", tmp_path / "cafe\u0301.jpg")
+    store = listed("path,title\ncaf\xe9.jpg,A glass\n")
+    assert store.about.title(*files(store), "") == "A glass" and not left_out(store)
 
 
 @pytest.mark.parametrize(
@@ -426,3 +433,22 @@ def test_a_document_that_is_no_manifest_is_a_sentence(server, web, tmp_path, bod
     address = server.put("/m.json", body, "application/json")
     with pytest.raises((BadList, NothingToIndex)):
         built(tmp_path, web, address)
+
+
+def test_the_command_fetches_from_this_machine_only_when_it_may(
+    server, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "index_store.__main__.choose_extractor", lambda *_, **__: (QuickExtractor(), "quick")
+    )
+    shutil.copy(GALLERY / "wine.jpg", tmp_path)
+    url = server.put("/petra.jpg", PETRA)
+    (tmp_path / "list.csv").write_text(f"url\n{url}\n")
+    command = ["build", "--list", str(tmp_path / "list.csv"), "--store", str(tmp_path / "s")]
+    assert main(command) == 1
+    assert "of a local network; --allow-private fetches from it" in capsys.readouterr().err
+    assert server.paths() == []
+    assert main([*command, "--allow-private"]) == 0
+    assert "1 photo indexed, 0 left out" in capsys.readouterr().out
+    assert main(["build", "--store", str(tmp_path / "s")]) == 1
+    assert "No folder of photos is named" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_it_stays_out_when_the_store_is_of_an_older_version(library):
     photos, store = library
     folder = store / "generations" / (store / "CURRENT").read_text().split()[0]
     facts = json.loads((folder / "manifest.json").read_text())
-    facts |= {"schema": 7, "photos_root": facts.pop("sources")["folders"][0]}
+    facts |= {"schema": 8, "photos_root": facts.pop("sources")["folders"][0]}
     (folder / "manifest.json").write_text(json.dumps(facts))
     with sqlite3.connect(folder / "catalogue.sqlite") as db:
         db.execute("ALTER TABLE removed DROP COLUMN sha256")

@@ -125,19 +125,29 @@ def test_photos_without_points_are_below_the_verified(engine):
     )
 
 
+def files_of_stage(hits, stage: str) -> list[str]:
+    """The hits' files in the order after a stage."""
+    ranked = [hit for hit in hits if stage in hit.stage_ranks]
+    return [hit.file for hit in sorted(ranked, key=lambda hit: hit.stage_ranks[stage])]
+
+
 def test_stage_ranks_are_the_positions_after_each_stage(engine):
     query = engine.prepare(engine.store.catalogue.find("tour-eiffel.jpg").id)
     result = engine.search(query, rerank="diffusion", verify="sift", k=30)
     plain = files(engine.search(query, k=400))
-    diffused = files(engine.search(query, rerank="diffusion", k=400))
+    alone = engine.search(query, rerank="diffusion", k=400).hits
+    diffused = files_of_stage(alone, "diffusion")
+    verified: list[int] = []
     for rank, hit in enumerate(result.hits, 1):
         voted = hit.stage_ranks.pop("details", None)
         assert voted is None or 1 <= voted <= 100
+        verified.append(hit.stage_ranks.pop("sift"))
         assert hit.stage_ranks == {
             "descriptor": plain.index(hit.file) + 1,
             "diffusion": diffused.index(hit.file) + 1,
-            "sift": rank,
+            "chains": rank,
         }
+    assert len(set(verified)) == 30
 
 
 def test_a_toggle_costs_only_its_own_stage(gallery, extractor, monkeypatch):
@@ -301,7 +311,7 @@ def test_command_prints_one_json_object(gallery_path, tmp_path, capsys):
         and best["inliers"] >= Sift.floor
         and best["verified"] is True
     )
-    assert set(best["stage_ranks"]) == {"descriptor", "details", "diffusion", "sift"}
+    assert set(best["stage_ranks"]) == {"descriptor", "details", "diffusion", "sift", "chains"}
     assert set(answer["timings_ms"]) == {
         "decode",
         "describe",

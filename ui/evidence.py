@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import numpy as np
 import streamlit as st
 
+from index_store.about import web_address
 from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
 from serving.about import about
 from serving.refusal import Refused
@@ -81,6 +84,8 @@ def draw(
     match_viewer(image, shown, hit.verification, f"match-{id}", tentative, region)
     if credits := credit_html(engine, hit.file):
         st.html(f'<p class="small">{credits}</p>')
+    if facts := facts_html(engine, hit.file):
+        st.html(f'<p class="small">{facts}</p>')
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(say("Search with this photo"), icon=":material/image_search:", type="primary"):
             search_with(engine, id)
@@ -116,7 +121,24 @@ def credit_html(engine: Engine, file: str) -> str:
     """Whom a photo is by and how it may be used, with a link to where it is from."""
     said = about(engine.store)
     text, address = credit_line(said, file), said.of(file).link
+    text = text or urlsplit(address).hostname or ""
     return link(text, address) if text else ""
+
+
+def facts_html(engine: Engine, file: str) -> str:
+    """What else the gallery's owner says of a photo: each name and value, addresses as links."""
+    more = about(engine.store).of(file).more
+    return " · ".join(
+        f"{html.escape(name)}: {link(value, address_in(value))}" for name, value in more.items()
+    )
+
+
+def address_in(value: str) -> str | None:
+    """A value that is an address of the web, else None."""
+    try:
+        return web_address(value)
+    except ValueError:
+        return None
 
 
 def example_image(
