@@ -1,6 +1,8 @@
 # make demo                       the page on the sample gallery, at http://127.0.0.1:8501
 # make demo PHOTOS=~/Pictures     the page on your own photos
-# make demo ... MODEL=NAME        with another descriptor: a name of `python -m export --models`, or a model file
+# make demo ... MODEL=NAME        with another descriptor: a name of `python -m export --models` or
+#                                 `python -m export --list`, or a model file
+# make figures                    the README's table, measured anew: data sets, results, plot
 # make test                       all tests
 PYTHON ?= python3
 PHOTOS ?= gallery/photos
@@ -16,10 +18,18 @@ export PHOTOS STORE MODEL
 NAMED_STORE = case "$$PHOTOS" in gallery/photos) echo stores/gallery;; \
 	*) echo "stores/$$(printf '%s' "$$PHOTOS" | cksum | cut -d' ' -f1)";; esac
 
-.PHONY: demo test clean
+# A published network, which is downloaded and exported first.
+PUBLISHED = gl18-*|sfm120k-*|solar-*|imagenet-*|sscd_*|dinov2-*|timm:*
+
+.PHONY: demo figures test clean
 
 demo: .venv/.serving
-	@base="$${STORE:-$$($(NAMED_STORE))}" && served= && set -- "$${MODEL:-gem-resnet101}" && \
+	@case "$$MODEL" in $(PUBLISHED)) $(MAKE) --no-print-directory .venv/.export;; esac
+	@case "$$MODEL" in $(PUBLISHED)) \
+		name="$$MODEL" && MODEL="downloads/models/$$(printf '%s' "$$name" | sed 's|[:/]|-|g').onnx" && \
+		{ test -e "$$MODEL" || .venv/bin/python -m export --out "$$MODEL" -- "$$name"; } || exit;; \
+	esac && \
+	base="$${STORE:-$$($(NAMED_STORE))}" && served= && set -- "$${MODEL:-gem-resnet101}" && \
 	if [ "$$PHOTOS$$STORE$$MODEL" = gallery/photos ]; then set -- "$$@" efficientnet-lite2; fi && \
 	for model; do \
 		name="$$(basename -- "$$model" .onnx)" && store="$$base" && \
@@ -29,6 +39,9 @@ demo: .venv/.serving
 	done && \
 	printf 'Serving %s at http://127.0.0.1:%s   (Ctrl-C ends it)\n' "$$PHOTOS" $(PORT) && \
 	GEM_STORE="$$served" GEM_MODEL="$$MODEL" exec .venv/bin/streamlit run app.py --server.port $(PORT)
+
+figures: .venv/.figures
+	.venv/bin/python -m evaluation figures
 
 test: .venv-dev/.ready
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install-browser
@@ -52,7 +65,16 @@ test: .venv-dev/.ready
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv-dev/.ready: requirements.txt requirements-openvino.txt requirements-train.txt requirements-matchers.txt requirements-milvus.txt requirements-ray.txt requirements-dev.txt
+.venv/.figures: requirements-evaluation.txt .venv/.serving
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-evaluation.txt
+	@touch $@
+
+.venv/.export: requirements-train.txt requirements-evaluation.txt .venv/.serving
+	@echo "Installing what converting a network needs, torch included (once)"
+	@.venv/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements-train.txt
+	@touch $@
+
+.venv-dev/.ready: requirements.txt requirements-evaluation.txt requirements-openvino.txt requirements-train.txt requirements-matchers.txt requirements-milvus.txt requirements-ray.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	@$(PYTHON) -m venv .venv-dev
 	@echo "Installing what the tests need, torch included (once)"

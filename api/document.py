@@ -1,36 +1,19 @@
-"""The OpenAPI document, and a page that shows it to people. Both are made of `operations`."""
+"""The OpenAPI document of the API, and a page that shows it to people."""
 
 from __future__ import annotations
 
 import html
-import re
+import warnings
 from functools import cache, lru_cache
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
-
 from serving.refusal import PROBLEM
 
+from .application import ABOUT, TITLE, application
+from .endpoints import ROOT
 from .models import Problem
-from .operations import OPERATIONS, ROOT, Operation
 
-VERSION = "1.0.0"
-TITLE = "Same Thing: search by photo"
-ABOUT = (
-    "Search a gallery of photos with a photo, and get the other photos of that very thing first, "
-    "with the evidence why. Photos that are sent are decoded, searched with, and forgotten."
-)
 REFERENCE = "#/components/schemas/{model}"
-SAID = {
-    400: "The request cannot be read.",
-    404: "There is no such photo.",
-    413: "Too many bytes or pixels.",
-    415: "No photo of a format that is read.",
-    422: "Fields are missing, unknown or wrong.",
-    429: "Too much for one address; see Retry-After.",
-    503: "Busy, or not ready; see Retry-After.",
-}
 
 
 def document(prefix: str = "") -> dict[str, Any]:
@@ -41,84 +24,15 @@ def document(prefix: str = "") -> dict[str, Any]:
 @cache
 def described() -> dict[str, Any]:
     """The document of a server at no address."""
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization")]
-    for operation in OPERATIONS:
-        if operation.form is not None:
-            models.append((operation.form, "validation"))
-        if not isinstance(operation.answer, str):
-            models.append((operation.answer, "serialization"))
-    names, schemas = models_json_schema(models, ref_template=REFERENCE)
-    paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        methods = paths.setdefault(ROOT + operation.path, {})
-        methods[operation.method.lower()] = describe(operation, names)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": TITLE, "version": VERSION, "description": ABOUT},
-        "paths": paths,
-        "components": {"schemas": schemas["$defs"]},
-    }
-
-
-def describe(operation: Operation, names: Any) -> dict[str, Any]:
-    """An operation as OpenAPI has it. names: of `models_json_schema`."""
-    problem = names[Problem, "serialization"]
-    answers: dict[str, Any] = {"200": {"description": "Done."} | content(operation, names)}
-    for status in operation.problems:
-        answers[str(status)] = {
-            "description": SAID[status],
-            "content": {PROBLEM: {"schema": problem}},
-        }
-    described: dict[str, Any] = {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "responses": answers,
-    }
-    parameters: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "schema": {"type": "integer", "minimum": 0},
-        }
-        for name in re.findall(r"{(\w+)}", operation.path)
-    ]
-    if operation.form is not None:
-        schema = names[operation.form, "validation"]
-        body = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-        described["requestBody"] = body
-    if operation.query is not None:
-        parameters += query_parameters(operation.query)
-    if parameters:
-        described["parameters"] = parameters
-    return described
-
-
-def query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
-    """The fields of a query string, all optional."""
-    parameters = []
-    for name, facts in query.model_json_schema()["properties"].items():
-        # What is left out is None; the string itself has no null.
-        schema = next(one for one in facts.get("anyOf", [facts]) if one["type"] != "null")
-        kept = {key: value for key, value in schema.items() if key not in ("title", "description")}
-        parameters.append(
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": facts["description"],
-                "schema": kept,
-            }
-        )
-    return parameters
-
-
-def content(operation: Operation, names: Any) -> dict[str, Any]:
-    """What an operation gives back."""
-    if isinstance(operation.answer, str):
-        schema: Any = {"type": "string", "format": "binary"}
-        return {"content": {operation.answer: {"schema": schema}}}
-    return {"content": {"application/json": {"schema": names[operation.answer, "serialization"]}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HEAD shares the id of its GET
+        found = application.openapi()
+    for methods in found["paths"].values():
+        methods.pop("head", None)  # as everywhere, HEAD is GET without the body
+    found["components"]["schemas"]["Problem"] = Problem.model_json_schema(
+        mode="serialization", ref_template=REFERENCE
+    )
+    return found
 
 
 # -- for people ------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
-"""Search, match, photos. Nothing here computes: it reads forms, waits for turns, writes answers."""
+"""Search, match, photos. Nothing here computes: it waits for turns, and writes answers."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import numpy as np
+from fastapi import APIRouter, Form, Path, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from index_store import Store
 from index_store.catalogue import Photo
@@ -13,10 +16,11 @@ from serving import searches
 from serving.base_path import prefix_of
 from serving.galleries import Gallery, NoGallery, galleries
 from serving.pictures import parse_id, pictures, thumbnail_url, view_url
-from serving.refusal import Refused
+from serving.refusal import PROBLEM, Refused
 
-from .forms import read_form, read_query
+from .forms import BoundedRoute
 from .models import (
+    DESCRIPTOR,
     NONE,
     HitAnswer,
     LinkAnswer,
@@ -31,45 +35,88 @@ from .models import (
 )
 from .turns import in_turn
 
+ROOT = "/api/v1"
+REFUSALS = {
+    400: "The request cannot be read.",
+    404: "There is no such photo.",
+    413: "Too many bytes or pixels.",
+    415: "No photo of a format that is read.",
+    422: "Fields are missing, unknown or wrong.",
+    429: "Too many requests from one address; see Retry-After.",
+    503: "Busy, or not ready; see Retry-After.",
+}
+PROBLEM_SCHEMA = {"schema": {"$ref": "#/components/schemas/Problem"}}
 
-async def search(request: Request) -> Response:
-    form = await read_form(request, SearchForm)
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of an operation, for its description."""
+    return {
+        status: {"description": REFUSALS[status], "content": {PROBLEM: PROBLEM_SCHEMA}}
+        for status in statuses
+    }
+
+
+WORK = refusals(400, 404, 413, 415, 422, 429, 503)
+LIST = refusals(422, 429, 503)
+LOOKUP = refusals(404, 422, 429, 503)
+JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
+LOOKING = ["GET", "HEAD"]
+
+router = APIRouter(prefix=ROOT, route_class=BoundedRoute)
+multipart = Form(media_type="multipart/form-data")
+Id = Annotated[int, Path(ge=0)]
+Descriptor = Annotated[str | None, Query(max_length=100, description=DESCRIPTOR)]
+
+
+@router.post(
+    "/search",
+    operation_id="search",
+    summary="Search the gallery with photos, or with one of its own.",
+    responses=WORK,
+)
+async def search(request: Request, form: Annotated[SearchForm, multipart]) -> SearchAnswer:
     gallery = chosen(form.descriptor)
     check_ids(form.id, gallery.engine.store)
+    sources = form.sources()
     rerank = None if form.rerank == NONE else form.rerank
     verify = None if form.verify == NONE else form.verify
 
     def work() -> SearchResult:
         matchers = [verify] if verify else []
-        query = searches.prepare(gallery, form.sources, form.part, matchers)
+        query = searches.prepare(gallery, sources, form.part, matchers)
         return searches.search(gallery, query, rerank, verify, form.k, "api")
 
     result = await in_turn(request, work)
-    answer = SearchAnswer(
+    store, prefix = gallery.engine.store, prefix_of(request.scope)
+    return SearchAnswer(
         **served(gallery),
-        hits=[
-            hit_answer(gallery.engine.store, hit, prefix_of(request.scope)) for hit in result.hits
-        ],
+        hits=[hit_answer(store, hit, prefix) for hit in result.hits],
         timings_ms=rounded(result.timings_ms),
         reused_ms=rounded(result.reused_ms),
         notes=result.notes,
     )
-    return JSONResponse(answer.model_dump())
 
 
-async def match(request: Request) -> Response:
-    form = await read_form(request, MatchForm)
+@router.post(
+    "/match",
+    operation_id="match",
+    summary="Compare two photos point by point.",
+    responses=WORK,
+)
+async def match(request: Request, form: Annotated[MatchForm, multipart]) -> MatchAnswer:
     gallery = chosen(form.descriptor)
     check_ids(form.id, gallery.engine.store)
+    first, second = form.sources()
 
     def work() -> Match:
-        first, second = form.sources
         query = searches.prepare(gallery, [first])
         return searches.compare(gallery, query, second)
 
     found = await in_turn(request, work)
     evidence = found.verification
-    answer = MatchAnswer(
+    return MatchAnswer(
         **served(gallery),
         similarity=round(found.similarity, 6),
         probability=None if found.probability is None else round(found.probability, 6),
@@ -80,20 +127,16 @@ async def match(request: Request) -> Response:
         homography=homography(evidence),
         timings_ms=rounded(found.timings_ms),
     )
-    return JSONResponse(answer.model_dump())
 
 
-async def photo(request: Request) -> Response:
-    gallery = chosen(request.query_params.get("descriptor"))
-    store = gallery.engine.store
-    found = store.catalogue.photo(known_id(request, store))
-    facts = photo_facts(store, found, prefix_of(request.scope))
-    answer = PhotoAnswer(**served(gallery), **facts.model_dump())
-    return JSONResponse(answer.model_dump())
-
-
-async def photos(request: Request) -> Response:
-    query = read_query(request, PhotosQuery)
+@router.api_route(
+    "/photos",
+    methods=LOOKING,
+    operation_id="photos",
+    summary="List the photos of the gallery page by page, or find one by its file.",
+    responses=LIST,
+)
+async def photos(request: Request, query: Annotated[PhotosQuery, Query()]) -> PhotosAnswer:
     gallery = chosen(query.descriptor)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
     if query.file is None:
@@ -106,20 +149,42 @@ async def photos(request: Request) -> Response:
         total = 0 if found is None else 1
         ids = [found.id] if found is not None and found.id >= query.start else []
     listed = store.catalogue.photos_of(ids[: query.limit])
-    answer = PhotosAnswer(
+    return PhotosAnswer(
         **served(gallery),
         total=total,
         next=ids[query.limit] if len(ids) > query.limit else None,
         photos=[photo_facts(store, one, prefix) for one in listed],
     )
-    return JSONResponse(answer.model_dump())
 
 
-async def thumbnail(request: Request) -> Response:
-    gallery = chosen(request.query_params.get("descriptor"))
-    id = known_id(request, gallery.engine.store)
+@router.api_route(
+    "/photos/{id}",
+    methods=LOOKING,
+    operation_id="photo",
+    summary="What is known of a photo of the gallery.",
+    responses=LOOKUP,
+)
+async def photo(request: Request, id: Id, descriptor: Descriptor = None) -> PhotoAnswer:
+    gallery = chosen(descriptor)
+    store = gallery.engine.store
+    check_ids([id], store)
+    facts = photo_facts(store, store.catalogue.photo(id), prefix_of(request.scope))
+    return PhotoAnswer(**served(gallery), **facts.model_dump())
+
+
+@router.api_route(
+    "/photos/{id}/thumbnail",
+    methods=LOOKING,
+    operation_id="thumbnail",
+    summary="A photo of the gallery, at most 480 pixels a side.",
+    response_class=Response,
+    responses=LOOKUP | JPEG,
+)
+async def thumbnail(id: Id, descriptor: Descriptor = None) -> Response:
+    gallery = chosen(descriptor)
+    check_ids([id], gallery.engine.store)
     response = await pictures().response(gallery, id, "thumbnail")
-    response.headers["Cache-Control"] = "no-cache"  # ids are others after the next build
+    response.headers["Cache-Control"] = "no-cache"  # the next build assigns other ids
     return response
 
 
@@ -133,14 +198,6 @@ def chosen(descriptor: str | None) -> Gallery:
     if descriptor not in opened:
         raise Refused(422, f"There is no such descriptor, only {', '.join(opened)}.")
     return opened[descriptor]
-
-
-def known_id(request: Request, store: Store) -> int:
-    """The id in the path. Raises Refused if the gallery has no such photo."""
-    id = parse_id(request.path_params["id"], store)
-    if id is None:
-        raise no_photo()
-    return id
 
 
 def check_ids(ids: list[int], store: Store) -> None:

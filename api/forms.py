@@ -1,89 +1,75 @@
-"""A request's query string, or its form, bounded while it is read, as a checked model."""
+"""Requests are bounded and checked before FastAPI reads their fields."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
-from serving.refusal import Refused
+from serving.address import address_of
+from serving.refusal import Refused, spend
 from serving.settings import settings
 
-FormModel = TypeVar("FormModel", bound=BaseModel)
 MANY = ("photo", "id")  # fields that may be repeated
-MOST_FIELDS = 40
-MOST_FIELD_BYTES = 1000
+MAX_FIELDS = 40
+MAX_FIELD_BYTES = 1000
 
 
-class BadFields(Exception):
-    """Fields are missing, unknown or have wrong values; str(error) is a sentence.
+class BoundedRoute(APIRoute):
+    """A route that counts the request, bounds its form, and refuses repeated fields."""
 
-    Attributes:
-        errors: a sentence on each.
-    """
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
 
-    def __init__(self, errors: list[str]):
-        super().__init__(errors[0])
-        self.errors = errors
+        async def bounded(request: Request) -> Response:
+            spend("request", address_of(request.scope))
+            check_once(name for name, _ in request.query_params.multi_items())
+            if self.body_field is not None:
+                await read_form(request)
+            return await handle(request)
+
+        return bounded
 
 
-async def read_form(request: Request, model: type[FormModel]) -> FormModel:
-    """Read and check a form.
+async def read_form(request: Request) -> None:
+    """Read a form within bounds. The request keeps it for FastAPI.
 
     Raises:
         Refused: it is none, or too large.
-        BadFields: it has wrong fields.
+        RequestValidationError: a field is repeated, or is a file where it should be text.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise Refused(415, "Send the request as multipart/form-data.")
     limits = settings()
     try:
-        async with request.form(
-            max_files=limits.api_photos, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES
-        ) as form:
-            fields: dict[str, object] = {}
-            for name, value in form.multi_items():
-                read = await value.read() if isinstance(value, UploadFile) else value
-                if isinstance(read, bytes) and len(read) > limits.upload_bytes:
-                    raise Refused(413, f"A photo may have {limits.upload_mb} MB at most.")
-                if isinstance(read, bytes) != (name == "photo"):
-                    raise BadFields([f"{name[:40]}: only photo is a file"])
-                if name in MANY:
-                    fields.setdefault(name, []).append(read)  # type: ignore[attr-defined]
-                elif name in fields:
-                    raise BadFields([f"{name[:40]}: only once"])
-                else:
-                    fields[name] = read
+        form = await request.form(
+            max_files=limits.api_photos, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+        )
     except HTTPException as error:  # of the form's parser
         raise Refused(400, f"The form cannot be read. {error.detail}") from None
-    return checked(fields, model)
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) != (name == "photo"):
+            raise wrong(name, "only photo is a file")
+        if isinstance(value, UploadFile) and (value.size or 0) > limits.upload_bytes:
+            raise Refused(413, f"A photo may have {limits.upload_mb} MB at most.")
+    check_once(name for name, _ in form.multi_items() if name not in MANY)
 
 
-def read_query(request: Request, model: type[FormModel]) -> FormModel:
-    """Read and check a query string. Raises BadFields."""
-    fields: dict[str, object] = {}
-    for name, value in request.query_params.multi_items():
-        if name in fields:
-            raise BadFields([f"{name[:40]}: only once"])
-        fields[name] = value
-    return checked(fields, model)
+def check_once(names: Iterable[str]) -> None:
+    """Raise RequestValidationError for the first name that is repeated."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise wrong(name, "only once")
 
 
-def checked(fields: dict[str, object], model: type[FormModel]) -> FormModel:
-    """The fields as a model. Raises BadFields."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise BadFields([sentence(one) for one in error.errors()]) from None
-
-
-def sentence(error: object) -> str:
-    """One error of pydantic's, without the value it is about."""
-    facts: dict = dict(error)  # type: ignore[call-overload]
-    where = str(facts["loc"][0])[:40] if facts["loc"] else ""
-    said = facts["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said
+def wrong(name: str, why: str) -> RequestValidationError:
+    """A field that is refused before pydantic sees it."""
+    return RequestValidationError([{"loc": ("body", name), "msg": why}])

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated
 
+from fastapi import UploadFile
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -33,7 +35,7 @@ def offered(named: str, known: Collection[str]) -> list[str]:
 RERANK = [NONE, *offered(LIMITS.api_rerank, RERANKERS)]
 VERIFY = [NONE, *offered(LIMITS.api_verify, MATCHERS)]
 
-Photo = Annotated[bytes, Field(json_schema_extra={"format": "binary"})]
+Photo = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 DESCRIPTOR = "Name of the descriptor model, where the server has several; by default its first."
 FRACTION = r"(0|1|0?\.\d{1,9}|0\.\d{1,9}|1\.0{1,9})"
 
@@ -58,22 +60,21 @@ class Form(BaseModel):
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
 
     @property
+    def count(self) -> int:
+        """How many photos it names."""
+        return len(self.photo) + len(self.id)
+
     def sources(self) -> list[bytes | int]:
-        """All photos, uploads first."""
-        return [*self.photo, *self.id]
+        """All photos, uploads first. Uploads are read, and can be read once."""
+        return [*(photo.file.read() for photo in self.photo), *self.id]
 
 
-class Lookup(BaseModel):
-    """The query string of a lookup."""
+class PhotosQuery(BaseModel):
+    """Which photos to list."""
 
     model_config = ConfigDict(extra="forbid")
 
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
-
-
-class PhotosQuery(Lookup):
-    """Which photos to list."""
-
     start: int = Field(0, ge=0, lt=10**9, description="Lowest id to list.")
     limit: int = Field(100, ge=1, le=1000, description="Photos in a page at most.")
     file: str | None = Field(
@@ -123,9 +124,9 @@ class SearchForm(Form):
 
     @model_validator(mode="after")
     def _has_photos(self) -> SearchForm:
-        if not self.sources:
+        if not self.count:
             raise ValueError("send a photo, or the id of one of the gallery's")
-        if self.region is not None and len(self.sources) > 1:
+        if self.region is not None and self.count > 1:
             raise ValueError("a region belongs to a single photo")
         return self
 
@@ -143,7 +144,7 @@ class MatchForm(Form):
 
     @model_validator(mode="after")
     def _has_two_photos(self) -> MatchForm:
-        if len(self.sources) != 2:
+        if self.count != 2:
             raise ValueError("send two photos, or a photo and the id of one of the gallery's")
         return self
 

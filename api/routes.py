@@ -6,13 +6,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from serving.areas import NOTHING_HERE, area
+from serving.areas import NOTHING_HERE
 from serving.base_path import prefix_of
 from serving.refusal import problem
 
+from .application import application
 from .document import document, page
+from .endpoints import ROOT
 from .health import healthz, metrics_text, readyz
-from .operations import OPERATIONS, ROOT, answering
 
 
 async def openapi(request: Request) -> Response:
@@ -25,15 +26,11 @@ async def described(request: Request) -> Response:
     return HTMLResponse(page(prefix_of(request.scope)))
 
 
-API = [
-    *(
-        Route(ROOT + one.path, answering(one.endpoint), methods=[one.method], name=one.name)
-        for one in OPERATIONS
-    ),
-    Route(f"{ROOT}/openapi.json", openapi),
-    Route(ROOT, described),
-    Route(f"{ROOT}/", described),
-]
+application.add_route(f"{ROOT}/openapi.json", openapi)
+application.add_route(ROOT, described)
+application.add_route(f"{ROOT}/", described)
+# The whole area: Streamlit answers any other address with the page.
+API = [Route("/api", application), Route("/api/{rest:path}", application)]
 # At any other path Streamlit would answer with the page, and a monitor would take its 200 for
 # health.
 ELSEWHERE = [
@@ -45,4 +42,4 @@ HEALTH = [
     Route("/readyz", readyz),
     Route("/metrics", metrics_text),
 ]
-ROUTES = [*area("/api", API), *HEALTH, *ELSEWHERE]
+ROUTES = [*API, *HEALTH, *ELSEWHERE]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from extractor import SUFFIXES
+from extractor import SUFFIXES, read_text, same_name
 from metrics import average_precision, recall_at_1
 
 from .benchmark import BadDataset, Benchmark, Query, Truth
 
+MAX_BYTES = 2**28  # of a groups file
 FEW = 3  # groups of at most so many photos are "few-view"
 EVERY, FEW_VIEW, MANY_VIEW = "all groups", "few-view, 2-3", "many-view"
 
@@ -58,7 +60,7 @@ def load_groups(path: Path) -> dict[str, list[str]]:
         BadGroups: the file holds something else, or no group.
     """
     try:
-        named = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
+        named = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
         if not isinstance(named, dict) or not all(
             isinstance(files, list) and all(isinstance(file, str) for file in files)
             for files in named.values()
@@ -76,31 +78,40 @@ def load_groups(path: Path) -> dict[str, list[str]]:
 
 
 def check_groups(
-    groups: dict[str, list[str]], gallery: list[str], where: str
+    groups: dict[str, list[str]],
+    gallery: list[str],
+    where: str,
+    inside: Callable[[Path], str | None] = lambda path: None,
 ) -> dict[str, list[str]]:
-    """The groups themselves, if they fit a gallery.
+    """The groups, if they fit a gallery, with its files named as the gallery names them.
 
     Args:
-        groups: name -> files.
+        groups: name -> files, in any Unicode form, as "./x.jpg" or by full paths.
         gallery: the files that there are.
         where: what a message calls the gallery.
+        inside: what the gallery calls the file of a full path.
 
     Raises:
         BadGroups: a group has fewer than two photos, one twice, one of another group, or one that
             is not in the gallery.
     """
-    known = set(gallery)
+    known = {same_name(file): file for file in gallery}
     group_of: dict[str, str] = {}
-    for name, files in groups.items():
+    named: dict[str, list[str]] = {}
+    for name, given in groups.items():
+        full = (inside(Path(file)) if file.startswith("/") else None for file in given)
+        meant = [same_name(path or file) for path, file in zip(full, given)]
+        files = [known.get(same, file) for same, file in zip(meant, given)]
         if len(set(files)) < max(2, len(files)):
             raise BadGroups(f"Group {name!r} needs at least two photos, each named once.")
         for file in files:
-            if file not in known:
+            if same_name(file) not in known:
                 raise BadGroups(f"Group {name!r} names {file!r}, which is not in {where}.")
             if file in group_of:
                 raise BadGroups(f"{file!r} is in two groups, {group_of[file]!r} and {name!r}.")
             group_of[file] = name
-    return groups
+        named[name] = files
+    return named
 
 
 def photos_below(root: Path) -> list[str]:
@@ -155,8 +166,13 @@ def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
             f'{tables[0]} is missing: a JSON file {{"name": ["file", ...], ...}} that says what '
             f"belongs together."
         )
-    gallery = photos_below(root)
-    return of_groups(name, root, gallery, check_groups(load_groups(found), gallery, str(root)))
+    gallery, full = photos_below(root), root.resolve()
+
+    def inside(path: Path) -> str | None:
+        return path.relative_to(full).as_posix() if path.is_relative_to(full) else None
+
+    groups = check_groups(load_groups(found), gallery, str(root), inside)
+    return of_groups(name, root, gallery, groups)
 
 
 def read_folders(name: str, root: Path) -> Benchmark:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from command import CommandParser, complain, run_command
 from datasets import BadDataset
+from download import DownloadFailed
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 from search import BadCalibration
 
-from . import fit, groups, models, report
+from . import data, figures, fit, groups, models, report, reproduce
 from . import run as run_dataset
 from .results import BadResults
-from .studies import ann, keypoint_index, keypoints, kills, load, profiles, scale
+from .studies import ann, keypoint_index, keypoints, kills, load, matching, profiles, scale
 from .studies import diffusion_cost as diffusion
 from .studies import engine_speed as extractor
 from .studies import extraction_speed as extraction
@@ -23,6 +24,9 @@ from .studies.ann_peers import MissingPeers
 from .studies.page_speed import NoBrowser
 
 COMMANDS = (
+    data,
+    figures,
+    reproduce,
     run_dataset,
     models,
     report,
@@ -34,6 +38,7 @@ COMMANDS = (
     verification,
     keypoints,
     keypoint_index,
+    matching,
     several,
     profiles,
     agreement,
@@ -63,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         BadModel,
         BadPhoto,
         BadResults,
+        DownloadFailed,
         MissingPeers,
         NoBrowser,
         StoreError,

@@ -46,6 +46,7 @@ from search.fusion.fit import (
     thinned,
 )
 
+from .conditions import conditions
 from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
 from .fit_tables import print_quality, set_rows, setting_name
 from .groups import store_groups
@@ -245,6 +246,7 @@ def run(args: argparse.Namespace) -> None:
         )
     model = model_of(args.store[0], args.model)
     extractor = Extractor(model)
+    print_lines(f"Measured: {conditions(extractor.engine)}.", "")
     galleries: list[LabelledGallery] = []
     names = []
     kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}

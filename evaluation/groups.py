@@ -23,6 +23,7 @@ from index_store import Store, model_of
 from metrics import mean_over_groups
 from search import Engine
 
+from .conditions import conditions
 from .measure import ask, by_group
 from .results import QueryResult, format_rows
 
@@ -93,7 +94,10 @@ def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
         OSError: it cannot be read.
     """
     return check_groups(
-        load_groups(path), [photo.file for photo in store.catalogue.photos()], "the store"
+        load_groups(path),
+        [photo.file for photo in store.catalogue.photos()],
+        "the store",
+        store.roots.file_of,
     )
 
 
@@ -114,7 +118,7 @@ def evaluate_groups(
     """All METHODS on all groups (of `store_groups`). progress wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
     queries = ask(
-        engine, of_groups("groups", engine.store.root, gallery, groups), METHODS, progress
+        engine, of_groups("groups", engine.store.roots, gallery, groups), METHODS, progress
     ).queries
     return [
         MethodResult(
@@ -168,6 +172,7 @@ def run(args: argparse.Namespace) -> None:
         engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
     )
     print_text(format_table(results))
+    print_lines("", f"Measured: {conditions(extractor.engine)}.")
     if args.by_group:
         print_lines("", f"{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
         for name, files in groups.items():

@@ -19,9 +19,9 @@ from index_store.__main__ import bar
 
 from .arguments import amount
 from .bootstrap import Estimate
+from .conditions import hardware
 from .results import format_estimate, format_rows
 from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
-from .studies.engine_speed import hardware
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 GALLERY_GROUPS = GALLERY.with_name("groups.json")

@@ -22,12 +22,12 @@ from index_store.scan import scan
 from search import RERANKERS, Engine
 
 from .arguments import amount, share, size
+from .conditions import conditions
 from .distractors import SIZES, draw_hidden, format_hidden, hide
 from .exact import exactly
 from .measure import Methods, ask, summarise
 from .results import Results, format_results, write_results
 from .simulate import Simulated, noisy, oracle
-from .studies.engine_speed import hardware
 
 BASE = "rerank off"
 PUBLISHED = (
@@ -190,7 +190,7 @@ def evaluate(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         seed=seed,
-        hardware=hardware(),
+        hardware=str(conditions(extractor.engine)),
         model={
             "name": model,
             "architecture": manifest.model["architecture"],
@@ -289,7 +289,7 @@ def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
         bar,
         args.sizes,
     )
-    print_lines(f"{args.model.stem}, {hardware()}", "")
+    print_lines(f"{args.model.stem}, {conditions(extractor.engine)}", "")
     print_text(format_hidden(rows))
     draw_hidden(rows, args.out.with_suffix(".png"))
 

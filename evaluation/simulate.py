@@ -132,11 +132,12 @@ def derive(
     making = making_of(extractor, store.as_stored)
     catalogue = store.catalogue
     content = Content(
-        store.root,
+        store.manifest.sources,
         store.manifest.listing,
         catalogue.entries(),
         catalogue.skipped(),
         catalogue.removed(),
+        store.about,
         making,
     )
     with writing(path), closing(Stock(path, making.facts, making.dim)) as stock:

@@ -29,7 +29,7 @@ class SubGallery:
     def __init__(self, store: Store, ids: np.ndarray):
         """Take the photos of `store` with these ids, int (n,), rising."""
         self._whole, self._ids = store, ids
-        self.path, self.root, self.version = store.path, store.root, store.version
+        self.path, self.roots, self.version = store.path, store.roots, store.version
         self.as_stored = store.as_stored
         self.damaged = np.empty(0, np.int64)
         self.manifest: Manifest = replace(store.manifest, photos=len(ids))
@@ -43,7 +43,10 @@ class SubGallery:
         self.lists, self.list_sims = neighbours, sims
         self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
         self.keypoints = part_of(store.keypoints, ids)
-        self.marks = store.marks.renumbered(numbers_of(store.keypoints.photos, ids))
+        numbers = numbers_of(len(store), ids)
+        self.marks = store.marks.renumbered(numbers)
+        self.edges = np.array(store.edges[ids])
+        self.edges["id"] = np.where(self.edges["id"] >= 0, numbers[self.edges["id"]], -1)
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)

@@ -1,13 +1,14 @@
-"""python -m export --checkpoint FILE | --backbone FILE --map TENSOR --mean ... --std ... --size N,
---out MODEL.onnx
+"""python -m export NAME | --checkpoint FILE | --backbone FILE --map TENSOR --mean ... --std ...
+--size N, --out MODEL.onnx
 
-Also --int8 MODEL.onnx | --xfeat | --models | --list | --download NAME.
+Also --int8 MODEL.onnx | --xfeat | --models | --list.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import CommandParser, complain, print_lines, print_text, run_command
+from download import MIRRORS, DownloadFailed
 from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside, resize
 from extractor.registry import format_models
 from model import (
@@ -27,7 +29,7 @@ from model import (
     pca_whitening,
     power_whitening,
 )
-from model.published import DownloadFailed, download, format_list
+from model.published import format_list
 from plurals import quantity
 
 from .backbone import VECTOR, Backbone, read_backbone, to_descriptor
@@ -41,6 +43,7 @@ from .learn import (
     rows_of_groups,
 )
 from .matching_models import Missing, export_xfeat
+from .named import prepare
 from .parity import ParityError, check_parity, format_table, in_torch
 from .pooled import Pooler, check_exponent
 from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
@@ -226,6 +229,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_mutually_exclusive_group(required=True).add_argument
     add(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="a published network: it is downloaded, checked, converted and proved (see --list)",
+    )
+    add(
         "--checkpoint",
         type=Path,
         help="file of a GeM-ResNet: safetensors, cirtorch, SOLAR, torchvision, ONNX",
@@ -236,13 +245,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--xfeat", action="store_true", help="the models of learned matching, XFeat and LighterGlue"
     )
     add("--models", action="store_true", help="the models that can be searched with")
-    add("--list", action="store_true", help="the published nets")
-    add("--download", metavar="NAME", help="fetch a published net and verify it")
+    add("--list", action="store_true", help="the published networks that have a NAME")
     add = parser.add_argument
     add(
         "--out",
         type=Path,
-        help="ONNX file to write (--int8: beside the model); --xfeat, --download: the folder",
+        help="ONNX file to write (--int8: beside the model); --xfeat: the folder",
     )
     add(
         "--longest-side",
@@ -284,6 +292,14 @@ def make_parser() -> argparse.ArgumentParser:
         "with --backbone for p "
         "(default: the sample gallery's)",
     )
+    add(
+        "--mirror",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="of a NAME: ask there first; it keeps https://HOST/PATH at ADDRESS/HOST/PATH "
+        f"(default: the addresses in {MIRRORS})",
+    )
     add("--licence", help="licence of the weights, where the checkpoint does not name it")
     add("--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos to prove the file on")
     add("--count", type=int, default=8, help="how many of them (default 8)")
@@ -293,8 +309,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
-    if (args.checkpoint or args.backbone) and not args.out:
-        parser.error("--checkpoint and --backbone need --out")
+    if (args.name or args.checkpoint or args.backbone) and not args.out:
+        parser.error("NAME, --checkpoint and --backbone need --out")
     if args.count < 1:
         parser.error("--count must be at least 1")
     if args.backbone and not (args.map and args.mean and args.std and args.longest_side):
@@ -309,12 +325,11 @@ def main(argv: list[str] | None = None) -> int:
         elif args.xfeat:
             for path in export_xfeat(args.out or DEFAULT_MODEL.parent):
                 print_lines(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-        elif args.download:
-            print_lines(download(args.download, args.out or Path(".")))
-        elif args.backbone:
-            run_backbone(args)
         else:
-            run_checkpoint(args)
+            with tempfile.TemporaryDirectory() as folder:
+                if args.name:
+                    prepare(args, Path(folder))
+                (run_backbone if args.backbone else run_checkpoint)(args)
     except BrokenPipeError:
         raise  # for run_command
     except (

@@ -1,7 +1,8 @@
 """Photo bytes -> RGB array -> unit descriptor. Serving side: onnxruntime and Pillow, no torch."""
 
+from joblib import cpu_count as available_cores  # as far as affinity and control groups allow
+
 from .choice import choose_extractor, int8_beside
-from .cores import available_cores
 from .decode import (
     Decoded,
     decode,
@@ -16,12 +17,13 @@ from .decode import (
 from .decoder import decoder_for
 from .errors import BadPhoto, ImageTooLarge, UnsupportedImage
 from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
-from .files import open_regular, read_at_most
+from .files import open_regular, read_at_most, same_name
 from .formats import SUFFIXES, format_of
 from .limits import OWNER, VISITOR, WORKING_SIDE, BadLimit, Limits, owner_limits
 from .region import Region
 from .sealing import is_sealed, seal
 from .sift import LocalFeatures, local_features
+from .text import decode_text, read_text
 from .xfeat import XFeatKeypoints, read_matching_model
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "available_cores",
     "choose_extractor",
     "decode",
+    "decode_text",
     "decoder_for",
     "encode_jpeg",
     "format_of",
@@ -61,6 +64,8 @@ __all__ = [
     "read_photo",
     "read_size",
     "read_stream",
+    "read_text",
     "resize",
+    "same_name",
     "seal",
 ]

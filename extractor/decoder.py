@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from joblib import cpu_count as available_cores
 
-from .cores import available_cores
 from .decode import Decoded
 from .decode_worker import DECODED, NO_MEMORY, PICTURE, READY, REQUEST, SENTENCE, TOO_LARGE
 from .errors import ImageTooLarge, UnsupportedImage

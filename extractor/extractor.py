@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from joblib import cpu_count
 
 from plurals import quantity
 
-from .cores import available_cores
 from .engines import start
 from .limits import WORKING_SIDE
 from .region import Region, crop_region
@@ -137,7 +137,7 @@ class Extractor:
                 f"{path.name} is damaged, or not a descriptor model made by `python -m export`."
             )
         try:
-            self._engine = start(engine, data, threads or available_cores(), calls)
+            self._engine = start(engine, data, threads or cpu_count(), calls)
         except Exception as error:  # engines raise families of their own, without a base class
             raise BadModel(f"{path.name} cannot be run by {engine}.") from error
         self.path = path

@@ -1,10 +1,11 @@
-"""Opening a file that somebody else put there: a regular file or nothing, and never a wait."""
+"""Files that somebody else put there: regular files only, never a wait, and one name each."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import unicodedata
 from io import BufferedReader
 from pathlib import Path
 
@@ -35,3 +36,9 @@ def read_at_most(path: str | Path, most: int) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, "File too large", str(path))
     return data
+
+
+def same_name(file: str) -> str:
+    """Equal for names of one photo: written in any Unicode form, and with or without "./"."""
+    parts = [part for part in file.split("/") if part not in ("", ".")]
+    return unicodedata.normalize("NFC", "/".join(parts))

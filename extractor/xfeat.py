@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from joblib import cpu_count
 
-from .cores import available_cores
 from .decode import resize
 from .extractor import DEFAULT_MODEL, BadModel
 from .sealing import is_sealed
@@ -51,7 +51,7 @@ class XFeatKeypoints:
     """The strongest XFeat keypoints of a photo. Thread-safe. Raises BadModel."""
 
     def __init__(self, model: Path = XFEAT_MODEL):
-        self._session = read_matching_model(model, available_cores())
+        self._session = read_matching_model(model, cpu_count())
 
     def __call__(self, photo: np.ndarray) -> LocalFeatures:
         """Find a photo's keypoints.

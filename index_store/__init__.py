@@ -7,6 +7,9 @@ from .changes import add, remove, update
 from .compaction import compact
 from .duplicates import duplicates
 from .errors import (
+    BadAbout,
+    BadList,
+    BadPatterns,
     IndexUnavailable,
     NothingToIndex,
     PhotosDamaged,
@@ -16,6 +19,7 @@ from .errors import (
     StoreMismatch,
     StoreMissing,
     StoreUnwritable,
+    TooMuchGone,
     UnknownPhoto,
 )
 from .generation import current_version
@@ -29,6 +33,9 @@ from .store import Store, model_of
 __all__ = [
     "CANDIDATES",
     "PRESETS",
+    "BadAbout",
+    "BadList",
+    "BadPatterns",
     "Catalogue",
     "IndexUnavailable",
     "KeypointCache",
@@ -44,6 +51,7 @@ __all__ = [
     "StoreMismatch",
     "StoreMissing",
     "StoreUnwritable",
+    "TooMuchGone",
     "UnknownPhoto",
     "add",
     "build",

@@ -1,4 +1,4 @@
-"""python -m index_store build PHOTOS | update | add PHOTOS | remove FILE... | compact |
+"""python -m index_store build PHOTOS... | update | watch | add PHOTOS | remove FILE... | compact |
 duplicates | info | tune | push
 
 Each with --store STORE.
@@ -10,6 +10,7 @@ import argparse
 import json
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from command import (
     print_text,
     printable,
     run_command,
+    sentence_of,
 )
 from extractor import (
     DEFAULT_MODEL,
@@ -37,13 +39,16 @@ from extractor.registry import MODELS, model_path
 from plurals import quantity
 
 from .builder import CANDIDATES, build, folder_of
-from .changes import add, compare, remove, update
+from .changes import add, compare, copies_of, remove, update
 from .cluster import on_cluster
+from .collected import FOLDER
 from .collection import TOKEN
 from .compaction import compact
 from .copies import copy_lines, list_copies, to_json
+from .difference import Difference
 from .duplicates import duplicates
-from .errors import PhotosDamaged, StoreError
+from .errors import PhotosDamaged, StoreError, TooMuchGone
+from .exclusion import FILE as PATTERNS
 from .extraction import side_by_side
 from .front import save_front
 from .integrity import verify
@@ -53,16 +58,21 @@ from .push import push, take_back
 from .report import (
     change_lines,
     damaged_lines,
+    difference_json,
+    difference_line,
+    difference_lines,
     index_line,
     info_lines,
     left_out_lines,
     mark_lines,
     push_lines,
+    summed_up_lines,
     trial_lines,
 )
 from .similarity_map import kept_map
 from .store import Store, model_of
 from .tune import choose, replace_index, try_presets
+from .watching import follow_folders
 
 HERE = "here"  # in an address's place
 
@@ -82,23 +92,70 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+class Asking:
+    """Keeps what has changed, and asks before much of a store goes.
+
+    Args:
+        yes: Accept whatever has changed.
+        ask: Ask the person at the terminal, if there is one.
+
+    Attributes:
+        found: What has changed.
+    """
+
+    def __init__(self, yes: bool, ask: bool = True):
+        self.yes, self.ask = yes, ask
+        self.found = Difference()
+
+    def __call__(self, found: Difference) -> None:
+        """Raise TooMuchGone unless so many photos may go."""
+        self.found = found
+        if self.yes or not found.doubtful:
+            return
+        if self.ask and sys.stdin is not None and sys.stdin.isatty():
+            print_status(f"{found.doubtful} Are all folders and disks there?")
+            print_status("Take them out of the store? [y/N]")
+            if sys.stdin.readline().strip().lower() in ("y", "yes"):
+                return
+        raise TooMuchGone(
+            f"{found.doubtful} The store stays as it was. If a disk or a share is missing, connect "
+            "it; if the photos shall go, add --yes."
+        )
+
+
 def run_build(args: argparse.Namespace) -> None:
     """Build, and say what was left out."""
-    root = folder_of(args.photos)  # said before a model is looked for, which takes seconds
+    roots = [folder_of(path) for path in args.photos]  # said before a model is looked for
     spread = side_by_side if args.ray is None else on_cluster(args.ray)
     extractor, choice = choose_extractor(
         args.model, calls=available_cores(), prefer=described_before(args.store)
     )
     print_status(f"descriptors: {choice}")
+    asking = Asking(args.yes)
     manifest = build(
-        root, args.store, extractor, bar, index=args.index, spread=spread, matching=args.matching
+        roots,
+        args.store,
+        extractor,
+        bar,
+        index=args.index,
+        spread=spread,
+        exclude=args.exclude,
+        follow_links=args.follow_links,
+        recheck=args.recheck,
+        confirm=asking,
+        lists=args.list,
+        manifests=args.iiif,
+        private=args.allow_private,
+        matching=args.matching,
     )
     indexed = quantity(manifest.photos, "photo")
     print_lines(f"{indexed} indexed, {manifest.skipped} left out: {args.store}")
+    if asking.found != Difference():
+        print_lines(difference_line(asking.found))
     with Store(args.store, embedded=True) as store:
         for _ in bar(range(1), 1, "map"):
             kept_map(store)
-        print_lines(*left_out_lines(store))
+        print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
 
 
 def run_info(args: argparse.Namespace) -> None:
@@ -125,16 +182,59 @@ def run_add(args: argparse.Namespace) -> None:
 
 
 def run_remove(args: argparse.Namespace) -> None:
-    """Remove photos."""
+    """Remove photos, and say which others have the same content."""
+    with Store(args.store, embedded=True) as store:
+        copies = copies_of(store, args.files)
     print_lines(*change_lines(args.store, remove(args.files, args.store, bar)))
+    for file in copies:
+        print_lines(f"The same photo is still in the store: {file}")
 
 
 def run_update(args: argparse.Namespace) -> None:
-    """Do what the folder asks for; without loading a model if that is nothing."""
+    """Do what the folders ask for; without loading a model if that is nothing."""
     manifest, _, current = compare(args.store)
-    if not current:
-        manifest = update(args.store, extractor_for(args.store, args.model), bar)
+    asking = Asking(args.yes)
+    fetched = manifest.sources.lists or manifest.sources.manifests
+    if not current or args.recheck or fetched:
+        extractor = extractor_for(args.store, args.model)
+        manifest = update(args.store, extractor, bar, args.recheck, asking)
+    if args.json:
+        print_text(json.dumps(difference_json(args.store, manifest, asking.found), indent=2))
+        return
+    print_lines(difference_line(asking.found))
+    if args.verbose:
+        print_lines(*difference_lines(asking.found))
     print_lines(*change_lines(args.store, manifest))
+    with Store(args.store, embedded=True) as store:
+        print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
+
+
+def run_watch(args: argparse.Namespace) -> None:
+    """Update whenever the folders have changed; ends by Ctrl-C."""
+    with Store(args.store, embedded=True) as store:
+        sources = store.manifest.sources
+    extractor = extractor_for(args.store, args.model)
+    own = args.store.absolute() / FOLDER  # changes when an update has fetched something
+    folders = [Path(folder) for folder in sources.folders if Path(folder) != own]
+    folders += [Path(path).parent for path in sources.lists]
+    said = ""
+
+    def bring() -> None:
+        nonlocal said
+        asking = Asking(args.yes, ask=False)
+        manifest = update(args.store, extractor, confirm=asking)
+        said = ""
+        if asking.found != Difference():
+            print_lines(difference_line(asking.found), *change_lines(args.store, manifest))
+
+    def failed(error: Exception) -> None:
+        nonlocal said
+        if sentence_of(error) != said:  # once, not with every look
+            complain(error)
+        said = sentence_of(error)
+
+    print_status(f"watching {sources.roots}")
+    follow_folders(folders, args.store, bring, failed, threading.Event())
 
 
 def run_compact(args: argparse.Namespace) -> None:
@@ -217,6 +317,19 @@ def add_store_and_model(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_change_options(command: argparse.ArgumentParser) -> None:
+    """The options of commands that compare a store with its folders."""
+    command.add_argument(
+        "--recheck", action="store_true", help="compare the content of files that look unchanged"
+    )
+    command.add_argument(
+        "--yes", action="store_true", help="do not ask before many photos leave the store"
+    )
+    command.add_argument(
+        "--verbose", action="store_true", help="name each photo, and each file that is left out"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the process's exit code."""
     parser = CommandParser(
@@ -227,7 +340,8 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument(
         "photos",
         type=folder,
-        help="folder of photos (see docs/formats.md), searched with its sub-folders",
+        nargs="*",
+        help="folders of photos (see docs/formats.md), searched with their sub-folders",
     )
     command.add_argument(
         "--store", type=folder, required=True, help="folder of the store, made if it is missing"
@@ -257,6 +371,41 @@ def main(argv: list[str] | None = None) -> int:
         help="compare the photos with each other, so that a search may go from photo to photo "
         "(default: as it is, or yes)",
     )
+    command.add_argument(
+        "--exclude",
+        action="append",
+        metavar="PATTERN",
+        help=f"leave out what fits, in the syntax of gitignore; may be given several times, and "
+        f"holds for updates (a file {PATTERNS} in a folder does the same)",
+    )
+    command.add_argument(
+        "--follow-links",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="go into folders that are links; holds for updates",
+    )
+    command.add_argument(
+        "--list",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="CSV",
+        help="index the photos that a table names: columns path or url, id, title, credit, "
+        "licence, link; others are shown as they are; addresses are fetched once",
+    )
+    command.add_argument(
+        "--iiif",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="index the photos of a IIIF manifest or collection (Presentation 2 or 3)",
+    )
+    command.add_argument(
+        "--allow-private",
+        action="store_true",
+        help="fetch from addresses of this machine and of local networks, too",
+    )
+    add_change_options(command)
     command.set_defaults(run=run_build)
     command = commands.add_parser("info", help="say what is in a store")
     command.add_argument("--store", type=folder, required=True)
@@ -288,8 +437,23 @@ def main(argv: list[str] | None = None) -> int:
         f"`{HERE}` searches with the store's own index again",
     )
     command.set_defaults(run=run_push)
-    command = commands.add_parser("update", help="bring a store up to date with its folder")
+    command = commands.add_parser("update", help="bring a store up to date with its folders")
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object: photos, skipped, and the names of photos that came, changed, "
+        "moved (from, to), are gone, or are left_out now",
+    )
+    add_change_options(command)
     command.set_defaults(run=run_update)
+    add_store_and_model(command)
+    command = commands.add_parser(
+        "watch", help="keep a store up to date while photos come and go, until Ctrl-C"
+    )
+    command.add_argument(
+        "--yes", action="store_true", help="let photos leave the store however many they are"
+    )
+    command.set_defaults(run=run_watch)
     add_store_and_model(command)
     command = commands.add_parser("add", help="add photos of the store's folder")
     command.add_argument("photos", type=folder, nargs="+", help="photos, or folders of photos")
@@ -297,7 +461,7 @@ def main(argv: list[str] | None = None) -> int:
     add_store_and_model(command)
     command = commands.add_parser("remove", help="remove photos from a store")
     command.add_argument(
-        "files", nargs="+", help="photos by their names in the store's folder, as results show them"
+        "files", nargs="+", help="photos by their names, as results show them, or paths to them"
     )
     command.add_argument("--store", type=folder, required=True)
     command.set_defaults(run=run_remove)

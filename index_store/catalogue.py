@@ -16,19 +16,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from extractor import same_name
+
 MAX_VALUES = 900  # in one query; old SQLite allows 999
+COLUMNS = "id, file, title, sha256, width, height, stamp"
 SCHEMA = """
 CREATE TABLE photos (
     id INTEGER PRIMARY KEY,   -- row in slots, graph and diffusion rows
     file TEXT NOT NULL UNIQUE,  -- path relative to the indexed folder, with forward slashes
+    name TEXT NOT NULL UNIQUE,  -- `same_name` of it, by which it is found
     title TEXT NOT NULL,
     sha256 TEXT NOT NULL,
     width INTEGER NOT NULL,   -- of the decoded photo, upright, longest side at most 1024
     height INTEGER NOT NULL,
-    stamp TEXT NOT NULL       -- size and time of change of the file when it was listed
+    stamp TEXT NOT NULL       -- size and times of the file when it was listed
 );
 CREATE TABLE skipped (file TEXT PRIMARY KEY, reason TEXT NOT NULL);
-CREATE TABLE removed (file TEXT PRIMARY KEY);  -- taken out on request: no build brings it back
+-- Taken out on request: no build brings back what lies there, nor this content elsewhere.
+CREATE TABLE removed (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
+CREATE TABLE about (text TEXT NOT NULL);  -- one row, `About.to_json`
 """
 
 
@@ -53,6 +59,18 @@ class Skipped:
     reason: str
 
 
+class Removed(NamedTuple):
+    """A photo that was taken out on request.
+
+    Attributes:
+        file: Its name; an absolute path if it is in none of the store's folders now.
+        sha256: Of its content.
+    """
+
+    file: str
+    sha256: str
+
+
 class Entry(NamedTuple):
     """A photo as builds hand it on: its file, its content, and what `scan` said of the file."""
 
@@ -71,7 +89,8 @@ def write_catalogue(
     path: Path,
     photos: Iterable[Photo],
     skipped: Iterable[Skipped],
-    removed: Iterable[str] = (),
+    removed: Iterable[Removed] = (),
+    about: str = "",
 ) -> None:
     """Create the catalogue file.
 
@@ -79,16 +98,21 @@ def write_catalogue(
         path: The file, which must not be there yet.
         photos: What is indexed; ids count from 0.
         skipped: What was left out.
-        removed: Files that were taken out on request.
+        removed: What was taken out on request.
+        about: What the gallery says of itself.
     """
     with closing(sqlite3.connect(path)) as db, db:
         db.executescript(SCHEMA)
         db.executemany(
-            "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((p.id, p.file, p.title, p.sha256, p.width, p.height, p.stamp) for p in photos),
+            f"INSERT INTO photos (name, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (same_name(p.file), p.id, p.file, p.title, p.sha256, p.width, p.height, p.stamp)
+                for p in photos
+            ),
         )
         db.executemany("INSERT INTO skipped VALUES (?, ?)", ((s.file, s.reason) for s in skipped))
-        db.executemany("INSERT INTO removed VALUES (?)", ((file,) for file in removed))
+        db.executemany("INSERT INTO removed VALUES (?, ?)", removed)
+        db.execute("INSERT INTO about VALUES (?)", (about,))
 
 
 class Catalogue:
@@ -137,21 +161,21 @@ class Catalogue:
         for start in range(0, len(wanted), MAX_VALUES):
             some = wanted[start : start + MAX_VALUES]
             marks = ",".join("?" * len(some))
-            for row in self._rows(f"SELECT * FROM photos WHERE id IN ({marks})", *some):
+            for row in self._rows(f"SELECT {COLUMNS} FROM photos WHERE id IN ({marks})", *some):
                 found[row[0]] = Photo(*row)
         return [found[id] for id in wanted]
 
     def find(self, file: str) -> Photo | None:
-        """The photo at this relative path, or None."""
+        """The photo at this relative path, in any Unicode form, or None."""
         try:
-            rows = self._rows("SELECT * FROM photos WHERE file = ?", file)
+            rows = self._rows(f"SELECT {COLUMNS} FROM photos WHERE name = ?", same_name(file))
         except UnicodeEncodeError:  # no file of such a name is ever indexed
             return None
         return Photo(*rows[0]) if rows and rows[0][0] not in self.hidden else None
 
     def photos(self) -> list[Photo]:
         """All photos, in the order of their ids."""
-        return [Photo(*row) for row in self._rows("SELECT * FROM photos ORDER BY id")]
+        return [Photo(*row) for row in self._rows(f"SELECT {COLUMNS} FROM photos ORDER BY id")]
 
     def entries(self) -> list[Entry]:
         """What a build knows of all photos, in the order of their ids."""
@@ -159,9 +183,13 @@ class Catalogue:
             Entry(*row) for row in self._rows("SELECT file, sha256, stamp FROM photos ORDER BY id")
         ]
 
-    def removed(self) -> list[str]:
-        """All files that were taken out on request."""
-        return [file for (file,) in self._rows("SELECT file FROM removed ORDER BY file")]
+    def removed(self) -> list[Removed]:
+        """What was taken out on request."""
+        return [Removed(*row) for row in self._rows("SELECT * FROM removed ORDER BY file")]
+
+    def about(self) -> str:
+        """What the gallery says of itself, as it was written."""
+        return "".join(text for (text,) in self._rows("SELECT text FROM about"))
 
     def skipped(self) -> list[Skipped]:
         """All files that were left out."""

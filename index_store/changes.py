@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from extractor import Extractor
+from extractor import Extractor, same_name
 
-from .builder import REMOVED, build, folder_of, read_folder
-from .catalogue import Entry, Skipped
+from .builder import REMOVED, build, gather, list_sources, read_folders, what_changed
+from .catalogue import Entry, Removed, Skipped
+from .collected import FOLDER
 from .compaction import joined
 from .derived import Derived, Progress, derive, silent
-from .errors import NothingToIndex, StoreMismatch, UnknownPhoto
+from .difference import Confirm, Difference, confirm_all
+from .errors import NothingToIndex, StoreMismatch
 from .extraction import extract_all
-from .generation import SEGMENTS
+from .fetch import Web
+from .generation import SEGMENTS, opening
 from .incremental import derive_changed, is_small, moves
 from .journal import digest
 from .manifest import Manifest
+from .named import files_of, photo_named
 from .parameters import (
     comparisons_of,
     index_parameters,
@@ -27,54 +31,85 @@ from .parameters import (
     making_in,
     making_of,
 )
-from .publish import Content, changing, replace, tidy, to_change
+from .publish import Content, changing, content_of, replace, tidy, to_change
+from .removal import added_again, known_before
 from .rows import Rows
-from .scan import Listing, describe_file, scan, why_not
+from .scan import Listing, describe_file
 from .stock import SEGMENT, Stock, kept_exactly
 from .store import Store
 
 MANY = 64  # small segments: each is an open file, so that more of them are joined at once
 
 
-def update(store: str | Path, extractor: Extractor, progress: Progress = silent) -> Manifest:
-    """Bring a store up to date with its folder. Only files that look new or changed are read.
+def update(
+    store: str | Path,
+    extractor: Extractor,
+    progress: Progress = silent,
+    recheck: bool = False,
+    confirm: Confirm = confirm_all,
+    web: Web | None = None,
+) -> Manifest:
+    """Bring a store up to date with its folders. Only files that look new or changed are read.
 
     Args:
         store: The store's folder.
         extractor: Describes the photos.
         progress: As of `build`.
+        recheck: As of `build`.
+        confirm: Is called with what has changed before anything is; also if nothing has.
+        web: As of `build`.
 
     Raises:
         StoreMissing, StoreCorrupt, StoreMismatch: As `Store`.
-        NothingToIndex, StoreBusy, StoreUnwritable: As `build`.
+        NothingToIndex, BadPatterns, StoreBusy, StoreUnwritable: As `build`.
+        Exception: What `confirm` raises; then the store stays as it was.
     """
     store = Path(store)
+    with opening(store) as generation:
+        sources = generation.manifest.sources
+    gather(store, sources, progress, web, recheck)
     manifest, listing, current = compare(store)
-    if current:
+    if current and not recheck:
         tidy(store)
+        confirm(Difference())
         return manifest
-    root, as_stored = Path(manifest.photos_root), "decode" in manifest.parameters
+    sources, as_stored = manifest.sources, "decode" in manifest.parameters
     making = making_of(extractor, as_stored)
     if making.fingerprint == manifest.fingerprint and not is_reusable(manifest, making):
-        return build(root, store, extractor, progress, as_stored)
+        return build(
+            [folder for folder in sources.folders if Path(folder) != store.absolute() / FOLDER],
+            store,
+            extractor,
+            progress,
+            as_stored,
+            recheck=recheck,
+            confirm=confirm,
+            lists=sources.lists,
+            manifests=sources.manifests,
+            private=sources.private,
+            web=web,
+        )
     with (
         changing(store),
         Store(store, extractor, embedded=True) as live,
         closing(stock_of(live)) as stock,
     ):
-        content = read_folder(
-            root, listing, live, stock, extractor, making, progress, live.as_stored
-        )
+        known = known_before(store, sources, live)
+        content = read_folders(sources, listing, known, stock, extractor, making, progress, recheck)
+        confirm(what_changed(known.before, listing, content))
+        before = content_of(live)
+        if dataclasses.replace(content, making=before.making) == before:  # nothing but a `recheck`
+            return live.manifest
         return follow(live, content, stock, progress)
 
 
 def compare(store: Path) -> tuple[Manifest, Listing, bool]:
-    """A store's manifest, what is in its folder now, and whether the store says just that.
+    """A store's manifest, what is in its folders now, and whether the store says just that.
 
     Raises as `update`.
     """
     with Store(store, embedded=True) as live:
-        listing = scan(live.root)
+        listing = list_sources(live.manifest.sources, store)
         current = live.manifest.listing == listing.digest and not live.is_damaged
         return live.manifest, listing, current
 
@@ -85,16 +120,19 @@ def add(
     extractor: Extractor,
     progress: Progress = silent,
 ) -> Manifest:
-    """Take photos into a store. One that was removed comes back, one that has changed is read anew.
+    """Take photos into a store; one that has changed is read again.
+
+    A photo that was removed comes back if it is named itself, and not with a folder.
 
     Args:
-        photos: Files and folders, inside of the folder that the store holds.
+        photos: Files and folders, inside of the folders that the store holds.
         store: The store's folder.
         extractor: Describes them, as the store's photos were described.
         progress: As of `build`.
 
     Raises:
-        NothingToIndex: One of them is no photo inside of the store's folder.
+        NothingToIndex: One of them is no photo inside of the store's folders.
+        BadPatterns: What says which files are left out cannot be read.
         StoreMissing, StoreCorrupt, StoreMismatch: As `Store`.
         StoreBusy, StoreUnwritable: As `build`.
     """
@@ -105,10 +143,10 @@ def add(
                 f"The photos in {store} were described in another way than these would be. "
                 "Build it again."
             )
-        files = sorted({file for path in photos for file in files_of(live.root, path)})
-        stamps = {file: describe_file(f"{live.root}/{file}") for file in files}
+        files, named = files_of(live, photos)
+        stamps = {file: describe_file(live.roots / file) for file in files}
         indexed, unusable = extract_all(
-            live.root,
+            live.roots,
             files,
             extractor,
             stock,
@@ -116,49 +154,39 @@ def add(
             kept_exactly(len(live) + len(files)),
             live.as_stored,
         )
-        others = [entry for entry in live.catalogue.entries() if entry.file not in stamps]
-        came = [Entry(file, sha256, stamps[file]) for file, sha256 in indexed.items()]
+        added = {file: sha256 for file, sha256 in indexed.items() if file in named}
+        removed = added_again(live.catalogue.removed(), added, live.roots)
+        contents = {row.sha256 for row in removed} - set(added.values())
+        names = {same_name(file) for file in files}
+        others = [e for e in live.catalogue.entries() if same_name(e.file) not in names]
+        came = [
+            Entry(file, sha256, stamps[file])
+            for file, sha256 in indexed.items()
+            if file in named or sha256 not in contents
+        ]
         if not came and unusable:
             raise NothingToIndex(f"{unusable[0].file} cannot be read: {unusable[0].reason}")
         content = Content(
-            root=live.root,
+            sources=live.manifest.sources,
             listing="",
             photos=sorted(others + came),
-            skipped=[s for s in live.catalogue.skipped() if s.file not in stamps] + unusable,
-            removed=[file for file in live.catalogue.removed() if file not in stamps],
+            skipped=[s for s in live.catalogue.skipped() if same_name(s.file) not in names]
+            + unusable,
+            removed=removed,
+            about=live.about,
             making=making_in(live.manifest),
         )
         return follow(live, content, stock, progress)
 
 
-def files_of(root: Path, path: str | Path) -> list[str]:
-    """The photos that a name means, relative to `root`. Raises NothingToIndex if it means none."""
-    place = Path(path).expanduser()
-    folder = folder_of(place if place.is_dir() else place.parent)
-    inside = folder if place.is_dir() else folder / place.name
-    if not inside.is_relative_to(root):
-        raise NothingToIndex(f"{path} is not in {root}, whose photos this store holds.")
-    file = inside.relative_to(root).as_posix()
-    if any(part.startswith(".") for part in Path(file).parts):
-        raise NothingToIndex(f"{path} is hidden; hidden photos are not indexed.")
-    if place.is_dir():
-        prefix = "" if file == "." else f"{file}/"
-        return [prefix + name for name in scan(inside).files]
-    if not os.path.lexists(inside):
-        raise NothingToIndex(f"There is no photo {path}.")
-    reason = why_not(root, file)
-    if reason is not None:
-        raise NothingToIndex(f"{path} is not indexed. {reason}".strip())
-    return [file]
-
-
 def remove(files: Sequence[str], store: str | Path, progress: Progress = silent) -> Manifest:
     """Take photos out of a store. No build or update brings them back, only `add` does.
 
-    They are in no answer from now on. Their bytes lie on the disk until `compact`.
+    Their names and contents are kept, so that they stay out when they are moved or renamed. They
+    are in no answer from now on. Their bytes lie on the disk until `compact`.
 
     Args:
-        files: Paths relative to the store's folder, as results show them.
+        files: Photos by their names in the store, as results show them, or by paths to them.
         store: The store's folder.
         progress: As of `build`.
 
@@ -168,24 +196,32 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
         StoreMissing, StoreCorrupt, StoreMismatch: As `Store`.
         StoreBusy, StoreUnwritable: As `build`.
     """
-    store, gone = Path(store), set(files)
+    store = Path(store)
     with to_change(store) as live, closing(stock_of(live)) as stock:
+        gone = {photo_named(live, file) for file in files}
         entries = live.catalogue.entries()
-        unknown = gone - {entry.file for entry in entries}
-        if unknown:
-            raise UnknownPhoto(f"There is no photo {min(unknown)} in {store}.")
         left = [entry for entry in entries if entry.file not in gone]
         if not left:
             raise NothingToIndex("These are all photos of the store. Delete its folder instead.")
+        taken = [Removed(file, sha256) for file, sha256, _ in entries if file in gone]
         content = Content(
-            root=live.root,
+            sources=live.manifest.sources,
             listing=live.manifest.listing,
             photos=left,
             skipped=live.catalogue.skipped() + [Skipped(file, REMOVED) for file in sorted(gone)],
-            removed=sorted(gone.union(live.catalogue.removed())),
+            removed=sorted([*live.catalogue.removed(), *taken]),
+            about=live.about,
             making=making_in(live.manifest),
         )
         return follow(live, content, stock, progress)
+
+
+def copies_of(live: Store, files: Sequence[str]) -> list[str]:
+    """Names of the other photos that have the content of some photos. Raises UnknownPhoto."""
+    named = {photo_named(live, file) for file in files}
+    entries = live.catalogue.entries()
+    contents = {sha256 for file, sha256, _ in entries if file in named}
+    return [file for file, sha256, _ in entries if sha256 in contents and file not in named]
 
 
 def stock_of(live: Store) -> Stock:

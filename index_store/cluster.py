@@ -75,7 +75,7 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
     Args:
         address: As of `on_cluster`.
         work: Is sent to each machine.
-        files: Paths relative to `work.root`.
+        files: Paths relative to `work.roots`.
 
     Raises:
         ClusterUnusable: It cannot be reached, a machine is not equipped as this one, or a task
@@ -152,9 +152,9 @@ class Worker:
                 f"{platform.node()} would describe photos in another way than this machine. It "
                 "needs the same version of this project, the same model and the same engine."
             )
-        elif not os.path.lexists(self.work.root / file):
+        elif not os.path.lexists(self.work.roots / file):
             self.unfit = (
-                f"{platform.node()} has no {self.work.root / file}. The folder of photos must be "
+                f"{platform.node()} has no {self.work.roots / file}. The folder of photos must be "
                 "at the same path on every machine."
             )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import comparisons
+from .collected import FOLDER, delete_unlisted
 from .comparisons import pair_keys
 from .derived import Derived, Progress, silent
 from .generation import SEGMENTS
@@ -17,6 +18,7 @@ from .manifest import Manifest
 from .matching_graph import names_of, pairs_in
 from .parameters import making_in
 from .publish import content_of, replace, tidy, to_change
+from .removal import names_in
 from .rows import Rows
 from .segment import Segment, verify_segment, write_segment
 from .stock import SEGMENT
@@ -37,6 +39,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
     store = Path(store)
     with to_change(store) as live:
         making = making_in(live.manifest)
+        delete_unlisted(store, names_in(store / FOLDER, live.roots, live.catalogue.removed()))
         keep_only(store, {entry.sha256 for entry in live.catalogue.entries()})
         comparisons.keep_only(
             store, pair_keys(names_of(live.rows, live.marks), pairs_in(live.edges))

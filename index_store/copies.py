@@ -72,7 +72,7 @@ def list_copies(
 
 def look_up(store: Store, photo: Photo) -> Copy | None:
     """A photo's file as it is now; None if its content is no longer what was indexed."""
-    path = store.root / photo.file
+    path = store.roots / photo.file
     width = height = size = None
     try:
         if describe_file(path) != photo.stamp:

@@ -52,3 +52,19 @@ class ClusterUnusable(StoreError):
 
 class IndexUnavailable(StoreError):
     """The server that holds a store's index does not answer, or holds something else."""
+
+
+class BadAbout(StoreError):
+    """What a gallery says of itself, or of its photos, cannot be read."""
+
+
+class BadPatterns(StoreError):
+    """What says which files are left out cannot be read."""
+
+
+class TooMuchGone(StoreError):
+    """So many photos have gone that nobody may have meant it."""
+
+
+class BadList(StoreError):
+    """A list or a manifest of photos cannot be read."""

@@ -34,6 +34,7 @@ from extractor import (
 
 from .catalogue import Skipped
 from .journal import Extracted
+from .sources import Roots
 from .stock import Stock
 
 THUMBNAIL_SIDE = 480
@@ -47,7 +48,7 @@ class Read:
     """One photo file as a worker leaves it.
 
     Attributes:
-        file: Path relative to the indexed folder.
+        file: As `Roots` names it.
         sha256: Of its bytes.
         problem: Why it cannot be used, or "".
         note: What is not as it should be, though it is used, or "".
@@ -66,7 +67,7 @@ class Extraction:
     """Reads a photo and makes all that is kept of it, unless its content is known.
 
     Attributes:
-        root: The indexed folder.
+        roots: The indexed folders.
         extractor: Makes the descriptors.
         known: SHA-256 digests of photos that need no work.
         exact: As of `LocalFeatures.to_bytes`.
@@ -74,7 +75,7 @@ class Extraction:
         limits: What a photo may be and cost.
     """
 
-    root: Path
+    roots: Roots | Path
     extractor: Extractor
     known: Container[str]
     exact: bool
@@ -82,9 +83,9 @@ class Extraction:
     limits: Limits = field(default_factory=owner_limits)
 
     def __call__(self, file: str) -> Read:
-        """All of one photo. `file` is a path relative to the folder."""
+        """All of one photo. `file` is its name in `roots`."""
         try:
-            data = read_bytes(self.root / file, self.limits)
+            data = read_bytes(self.roots / file, self.limits)
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 in self.known:
                 return Read(file, sha256)
@@ -140,13 +141,24 @@ def side_by_side(work: Extraction, files: list[str]) -> Generator[Read, None, No
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+@dataclass(frozen=True)
+class Either:
+    """What is in one of two containers."""
+
+    first: Container[str]
+    second: Container[str]
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.first or item in self.second
+
+
 # Does the work on every file, here or elsewhere, and yields what came of it, one `Read` a file, in
 # any order.
 Spread = Callable[[Extraction, list[str]], Generator[Read, None, None]]
 
 
 def extract_all(
-    root: Path,
+    roots: Roots | Path,
     files: list[str],
     extractor: Extractor,
     stock: Stock,
@@ -154,25 +166,27 @@ def extract_all(
     exact: bool,
     as_stored: bool = False,
     spread: Spread = side_by_side,
+    withheld: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, str], list[Skipped]]:
     """Bring every photo into the stock.
 
     Args:
-        root: The indexed folder.
-        files: Paths relative to it.
+        roots: The indexed folders.
+        files: Names in these.
         extractor: Makes the descriptors.
         stock: Holds what was made before, and takes what is made now.
         progress: Is handed all results, one a file, and must yield them.
         exact: As of `LocalFeatures.to_bytes`.
         as_stored: As of `decode`.
         spread: Has the work done.
+        withheld: SHA-256 digests of what shall not be described, nor put into the stock.
 
     Returns:
         The SHA-256 of each file that can be used, and the files that cannot.
     """
     indexed: dict[str, str] = {}
     skipped: list[Skipped] = []
-    work = Extraction(root, extractor, stock, exact, as_stored)
+    work = Extraction(roots, extractor, Either(stock, withheld), exact, as_stored)
     with closing(spread(work, files)) as results:
         for item in progress(results):
             if item.problem:

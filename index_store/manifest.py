@@ -22,6 +22,7 @@ from .collection import Collection
 from .errors import StoreCorrupt, StoreMismatch
 from .presets import PRESETS
 from .segment import NAME, SegmentFacts
+from .sources import Sources
 
 SCHEMA = 8
 FILE_NAME = "manifest.json"
@@ -66,8 +67,8 @@ class Manifest:
 
     Attributes:
         created: When the build ended, ISO 8601 in UTC.
-        photos_root: Absolute folder that the catalogue's paths are relative to.
-        listing: `Listing.digest` of that folder; empty if single photos were added since.
+        sources: Where its photos come from.
+        listing: `Listing.digest` of these; empty if single photos were added since.
         photos: How many photos are indexed (N).
         skipped: How many files were left out.
         dim: Components of a descriptor (D).
@@ -86,7 +87,7 @@ class Manifest:
     """
 
     created: str
-    photos_root: str
+    sources: Sources
     listing: str
     photos: int
     skipped: int
@@ -139,12 +140,13 @@ class Manifest:
             if schema == SCHEMA:
                 facts["segments"] = [SegmentFacts(**segment) for segment in facts["segments"]]
                 facts["drift"] = Drift(**facts["drift"])
+                facts["sources"] = Sources.from_json(facts["sources"])
                 if facts.get("collection") is not None:
                     facts["collection"] = Collection(**facts["collection"])
                 manifest = Manifest(**facts)
                 check(manifest)
                 return manifest
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise StoreCorrupt(
                 f"{FILE_NAME} is damaged ({problem[:200]}). Build the store again."
@@ -157,7 +159,7 @@ class Manifest:
 def check(manifest: Manifest) -> None:
     """Raise ValueError, TypeError or KeyError unless every value is of the right kind."""
     kinds = {
-        str: ("created", "photos_root", "listing", "fingerprint"),
+        str: ("created", "listing", "fingerprint"),
         int: ("photos", "skipped", "dim"),
         float: ("shortlist_recall", "neighbour_recall"),
         dict: ("model", "described_by", "parameters", "artefacts"),
@@ -166,8 +168,8 @@ def check(manifest: Manifest) -> None:
         for name in names:
             if type(getattr(manifest, name)) is not kind:
                 raise TypeError(f"{name} is no {kind.__name__}")
-    if min(manifest.photos, manifest.dim) < 1 or "\0" in manifest.photos_root:
-        raise ValueError("photos, dim or photos_root cannot be")
+    if min(manifest.photos, manifest.dim) < 1:
+        raise ValueError("photos or dim cannot be")
     if manifest.artefacts.keys() != ARTEFACTS:
         raise ValueError("the list of files is not complete")
     for facts in (*manifest.artefacts.values(), *manifest.parameters.values()):

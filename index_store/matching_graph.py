@@ -32,6 +32,7 @@ ASKING = 300  # keypoints of a photo that vote
 # votes are at least so many (`Votes.scores`). Of the edges worth anything, 97 to 99 % pass.
 ABOVE = 0.1
 VOTED = 1.5
+PROVEN = 8  # matched points from which on a pair is taken to show the same thing
 TOGETHER = 256  # pairs that are compared and kept at a time
 CACHED = 4096  # photos whose keypoints are held
 PARAMETERS = {
@@ -214,8 +215,7 @@ def best_edges(
         similarity: Of these, (m,).
         count: How many photos there are.
     """
-    edges = np.zeros((count, EDGES), EDGE)
-    edges["id"] = -1
+    edges = np.full((count, EDGES), no_edge())
     ends = np.concatenate([pairs, pairs[:, ::-1]])
     again = np.tile(np.arange(len(pairs)), 2)
     order = np.lexsort((-similarity[again], -evidence.inliers[again], ends[:, 0]))
@@ -236,6 +236,13 @@ def pairs_in(edges: np.ndarray) -> np.ndarray:
     """The pairs of a graph, int (m, 2), each from one of its ends at least. edges: EDGE (N, k)."""
     one, slot = np.nonzero(edges["id"] >= 0)
     return np.stack([one, edges["id"][one, slot]], axis=1)
+
+
+def no_edge() -> np.ndarray:
+    """What stands where a photo has no further edge, EDGE ()."""
+    edge = np.zeros((), EDGE)
+    edge["id"] = -1
+    return edge
 
 
 def no_edges(count: int) -> np.ndarray:

@@ -15,8 +15,9 @@ import numpy as np
 from extractor import Extractor
 
 from . import journal
+from .about import About
 from .arrays import save_array
-from .catalogue import Entry, Photo, Skipped, title_of, write_catalogue
+from .catalogue import Entry, Photo, Removed, Skipped, title_of, write_catalogue
 from .collection import Collection
 from .derived import Derived, shortlist_recall
 from .errors import StoreBusy, StoreCorrupt, StoreError, StoreUnwritable
@@ -25,6 +26,7 @@ from .journal import delete_journal
 from .manifest import FILE_NAME, Manifest, checksum
 from .parameters import Making, making_in
 from .rows import Descriptors, Rows
+from .sources import Sources
 from .store import Store
 
 
@@ -33,19 +35,21 @@ class Content:
     """What a generation says of its photos.
 
     Attributes:
-        root: The indexed folder.
-        listing: `Listing.digest` of it.
+        sources: Where they come from.
+        listing: `Listing.digest` of these.
         photos: In the order of their ids.
         skipped: Files that are left out.
-        removed: Files that were taken out on request.
+        removed: What was taken out on request.
+        about: What the gallery says of itself.
         making: How what is kept of the photos was made.
     """
 
-    root: Path
+    sources: Sources
     listing: str
     photos: list[Entry]
     skipped: list[Skipped]
-    removed: list[str]
+    removed: list[Removed]
+    about: About
     making: Making
 
 
@@ -92,11 +96,12 @@ def content_of(live: Store) -> Content:
     """What a generation says of its photos, to be said by the next one."""
     catalogue = live.catalogue
     return Content(
-        live.root,
+        live.manifest.sources,
         live.manifest.listing,
         catalogue.entries(),
         catalogue.skipped(),
         catalogue.removed(),
+        live.about,
         making_in(live.manifest),
     )
 
@@ -141,14 +146,20 @@ def write_generation(
         Photo(id, entry.file, title_of(entry.file), entry.sha256, width, height, entry.stamp)
         for id, (entry, (width, height)) in enumerate(zip(content.photos, sizes))
     )
-    write_catalogue(folder / "catalogue.sqlite", photos, content.skipped, content.removed)
+    write_catalogue(
+        folder / "catalogue.sqlite",
+        photos,
+        content.skipped,
+        content.removed,
+        content.about.to_json(),
+    )
     save_array(folder / "slots.npy", rows.slots)
     made = derived(rows)
     made.save(folder)
     making = content.making
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        photos_root=str(content.root),
+        sources=content.sources,
         listing=content.listing,
         photos=len(rows),
         skipped=len(content.skipped),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import numpy as np
 from plurals import quantity
 
 from .builder import CANDIDATES
+from .catalogue import Skipped
 from .collection import Collection
 from .derived import RECALL_CANDIDATES
+from .difference import Difference
 from .front import on_front
 from .incremental import DRIFTED
 from .manifest import Manifest
+from .matching_graph import PROVEN, no_edge, pairs_in, unique_pairs
 from .milvus import LEAST_INDEXED
 from .presets import PRESETS, IndexParameters
 from .push import Pushed
@@ -22,6 +26,8 @@ from .store import Store
 from .tune import Trial
 
 SHOWN_MARKS = 5
+FEW_ALIKE = 3  # files that are left out for one reason, and are named each
+NUMBERS = re.compile(r"\d[\d.,]*")  # in which reasons of one kind differ
 
 
 def info_lines(store: Store, verified: bool) -> list[str]:
@@ -35,7 +41,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
     pushed = manifest.collection
     diffusion = manifest.parameters["diffusion"]
     facts = {
-        "photos": f"{manifest.photos} from {manifest.photos_root}",
+        "photos": f"{manifest.photos} from {manifest.sources.roots}",
         "left out": manifest.skipped,
         "generation": f"{store.generation}, built {manifest.created}, "
         f"{manifest.size / 2**20:.1f} MB, "
@@ -54,11 +60,26 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         f"{RECALL_CANDIDATES}; a query rescores {CANDIDATES}",
         "neighbours": f"{manifest.neighbour_recall} of the exact ones",
         "diffusion": ", ".join(f"{name} {value}" for name, value in diffusion.items()),
+        "matching": matching_line(store.edges),
         "drift": f"photos added: {drift.added}, removed: {drift.removed}, since the last full "
         f"build; diffusion rows differ by {drift.rows:.1%}"
         + ("; `build` mends that" if drift.rows > DRIFTED else ""),
     }
     return [f"{name:12s} {value}" for name, value in facts.items()]
+
+
+def matching_line(edges: np.ndarray) -> str:
+    """What comparing photos with each other has found. edges: EDGE (N, k)."""
+    if not edges.shape[1]:
+        return "the photos were not compared with each other; `build --matching` does so"
+    pairs = unique_pairs([pairs_in(edges)], len(edges))
+    proven = edges["inliers"] >= PROVEN
+    both = unique_pairs([pairs_in(np.where(proven, edges, no_edge()))], len(edges))
+    alone = quantity(int(proven.any(1).sum()), "photo")
+    return (
+        f"{quantity(len(pairs), 'pair')} of neighbours compared, {len(both)} of them with at least "
+        f"{PROVEN} matched points; {alone} with such a neighbour"
+    )
 
 
 def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
@@ -123,6 +144,55 @@ def place_in_words(boxes: np.ndarray) -> str:
 def left_out_lines(store: Store) -> list[str]:
     """Every file that is not in a store, with the reason."""
     return [f"  left out: {entry.file}: {entry.reason}" for entry in store.catalogue.skipped()]
+
+
+def summed_up_lines(store: Store) -> list[str]:
+    """What is not in a store, by reason, the most frequent first; few files are named each."""
+    alike: dict[str, list[Skipped]] = {}
+    for entry in store.catalogue.skipped():
+        alike.setdefault(NUMBERS.sub("#", entry.reason), []).append(entry)
+    lines = []
+    for entries in sorted(alike.values(), key=len, reverse=True):
+        if len(entries) <= FEW_ALIKE:
+            lines += [f"  left out: {entry.file}: {entry.reason}" for entry in entries]
+        else:
+            first = entries[0]
+            lines.append(f"  left out: {len(entries):,} like {first.file}: {first.reason}")
+    if sum(map(len, alike.values())) > len(lines):
+        lines.append("  `--verbose` and `info` name each of them.")
+    return lines
+
+
+def difference_line(found: Difference) -> str:
+    """What an update did, each kind with its number."""
+    kinds = ["came", "changed", "moved", "gone"] + (["left_out"] if found.left_out else [])
+    words = {"left_out": "no longer usable or excluded"}
+    return ", ".join(f"{words.get(kind, kind)}: {len(getattr(found, kind))}" for kind in kinds)
+
+
+def difference_lines(found: Difference) -> list[str]:
+    """The names of all that an update did."""
+    return [
+        *(f"  came: {file}" for file in found.came),
+        *(f"  changed: {file}" for file in found.changed),
+        *(f"  moved: {file} -> {to}" for file, to in found.moved),
+        *(f"  gone: {file}" for file in found.gone),
+        *(f"  no longer usable or excluded: {file}" for file in found.left_out),
+    ]
+
+
+def difference_json(path: Path, manifest: Manifest, found: Difference) -> dict[str, object]:
+    """What an update did, as a JSON object."""
+    return {
+        "store": str(path),
+        "photos": manifest.photos,
+        "skipped": manifest.skipped,
+        "came": found.came,
+        "changed": found.changed,
+        "moved": [{"from": file, "to": to} for file, to in found.moved],
+        "gone": found.gone,
+        "left_out": found.left_out,
+    }
 
 
 def index_line(parameters: IndexParameters) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -32,6 +33,7 @@ from extractor import (
 from extractor.registry import DEFAULT, model_path, name_of
 
 from . import graph
+from .about import About
 from .ann import build_index, load_index
 from .arrays import load_array
 from .catalogue import Catalogue
@@ -65,7 +67,7 @@ class Store:
         generation: Its name, such as "000001".
         version: Another one after each build.
         manifest_sha256: The same in full.
-        root: The folder that was indexed.
+        roots: The folders that its photos lie in.
         as_stored: How its photos were decoded; queries must be, too. See `decode`.
         catalogue: Which photo is which row.
         rows: Where in the segments each photo lies.
@@ -142,7 +144,7 @@ class Store:
 
     def _open(self, folder: Path) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
-        self.root = Path(self.manifest.photos_root)
+        self.roots = self.manifest.sources.roots
         self.as_stored = bool(self.manifest.parameters.get("decode", {}).get("as_stored"))
         segments = [Segment(self.path / SEGMENTS, facts.name) for facts in self.manifest.segments]
         if [segment.facts for segment in segments] != self.manifest.segments:
@@ -221,6 +223,21 @@ class Store:
             self.catalogue.hidden |= frozenset(self.damaged.tolist())
             self.index = self.index.without(self.damaged)
 
+    @cached_property
+    def about(self) -> About:
+        """What the gallery says of itself. Raises StoreCorrupt."""
+        try:
+            return About.from_json(self.catalogue.about())
+        except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError) as error:
+            raise StoreCorrupt(
+                f"catalogue.sqlite is damaged: what the gallery says of itself ({error})."
+            ) from None
+
+    @property
+    def root(self) -> Path:
+        """The folder that its photos lie in, the first of several."""
+        return next(iter(self.roots.folders.values()))
+
     @property
     def served_ids(self) -> np.ndarray:
         """Ids of all photos but the damaged ones, ascending, int64 (n,).
@@ -252,7 +269,7 @@ class Store:
 
     def photo_path(self, id: int) -> Path:
         """Where the original was when it was indexed. Raises KeyError."""
-        return self.root / self.catalogue.photo(id).file
+        return self.roots / self.catalogue.photo(id).file
 
     def pixels(self, id: int) -> np.ndarray:
         """The decoded original.

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from datasets.plain_pickle import BadPickle
+from datasets.plain_pickle import NAMES
 
 from .depth import with_depth
 from .foreign import read_cirtorch, read_torchvision
@@ -25,7 +27,6 @@ from .network import GeMResNet
 from .provenance import IMAGENET_MEAN, IMAGENET_STD, PUBLISHED_SIDE, Provenance, three_numbers
 from .published import PUBLISHED
 from .state import BadCheckpoint, State, architecture_of, build_network, kind_of, shown
-from .torch_file import read_torch_file
 
 WHITEN = "whiten.weight"
 LEARNED = "learned.whitening."  # begins the names that `export` gives to one learned afterwards
@@ -33,11 +34,10 @@ SMALLEST_SIDE = 32  # pixels; the trunk halves a photo five times
 DIGESTS = {
     file: net.sha256
     for name, net in PUBLISHED.items()
-    for file in (Path(net.address).name, f"{name}.pth")
+    for file in (Path(net.url).name, f"{name}.pth")
     if net.sha256
 }
-"""Name of a published file, as published and as `published.download` calls it -> first digits of
-its SHA-256."""
+"""Name of a published file, as published and as it is kept here -> first digits of its SHA-256."""
 
 
 def load_checkpoint(path: str | Path) -> tuple[GeMResNet, Provenance]:
@@ -62,10 +62,7 @@ def read_file(path: Path) -> tuple[State, Provenance]:
     if path.suffix == ".onnx":
         return read_onnx(path)
     check_published(path)
-    try:
-        content = read_torch_file(path)
-    except BadPickle as error:
-        raise BadCheckpoint(str(error)) from error
+    content = read_torch(path)
     if not isinstance(content, dict):
         raise BadCheckpoint(f"it holds {kind_of(content)}, not a checkpoint")
     if "meta" in content and "state_dict" in content:
@@ -76,6 +73,39 @@ def read_file(path: Path) -> tuple[State, Provenance]:
         "it is of no known kind; its first keys are "
         + ", ".join(shown(key) for key in list(content)[:3])
     )
+
+
+def read_torch(path: Path) -> Any:
+    """The value in a file of `torch.save`: tensors and plain values. Raises BadCheckpoint.
+
+    numpy's classes are replaced by the stand-ins of `plain_pickle`, because torch would give them a
+    state from the file unchecked. torch does not compare the archive's checksums either.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            check_archive(path)
+        with torch.serialization.safe_globals([(value, name) for name, value in NAMES.items()]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except BadCheckpoint:
+        raise
+    except Exception as error:  # torch raises whatever its parts raise on a damaged file
+        if name := re.search(r"GLOBAL ([\w.]{1,100})", str(error)):
+            why = f"it asks for {name[1]}, and only tensors and plain values are read"
+        else:
+            why = "it is damaged, or holds more than tensors and plain values"
+        raise BadCheckpoint(why) from error
+
+
+def check_archive(path: Path) -> None:
+    """Raise BadCheckpoint unless a zip archive is as torch writes it, and its checksums fit."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise BadCheckpoint("it is damaged (its entries are compressed, as torch's never are)")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise BadCheckpoint("it is damaged (its entries overlap)")
+        if damaged := archive.testzip():
+            raise BadCheckpoint(f"it is damaged (the checksum of {damaged[:60]} does not fit)")
 
 
 def check_published(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.plain_pickle import StoredArray
+from datasets.plain_pickle import PlainArray
 
 from .network import BLOCKS, TRUNK_DIM
 from .provenance import (
@@ -137,7 +137,7 @@ def dictionary_of(value: Any, name: str) -> dict[str, Any]:
 
 def floats_of(value: Any, name: str) -> np.ndarray:
     """A stored array as float32. Raises BadCheckpoint naming it if it cannot be kept as float16."""
-    if not isinstance(value, StoredArray) or value.values.dtype.kind != "f":
+    if not isinstance(value, PlainArray) or value.values.dtype.kind != "f":
         raise BadCheckpoint(f"{name} is {kind_of(value)}, not an array of floats")
     if not (np.abs(value.values) <= np.finfo(np.float16).max).all():
         raise BadCheckpoint(f"{name} holds values that are not finite or too large for float16")

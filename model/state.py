@@ -1,4 +1,4 @@
-"""A state dict from outside -> a network: every tensor is looked at before it is loaded.
+"""A state dict from outside -> a network: every tensor is checked before it is loaded.
 
 The project's own layout is `features.N...`, `pool.p`, `whiten.*`, `soa4.*`, `soa5.*`. What is
 missing, left over or of the wrong shape is named.
@@ -11,10 +11,7 @@ from typing import Any
 
 import torch
 
-from datasets.plain_pickle import BadPickle
-
 from .network import BLOCKS, TRUNK_DIM, GeMResNet
-from .torch_file import Foreign, StoredTensor
 
 COUNTER = "num_batches_tracked"  # of training, not needed; old files lack it
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -100,23 +97,20 @@ def as_state(stored: Any) -> State:
             raise BadCheckpoint(f"its state_dict has a key that is {shown(key)}, not text")
         if key.endswith(COUNTER):
             continue
-        if not isinstance(value, StoredTensor):
-            raise BadCheckpoint(f"{shown(key)} is {kind_of(value)}, not a tensor of floats")
-        try:
-            state[key] = value.tensor()
-        except BadPickle as error:
-            raise BadCheckpoint(f"{shown(key)} {error}") from error
-        check_plain(key, state[key])
+        check_plain(key, value)
+        state[key] = value.detach()
     return state
 
 
 def check_plain(key: str, value: torch.Tensor) -> None:
-    """Raise BadCheckpoint naming the tensor unless it is an ordinary one of ordinary floats."""
-    if not isinstance(value, torch.Tensor):
+    """Raise BadCheckpoint naming the tensor unless it is dense, floating and holds its values."""
+    if type(value) not in (torch.Tensor, torch.nn.Parameter):
         raise BadCheckpoint(f"{shown(key)} is {kind_of(value)}, not a tensor of floats")
     if value.is_meta or value.layout != torch.strided or value.dtype not in FLOATS:
         kind = "without values" if value.is_meta else f"of {value.dtype}, {value.layout}"
-        raise BadCheckpoint(f"{shown(key)} is a tensor {kind}, not one of ordinary floats")
+        raise BadCheckpoint(f"{shown(key)} is a tensor {kind}, not a dense one of floats")
+    if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+        raise BadCheckpoint(f"{shown(key)} has more values than its storage")
 
 
 def rename(state: State, names: dict[str, str]) -> State:
@@ -135,8 +129,4 @@ def shown(key: Any) -> str:
 
 def kind_of(value: Any) -> str:
     """What a value is, in words."""
-    if isinstance(value, Foreign):
-        return value.kind
-    if isinstance(value, StoredTensor):
-        return "a tensor"
     return "nothing" if value is None else f"a {type(value).__name__}"

@@ -27,7 +27,9 @@ from .ranking import MARGIN, MIN_SPREAD, Ranking, cosine
 
 CHAINS = "chains"  # the stage
 STEPS = 3
-TRUST = 0.9
+# A single wrong edge between two things of one series leads to all photos of the other, so that a
+# chain alone never makes a photo more probable than not.
+TRUST = 0.5
 STARTS = 200  # best photos from which chains start
 LEAST = 1e-3  # a chain worth less is not followed
 SAMPLE = 500  # photos by which the gallery's usual background is told

@@ -1,14 +1,14 @@
-"""python -m serving: print the table of all settings, in Markdown."""
+"""python -m serving: print the reference of all settings, in Markdown."""
 
 from __future__ import annotations
 
 from command import print_text, run_command
 
-from .settings import table
+from .settings import reference
 
 
 def main() -> int:
-    print_text(table())
+    print_text(reference())
     return 0
 
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
-from streamlit import config
 
 from .address import is_from_proxy
+from .streamlit_private import option
 
 FORWARDED_PREFIX = "x-forwarded-prefix"
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
@@ -23,7 +23,7 @@ MOST_PREFIX = 200  # characters
 
 def base_path() -> str:
     """`server.baseUrlPath` with a slash before it and none after it; "" if it is not set."""
-    path = config.get_option("server.baseUrlPath").strip("/")
+    path = option("server.baseUrlPath").strip("/")
     return f"/{path}" if path else ""
 
 

@@ -1,4 +1,4 @@
-"""By which names the server may be called.
+"""Allowed Host headers.
 
 A page of another site can give its own name the address of this server (DNS rebinding): then the
 browser takes the two for one site, and lets it read a demo that only this network should see. But
@@ -11,9 +11,9 @@ import logging
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
-from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from .refusal import problem_of, refuse
+from .streamlit_private import is_host_allowed
 
 POLICY_VIOLATION = 1008
 SENTENCE = "This server does not go by that name."

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from streamlit.runtime import Runtime
-
 from . import metrics
 from .decoder import decoder
 from .galleries import galleries
 from .own_galleries import own_galleries
 from .sessions import forgetting
+from .streamlit_private import Runtime
 
 LOOK_SECONDS = 2.0  # between two looks whether a build has replaced a store
 

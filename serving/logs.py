@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import streamlit.logger
+from .streamlit_private import hand_logs_to
 
 IPV4 = r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
 IPV6 = r"(?<![\w:.])(?=[\da-fA-F:]*:[\da-fA-F]*:)[\da-fA-F:]{3,39}(?:%\w+)?(?![\w:])"
@@ -63,9 +63,7 @@ def log_as_json() -> None:
     handler.setFormatter(JsonLines())
     logging.root.handlers = [handler]
     logging.captureWarnings(True)
-    # Streamlit gives each of its loggers a handler, also those that it makes later.
-    streamlit.logger.setup_formatter = hand_on
-    streamlit.logger.update_formatter()
+    hand_logs_to(hand_on)  # Streamlit gives each of its loggers a handler
     for name in SERVERS:  # they tell of every connection that opens and closes
         hand_on(logging.getLogger(name))
         logging.getLogger(name).setLevel(logging.WARNING)

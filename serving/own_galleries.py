@@ -24,6 +24,7 @@ import numpy as np
 
 from extractor import BadPhoto, encode_jpeg
 from index_store import Store, StoreError, build, journal
+from index_store.about import FILE
 from index_store.catalogue import title_of
 from index_store.extraction import Extraction
 from index_store.journal import Journal
@@ -32,7 +33,6 @@ from index_store.stock import kept_exactly
 from plurals import quantity
 from search import Engine
 
-from .about import FILE
 from .admission import Busy, admission
 from .decoder import decoder
 from .galleries import Gallery, galleries

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from pathlib import Path
 
-import streamlit
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .streamlit_private import index_html
 
 INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -43,9 +43,7 @@ def policy(index: str) -> str:
 
 
 HEADERS = {
-    "Content-Security-Policy": policy(
-        (Path(streamlit.__file__).parent / "static" / "index.html").read_text()
-    ),
+    "Content-Security-Policy": policy(index_html()),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
     "Referrer-Policy": "same-origin",

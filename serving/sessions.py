@@ -14,12 +14,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from streamlit.runtime import Runtime
-
 from . import metrics
 from .own_galleries import own_galleries
 from .remembered import remembered
 from .settings import settings
+from .streamlit_private import Runtime, session_ids, stored_uploads
 
 TICK_SECONDS = 1.0
 
@@ -48,7 +47,7 @@ class Forgetting:
             How many were forgotten.
         """
         runtime, now = self._runtime, self._clock()
-        known = {info.session.id for info in runtime._session_mgr.list_sessions()}
+        known = session_ids(runtime)
         gone = {id for id in known if not runtime.is_active_session(id)}
         self._gone_since = {id: self._gone_since.get(id, now) for id in gone}
         late = [id for id, since in self._gone_since.items() if now - since >= self._seconds]
@@ -56,9 +55,8 @@ class Forgetting:
             runtime.close_session(id)
         own_galleries().sweep(known.difference(late))
         # An upload that arrived completely only after its session had gone belongs to nobody.
-        files = runtime.uploaded_file_mgr
-        for id in set(getattr(files, "file_storage", {})) - known:
-            files.remove_session_files(id)
+        for id in set(stored_uploads(runtime)) - known:
+            runtime.uploaded_file_mgr.remove_session_files(id)
         metrics.SESSIONS.labels("connected").set(len(known) - len(gone))
         metrics.SESSIONS.labels("left").set(len(gone) - len(late))
         metrics.FORGOTTEN.inc(len(late))

@@ -1,7 +1,7 @@
 """Every limit and path of the server in one place, each changed by an environment variable.
 
-The defaults are meant for a public server on two cores and 4 GB. `python -m serving` prints them
-all as a table.
+The defaults are meant for a public server on two cores and 4 GB. `python -m serving` prints the
+reference in `docs/hosting.md`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +34,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
+    # Bounds that no operator has had to change.
+    waiting_each: ClassVar[int] = 4  # searches of one visitor that wait for their turn
+    waiting_address: ClassVar[int] = 16  # the same, of one address
+    search_seconds: ClassVar[int] = 30  # until an API call is answered, its turn included
+    gallery_queries: ClassVar[int] = 512  # gallery photos cached as queries, 0.3 MB each
+    requests_per_minute_address: ClassVar[int] = 600  # API calls, searches or not
+    connections_per_minute_address: ClassVar[int] = 120  # pages that one address opens
+    messages_per_minute_address: ClassVar[int] = 1200  # clicks on all pages of one address
+    session_mb: ClassVar[int] = 48  # uploads that a session holds
+    address_uploads: ClassVar[int] = 6  # uploads of one address that arrive at one time
+    api_hits: ClassVar[int] = 200  # that an API call may ask for
+    own_minutes: ClassVar[int] = 60  # until a visitor's own gallery expires
+    own_seconds: ClassVar[int] = 300  # to build one
+    own_makers: ClassVar[int] = 1  # of them that are built at one time
+    links: ClassVar[int] = 300  # uploads whose links work, 0.3 MB each
+    view_workers: ClassVar[int] = 2  # gallery photos encoded for display at one time
+    views_waiting: ClassVar[int] = 32  # that wait for it; others get the thumbnail
+
     store: str = Field(
         str(DEFAULT_STORE),
         description="The stores that are served, `:` between them. They hold the same photos, "
@@ -47,53 +66,24 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="Searches that run at one time; 0 for one a core. One more may, if photos only "
-        "have to be matched.",
+        description="Searches that run at one time; 0 for one per core. One more may run if it "
+        "only matches photos.",
     )
     waiting: int = Field(
-        64, ge=1, le=10_000, description="Searches that may wait for their turn, of all visitors."
-    )
-    waiting_each: int = Field(
-        4, ge=1, le=1000, description="Searches that may wait, of one visitor."
-    )
-    waiting_address: int = Field(
-        16, ge=1, le=10_000, description="Searches that may wait, of all visitors of one address."
-    )
-    search_seconds: int = Field(
-        30,
-        ge=1,
-        le=3600,
-        description="Longest time an API call waits for its answer, its turn included.",
-    )
-    gallery_queries: int = Field(
-        512,
-        ge=1,
-        le=100_000,
-        description="Gallery photos whose search is held ready for all visitors, about 0.3 MB "
-        "each.",
+        64, ge=1, le=10_000, description="Searches of all visitors that may wait for their turn."
     )
 
     searches_per_minute: int = Field(
-        60, ge=1, description="Searches of one visitor in a minute that have to compute anything."
+        60, ge=1, description="Searches of one visitor per minute that have to compute anything."
     )
     searches_per_minute_address: int = Field(
-        240, ge=1, description="The same, of all visitors of one address."
+        240, ge=1, description="The same, for all visitors of one address."
     )
-    uploads_per_minute: int = Field(60, ge=1, description="Photos one visitor uploads in a minute.")
+    uploads_per_minute: int = Field(
+        60, ge=1, description="Photos that one visitor may upload per minute."
+    )
     uploads_per_minute_address: int = Field(
         120, ge=1, description="The same, of all visitors of one address."
-    )
-    requests_per_minute_address: int = Field(
-        600, ge=1, description="API calls of one address in a minute, searches or not."
-    )
-    connections_per_minute_address: int = Field(
-        120, ge=1, description="Pages that one address opens in a minute."
-    )
-    messages_per_minute_address: int = Field(
-        1200,
-        ge=1,
-        description="Clicks and other messages of all pages of one address in a minute; the page "
-        "that sends one more is closed.",
     )
 
     upload_mb: int = Field(
@@ -112,25 +102,19 @@ class Settings(BaseSettings):
         + ". See [formats](formats.md).",
     )
     upload_seconds: int = Field(
-        120, ge=1, le=3600, description="Longest time one upload may take to arrive."
+        120, ge=1, le=3600, description="Longest time that one upload may take, in seconds."
     )
     session_files: int = Field(
-        40, ge=1, le=1000, description="Uploaded photos a session holds at one time."
-    )
-    session_mb: int = Field(
-        48, ge=1, le=1024, description="Megabytes of uploads a session holds at one time."
-    )
-    address_uploads: int = Field(
-        6, ge=1, le=1000, description="Uploads of one address that arrive at one time."
+        40, ge=1, le=1000, description="Uploaded photos that a session may hold."
     )
     arriving_mb: int = Field(
         256,
         ge=1,
         le=65536,
-        description="Megabytes of uploads, of all visitors, that arrive or are held at one time.",
+        description="Megabytes of uploads of all visitors that arrive or are held at one time.",
     )
     decode_workers: int = Field(
-        2, ge=1, le=64, description="Processes that decode uploads, one photo each at a time."
+        2, ge=1, le=64, description="Processes that decode uploads, one photo at a time each."
     )
     decode_mb: int = Field(
         VISITOR.memory, ge=50, le=65536, description="Megabytes that decoding one upload may take."
@@ -139,8 +123,8 @@ class Settings(BaseSettings):
         int(VISITOR.seconds),
         ge=1,
         le=600,
-        description="Seconds of processor time that decoding one upload may take. After 12 times "
-        "as long by the clock the photo is refused as well, with 503: the server is busy.",
+        description="Processor time that decoding one upload may take, in seconds. After 12 times "
+        "that by the clock it is refused with 503, because the server is busy.",
     )
     photo_mb: int = Field(
         OWNER.megabytes,
@@ -178,61 +162,37 @@ class Settings(BaseSettings):
         description="Matchers that API calls and the page's experts may name, commas "
         "between. `xfeat` needs models of its own, and much more time.",
     )
-    api_hits: int = Field(200, ge=1, le=10_000, description="Most hits an API call may ask for.")
 
-    connections: int = Field(300, ge=1, le=100_000, description="Pages open at one time.")
-    connections_address: int = Field(
-        20, ge=1, le=100_000, description="Pages of one address open at one time."
+    connections: int = Field(
+        300, ge=1, le=100_000, description="Pages that may be open at one time."
     )
+    connections_address: int = Field(20, ge=1, le=100_000, description="The same, for one address.")
     silent_seconds: int = Field(
         20,
         ge=1,
         le=3600,
-        description="After how long a connection that has said nothing at all is closed.",
+        description="Seconds after which a silent new connection is closed.",
     )
     forget_seconds: int = Field(
         30,
         ge=1,
         le=3600,
-        description="How long a visitor who has left can come back to the search; then all that "
-        "was kept of it is freed.",
+        description="Seconds for which the session of a visitor who has left is kept, so that "
+        "they can come back to their search.",
     )
 
-    own_photos: int = Field(200, ge=1, le=10_000, description="Photos in a visitor's own gallery.")
-    own_minutes: int = Field(
-        60, ge=1, le=1440, description="After how long it goes, if its visitor is still there."
-    )
-    own_seconds: int = Field(
-        300, ge=1, le=3600, description="Longest time that making it may take."
+    own_photos: int = Field(
+        200, ge=1, le=10_000, description="Photos in a visitor's own gallery, at most."
     )
     own_galleries: int = Field(
-        8, ge=0, le=1000, description="Visitors' own galleries at one time; 0 for none."
+        8, ge=0, le=1000, description="Visitors' own galleries at one time; 0 turns them off."
     )
-    own_makers: int = Field(1, ge=1, le=64, description="Of those, how many are made at one time.")
     link_minutes: int = Field(
         30,
         ge=1,
         le=1440,
-        description="How long the link of an upload works: so long its descriptor and keypoints "
-        "are remembered, never the photo.",
-    )
-    links: int = Field(
-        300,
-        ge=1,
-        le=100_000,
-        description="Uploads whose links work at one time. All of them together hold at most this "
-        "many times 0.3 MB, what a photo with SIFT keypoints takes; beyond that, described parts "
-        "of photos are dropped first, then the oldest uploads.",
-    )
-
-    view_workers: int = Field(
-        2, ge=1, le=64, description="Gallery photos encoded for display at one time."
-    )
-    views_waiting: int = Field(
-        32,
-        ge=1,
-        le=10_000,
-        description="Views that may wait for that; more get the thumbnail instead.",
+        description="Lifetime of the link to an upload, in minutes. The descriptor and keypoints "
+        "are kept that long; the photo never is.",
     )
 
     hosts: str = Field(
@@ -342,14 +302,14 @@ def _read(environment: tuple[tuple[str, str], ...]) -> Settings:
         raise BadSettings(f"{name} is {problem['input']!r}: {problem['msg']}.") from None
 
 
-def table() -> str:
-    """All settings in Markdown, a row each."""
-    rows = ["| variable | default | |", "|---|---|---|"]
+def reference() -> str:
+    """All settings in Markdown, each under its own heading."""
+    parts = []
     for name, field in Settings.model_fields.items():
-        default = "`stores/gallery`" if name == "store" else f"`{field.default}`"
-        shown = default if field.default != "" else ""
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description}{_range(name)} |")
-    return "\n".join(rows)
+        default = "stores/gallery" if name == "store" else str(field.default)
+        shown = f"Default: `{default}`." if default else "Empty by default."
+        parts.append(f"### {PREFIX}{name.upper()}\n\n{field.description} {shown}{_range(name)}\n")
+    return "\n".join(parts)
 
 
 def _range(name: str) -> str:
@@ -361,4 +321,4 @@ def _range(name: str) -> str:
         return ""
     if "le" not in limits:
         return f" At least {limits['ge']}."
-    return f" {limits['ge']} to {limits['le']}."
+    return f" Range: {limits['ge']} to {limits['le']}."

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from streamlit import config
-
 from .settings import Settings, settings
+from .streamlit_private import set_option
 
 # Streamlit's clock must be the later one: what it takes for gone it hides, and does not free.
 AFTER_US_SECONDS = 600
@@ -13,7 +12,7 @@ AFTER_US_SECONDS = 600
 def follow_settings() -> None:
     """Set them; before the server is up. Raises BadSettings."""
     for name, value in options(settings()).items():
-        config.set_option(name, value)
+        set_option(name, value)
 
 
 def options(limits: Settings) -> dict[str, int | list[str]]:

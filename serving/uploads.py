@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from starlette.formparsers import MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit.runtime import Runtime
 
 from plurals import quantity
 
@@ -22,9 +21,9 @@ from . import metrics
 from .address import address_of
 from .refusal import Refused, busy, problem_of, refuse, spend
 from .settings import settings
+from .streamlit_private import UPLOAD_PATH, runtime, stored_uploads
 from .taken_uploads import taken_bytes
 
-UPLOAD_PATH = "/_stcore/upload_file/"
 FRAMING = 2**20  # bytes of a form around its files
 RETRY_SECONDS = 10
 DRAIN_SECONDS = 5  # for what is still to come of an upload that is refused
@@ -38,9 +37,10 @@ def session_of(path: str) -> str:
 
 def held_uploads(session: str | None = None) -> tuple[int, int]:
     """How many files Streamlit holds, and their bytes: of one session or of all."""
-    if not Runtime.exists():
+    server = runtime()
+    if server is None:
         return 0, 0
-    storage = getattr(Runtime.instance().uploaded_file_mgr, "file_storage", {})
+    storage = stored_uploads(server)
     owners = list(storage) if session is None else [session]
     files = [file for owner in owners for file in list(storage.get(owner, {}).values())]
     return len(files), sum(len(file.data) for file in files)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from streamlit.testing.v1 import AppTest
 
 from tests.conftest import PATIENCE
@@ -51,8 +49,7 @@ def test_an_old_address_undoes_nothing(monkeypatch):
     assert app.query_params["photo"] == ["a", "b"] and "part" not in app.query_params
     assert press(app, "1") == "a b|1"
     with monkeypatch.context() as back:
-        run = SimpleNamespace(is_history_navigation=True)
-        back.setattr("ui.address.get_script_run_ctx", lambda: run)
+        back.setattr("ui.address.is_history_navigation", lambda: True)
         assert from_browser(app, photo=["x"]) == "x|", "who goes back is taken at their word"
     assert press(app, "1") == "x|1" and press(app, "forget") == "x|1"
     assert from_browser(app, photo=["x"]) == "x|"

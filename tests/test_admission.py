@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from extractor import cores
 from serving.admission import HEAVY_NICENESS, MOST_RETRY, Admission, Busy
 from tests.conftest import PATIENCE
 
@@ -204,46 +203,6 @@ def test_what_waits_when_the_server_ends_is_dropped(busy):
     ticket = admission.submit("a", lambda: None)
     admission.close()
     assert ticket.done and ticket.future.cancelled()
-
-
-# -- cores -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "membership, files, expected",
-    [
-        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
-        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3.0),
-        ("0::/a/b", {"a/b/cpu.max": "50000 100000", "a/cpu.max": "300000 100000"}, 0.5),
-        ("0::/../x", {"cpu.max": "max 100000"}, None),
-        (
-            "4:memory:/m\n2:cpu,cpuacct:/job",
-            {
-                "cpu,cpuacct/job/cpu.cfs_quota_us": "200000",
-                "cpu,cpuacct/job/cpu.cfs_period_us": "100000",
-            },
-            2.0,
-        ),
-        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ("0::/", {"cpu.max": "nonsense"}, None),
-        ("0::/", {}, None),
-    ],
-)
-def test_quota_of_the_control_group(tmp_path, membership, files, expected):
-    (tmp_path / "membership").write_text(membership)
-    for name, text in files.items():
-        path = tmp_path / "groups" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    assert cores.cpu_quota(tmp_path / "membership", tmp_path / "groups") == expected
-    assert cores.cpu_quota(tmp_path / "none", tmp_path / "groups") is None
-
-
-@pytest.mark.parametrize("quota, expected", [(None, 8), (1.5, 1), (0.2, 1), (3.0, 3), (64.0, 8)])
-def test_cores_are_those_of_mask_and_quota(monkeypatch, quota, expected):
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
-    assert cores.available_cores() == expected
 
 
 def test_heavy_work_leaves_the_cores_to_clicks():

@@ -11,6 +11,7 @@ import pytest
 from serving import uploads
 from serving.connections import ConnectionLimits
 from serving.sessions import Forgetting
+from serving.settings import Settings
 from serving.taken_uploads import TakenUploads, taken_bytes
 from serving.uploads import UploadLimits
 
@@ -112,7 +113,7 @@ def test_a_length_that_is_none(held, length):
 
 def test_a_session_holds_so_many_files_and_bytes(held, monkeypatch):
     monkeypatch.setenv("GEM_SESSION_FILES", "4")
-    monkeypatch.setenv("GEM_SESSION_MB", "24")
+    monkeypatch.setattr(Settings, "session_mb", 24)
 
     async def scenario():
         limits = UploadLimits(reads_all)
@@ -130,7 +131,7 @@ def test_a_session_holds_so_many_files_and_bytes(held, monkeypatch):
 
 
 def test_an_address_sends_so_many_at_one_time(held, monkeypatch):
-    monkeypatch.setenv("GEM_ADDRESS_UPLOADS", "2")
+    monkeypatch.setattr(Settings, "address_uploads", 2)
 
     async def scenario():
         limits = UploadLimits(reads_all)
@@ -248,7 +249,7 @@ def test_an_abandoned_upload_is_not_counted_any_more(held):
 
 
 def test_a_refused_upload_is_not_waited_for_without_end(held, monkeypatch):
-    monkeypatch.setenv("GEM_ADDRESS_UPLOADS", "1")
+    monkeypatch.setattr(Settings, "address_uploads", 1)
     monkeypatch.setattr(uploads, "DRAIN_SECONDS", 0.01)
 
     async def scenario():
@@ -366,7 +367,7 @@ def test_text_is_no_message(monkeypatch):
 
 
 def test_who_talks_without_end_is_cut_short(monkeypatch):
-    monkeypatch.setenv("GEM_MESSAGES_PER_MINUTE_ADDRESS", "3")
+    monkeypatch.setattr(Settings, "messages_per_minute_address", 3)
 
     async def scenario():
         limits, loud, other = ConnectionLimits(listens), Socket("6.6.6.6"), Socket("5.5.5.5")

@@ -24,7 +24,6 @@ from model import (
     load_checkpoint,
     pca_whitening,
 )
-from model.published import PUBLISHED, DownloadFailed, download, format_list
 from tests.networks import SMALL
 from tests.test_model import plain_forward
 
@@ -199,7 +198,10 @@ class Evil:
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        ({"meta": META, "state_dict": Evil()}, "asks for .*system, and only plain values"),
+        (
+            {"meta": META, "state_dict": Evil()},
+            "asks for .*system, and only tensors and plain values",
+        ),
         ([1, 2], "holds a list"),
         ({"a": torch.ones(1)}, "no known kind; its first keys are a"),
         ({"meta": {"pooling": "gem"}, "state_dict": {}}, "meta lacks 'architecture'"),
@@ -245,13 +247,16 @@ MALFORMED = {
     "weights in a list": (with_weights([1.0]), "features.0.weight is a list"),
     "weights that are a number": (with_weights(1.0), "features.0.weight is a float"),
     "weights that are nothing": (with_weights(None), "features.0.weight is nothing"),
-    "weights in an array": (with_weights(np.ones(2)), "features.0.weight is a StoredArray"),
-    "meta tensor": (with_weights(torch.empty(2, device="meta")), "features.0.weight is a meta"),
-    "sparse": (with_weights(torch.eye(2).to_sparse()), "features.0.weight is a sparse"),
-    "sparse rows": (with_weights(torch.eye(2).to_sparse_csr()), "features.0.weight is a sparse"),
+    "weights in an array": (with_weights(np.ones(2)), "features.0.weight is a PlainArray"),
+    "meta tensor": (
+        with_weights(torch.empty(2, device="meta")),
+        "features.0.weight is a tensor without values",
+    ),
+    "sparse": (with_weights(torch.eye(2).to_sparse()), "features.0.weight .*sparse_coo"),
+    "sparse rows": (with_weights(torch.eye(2).to_sparse_csr()), "features.0.weight .*sparse_csr"),
     "quantised": (
         with_weights(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)),
-        "features.0.weight is a quantised",
+        "features.0.weight .*qint8",
     ),
     "complex": (
         with_weights(torch.ones(2, dtype=torch.complex64)),
@@ -259,16 +264,29 @@ MALFORMED = {
     ),
     "boolean": (with_weights(torch.ones(2, dtype=torch.bool)), "features.0.weight .*torch.bool"),
     "integer": (with_weights(torch.ones(2, dtype=torch.int32)), "features.0.weight .*int32"),
-    "late integer": (with_weights(torch.ones(2, dtype=torch.uint16)), "features.0.weight .*uint16"),
-    "float8": (with_weights(torch.ones(2).to(torch.float8_e4m3fn)), "features.0.weight .*float8"),
+    "more values than its storage": (
+        with_weights(torch.ones(1).expand(10**6)),
+        "features.0.weight has more values than its storage",
+    ),
+    "late integer": (
+        with_weights(torch.ones(2, dtype=torch.uint16)),
+        "features.0.weight .*uint16|is damaged",
+    ),
+    "float8": (
+        with_weights(torch.ones(2).to(torch.float8_e4m3fn)),
+        "features.0.weight .*float8|is damaged",
+    ),
     "state_dict that is a list": ({"meta": META, "state_dict": [1]}, "its state_dict is a list"),
     "state_dict that is a tensor": (
         {"meta": META, "state_dict": torch.ones(2)},
-        "its state_dict is a tensor",
+        "its state_dict is a Tensor",
     ),
     "no state_dict": ({"meta": META, "state_dict": None}, "its state_dict is nothing"),
     "integer keys": ({"meta": META, "state_dict": {7: torch.ones(1)}}, "key that is a int"),
-    "endless key": ({"meta": META, "state_dict": {10**5000: torch.ones(1)}}, "key that is a int"),
+    "endless key": (
+        {"meta": META, "state_dict": {10**5000: torch.ones(1)}},
+        "is damaged, or holds more",
+    ),
     "no meta": (with_weights(torch.ones(1)) | {"meta": None}, "its meta is nothing"),
     "meta that is a list": (with_weights(torch.ones(1)) | {"meta": [1]}, "its meta is a list"),
     "architecture that is a list": (with_meta(architecture=[1]), "its architecture is a list"),
@@ -289,7 +307,7 @@ MALFORMED = {
     "Lw without P": (with_lw(P=None), "Lw of sfm, ss, P is nothing"),
     "Lw without m": (with_lw(m=None), "Lw of sfm, ss, m is nothing"),
     "Lw with P as a list": (with_lw(P=[[1.0]]), "Lw of sfm, ss, P is a list"),
-    "Lw of integers": (with_lw(P=np.eye(2048, dtype=int)), "P is a StoredArray, not .* floats"),
+    "Lw of integers": (with_lw(P=np.eye(2048, dtype=int)), "P is a PlainArray, not .* floats"),
     "Lw of another dimension": (
         with_lw(m=np.zeros((64, 1)), P=np.eye(64)),
         r"Lw of sfm has shapes \(64,\) and \(64, 64\), and the network has 2048",
@@ -297,12 +315,15 @@ MALFORMED = {
     "Lw that is not square": (with_lw(P=np.zeros((64, 2048))), "Lw of sfm has shapes"),
     "Lw too large for float16": (with_lw(P=np.full((2048, 2048), 1e5)), "P .* large for float16"),
     "Lw that is not finite": (with_lw(m=np.full((2048, 1), np.nan)), "m holds values"),
-    "Lw of pointers": (with_lw(P=Made(np.ndarray, (1,), "O", b"A" * 8)), "it "),
+    "Lw of pointers": (
+        with_lw(P=Made(np.ndarray, (1,), "O", b"A" * 8)),
+        "it is damaged, or holds more",
+    ),
     "Lw that is huge": (
         with_lw(P=Made(np._core.multiarray._reconstruct, np.ndarray, (10**12,), b"b")),
-        "before it says what is in it",
+        "is damaged, or holds more",
     ),
-    "no text in the first keys": ({10**5000: 1}, "first keys are a int"),
+    "no text in the first keys": ({7: 1}, "first keys are a int"),
 }
 
 
@@ -319,7 +340,7 @@ def test_malformed_checkpoints_are_refused_with_a_sentence(tmp_path, name, legac
 
 
 def spoiled(data: bytes, old: bytes, new: bytes) -> bytes:
-    """A zip archive with other instructions in its data.pkl, checksums made anew."""
+    """A zip archive with other instructions in its data.pkl, with checksums that fit."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(out, "w") as archive:
         for entry in source.infolist():
@@ -332,21 +353,21 @@ def spoiled(data: bytes, old: bytes, new: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "old, new, sentence",
+    "old, new",
     [
-        (b"cpuq\x12K\x06", b"cpuq\x12J\xff\xff\xff\xff", "has a storage of another length"),
-        (b"cpuq\x12K\x06", b"cpuq\x12J\xff\xff\xff\x7f", "has a storage of another length"),
-        (b"K\x00K\x06\x85", b"K\x01K\x06\x85", "reaches beyond its storage"),
-        (b"K\x00K\x06\x85", b"J\xff\xff\xff\xffK\x06\x85", "has no usable shape"),
-        (b"K\x00K\x06\x85", b"K\x00K\x07\x85", "reaches beyond its storage"),
-        (b"K\x00K\x06\x85", b"K\x00)", "has no usable shape"),
-        (b"X\x01\0\0\x000", b"X\x01\0\0\x009", "has no storage in the file"),
+        (b"cpuq\x12K\x06", b"cpuq\x12J\xff\xff\xff\xff"),  # the storage's length
+        (b"cpuq\x12K\x06", b"cpuq\x12J\xff\xff\xff\x7f"),
+        (b"K\x00K\x06\x85", b"K\x01K\x06\x85"),  # offset and shape
+        (b"K\x00K\x06\x85", b"J\xff\xff\xff\xffK\x06\x85"),
+        (b"K\x00K\x06\x85", b"K\x00K\x07\x85"),
+        (b"K\x00K\x06\x85", b"K\x00)"),
+        (b"X\x01\0\0\x000", b"X\x01\0\0\x009"),  # the storage's name
     ],
 )
-def test_tensors_that_do_not_fit_their_storage_are_refused(tmp_path, old, new, sentence):
+def test_tensors_that_do_not_fit_their_storage_are_refused(tmp_path, old, new):
     path = save(tmp_path / "file.pth", with_weights(torch.zeros(6)))
     path.write_bytes(spoiled(path.read_bytes(), old, new))
-    with pytest.raises(BadCheckpoint, match=f"features.0.weight {sentence}"):
+    with pytest.raises(BadCheckpoint, match="file.pth: it is damaged, or holds more"):
         load_checkpoint(path)
 
 
@@ -378,7 +399,10 @@ def test_a_flipped_byte_of_a_published_file_is_noticed(tmp_path, monkeypatch):
 
 def test_an_archive_that_is_not_torchs_is_refused(tmp_path):
     path = tmp_path / "file.pth"
-    for how, sentence in ((zipfile.ZIP_DEFLATED, "compressed"), (zipfile.ZIP_STORED, "not one of")):
+    for how, sentence in (
+        (zipfile.ZIP_DEFLATED, "compressed"),
+        (zipfile.ZIP_STORED, "is damaged, or holds more"),
+    ):
         with zipfile.ZipFile(path, "w", how) as archive:
             archive.writestr("a/b", b"0" * 1000)
         with pytest.raises(BadCheckpoint, match=sentence):
@@ -523,30 +547,3 @@ def test_pca_whitening_gives_unit_covariance(rng):
     )
     flat = np.hstack([x, x[:, :2]])  # two directions without variance
     assert np.isfinite(pca_whitening(flat)(flat)).all()
-
-
-def test_published_list_and_download(tmp_path, monkeypatch):
-    table = format_list()
-    for name, net in PUBLISHED.items():
-        assert name in table and net.address in table and re.fullmatch("[0-9a-f]*", net.sha256)
-    with pytest.raises(DownloadFailed, match="no published net 'x'"):
-        download("x", tmp_path)
-
-    import pooch
-
-    def fetch(address, known_hash, fname, path, progressbar):
-        (path / fname).write_bytes(b"weights")
-        return str(path / fname)
-
-    monkeypatch.setattr(pooch, "retrieve", fetch)
-    with pytest.raises(DownloadFailed, match="not the published file"):
-        download("gl18-resnet101-gem-w", tmp_path)
-    assert list(tmp_path.iterdir()) == [], "a wrong file is not kept"
-    assert download("solar-resnet101", tmp_path).read_bytes() == b"weights"
-
-    def offline(*args, **options):
-        raise ConnectionError
-
-    monkeypatch.setattr(pooch, "retrieve", offline)
-    with pytest.raises(DownloadFailed, match="cannot be reached"):
-        download("gl18-resnet101-gem-w", tmp_path)

@@ -20,7 +20,7 @@ import yaml
 from playwright.sync_api import expect, sync_playwright
 
 from serving.security_headers import HEADERS
-from serving.settings import Settings, table
+from serving.settings import Settings, reference
 from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
 from tests.dockerfile import Stage, allowed, confined, follow, instructions, make_read_only
 from tests.server import (
@@ -72,9 +72,7 @@ def test_the_image_holds_what_is_served_and_nothing_else(image):
     assert {"stores/gallery/CURRENT", "stores/efficientnet-lite2/CURRENT"} <= files
     rooms = {file.partition("/")[0] for file in files}
     assert not rooms & {"tests", "evaluation", "export", "datasets", "secret.env", ".git"}
-    text = (ROOT / "docs/measurements.md").read_text()  # with its pictures, what Figures reads
-    figures = {f"docs/{name}" for name in ["measurements.md", *re.findall(r"]\((\w+\.png)", text)]}
-    assert {file for file in files if file.startswith("docs/")} == figures and len(figures) > 1
+    assert {file for file in files if file.startswith("docs/")} == {"docs/results.json"}
     assert not any("__pycache__" in file for file in files if not file.startswith("stores"))
 
 
@@ -159,11 +157,14 @@ def test_compose_confines_both_services():
 # -- unit ------------------------------------------------------------------------------------------
 
 
-def test_the_unit_is_sound_and_confined(tmp_path):
-    unit = (DEPLOY / "same-thing.service").read_text()
-    assert unit.count("/srv/same-thing/.venv/bin/streamlit") == 1
-    path = tmp_path / "same-thing.service"
-    path.write_text(unit.replace("/srv/same-thing/.venv/bin/streamlit", "/bin/true"))
+@pytest.mark.parametrize(
+    "name, program", [("same-thing", "streamlit"), ("same-thing-watch", "python")]
+)
+def test_the_units_are_sound_and_confined(tmp_path, name, program):
+    unit = (DEPLOY / f"{name}.service").read_text()
+    assert unit.count(f"/srv/same-thing/.venv/bin/{program}") == 1
+    path = tmp_path / f"{name}.service"
+    path.write_text(unit.replace(f"/srv/same-thing/.venv/bin/{program}", "/bin/true"))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(path)], capture_output=True, text=True
     )
@@ -284,8 +285,8 @@ def test_what_the_proxy_answers_for(behind_nginx):
 # -- documentation ---------------------------------------------------------------------------------
 
 
-def test_the_table_of_settings_is_current():
+def test_the_reference_of_settings_is_current():
     """After a change: python -m serving, between the two marks of docs/hosting.md."""
     text = (ROOT / "docs" / "hosting.md").read_text()
     shown = text.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert shown.strip() == table().strip()
+    assert shown.strip() == reference().strip()

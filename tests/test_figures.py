@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import re
+import json
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from evaluation.figures import read_figures
 from tests.conftest import PATIENCE
-from ui.figures import DOCS, FILE, Section, pictures, sections, tables
+from ui import figures
+from ui.figures import FILE, Results, by_photos, chart
+
+MEASURED = read_figures(FILE).figures
 
 
 def page() -> None:
@@ -17,46 +21,36 @@ def page() -> None:
     render()
 
 
-def first_interval() -> str:
-    """The first mAP with its interval, as the file has it."""
-    found = re.search(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", (DOCS / FILE).read_text())
-    assert found is not None
-    return found[0]
-
-
-def test_every_part_of_the_file_is_on_the_page():
+def test_every_measured_figure_is_on_the_page_with_its_values():
     app = AppTest.from_function(page, default_timeout=PATIENCE).run()
     assert not app.exception
-    headings = [line[3:] for line in (DOCS / FILE).read_text().splitlines() if line[:3] == "## "]
-    assert len(headings) == len(app.expander) and len(headings) > 3
-    shown = " ".join(text.value for text in app.markdown)
-    assert first_interval() in shown and "](../" not in shown
+    shown = " ".join(part.proto.body for part in app.get("html"))
+    sets = list(dict.fromkeys(figure.row.photos for figure in MEASURED))
+    assert sets and all(f">{photos}</h2>" in shown for photos in sets)
+    assert len(app.get("vega_lite_chart")) == len(app.expander) == len(sets)
+    tables = [table.value for table in app.table]
+    assert sum(len(table) for table in tables[::2]) == len(MEASURED)
+    means = [mean for table in tables[1::2] for mean in table["mean"]]
+    expected = [one.mean for figure in MEASURED for one in figure.row.maps.values()]
+    assert sorted(means) == sorted(expected)
 
 
-def test_the_pictures_of_the_file_travel_within_the_page():
+def test_a_chart_shows_what_the_file_says():
+    results = Results.model_validate_json(FILE.read_bytes())
+    for several in by_photos(results.figures).values():
+        spec = chart(several).to_dict()
+        values = [value for figure in several for value in figure.values]
+        assert spec["data"]["values"] == values and len(spec["layer"]) == 2
+        models = list(dict.fromkeys(figure.row.model for figure in several))
+        assert spec["layer"][0]["encoding"]["y"]["sort"] == models, "the order of the file"
+        assert spec["layer"][1]["encoding"]["x"]["scale"]["domain"] == [0, 1]
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", json.dumps({"figures": [{"row": "pie"}]})])
+def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, monkeypatch, content):
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setattr(figures, "FILE", path)
     app = AppTest.from_function(page, default_timeout=PATIENCE).run()
-    shown = [part.proto.body for part in app.get("html") if "<figure" in part.proto.body]
-    names = re.findall(r"!\[.*?\]\((.*?)\)", (DOCS / FILE).read_text())
-    assert len(shown) == len(names) > 1
-    for text, name in zip(shown, names):
-        (data,) = re.findall(r'src="data:image/png;base64,(.*?)"', text)
-        assert base64.b64decode(data) == (DOCS / name).read_bytes()
-
-
-def test_a_picture_shows_what_its_table_says():
-    text = "a\n\n| model | photos | off |\n|---|---|---|\n| m<b> | p | 0.5 [0.25, 0.75] |\n\nend"
-    assert list(tables(text)) == [[["model", "photos", "off"], ["m<b>", "p", "0.5 [0.25, 0.75]"]]]
-    (svg,) = pictures(Section("", text))
-    assert 'x1="80" x2="240"' in svg and 'cx="160"' in svg and ">0.500<" in svg
-    assert "m&lt;b&gt; · p" in svg and "m<b>" not in svg
-
-
-def test_a_row_is_named_by_what_is_no_interval():
-    text = "| others | off | SIFT |\n|---|---|---|\n| 3,000 | 0.5 [0.2, 0.7] | 0.6 [0.3, 0.8] |"
-    (svg,) = pictures(Section("", text))
-    assert ">3,000 others<" in svg and "[0.2" not in svg
-
-
-def test_the_measured_tables_are_drawn():
-    drawn = [svg for part in sections(1) for svg in pictures(part)]
-    assert sum("95 %" in svg for svg in drawn) >= 1 and sum("photos/s" in svg for svg in drawn) >= 1
+    assert not app.exception and "not available" in app.info[0].value

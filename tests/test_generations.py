@@ -276,7 +276,14 @@ DAMAGES = {
     "photos is wrong": lambda store: change_manifest(store, lambda m: m.update(photos=4)),
     "dim is wrong": lambda store: change_manifest(store, lambda m: m.update(dim=47)),
     "model is null": lambda store: change_manifest(store, lambda m: m.update(model=None)),
-    "root holds NUL": lambda store: change_manifest(store, lambda m: m.update(photos_root="a\0b")),
+    "root holds NUL": lambda store: change_manifest(
+        store, lambda m: m["sources"].update(folders=["a\0b"])
+    ),
+    "no folders": lambda store: change_manifest(store, lambda m: m["sources"].update(folders=[])),
+    "links are text": lambda store: change_manifest(
+        store, lambda m: m["sources"].update(follow_links="no")
+    ),
+    "sources are a list": lambda store: change_manifest(store, lambda m: m.update(sources=[])),
     "an unknown key": lambda store: change_manifest(store, lambda m: m.update(more=1)),
 }
 

@@ -32,7 +32,7 @@ def opened_and_verified(path):
 
 def test_every_damaged_file_is_named(small, photos):
     files = [*(small / "generations" / "000001").iterdir(), *(small / "segments").iterdir()]
-    assert len(files) == 13
+    assert len(files) == 14
     for path in sorted(files):
         whole = path.read_bytes()
         for at in {len(whole) // 2, len(whole) - 1}:

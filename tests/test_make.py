@@ -24,7 +24,10 @@ def checkout(tmp_path) -> Path:
     for name in ("python", "streamlit"):
         (programs / name).write_text(RECORDER)
         (programs / name).chmod(0o755)
-    (tmp_path / ".venv" / ".serving").touch()
+    (tmp_path / "requirements-evaluation.txt").touch()
+    (tmp_path / "requirements-train.txt").touch()
+    for stamp in (".serving", ".figures", ".export"):
+        (tmp_path / ".venv" / stamp).touch()
     return tmp_path
 
 
@@ -83,3 +86,33 @@ def test_any_name_reaches_the_build_as_it_is(checkout, name, variable, by):
 def test_a_store_may_be_named(checkout):
     builds, served = demo(checkout, "PHOTOS=x", "STORE=my 'store'")
     assert builds[0][4] == served == "my 'store'"
+
+
+@pytest.mark.parametrize(
+    "name, file",
+    [
+        ("gl18-resnet101", "gl18-resnet101"),
+        ("timm:vit_base.x/y", "timm-vit_base.x-y"),
+        ("imagenet-'; touch pwned; echo '", "imagenet-'; touch pwned; echo '"),
+    ],
+)
+def test_a_published_network_is_exported_once(checkout, name, file):
+    path = f"downloads/models/{file}.onnx"
+    (export, build), served = demo(checkout, f"MODEL={name}")
+    assert export == ["-m", "export", "--out", path, "--", name]
+    assert build[-3:] == [f"--model={path}", "--", "gallery/photos"]
+    assert served == build[4] == f"stores/gallery-{file}"
+    assert not (checkout / "pwned").exists()
+    (checkout / path).parent.mkdir(parents=True)
+    (checkout / path).touch()
+    (again,), _ = demo(checkout, f"MODEL={name}")
+    assert again == build
+
+
+def test_figures_are_one_command(checkout):
+    record = checkout / "record"
+    environment = {"PATH": os.environ["PATH"], "RECORD": str(record)}
+    subprocess.run(
+        ["make", "figures"], cwd=checkout, env=environment, check=True, capture_output=True
+    )
+    assert record.read_text().splitlines()[2:] == ["-m", "evaluation", "figures"]

@@ -16,6 +16,7 @@ from serving.galleries import galleries
 from serving.own_galleries import OwnGalleries, OwnGallery, Stopped, own_galleries
 from serving.pictures import thumbnail_url
 from serving.refusal import Refused, busy
+from serving.settings import Settings
 from serving.taken_uploads import taken_bytes
 from serving.unpack import BadArchive, photos_in, short, unpack
 from tests.conftest import GALLERY, PATIENCE
@@ -184,7 +185,7 @@ def test_limits(shared, monkeypatch):
         owns.add("bob", "", [photo("wine.jpg")], 1)
     now[0] += 3600
     assert owns.of("ann") is None and not own.folder.exists()
-    monkeypatch.setenv("GEM_OWN_SECONDS", "1")
+    monkeypatch.setattr(Settings, "own_seconds", 1)
     late = OwnGallery("bob", "", 0)
     late.titles["0000.jpg"] = "before"
     (late.folder / "photos").mkdir()
@@ -195,7 +196,7 @@ def test_limits(shared, monkeypatch):
 
 
 def test_uploads_count_until_they_are_freed(shared, monkeypatch):
-    monkeypatch.setenv("GEM_OWN_MAKERS", "1")
+    monkeypatch.setattr(Settings, "own_makers", 1)
     begun, may_end = threading.Event(), threading.Event()
 
     def add(_own, files, deadline):

@@ -13,7 +13,6 @@ from playwright.sync_api import Page, expect
 from tests.conftest import GALLERY
 from tests.server import TWO_FRAMES, serving, settle, tab
 from tests.test_browser import browser, no_sideways_scroll
-from tests.test_figures import first_interval
 
 __all__ = ["browser"]  # a fixture
 SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
@@ -131,12 +130,12 @@ def test_back_on_the_search_page_the_photo_is_still_there(visit):
 
 def test_figures(visit):
     go(visit, "Figures", "What was measured")
-    expect(visit.locator(".plot circle").first).to_be_visible()
+    expect(visit.get_by_test_id("stVegaLiteChart").first.locator("canvas")).to_be_visible()
     for _ in at_both_widths(visit):
         pass
     visit.set_viewport_size({"width": 1360, "height": 900})
-    visit.get_by_text("Tables and what they mean").first.click()
-    expect(visit.get_by_text(first_interval()).first).to_be_visible()
+    visit.get_by_text("Values, and how they were measured").first.click()
+    expect(visit.get_by_role("table").first).to_be_visible()
 
 
 def test_own_photos(visit, tmp_path):

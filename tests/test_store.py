@@ -58,7 +58,7 @@ def test_store_holds_every_photo(small_built, extractor):
 def test_bad_files_are_left_out_with_their_reason(photos, tmp_path, extractor, capsys):
     (photos / "broken.jpg").write_bytes((photos / "wine.jpg").read_bytes()[:500])
     (photos / "text.png").write_text("no photo")
-    (photos / "phone.heic").write_bytes(b"x")
+    (photos / "phone.psd").write_bytes(b"x")
     (photos / "gone.jpg").symlink_to(photos / "nothing.jpg")
     (photos / ".hidden.jpg").write_bytes(b"x")
     (photos / "notes.txt").write_text("not looked at")
@@ -67,11 +67,11 @@ def test_bad_files_are_left_out_with_their_reason(photos, tmp_path, extractor, c
     assert main(["build", str(photos), "--store", str(tmp_path / "s")]) == 0
     store = Store(tmp_path / "s", extractor)
     reasons = {s.file: s.reason for s in store.catalogue.skipped()}
-    assert set(reasons) == {"broken.jpg", "text.png", "phone.heic", "gone.jpg"}
+    assert set(reasons) == {"broken.jpg", "text.png", "phone.psd", "gone.jpg"}
     assert (
         "damaged" in reasons["broken.jpg"]
         and "not a JPEG" in reasons["text.png"]
-        and ".heic" in reasons["phone.heic"]
+        and ".psd" in reasons["phone.psd"]
     )
     assert len(store) == 12 and store.catalogue.find("sub/Iglu_Nº 1.JPG") is not None
     printed = capsys.readouterr().out
@@ -378,7 +378,7 @@ def test_the_engine_of_a_store_is_taken_again_if_it_agrees(monkeypatch, preferre
 ARTEFACTS = (
     "catalogue.sqlite slots.npy index.faiss index_ids.npy"
     " neighbour_ids.npy neighbour_sims.npy diffusion_ids.npy diffusion_values.npy"
-    " keypoints.lists marks.npy mark_words.npy"
+    " keypoints.lists marks.npy mark_words.npy edges.npy"
 ).split()
 
 
@@ -448,7 +448,7 @@ def test_folders_that_are_none_are_a_sentence(tmp_path, monkeypatch, capsys):
 
 
 def test_names_do_not_reach_the_terminal_as_they_are(photos, tmp_path, monkeypatch, capsys):
-    (photos / "red\x1b[31m\nline\u202e.heic").write_bytes(b"x")
+    (photos / "red\x1b[31m\nline\u202e.psd").write_bytes(b"x")
     (photos / "green\x1b[32m.jpg").write_bytes(b"x")
     store = str(tmp_path / "store\x07")
     assert quick_build(monkeypatch, str(photos), "--store", store) == 0
@@ -457,7 +457,7 @@ def test_names_do_not_reach_the_terminal_as_they_are(photos, tmp_path, monkeypat
     printed = capsys.readouterr()
     for character in "\x1b\x07\u202e":
         assert character not in printed.out + printed.err
-    assert printed.out.count("red\\x1b[31m\\nline\\u202e.heic") == 2
+    assert printed.out.count("red\\x1b[31m\\nline\\u202e.psd") == 2
     assert printed.out.count("green\\x1b[32m.jpg") == 2
 
 
@@ -465,7 +465,7 @@ def test_names_do_not_reach_the_terminal_as_they_are(photos, tmp_path, monkeypat
 def test_info_prints_whatever_the_output_holds(photos, tmp_path, encoding):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/Fotos \xc3\xa9 \xff")
     os.rename(photos, odd)
-    shutil.copy(GALLERY / "wine.jpg", os.path.join(odd, "été.heic"))
+    shutil.copy(GALLERY / "wine.jpg", os.path.join(odd, "été.psd"))
     build(odd, tmp_path / "s", QuickExtractor())
     done = subprocess.run(
         [sys.executable, "-m", "index_store", "info", "--store", tmp_path / "s"],

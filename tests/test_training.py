@@ -27,7 +27,7 @@ from extractor import read_photo, resize
 from model import GeMResNet, Provenance, load_checkpoint
 from model.__main__ import main
 from model.training import train as training
-from model.training.config import Above, BadConfig, Between, read_config
+from model.training.config import BadConfig, read_config
 from model.training.describe import validate
 from model.training.mining import hard_negatives
 from model.training.photos import PLAIN, QUERY, Feed, PhotoMemory, Photos
@@ -481,22 +481,22 @@ def test_bad_configurations_are_named(course, capsys, change, sentence):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ("batch=0", "batch must be between 1 and 4096, not 0"),
-        ("rate=-1e-3", "rate must be above 0 and at most 10, not -0.001"),
-        ("size=5", "size must be between 32 and 4096, not 5"),
-        ("rate=nan", "rate must be above 0 and at most 10, not nan"),
-        ("rate=inf", "rate must be above 0 and at most 10, not inf"),
-        ("epochs=0", "epochs must be between 1 and 1e+09, not 0"),
-        ("minutes=0", "minutes must be above 0, not 0.0"),
-        ("negatives=0", "negatives must be between 1 and 1000"),
+        ("batch=0", "batch must be greater than or equal to 1"),
+        ("rate=-1e-3", "rate must be greater than 0"),
+        ("size=5", "size must be greater than or equal to 32"),
+        ("rate=nan", "rate must be"),
+        ("rate=inf", "rate must be less than or equal to 10"),
+        ("epochs=0", "epochs must be greater than or equal to 1"),
+        ("minutes=0", "minutes must be greater than 0"),
+        ("negatives=0", "negatives must be greater than or equal to 1"),
         ("seed=-1", "seed must be"),
-        ("batch=true", "batch must be a whole number, not True"),
-        ("rate=true", "rate must be a number, not True"),
-        ("rate=1" + 400 * "0", "rate must be above 0 and at most 10, not 1.07"),
+        ("batch=true", "batch must be a valid integer"),
+        ("rate=true", "rate must be a valid number"),
+        ("rate=1" + 400 * "0", "rate must be a valid number"),
         ("batch=1" + 5000 * "0", "Exceeds the limit"),
         ("data=" + 100_000 * "[", "it is nested too deeply"),
-        ("loss.margin=0", "loss.margin must be above 0"),
-        ("loss.second_order=-1.0", "loss.second_order must be between 0 and 1e+06"),
+        ("loss.margin=0", "loss.margin must be greater than 0"),
+        ("loss.second_order=-1.0", "loss.second_order must be greater than or equal to 0"),
         ('validation.groups="nowhere.json"', "validation cannot be read"),
         ('validation.groups="start.safetensors"', "validation cannot be read"),
     ],
@@ -507,18 +507,24 @@ def test_numbers_out_of_range_are_a_sentence(course, capsys, change, sentence):
     assert sentence in said and said.count("\n") == 1
 
 
-def ranges_of(kind: type) -> dict[str, tuple[type, Between | Above | None]]:
+def ranges_of(kind: type) -> dict[str, tuple[type, dict[str, float]]]:
     """Every number that a configuration has, with its type and range; tables by their dots."""
-    found: dict[str, tuple[type, Between | Above | None]] = {}
+    found: dict[str, tuple[type, dict[str, float]]] = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         plain = [part for part in get_args(hint) or (hint,) if dataclasses.is_dataclass(part)]
         if get_origin(hint) is Annotated:
-            found[name] = get_args(hint)
+            number, field = get_args(hint)[:2]
+            if number in (int, float):
+                found[name] = number, {k: v for one in field.metadata for k, v in vars_of(one)}
         elif plain:
             found |= {f"{name}.{key}": value for key, value in ranges_of(plain[0]).items()}
         elif hint in (int, float):
-            found[name] = hint, None
+            found[name] = hint, {}
     return found
+
+
+def vars_of(constraint) -> list[tuple[str, float]]:
+    return [(k, getattr(constraint, k)) for k in ("ge", "gt", "le") if hasattr(constraint, k)]
 
 
 LEAST = {
@@ -536,13 +542,13 @@ def test_every_number_has_a_range_and_is_held_to_it(kind, tmp_path):
     ranges = ranges_of(kind)
     assert {"batch", "size", "rate", "seed", "minutes"} < ranges.keys()
     for key, (number, allowed) in ranges.items():
-        assert allowed is not None, f"{key} has no range"
-        outside = [allowed.least - 1]
-        if allowed.most < math.inf:
-            outside.append(2 * allowed.most)
+        assert "le" in allowed and {"ge", "gt"} & allowed.keys(), f"{key} has no range"
+        outside = [allowed.get("ge", allowed.get("gt")) - 1]
+        if allowed["le"] < math.inf:
+            outside.append(2 * allowed["le"])
         if number is float:
             outside.append(math.nan)
         for value in outside:
             change = f"{key} = {number(value) if value == value else 'nan'}"
-            with pytest.raises(BadConfig, match=f"{key} must be (between|above|at least)"):
+            with pytest.raises(BadConfig, match=f"{key} must be (greater|less) than"):
                 read_config(tmp_path / "c.toml", kind, [change])

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from serving.streamlit_private import is_history_navigation
 
 REMEMBERED = 32  # former values of each name
 
@@ -62,7 +63,6 @@ def forget_replaced() -> None:
 def replaced() -> dict[str, tuple[list[list[str]], list[str]]]:
     """Name -> its former values, and the one since."""
     memory = st.session_state.setdefault("replaced", {})
-    context = get_script_run_ctx()
-    if context is not None and context.is_history_navigation:
+    if is_history_navigation():
         memory.clear()
     return memory

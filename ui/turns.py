@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from serving.address import FORWARDED, LOOPBACK, client_address
 from serving.admission import Busy, admission
 from serving.refusal import of_busy, spend
+from serving.streamlit_private import current_session
 
 from .language import say
 
@@ -70,7 +70,5 @@ def waiting_line(place: int, doing: str) -> str:
 
 def visitor_and_address() -> tuple[str, str]:
     """The session, and the address it comes from as quotas count it."""
-    context = get_script_run_ctx()
-    session = context.session_id if context is not None else ""
     peer = st.context.ip_address or LOOPBACK  # Streamlit says nothing of this machine itself
-    return session, client_address(peer, st.context.headers.get_all(FORWARDED))
+    return current_session(), client_address(peer, st.context.headers.get_all(FORWARDED))

@@ -31,10 +31,10 @@ from index_store.tune import Questions, Trial, build_timed, efforts, sweep, way
 from index_store.vector_index import FaissIndex
 
 from ..arguments import count, share
+from ..conditions import hardware
 from ..results import format_rows
 from .ann_data import CropModel, cached, crop_vectors, neighbour_distances, sift_vectors
 from .ann_peers import PEERS, check_peers
-from .engine_speed import hardware
 from .memory import peak_mb
 
 QUERIES = 500

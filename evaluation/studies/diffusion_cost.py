@@ -27,9 +27,9 @@ from search import Engine
 from search.rerank.diffusion import diffuse
 
 from ..arguments import count
+from ..conditions import hardware
 from ..groups import BadGroups, store_groups
 from ..results import format_rows
-from .engine_speed import hardware
 from .offline_speed import speed_rows
 from .published_diffusion import laplacian
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -31,6 +30,7 @@ from extractor.engines import is_available
 from metrics import mean_average_precision
 
 from ..arguments import count
+from ..conditions import hardware
 
 if TYPE_CHECKING:
     from model import GeMResNet, Provenance
@@ -206,24 +206,6 @@ def measure(
         )
     temporary.cleanup()
     return rows
-
-
-def hardware() -> str:
-    """One line on what was measured on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-        flags = next(line for line in lines if line.startswith("flags")).split()
-        extras = [
-            flag
-            for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
-            if flag in flags
-        ]
-    except (OSError, StopIteration):
-        name, extras = platform.processor() or platform.machine(), []
-    return f"{name}, {available_cores()} threads, {' '.join(extras)}"
 
 
 def format_rows(rows: list[Row]) -> str:

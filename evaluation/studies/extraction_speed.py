@@ -40,7 +40,7 @@ from index_store.scan import scan
 from index_store.stock import Stock
 
 from ..arguments import count
-from .engine_speed import hardware
+from ..conditions import hardware
 
 BATCH = 8
 

@@ -31,8 +31,8 @@ from index_store.keypoint_index import KeypointChange, KeypointIndex, coded
 from matching.votes import NEAREST, count_votes
 
 from ..arguments import count
+from ..conditions import hardware
 from ..results import format_rows
-from .engine_speed import hardware
 from .memory import peak_mb
 
 SIZES = (10_000, 100_000, 1_000_000)

@@ -30,11 +30,11 @@ from search import Engine
 from search.fusion.calibration import Calibration, Fitted
 from search.fusion.fit import held_out
 
+from ..conditions import hardware
 from ..evidence import LabelledGallery, OncePerPair, Progress
 from ..fit import Fit, check_enough
 from ..groups import store_groups
 from ..results import format_rows
-from .engine_speed import hardware
 
 FRAME = 6  # bytes of place, size and angle, see `keypoint_codes`
 EXACT_FRAME = 16  # the same as four float32

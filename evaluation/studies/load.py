@@ -34,7 +34,7 @@ from index_store import Catalogue
 from index_store.generation import opening
 
 from ..arguments import count, size
-from .engine_speed import hardware
+from ..conditions import hardware
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 180
@@ -47,7 +47,7 @@ UPLOADS = ((1400, 82), (2200, 88), (3200, 92), (4200, 95), (5700, 96))
 GALLERY = {"search": 100}
 MIXED = {"search": 45, "toggle": 25, "evidence": 12, "upload": 10, "API": 8}
 MIXES = {"gallery": GALLERY, "mixed": MIXED}
-LIFTED = ("SEARCHES", "UPLOADS", "REQUESTS", "CONNECTIONS", "MESSAGES")
+LIFTED = ("SEARCHES", "UPLOADS")
 REFUSALS = ("Busy", "That was too much", "Too many")
 SHOWN = "first hits of an upload"  # in the order of their descriptors, until the others are there
 COLUMNS = ("search", "toggle", "evidence", SHOWN, "upload", "API")
@@ -94,10 +94,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     with opening(Path(args.store)) as generation:
-        folder = Path(generation.manifest.photos_root)
+        roots = generation.manifest.sources.roots
         files = [p.file for p in Catalogue(generation.folder / "catalogue.sqlite").photos()]
     mix = MIXES[args.mix]
-    photos = uploads(folder / files[0]) if "upload" in mix else []
+    photos = uploads(roots / files[0]) if "upload" in mix else []
     print_lines(f"Hardware: {hardware()}, the visitors on the same processors")
     print_lines(f"Clicks: {', '.join(f'{part} {kind}' for kind, part in mix.items())} of 100")
     if photos:

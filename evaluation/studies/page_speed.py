@@ -33,7 +33,7 @@ from index_store import Catalogue
 from index_store.generation import opening
 
 from ..arguments import amount, count
-from .engine_speed import hardware
+from ..conditions import hardware
 from .load import served
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from index_store.keypoint_form import form_for
 from search import Engine
 
 from ..arguments import count
+from ..conditions import hardware
 from ..results import format_rows
-from .engine_speed import hardware
 from .made import MadeExtractor, inject, lay_out, made_file, made_rows, real_features
 from .memory import peak_mb
 

@@ -32,7 +32,7 @@ from search.verify.gallery_keypoints import GalleryKeypoints
 from search.verify.matcher import Sift
 
 from ..arguments import amount, count
-from .engine_speed import hardware
+from ..conditions import hardware
 
 Progress = Callable[[Iterable], Iterable]
 

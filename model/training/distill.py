@@ -22,14 +22,14 @@ from plurals import quantity
 
 from ..checkpoint import load_checkpoint
 from ..depth import state_with_depth, with_depth
-from ..network import BLOCKS, TRUNK_DIM, GeMResNet
+from ..network import TRUNK_DIM, GeMResNet
 from ..provenance import Provenance
 from .config import BadConfig
 from .convolution import quicken
 from .describe import read_validation, validate
 from .journal import draw_curve, load_optimiser, note, save_state, saved_state, write_weights
 from .lessons import AHEAD, Lesson, Lessons, feed, find_neighbours, find_photos
-from .losses import FIRST_ORDER, make_loss
+from .losses import make_loss
 from .muon import MuonAdamW
 from .objective import Apprentice, instance_loss
 from .settings import DistillConfig
@@ -49,19 +49,13 @@ class Distillation:
         config: the run.
 
     Raises:
-        BadConfig: for an unknown architecture or loss, a start or state that does not fit.
+        BadConfig: for a start or state that does not fit.
         BadTeacher: if the teacher cannot be read.
         BadTrainingData: if there are no photos.
     """
 
     def __init__(self, config: DistillConfig):
         self.config = config
-        if config.architecture not in BLOCKS:
-            known = ", ".join(BLOCKS)
-            raise BadConfig(f"architecture is {config.architecture!r}; known are {known}")
-        if config.instances and config.instances.name not in FIRST_ORDER:
-            known = ", ".join(FIRST_ORDER)
-            raise BadConfig(f"instances.name is {config.instances.name!r}; known are {known}")
         choice = config.teacher
         names = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
         self.paths = find_photos(config)

@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from ..network import BLOCKS
 from .config import (
     INF,
+    KNOWN_KEYS,
     Above,
     Between,
     Count,
     Minutes,
+    OneOf,
+    Place,
     Rate,
     Seed,
     Share,
     Side,
     Weight,
 )
+from .losses import FIRST_ORDER
 
 Gigabytes = Annotated[float, Between(0, 10000)]
 Workers = Annotated[int, Between(0, 64)]
+Mean = Annotated[float, Between(-1000, 1000)]
 Deviation = Annotated[float, Above(0, 1000)]
+LossName = Annotated[str, OneOf(FIRST_ORDER)]
 
 
-@dataclass(frozen=True)
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Places = Annotated[tuple[Place, ...], BeforeValidator(_as_list), Field(min_length=1)]
+"""One path or several."""
+
+
+@dataclass(frozen=True, config=KNOWN_KEYS)
 class Data:
     """Photos to fine-tune on.
 
     Args:
-        kind: "unlabelled" (any photos), "folders" (sub-folders are things), "sfm" or
-            "landmarks-csv" (with their table).
+        kind: any photos, sub-folders that are things, or a table (see `datasets.training`).
         root: folder of the photos.
         table: file that says which photo shows what.
     """
 
-    kind: str
-    root: Path
-    table: Path | None = None
+    kind: Literal["unlabelled", "folders", "sfm", "landmarks-csv"]
+    root: Place
+    table: Place | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_KEYS)
 class LossChoice:
     """Which loss is taken over tuples.
 
@@ -50,12 +65,12 @@ class LossChoice:
         second_order: weight of the second-order term, 0 for none.
     """
 
-    name: str
+    name: LossName
     margin: Annotated[float, Above(0, 4)]
     second_order: Weight = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_KEYS)
 class Validation:
     """What mAP is measured on: the mean over groups, each photo the query once.
 
@@ -64,11 +79,11 @@ class Validation:
         groups: JSON file, {"name": ["file", ...], ...}.
     """
 
-    photos: Path
-    groups: Path
+    photos: Place
+    groups: Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_KEYS)
 class TrainConfig:
     """One run of fine-tuning with tuples.
 
@@ -97,8 +112,8 @@ class TrainConfig:
             steps. Each keeps photos of its own.
     """
 
-    start: Path
-    out: Path
+    start: Place
+    out: Place
     data: Data
     loss: LossChoice
     validation: Validation
@@ -120,7 +135,7 @@ class TrainConfig:
     workers: Workers = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_KEYS)
 class TeacherChoice:
     """Whom the student learns from.
 
@@ -135,19 +150,19 @@ class TeacherChoice:
         zoom: how much larger than the student it sees the photo.
     """
 
-    model: Path
+    model: Place
     layer1: str = ""
     layer2: str = ""
     layer3: str = ""
     layer4: str = ""
     pooled: str = ""
     p: Annotated[float, Between(1, 20)] = 1.0
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
     std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
     zoom: Annotated[float, Between(0.5, 8)] = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_KEYS)
 class InstanceChoice:
     """That two views of one photo are one thing, learned beside what the teacher sees.
 
@@ -161,7 +176,7 @@ class InstanceChoice:
         alike: cosine above which two photos may show one thing, and are no neighbours.
     """
 
-    name: str
+    name: LossName
     margin: Annotated[float, Above(0, 4)]
     second_order: Weight = 0.0
     weight: Weight = 0.1
@@ -169,7 +184,7 @@ class InstanceChoice:
     alike: Annotated[float, Between(-1, 1)] = 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_KEYS)
 class DistillConfig:
     """One run of learning from a teacher.
 
@@ -206,11 +221,11 @@ class DistillConfig:
         seed: of everything random.
     """
 
-    architecture: str
-    out: Path
-    photos: tuple[Path, ...]
+    architecture: Annotated[str, OneOf(BLOCKS)]
+    out: Place
+    photos: Places
     teacher: TeacherChoice
-    start: Path | None = None
+    start: Place | None = None
     validation: Validation | None = None
     size: Side = 128
     image_size: Side = 320

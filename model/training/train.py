@@ -30,7 +30,7 @@ from ..network import GeMResNet
 from .config import BadConfig
 from .describe import describe, describe_all, read_validation, validate
 from .journal import draw_curve, load_optimiser, note, save_state, saved_state, write_weights
-from .losses import FIRST_ORDER, make_loss
+from .losses import make_loss
 from .mining import hard_negatives
 from .photos import PLAIN, POSITIVE, QUERY, Feed, Photos, View
 from .settings import TrainConfig
@@ -47,8 +47,6 @@ def read_data(config: TrainConfig) -> TrainingSet:
         "sfm": lambda: read_sfm(data.table, data.root),
         "landmarks-csv": lambda: read_landmarks_csv(data.table, data.root, config.seed),
     }
-    if data.kind not in readers:
-        raise BadConfig(f"data.kind is {data.kind!r}; known are {', '.join(readers)}")
     return readers[data.kind]()
 
 
@@ -108,16 +106,13 @@ class Run:
         config: the run.
 
     Raises:
-        BadConfig: for an unknown loss or kind of data, a validation that cannot be read, or a
-            `last.pt` that is damaged or of another run.
+        BadConfig: for a validation that cannot be read, or a `last.pt` that is damaged or of
+            another run.
         BadCheckpoint: if the start cannot be read.
         BadTrainingData: if the photos cannot be used.
     """
 
     def __init__(self, config: TrainConfig):
-        if config.loss.name not in FIRST_ORDER:
-            known = ", ".join(FIRST_ORDER)
-            raise BadConfig(f"loss.name is {config.loss.name!r}; known are {known}")
         self.config = config
         self.training = read_data(config)
         read_validation(config.validation)  # better now than after the first epoch

@@ -15,20 +15,19 @@ diffusion's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from . import fusion
 from .fusion import PAIR, Evidence
 
 FITTED = Path(__file__).with_name("fitted")
 REFERENCE = "gem-resnet101.json"  # the file whose weights order the photos of an unknown model
-SCHEMA = 1
 MAX_BYTES = 2**20  # a file is a few kilobytes
 LARGEST = 1e4  # no fitted number is larger
 NONE = "none"  # stands in a file for "no reranker" and "no matcher"
@@ -205,6 +204,40 @@ def pair_of(rerank: str | None, verify: str | None) -> Pair:
 
 # -- files -----------------------------------------------------------------------------------------
 
+Number = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST)]
+
+
+class CurveFacts(BaseModel):
+    """A `Curve` as a file holds it."""
+
+    weights: dict[str, Number]
+    low: Positive
+    high: Positive
+    shift: Number
+    size: Number
+
+    def curve(self, with_points: bool) -> Curve:
+        """Raises ValueError: the weights are others than this kind of matcher has, or negative."""
+        names = fusion.feature_names(with_points, "details" in self.weights)
+        if set(self.weights) != set(names):
+            raise ValueError(f"weights of {sorted(self.weights)}")
+        weights = np.array([self.weights[name] for name in names])
+        if (weights[len(fusion.OF_THE_QUERY) :] < 0).any():
+            raise ValueError("evidence would lower a photo")
+        return Curve(weights, self.low, self.high, self.shift, self.size)
+
+
+class CalibrationFile(BaseModel):
+    """A `Fitted` as a file holds it. pairs: by reranker, matcher and mode."""
+
+    version: Literal[1] = Field(alias="schema")
+    model: str
+    fingerprint: str
+    fitted_on: dict[str, Any]
+    diffusion_share: Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
+    pairs: dict[str, dict[str, dict[str, CurveFacts]]]
+
 
 def read_fitted(path: Path) -> Fitted:
     """What a calibration file holds.
@@ -218,92 +251,55 @@ def read_fitted(path: Path) -> Fitted:
     if len(data) > MAX_BYTES:
         raise BadCalibration(f"{path} is too large for a calibration.")
     try:
-        facts = json.loads(data)
-        if facts["schema"] != SCHEMA:
-            raise ValueError(f"schema {facts['schema']!r}, this version reads {SCHEMA}")
-        share = number(facts["diffusion_share"])
-        if share < 0:
-            raise ValueError(f"diffusion_share {share}")
+        found = CalibrationFile.model_validate_json(data)
         pairs = {
-            (text(rerank), text(verify)): read_modes(rerank, verify, modes)
-            for rerank, matchers in items(facts["pairs"])
-            for verify, modes in items(matchers)
+            (rerank, verify): curves(rerank, verify, modes)
+            for rerank, matchers in found.pairs.items()
+            for verify, modes in matchers.items()
         }
-        fitted_on = dict(items(facts["fitted_on"]))
-        return Fitted(text(facts["model"]), text(facts["fingerprint"]), share, pairs, fitted_on)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
         raise BadCalibration(
-            f"{path} is no calibration, or a damaged one ({type(error).__name__}: {error})."
-        ) from error
+            f"{path} is not a calibration, or damaged ({where}: {first['msg']})."
+        ) from None
+    except ValueError as error:
+        raise BadCalibration(f"{path} is not a calibration, or damaged ({error}).") from error
+    return Fitted(found.model, found.fingerprint, found.diffusion_share, pairs, found.fitted_on)
 
 
-def read_modes(rerank: str, verify: str, modes: object) -> dict[str, Curve]:
-    """The curves of a pair, all its modes and no other. Raises KeyError, TypeError, ValueError."""
-    found = dict(items(modes))
+def curves(rerank: str, verify: str, modes: dict[str, CurveFacts]) -> dict[str, Curve]:
+    """The curves of a pair. Raises ValueError: it has other modes than these stages."""
     wanted = fusion.modes(*(None if name == NONE else name for name in (rerank, verify)))
-    if set(found) != set(wanted):
-        raise ValueError(f"{rerank} and {verify} have modes {sorted(found)}")
-    return {mode: read_curve(found[mode], verify != NONE) for mode in wanted}
-
-
-def read_curve(facts: Any, with_points: bool) -> Curve:
-    """Raises KeyError, TypeError, ValueError."""
-    named = dict(items(facts["weights"]))
-    names = fusion.feature_names(with_points, "details" in named)
-    if set(named) != set(names):
-        raise ValueError(f"weights of {sorted(named)}")
-    weights = np.array([number(named[name]) for name in names])
-    low, high, shift, size = (number(facts[name]) for name in ("low", "high", "shift", "size"))
-    if (weights[len(fusion.OF_THE_QUERY) :] < 0).any() or low <= 0 or high <= 0:
-        raise ValueError("evidence would lower a photo")
-    return Curve(weights, low, high, shift, size)
-
-
-def items(facts: object) -> Any:
-    """Of an object. Raises TypeError for anything else."""
-    if not isinstance(facts, dict):
-        raise TypeError(f"{type(facts).__name__} where an object was expected")
-    return facts.items()
-
-
-def text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    if not abs(value) <= LARGEST:  # also what is not a number
-        raise ValueError("a number is out of range")
-    return float(value)
+    if set(modes) != set(wanted):
+        raise ValueError(f"{rerank} and {verify} have modes {sorted(modes)}")
+    return {mode: modes[mode].curve(verify != NONE) for mode in wanted}
 
 
 def write_fitted(fitted: Fitted, path: Path) -> None:
     """Write what `read_fitted` reads, rounded to four digits behind the point."""
-    pairs: dict[str, dict[str, Any]] = {}
+    pairs: dict[str, dict[str, dict[str, CurveFacts]]] = {}
     for (rerank, verify), modes in sorted(fitted.pairs.items()):
         pairs.setdefault(rerank, {})[verify] = {
             mode: curve_facts(curve) for mode, curve in modes.items()
         }
-    facts = {
-        "schema": SCHEMA,
-        "model": fitted.model,
-        "fingerprint": fitted.fingerprint,
-        "fitted_on": dict(fitted.fitted_on),
-        "diffusion_share": fitted.diffusion_share,
-        "pairs": pairs,
-    }
-    path.write_text(json.dumps(facts, indent=1) + "\n")
+    content = CalibrationFile(
+        schema=1,
+        model=fitted.model,
+        fingerprint=fitted.fingerprint,
+        fitted_on=dict(fitted.fitted_on),
+        diffusion_share=fitted.diffusion_share,
+        pairs=pairs,
+    )
+    path.write_text(content.model_dump_json(indent=1, by_alias=True) + "\n")
 
 
-def curve_facts(curve: Curve) -> dict[str, Any]:
+def curve_facts(curve: Curve) -> CurveFacts:
     names = fusion.names_of(curve.weights)
-    return {
-        "weights": {name: round(float(w), 4) for name, w in zip(names, curve.weights)},
-        "low": round(curve.low, 4),
-        "high": round(curve.high, 4),
-        "shift": round(curve.shift, 4),
-        "size": round(curve.size, 4),
-    }
+    return CurveFacts(
+        weights={name: round(float(w), 4) for name, w in zip(names, curve.weights)},
+        low=round(curve.low, 4),
+        high=round(curve.high, 4),
+        shift=round(curve.shift, 4),
+        size=round(curve.size, 4),
+    )

@@ -16,14 +16,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+from scipy.optimize import minimize
 
 from . import fusion
 from .calibration import Curve
 
 RIDGE = 1e-4  # weight decay of standardised features: only to keep weights finite
-MOST_STEPS, MOST_HALVINGS = 100, 30  # of Newton's method, which takes about ten
-TOLERANCE = 1e-10  # of the loss, in nats
-TINY = 1e-12
+PRECISION = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-9}  # the loss is in nats
 LEAST_SLOPE = 0.1  # of the calibration: flatter would make ties
 INNER_FOLDS, OUTER_FOLDS = 4, 6
 HEAD, STRIDE = 40, 10  # of a ranking the first HEAD are fitted on, and every STRIDE-th behind them
@@ -71,7 +70,7 @@ class Samples:
 def regression(
     features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, least: np.ndarray
 ) -> np.ndarray:
-    """The most likely logistic regression, by Newton's method within bounds (Bertsekas 1982).
+    """The most likely logistic regression within bounds.
 
     Args:
         features: (n, F), the first column a constant 1.
@@ -90,30 +89,16 @@ def regression(
     ridge = np.r_[0, np.full(len(mean) - 1, RIDGE)]
     low = least * deviation
 
-    def loss(w: np.ndarray) -> float:
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         odds = scaled @ w
-        return float(share @ (np.logaddexp(0, odds) - relevant * odds) + ridge @ w**2)
+        value = share @ (np.logaddexp(0, odds) - relevant * odds) + ridge @ w**2
+        slope = scaled.T @ (share * (fusion.probability(odds) - relevant)) + 2 * ridge * w
+        return float(value), slope
 
-    w = np.maximum(low, 0)
-    value = loss(w)
-    for _ in range(MOST_STEPS):
-        p = fusion.probability(scaled @ w)
-        slope = scaled.T @ (share * (p - relevant)) + 2 * ridge * w
-        free = (w > low) | (slope < 0)  # the others rest on their bound and press against it
-        curved = share * np.maximum(p * (1 - p), TINY)
-        bend = (scaled[:, free] * curved[:, None]).T @ scaled[:, free] + 2 * np.diag(ridge[free])
-        step = np.zeros(len(w))
-        step[free] = np.linalg.solve(bend, slope[free])
-        if step @ slope < TOLERANCE:
-            break
-        for halving in range(MOST_HALVINGS):
-            trial = np.maximum(low, w - step / 2**halving)
-            if (trial_value := loss(trial)) < value:
-                break
-        else:
-            break
-        w, value = trial, trial_value
-    weights = w / deviation
+    bounds = [(bound, None) for bound in low]
+    start = np.maximum(low, 0)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=PRECISION)
+    weights = found.x / deviation
     weights[0] -= weights[1:] @ mean[1:]
     return weights
 

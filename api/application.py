@@ -1,0 +1,102 @@
+"""The API as a FastAPI application: its operations, and every error as problem details."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from extractor import BadModel, BadPhoto, ImageTooLarge
+from serving.areas import of_refusal, of_router
+from serving.galleries import NoGallery
+from serving.originals import OriginalGone
+from serving.refusal import Refused, busy, problem, problem_of
+
+from .endpoints import no_photo, router
+
+VERSION = "1.0.0"
+TITLE = "Same Thing: search by photo"
+ABOUT = (
+    "Search a gallery of photos with a photo, and get the other photos of that very thing first, "
+    "with the evidence why. Photos that are sent are decoded, searched with, and forgotten."
+)
+RETRY_SECONDS = 10
+
+log = logging.getLogger(__name__)
+
+
+async def of_fields(_request: Request, error: RequestValidationError) -> Response:
+    """Fields that are missing, unknown or wrong; an id in the path that cannot be one is 404."""
+    wrong = error.errors()
+    if wrong[0]["loc"][0] == "path":
+        return problem_of(no_photo())
+    errors = [sentence(one) for one in wrong]
+    return problem(422, errors[0], errors=errors)
+
+
+def sentence(error: dict) -> str:
+    """One error of pydantic's, without the value it is about."""
+    where = ".".join(str(part) for part in error["loc"][1:2])[:40]  # after "body" or "query"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
+
+
+async def of_extractor(_request: Request, error: Exception) -> Response:
+    """A photo that is not read, or a matcher without its models."""
+    if isinstance(error, BadModel):
+        return problem(422, "This server has no models for that matcher.")
+    return problem(413 if isinstance(error, ImageTooLarge) else 415, str(error))
+
+
+async def of_gallery(_request: Request, error: Exception) -> Response:
+    """A gallery that is not there, or a photo of it that is gone."""
+    if isinstance(error, OriginalGone):
+        return problem(404, str(error))
+    return problem(503, str(error), RETRY_SECONDS)
+
+
+async def of_disconnect(_request: Request, _error: Exception) -> Response:
+    return problem(400, "The connection was closed.")
+
+
+async def of_system(request: Request, error: Exception) -> Response:
+    """Too many open files, a disk that fails: nothing that the caller did."""
+    log.error("%s failed", request.url.path, exc_info=error)
+    return problem_of(busy("system error", RETRY_SECONDS))
+
+
+async def of_failure(request: Request, error: Exception) -> Response:
+    log.error("%s failed", request.url.path, exc_info=error)
+    return problem(500, "Something went wrong on the server. It is in its log.")
+
+
+HANDLERS: dict[int | type[Exception], Any] = {
+    HTTPException: of_router,
+    RequestValidationError: of_fields,
+    Refused: of_refusal,
+    BadModel: of_extractor,
+    BadPhoto: of_extractor,
+    NoGallery: of_gallery,
+    OriginalGone: of_gallery,
+    ClientDisconnect: of_disconnect,
+    OSError: of_system,
+}
+
+application = FastAPI(
+    title=TITLE,
+    version=VERSION,
+    description=ABOUT,
+    openapi_url=None,  # `routes` serves it below the prefix of a proxy
+    redirect_slashes=False,  # a redirect would lose that prefix
+    exception_handlers=HANDLERS,
+    # As a handler of FastAPI's, this one would raise the error once more.
+    middleware=[Middleware(ExceptionMiddleware, handlers={Exception: of_failure})],
+)
+application.include_router(router)

@@ -1,0 +1,273 @@
+"""Downloads of data sets, photos and networks: one function, by pooch.
+
+A file is requested from each mirror, then from its own address. An interrupted download resumes,
+and a file takes its name only after its checksum was compared. A file without a published checksum
+is pinned: the SHA-256 of the first download is what later ones are compared with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from plurals import quantity
+
+if TYPE_CHECKING:
+    from requests import Response
+
+DOWNLOADS = Path("downloads")  # below the working directory, as stores/ is
+MIRRORS = "GEM_MIRRORS"  # addresses with blanks between
+FULL = 64  # hexadecimal digits of a SHA-256
+LARGEST = 8 * 2**30  # bytes of one file
+CHUNK = 2**16  # bytes that are read and kept at a time
+TIMEOUT = (10, 60)  # seconds to connect, and between two packets
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+RANGE_NOT_SATISFIABLE = 416
+PARTIAL_CONTENT = 206
+
+
+class DownloadFailed(Exception):
+    """The file could not be fetched, or is another one; the message names it."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on the internet.
+
+    Attributes:
+        url: its own address.
+        sha256: the file's digest, or as many of its first digits as its publisher states; "" if
+            none.
+        size: in bytes, if known; a longer answer is cut off.
+        secure: whether a file without all 64 digits may only come over https. An http address is
+            accepted on this machine alone.
+    """
+
+    url: str
+    sha256: str = ""
+    size: int | None = None
+    secure: bool = True
+
+    def address_at(self, mirror: str) -> str:
+        """Where a mirror keeps the file: MIRROR/HOST/PATH."""
+        parts = urlsplit(self.url)
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}{query}"
+
+
+def named_mirrors(named: Sequence[str] = ()) -> list[str]:
+    """Those named on the command line, else those of the environment variable GEM_MIRRORS."""
+    return list(named) or os.environ.get(MIRRORS, "").split()
+
+
+def download(
+    remote: Remote,
+    path: Path,
+    mirrors: Sequence[str] = (),
+    pins: Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Fetch a file, unless it is there.
+
+    Args:
+        remote: what to fetch.
+        path: where it shall be. A file that is there is checked and used.
+        mirrors: addresses that are tried before the file's own.
+        pins: JSON file {address: SHA-256} of what was seen first, for files without a published
+            SHA-256. None: `pins.json` in DOWNLOADS.
+        progress: whether to show a bar on a terminal.
+
+    Returns:
+        `path`.
+
+    Raises:
+        DownloadFailed: no address has the file, or what is there or came is another file.
+        OSError: it cannot be written.
+    """
+    pinned = Pins(pins or DOWNLOADS / "pins.json")
+    expected = [remote.sha256]
+    if len(remote.sha256) < FULL:
+        expected.append(pinned.digest(remote.url))
+    if path.exists():
+        digest = sha256_of(path)
+        if not all(map(digest.startswith, expected)):
+            raise DownloadFailed(
+                f"{path} is not the published file: its SHA-256 is {digest[:16]}…, and "
+                f"{max(expected, key=len)[:16]}… is expected. Move it away and run this again."
+            )
+        return path
+    reasons = []
+    for address in [*(remote.address_at(mirror) for mirror in mirrors), remote.url]:
+        try:
+            digest = fetch(remote, address, path, expected, progress)
+        except DownloadFailed as error:
+            reasons.append(f"{address} {error}")
+            continue
+        if len(remote.sha256) < FULL:
+            pinned.add(remote.url, digest)
+        return path
+    raise DownloadFailed(
+        f"{path.name} could not be downloaded: {'; '.join(reasons)}. Check the connection, or name "
+        f"a mirror (--mirror or {MIRRORS})."
+    )
+
+
+def fetch(remote: Remote, address: str, path: Path, expected: Sequence[str], progress: bool) -> str:
+    """One file from one address; returns its SHA-256. Raises DownloadFailed with the reason."""
+    import pooch  # only here: serving works without it
+    from requests import RequestException
+
+    if not is_trusted(remote, address):
+        raise DownloadFailed("has no published SHA-256, and is therefore only read over https")
+    partial = Partial(path.with_name(f".{path.name}.partial"), remote, resume=any(expected))
+    digests = []
+
+    def resuming(url: str, output: str, _: object) -> None:
+        partial.fetch(url, progress and sys.stderr.isatty())
+        digest = sha256_of(partial.path)
+        if not all(map(digest.startswith, expected)):
+            partial.path.unlink()
+            raise DownloadFailed(
+                f"sent another file: its SHA-256 is {digest[:16]}…, and "
+                f"{max(expected, key=len)[:16]}… is expected"
+            )
+        digests.append(digest)
+        shutil.move(partial.path, output)
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        pooch.retrieve(address, None, fname=path.name, path=path.parent, downloader=resuming)
+    except RequestException as error:
+        raise DownloadFailed(f"cannot be reached ({type(error).__name__})") from error
+    finally:
+        partial.drop_if_empty()
+    return digests[0]
+
+
+def is_trusted(remote: Remote, address: str) -> bool:
+    """Whether what comes from an address can be accepted as the file."""
+    parts = urlsplit(address)
+    checked = len(remote.sha256) == FULL or not remote.secure
+    return checked or parts.scheme == "https" or parts.hostname in LOOPBACK
+
+
+class Partial:
+    """The part of a file that has come so far.
+
+    Args:
+        path: where it is kept between two attempts.
+        remote: what it is a part of.
+        resume: whether a checksum will tell that two parts belong together. Without one, a
+            download starts over.
+    """
+
+    def __init__(self, path: Path, remote: Remote, resume: bool):
+        self.path, self._remote = path, remote
+        if not resume:
+            path.unlink(missing_ok=True)
+
+    def fetch(self, address: str, progress: bool) -> None:
+        """Append what is missing.
+
+        Raises:
+            DownloadFailed: the answer is too long, or not to be trusted.
+            RequestException: the server does not answer, or not with the file.
+        """
+        from pooch import HTTPDownloader
+        from requests import HTTPError
+
+        begin = self.path.stat().st_size if self.path.exists() else 0
+        headers = {"Accept-Encoding": "identity"}  # bytes as they are stored: ranges are of those
+        if begin:
+            headers["Range"] = f"bytes={begin}-"
+        try:
+            with Limited(self.path, self._remote.size or LARGEST) as file:
+                hooks = {"response": lambda answer, **_: self._check(answer, file)}
+                load = HTTPDownloader(
+                    progressbar=progress,
+                    chunk_size=CHUNK,
+                    headers=headers,
+                    hooks=hooks,
+                    timeout=TIMEOUT,
+                )
+                load(address, file, None)
+        except HTTPError as error:
+            status = 0 if error.response is None else error.response.status_code
+            if not begin or status != RANGE_NOT_SATISFIABLE:
+                raise DownloadFailed(f"answers {status}") from error
+            self.path.unlink()  # it is not shorter than the file
+            self.fetch(address, progress)
+
+    def drop_if_empty(self) -> None:
+        """Leave no file where nothing has come."""
+        if self.path.exists() and not self.path.stat().st_size:
+            self.path.unlink()
+
+    def _check(self, answer: Response, file: Limited) -> None:
+        """Look at each answer, redirections included, before its content is read."""
+        leads_to = urljoin(answer.url, answer.headers.get("Location", ""))
+        if not is_trusted(self._remote, leads_to):
+            raise DownloadFailed(f"leads to {leads_to}, which is not https")
+        if answer.ok and not answer.is_redirect and answer.status_code != PARTIAL_CONTENT:
+            file.truncate(0)  # the whole file comes, whatever was asked for
+
+
+class Limited(io.FileIO):
+    """A file that is appended to, up to a number of bytes."""
+
+    def __init__(self, path: Path, largest: int):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, "a")
+        self._largest = largest
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Raises DownloadFailed beyond the limit."""
+        if os.fstat(self.fileno()).st_size + len(data) > self._largest:
+            self.truncate(0)
+            raise DownloadFailed(f"sends more than {quantity(self._largest, 'byte')}")
+        return super().write(data)
+
+
+class Pins:
+    """SHA-256 of files whose publishers state none, as they were first seen."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def _read(self) -> dict[str, str]:
+        try:
+            pins = json.loads(self._path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            pins = None
+        if not isinstance(pins, dict) or not all(isinstance(pin, str) for pin in pins.values()):
+            raise DownloadFailed(f"{self._path} is damaged; it should hold {{address: SHA-256}}")
+        return pins
+
+    def digest(self, url: str) -> str:
+        """The pinned SHA-256 of an address, "" if it is new."""
+        return self._read().get(url, "")
+
+    def add(self, url: str, digest: str) -> None:
+        """Pin a file; the list is replaced at once."""
+        pins = self._read() | {url: digest}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        partial.write_text(json.dumps(pins, indent=1, sort_keys=True) + "\n", "utf-8")
+        partial.replace(self._path)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,119 @@
+"""Published archives, unpacked into one folder of photos."""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from datasets import BadDataset
+from download import download
+
+from .catalogue import Piece, PublishedSet
+
+ARCHIVES = ".archives"  # folder of a set, gone in the end
+MOST_PHOTOS = 20_000
+LARGEST_PHOTO = 64 * 2**20  # bytes
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+)
+
+
+def get_pieces(published: PublishedSet, root: Path, mirrors: Sequence[str]) -> None:
+    """Fetch what is missing of a published set, and lay it out as its reader wants it.
+
+    A folder of photos takes its name once all its archives are unpacked. The archives are then
+    deleted.
+
+    Args:
+        published: what to fetch.
+        root: folder of the set.
+        mirrors: addresses that are tried before the published ones.
+
+    Raises:
+        DownloadFailed: a file cannot be fetched or is another one.
+        BadDataset: an archive is damaged or holds something else.
+        OSError: something cannot be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for to in dict.fromkeys(piece.to for piece in published.pieces):
+        pieces = [piece for piece in published.pieces if piece.to == to]
+        if (root / to).exists() and pieces[0].members:
+            continue
+        if not pieces[0].members:
+            download(pieces[0].remote, root / to, mirrors)
+            continue
+        archives = [
+            download(piece.remote, root / ARCHIVES / Path(piece.remote.url).name, mirrors)
+            for piece in pieces
+        ]
+        partial = root / f".{to}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # ours: a run that was interrupted
+        partial.mkdir()
+        for piece, archive in zip(pieces, archives):
+            unpack(archive, piece, partial)
+        partial.rename(root / to)
+        for archive in archives:
+            archive.unlink()
+        (root / ARCHIVES).rmdir()
+
+
+def unpack(archive: Path, piece: Piece, folder: Path) -> None:
+    """Write the photos of an archive into a folder, by their names without folders.
+
+    Only regular files that fit `piece.members` are read, so that no path in the archive leads
+    anywhere.
+
+    Raises:
+        BadDataset: it is damaged, holds no photo, one twice, or more than any data set has.
+    """
+    read = read_zip if archive.suffix == ".zip" else read_tar
+    count = 0
+    try:
+        for name, size, file in read(archive, piece.members):
+            to = folder / Path(name).name
+            count += 1
+            if count > MOST_PHOTOS or size > LARGEST_PHOTO:
+                raise BadDataset(f"{archive.name} holds more than photos of a data set: {name}.")
+            if to.exists():
+                raise BadDataset(f"{archive.name} holds two photos of the name {to.name}.")
+            with file, to.open("wb") as out:
+                shutil.copyfileobj(file, out, 2**20)
+    except DAMAGED as error:
+        raise BadDataset(
+            f"{archive} is damaged ({error}). Delete it and run this again."
+        ) from error
+    if not count:
+        raise BadDataset(
+            f"{archive.name} holds no photo {piece.members}: another archive lies at "
+            f"{piece.remote.url}."
+        )
+
+
+def read_tar(archive: Path, members: str) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Name, size in bytes and content of the files that fit a pattern."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile() and fnmatch.fnmatch(member.name, members):
+                content = tar.extractfile(member)
+                assert content is not None  # it is a file
+                yield member.name, member.size, content
+
+
+def read_zip(archive: Path, members: str) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Name, size in bytes and content of the files that fit a pattern."""
+    with zipfile.ZipFile(archive) as zipped:
+        for entry in zipped.infolist():
+            if not entry.is_dir() and fnmatch.fnmatch(entry.filename, members):
+                yield entry.filename, entry.file_size, zipped.open(entry)

@@ -1,0 +1,158 @@
+"""The data sets that have a name.
+
+    gallery                landmarks of the sample gallery, in the repository
+    landmarks, things      own labels on photos of public repositories: `open/NAME.json`
+    roxford5k and others   published sets: `published.json`
+
+The photos of none but the first are part of this repository, and none is redistributed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from datasets import BadDataset
+from datasets.names import inside
+from download import Remote
+
+HERE = Path(__file__).resolve().parent
+GALLERY = "gallery"
+GALLERY_PHOTOS = HERE.parent.parent / "gallery" / "photos"
+RAW = "https://raw.githubusercontent.com"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file of a published set.
+
+    Attributes:
+        remote: where it comes from.
+        to: what it becomes below the set's folder: a file, or, of an archive, a folder of photos.
+        members: pattern of an archive's photos, "" for a file that is no archive.
+    """
+
+    remote: Remote
+    to: str
+    members: str
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A set of others.
+
+    Attributes:
+        name: one of `datasets.READERS`.
+        title: with its published size.
+        page: of its authors.
+        licence: as they state it.
+        pieces: what to download.
+    """
+
+    name: str
+    title: str
+    page: str
+    licence: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class OpenPhoto:
+    """A photo of a public repository.
+
+    Attributes:
+        file: its name in the data set.
+        remote: the original at its commit.
+        rendering: SHA-256 of the file that `render` makes of it, with the libraries that
+            requirements.txt pins.
+        group: the thing that it shows; None for a distractor.
+        repository: "owner/name".
+    """
+
+    file: str
+    remote: Remote
+    rendering: str
+    group: str | None
+    repository: str
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """The project's own labels on photos of public repositories.
+
+    Attributes:
+        name: of the set, and of its file in `open/`.
+        title: for people.
+        photos: all of them.
+        licences: repository -> licence that it states for itself.
+        kinds: kind -> groups; empty for a set of one kind.
+    """
+
+    name: str
+    title: str
+    photos: tuple[OpenPhoto, ...]
+    licences: dict[str, str]
+    kinds: dict[str, list[str]]
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Files of each thing, both sorted by name."""
+        groups: dict[str, list[str]] = {}
+        for photo in sorted(self.photos, key=lambda photo: (photo.group or "", photo.file)):
+            if photo.group is not None:
+                groups.setdefault(photo.group, []).append(photo.file)
+        return groups
+
+
+def set_names() -> list[str]:
+    """All data sets that have a name."""
+    return [GALLERY, *open_names(), *published_sets()]
+
+
+def open_names() -> list[str]:
+    return sorted(path.stem for path in (HERE / "open").glob("*.json"))
+
+
+@cache
+def open_set(name: str) -> OpenSet:
+    """One of `open_names`. Raises BadDataset for another name."""
+    if name not in open_names():
+        raise BadDataset(f"There is no data set {name!r}; there are {', '.join(set_names())}.")
+    facts = json.loads((HERE / "open" / f"{name}.json").read_text("utf-8"))
+    repositories = facts["repositories"]
+    photos = []
+    for file, photo in facts["photos"].items():
+        repository = photo["repository"]
+        path = quote(f"{repository}/{repositories[repository]['commit']}/{photo['path']}")
+        remote = Remote(f"{RAW}/{path}", photo["sha256"], photo["bytes"])
+        photos.append(
+            OpenPhoto(inside(file), remote, photo["rendering"], photo["group"], repository)
+        )
+    licences = {repository: facts["licence"] for repository, facts in repositories.items()}
+    return OpenSet(name, facts["title"], tuple(photos), licences, facts.get("kinds", {}))
+
+
+@cache
+def published_sets() -> dict[str, PublishedSet]:
+    """The sets of others, by name."""
+    table = json.loads((HERE / "published.json").read_text("utf-8"))
+    return {
+        name: PublishedSet(
+            name,
+            facts["title"],
+            facts["page"],
+            facts["licence"],
+            tuple(
+                Piece(
+                    Remote(piece["url"], piece.get("sha256", ""), secure=False),
+                    inside(piece["to"]),
+                    piece.get("members", ""),
+                )
+                for piece in facts["pieces"]
+            ),
+        )
+        for name, facts in table.items()
+    }

@@ -1,0 +1,68 @@
+"""Any data set by its name: fetched, checked, and read as a benchmark."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import BadDataset, Benchmark, read_dataset
+from datasets.groups import of_groups
+from download import DOWNLOADS
+
+from .archives import get_pieces
+from .catalogue import GALLERY, GALLERY_PHOTOS, open_names, open_set, published_sets, set_names
+from .photos import IMAGES, Progress, check_photos, get_photos
+
+
+def get_dataset(name: str, root: Path, mirrors: Sequence[str], progress: Progress) -> Benchmark:
+    """Fetch what is missing of a data set, and check and read it.
+
+    Args:
+        name: one of `set_names`.
+        root: folder of the set; it is made.
+        mirrors: addresses that are tried before the published ones.
+        progress: wraps photos that are fetched one by one.
+
+    Returns:
+        As `named_dataset`.
+
+    Raises:
+        DownloadFailed: something cannot be fetched or is another file.
+        BadDataset: the name is unknown, or what came is no such data set.
+        OSError: something cannot be written.
+    """
+    if name in open_names():
+        get_photos(open_set(name), root, mirrors, progress)
+    elif name in published_sets():
+        get_pieces(published_sets()[name], root, mirrors)
+    return named_dataset(name, root)
+
+
+def named_dataset(name: str, root: Path | None = None) -> Benchmark:
+    """A data set that is on this machine, as a benchmark.
+
+    Args:
+        name: one of `set_names`.
+        root: its folder; by default DOWNLOADS/NAME. The sample gallery is in the repository.
+
+    Raises:
+        BadDataset: the name is unknown, or something is missing; it says how to get it.
+    """
+    if name not in set_names():
+        raise BadDataset(f"There is no data set {name!r}; there are {', '.join(set_names())}.")
+    if name == GALLERY:
+        return dataclasses.replace(read_dataset("groups", GALLERY_PHOTOS), name=GALLERY)
+    root = DOWNLOADS / name if root is None else root
+    if not root.is_dir():
+        raise BadDataset(
+            f"The data set {name} is not in {root}. Run: python -m evaluation data get {name}"
+        )
+    if name in published_sets():
+        return read_dataset(name, root)
+    labelled = open_set(name)
+    notes = check_photos(labelled, root)
+    gallery = sorted(photo.file for photo in labelled.photos)
+    benchmark = of_groups(name, root / IMAGES, gallery, labelled.groups)
+    benchmark.notes.extend(notes)
+    return benchmark

@@ -1,0 +1,127 @@
+"""Photos of public repositories: each is fetched from its own, and shrunk to 640 pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from datasets import BadDataset
+from download import download
+from plurals import quantity
+
+from .catalogue import OpenPhoto, OpenSet
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "PPM")  # of the originals, whose SHA-256 is known
+SIDE, QUALITY = 640, 90  # of a rendering: longest side in pixels, JPEG quality
+CONNECTIONS = 8  # at a time
+IMAGES, ORIGINALS = "images", ".originals"  # folders of a set; the second is gone in the end
+
+Progress = Callable[[Iterable, int, str], Iterable]
+"""Wraps things to go through: the things, how many, what they are called."""
+
+
+def render(original: Path) -> bytes:
+    """A photo as the figures are measured on it: upright, at most SIDE pixels, as JPEG.
+
+    Raises:
+        BadDataset: it cannot be decoded.
+    """
+    try:
+        with Image.open(original, formats=FORMATS) as image:
+            image.draft("RGB", (2 * SIDE, 2 * SIDE))
+            photo = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise BadDataset(f"{original.name} cannot be decoded ({error}).") from error
+    photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    photo.save(encoded, "JPEG", quality=QUALITY)
+    return encoded.getvalue()
+
+
+def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: Progress) -> None:
+    """Fetch what is missing below ROOT/images, and write groups.json and kinds.json beside it.
+
+    A photo takes its name once it is complete, so that an interrupted run goes on where it was.
+
+    Args:
+        open_set: what to fetch.
+        root: folder of the set.
+        mirrors: addresses that are tried before the repositories' own.
+        progress: wraps the photos.
+
+    Raises:
+        DownloadFailed: a photo cannot be fetched or is another one.
+        BadDataset, OSError: it cannot be decoded or written.
+    """
+    missing = missing_photos(open_set, root)
+    if not missing and (root / "groups.json").exists():
+        return  # somebody's folder may be read-only
+    (root / IMAGES).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        done = pool.map(partial(get_photo, root=root, mirrors=mirrors), missing)
+        try:
+            for _ in progress(done, len(missing), "photos"):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if (root / ORIGINALS).is_dir():
+        (root / ORIGINALS).rmdir()
+    write_json(root / "groups.json", open_set.groups)
+    if open_set.kinds:
+        write_json(root / "kinds.json", open_set.kinds)
+
+
+def get_photo(photo: OpenPhoto, root: Path, mirrors: Sequence[str]) -> None:
+    """Fetch and render one photo. Raises as `get_photos`."""
+    original = download(
+        photo.remote, root / ORIGINALS / photo.file, mirrors, root / "pins.json", progress=False
+    )
+    rendering = root / ORIGINALS / f"{photo.file}.rendering"
+    rendering.write_bytes(render(original))
+    rendering.replace(root / IMAGES / photo.file)
+    original.unlink()
+
+
+def missing_photos(open_set: OpenSet, root: Path) -> list[OpenPhoto]:
+    """Those that are not below ROOT/images."""
+    return [photo for photo in open_set.photos if not (root / IMAGES / photo.file).is_file()]
+
+
+def check_photos(open_set: OpenSet, root: Path) -> list[str]:
+    """Notes on photos that are not the ones that the set's figures are of, by their SHA-256.
+
+    Raises:
+        BadDataset: photos are missing.
+    """
+    if missing := missing_photos(open_set, root):
+        raise BadDataset(
+            f"{quantity(len(missing), 'photo')} of {open_set.name} missing in {root / IMAGES}, the "
+            f"first: {missing[0].file}. Run: python -m evaluation data get {open_set.name}"
+        )
+    others = [
+        photo.file
+        for photo in open_set.photos
+        if hashlib.sha256((root / IMAGES / photo.file).read_bytes()).hexdigest() != photo.rendering
+    ]
+    if not others:
+        return []
+    return [
+        f"{quantity(len(others), 'photo')} of {open_set.name} with other bytes than the manifest "
+        f"says, the first: {others[0]}. Another libjpeg writes other bytes; a photo that was "
+        "changed is fetched again once its file is deleted."
+    ]
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace a JSON file at once."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(path)

@@ -1,0 +1,168 @@
+"""A published network on published data sets: the published figures beside those measured here.
+
+Scales, size and whitening are those of the published table (`model/published.json`), photos are
+decoded as the published code does, and every query ranks the whole gallery.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from command import print_lines, print_text
+from datasets import BadDataset
+from download import DOWNLOADS, named_mirrors
+from extractor import Extractor
+from index_store.__main__ import bar
+
+from .conditions import conditions
+from .data import add_mirrors
+from .datasets.catalogue import published_sets
+from .datasets.library import get_dataset
+from .results import Results, format_rows
+from .run import BASE, evaluate, open_or_build, queries_bar
+
+METRICS = ("mAP", "mP@10")
+PARITY_PHOTOS, PARITY_SIDES = 2, (320, 768)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure.
+
+    Attributes:
+        dataset, setup, metric: what was measured.
+        published: in percent; None if its authors do not give it.
+        measured: in percent.
+    """
+
+    dataset: str
+    setup: str
+    metric: str
+    published: float | None
+    measured: float
+
+
+def compare(results: Results, expected: dict[str, dict[str, float]]) -> list[Comparison]:
+    """The figures of a run beside the published ones.
+
+    Args:
+        results: of one method.
+        expected: setup -> metric -> percent.
+    """
+    return [
+        Comparison(
+            results.dataset,
+            setup.name,
+            metric,
+            expected.get(setup.name, {}).get(metric),
+            100 * setup.estimates[metric][BASE].mean,
+        )
+        for setup in results.setups
+        for metric in METRICS
+        if metric in setup.estimates
+    ]
+
+
+def format_comparisons(rows: Sequence[Comparison]) -> str:
+    """Markdown table, published against measured."""
+    head = ["data set", "setup", "metric", "published", "measured", "difference"]
+    cells = [
+        [
+            row.dataset,
+            row.setup,
+            row.metric,
+            "-" if row.published is None else f"{row.published:.1f}",
+            f"{row.measured:.1f}",
+            "-" if row.published is None else f"{row.measured - row.published:+.1f}",
+        ]
+        for row in rows
+    ]
+    return format_rows([head, *cells])
+
+
+def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path:
+    """The model file of a network as its published table was made, exported once.
+
+    Args:
+        name: a GeM-ResNet of `model.published.PUBLISHED`.
+        mirrors: addresses that are tried before the published one.
+        folder: where checkpoint and model are kept.
+
+    Raises:
+        BadDataset: it has no published results.
+        DownloadFailed, BadCheckpoint, BadRecipe, ParityError, OSError: as the export.
+    """
+    from export import check_parity, choose_recipe, in_torch, to_onnx, write_model
+    from export.__main__ import SAMPLE_PHOTOS, sample
+    from model import load_checkpoint
+    from model.published import CHECKPOINT, fetch_network, published
+
+    net = published(name)
+    if net.kind != CHECKPOINT or not net.results:
+        raise BadDataset(f"{name} has no published results on {', '.join(published_sets())}.")
+    out = folder / f"{name}-published.onnx"
+    checkpoint = fetch_network(name, mirrors, folder)
+    if not out.exists():
+        network, provenance = load_checkpoint(checkpoint)
+        recipe = choose_recipe(provenance, net.side, net.scales)
+        original = in_torch(network, provenance, recipe)
+        photos = sample(SAMPLE_PHOTOS, PARITY_PHOTOS)
+        write_model(
+            lambda half: to_onnx(network, provenance, recipe, half),
+            out,
+            accept=lambda path: check_parity(original, path, photos, PARITY_SIDES),
+        )
+    return out
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `reproduce` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "reproduce", help="published figures of a published network against those measured here"
+    )
+    command.add_argument("network", metavar="NETWORK", help="see python -m export --list")
+    command.add_argument(
+        "datasets", nargs="+", metavar="DATASET", choices=[*published_sets()],
+        help=", ".join(published_sets()),
+    )  # fmt: skip
+    command.add_argument(
+        "--data", type=Path, default=DOWNLOADS, metavar="DIR", help="holds the sets by their names"
+    )
+    add_mirrors(command)
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fetch what is missing, measure, and print both figures."""
+    from command import need
+
+    need("torch", "requirements-train.txt")
+    from model.published import NETWORKS, published
+
+    mirrors = named_mirrors(args.mirror)
+    model = export_as_published(args.network, mirrors, NETWORKS)
+    net, extractor = published(args.network), Extractor(model)
+    rows: list[Comparison] = []
+    notes: list[str] = []
+    for name in args.datasets:
+        benchmark = get_dataset(name, args.data / name, mirrors, bar)
+        store = open_or_build(
+            benchmark, Path("stores") / "published" / f"{args.network}-{name}", extractor, bar
+        )
+        results = evaluate(
+            store, extractor, benchmark, {BASE: {}}, 0, args.network, "", queries_bar
+        )
+        rows += compare(results, net.results.get(name, {}))
+        notes += [f"{name}: {note}" for note in results.notes]
+    print_text(format_comparisons(rows))
+    scales = ", ".join(f"{scale:.4g}" for scale in net.scales)
+    print_lines(
+        "",
+        f"{args.network}: longest side {net.side}, scales {scales}, whitening {net.whitening}. "
+        f"Published: {net.source}.",
+        f"Measured: {conditions(extractor.engine)}.",
+        *notes,
+    )

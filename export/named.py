@@ -1,0 +1,57 @@
+"""Published networks by name: fetched, checked, and made ready for the export of their kind."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from download import named_mirrors
+from model.published import (
+    CHECKPOINT,
+    TIMM_PREFIX,
+    TORCHSCRIPT,
+    fetch_network,
+    published,
+)
+
+from .hub import TOKENS, VECTOR, HubNetwork, read_timm, read_torchscript, write_backbone
+
+MAP_EXPONENT, TOKENS_EXPONENT = 3.0, 1.0  # of GeM: its usual start, and the mean, as tokens have
+# negative values
+
+
+def prepare(args: argparse.Namespace, folder: Path) -> None:
+    """Set the arguments of `--checkpoint` or `--backbone` for the network that `args.name` names.
+
+    Args:
+        args: of the command line; changed.
+        folder: for a file that is needed while the command runs.
+
+    Raises:
+        DownloadFailed, BadBackbone, ParityError, OSError: as the functions that fetch and trace.
+    """
+    if args.name.startswith(TIMM_PREFIX):
+        hub = read_timm(args.name.removeprefix(TIMM_PREFIX), args.longest_side)
+        return use_backbone(args, hub, folder)
+    net = published(args.name)
+    args.licence = args.licence or net.licence
+    if net.kind == CHECKPOINT:
+        args.checkpoint = fetch_network(args.name, named_mirrors(args.mirror))
+        return None
+    side = args.longest_side or net.side
+    if net.kind == TORCHSCRIPT:
+        path = fetch_network(args.name, named_mirrors(args.mirror))
+        hub = read_torchscript(path, side, net.licence)
+    else:
+        hub = read_timm(net.url.removeprefix(TIMM_PREFIX), side)
+    return use_backbone(args, hub, folder)
+
+
+def use_backbone(args: argparse.Namespace, hub: HubNetwork, folder: Path) -> None:
+    """As `prepare`, for a network that is traced into a backbone file."""
+    args.backbone = folder / f"{args.name.replace(':', '-').replace('/', '-')}.onnx"
+    args.map = write_backbone(hub, args.backbone)
+    args.mean, args.std, args.longest_side = hub.mean, hub.std, hub.side
+    args.licence = args.licence or hub.licence
+    if args.p is None and args.map != VECTOR:
+        args.p = TOKENS_EXPONENT if args.map == TOKENS else MAP_EXPONENT

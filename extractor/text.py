@@ -1,0 +1,49 @@
+"""Text files as people's programs write them."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from .files import read_at_most
+
+UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def read_text(path: str | Path, most: int) -> str:
+    """The text of a regular file.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: As `read_at_most`.
+        ValueError: As `decode_text`.
+    """
+    return decode_text(read_at_most(path, most))
+
+
+def decode_text(data: bytes) -> str:
+    """Text in UTF-8 or UTF-16, with its mark or without, else in Windows' Western code page.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    encoding = UTF16.get(data[:2], "utf-8-sig")
+    if encoding == "utf-8-sig" and b"\0" in data[:2]:  # plain letters in UTF-16
+        encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise ValueError(f"it is no text in UTF-16 (byte {error.start + 1})") from None
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"it is no text in UTF-8, UTF-16 or Windows-1252 (byte {error.start + 1})"
+            ) from None
+    if "\0" in text:
+        raise ValueError("it is no text: it holds NUL characters")
+    return text

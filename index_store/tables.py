@@ -1,0 +1,97 @@
+"""Tables of photos as people's programs write them: CSV in any of its forms.
+
+The first line names the columns, in any case and order. Cells are separated by commas, semicolons
+or tabs; a first line `sep=;`, as some programs want it, says which.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+DELIMITERS = ",;\t"
+ALIASES = {"path": "file", "filename": "file", "license": "licence"}
+MAX_ROWS = 1_000_000
+MAX_COLUMNS = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table.
+
+    Attributes:
+        line: Its number in the file, from 1; of a cell of several lines the last one.
+        cells: By the column's name, in lower case and without ALIASES; without white space around.
+        more: Cells of columns that nobody knows, by the names as they are written.
+    """
+
+    line: int
+    cells: dict[str, str]
+    more: dict[str, str]
+
+
+def read_rows(text: str, known: frozenset[str]) -> Iterator[Row]:
+    """The lines of a table below its head; empty lines are passed over.
+
+    Args:
+        text: The file's.
+        known: Names of columns that have a meaning.
+
+    Raises:
+        ValueError: It is no such table; the message names the line.
+    """
+    delimiter = ""
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:
+        delimiter, text = first[4], rest
+    skipped = 1 if delimiter else 0
+    delimiter = delimiter or most_columns(text.partition("\n")[0], known)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    try:
+        written = [name.strip() for name in next(reader, [])]
+        names = [ALIASES.get(name.lower(), name.lower()) for name in written]
+        if len(names) > MAX_COLUMNS:
+            raise ValueError(f"it has more than {MAX_COLUMNS} columns")
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise ValueError(f"it has two columns {twice[0]!r}")
+        for count, cells in enumerate(reader):
+            line = reader.line_num + skipped
+            if count == MAX_ROWS:
+                raise ValueError(f"it has more than {MAX_ROWS:,} lines")
+            if any(cell.strip() for cell in cells[len(names) :]):
+                raise ValueError(f"line {line} has {len(cells)} cells, its head has {len(names)}")
+            if not any(cell.strip() for cell in cells):
+                continue
+            filled = [cell.strip() for cell in cells] + [""] * (len(names) - len(cells))
+            yield Row(
+                line,
+                {name: cell for name, cell in zip(names, filled) if name in known},
+                {
+                    shown: cell
+                    for name, shown, cell in zip(names, written, filled)
+                    if name and name not in known
+                },
+            )
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num + skipped}: {error}") from None
+
+
+def columns_of(text: str, known: frozenset[str]) -> frozenset[str]:
+    """The columns of a table that have a meaning. Arguments as of `read_rows`."""
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep="):
+        return named_in(rest.partition("\n")[0], first[4:5] or ",", known)
+    return named_in(first, most_columns(first, known), known)
+
+
+def most_columns(head: str, known: frozenset[str]) -> str:
+    """The delimiter by which a table's first line names the most columns."""
+    return max(DELIMITERS, key=lambda delimiter: len(named_in(head, delimiter, known)))
+
+
+def named_in(head: str, delimiter: str, known: frozenset[str]) -> frozenset[str]:
+    """The columns with a meaning that a first line names."""
+    cells = (cell.strip().strip('"').strip().lower() for cell in head.split(delimiter))
+    return known.intersection(ALIASES.get(cell, cell) for cell in cells)

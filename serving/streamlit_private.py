@@ -1,0 +1,99 @@
+"""Everything here reaches into parts of Streamlit that it does not document.
+
+Any release may change them. Another version than the tested one is therefore an error at start-up,
+not a search that fails later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from logging import Logger
+from pathlib import Path
+
+import streamlit
+import streamlit.logger
+from streamlit import config
+from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
+
+TESTED_VERSION = "1.67.0"
+UPLOAD_PATH = "/_stcore/upload_file/"  # of the server, before a session and a file
+
+__all__ = [
+    "TESTED_VERSION",
+    "UPLOAD_PATH",
+    "Runtime",
+    "check_version",
+    "current_session",
+    "hand_logs_to",
+    "index_html",
+    "is_history_navigation",
+    "is_host_allowed",
+    "option",
+    "runtime",
+    "session_ids",
+    "set_option",
+    "stored_uploads",
+]
+
+
+def check_version() -> None:
+    """Raise ImportError unless the installed Streamlit is the tested one."""
+    if streamlit.__version__ != TESTED_VERSION:
+        raise ImportError(
+            f"Streamlit {streamlit.__version__} is installed, and this version works with "
+            f"{TESTED_VERSION} only. Run: pip install -r requirements.txt"
+        )
+
+
+check_version()
+
+
+def runtime() -> Runtime | None:
+    """What keeps the sessions; None outside the server."""
+    return Runtime.instance() if Runtime.exists() else None
+
+
+def session_ids(of: Runtime) -> set[str]:
+    """All sessions, those whose visitor has left included."""
+    return {info.session.id for info in of._session_mgr.list_sessions()}
+
+
+def stored_uploads(of: Runtime) -> dict[str, dict[str, UploadedFileRec]]:
+    """Uploads in memory, by session and file."""
+    return getattr(of.uploaded_file_mgr, "file_storage", {})
+
+
+def current_session() -> str:
+    """The session whose script runs on this thread, "" outside of one."""
+    context = get_script_run_ctx()
+    return "" if context is None else context.session_id
+
+
+def is_history_navigation() -> bool:
+    """Whether the visitor went back or forward in the browser's history."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
+
+
+def hand_logs_to(set_up: Callable[[Logger], None]) -> None:
+    """Set up each of Streamlit's loggers, including those that it makes later."""
+    streamlit.logger.setup_formatter = set_up  # type: ignore[assignment]
+    streamlit.logger.update_formatter()
+
+
+def index_html() -> str:
+    """The HTML of the page, before anything runs."""
+    return (Path(streamlit.__file__).parent / "static" / "index.html").read_text()
+
+
+def option(name: str) -> str:
+    """The value of a server option."""
+    return config.get_option(name)
+
+
+def set_option(name: str, value: object) -> None:
+    """Set a server option, which `st.set_option` refuses."""
+    config.set_option(name, value)
