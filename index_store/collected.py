@@ -20,8 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from extractor import SUFFIXES, format_of
-from extractor.decode import MAX_BYTES
+from extractor import SUFFIXES, format_of, owner_limits
 from extractor.formats import START
 
 from . import iiif
@@ -220,10 +219,11 @@ class Collected:
 
     def _first(self, urls: tuple[str, ...], etag: str, modified: str) -> Fetched | None:
         """What the first address gives that gives anything. Raises NotFetched."""
+        most = owner_limits().megabytes * 2**20
         for url in urls[:-1]:
             with suppress(NotFetched):
-                return self._web.get(url, MAX_BYTES, etag, modified)
-        return self._web.get(urls[-1], MAX_BYTES, etag, modified)
+                return self._web.get(url, most, etag, modified)
+        return self._web.get(urls[-1], most, etag, modified)
 
     def _hidden(self, path: Path) -> Path:
         return path.with_name(HIDDEN + path.name)
