@@ -2,7 +2,7 @@
 # make demo PHOTOS=~/Pictures     the page on your own photos
 # make demo ... MODEL=NAME        with another descriptor: a name of `python -m export --models` or
 #                                 `python -m export --list`, or a model file
-# make figures                    the README's table, measured anew: data sets, results, plot
+# make figures                    measures the README's table: data sets, results, plot
 # make test                       all tests
 PYTHON ?= python3
 PHOTOS ?= gallery/photos

@@ -176,7 +176,7 @@ HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 def format_of(start: bytes) -> Format | None:
     """What the first START bytes of a file say of its format, None if it is none of these.
 
-    A raw photo that is built as a TIFF is told from one by `containers.inspect`.
+    `containers.inspect` distinguishes a raw photo that is built as a TIFF.
     """
     for key, heads in STARTS:
         if start.startswith(heads):

@@ -66,7 +66,7 @@ class Limits:
             )
 
     def check_size(self, width: int, height: int) -> None:
-        """Whether a photo's size in pixels is within the limits.
+        """Check a photo's size in pixels.
 
         Raises:
             ImageTooLarge, UnsupportedImage: it is not.
@@ -88,7 +88,7 @@ class Limits:
             )
 
     def check(self, found: Container, count: int) -> None:
-        """Whether a codec should even open a file.
+        """Refuse a file that no codec should open.
 
         Args:
             found: in the file.
