@@ -32,7 +32,7 @@ STEPS = 3
 TRUST = 0.5
 STARTS = 200  # best photos from which chains start
 LEAST = 1e-3  # a chain worth less is not followed
-SAMPLE = 500  # photos by which the gallery's usual background is told
+SAMPLE = 500  # photos from which the gallery's usual background is estimated
 SEED = 0
 TINY = 1e-300  # a photo that no evidence speaks for has this probability
 

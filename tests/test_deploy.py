@@ -120,6 +120,7 @@ def test_the_image_serves_without_a_right_to_write(image, tmp_path):
     [
         ("app.py", True),
         ("serving/settings.py", True),
+        ("matching/verification.py", True),
         ("serving/__pycache__/settings.cpython-311.pyc", False),
         ("gallery/photos/wine.jpg", True),
         ("model/weights/gem-resnet101.onnx", True),
