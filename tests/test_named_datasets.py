@@ -266,7 +266,11 @@ def test_no_path_in_an_archive_leads_anywhere(made, mirror, tmp_path):
     assert not any(path.is_symlink() for path in jpg.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"no archive", tar_of({"jpg/1.jpg": b"x" * 5000})[:-40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no archive", tar_of({"jpg/1.jpg": b"x" * 5000})[:-40]],
+    ids=["no archive", "cut off"],
+)
 def test_a_damaged_archive_is_named(made, mirror, content, capsys):
     first, second = (piece.remote.url for piece in published_sets()["holidays"].pieces)
     mirror.put(first, content)
