@@ -5,7 +5,8 @@
     STORE/collected.sqlite     what was fetched, what failed and why, and the documents it came from
 
 The folder is indexed like any other. An address is fetched once; what failed is tried again by the
-next update. A photo that no list names any more is hidden there, until `compact` deletes it.
+next update. A photo that no list names any more is passed over, and stays there until `compact`
+deletes it, which never deletes what the live generation holds: an update may have been declined.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from extractor import SUFFIXES, format_of, owner_limits
+from extractor import SUFFIXES, format_of, owner_limits, same_name
 from extractor.formats import START
 
 from . import iiif
@@ -38,7 +39,6 @@ from .tables import ALIASES, MAX_COLUMNS
 FOLDER = "collected"
 STATE = "collected.sqlite"
 TABLE = "photos.csv"
-HIDDEN = ".unlisted-"  # what the names of photos begin with that no list names any more
 MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest
 MAX_DOCUMENTS = 10_000
 MAX_ITEMS = 1_000_000
@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS documents (
     url TEXT PRIMARY KEY, text BLOB NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS failures (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS listed (file TEXT PRIMARY KEY);
 """
 
 
@@ -101,11 +102,12 @@ class Collected:
             file = self._bring(item, removed, again)
             if file:
                 there[file] = item.credit
-        self._hide_others(there)
         self._write_about(there)
         with self._db:
             self._db.execute("DELETE FROM failures")
             self._db.executemany("INSERT INTO failures VALUES (?, ?)", self._failures.items())
+            self._db.execute("DELETE FROM listed")
+            self._db.executemany("INSERT INTO listed VALUES (?)", ((file,) for file in there))
 
     def _items(self, sources: Sources) -> Iterator[Item]:
         for path in sources.lists:
@@ -191,8 +193,6 @@ class Collected:
         ).fetchone()
         file, etag, modified = row or ("", "", "")
         path = self.folder / file
-        if file and not path.exists() and (hidden := self._hidden(path)).exists():
-            hidden.rename(path)
         if file and (file in removed or (path.exists() and not again)):
             return file
         if not (file and path.exists()):
@@ -224,21 +224,6 @@ class Collected:
             with suppress(NotFetched):
                 return self._web.get(url, most, etag, modified)
         return self._web.get(urls[-1], most, etag, modified)
-
-    def _hidden(self, path: Path) -> Path:
-        return path.with_name(HIDDEN + path.name)
-
-    def _hide_others(self, there: Collection[str]) -> None:
-        """Take away what we have put here and nobody names any more: links, and photos by name."""
-        for (file,) in self._db.execute("SELECT file FROM photos").fetchall():
-            path = self.folder / file
-            if file not in there and path.is_file() and not path.is_symlink():
-                path.rename(self._hidden(path))
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                path = Path(folder) / name
-                if path.is_symlink() and path.relative_to(self.folder).as_posix() not in there:
-                    path.unlink()
 
     def _write_about(self, there: dict[str, Credit]) -> None:
         taken = set(SAID)
@@ -289,20 +274,36 @@ def failures_of(store: Path) -> list[Skipped]:
     return [Skipped(name, f"{reason} `update` tries again.") for name, reason in rows]
 
 
-def delete_unlisted(store: Path, removed: Collection[str]) -> None:
-    """Delete fetched photos that no list names any more, and those that were removed.
+def listed_in(store: Path) -> frozenset[str] | None:
+    """The files of the folder that the lists name, as last collected; None if that is not known."""
+    path = store / STATE
+    if not path.is_file():
+        return None
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        try:
+            return frozenset(file for (file,) in db.execute("SELECT file FROM listed"))
+        except sqlite3.OperationalError:  # of a version that had no such table
+            return None
+
+
+def delete_unlisted(store: Path, removed: Collection[str], live: Collection[str]) -> None:
+    """Delete links and fetched photos that no list names any more, and those that were removed.
 
     Args:
         store: The store's folder.
         removed: Names of photos in the collected folder.
+        live: Names of photos there that the live generation holds: they stay.
     """
-    path, folder = store / STATE, store / FOLDER
-    if not path.is_file():
+    folder, listed = store / FOLDER, listed_in(store)
+    if listed is None:
         return
-    with closing(sqlite3.connect(path)) as db:
-        files = [file for (file,) in db.execute("SELECT file FROM photos")]
-        for file in files:
+    with closing(sqlite3.connect(store / STATE)) as db:
+        ours = [file for (file,) in db.execute("SELECT file FROM photos")]
+    for inside, _, names in os.walk(folder):
+        links = (Path(inside) / name for name in names)
+        ours += [path.relative_to(folder).as_posix() for path in links if path.is_symlink()]
+    kept = {same_name(file) for file in live}
+    for file in ours:
+        if (file not in listed or file in removed) and same_name(file) not in kept:
             with suppress(OSError):
-                (folder / (HIDDEN + file)).unlink(missing_ok=True)
-                if file in removed:
-                    (folder / file).unlink(missing_ok=True)
+                (folder / file).unlink(missing_ok=True)

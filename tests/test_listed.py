@@ -210,6 +210,21 @@ def test_a_photo_that_is_not_listed_any_more_goes_and_comes_back(listed, server,
     assert len(names) == 2
 
 
+def test_an_update_that_is_declined_leaves_the_photos_of_the_live_store(listed, server, tmp_path):
+    shutil.copy(GALLERY / "wine.jpg", tmp_path)
+    urls = [server.put(f"/{number}.jpg", PETRA + bytes([number])) for number in range(3)]
+    before = files(listed("path,url\nwine.jpg,\n" + "".join(f",{url}\n" for url in urls)))
+    with pytest.raises(TooMuchGone):
+        listed(f"url\n{urls[0]}\n", change=update, confirm=refuse_doubtful)
+    compact(tmp_path / "s")
+    folder = tmp_path / "s" / "collected"
+    assert all((folder / file).is_file() for file in before) and len(before) == 4
+    after = files(listed(change=update))
+    assert len(after) == 1 and all((folder / file).is_file() for file in before)
+    compact(tmp_path / "s")
+    assert sorted(name for name in os.listdir(folder) if name.endswith(".jpg")) == after
+
+
 def test_a_removed_photo_is_not_fetched_again(listed, server, tmp_path):
     urls = [server.put(f"/{number}.jpg", PETRA + bytes([number])) for number in range(2)]
     (gone, _) = files(listed("url\n" + "\n".join(urls)))
