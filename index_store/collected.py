@@ -39,7 +39,7 @@ from .tables import ALIASES, MAX_COLUMNS
 FOLDER = "collected"
 STATE = "collected.sqlite"
 TABLE = "photos.csv"
-MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest
+MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest, or of a photo that is fetched
 MAX_DOCUMENTS = 10_000
 MAX_ITEMS = 1_000_000
 MAX_TITLE = 60  # characters, as of `GalleryFile`
@@ -219,7 +219,7 @@ class Collected:
 
     def _first(self, urls: tuple[str, ...], etag: str, modified: str) -> Fetched | None:
         """What the first address gives that gives anything. Raises NotFetched."""
-        most = owner_limits().megabytes * 2**20
+        most = min(owner_limits().megabytes * 2**20, MAX_DOCUMENT)
         for url in urls[:-1]:
             with suppress(NotFetched):
                 return self._web.get(url, most, etag, modified)

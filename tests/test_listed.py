@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
 import socket
+from contextlib import suppress
 
+import httpx
 import pytest
 
 from index_store import (
@@ -134,7 +137,7 @@ def test_a_list_that_cannot_be_read_changes_nothing(listed, tmp_path, text, reas
     assert Store(tmp_path / "s").version == version
 
 
-def test_what_failed_is_listed_with_its_reason_and_tried_again(listed, server, waits):
+def test_what_failed_is_listed_with_its_reason_and_tried_again(listed, server, waits, web):
     good = server.put("/good.jpg", PETRA)
     server.answers["/page"] = 200, {"Content-Type": "text/html"}, b"<html>"
     server.answers["/large.jpg"] = 200, {"Content-Type": "image/jpeg"}, b"x" * (65 * 2**20)
@@ -158,7 +161,10 @@ def test_what_failed_is_listed_with_its_reason_and_tried_again(listed, server, w
     for name, reason in expected.items():
         assert reason in reasons[name_for(f"{server.url}/{name}")], name
     assert len(reasons) == len(urls) and len(store) == 1
-    assert sum(path == "/busy.jpg" for path in server.paths()) == 4 and waits.count(3.0) == 4
+    assert sum(path == "/busy.jpg" for path in server.paths()) == 4
+    # Three tries more, the next address of that server, and a server that there is not.
+    assert [round(wait) for wait in waits if wait > 0.5] == [3, 3, 4, 3, 1, 2, 4]
+    web._next.clear()  # as in another run
     server.put("/busy.jpg", DUNE)
     assert len(listed(change=update)) == 2
     assert "/good.jpg" not in server.paths()
@@ -239,7 +245,8 @@ def test_a_removed_photo_is_not_fetched_again(listed, server, tmp_path):
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "2130706433", "[::1]", "10.1.2.3", "169.254.169.254",
-             "[::ffff:127.0.0.1]", "0.0.0.0", "224.0.0.1"],
+             "[::ffff:127.0.0.1]", "0.0.0.0", "224.0.0.1", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+             "[2001:0:7f00:1::]", "[::7f00:1]", "[::ffff:0:7f00:1]", "[fec0::1]"],
 )  # fmt: skip
 def test_private_addresses_are_not_asked(tmp_path, host):
     with Web(private=False, pause=0, sleep=print)._client as client:
@@ -280,6 +287,83 @@ def test_servers_are_asked_at_a_bounded_rate(server, waits):
         fetching.get(url, 2**20)
     fetching.close()
     assert [wait for wait in waits if wait] == [0.5, 0.5, 0.5, 1.0, 2.0, 4.0]
+
+
+def answering(fetching, answer):
+    """Fetches what a function of the request gives, instead of anything from a server."""
+    fetching._client = httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True)
+    return fetching
+
+
+def test_what_is_sent_compressed_is_refused(server, web):
+    bomb = gzip.compress(gzip.compress(bytes(2**24)))
+    server.answers["/x.jpg"] = 200, {"Content-Encoding": "gzip, gzip"}, bomb
+    with pytest.raises(NotFetched, match=r"compressed \(gzip, gzip\)"):
+        web.get(f"{server.url}/x.jpg", 2**20)
+    assert server.asked[0][1]["accept-encoding"] == "identity"
+    server.answers["/to.jpg"] = 302, {"Location": "/y.jpg", "Content-Encoding": "gzip"}, b"no gzip"
+    server.put("/y.jpg", PETRA)
+    assert web.get(f"{server.url}/to.jpg", 2**20).data == PETRA, "a redirect's body is not read"
+
+
+def test_a_photo_of_the_web_has_at_most_64_mb(listed, server, monkeypatch):
+    monkeypatch.setenv("GEM_PHOTO_MB", "1024")
+    server.answers["/large.jpg"] = 200, {"Content-Type": "image/jpeg"}, bytes(64 * 2**20 + 1)
+    store = listed(f"url\n{server.put('/a.jpg', PETRA)}\n{server.url}/large.jpg\n")
+    assert "more than 64 MB" in left_out(store)[name_for(f"{server.url}/large.jpg")]
+
+
+def test_a_transfer_that_trickles_ends(web):
+    sent = []
+
+    def pieces():
+        for number in range(10):
+            sent.append(number)
+            yield b"x"
+
+    web._clock = lambda: 50.0 * len(sent)
+    answering(web, lambda request: httpx.Response(200, content=pieces()))
+    with pytest.raises(NotFetched, match="longer than 120 s"):
+        web.get("http://example.org/x.jpg", 2**20)
+    assert sent == [0, 1, 2]
+
+
+def test_a_server_that_asks_for_time_is_left_alone_for_all_its_addresses(server, waits):
+    fetching = Web(private=True, pause=0, sleep=waits.append, clock=lambda: sum(waits))
+    server.put("/good.jpg", PETRA)
+    server.answers["/busy.jpg"] = lambda number: (
+        (503, {"Retry-After": "30"}, b"") if number == 3 else (503, {}, b"")
+    )
+    with pytest.raises(NotFetched, match="503"):
+        fetching.get(f"{server.url}/busy.jpg", 2**20)
+    assert fetching.get(f"{server.url}/good.jpg", 2**20) and waits == [1.0, 2.0, 4.0, 30.0]
+    server.answers["/late.jpg"] = 429, {"Retry-After": "61"}, b""
+    server.paths()
+    for name, reason in (("late", "answers 429"), ("good", "left alone for 61 s")):
+        with pytest.raises(NotFetched, match=reason):
+            fetching.get(f"{server.url}/{name}.jpg", 2**20)
+    fetching.close()
+    assert server.paths() == ["/late.jpg"] and sum(waits) == 37.0
+
+
+def test_a_server_that_does_not_answer_is_given_up(web):
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.host)
+        if request.url.path == "/good.jpg":
+            return httpx.Response(200, content=iter([PETRA]))
+        raise httpx.ConnectTimeout("late")
+
+    answering(web, answer)
+    for name in ("1", "2", "good", "3", "4", "5"):  # one that answers counts from the start again
+        with suppress(NotFetched):
+            web.get(f"http://a.example/{name}.jpg", 2**20)
+    assert asked == ["a.example"] * 21
+    with pytest.raises(NotFetched, match="3 addresses in a row"):
+        web.get("http://a.example/good.jpg", 2**20)
+    assert web.get("http://b.example/good.jpg", 2**20).data == PETRA
+    assert len(asked) == 22
 
 
 # -- IIIF ------------------------------------------------------------------------------------------
