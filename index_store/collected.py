@@ -17,7 +17,7 @@ import json
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from extractor.formats import START
 
 from . import iiif
 from .about import COLUMNS as SAID
-from .about import FILE, Credit
+from .about import FILE, MAX_TABLE_BYTES, Credit
 from .catalogue import Skipped
 from .errors import BadList
 from .fetch import Fetched, NotFetched, Web
@@ -233,23 +233,37 @@ class Collected:
             if known not in taken and len(taken) < MAX_COLUMNS:
                 taken.add(known)
                 more.append(name)
-        text = io.StringIO()
-        table = csv.writer(text)
-        table.writerow(["file", "title", "credit", "licence", "link", *more])
-        for file, said in there.items():
-            cells = [said.more.get(name, "") for name in more]
-            table.writerow([file, said.title, said.credit, said.licence, said.link, *cells])
+        table = table_of(there, more)
+        while len(table) > MAX_TABLE_BYTES and more:
+            more = more[: len(more) // 2]
+            table = table_of(there, more)
+        if len(table) > MAX_TABLE_BYTES:
+            raise BadList(
+                "The lists say too much of their photos: titles, credits, licences and links have "
+                f"{len(table) / 2**20:.0f} MB; at most {MAX_TABLE_BYTES // 2**20} MB are kept."
+            )
         facts = f'photos = "{TABLE}"\n'
         if self._title:
             facts += f"title = {json.dumps(self._title[:MAX_TITLE], ensure_ascii=False)}\n"
-        for name, content in ((TABLE, text.getvalue()), (FILE, facts)):
+        for name, content in ((TABLE, table), (FILE, facts.encode())):
             partial = self.folder / f".{name}"
-            partial.write_text(content, encoding="utf-8")
+            partial.write_bytes(content)
             partial.replace(self.folder / name)
 
     def close(self) -> None:
         """Close the file of what was fetched."""
         self._db.close()
+
+
+def table_of(there: Mapping[str, Credit], more: Sequence[str]) -> bytes:
+    """The table of photos by their files. more: the names of its further columns."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["file", "title", "credit", "licence", "link", *more])
+    for file, said in there.items():
+        cells = [said.more.get(name, "") for name in more]
+        table.writerow([file, said.title, said.credit, said.licence, said.link, *cells])
+    return text.getvalue().encode()
 
 
 def suffix_of(got: Fetched) -> str:

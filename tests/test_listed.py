@@ -23,8 +23,10 @@ from index_store import (
     update,
 )
 from index_store.__main__ import main
+from index_store.about import MAX_CREDIT
 from index_store.difference import refuse_doubtful
 from index_store.fetch import Guarded, NotFetched, Web, public_address
+from index_store.iiif import text_of
 from index_store.listed import name_for
 from tests.conftest import GALLERY, QuickExtractor
 from tests.photo_server import photo_server
@@ -518,6 +520,34 @@ def test_a_service_that_does_not_shrink_and_a_choice(server, web, tmp_path):
     annotation["body"] = {"type": "Choice", "items": [bodies[0], {"type": "Image"}]}
     store = built(tmp_path, web, put_json(server, "/rocks/manifest.json", node))
     assert len(store) == 3 and not left_out(store)
+
+
+def test_what_a_manifest_says_at_length_is_cut_and_can_be_read(server, web, tmp_path, monkeypatch):
+    node = manifest_3(server, "rocks", {"a": PETRA})
+    node["requiredStatement"]["value"] = {"en": ["x" * 600, "y" * 600]}
+    node["metadata"] = [
+        {"label": {"en": [f"Date {number}"]}, "value": {"none": ["z" * 900]}} for number in range(8)
+    ]
+    node["items"][0]["id"] += "?" + "c" * 1000
+    address = put_json(server, "/rocks/manifest.json", node)
+    store = built(tmp_path, web, address)
+    said = store.about.of(*files(store))
+    assert said.credit == "x" * 600 + ", " + "y" * 398
+    assert list(said.more) == [f"Date {number}" for number in range(8)], "no Canvas so long"
+    for module in ("about", "collected"):
+        monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 4000)
+    store = built(tmp_path, web, address)
+    assert list(store.about.of(*files(store)).more) == ["Date 0", "Date 1"]
+    for module in ("about", "collected"):
+        monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 1000)
+    with pytest.raises(BadList, match="say too much"):
+        built(tmp_path, web, address)
+
+
+def test_tags_are_taken_out_of_a_text_of_bounded_length():
+    assert text_of("<b>Ann</b> < Bob <i") == "Ann < Bob <i"
+    assert text_of("<" * 10**6 + "end") == "<" * MAX_CREDIT
+    assert text_of("<em>" * 10**6 + "end") == ""
 
 
 @pytest.mark.parametrize(
