@@ -12,6 +12,9 @@ deletes it, which never deletes what the live generation holds: an update may ha
 from __future__ import annotations
 
 import csv
+import dataclasses
+import errno
+import hashlib
 import io
 import json
 import os
@@ -94,7 +97,12 @@ class Collected:
         """
         items: dict[str, Item] = {}
         for item in self._items(sources):
-            items.setdefault(item.name, item)
+            known = items.setdefault(item.name, item)
+            if item.path and item.path != known.path:
+                item = named_apart(item)
+                items.setdefault(item.name, item)
+            elif item.problem:
+                self._failures[item.name] = item.problem
             if len(items) > MAX_ITEMS:
                 raise BadList(f"The lists name more than {MAX_ITEMS:,} photos.")
         there: dict[str, Credit] = {}
@@ -169,7 +177,11 @@ class Collected:
             return self._link(item) if item.path else self._fetch(item, removed, again)
         except NotFetched as error:
             self._failures[item.name] = str(error)
-            return ""
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._failures[item.name] = "Its name is too long for this disk."
+        return ""
 
     def _link(self, item: Item) -> str:
         assert item.path is not None
@@ -253,6 +265,15 @@ class Collected:
     def close(self) -> None:
         """Close the file of what was fetched."""
         self._db.close()
+
+
+def named_apart(item: Item) -> Item:
+    """A photo of this machine by another name: another list names a photo as this one does."""
+    name = Path(item.name)
+    of_path = hashlib.sha256(os.fsencode(str(item.path))).hexdigest()[:10]
+    return dataclasses.replace(
+        item, name=name.with_name(f"{name.stem}-{of_path}{name.suffix}").as_posix()
+    )
 
 
 def table_of(there: Mapping[str, Credit], more: Sequence[str]) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +26,7 @@ from index_store import (
 )
 from index_store.__main__ import main
 from index_store.about import MAX_CREDIT
+from index_store.collected import Collected
 from index_store.difference import refuse_doubtful
 from index_store.fetch import Guarded, NotFetched, Web, public_address
 from index_store.iiif import text_of
@@ -121,6 +124,38 @@ def test_a_path_is_found_in_the_other_unicode_form(listed, tmp_path):
     shutil.copy(GALLERY / "wine.jpg", tmp_path / "cafe\u0301.jpg")
     store = listed("path,title\ncaf\xe9.jpg,A glass\n")
     assert store.about.title(*files(store), "") == "A glass" and not left_out(store)
+
+
+def test_names_of_the_web_fit_any_disk(listed, server, tmp_path, monkeypatch):
+    long = server.put("/" + "%F0%A0%80%80" * 100 + ".jpg", PETRA)
+    (file,) = files(listed(f"url\n{long}\n"))
+    assert file == f"{chr(0x20000) * 50}-{hashlib.sha256(long.encode()).hexdigest()[:10]}.jpg"
+
+    def refuse(collected, item, *arguments):
+        if item.urls != (long,):
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        return fetch(collected, item, *arguments)
+
+    fetch = Collected._fetch
+    monkeypatch.setattr(Collected, "_fetch", refuse)
+    store = listed(f"url\n{long}\n{server.put('/b.jpg', DUNE)}\n", change=update)
+    assert files(store) == [file] and "too long for this disk" in str(left_out(store))
+
+
+def test_photos_of_two_lists_with_one_name_are_both_there(tmp_path):
+    for name, photo in (("a", PETRA), ("b", DUNE)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").write_bytes(photo)
+        (tmp_path / name / "list.csv").write_text(f"path,title\nx.jpg,{name}\n")
+    lists = [tmp_path / name / "list.csv" for name in "aba"]
+    build([], tmp_path / "s", QuickExtractor(), lists=lists)
+    of_path = hashlib.sha256(str(tmp_path / "b" / "x.jpg").encode()).hexdigest()[:10]
+    with Store(tmp_path / "s") as store:
+        assert {file: store.about.of(file).title for file in files(store)} == {
+            "x.jpg": "a",
+            f"x-{of_path}.jpg": "b",
+        }
+        assert not left_out(store)
 
 
 @pytest.mark.parametrize(
