@@ -136,6 +136,6 @@ def spec_of(patterns: Sequence[str], where: str) -> GitIgnoreSpec:
         parts = [] if pattern.startswith("#") else ESCAPED.sub("", pattern).split("/")
         if any(part.count("*") > MAX_STARS for part in parts):
             raise BadPatterns(
-                f"{where} holds {pattern[:60]!r}: at most {MAX_STARS} `*` may be in one part of a path"
+                f"{where} holds {pattern[:60]!r}: a part of a path has at most {MAX_STARS} `*`"
             )
     return GitIgnoreSpec.from_lines(patterns)
