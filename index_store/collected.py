@@ -5,27 +5,31 @@
     STORE/collected.sqlite     what was fetched, what failed and why, and the documents it came from
 
 The folder is indexed like any other. An address is fetched once; what failed is tried again by the
-next update. A photo that no list names any more is hidden there, until `compact` deletes it.
+next update. A photo that no list names any more is passed over, and stays there until `compact`
+deletes it, which never deletes what the live generation holds: an update may have been declined.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
+import errno
+import hashlib
 import io
 import json
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from extractor import SUFFIXES, format_of, owner_limits
+from extractor import SUFFIXES, format_of, owner_limits, same_name
 from extractor.formats import START
 
 from . import iiif
 from .about import COLUMNS as SAID
-from .about import FILE, Credit
+from .about import FILE, MAX_TABLE_BYTES, Credit
 from .catalogue import Skipped
 from .errors import BadList
 from .fetch import Fetched, NotFetched, Web
@@ -38,8 +42,7 @@ from .tables import ALIASES, MAX_COLUMNS
 FOLDER = "collected"
 STATE = "collected.sqlite"
 TABLE = "photos.csv"
-HIDDEN = ".unlisted-"  # what the names of photos begin with that no list names any more
-MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest
+MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest, or of a photo that is fetched
 MAX_DOCUMENTS = 10_000
 MAX_ITEMS = 1_000_000
 MAX_TITLE = 60  # characters, as of `GalleryFile`
@@ -52,6 +55,7 @@ CREATE TABLE IF NOT EXISTS documents (
     url TEXT PRIMARY KEY, text BLOB NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS failures (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS listed (file TEXT PRIMARY KEY);
 """
 
 
@@ -93,7 +97,12 @@ class Collected:
         """
         items: dict[str, Item] = {}
         for item in self._items(sources):
-            items.setdefault(item.name, item)
+            known = items.setdefault(item.name, item)
+            if item.path and item.path != known.path:
+                item = named_apart(item)
+                items.setdefault(item.name, item)
+            elif item.problem:
+                self._failures[item.name] = item.problem
             if len(items) > MAX_ITEMS:
                 raise BadList(f"The lists name more than {MAX_ITEMS:,} photos.")
         there: dict[str, Credit] = {}
@@ -101,11 +110,12 @@ class Collected:
             file = self._bring(item, removed, again)
             if file:
                 there[file] = item.credit
-        self._hide_others(there)
         self._write_about(there)
         with self._db:
             self._db.execute("DELETE FROM failures")
             self._db.executemany("INSERT INTO failures VALUES (?, ?)", self._failures.items())
+            self._db.execute("DELETE FROM listed")
+            self._db.executemany("INSERT INTO listed VALUES (?)", ((file,) for file in there))
 
     def _items(self, sources: Sources) -> Iterator[Item]:
         for path in sources.lists:
@@ -167,7 +177,11 @@ class Collected:
             return self._link(item) if item.path else self._fetch(item, removed, again)
         except NotFetched as error:
             self._failures[item.name] = str(error)
-            return ""
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._failures[item.name] = "Its name is too long for this disk."
+        return ""
 
     def _link(self, item: Item) -> str:
         assert item.path is not None
@@ -191,8 +205,6 @@ class Collected:
         ).fetchone()
         file, etag, modified = row or ("", "", "")
         path = self.folder / file
-        if file and not path.exists() and (hidden := self._hidden(path)).exists():
-            hidden.rename(path)
         if file and (file in removed or (path.exists() and not again)):
             return file
         if not (file and path.exists()):
@@ -219,26 +231,11 @@ class Collected:
 
     def _first(self, urls: tuple[str, ...], etag: str, modified: str) -> Fetched | None:
         """What the first address gives that gives anything. Raises NotFetched."""
-        most = owner_limits().megabytes * 2**20
+        most = min(owner_limits().megabytes * 2**20, MAX_DOCUMENT)
         for url in urls[:-1]:
             with suppress(NotFetched):
                 return self._web.get(url, most, etag, modified)
         return self._web.get(urls[-1], most, etag, modified)
-
-    def _hidden(self, path: Path) -> Path:
-        return path.with_name(HIDDEN + path.name)
-
-    def _hide_others(self, there: Collection[str]) -> None:
-        """Take away what we have put here and nobody names any more: links, and photos by name."""
-        for (file,) in self._db.execute("SELECT file FROM photos").fetchall():
-            path = self.folder / file
-            if file not in there and path.is_file() and not path.is_symlink():
-                path.rename(self._hidden(path))
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                path = Path(folder) / name
-                if path.is_symlink() and path.relative_to(self.folder).as_posix() not in there:
-                    path.unlink()
 
     def _write_about(self, there: dict[str, Credit]) -> None:
         taken = set(SAID)
@@ -248,23 +245,46 @@ class Collected:
             if known not in taken and len(taken) < MAX_COLUMNS:
                 taken.add(known)
                 more.append(name)
-        text = io.StringIO()
-        table = csv.writer(text)
-        table.writerow(["file", "title", "credit", "licence", "link", *more])
-        for file, said in there.items():
-            cells = [said.more.get(name, "") for name in more]
-            table.writerow([file, said.title, said.credit, said.licence, said.link, *cells])
+        table = table_of(there, more)
+        while len(table) > MAX_TABLE_BYTES and more:
+            more = more[: len(more) // 2]
+            table = table_of(there, more)
+        if len(table) > MAX_TABLE_BYTES:
+            raise BadList(
+                "The lists say too much of their photos: titles, credits, licences and links have "
+                f"{len(table) / 2**20:.0f} MB; at most {MAX_TABLE_BYTES // 2**20} MB are kept."
+            )
         facts = f'photos = "{TABLE}"\n'
         if self._title:
             facts += f"title = {json.dumps(self._title[:MAX_TITLE], ensure_ascii=False)}\n"
-        for name, content in ((TABLE, text.getvalue()), (FILE, facts)):
+        for name, content in ((TABLE, table), (FILE, facts.encode())):
             partial = self.folder / f".{name}"
-            partial.write_text(content, encoding="utf-8")
+            partial.write_bytes(content)
             partial.replace(self.folder / name)
 
     def close(self) -> None:
         """Close the file of what was fetched."""
         self._db.close()
+
+
+def named_apart(item: Item) -> Item:
+    """A photo of this machine by another name: another list names a photo as this one does."""
+    name = Path(item.name)
+    of_path = hashlib.sha256(os.fsencode(str(item.path))).hexdigest()[:10]
+    return dataclasses.replace(
+        item, name=name.with_name(f"{name.stem}-{of_path}{name.suffix}").as_posix()
+    )
+
+
+def table_of(there: Mapping[str, Credit], more: Sequence[str]) -> bytes:
+    """The table of photos by their files. more: the names of its further columns."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["file", "title", "credit", "licence", "link", *more])
+    for file, said in there.items():
+        cells = [said.more.get(name, "") for name in more]
+        table.writerow([file, said.title, said.credit, said.licence, said.link, *cells])
+    return text.getvalue().encode()
 
 
 def suffix_of(got: Fetched) -> str:
@@ -289,20 +309,36 @@ def failures_of(store: Path) -> list[Skipped]:
     return [Skipped(name, f"{reason} `update` tries again.") for name, reason in rows]
 
 
-def delete_unlisted(store: Path, removed: Collection[str]) -> None:
-    """Delete fetched photos that no list names any more, and those that were removed.
+def listed_in(store: Path) -> frozenset[str] | None:
+    """The files of the folder that the lists name, as last collected; None if that is not known."""
+    path = store / STATE
+    if not path.is_file():
+        return None
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        try:
+            return frozenset(file for (file,) in db.execute("SELECT file FROM listed"))
+        except sqlite3.OperationalError:  # of a version that had no such table
+            return None
+
+
+def delete_unlisted(store: Path, removed: Collection[str], live: Collection[str]) -> None:
+    """Delete links and fetched photos that no list names any more, and those that were removed.
 
     Args:
         store: The store's folder.
         removed: Names of photos in the collected folder.
+        live: Names of photos there that the live generation holds: they stay.
     """
-    path, folder = store / STATE, store / FOLDER
-    if not path.is_file():
+    folder, listed = store / FOLDER, listed_in(store)
+    if listed is None:
         return
-    with closing(sqlite3.connect(path)) as db:
-        files = [file for (file,) in db.execute("SELECT file FROM photos")]
-        for file in files:
+    with closing(sqlite3.connect(store / STATE)) as db:
+        ours = [file for (file,) in db.execute("SELECT file FROM photos")]
+    for inside, _, names in os.walk(folder):
+        links = (Path(inside) / name for name in names)
+        ours += [path.relative_to(folder).as_posix() for path in links if path.is_symlink()]
+    kept = {same_name(file) for file in live}
+    for file in ours:
+        if (file not in listed or file in removed) and same_name(file) not in kept:
             with suppress(OSError):
-                (folder / (HIDDEN + file)).unlink(missing_ok=True)
-                if file in removed:
-                    (folder / file).unlink(missing_ok=True)
+                (folder / file).unlink(missing_ok=True)

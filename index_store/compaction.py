@@ -39,8 +39,13 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
     store = Path(store)
     with to_change(store) as live:
         making = making_in(live.manifest)
-        delete_unlisted(store, names_in(store / FOLDER, live.roots, live.catalogue.removed()))
-        keep_only(store, {entry.sha256 for entry in live.catalogue.entries()})
+        collected, entries = store / FOLDER, live.catalogue.entries()
+        delete_unlisted(
+            store,
+            names_in(collected, live.roots, live.catalogue.removed()),
+            names_in(collected, live.roots, entries),
+        )
+        keep_only(store, {entry.sha256 for entry in entries})
         comparisons.keep_only(
             store, pair_keys(names_of(live.rows, live.marks), pairs_in(live.edges))
         )

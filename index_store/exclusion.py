@@ -8,6 +8,7 @@ above an earlier one, and all of them above DEFAULTS.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from extractor import read_at_most
 from .errors import BadPatterns
 
 FILE = ".samethingignore"
+ESCAPED = re.compile(r"\\.")
 NO_MEDIA = ".nomedia"  # by which phones mark folders whose pictures are nobody's photos
 MAX_BYTES = 2**20
+MAX_STARS = 4  # in one part of a path; with each one more, matching takes longer by a power
 # Thumbnails, recycle bins and snapshots of network drives and of Windows.
 DEFAULTS = (
     "@eaDir/",
@@ -130,4 +133,9 @@ def spec_of(patterns: Sequence[str], where: str) -> GitIgnoreSpec:
             GitIgnoreSpec.from_lines([pattern])
         except ValueError as error:
             raise BadPatterns(f"{where} holds {pattern[:60]!r}: {error}") from None
+        parts = [] if pattern.startswith("#") else ESCAPED.sub("", pattern).split("/")
+        if any(part.count("*") > MAX_STARS for part in parts):
+            raise BadPatterns(
+                f"{where} holds {pattern[:60]!r}: a part of a path has at most {MAX_STARS} `*`"
+            )
     return GitIgnoreSpec.from_lines(patterns)

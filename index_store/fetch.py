@@ -1,8 +1,8 @@
 """Files from the web, fetched politely and warily.
 
-One request at a time, at a bounded rate for each server; what a server asks for (Retry-After) is
-kept. Only http and https, only public addresses unless others are allowed, and never more bytes
-than were asked for.
+One request at a time, at a bounded rate for each server. A server that asks to be left alone
+(Retry-After) is, and one that does not answer is given up. Only http and https, only public
+addresses unless others are allowed, and never more bytes than were asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +29,9 @@ SECONDS = 120.0  # of one transfer
 TIMEOUT = httpx.Timeout(20.0)  # of each step of it
 REDIRECTS = 5
 SERVERS = 16  # connections that are kept
-CHUNK = 2**16
+SILENT = 3  # addresses in a row that a server does not answer, before it is given up
+GLOBAL = ipaddress.ip_network("2000::/3")
+EMBEDDING = [ipaddress.ip_network(net) for net in ("2001::/32", "2002::/16")]  # IPv4 addresses
 
 
 class NotFetched(StoreError):
@@ -59,7 +61,7 @@ class Web:
         private: Fetch from addresses of this machine and of local networks, too.
         pause: Seconds between two requests to one server.
         sleep: Waits so many seconds.
-        clock: Seconds, for the rate.
+        clock: Seconds, for the rate and for the time that a transfer may take.
     """
 
     def __init__(
@@ -71,13 +73,14 @@ class Web:
     ):
         self._client = httpx.Client(
             transport=Guarded(private),
-            headers={"User-Agent": AGENT},
+            headers={"User-Agent": AGENT, "Accept-Encoding": "identity"},
             timeout=TIMEOUT,
             follow_redirects=True,
             max_redirects=REDIRECTS,
         )
         self._pause, self._sleep, self._clock = pause, sleep, clock
         self._next: dict[str, float] = {}
+        self._silent: Counter[str] = Counter()  # addresses in a row, by host
 
     def get(self, url: str, most: int, etag: str = "", modified: str = "") -> Fetched | None:
         """Fetch a file.
@@ -96,34 +99,44 @@ class Web:
         headers = {"If-None-Match": etag} if etag else {}
         if modified:
             headers["If-Modified-Since"] = modified
-        reason = ""
+        try:
+            host = httpx.URL(url).host
+        except (httpx.InvalidURL, ValueError) as error:
+            raise NotFetched(f"The address cannot be fetched ({error}).") from None
+        if self._silent[host] >= SILENT:
+            raise NotFetched(f"The server has not answered {SILENT} addresses in a row.")
+        silent, answered, reason = self._silent.pop(host, 0), True, ""
         for attempt in range(TRIES):
             wait = BACKOFF * 2 ** (attempt - 1) if attempt else 0.0
             try:
-                self._take_turn(url, wait)
+                self._take_turn(host, wait)
                 return self._transfer(url, most, headers)
             except Later as error:
-                reason = str(error)
+                answered, reason = True, str(error)
+                self._next[host] = max(self._next[host], self._clock() + error.seconds)
                 if error.seconds > MOST_PATIENCE:
                     break
-                self._sleep(error.seconds)
             except httpx.TransportError as error:
+                answered = False
                 reason = f"The server does not answer ({error or type(error).__name__})."
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 raise NotFetched(f"The address cannot be fetched ({error}).") from None
+        if not answered:
+            self._silent[host] = silent + 1
         raise NotFetched(reason)
 
-    def _take_turn(self, url: str, wait: float) -> None:
-        """Wait until the server may be asked again."""
-        host = httpx.URL(url).host
+    def _take_turn(self, host: str, wait: float) -> None:
+        """Wait until the server may be asked again. Raises NotFetched if that is too long."""
         now = self._clock()
         wait = max(wait, self._next.get(host, now) - now)
+        if wait > MOST_PATIENCE:
+            raise NotFetched(f"The server asks to be left alone for {wait:.0f} s.")
         if wait > 0:
             self._sleep(wait)
         self._next[host] = self._clock() + self._pause
 
     def _transfer(self, url: str, most: int, headers: dict[str, str]) -> Fetched | None:
-        end = time.monotonic() + SECONDS
+        end = self._clock() + SECONDS
         with self._client.stream("GET", url, headers=headers) as response:
             if response.status_code == httpx.codes.NOT_MODIFIED and headers:
                 return None
@@ -131,12 +144,15 @@ class Web:
                 raise Later(response)
             if response.status_code != httpx.codes.OK:
                 raise NotFetched(f"The server answers {response.status_code}.")
+            coding = response.headers.get("content-encoding", "").strip().lower() or "identity"
+            if coding != "identity":  # a few bytes of which may be a billion
+                raise NotFetched(f"The server sends the file compressed ({coding[:60]}).")
             data = bytearray()
-            for chunk in response.iter_bytes(CHUNK):
-                data += chunk
+            for piece in response.iter_raw():
+                data += piece
                 if len(data) > most:
                     raise NotFetched(f"The file has more than {most / 2**20:.0f} MB.")
-                if time.monotonic() > end:
+                if self._clock() > end:
                     raise NotFetched(f"The transfer takes longer than {SECONDS:.0f} s.")
             said = response.headers
             kind = said.get("content-type", "").partition(";")[0].strip().lower()
@@ -197,7 +213,12 @@ class Guarded(httpx.BaseTransport):
                 stream=request.stream,
                 extensions={**request.extensions, "sni_hostname": host},
             )
-        return self._transport(url.host).handle_request(request)
+        response = self._transport(url.host).handle_request(request)
+        if response.has_redirect_location:  # httpx would read what comes with it without a limit
+            response.close()
+            location = {"Location": response.headers["Location"]}
+            return httpx.Response(response.status_code, headers=location)
+        return response
 
     def _transport(self, host: str) -> httpx.HTTPTransport:
         """Of one host alone: its connections are secured by its own certificate."""
@@ -214,6 +235,14 @@ class Guarded(httpx.BaseTransport):
             transport.close()
 
 
+def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address is one of the public internet, and stands for no other one."""
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.version == 6 and (ip not in GLOBAL or any(ip in net for net in EMBEDDING)):
+        return False
+    return ip.is_global and not ip.is_multicast
+
+
 def public_address(host: str, port: int) -> str:
     """The first address of a host, if all its addresses are public ones. Raises NotFetched."""
     try:
@@ -222,9 +251,7 @@ def public_address(host: str, port: int) -> str:
         raise NotFetched(f"There is no server {host[:100]} ({error}).") from None
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
     for address in addresses:
-        ip = ipaddress.ip_address(address)
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        if not ip.is_global or ip.is_multicast:
+        if not is_public(ipaddress.ip_address(address)):
             raise NotFetched(
                 f"{host[:100]} is an address of this machine or of a local network; "
                 "--allow-private fetches from it."

@@ -9,7 +9,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from .about import read_about
-from .collected import FOLDER, Collected, failures_of
+from .catalogue import Skipped
+from .collected import FOLDER, Collected, failures_of, listed_in
 from .derived import Progress
 from .errors import NothingToIndex, StoreError
 from .fetch import Web
@@ -94,9 +95,14 @@ def list_sources(sources: Sources, store: Path) -> Listing:
     Raises as `scan`, and BadAbout.
     """
     said = read_about(sources.roots)
-    failed = failures_of(store) if sources.lists or sources.manifests else []
+    failed: list[Skipped] = []
+    only: dict[Path, frozenset[str]] = {}
+    if sources.lists or sources.manifests:
+        failed = failures_of(store)
+        if (listed := listed_in(store)) is not None:
+            only = {store.absolute() / FOLDER: listed}
     try:
-        listing = scan(sources.roots, sources.exclude, sources.follow_links)
+        listing = scan(sources.roots, sources.exclude, sources.follow_links, only)
     except NothingToIndex as error:
         reason = f" {failed[0].file}: {failed[0].reason}" if failed else ""
         raise NothingToIndex(f"{error}{reason}") from None

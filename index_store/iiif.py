@@ -17,7 +17,8 @@ from .about import MAX_CELL, MAX_CREDIT, MAX_LINK, Credit, web_address
 from .listed import Item, name_for
 
 LANGUAGES = ("en", "none", "@none")
-TAGS = re.compile(r"<[^>]{0,1000}>")
+TAGS = re.compile(r"<[^<>]{0,1000}>")
+MAX_MARKED = 20 * MAX_CREDIT  # characters of a text with its tags; a longer one is cut
 MOST_METADATA = 12  # entries that are shown of a manifest
 
 Node = dict[str, Any]
@@ -51,7 +52,7 @@ def credited(whole: Credit, canvas: Node) -> Credit:
     own = described(canvas)
     title = " · ".join(dict.fromkeys(filter(None, (whole.title, own.title))))[:MAX_CELL]
     more = {**whole.more, **own.more}
-    if address := address_of(canvas):
+    if (address := address_of(canvas)) and len(address) <= MAX_CREDIT:
         more["Canvas"] = address
     return Credit(
         title,
@@ -74,7 +75,7 @@ def described(node: Node) -> Credit:
     for entry in nodes(node.get("metadata"))[:MOST_METADATA]:
         label, value = text_of(entry.get("label")), text_of(entry.get("value"))
         if label and value:
-            more[label[:MAX_CELL]] = value
+            more[label[:MAX_CELL].strip()] = value
     if not link and kind(node) == "Manifest":
         link = address_of(node)
     return Credit(text_of(node.get("label"))[:MAX_CELL], credit, licence, link, more)
@@ -150,8 +151,10 @@ def text_of(value: object) -> str:
         return text_of(known if known is not None else next(iter(value.values()), ""))
     if isinstance(value, list):
         english = [v for v in value if isinstance(v, dict) and v.get("@language") == "en"]
-        return ", ".join(filter(None, (text_of(part) for part in (english or value)[:20])))
+        parts = filter(None, (text_of(part) for part in (english or value)[:20]))
+        return ", ".join(parts)[:MAX_CREDIT].strip()
     if not isinstance(value, str | int | float):
         return ""
-    words = " ".join(html.unescape(TAGS.sub(" ", str(value))).split())
-    return "".join(c for c in words if c.isprintable())[:MAX_CREDIT]
+    words = html.unescape(TAGS.sub(" ", str(value)[:MAX_MARKED]))
+    known = "".join(c for c in words if c.isprintable() or c.isspace())
+    return " ".join(known.split())[:MAX_CREDIT].strip()

@@ -25,6 +25,7 @@ from .tables import columns_of, read_rows
 
 COLUMNS = frozenset({"file", "url", "title", "credit", "licence", "link"})
 MAX_STEM = 80  # characters of a fetched photo's name
+MAX_STEM_BYTES = 200  # of it in UTF-8; most disks take 255 with all that is added
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -98,5 +99,6 @@ def name_for(url: str, id: str = "") -> str:
     """What a photo of the web is called: readable, safe as a file's name, another one for each."""
     path = url.partition("?")[0].partition("#")[0]
     said = id or unquote(os.path.splitext(path.rpartition("/")[2])[0]) or "photo"
-    stem = UNSAFE.sub("-", printed(said)).strip("-.")[:MAX_STEM] or "photo"
+    stem = UNSAFE.sub("-", printed(said)).strip("-.")[:MAX_STEM]
+    stem = stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore") or "photo"
     return f"{stem}-{hashlib.sha256(url.encode(errors='replace')).hexdigest()[:10]}"

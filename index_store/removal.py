@@ -75,18 +75,19 @@ def renamed(file: str, old: Roots, new: Roots) -> str:
     return new.file_of(path) or printed(str(path))
 
 
-def names_in(folder: Path, roots: Roots | None, removed: Sequence[Removed]) -> set[str]:
-    """What removed photos of one of a store's folders are called in it.
+def names_in(folder: Path, roots: Roots | None, photos: Sequence[Removed | Entry]) -> set[str]:
+    """What photos of one of a store's folders are called in it.
 
     Args:
         folder: The folder.
-        roots, removed: As of `removed_in`.
+        roots: As of `removed_in`.
+        photos: By their names in the store.
     """
     found: set[str] = set()
     if roots is None:
         return found
     whole, inside = Roots({"": Path("/")}), Roots({"": folder.absolute()})
-    for row in removed:
+    for row in photos:
         path = Path("/") / renamed(row.file, roots, whole)
         if name := inside.file_of(path):
             found.add(name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from extractor import SUFFIXES, format_of, open_regular, owner_limits, same_name
 from extractor.formats import START
@@ -22,6 +23,7 @@ from .sources import Roots, printed
 FOREIGN_SUFFIXES = frozenset(".jxr .psd .svg .tga .exr .ppm .pgm .pbm .pnm .ico".split())
 UNREADABLE = "unreadable"
 NOT_UNICODE = "The file's name is not valid Unicode."
+NO_CHOICE: Mapping[Path, Collection[str]] = MappingProxyType({})
 LINKED = "A link to a folder; --follow-links goes into it."
 
 
@@ -49,13 +51,19 @@ class Listing:
     about: About = field(default_factory=About)
 
 
-def scan(roots: Path | Roots, exclude: Sequence[str] = (), follow_links: bool = False) -> Listing:
+def scan(
+    roots: Path | Roots,
+    exclude: Sequence[str] = (),
+    follow_links: bool = False,
+    only: Mapping[Path, Collection[str]] = NO_CHOICE,
+) -> Listing:
     """List folders with their sub-folders. Hidden files and folders are passed over.
 
     Args:
         roots: The folders.
         exclude: Patterns, see `exclusion`.
         follow_links: Go into folders that are links; each folder is gone into once.
+        only: For some folders, the only files of them that count, by their paths in the folder.
 
     Raises:
         NothingToIndex: One of the folders is not there, or none holds a photo.
@@ -70,6 +78,9 @@ def scan(roots: Path | Roots, exclude: Sequence[str] = (), follow_links: bool = 
             raise NothingToIndex(f"There is no folder {root}.")
         inside = Found()
         walk(root, Exclusion(root, exclude), follow_links, inside)
+        if (chosen := only.get(root)) is not None:
+            inside.photos = [file for file in inside.photos if file in chosen]
+            inside.foreign = [entry for entry in inside.foreign if entry.file in chosen]
         prefix = f"{name}/" if name else ""
         for file in one_form(inside):
             if prefix and printed(root.name) != root.name:

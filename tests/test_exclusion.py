@@ -156,3 +156,14 @@ def test_files_are_not_read_again_when_a_folder_joins(tmp_path, folder, monkeypa
     )
     build([root, other], store, quick)
     assert read == ["petra.jpg"]
+
+
+def test_patterns_that_would_take_for_ever_are_refused(folder):
+    root = folder("a.jpg", "sub/b.jpg")
+    (root / ".samethingignore").write_text(
+        "# ***** what is left out *****\n**/s*b/*\n\\*\\*\\*\\*\\*\n"
+    )
+    assert scan(root).files == ["a.jpg"]
+    assert scan(root, ["*a*a*a*/*a*a*a*"]).files == ["a.jpg"]
+    with pytest.raises(BadPatterns, match="--exclude holds .* at most 4"):
+        scan(root, ["*a*a*a*a*a*a*a*ab"])

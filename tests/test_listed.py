@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import hashlib
 import json
 import os
 import shutil
 import socket
+from contextlib import suppress
 
+import httpx
 import pytest
 
 from index_store import (
@@ -20,8 +25,11 @@ from index_store import (
     update,
 )
 from index_store.__main__ import main
+from index_store.about import MAX_CREDIT
+from index_store.collected import Collected
 from index_store.difference import refuse_doubtful
 from index_store.fetch import Guarded, NotFetched, Web, public_address
+from index_store.iiif import text_of
 from index_store.listed import name_for
 from tests.conftest import GALLERY, QuickExtractor
 from tests.photo_server import photo_server
@@ -118,6 +126,38 @@ def test_a_path_is_found_in_the_other_unicode_form(listed, tmp_path):
     assert store.about.title(*files(store), "") == "A glass" and not left_out(store)
 
 
+def test_names_of_the_web_fit_any_disk(listed, server, tmp_path, monkeypatch):
+    long = server.put("/" + "%F0%A0%80%80" * 100 + ".jpg", PETRA)
+    (file,) = files(listed(f"url\n{long}\n"))
+    assert file == f"{chr(0x20000) * 50}-{hashlib.sha256(long.encode()).hexdigest()[:10]}.jpg"
+
+    def refuse(collected, item, *arguments):
+        if item.urls != (long,):
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        return fetch(collected, item, *arguments)
+
+    fetch = Collected._fetch
+    monkeypatch.setattr(Collected, "_fetch", refuse)
+    store = listed(f"url\n{long}\n{server.put('/b.jpg', DUNE)}\n", change=update)
+    assert files(store) == [file] and "too long for this disk" in str(left_out(store))
+
+
+def test_photos_of_two_lists_with_one_name_are_both_there(tmp_path):
+    for name, photo in (("a", PETRA), ("b", DUNE)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").write_bytes(photo)
+        (tmp_path / name / "list.csv").write_text(f"path,title\nx.jpg,{name}\n")
+    lists = [tmp_path / name / "list.csv" for name in "aba"]
+    build([], tmp_path / "s", QuickExtractor(), lists=lists)
+    of_path = hashlib.sha256(str(tmp_path / "b" / "x.jpg").encode()).hexdigest()[:10]
+    with Store(tmp_path / "s") as store:
+        assert {file: store.about.of(file).title for file in files(store)} == {
+            "x.jpg": "a",
+            f"x-{of_path}.jpg": "b",
+        }
+        assert not left_out(store)
+
+
 @pytest.mark.parametrize(
     "text, reason",
     [
@@ -134,7 +174,7 @@ def test_a_list_that_cannot_be_read_changes_nothing(listed, tmp_path, text, reas
     assert Store(tmp_path / "s").version == version
 
 
-def test_what_failed_is_listed_with_its_reason_and_tried_again(listed, server, waits):
+def test_what_failed_is_listed_with_its_reason_and_tried_again(listed, server, waits, web):
     good = server.put("/good.jpg", PETRA)
     server.answers["/page"] = 200, {"Content-Type": "text/html"}, b"<html>"
     server.answers["/large.jpg"] = 200, {"Content-Type": "image/jpeg"}, b"x" * (65 * 2**20)
@@ -158,7 +198,10 @@ def test_what_failed_is_listed_with_its_reason_and_tried_again(listed, server, w
     for name, reason in expected.items():
         assert reason in reasons[name_for(f"{server.url}/{name}")], name
     assert len(reasons) == len(urls) and len(store) == 1
-    assert sum(path == "/busy.jpg" for path in server.paths()) == 4 and waits.count(3.0) == 4
+    assert sum(path == "/busy.jpg" for path in server.paths()) == 4
+    # Three tries more, the next address of that server, and a server that there is not.
+    assert [round(wait) for wait in waits if wait > 0.5] == [3, 3, 4, 3, 1, 2, 4]
+    web._next.clear()  # as in another run
     server.put("/busy.jpg", DUNE)
     assert len(listed(change=update)) == 2
     assert "/good.jpg" not in server.paths()
@@ -210,6 +253,21 @@ def test_a_photo_that_is_not_listed_any_more_goes_and_comes_back(listed, server,
     assert len(names) == 2
 
 
+def test_an_update_that_is_declined_leaves_the_photos_of_the_live_store(listed, server, tmp_path):
+    shutil.copy(GALLERY / "wine.jpg", tmp_path)
+    urls = [server.put(f"/{number}.jpg", PETRA + bytes([number])) for number in range(3)]
+    before = files(listed("path,url\nwine.jpg,\n" + "".join(f",{url}\n" for url in urls)))
+    with pytest.raises(TooMuchGone):
+        listed(f"url\n{urls[0]}\n", change=update, confirm=refuse_doubtful)
+    compact(tmp_path / "s")
+    folder = tmp_path / "s" / "collected"
+    assert all((folder / file).is_file() for file in before) and len(before) == 4
+    after = files(listed(change=update))
+    assert len(after) == 1 and all((folder / file).is_file() for file in before)
+    compact(tmp_path / "s")
+    assert sorted(name for name in os.listdir(folder) if name.endswith(".jpg")) == after
+
+
 def test_a_removed_photo_is_not_fetched_again(listed, server, tmp_path):
     urls = [server.put(f"/{number}.jpg", PETRA + bytes([number])) for number in range(2)]
     (gone, _) = files(listed("url\n" + "\n".join(urls)))
@@ -224,7 +282,8 @@ def test_a_removed_photo_is_not_fetched_again(listed, server, tmp_path):
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "2130706433", "[::1]", "10.1.2.3", "169.254.169.254",
-             "[::ffff:127.0.0.1]", "0.0.0.0", "224.0.0.1"],
+             "[::ffff:127.0.0.1]", "0.0.0.0", "224.0.0.1", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+             "[2001:0:7f00:1::]", "[::7f00:1]", "[::ffff:0:7f00:1]", "[fec0::1]"],
 )  # fmt: skip
 def test_private_addresses_are_not_asked(tmp_path, host):
     with Web(private=False, pause=0, sleep=print)._client as client:
@@ -265,6 +324,83 @@ def test_servers_are_asked_at_a_bounded_rate(server, waits):
         fetching.get(url, 2**20)
     fetching.close()
     assert [wait for wait in waits if wait] == [0.5, 0.5, 0.5, 1.0, 2.0, 4.0]
+
+
+def answering(fetching, answer):
+    """Fetches what a function of the request gives, instead of anything from a server."""
+    fetching._client = httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True)
+    return fetching
+
+
+def test_what_is_sent_compressed_is_refused(server, web):
+    bomb = gzip.compress(gzip.compress(bytes(2**24)))
+    server.answers["/x.jpg"] = 200, {"Content-Encoding": "gzip, gzip"}, bomb
+    with pytest.raises(NotFetched, match=r"compressed \(gzip, gzip\)"):
+        web.get(f"{server.url}/x.jpg", 2**20)
+    assert server.asked[0][1]["accept-encoding"] == "identity"
+    server.answers["/to.jpg"] = 302, {"Location": "/y.jpg", "Content-Encoding": "gzip"}, b"no gzip"
+    server.put("/y.jpg", PETRA)
+    assert web.get(f"{server.url}/to.jpg", 2**20).data == PETRA, "a redirect's body is not read"
+
+
+def test_a_photo_of_the_web_has_at_most_64_mb(listed, server, monkeypatch):
+    monkeypatch.setenv("GEM_PHOTO_MB", "1024")
+    server.answers["/large.jpg"] = 200, {"Content-Type": "image/jpeg"}, bytes(64 * 2**20 + 1)
+    store = listed(f"url\n{server.put('/a.jpg', PETRA)}\n{server.url}/large.jpg\n")
+    assert "more than 64 MB" in left_out(store)[name_for(f"{server.url}/large.jpg")]
+
+
+def test_a_transfer_that_trickles_ends(web):
+    sent = []
+
+    def pieces():
+        for number in range(10):
+            sent.append(number)
+            yield b"x"
+
+    web._clock = lambda: 50.0 * len(sent)
+    answering(web, lambda request: httpx.Response(200, content=pieces()))
+    with pytest.raises(NotFetched, match="longer than 120 s"):
+        web.get("http://example.org/x.jpg", 2**20)
+    assert sent == [0, 1, 2]
+
+
+def test_a_server_that_asks_for_time_is_left_alone_for_all_its_addresses(server, waits):
+    fetching = Web(private=True, pause=0, sleep=waits.append, clock=lambda: sum(waits))
+    server.put("/good.jpg", PETRA)
+    server.answers["/busy.jpg"] = lambda number: (
+        (503, {"Retry-After": "30"}, b"") if number == 3 else (503, {}, b"")
+    )
+    with pytest.raises(NotFetched, match="503"):
+        fetching.get(f"{server.url}/busy.jpg", 2**20)
+    assert fetching.get(f"{server.url}/good.jpg", 2**20) and waits == [1.0, 2.0, 4.0, 30.0]
+    server.answers["/late.jpg"] = 429, {"Retry-After": "61"}, b""
+    server.paths()
+    for name, reason in (("late", "answers 429"), ("good", "left alone for 61 s")):
+        with pytest.raises(NotFetched, match=reason):
+            fetching.get(f"{server.url}/{name}.jpg", 2**20)
+    fetching.close()
+    assert server.paths() == ["/late.jpg"] and sum(waits) == 37.0
+
+
+def test_a_server_that_does_not_answer_is_given_up(web):
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.host)
+        if request.url.path == "/good.jpg":
+            return httpx.Response(200, content=iter([PETRA]))
+        raise httpx.ConnectTimeout("late")
+
+    answering(web, answer)
+    for name in ("1", "2", "good", "3", "4", "5"):  # one that answers counts from the start again
+        with suppress(NotFetched):
+            web.get(f"http://a.example/{name}.jpg", 2**20)
+    assert asked == ["a.example"] * 21
+    with pytest.raises(NotFetched, match="3 addresses in a row"):
+        web.get("http://a.example/good.jpg", 2**20)
+    assert web.get("http://b.example/good.jpg", 2**20).data == PETRA
+    assert len(asked) == 22
 
 
 # -- IIIF ------------------------------------------------------------------------------------------
@@ -419,6 +555,34 @@ def test_a_service_that_does_not_shrink_and_a_choice(server, web, tmp_path):
     annotation["body"] = {"type": "Choice", "items": [bodies[0], {"type": "Image"}]}
     store = built(tmp_path, web, put_json(server, "/rocks/manifest.json", node))
     assert len(store) == 3 and not left_out(store)
+
+
+def test_what_a_manifest_says_at_length_is_cut_and_can_be_read(server, web, tmp_path, monkeypatch):
+    node = manifest_3(server, "rocks", {"a": PETRA})
+    node["requiredStatement"]["value"] = {"en": ["x" * 600, "y" * 600]}
+    node["metadata"] = [
+        {"label": {"en": [f"Date {number}"]}, "value": {"none": ["z" * 900]}} for number in range(8)
+    ]
+    node["items"][0]["id"] += "?" + "c" * 1000
+    address = put_json(server, "/rocks/manifest.json", node)
+    store = built(tmp_path, web, address)
+    said = store.about.of(*files(store))
+    assert said.credit == "x" * 600 + ", " + "y" * 398
+    assert list(said.more) == [f"Date {number}" for number in range(8)], "no Canvas so long"
+    for module in ("about", "collected"):
+        monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 4000)
+    store = built(tmp_path, web, address)
+    assert list(store.about.of(*files(store)).more) == ["Date 0", "Date 1"]
+    for module in ("about", "collected"):
+        monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 1000)
+    with pytest.raises(BadList, match="say too much"):
+        built(tmp_path, web, address)
+
+
+def test_tags_are_taken_out_of_a_text_of_bounded_length():
+    assert text_of("<b>Ann</b> < Bob <i") == "Ann < Bob <i"
+    assert text_of("<" * 10**6 + "end") == "<" * MAX_CREDIT
+    assert text_of("<em>" * 10**6 + "end") == ""
 
 
 @pytest.mark.parametrize(
