@@ -58,7 +58,7 @@ def scan(roots: Path | Roots, exclude: Sequence[str] = (), follow_links: bool = 
         follow_links: Go into folders that are links; each folder is gone into once.
 
     Raises:
-        NothingToIndex: One of the folders is not there, or none holds a photo.
+        NothingToIndex: One of the folders is not there or nested too deeply, or none holds a photo.
         BadPatterns: What says which files are left out cannot be read.
     """
     if isinstance(roots, Path):
@@ -69,7 +69,13 @@ def scan(roots: Path | Roots, exclude: Sequence[str] = (), follow_links: bool = 
         if not root.is_dir():
             raise NothingToIndex(f"There is no folder {root}.")
         inside = Found()
-        walk(root, Exclusion(root, exclude), follow_links, inside)
+        try:
+            walk(root, Exclusion(root, exclude), follow_links, inside)
+        except RecursionError:  # of os.walk before Python 3.12
+            raise NothingToIndex(
+                f"Folders in {root} are nested too deeply, hundreds in one another. Move them up, "
+                "or leave them out with --exclude."
+            ) from None
         prefix = f"{name}/" if name else ""
         for file in one_form(inside):
             if prefix and printed(root.name) != root.name:
