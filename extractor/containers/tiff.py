@@ -92,7 +92,8 @@ class Tiff:
 def inspect_tiff(data: bytes) -> Container:
     """See `containers.inspect`: of the largest page. Of a raw photo only what it is."""
     found, tiff = Container("tiff"), Tiff(data)
-    at, seen, area = tiff.first, set(), 0
+    at, area = tiff.first, 0
+    seen: set[int] = set()
     while at and at not in seen and at < len(data):
         number = len(seen)
         seen.add(at)
