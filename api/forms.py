@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -45,9 +46,12 @@ async def read_form(request: Request) -> None:
         Refused: it is none, or too large.
         RequestValidationError: a field is repeated, or is a file where it should be text.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
         raise Refused(415, "Send the request as multipart/form-data.")
+    # Names in other charsets can decode to text that no answer can name.
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise Refused(415, "Send the form in UTF-8, without another charset.")
     limits = settings()
     try:
         form = await request.form(
@@ -55,6 +59,8 @@ async def read_form(request: Request) -> None:
         )
     except HTTPException as error:  # of the form's parser
         raise Refused(400, f"The form cannot be read. {error.detail}") from None
+    except UnicodeError:
+        raise Refused(400, "The form cannot be read. Its names are not UTF-8.") from None
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) != (name == "photo"):
             raise wrong(name, "only photo is a file")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -223,6 +224,13 @@ def scales(text: str) -> tuple[float, ...] | str:
     return values
 
 
+def sha256(text: str) -> str:
+    """A digest of the command line."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError("a SHA-256 has 64 hexadecimal digits")
+    return text.lower()
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m export", description="Turn a descriptor network into one ONNX file."
@@ -298,7 +306,14 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="ADDRESS",
         help="of a NAME: ask there first; it keeps https://HOST/PATH at ADDRESS/HOST/PATH "
-        f"(default: the addresses in {MIRRORS})",
+        f"(default: the addresses in {MIRRORS}); files without a SHA-256 come from their own "
+        "address alone",
+    )
+    add(
+        "--sha256",
+        type=sha256,
+        metavar="DIGEST",
+        help="of a NAME's file: all 64 digits, where --list shows none",
     )
     add("--licence", help="licence of the weights, where the checkpoint does not name it")
     add("--photos", type=Path, default=SAMPLE_PHOTOS, help="folder of photos to prove the file on")
@@ -311,6 +326,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.name or args.checkpoint or args.backbone) and not args.out:
         parser.error("NAME, --checkpoint and --backbone need --out")
+    if args.sha256 and not args.name:
+        parser.error("--sha256 needs NAME")
     if args.count < 1:
         parser.error("--count must be at least 1")
     if args.backbone and not (args.map and args.mean and args.std and args.longest_side):

@@ -69,7 +69,8 @@ class Features(nn.Module):
 def read_torchscript(path: Path, side: int, licence: str) -> HubNetwork:
     """A TorchScript file whose network gives vectors.
 
-    Loading it runs the operators that it names, so that it must be a file whose SHA-256 is known.
+    Loading it runs the operators that it names, so that it must be a file whose SHA-256 is known
+    (`fetch_network` sees to it), or that the user has put in place.
 
     Raises:
         BadBackbone: it is damaged or no TorchScript.

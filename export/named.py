@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from download import named_mirrors
+from download import DownloadFailed, named_mirrors
 from model.published import (
     CHECKPOINT,
+    TIMM,
     TIMM_PREFIX,
     TORCHSCRIPT,
     fetch_network,
@@ -30,21 +31,28 @@ def prepare(args: argparse.Namespace, folder: Path) -> None:
     Raises:
         DownloadFailed, BadBackbone, ParityError, OSError: as the functions that fetch and trace.
     """
+    is_of_timm = args.name.startswith(TIMM_PREFIX) or published(args.name).kind == TIMM
+    if args.sha256 and is_of_timm:
+        raise DownloadFailed(f"timm downloads {args.name} itself: --sha256 is for other networks.")
     if args.name.startswith(TIMM_PREFIX):
         hub = read_timm(args.name.removeprefix(TIMM_PREFIX), args.longest_side)
         return use_backbone(args, hub, folder)
     net = published(args.name)
     args.licence = args.licence or net.licence
     if net.kind == CHECKPOINT:
-        args.checkpoint = fetch_network(args.name, named_mirrors(args.mirror))
+        args.checkpoint = fetch(args)
         return None
     side = args.longest_side or net.side
     if net.kind == TORCHSCRIPT:
-        path = fetch_network(args.name, named_mirrors(args.mirror))
-        hub = read_torchscript(path, side, net.licence)
+        hub = read_torchscript(fetch(args), side, net.licence)
     else:
         hub = read_timm(net.url.removeprefix(TIMM_PREFIX), side)
     return use_backbone(args, hub, folder)
+
+
+def fetch(args: argparse.Namespace) -> Path:
+    """`fetch_network` of the command line's arguments."""
+    return fetch_network(args.name, named_mirrors(args.mirror), sha256=args.sha256 or "")
 
 
 def use_backbone(args: argparse.Namespace, hub: HubNetwork, folder: Path) -> None:

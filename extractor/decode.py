@@ -100,6 +100,7 @@ def read(
     """
     limits.check_bytes(len(data))
     try:
+        check_start(data, limits)
         found = inspect(data)
         check_format(found.kind, limits)
         if found.kind == "raw":
@@ -168,6 +169,15 @@ def preview(
     if turn is None and flip in FLIPS and not as_stored:
         pixels = np.asarray(Image.fromarray(pixels).transpose(TURNS[FLIPS[flip]]))
     return Decoded(pixels, note)
+
+
+def check_start(data: bytes, limits: Limits) -> None:
+    """`check_format` by a file's first bytes, before its container is inspected."""
+    start = formats.format_of(data[: formats.START])
+    kind = start.key if start else ""
+    if kind == "tiff" and "raw" in limits.formats:
+        return  # many raw photos begin as TIFFs do
+    check_format(kind, limits)
 
 
 def check_format(kind: str, limits: Limits) -> None:

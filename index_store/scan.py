@@ -66,7 +66,7 @@ def scan(
         only: For some folders, the only files of them that count, by their paths in the folder.
 
     Raises:
-        NothingToIndex: One of the folders is not there, or none holds a photo.
+        NothingToIndex: One of the folders is not there or nested too deeply, or none holds a photo.
         BadPatterns: What says which files are left out cannot be read.
     """
     if isinstance(roots, Path):
@@ -77,10 +77,20 @@ def scan(
         if not root.is_dir():
             raise NothingToIndex(f"There is no folder {root}.")
         inside = Found()
+<<<<<<< HEAD
         walk(root, Exclusion(root, exclude), follow_links, inside)
         if (chosen := only.get(root)) is not None:
             inside.photos = [file for file in inside.photos if file in chosen]
             inside.foreign = [entry for entry in inside.foreign if entry.file in chosen]
+=======
+        try:
+            walk(root, Exclusion(root, exclude), follow_links, inside)
+        except RecursionError:  # of os.walk before Python 3.12
+            raise NothingToIndex(
+                f"Folders in {root} are nested too deeply, hundreds in one another. Move them up, "
+                "or leave them out with --exclude."
+            ) from None
+>>>>>>> w-fixb
         prefix = f"{name}/" if name else ""
         for file in one_form(inside):
             if prefix and printed(root.name) != root.name:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from download import DOWNLOADS, DownloadFailed, Remote, download
+from download import DOWNLOADS, FULL, DownloadFailed, Remote, download
 
 CHECKPOINT, TORCHSCRIPT, TIMM = "checkpoint", "torchscript", "timm"
 TIMM_PREFIX = "timm:"  # begins the name of any network of timm
@@ -46,10 +46,6 @@ class Published:
     whitening: str
     source: str
     results: Results
-
-    @property
-    def remote(self) -> Remote:
-        return Remote(self.url, self.sha256)
 
 
 def read_published() -> dict[str, Published]:
@@ -104,21 +100,38 @@ def medium_hard(results: dict[str, dict[str, float]]) -> str:
     )
 
 
-def fetch_network(name: str, mirrors: Sequence[str] = (), folder: Path = NETWORKS) -> Path:
-    """The file of a published network, downloaded once and compared with its published digits.
+def fetch_network(
+    name: str, mirrors: Sequence[str] = (), folder: Path = NETWORKS, sha256: str = ""
+) -> Path:
+    """The file of a published network, downloaded once and compared with its digest.
+
+    Loading a TorchScript file runs what it contains, so that one is downloaded only with a full
+    SHA-256. A file without any digest comes from its published address alone.
 
     Args:
         name: one of PUBLISHED that is a file.
         mirrors: addresses that are tried before the published one.
-        folder: where the file is kept.
+        folder: where the file is kept. A TorchScript file that somebody has put there is used.
+        sha256: all digits of the file's digest, "" for the published ones.
 
     Returns:
         Its path.
 
     Raises:
-        DownloadFailed: the name is unknown, the file cannot be fetched, or it is another one.
+        DownloadFailed: the name is unknown, the file cannot be fetched, or it is another one; or it
+            is a TorchScript file of unknown digest.
         OSError: it cannot be written.
     """
     net = published(name)
-    suffix = ".pt" if net.kind == TORCHSCRIPT else ".pth"
-    return download(net.remote, folder / f"{name}{suffix}", mirrors, folder / "pins.json")
+    path = folder / f"{name}{'.pt' if net.kind == TORCHSCRIPT else '.pth'}"
+    if sha256 and not sha256.startswith(net.sha256):
+        raise DownloadFailed(f"The SHA-256 of {name} begins with {net.sha256}, not {sha256[:16]}…")
+    digest = sha256 or net.sha256
+    if net.kind == TORCHSCRIPT and len(digest) < FULL and not path.exists():
+        raise DownloadFailed(
+            f"{name} is a TorchScript file, which runs code when it is loaded, and its publisher "
+            f"gives no SHA-256. Pass the digest of a file that you trust (--sha256 DIGEST), or "
+            f"download {net.url} yourself, check it, and put it at {path}."
+        )
+    remote = Remote(net.url, digest)
+    return download(remote, path, mirrors if digest else (), folder / "pins.json")

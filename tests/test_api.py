@@ -291,6 +291,24 @@ def test_bodies_that_are_no_forms(client):
     assert "12 MB at most" in problem(client.post(path, files=big), 413)
 
 
+@pytest.mark.parametrize("charset", ["utf-7", "UTF-16", "nothing"])
+def test_names_in_another_charset_are_refused(client, charset):
+    """`+2AA-` is a lone surrogate in UTF-7, which no answer can name."""
+    file = 'Content-Disposition: form-data; name="+2AA-"; filename="a"'
+    body = f"--x\r\n{file}\r\n\r\nx\r\n--x--\r\n".encode()
+    kind = "multipart/form-data; boundary=x"
+    headers = {"content-type": f"{kind}; charset={charset}"}
+    answer = client.post("/api/v1/search", content=body, headers=headers)
+    assert "UTF-8" in problem(answer, 415)
+    for same in (
+        kind,
+        f'{kind}; charset="UTF-8"',
+        f"Multipart/Form-Data ;charset=utf-8; {kind[21:]}",
+    ):
+        answer = client.post("/api/v1/search", content=body, headers={"content-type": same})
+        assert problem(answer, 422) == "+2AA-: only photo is a file"
+
+
 @pytest.fixture
 def whole(served):
     """All routes with Streamlit's own after them: its page is at every other address."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -179,6 +180,15 @@ def test_a_format_that_is_not_taken_is_named_with_those_that_are(format):
     sentence = f"the format {format} are not read here; JPEG, PNG, WebP, HEIC, AVIF are"
     with pytest.raises(UnsupportedImage, match=sentence):
         decode(encoded(quadrants(), format), limits=VISITOR)
+
+
+def test_a_format_that_is_not_taken_is_refused_before_its_container_is_read(monkeypatch):
+    def never(_):
+        raise AssertionError("inspected")
+
+    monkeypatch.setattr(sys.modules["extractor.decode"], "inspect", never)
+    with pytest.raises(UnsupportedImage, match="TIFF are not read here"):
+        decode(encoded(quadrants(), "TIFF"), limits=VISITOR)
 
 
 @pytest.mark.parametrize(

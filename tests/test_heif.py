@@ -11,6 +11,7 @@ from PIL import Image
 
 from extractor import ImageTooLarge, decode
 from extractor.containers import Overloaded, inspect
+from extractor.containers.heif import Heif
 from tests.every_format import ORIENTATION, encoded, picture, tiles_of_heic
 from tests.test_hostile_photos import box, heif
 
@@ -95,3 +96,27 @@ def test_a_turn_is_applied_once(format, orientation):
     pixels = decode(data)
     assert pixels.shape[:2] == (image.height, image.width)
     assert np.abs(pixels.astype(int) - np.asarray(image)).mean() < 4
+
+
+def test_items_that_share_their_parts_are_counted_once(monkeypatch):
+    """Four layers of 40 pictures, each made of all of the next layer."""
+    layers = [[1], *([*range(100 * n, 100 * n + 40)] for n in range(1, 5))]
+    entries = b"".join(
+        box(b"infe", b"\2\0\0\0", struct.pack(">HH", number, 0) + b"iden\0")
+        for layer in layers[:-1]
+        for number in layer
+    )
+    count = sum(map(len, layers[:-1]))
+    references = b"".join(
+        box(b"dimg", struct.pack(f">HH{len(below)}H", number, len(below), *below))
+        for layer, below in zip(layers, layers[1:])
+        for number in layer
+    )
+    infos = box(b"iinf", bytes(4), struct.pack(">H", count), entries)
+    data = heif(PRIMARY, extent(512, 512), infos, box(b"iref", bytes(4), references))
+    sizes = []
+    size = Heif.size
+    monkeypatch.setattr(Heif, "size", lambda *args: sizes.append(args) or size(*args))
+    assert inspect(data).size == (512, 512)
+    # Once an item, and the primary one once more.
+    assert len(sizes) == 1 + sum(map(len, layers))

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from extractor import OWNER, VISITOR, WORKING_SIDE, BadPhoto
+from extractor.containers import Overloaded, inspect
 from extractor.decoder import CRASHED, TOO_LONG, Decoder
 from extractor.openers import prepare
 from extractor.strips import LONG_SIDE
@@ -219,3 +220,19 @@ def test_the_sound_ones_are_photos(decoder):
     shapes = {(48, 64, 3), (64, 48, 3), (768, 1024, 3)}
     for name, data in sound().items():
         assert decoder.decode(data).shape in shapes, name
+
+
+def test_inner_pages_of_a_tiff_count_as_pages():
+    def inner(count: int) -> bytes:
+        empty = 8 + 2 + 12 * count  # the page ends with a zero: no tags
+        return tiff(*[(330, 4, 1, empty)] * count)
+
+    assert inspect(inner(1_999)).kind == "tiff"
+    with pytest.raises(Overloaded, match="too many pages"):
+        inspect(inner(2_000))
+
+
+def test_the_tags_of_a_tiff_are_counted_over_all_pages():
+    tags = [(270, 2, 1, 0)] * 4_000 + [(330, 4, 1, 8)] * 30
+    with pytest.raises(Overloaded, match="too many tags"):
+        inspect(tiff(*tags))

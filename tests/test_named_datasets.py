@@ -143,6 +143,20 @@ def test_a_set_that_was_interrupted_goes_on(made, mirror, tmp_path, capsys):
     assert len(mirror.requests) == 5 - len(had) and had
 
 
+def test_what_a_killed_run_has_left_is_deleted(made, tmp_path):
+    """Killed between a photo's rendering and the end of its original."""
+    originals = tmp_path / "downloads" / "made" / ".originals"
+    originals.mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg.rendering"):
+        (originals / name).write_bytes(made["a 1.jpeg"])
+    images = originals.with_name("images")
+    images.mkdir()
+    (images / "a.jpg").write_bytes(rendered(made["a 1.jpeg"]))
+    (originals / "notes.txt").write_text("not ours")
+    assert get("made") == 0
+    assert [path.name for path in originals.iterdir()] == ["notes.txt"]
+
+
 def test_another_photo_in_its_place_is_an_error_that_names_it(made, mirror, tmp_path, capsys):
     content = made["b 1.jpeg"]
     next(mirror.folder.rglob("b 1.jpeg")).write_bytes(content[:-1] + b"!")
@@ -264,6 +278,35 @@ def test_no_path_in_an_archive_leads_anywhere(made, mirror, tmp_path):
     expected = ["100000.jpg", "100001.jpg", "100100.jpg", "100101.jpg"]
     assert sorted(path.name for path in jpg.iterdir()) == expected
     assert not any(path.is_symlink() for path in jpg.iterdir())
+
+
+def encrypted_zip() -> bytes:
+    """A zip archive whose one photo says that it is encrypted."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("full/ukbench00000.jpg", b"x")
+    content = bytearray(archive.getvalue())
+    for head, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(head) + flags] |= 1
+    return bytes(content)
+
+
+def damaged_lzma_zip() -> bytes:
+    """A zip archive whose one photo has a wrong head of LZMA."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as zipped:
+        zipped.writestr("full/ukbench00000.jpg", b"x" * 999)
+    content = bytearray(archive.getvalue())
+    properties = content.index(b".jpg") + len(".jpg") + 4
+    content[properties] = 0xFF
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [encrypted_zip(), damaged_lzma_zip()], ids=["key", "lzma"])
+def test_a_zip_archive_that_cannot_be_unpacked_is_named(made, mirror, content, capsys):
+    mirror.put(published_sets()["ukbench"].pieces[0].remote.url, content)
+    assert get("ukbench") == 1
+    assert "ukbench.zip is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import re
 import sys
 import types
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from download import DownloadFailed
 from export.__main__ import main
 from extractor import Extractor
 from model import checkpoint, published
@@ -107,7 +107,9 @@ def test_another_file_in_its_place_is_refused(mirror, monkeypatch, tmp_path, cap
 def test_a_torchscript_network_is_proved_against_itself(mirror, monkeypatch, capsys):
     network, content = torchscript_file()
     publish(monkeypatch, mirror, "sscd_disc_mixup", content, prefix=False)
-    assert main(["sscd_disc_mixup", "--out", "sscd.onnx", *QUICK]) == 0
+    digest = hashlib.sha256(content).hexdigest()
+    command = ["sscd_disc_mixup", "--out", "sscd.onnx", *QUICK]
+    assert main([*command, "--sha256", digest.upper()]) == 0
     assert "is a vector of 6 channels" in capsys.readouterr().out
     extractor = Extractor("sscd.onnx")
     assert extractor.card.longest_side == 384 and extractor.card.licence == "MIT"
@@ -116,13 +118,42 @@ def test_a_torchscript_network_is_proved_against_itself(mirror, monkeypatch, cap
     with torch.inference_mode():
         expected = network(tensor).numpy()
     np.testing.assert_allclose(extractor.describe([photo]), expected, atol=2e-3)
-    pins = json.loads(Path("downloads/networks/pins.json").read_text())
-    assert pins == {PUBLISHED["sscd_disc_mixup"].url: hashlib.sha256(content).hexdigest()}
+    assert [path.name for path in Path("downloads/networks").iterdir()] == ["sscd_disc_mixup.pt"]
+
+
+def test_a_torchscript_network_of_unknown_digest_is_not_downloaded(mirror, monkeypatch, capsys):
+    _, content = torchscript_file()
+    publish(monkeypatch, mirror, "sscd_disc_mixup", content, prefix=False)
+    command = ["sscd_disc_mixup", "--out", "sscd.onnx", *QUICK]
+    assert main(command) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    place = Path("downloads/networks/sscd_disc_mixup.pt")
+    assert "(--sha256 DIGEST)" in error and f"put it at {place}" in error
+    assert main([*command, "--sha256", "0" * 64]) == 1
+    assert "sent another file" in capsys.readouterr().err and not place.exists()
+    with pytest.raises(SystemExit):
+        main([*command, "--sha256", "0" * 63])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    asked = len(mirror.requests)
+    assert main(command) == 0 and len(mirror.requests) == asked
+
+
+def test_a_file_without_a_digest_comes_from_no_mirror(mirror, monkeypatch, capsys):
+    content = cirtorch_file()
+    publish(monkeypatch, mirror, "solar-resnet101", content, prefix=False)
+    with pytest.raises(DownloadFailed, match="could not be downloaded"):
+        published.fetch_network("solar-resnet101", [mirror.address])
+    assert mirror.requests == []
+    digest = hashlib.sha256(content).hexdigest()
+    path = published.fetch_network("solar-resnet101", [mirror.address], sha256=digest)
+    assert path.read_bytes() == content
 
 
 def test_a_file_that_is_no_torchscript_is_named(mirror, monkeypatch, capsys):
     publish(monkeypatch, mirror, "sscd_disc_large", b"nothing", prefix=False)
-    assert main(["sscd_disc_large", "--out", "sscd.onnx"]) == 1
+    digest = hashlib.sha256(b"nothing").hexdigest()
+    assert main(["sscd_disc_large", "--out", "sscd.onnx", "--sha256", digest]) == 1
     assert "sscd_disc_large.pt is damaged or no TorchScript file" in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import gzip
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -25,7 +26,9 @@ DAMAGED = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
+    RuntimeError,  # zipfile: encrypted, or an unknown compression
     ValueError,
 )
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -72,8 +73,7 @@ def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    if (root / ORIGINALS).is_dir():
-        (root / ORIGINALS).rmdir()
+    delete_originals(open_set, root / ORIGINALS)
     write_json(root / "groups.json", open_set.groups)
     if open_set.kinds:
         write_json(root / "kinds.json", open_set.kinds)
@@ -88,6 +88,15 @@ def get_photo(photo: OpenPhoto, root: Path, mirrors: Sequence[str]) -> None:
     rendering.write_bytes(render(original))
     rendering.replace(root / IMAGES / photo.file)
     original.unlink()
+
+
+def delete_originals(open_set: OpenSet, folder: Path) -> None:
+    """Delete what interrupted runs have left, and the folder unless something else is in it."""
+    for photo in open_set.photos:
+        for name in (photo.file, f"{photo.file}.rendering"):
+            (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def missing_photos(open_set: OpenSet, root: Path) -> list[OpenPhoto]:

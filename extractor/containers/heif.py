@@ -49,6 +49,7 @@ class Heif:
         self.properties: list[tuple[bytes, int, int]] = []
         self.primary = 0
         self.idat = 0
+        self.costs: dict[tuple[int, int], int] = {}  # of items at levels
         meta = self.boxes.first(b"meta", 0, len(data))
         if meta is None:
             return
@@ -161,7 +162,15 @@ class Heif:
         return width, height
 
     def cost(self, number: int, level: int = 0) -> int:
-        """Pixels that are decoded for an item, of everything that it is made of."""
+        """Pixels that are decoded for an item, of everything that it is made of.
+
+        Each item is counted once a level: items that share parts would take exponential time.
+        """
+        if (number, level) not in self.costs:
+            self.costs[number, level] = self._count(number, level)
+        return self.costs[number, level]
+
+    def _count(self, number: int, level: int) -> int:
         item = self.items.get(number, Item())
         width, height = self.size(item)
         if not item.inputs or item.kind not in MADE:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from .found import Container, Overloaded
 
-MAX_PAGES = 2_000
+MAX_PAGES = 2_000  # with the inner ones
 MAX_TAGS = 4_096  # of a page
+MAX_ALL_TAGS = 100_000  # of all pages
 MASK = 4  # bit of the kind of a page
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 WIDTHS |= {13: 4, 16: 8, 17: 8, 18: 8}  # bytes of a value, by type
@@ -47,6 +48,7 @@ class Tiff:
         self.is_big = self.number("H", 2) == 43
         self.word, self.count, self.entry = ("Q", "Q", 20) if self.is_big else ("I", "H", 12)
         self.first = self.number(self.word, 8 if self.is_big else 4)
+        self.pages = self.tags = 0  # read so far
 
     def number(self, form: str, at: int) -> int:
         """A number at a place; 0 outside of the file."""
@@ -57,7 +59,11 @@ class Tiff:
     def page(self, at: int) -> Page:
         """The page whose directory is there. Raises Overloaded."""
         count = self.number(self.count, at)
-        if count > MAX_TAGS:
+        self.pages += 1
+        self.tags += count
+        if self.pages > MAX_PAGES:
+            raise Overloaded("The photo's file has too many pages.")
+        if count > MAX_TAGS or self.tags > MAX_ALL_TAGS:
             raise Overloaded("The photo's file has too many tags.")
         at += struct.calcsize(self.count)
         wide, total = struct.calcsize(self.word), 0
@@ -86,10 +92,10 @@ class Tiff:
 def inspect_tiff(data: bytes) -> Container:
     """See `containers.inspect`: of the largest page. Of a raw photo only what it is."""
     found, tiff = Container("tiff"), Tiff(data)
-    at, seen, area = tiff.first, set(), 0
-    for number in range(MAX_PAGES + 1):
-        if not at or at in seen or at >= len(data):
-            return found
+    at, area = tiff.first, 0
+    seen: set[int] = set()
+    while at and at not in seen and at < len(data):
+        number = len(seen)
         seen.add(at)
         page = tiff.page(at)
         if page.is_raw or any(tiff.page(place).is_raw for place in page.inner if place):
@@ -104,4 +110,4 @@ def inspect_tiff(data: bytes) -> Container:
             tile = values.get(TILE_WIDTH, 0) * values.get(TILE_HEIGHT, 0)
             found.tile = tile or width * min(values.get(ROWS, height), height)
         at = page.after
-    raise Overloaded("The photo's file has too many pages.")
+    return found
