@@ -152,7 +152,7 @@ def derive(
                 stock.put(photo.sha256, extracted)
         rows = stock.finish([entry.sha256 for entry in content.photos])
         parameters = IndexParameters(**store.manifest.parameters["ann"])
-        replace(path, content, rows, lambda rows: derive_all(rows, parameters, progress))
+        replace(path, content, rows, lambda rows: derive_all(rows, parameters, None, progress))
     return Store(path, extractor)
 
 

@@ -77,12 +77,6 @@ def scan(
         if not root.is_dir():
             raise NothingToIndex(f"There is no folder {root}.")
         inside = Found()
-<<<<<<< HEAD
-        walk(root, Exclusion(root, exclude), follow_links, inside)
-        if (chosen := only.get(root)) is not None:
-            inside.photos = [file for file in inside.photos if file in chosen]
-            inside.foreign = [entry for entry in inside.foreign if entry.file in chosen]
-=======
         try:
             walk(root, Exclusion(root, exclude), follow_links, inside)
         except RecursionError:  # of os.walk before Python 3.12
@@ -90,7 +84,9 @@ def scan(
                 f"Folders in {root} are nested too deeply, hundreds in one another. Move them up, "
                 "or leave them out with --exclude."
             ) from None
->>>>>>> w-fixb
+        if (chosen := only.get(root)) is not None:
+            inside.photos = [file for file in inside.photos if file in chosen]
+            inside.foreign = [entry for entry in inside.foreign if entry.file in chosen]
         prefix = f"{name}/" if name else ""
         for file in one_form(inside):
             if prefix and printed(root.name) != root.name:

@@ -155,7 +155,7 @@ def test_only_a_trusted_proxy_names_a_prefix(monkeypatch, peer, headers, prefix)
 
 def test_links_have_both_what_was_stripped_and_the_base_path(monkeypatch):
     monkeypatch.setenv("GEM_TRUSTED_PROXIES", "10.0.0.0/8")
-    monkeypatch.setattr("serving.base_path.config.get_option", lambda _: "/base/")
+    monkeypatch.setattr("serving.streamlit_private.config.get_option", lambda _: "/base/")
     raw = Headers({"X-Forwarded-Prefix": "/stripped"}).raw
     assert (
         prefix_of({"type": "http", "client": ("10.0.0.1", 1), "headers": raw}) == "/stripped/base"

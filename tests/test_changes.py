@@ -169,7 +169,7 @@ def test_what_cannot_be_added_is_a_sentence(photos, tmp_path):
         photos / "none" / "x.jpg": "There is no folder",
         photos / ".hidden.jpg": "hidden",
         photos / "notes.txt": "is not indexed",
-        photos / "text.jpg": "not a JPEG",
+        photos / "text.jpg": "not a photo",
         tmp_path: "whose photos this store holds",
     }.items():
         with pytest.raises(NothingToIndex, match=reason):

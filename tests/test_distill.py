@@ -634,7 +634,7 @@ def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_
     assert (tmp_path / "command" / "last.pt").read_bytes() == before
     for change, sentence in (
         ('teacher.layer1="stride5"', "no tensor 'stride5'"),
-        ('architecture="resnet18"', "architecture is 'resnet18'"),
+        ('architecture="resnet18"', "architecture: 'resnet18' is unknown"),
         ("dim=5", "state of another run"),
         ("teacher.std=[0.5, 0.0, 0.5]", "teacher.std must be above 0"),
         ("teacher.mean=[0.5, 0.5]", "teacher.mean must have 3 values, not 2"),

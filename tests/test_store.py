@@ -70,7 +70,7 @@ def test_bad_files_are_left_out_with_their_reason(photos, tmp_path, extractor, c
     assert set(reasons) == {"broken.jpg", "text.png", "phone.psd", "gone.jpg"}
     assert (
         "damaged" in reasons["broken.jpg"]
-        and "not a JPEG" in reasons["text.png"]
+        and "not a photo" in reasons["text.png"]
         and ".psd" in reasons["phone.psd"]
     )
     assert len(store) == 12 and store.catalogue.find("sub/Iglu_Nº 1.JPG") is not None
@@ -80,7 +80,7 @@ def test_bad_files_are_left_out_with_their_reason(photos, tmp_path, extractor, c
 
 def test_nothing_to_index(tmp_path, extractor):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NothingToIndex, match="no JPEG"):
+    with pytest.raises(NothingToIndex, match="no photo"):
         build(tmp_path / "empty", tmp_path / "s", extractor)
     with pytest.raises(NothingToIndex, match="no folder"):
         build(tmp_path / "none", tmp_path / "s", extractor)

@@ -464,10 +464,10 @@ def test_photos_are_read_once_within_the_budget(tmp_path):
     "change, sentence",
     [
         (("rate = 1e-3", "rat = 1e-3"), "unknown key rat"),
-        (("size = 48", 'size = "large"'), "size must be a whole number"),
+        (("size = 48", 'size = "large"'), "size must be a valid integer"),
         (('name = "triplet"\n', ""), "loss.name is missing"),
-        (('name = "triplet"', 'name = "quadruplet"'), "loss.name is 'quadruplet'"),
-        (('kind = "unlabelled"', 'kind = "films"'), "data.kind is 'films'"),
+        (('name = "triplet"', 'name = "quadruplet"'), "loss.name: 'quadruplet' is unknown"),
+        (('kind = "unlabelled"', 'kind = "films"'), "data.kind must be"),
         (('kind = "unlabelled"', 'kind = "sfm"'), "data.table is missing"),
         (("size = 48", "size ="), "Invalid value"),
     ],
