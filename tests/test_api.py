@@ -497,7 +497,7 @@ def test_metrics_count_and_time(client, server):
     waited = value("gem_queue_wait_seconds_count")
     server.search(photo_bytes("dune.jpg"))
     assert value("gem_searches_total", by="api") == searched + 1
-    assert value("gem_stage_seconds_count") == staged + 7, "seven stages"
+    assert value("gem_stage_seconds_count") == staged + 8, "eight stages"
     assert value("gem_queue_wait_seconds_count") == waited + 1
     assert value("process_resident_memory_bytes") > 10**8
 

@@ -188,7 +188,7 @@ def test_recheck_compares_contents(photos, tmp_path, monkeypatch):
 def test_what_is_left_out_is_summed_up_by_reason(command, photos):
     for number in range(300):
         (photos / f"{number}.cr3").write_bytes(b"x")
-    (photos / "text.png").write_text("no photo")
+    (photos / "text.png").write_bytes(b"\xff\xd8\xff\xe0 cut")
     code, printed, _ = command("update")
     lines = [line for line in printed.splitlines() if "left out: " in line]
     assert code == 0 and len(lines) == 2
