@@ -24,6 +24,7 @@ from model import (
     load_checkpoint,
     pca_whitening,
 )
+from model.checkpoint import DIGESTS
 from tests.networks import SMALL
 from tests.test_model import plain_forward
 
@@ -169,7 +170,8 @@ def test_solar(tmp_path, x):
         torch.testing.assert_close(network.maps(x), maps, rtol=1e-4, atol=1e-4)
 
 
-def test_torchvision(tmp_path, x):
+def test_torchvision(tmp_path, x, monkeypatch):
+    monkeypatch.delitem(DIGESTS, "resnet50-0676ba61.pth")  # made here, not the published one
     state = random_state()
     names = {"features.0.": "conv1.", "features.1.": "bn1."} | {
         f"features.{n + 3}.": f"layer{n}." for n in range(1, 5)
