@@ -30,7 +30,7 @@ def follow_folders(
     quiet: float = QUIET,
     every: float = EVERY,
 ) -> None:
-    """Update a store at once, and whenever its folders have changed, until it is told to stop.
+    """Update a store at once, and whenever its folders have changed, until it is stopped.
 
     Args:
         folders: Of the photos, and of the lists that name photos.
@@ -40,7 +40,7 @@ def follow_folders(
             the next look, is another try.
         stop: Ends it when set.
         quiet: Seconds that changes are collected for.
-        every: Seconds after which the folders are looked at in any case.
+        every: Seconds after which the folders are scanned in any case.
     """
     inner = store.resolve()
 
