@@ -32,7 +32,7 @@ from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
 from tests.server import serving, until
 
 PHOTO = (GALLERY / "colosseum.jpg").read_bytes()
-SERVED = "api extractor index_store model/weights search serving ui .streamlit".split()
+SERVED = "api extractor index_store matching model/weights search serving ui .streamlit".split()
 
 
 class Visitors:
