@@ -135,7 +135,8 @@ def decoders(server: int) -> list[int]:
     """Those of uploads; photos of the gallery have others."""
     text = "".join(path.read_text() for path in Path(f"/proc/{server}/task").glob("*/children"))
     command = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in text.split()}
-    return [pid for pid, words in command.items() if OWNER.prefix not in words]
+    # A process that has ended has no words.
+    return [pid for pid, words in command.items() if words and OWNER.prefix not in words]
 
 
 def unread(pid: int) -> int:
