@@ -19,7 +19,7 @@ from .datasets.catalogue import (
     published_sets,
     set_names,
 )
-from .datasets.library import get_dataset, named_dataset
+from .datasets.fetched import get_dataset, named_dataset
 from .results import format_rows
 
 

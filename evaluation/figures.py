@@ -24,7 +24,7 @@ from .arguments import amount
 from .conditions import Conditions, conditions
 from .data import add_mirrors
 from .datasets.catalogue import GALLERY, open_names
-from .datasets.library import get_dataset
+from .datasets.fetched import get_dataset
 from .models import ModelRow, format_models, measure
 from .results import BadResults, typed
 

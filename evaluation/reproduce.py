@@ -20,7 +20,7 @@ from index_store.__main__ import bar
 from .conditions import conditions
 from .data import add_mirrors
 from .datasets.catalogue import published_sets
-from .datasets.library import get_dataset
+from .datasets.fetched import get_dataset
 from .results import Results, format_rows
 from .run import BASE, evaluate, open_or_build, queries_bar
 

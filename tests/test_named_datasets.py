@@ -19,7 +19,7 @@ from datasets.names import inside
 from evaluation.__main__ import main
 from evaluation.datasets import catalogue
 from evaluation.datasets.catalogue import open_names, open_set, published_sets
-from evaluation.datasets.library import named_dataset
+from evaluation.datasets.fetched import named_dataset
 from evaluation.datasets.photos import render
 from tests.file_server import serving
 from tests.test_datasets import GND
