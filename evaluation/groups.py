@@ -101,6 +101,14 @@ def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
     )
 
 
+def store_group_ids(path: Path, store: Store) -> dict[str, list[int]]:
+    """Group name -> gallery ids. Arguments and errors as of `store_groups`."""
+    ids = {photo.file: photo.id for photo in store.catalogue.photos()}
+    return {
+        name: [ids[file] for file in files] for name, files in store_groups(path, store).items()
+    }
+
+
 def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
     """One cell of the table; None without groups."""
     aps = by_group(queries, method, setup, "mAP")
@@ -150,16 +158,21 @@ def format_table(results: list[MethodResult]) -> str:
     return format_rows([["mAP / recall@1", *columns], *rows])
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `groups` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "groups", help="photos of the same thing find each other: mAP and recall@1 by stage"
-    )
+def add_labelled_store(command: argparse.ArgumentParser) -> None:
+    """The options of commands that measure one store with known groups."""
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
     )
     command.add_argument("--model", help="for a store of a model that is not the project's own")
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `groups` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "groups", help="photos of the same thing find each other: mAP and recall@1 by stage"
+    )
+    add_labelled_store(command)
     command.add_argument("--by-group", action="store_true", help="also one line for each group")
     command.set_defaults(run=run)
 

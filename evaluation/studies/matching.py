@@ -18,7 +18,7 @@ from index_store.matching_graph import no_edges
 from index_store.report import matching_line
 from search import Engine
 
-from ..groups import MethodResult, evaluate_groups, store_groups
+from ..groups import MethodResult, add_labelled_store, evaluate_groups, store_groups
 from ..results import format_rows
 
 HEAD = ["mAP", "matching graph"]
@@ -63,12 +63,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "matching", help="mAP of one store without and with its matching graph, by kind of thing"
     )
-    command.add_argument("--store", type=Path, required=True)
-    command.add_argument(
-        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
-    )
+    add_labelled_store(command)
     command.add_argument("--kinds", type=Path, help='JSON: {"kind": ["name", ...], ...}')
-    command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.set_defaults(run=run)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -24,7 +23,7 @@ from metrics import average_precision, without
 from search.ranking import cosine, order
 
 from ..bootstrap import Estimate, estimate
-from ..groups import store_groups
+from ..groups import add_labelled_store, store_group_ids
 from ..results import format_estimate, format_rows
 
 QUERIES = 4  # of a group, at most
@@ -95,11 +94,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "profiles", help="queries in other colour spaces: what reading their profiles is worth"
     )
-    command.add_argument("--store", type=Path, required=True)
-    command.add_argument(
-        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
-    )
-    command.add_argument("--model", help="for a store of a model that is not the project's own")
+    add_labelled_store(command)
     command.set_defaults(run=run)
 
 
@@ -107,11 +102,7 @@ def run(args: argparse.Namespace) -> None:
     """Print mAP by space."""
     extractor = Extractor(model_of(args.store, args.model))
     store = Store(args.store, extractor)
-    ids = {photo.file: photo.id for photo in store.catalogue.photos()}
-    groups = {
-        name: [ids[file] for file in files]
-        for name, files in store_groups(args.groups, store).items()
-    }
+    groups = store_group_ids(args.groups, store)
     found = measure(
         store, extractor, groups, lambda asked: tqdm(asked, desc="queries", disable=None)
     )

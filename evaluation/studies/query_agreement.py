@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +19,7 @@ from search import Engine
 from search.agreement import FEW, compare, warnings
 from search.stopwatch import Stopwatch
 
-from ..groups import store_groups
+from ..groups import add_labelled_store, store_groups
 from ..results import format_rows
 
 COUNTS = (2, 3, 4, 6, 12)  # photos of a query
@@ -95,11 +94,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "agreement", help="how often the warning of photos that show different things is right"
     )
-    command.add_argument("--store", type=Path, required=True)
-    command.add_argument(
-        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
-    )
-    command.add_argument("--model", help="for a store of a model that is not the project's own")
+    add_labelled_store(command)
     command.set_defaults(run=run)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -25,7 +24,7 @@ from search.prepare import together
 from search.ranking import cosine, order, scale
 
 from ..bootstrap import Estimate, estimate
-from ..groups import METHODS, store_groups
+from ..groups import METHODS, add_labelled_store, store_group_ids
 from ..results import format_estimate, format_rows
 
 COUNTS = (2, 3)  # photos of a query
@@ -171,11 +170,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "several", help="several photos of one thing as one query: what they gain, how to weigh"
     )
-    command.add_argument("--store", type=Path, required=True)
-    command.add_argument(
-        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
-    )
-    command.add_argument("--model", help="for a store of a model that is not the project's own")
+    add_labelled_store(command)
     command.set_defaults(run=run)
 
 
@@ -183,11 +178,7 @@ def run(args: argparse.Namespace) -> None:
     """Print mAP by the number of photos."""
     extractor = Extractor(model_of(args.store, args.model))
     store = Store(args.store, extractor)
-    ids = {photo.file: photo.id for photo in store.catalogue.photos()}
-    groups = {
-        name: [ids[file] for file in files]
-        for name, files in store_groups(args.groups, store).items()
-    }
+    groups = store_group_ids(args.groups, store)
     engine = Engine(store, extractor)
     counts = [count for count in COUNTS if count < max(map(len, groups.values()))] or COUNTS[:1]
     columns = [

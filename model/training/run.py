@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from .muon import MuonAdamW
 from .settings import DistillConfig, TrainConfig
 
 
-class Run:
+class Run(ABC):
     """A training run.
 
     Its folder holds `last.pt` to resume from, `log.jsonl` and `curve.png`.
@@ -38,17 +39,17 @@ class Run:
         self.seconds = 0.0
         config.out.mkdir(parents=True, exist_ok=True)
 
+    @abstractmethod
     def content(self) -> dict[str, Any]:
         """The state of the run, besides its optimiser and its time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, content: dict[str, Any]) -> None:
         """Load what `content` returned when the run was saved. Any error means another run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def position(self) -> dict[str, Any]:
         """Where the run is, for its log."""
-        raise NotImplementedError
 
     @property
     def state_path(self) -> Path:
