@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from extractor import available_cores
+from plurals import quantity
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = (":!docs", ":!README.md")  # what a measurement writes itself does not change the code
@@ -35,7 +36,7 @@ class Conditions:
     engine: str
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        threads = quantity(self.threads, "thread")
         return f"commit {self.commit}, {self.date}, {self.processor}, {threads}, {self.engine}"
 
 

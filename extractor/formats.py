@@ -20,7 +20,6 @@ class Format:
         media_types: As browsers name it; those of one subtype that browsers know come first.
         openers: Pillow's names for it.
         is_uploaded: Whether visitors may send it unless `GEM_FORMATS` says otherwise.
-        is_shown: Whether every browser shows the file itself.
         scope: What of it is read.
     """
 
@@ -30,7 +29,6 @@ class Format:
     media_types: tuple[str, ...]
     openers: tuple[str, ...]
     is_uploaded: bool
-    is_shown: bool
     scope: str
 
 
@@ -42,7 +40,6 @@ ALL = (
         ("image/jpeg",),
         ("JPEG",),
         True,
-        True,
         "Grey, RGB, CMYK and YCCK; baseline and progressive; the first picture of an MPO; 8 bits a "
         "colour. If only the end of the file is missing, what is there is read.",
     ),
@@ -53,7 +50,6 @@ ALL = (
         ("image/png", "image/apng"),
         ("PNG",),
         True,
-        True,
         "All colour types, 1 to 16 bits; the still picture of an APNG.",
     ),
     Format(
@@ -62,7 +58,6 @@ ALL = (
         (".webp",),
         ("image/webp",),
         ("WEBP",),
-        True,
         True,
         "Lossy and lossless; the first frame of an animation.",
     ),
@@ -73,7 +68,6 @@ ALL = (
         ("image/heic", "image/heif"),
         ("HEIF",),
         True,
-        False,
         "HEVC, 8 to 12 bits; the primary picture of a burst; grids of tiles; turned and mirrored "
         "as the container says, whatever its EXIF says.",
     ),
@@ -84,7 +78,6 @@ ALL = (
         ("image/avif",),
         ("AVIF",),
         True,
-        True,
         "8 to 12 bits; the first frame of an animation; turned and mirrored as the container says.",
     ),
     Format(
@@ -93,7 +86,6 @@ ALL = (
         (".tif", ".tiff"),
         ("image/tiff",),
         ("TIFF",),
-        False,
         False,
         "The largest page; BigTIFF; strips and tiles; 1 to 32 bits and floating point; grey, "
         "palette, RGB, CMYK, Lab; uncompressed, LZW, deflate, JPEG, PackBits, fax.",
@@ -105,7 +97,6 @@ ALL = (
         ("image/bmp",),
         ("BMP",),
         False,
-        True,
         "1 to 32 bits, RLE.",
     ),
     Format(
@@ -115,7 +106,6 @@ ALL = (
         ("image/gif",),
         ("GIF",),
         False,
-        True,
         "The first frame.",
     ),
     Format(
@@ -125,7 +115,6 @@ ALL = (
         ("image/jp2", "image/jpx"),
         ("JPEG2000",),
         False,
-        False,
         "JP2 and bare codestreams; grey, RGB, with transparency; 8 and 16 bits.",
     ),
     Format(
@@ -134,7 +123,6 @@ ALL = (
         (".jxl",),
         ("image/jxl",),
         ("JXL",),
-        False,
         False,
         "Containers and bare codestreams; the first frame of an animation.",
     ),
@@ -147,7 +135,6 @@ ALL = (
         ),
         (),
         (),
-        False,
         False,
         "The JPEG preview that the camera has put into the file, if its longest side has at least "
         "1024 pixels.",

@@ -62,10 +62,10 @@ def open_image(data: bytes, found: Container) -> Image.Image:
 
 
 def raw_preview(data: bytes) -> tuple[bytes, int]:
-    """The JPEG that a camera has put into a raw file, and by how many degrees it is to be turned.
+    """The JPEG that a camera has put into a raw file, and LibRaw's number of its turn.
 
     Raises:
-        UnsupportedImage: there is none, or only a small one.
+        UnsupportedImage: there is none that is a JPEG.
     """
     import rawpy
 

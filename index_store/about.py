@@ -40,6 +40,7 @@ from .tables import Row, columns_of, read_rows
 FILE = "gallery.toml"
 MAX_BYTES = 64 * 2**10
 MAX_TABLE_BYTES = 64 * 2**20
+MAX_TITLE = 60  # characters of a gallery's title
 MAX_CELL = 200  # characters of a title; a longer one is cut
 MAX_CREDIT = 1000  # characters of a credit, a licence, or another column
 MAX_LINK = 2000
@@ -90,7 +91,7 @@ class GalleryFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    title: Words = Field("", max_length=60)
+    title: Words = Field("", max_length=MAX_TITLE)
     sentence: Words = Field("", max_length=300)
     licence: Words = Field("", max_length=MAX_CREDIT)
     licence_link: Address | None = None

@@ -29,7 +29,7 @@ from extractor.formats import START
 
 from . import iiif
 from .about import COLUMNS as SAID
-from .about import FILE, MAX_TABLE_BYTES, Credit
+from .about import FILE, MAX_TABLE_BYTES, MAX_TITLE, Credit
 from .catalogue import Skipped
 from .errors import BadList
 from .fetch import Fetched, NotFetched, Web
@@ -45,7 +45,6 @@ TABLE = "photos.csv"
 MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest, or of a photo that is fetched
 MAX_DOCUMENTS = 10_000
 MAX_ITEMS = 1_000_000
-MAX_TITLE = 60  # characters, as of `GalleryFile`
 KINDS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS photos (

@@ -86,8 +86,7 @@ class Comparisons:
             return np.empty(0, RECORD)
         if not data.startswith(self._head):
             return np.empty(0, RECORD)
-        body = data[len(self._head) :]
-        records = np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)
+        records = records_in(data[len(self._head) :])
         return records[records["check"] == checks(records)]
 
     def __len__(self) -> int:
@@ -167,6 +166,11 @@ def pair_keys(names: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     return np.frombuffer(digests, KEY)
 
 
+def records_in(body: bytes) -> np.ndarray:
+    """The records that are there to their end, RECORD (n,)."""
+    return np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)
+
+
 def checks(records: np.ndarray) -> np.ndarray:
     """The check of each record, uint32 (n,). records: RECORD (n,)."""
     words = np.ascontiguousarray(records).view("<u4")
@@ -202,7 +206,7 @@ def keep_only(store: Path, keys: np.ndarray) -> None:
             head, body = file.read(HEAD_BYTES), file.read()
     except FileNotFoundError:
         return
-    records = np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)
+    records = records_in(body)
     kept = np.isin(records["high"], keys["high"]) & (records["check"] == checks(records))
     if kept.sum() < len(records):
         write_whole(path, head, records[kept])

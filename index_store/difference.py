@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from plurals import quantity
 
 from .catalogue import Entry
-from .errors import TooMuchGone
 
 DOUBTFUL = 0.2  # share of a store's photos that nobody deletes by and by
 SHOWN_FOLDERS = 3
@@ -43,12 +42,6 @@ Confirm = Callable[[Difference], None]
 
 def confirm_all(difference: Difference) -> None:
     """Accept whatever has changed."""
-
-
-def refuse_doubtful(difference: Difference) -> None:
-    """Raise TooMuchGone if so much is gone that nobody may have meant it."""
-    if difference.doubtful:
-        raise TooMuchGone(difference.doubtful)
 
 
 def difference(

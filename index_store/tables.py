@@ -42,13 +42,9 @@ def read_rows(text: str, known: frozenset[str]) -> Iterator[Row]:
     Raises:
         ValueError: It is no such table; the message names the line.
     """
-    delimiter = ""
-    first, _, rest = text.partition("\n")
-    if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:
-        delimiter, text = first[4], rest
-    skipped = 1 if delimiter else 0
-    delimiter = delimiter or most_columns(text.partition("\n")[0], known)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    delimiter, table = opened(text, known)
+    skipped = int(len(table) < len(text))
+    reader = csv.reader(io.StringIO(table, newline=""), strict=True, delimiter=delimiter)
     try:
         written = [name.strip() for name in next(reader, [])]
         names = [ALIASES.get(name.lower(), name.lower()) for name in written]
@@ -80,10 +76,16 @@ def read_rows(text: str, known: frozenset[str]) -> Iterator[Row]:
 
 def columns_of(text: str, known: frozenset[str]) -> frozenset[str]:
     """The columns of a table that have a meaning. Arguments as of `read_rows`."""
+    delimiter, table = opened(text, known)
+    return named_in(table.partition("\n")[0], delimiter, known)
+
+
+def opened(text: str, known: frozenset[str]) -> tuple[str, str]:
+    """The delimiter of a table, and its text from the head on."""
     first, _, rest = text.partition("\n")
-    if first.lower().startswith("sep="):
-        return named_in(rest.partition("\n")[0], first[4:5] or ",", known)
-    return named_in(first, most_columns(first, known), known)
+    if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:
+        return first[4], rest
+    return most_columns(first, known), text
 
 
 def most_columns(head: str, known: frozenset[str]) -> str:

@@ -14,11 +14,13 @@ from pathlib import Path
 from watchfiles import Change, watch
 
 from .errors import StoreError
+from .exclusion import FILE as PATTERNS
+from .exclusion import NO_MEDIA
 
 QUIET = 2.0  # seconds that changes are collected for, at most
 EVERY = 300.0  # seconds between two looks at folders that seem unchanged
 TICK = 0.5  # seconds
-SPEAKING = frozenset({".samethingignore", ".nomedia"})  # hidden files that decide what is indexed
+SPEAKING = frozenset({PATTERNS, NO_MEDIA})  # hidden files that decide what is indexed
 
 
 def follow_folders(

@@ -93,6 +93,11 @@ def test_a_table_that_is_wrong_is_an_error_that_names_the_line(folder, table, re
         folder('title = "T"\nphotos = "photos.csv"', table)
 
 
+def test_a_line_of_no_delimiter_is_an_error(folder):
+    with pytest.raises(BadAbout):
+        folder(b'photos = "photos.csv"', b"sep=\nfile\na.jpg\n")
+
+
 ROWS = [
     ("File", "Title", "Credit", "License", "Shot by"),
     ("old/caf\xe9.jpg", "Caf\xe9, by night", "Ann", "CC0", "Zo\xeb"),

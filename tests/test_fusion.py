@@ -199,7 +199,7 @@ def test_models_are_calibrated_side_by_side(folder, extractor):
         Calibration.of("f" * 64, folder),
         Calibration.of(extractor.fingerprint, folder),
     )
-    assert mine.is_known and mine.diffusion_share == 2.5
+    assert mine.diffusion_share == 2.5
     assert reference.diffusion_share == read_fitted(FITTED / REFERENCE).diffusion_share
     z = fusion.features(known, fusion.feature_names(False, False)) @ [-1.0, 2.0, 3.0, 4.0]
     np.testing.assert_allclose(mine.log_odds(known), fusion.calibrated(z, 0.5, 2.0, -0.25))
@@ -213,7 +213,6 @@ def test_an_unknown_model_is_put_in_order_but_nothing_is_claimed(folder, extract
     unknown = Calibration.of("0" * 64, folder)
     reference = Calibration.of(extractor.fingerprint, folder)
     known = evidence(9, np.random.default_rng(1))
-    assert not unknown.is_known
     for rerank, verify in NEEDED:
         assert not unknown.is_fitted(rerank, verify)
         assert unknown.log_odds(known, rerank, verify, True) is None

@@ -47,7 +47,7 @@ def test_a_wrong_limit_is_an_error_that_names_it(text, monkeypatch):
 
 def test_a_phones_photo_of_101_megapixels_is_the_owners_but_no_visitors():
     data = large()
-    assert decode(data).shape == (666, 1024, 3) or max(decode(data).shape) == 1024
+    assert max(decode(data).shape) == 1024
     with pytest.raises(ImageTooLarge, match=r"at most 64 megapixels are allowed\.$"):
         decode(data, limits=VISITOR)
     with pytest.raises(ImageTooLarge, match="GEM_PHOTO_MEGAPIXELS sets the limit"):

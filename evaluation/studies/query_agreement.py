@@ -19,7 +19,7 @@ from search import Engine
 from search.agreement import FEW, compare, warnings
 from search.stopwatch import Stopwatch
 
-from ..groups import add_labelled_store, store_groups
+from ..groups import add_labelled_store, store_group_ids
 from ..results import format_rows
 
 COUNTS = (2, 3, 4, 6, 12)  # photos of a query
@@ -102,10 +102,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the two shares by the number of photos."""
     extractor = Extractor(model_of(args.store, args.model))
     store = Store(args.store, extractor)
-    groups = [
-        [store.catalogue.find(file).id for file in files]
-        for files in store_groups(args.groups, store).values()
-    ]
+    groups = list(store_group_ids(args.groups, store).values())
     rows = measure(
         Engine(store, extractor), groups, lambda counts: tqdm(counts, desc="counts", disable=None)
     )

@@ -127,11 +127,6 @@ class Calibration:
             raise BadCalibration(f"{own[0]} and {own[1]} in {folder} are for the same model.")
         return cls(known[own[0]] if own else None, known[REFERENCE])
 
-    @property
-    def is_known(self) -> bool:
-        """Whether anything was fitted for the model."""
-        return self._own is not None
-
     def is_fitted(self, rerank: str | None, verify: str | None) -> bool:
         """Whether the log-odds of this reranker and this matcher (None: none) are probabilities."""
         own = () if self._own is None else self._own.pairs
