@@ -53,9 +53,9 @@ test: .venv-dev/.ready
 	@# A Ray cluster that is started by a process of pytest-xdist may never answer. So Ray's tests run
 	@# in one process, and types are checked on the other core.
 	.venv-dev/bin/mypy & types=$$!; \
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/test_ray.py; ray=$$?; \
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/index_store/test_ray.py; ray=$$?; \
 	wait $$types && exit $$ray
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile --ignore tests/test_ray.py
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile --ignore tests/index_store/test_ray.py
 
 # A stamp is newer than the requirements it was installed from, so a change there installs again.
 .venv/.serving: requirements.txt

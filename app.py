@@ -13,15 +13,15 @@ else:  # imported once, by the server
 
     from api.routes import HEALTH
     from api.routes import ROUTES as API_ROUTES
-    from serving.base_path import at_base_path
-    from serving.connections import ConnectionLimits
-    from serving.cross_origin import CrossOrigin
-    from serving.hosts import KnownHosts
-    from serving.lifespan import lifespan
-    from serving.logs import log_as_json
-    from serving.security_headers import SecurityHeaders
-    from serving.streamlit_options import follow_settings
-    from serving.uploads import UploadLimits
+    from serving.middleware.base_path import at_base_path
+    from serving.middleware.connections import ConnectionLimits
+    from serving.middleware.cross_origin import CrossOrigin
+    from serving.middleware.hosts import KnownHosts
+    from serving.middleware.security_headers import SecurityHeaders
+    from serving.middleware.uploads import UploadLimits
+    from serving.operations.lifespan import lifespan
+    from serving.operations.logs import log_as_json
+    from serving.operations.streamlit_options import follow_settings
     from ui.routes import ROUTES as PHOTO_ROUTES
 
     log_as_json()

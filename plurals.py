@@ -1,6 +1,6 @@
 """Counts in the sentences of commands and errors: "1 photo", "2 photos".
 
-Sentences of the page are in several languages and have their forms in `ui.language`.
+Sentences of the page are in several languages and have their forms in `ui.i18n.translate`.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from extractor import BadModel, BadPhoto, ImageTooLarge
-from serving.areas import of_refusal, of_router
-from serving.galleries import NoGallery
-from serving.originals import OriginalGone
+from serving.galleries.galleries import NoGallery
+from serving.galleries.originals import OriginalGone
+from serving.middleware.areas import of_refusal, of_router
 from serving.refusal import Refused, busy, problem, problem_of
 
 from .endpoints import no_photo, router

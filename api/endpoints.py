@@ -10,12 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index_store import Store
-from index_store.catalogue import Photo
-from search import Hit, Match, SearchResult, Verification, relative_homography, relative_points
+from index_store.storage.catalogue import Photo
+from search import (
+    Hit,
+    Match,
+    SearchResult,
+    Verification,
+    relative_homography,
+    relative_points,
+)
 from serving import searches
-from serving.base_path import prefix_of
-from serving.galleries import Gallery, NoGallery, galleries
-from serving.pictures import parse_id, pictures, thumbnail_url, view_url
+from serving.galleries.galleries import Gallery, NoGallery, galleries
+from serving.galleries.pictures import parse_id, pictures, thumbnail_url, view_url
+from serving.middleware.base_path import prefix_of
 from serving.refusal import PROBLEM, Refused
 
 from .forms import BoundedRoute

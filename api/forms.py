@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.address import address_of
+from serving.middleware.client_ip import address_of
 from serving.refusal import Refused, spend
 from serving.settings import settings
 

@@ -10,10 +10,10 @@ from functools import cache
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from serving import metrics
-from serving.address import FORWARDED, address_of, is_among
-from serving.galleries import Gallery, galleries
-from serving.readiness import finds_itself
+from serving.galleries.galleries import Gallery, galleries
+from serving.galleries.readiness import finds_itself
+from serving.middleware.client_ip import FORWARDED, address_of, is_among
+from serving.operations import prometheus
 from serving.refusal import problem
 from serving.settings import settings
 
@@ -60,7 +60,7 @@ async def metrics_text(request: Request) -> Response:
     forwarded = address in ("127.0.0.1", "::1") and FORWARDED in request.headers
     if forwarded or not is_among(address, settings().metrics_from):
         return problem(404, "There is nothing here.")
-    return PlainTextResponse(metrics.text(), media_type=metrics.CONTENT_TYPE)
+    return PlainTextResponse(prometheus.text(), media_type=prometheus.CONTENT_TYPE)
 
 
 def check_all(opened: dict[str, Gallery]) -> bool:

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from extractor import Region, formats
+from extractor import Region
+from extractor.photo import formats
 from search import MATCHERS, RERANKERS
 from serving.settings import settings
 

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from serving.areas import NOTHING_HERE
-from serving.base_path import prefix_of
+from serving.middleware.areas import NOTHING_HERE
+from serving.middleware.base_path import prefix_of
 from serving.refusal import problem
 
 from .application import application

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from serving.address import address_of
-from serving.admission import Busy, admission
+from serving.middleware.client_ip import address_of
+from serving.queue.admission import Busy, admission
 from serving.refusal import busy, of_busy, refuse, spend
 from serving.settings import settings
 

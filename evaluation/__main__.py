@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from command import CommandParser, complain, run_command
-from datasets import BadDataset
 from download import DownloadFailed
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
 from search import BadCalibration
 
-from . import data, figures, fit, groups, models, report, reproduce
+from . import data, groups, models, reproduce
 from . import run as run_dataset
-from .results import BadResults
-from .studies import ann, keypoint_index, keypoints, kills, load, matching, profiles, scale
-from .studies import diffusion_cost as diffusion
-from .studies import engine_speed as extractor
-from .studies import extraction_speed as extraction
-from .studies import page_speed as page
-from .studies import query_agreement as agreement
-from .studies import several_photos as several
-from .studies import verification_cost as verification
-from .studies.ann_peers import MissingPeers
-from .studies.page_speed import NoBrowser
+from .calibration import fit
+from .datasets import BadDataset
+from .report import figures, report
+from .report.results import BadResults
+from .studies.ann import ann
+from .studies.ann.ann_peers import MissingPeers
+from .studies.retrieval import keypoint_index, keypoints, matching, profiles
+from .studies.retrieval import query_agreement as agreement
+from .studies.retrieval import several_photos as several
+from .studies.serving import kills, load
+from .studies.serving import page_speed as page
+from .studies.serving.page_speed import NoBrowser
+from .studies.speed import diffusion_cost as diffusion
+from .studies.speed import engine_speed as extractor
+from .studies.speed import extraction_speed as extraction
+from .studies.speed import scale
+from .studies.speed import verification_cost as verification
 
 COMMANDS = (
     data,

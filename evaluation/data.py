@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from command import print_lines, print_text
-from datasets import BadDataset
 from download import DOWNLOADS, MIRRORS, named_mirrors
 from index_store.__main__ import bar
 from plurals import quantity
 
+from .datasets import BadDataset
 from .datasets.catalogue import (
     GALLERY,
     GALLERY_PHOTOS,
@@ -20,7 +20,7 @@ from .datasets.catalogue import (
     set_names,
 )
 from .datasets.fetched import get_dataset, named_dataset
-from .results import format_rows
+from .report.results import format_rows
 
 
 def format_sets(folder: Path = DOWNLOADS) -> str:

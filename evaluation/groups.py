@@ -1,8 +1,8 @@
 """The groups protocol on a store as it is: what each stage is worth, in a few lines.
 
-`run` gives intervals, and keeps all. The rules are those of `datasets/groups.py`. Each photo of a
-group is the query once, and is taken out of its own results and out of the diffusion graph. Queries
-are averaged over their group before groups are.
+`run` gives intervals, and keeps all. The rules are those of `evaluation/datasets/groups.py`. Each
+photo of a group is the query once, and is removed from its own results and from the diffusion
+graph. Queries are averaged over their group before groups are.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ import numpy as np
 from tqdm import tqdm
 
 from command import print_lines, print_text
-from datasets import BadGroups
-from datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
 from extractor import Extractor
 from index_store import Store, model_of
-from metrics import mean_over_groups
 from search import Engine
 
-from .conditions import conditions
+from .datasets import BadGroups
+from .datasets.groups import (
+    EVERY,
+    FEW_VIEW,
+    MANY_VIEW,
+    check_groups,
+    load_groups,
+    of_groups,
+)
 from .measure import ask, by_group
-from .results import QueryResult, format_rows
+from .metrics import mean_over_groups
+from .report.conditions import conditions
+from .report.results import QueryResult, format_rows
 
 METHODS = {
     "rerank off": {},

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import BadDataset, Benchmark, Query
 from extractor import read_bytes
 from plurals import quantity
 from search import MATCHERS, Engine, PreparedQuery, SearchResult
 
-from .bootstrap import Estimate, estimate
-from .results import JudgedAnswer, QueryResult, SetupResult
+from .datasets import BadDataset, Benchmark, Query
+from .metrics.bootstrap import Estimate, estimate
+from .report.results import JudgedAnswer, QueryResult, SetupResult
 
 Methods = Mapping[str, Mapping[str, Any]]
 """Name -> arguments of `Engine.search` that make it."""

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from command import print_lines, print_text
-from datasets import Benchmark, read_dataset
 from extractor import Extractor, read_photo
-from extractor.registry import MODELS, model_path
+from extractor.descriptor.registry import MODELS, model_path
 from index_store.__main__ import bar
 
 from .arguments import amount
-from .bootstrap import Estimate
-from .conditions import hardware
-from .results import format_estimate, format_rows
+from .datasets import Benchmark, read_dataset
+from .metrics.bootstrap import Estimate
+from .report.conditions import hardware
+from .report.results import format_estimate, format_rows
 from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"

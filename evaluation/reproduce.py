@@ -1,7 +1,7 @@
 """A published network on published data sets: the published figures beside those measured here.
 
-Scales, size and whitening are those of the published table (`model/published.json`), photos are
-decoded as the published code does, and every query ranks the whole gallery.
+Scales, size and whitening are those of the published table (`model/checkpoints/published.json`),
+photos are decoded as the published code does, and every query ranks the whole gallery.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from command import print_lines, print_text
-from datasets import BadDataset
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 from index_store.__main__ import bar
 
-from .conditions import conditions
 from .data import add_mirrors
+from .datasets import BadDataset
 from .datasets.catalogue import published_sets
 from .datasets.fetched import get_dataset
-from .results import Results, format_rows
+from .report.conditions import conditions
+from .report.results import Results, format_rows
 from .run import BASE, evaluate, open_or_build, queries_bar
 
 METRICS = ("mAP", "mP@10")
@@ -87,7 +87,7 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
     """The model file of a network as its published table was made, exported once.
 
     Args:
-        name: a GeM-ResNet of `model.published.PUBLISHED`.
+        name: a GeM-ResNet of `model.checkpoints.published.PUBLISHED`.
         mirrors: addresses that are tried before the published one.
         folder: where checkpoint and model are kept.
 
@@ -98,7 +98,7 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
     from export import check_parity, choose_recipe, in_torch, to_onnx, write_model
     from export.__main__ import SAMPLE_PHOTOS, sample
     from model import load_checkpoint
-    from model.published import CHECKPOINT, fetch_network, published
+    from model.checkpoints.published import CHECKPOINT, fetch_network, published
 
     net = published(name)
     if net.kind != CHECKPOINT or not net.results:
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> None:
     from command import need
 
     need("torch", "requirements-train.txt")
-    from model.published import NETWORKS, published
+    from model.checkpoints.published import NETWORKS, published
 
     mirrors = named_mirrors(args.mirror)
     model = export_as_published(args.network, mirrors, NETWORKS)

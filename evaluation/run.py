@@ -11,23 +11,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from command import print_lines, print_text
-from datasets import READERS, BadDataset, Benchmark, read_dataset
-from datasets.names import inside
 from extractor import DEFAULT_MODEL, Extractor
-from extractor.registry import model_path
+from extractor.descriptor.registry import model_path
 from index_store import CANDIDATES, Store, StoreMissing, build
 from index_store.__main__ import bar
-from index_store.derived import Progress, silent
-from index_store.scan import scan
+from index_store.global_artifacts import Progress, silent
+from index_store.sources.scan import scan
 from search import RERANKERS, Engine
 
 from .arguments import amount, share, size
-from .conditions import conditions
-from .distractors import SIZES, draw_hidden, format_hidden, hide
+from .datasets import READERS, BadDataset, Benchmark, read_dataset
+from .datasets.names import inside
 from .exact import exactly
 from .measure import Methods, ask, summarise
-from .results import Results, format_results, write_results
-from .simulate import Simulated, noisy, oracle
+from .report.conditions import conditions
+from .report.results import Results, format_results, write_results
+from .studies.retrieval.distractors import SIZES, draw_hidden, format_hidden, hide
+from .studies.retrieval.simulate import Simulated, noisy, oracle
 
 BASE = "rerank off"
 PUBLISHED = (

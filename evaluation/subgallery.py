@@ -11,13 +11,14 @@ import faiss
 import numpy as np
 
 from extractor import LocalFeatures
-from index_store import Store, graph
-from index_store.catalogue import Photo
-from index_store.keypoint_index import KeypointChange, KeypointIndex
-from index_store.manifest import Manifest
-from index_store.matching_graph import no_edges
-from index_store.neighbours import exact_neighbours
-from index_store.offline_diffusion import KEPT, diffusion_rows
+from index_store import Store
+from index_store.graph import affinity
+from index_store.graph.matching_graph import no_edges
+from index_store.graph.neighbours import exact_neighbours
+from index_store.graph.offline_diffusion import KEPT, diffusion_rows
+from index_store.keypoints.keypoint_index import KeypointChange, KeypointIndex
+from index_store.storage.catalogue import Photo
+from index_store.storage.manifest import Manifest
 
 
 class SubGallery:
@@ -38,9 +39,9 @@ class SubGallery:
         self.descriptors = np.asarray(store.descriptors)[ids]
         self.index = faiss.IndexFlatIP(self.descriptors.shape[1])
         self.index.add(self.descriptors.astype(np.float32))
-        near = min(len(ids), graph.BACKGROUND + 1)
+        near = min(len(ids), affinity.BACKGROUND + 1)
         neighbours, sims = exact_neighbours(self.descriptors, near)
-        kept = graph.NEIGHBOURS + 1
+        kept = affinity.NEIGHBOURS + 1
         self.lists, self.list_sims = neighbours, sims
         self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
         self.keypoints = part_of(store.keypoints, ids)
@@ -50,7 +51,7 @@ class SubGallery:
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)
-        walk = graph.neighbour_graph(neighbours, sims)
+        walk = affinity.neighbour_graph(neighbours, sims)
         diffusion_rows(walk, self.diffusion_ids, self.diffusion_values)
 
     def __len__(self) -> int:

@@ -16,10 +16,23 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import CommandParser, complain, print_lines, print_text, run_command
+from command import (
+    CommandParser,
+    complain,
+    print_lines,
+    print_text,
+    run_command,
+)
 from download import MIRRORS, DownloadFailed
-from extractor import DEFAULT_MODEL, SUFFIXES, BadModel, BadPhoto, int8_beside, resize
-from extractor.registry import format_models
+from extractor import (
+    DEFAULT_MODEL,
+    SUFFIXES,
+    BadModel,
+    BadPhoto,
+    int8_beside,
+    resize,
+)
+from extractor.descriptor.registry import format_models
 from model import (
     BadCheckpoint,
     GeMResNet,
@@ -30,12 +43,8 @@ from model import (
     pca_whitening,
     power_whitening,
 )
-from model.published import format_list
-from plurals import quantity
-
-from .backbone import VECTOR, Backbone, read_backbone, to_descriptor
-from .cut import BadBackbone
-from .learn import (
+from model.checkpoints.published import format_list
+from model.training.common.learn_whitening import (
     EXPONENTS,
     Progress,
     best_exponent,
@@ -43,6 +52,10 @@ from .learn import (
     pairs_of,
     rows_of_groups,
 )
+from plurals import quantity
+
+from .backbone import VECTOR, Backbone, read_backbone, to_descriptor
+from .cut import BadBackbone
 from .matching_models import Missing, export_xfeat
 from .named import prepare
 from .parity import ParityError, check_parity, format_table, in_torch

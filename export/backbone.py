@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from extractor import available_cores
-from extractor.untracked import ort
+from extractor.descriptor.untracked import ort
 from model import Whitening
 
 from .cut import BadBackbone, cut_at, free_sizes, photo_input, to_multiples

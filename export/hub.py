@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from download import DownloadFailed
-from extractor.untracked import ort
+from extractor.descriptor.untracked import ort
 from model.provenance import IMAGENET_MEAN, IMAGENET_STD
 
 from .cut import BadBackbone

@@ -14,7 +14,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from extractor import seal
-from extractor.extractor import METADATA_PREFIX
+from extractor.descriptor.extractor import METADATA_PREFIX
 
 OPSET = 20
 MOST_KEYPOINTS = 512

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from download import DownloadFailed, named_mirrors
-from model.published import (
+from model.checkpoints.published import (
     CHECKPOINT,
     TIMM,
     TIMM_PREFIX,
@@ -15,7 +15,14 @@ from model.published import (
     published,
 )
 
-from .hub import TOKENS, VECTOR, HubNetwork, read_timm, read_torchscript, write_backbone
+from .hub import (
+    TOKENS,
+    VECTOR,
+    HubNetwork,
+    read_timm,
+    read_torchscript,
+    write_backbone,
+)
 
 MAP_EXPONENT, TOKENS_EXPONENT = 3.0, 1.0  # of GeM: its usual start, and the mean, as tokens have
 # negative values

@@ -24,8 +24,8 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from extractor import Extractor, read_photo, resize, seal
-from extractor.extractor import METADATA_PREFIX
-from extractor.untracked import ort
+from extractor.descriptor.extractor import METADATA_PREFIX
+from extractor.descriptor.untracked import ort
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 OPERATORS = [*PRODUCTS, "Add", "Relu", "Clip", "MaxPool"]

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from onnxscript import ir, optimizer
 
 from extractor import seal
-from extractor.extractor import METADATA_PREFIX, METADATA_SCHEMA
+from extractor.descriptor.extractor import METADATA_PREFIX, METADATA_SCHEMA
 from model import GeMResNet, Provenance
 from model.depth import without_idle_blocks
 

@@ -2,8 +2,13 @@
 
 from joblib import cpu_count as available_cores  # as far as affinity and control groups allow
 
-from .choice import choose_extractor, int8_beside
-from .decode import (
+from .descriptor.choice import choose_extractor, int8_beside
+from .descriptor.extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
+from .descriptor.sealing import is_sealed, seal
+from .keypoints.sift import LocalFeatures, local_features
+from .keypoints.xfeat import XFeatKeypoints, read_matching_model
+from .photo.crop import Region
+from .photo.decode import (
     Decoded,
     decode,
     encode_jpeg,
@@ -14,17 +19,12 @@ from .decode import (
     read_stream,
     resize,
 )
-from .decoder import decoder_for
-from .errors import BadPhoto, ImageTooLarge, UnsupportedImage
-from .extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
-from .files import open_regular, read_at_most, same_name
-from .formats import SUFFIXES, format_of
-from .limits import OWNER, VISITOR, WORKING_SIDE, BadLimit, Limits, owner_limits
-from .region import Region
-from .sealing import is_sealed, seal
-from .sift import LocalFeatures, local_features
-from .text import decode_text, read_text
-from .xfeat import XFeatKeypoints, read_matching_model
+from .photo.decoder import decoder_for
+from .photo.errors import BadPhoto, ImageTooLarge, UnsupportedImage
+from .photo.files import open_regular, read_at_most, same_name
+from .photo.formats import SUFFIXES, format_of
+from .photo.limits import OWNER, VISITOR, WORKING_SIDE, BadLimit, Limits, owner_limits
+from .photo.text import decode_text, read_text
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from command import print_text, run_command
 
-from .formats import table
+from .photo.formats import table
 
 
 def main() -> int:

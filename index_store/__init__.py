@@ -1,11 +1,11 @@
 """Everything prebuilt and on disk: build a store from a folder of photos, open it, read it."""
 
-from .ann import candidate_ids
+from .analysis.duplicates import duplicates
+from .ann.nearest import candidate_ids
+from .ann.presets import PRESETS
+from .ann.remote.push import push, take_back
 from .builder import CANDIDATES, build
-from .catalogue import Catalogue, Photo, Skipped
 from .changes import add, remove, update
-from .compaction import compact
-from .duplicates import duplicates
 from .errors import (
     BadAbout,
     BadList,
@@ -22,12 +22,12 @@ from .errors import (
     TooMuchGone,
     UnknownPhoto,
 )
-from .generation import current_version
-from .integrity import verify
-from .keypoint_cache import KeypointCache
-from .manifest import Manifest
-from .presets import PRESETS
-from .push import push, take_back
+from .storage.catalogue import Catalogue, Photo, Skipped
+from .storage.compaction import compact
+from .storage.generation import current_version
+from .storage.integrity import verify
+from .storage.keypoint_cache import KeypointCache
+from .storage.manifest import Manifest
 from .store import Store, model_of
 
 __all__ = [

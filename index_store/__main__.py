@@ -35,28 +35,24 @@ from extractor import (
     available_cores,
     choose_extractor,
 )
-from extractor.registry import MODELS, model_path
+from extractor.descriptor.registry import MODELS, model_path
 from plurals import quantity
 
-from .asking import Asking
+from .analysis.copies import copy_lines, list_copies, to_json
+from .analysis.duplicates import duplicates
+from .analysis.similarity_map import kept_map
+from .ann.pareto import save_front
+from .ann.presets import PRESETS, IndexParameters
+from .ann.remote.collection import TOKEN
+from .ann.remote.push import push, take_back
+from .ann.tune import choose, replace_index, try_presets
 from .builder import CANDIDATES, build
 from .changes import add, compare, copies_of, remove, update
-from .cluster import on_cluster
-from .collected import FOLDER
-from .collection import TOKEN
-from .compaction import compact
-from .copies import copy_lines, list_copies, to_json
-from .difference import Difference
-from .duplicates import duplicates
+from .confirmation import Asking
 from .errors import PhotosDamaged, StoreError
-from .exclusion import FILE as PATTERNS
 from .extraction import side_by_side
-from .front import save_front
-from .gathering import folder_of
-from .integrity import verify
 from .parameters import described_before
-from .presets import PRESETS, IndexParameters
-from .push import push, take_back
+from .ray_build import on_cluster
 from .report import (
     change_lines,
     damaged_lines,
@@ -72,10 +68,14 @@ from .report import (
     trial_lines,
     unmatched_lines,
 )
-from .similarity_map import kept_map
+from .sources.collected import FOLDER
+from .sources.difference import Difference
+from .sources.exclusion import FILE as PATTERNS
+from .sources.gathering import folder_of
+from .sources.watching import follow_folders
+from .storage.compaction import compact
+from .storage.integrity import verify
 from .store import Store, model_of
-from .tune import choose, replace_index, try_presets
-from .watching import follow_folders
 
 HERE = "here"  # in an address's place
 

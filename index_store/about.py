@@ -34,8 +34,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from extractor import read_text, same_name
 
 from .errors import BadAbout
-from .sources import Roots
-from .tables import Row, columns_of, read_rows
+from .sources.sources import Roots
+from .sources.tables import Row, columns_of, read_rows
 
 FILE = "gallery.toml"
 MAX_BYTES = 64 * 2**10

@@ -8,14 +8,11 @@ from pathlib import Path
 
 from extractor import Extractor
 
-from .derived import Derived, Progress, derive, silent
-from .difference import Confirm, confirm_all
+from .ann.presets import IndexParameters
 from .errors import StoreError
 from .extraction import Spread, side_by_side
-from .fetch import Web
-from .gathering import gather, list_sources, sources_for
-from .keypoint_form import form_for
-from .manifest import Drift, Manifest
+from .global_artifacts import Derived, Progress, derive, silent
+from .keypoints.keypoint_form import form_for
 from .parameters import (
     Making,
     comparisons_of,
@@ -25,13 +22,16 @@ from .parameters import (
     is_reusable,
     making_of,
 )
-from .presets import IndexParameters
-from .publish import Content, changing, replace, tidy
-from .reading import read_folders, what_changed
-from .removal import known_before
-from .scan import Listing
-from .sources import Sources
-from .stock import Stock
+from .sources.difference import Confirm, confirm_all
+from .sources.fetch import Web
+from .sources.gathering import gather, list_sources, sources_for
+from .sources.reading import read_folders, what_changed
+from .sources.removal import known_before
+from .sources.scan import Listing
+from .sources.sources import Sources
+from .storage.extraction_cache import Stock
+from .storage.manifest import Drift, Manifest
+from .storage.publish import Content, changing, replace, tidy
 from .store import Store
 
 CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly

@@ -10,20 +10,10 @@ from pathlib import Path
 from extractor import Extractor, same_name
 
 from .builder import build
-from .catalogue import Entry, Removed, Skipped
-from .collected import FOLDER
-from .compaction import joined
-from .derived import Derived, Progress, derive, silent
-from .difference import Confirm, Difference, confirm_all
 from .errors import NothingToIndex, StoreMismatch
 from .extraction import extract_all
-from .fetch import Web
-from .gathering import gather, list_sources
-from .generation import SEGMENTS, opening
-from .incremental import derive_changed, is_small, moves
-from .journal import digest
-from .manifest import Manifest
-from .named import files_of, photo_named
+from .global_artifacts import Derived, Progress, derive, silent
+from .graph.incremental import derive_changed, is_small, moves
 from .parameters import (
     comparisons_of,
     index_parameters,
@@ -32,12 +22,22 @@ from .parameters import (
     making_in,
     making_of,
 )
-from .publish import Content, changing, content_of, replace, tidy, to_change
-from .reading import REMOVED, read_folders, what_changed
-from .removal import added_again, known_before
-from .rows import Rows
-from .scan import Listing, describe_file
-from .stock import SEGMENT, Stock, kept_exactly
+from .sources.collected import FOLDER
+from .sources.difference import Confirm, Difference, confirm_all
+from .sources.fetch import Web
+from .sources.gathering import gather, list_sources
+from .sources.named import files_of, photo_named
+from .sources.reading import REMOVED, read_folders, what_changed
+from .sources.removal import added_again, known_before
+from .sources.scan import Listing, describe_file
+from .storage.build_journal import digest
+from .storage.catalogue import Entry, Removed, Skipped
+from .storage.compaction import joined
+from .storage.extraction_cache import SEGMENT, Stock, kept_exactly
+from .storage.generation import SEGMENTS, opening
+from .storage.manifest import Manifest
+from .storage.publish import Content, changing, content_of, replace, tidy, to_change
+from .storage.rows import Rows
 from .store import Store
 
 MANY = 64  # small segments: each is an open file, so that more of them are joined at once

@@ -32,10 +32,10 @@ from extractor import (
     resize,
 )
 
-from .catalogue import Skipped
-from .journal import Extracted
-from .sources import Roots
-from .stock import Stock
+from .sources.sources import Roots
+from .storage.build_journal import Extracted
+from .storage.catalogue import Skipped
+from .storage.extraction_cache import Stock
 
 THUMBNAIL_SIDE = 480
 THUMBNAIL_QUALITY = 80

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extractor import Extractor, keypoint_codes, sift
+from extractor import Extractor
+from extractor.keypoints import keypoint_codes, sift
 from matching import verification
 
-from . import extraction, graph, journal, matching_graph, stock
-from . import offline_diffusion as diffusion
-from .comparisons import Comparisons
+from . import extraction
+from .ann.presets import DEFAULT_PRESET, IndexParameters, choose_parameters
 from .errors import StoreError
-from .generation import opening
-from .keypoint_form import KeypointForm, form_parameters
-from .manifest import Manifest
-from .presets import DEFAULT_PRESET, IndexParameters, choose_parameters
+from .graph import affinity, matching_graph
+from .graph import offline_diffusion as diffusion
+from .graph.comparisons import Comparisons
+from .keypoints.keypoint_form import KeypointForm, form_parameters
+from .storage import build_journal, extraction_cache
+from .storage.generation import opening
+from .storage.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +86,11 @@ def extraction_parameters(as_stored: bool) -> dict[str, dict]:
         },
         "local_features": {
             "longest_side": sift.SIFT_SIDE,
-            "exact_photos": stock.EXACT_PHOTOS,
+            "exact_photos": extraction_cache.EXACT_PHOTOS,
             "points": sift.STORED_POINTS,
             "layout": keypoint_codes.LAYOUT,
             "codebook": keypoint_codes.shipped().digest,
-            "budget": stock.LOCAL_FEATURES_BUDGET,
+            "budget": extraction_cache.LOCAL_FEATURES_BUDGET,
         },
     }
 
@@ -98,7 +101,7 @@ def described_before(store: Path) -> dict[str, str] | None:
     That is a killed build's journal first, else the live generation.
     """
     with suppress(ValueError, TypeError, LookupError, RecursionError):
-        return json.loads(journal.read_fingerprint(store / journal.FILE_NAME) or "")[1]
+        return json.loads(build_journal.read_fingerprint(store / build_journal.FILE_NAME) or "")[1]
     with suppress(StoreError), opening(store) as generation:
         return generation.manifest.described_by
     return None
@@ -160,7 +163,7 @@ def derived_parameters(
     """What shapes all that is made of all photos at once. matching: whether they are compared."""
     return {
         "ann": dataclasses.asdict(index),
-        "graph": {"neighbours": graph.NEIGHBOURS, "background": graph.BACKGROUND},
+        "graph": {"neighbours": affinity.NEIGHBOURS, "background": affinity.BACKGROUND},
         "diffusion": {
             "alpha": diffusion.ALPHA,
             "block": diffusion.BLOCK,

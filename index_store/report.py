@@ -11,21 +11,21 @@ import numpy as np
 from plurals import quantity
 
 from .about import key as about_key
+from .ann.pareto import on_front
+from .ann.presets import PRESETS, IndexParameters
+from .ann.remote.collection import Collection
+from .ann.remote.milvus import LEAST_INDEXED
+from .ann.remote.push import Pushed
+from .ann.tune import Trial
 from .builder import CANDIDATES
-from .catalogue import Skipped
-from .collection import Collection
-from .derived import RECALL_CANDIDATES
-from .difference import Difference
-from .front import on_front
-from .incremental import DRIFTED
-from .manifest import Manifest
-from .matching_graph import PROVEN, no_edge, pairs_in, unique_pairs
-from .milvus import LEAST_INDEXED
-from .presets import PRESETS, IndexParameters
-from .push import Pushed
-from .sources import Sources
+from .global_artifacts import RECALL_CANDIDATES
+from .graph.incremental import DRIFTED
+from .graph.matching_graph import PROVEN, no_edge, pairs_in, unique_pairs
+from .sources.difference import Difference
+from .sources.sources import Sources
+from .storage.catalogue import Skipped
+from .storage.manifest import Manifest
 from .store import Store
-from .tune import Trial
 
 SHOWN_MARKS = 5
 FEW_ALIKE = 3  # files that are left out for one reason, and are named each

@@ -23,33 +23,32 @@ from extractor import (
     UnsupportedImage,
     decode,
     decoder_for,
-    keypoint_codes,
     local_features,
     owner_limits,
     read_bytes,
     resize,
-    sift,
 )
-from extractor.registry import DEFAULT, model_path, name_of
+from extractor.descriptor.registry import DEFAULT, model_path, name_of
+from extractor.keypoints import keypoint_codes, sift
 
-from . import graph
 from .about import About
-from .ann import build_index, load_index
-from .arrays import load_array
-from .catalogue import Catalogue
+from .ann.id_map import NumberedIndex, all_numbered
+from .ann.nearest import build_index, load_index
+from .ann.presets import IndexParameters, choose_parameters
+from .ann.remote.milvus import MilvusIndex
 from .errors import StoreCorrupt, StoreMismatch
-from .generation import SEGMENTS, opening
-from .integrity import known_damage
-from .keypoint_form import form_of
-from .keypoint_index import KeypointIndex
-from .manifest import Manifest, check_sizes, verify_artefact
-from .marks import FILES, Marks
-from .matching_graph import EDGE
-from .milvus import MilvusIndex
-from .numbered import NumberedIndex, all_numbered
-from .presets import IndexParameters, choose_parameters
-from .rows import Descriptors, Rows
-from .segment import Segment
+from .graph import affinity
+from .graph.matching_graph import EDGE
+from .keypoints.keypoint_form import form_of
+from .keypoints.keypoint_index import KeypointIndex
+from .keypoints.marks import FILES, Marks
+from .storage.arrays import load_array
+from .storage.catalogue import Catalogue
+from .storage.generation import SEGMENTS, opening
+from .storage.integrity import known_damage
+from .storage.manifest import Manifest, check_sizes, verify_artefact
+from .storage.rows import Descriptors, Rows
+from .storage.segment import Segment
 
 # Longest side in which keypoints are found that the store has no room for: in larger pictures it
 # takes too long, in smaller ones far fewer of them match.
@@ -157,8 +156,8 @@ class Store:
         self.lists = load_array(folder / "neighbour_ids.npy", np.int32, (count, None))
         self.list_sims = load_array(folder / "neighbour_sims.npy", np.float32, self.lists.shape)
         # Queries ask for these few only: the graph's edges and the reach of each photo.
-        self.neighbour_ids = self.lists[:, : graph.NEIGHBOURS + 1]
-        self.neighbour_sims = self.list_sims[:, : graph.NEIGHBOURS + 1]
+        self.neighbour_ids = self.lists[:, : affinity.NEIGHBOURS + 1]
+        self.neighbour_sims = self.list_sims[:, : affinity.NEIGHBOURS + 1]
         self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
         kept = self.diffusion_ids.shape
         self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
@@ -348,8 +347,8 @@ def model_of(path: Path, given: str | Path | None = None) -> Path:
 
     Args:
         path: The store's folder.
-        given: A name of `extractor.registry.MODELS` or a model file, for a store of a model that is
-            not among them. None or empty for none; then the project's first model is tried.
+        given: A name of `extractor.descriptor.registry.MODELS` or a model file, for a store of a
+            model that is not among them. None or empty: the project's first model is tried.
 
     Raises:
         StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from extractor.sift import DESCRIPTOR_SCALE
-from extractor.untracked import ort
+from extractor.descriptor.untracked import ort
+from extractor.keypoints.sift import DESCRIPTOR_SCALE
 
 RATIO = 0.9  # loose on purpose: the geometry is the judge
 # Of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade

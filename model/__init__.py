@@ -7,10 +7,10 @@ from command import need
 
 need("torch", "requirements-train.txt")
 
-from .checkpoint import load_checkpoint  # noqa: E402
+from .checkpoints.checkpoint import load_checkpoint  # noqa: E402
+from .checkpoints.state import BadCheckpoint, build_network  # noqa: E402
 from .network import GeM, GeMResNet, SecondOrderAttention, l2n  # noqa: E402
 from .provenance import Provenance  # noqa: E402
-from .state import BadCheckpoint, build_network  # noqa: E402
 from .whitening import Whitening, learn_whitening, pca_whitening, power_whitening  # noqa: E402
 
 __all__ = [

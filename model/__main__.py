@@ -9,21 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from command import CommandParser, complain, print_lines, print_status, run_command
-from datasets.training import BadTrainingData, photos_under
+from command import (
+    CommandParser,
+    complain,
+    print_lines,
+    print_status,
+    run_command,
+)
 from extractor import BadPhoto
 from plurals import quantity
 
-from .checkpoint import load_checkpoint
+from .checkpoints.checkpoint import load_checkpoint
+from .checkpoints.state import BadCheckpoint
 from .network import TRUNK_DIM
-from .state import BadCheckpoint
-from .training.config import BadConfig, read_config
-from .training.describe import validate
-from .training.distill import Distillation, benchmark
-from .training.settings import DistillConfig, TrainConfig, Validation
-from .training.teacher import BadTeacher
-from .training.train import FineTuning
-from .training.whitenings import compare_whitenings
+from .training.common.config import BadConfig, read_config
+from .training.common.describe import validate
+from .training.common.pairs import BadTrainingData, photos_under
+from .training.common.settings import DistillConfig, TrainConfig, Validation
+from .training.common.whitenings import compare_whitenings
+from .training.distill.teacher import BadTeacher
+from .training.distill.train import Distillation, benchmark
+from .training.finetune.train import FineTuning
 
 DIMS = (TRUNK_DIM, 1024, 512)  # of the descriptors that whitenings are compared at
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .state import BadCheckpoint
+from .checkpoints.state import BadCheckpoint
 from .whitening import Whitening
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -2,12 +2,12 @@
 
 from matching.verification import Verification
 
-from .duplicates import fold
+from .collapse import fold
 from .engine import Engine
-from .fuse import UNCALIBRATED
+from .fusion.apply import UNCALIBRATED
 from .fusion.calibration import BadCalibration
 from .prepare import Source
-from .prepared import PreparedQuery, QueryPhoto
+from .query import PreparedQuery, QueryPhoto
 from .rerank.reranker import RERANKERS, Reranker
 from .result import Hit, Link, Match, SearchResult
 from .verify.fractions import relative_homography, relative_points

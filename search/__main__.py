@@ -34,12 +34,12 @@ from extractor import (
 )
 from index_store import Store, StoreError, model_of
 
-from .agreement import DIFFERENT
 from .engine import Engine
-from .fuse import UNCALIBRATED
+from .fusion.apply import UNCALIBRATED
 from .fusion.calibration import BadCalibration
 from .rerank.reranker import RERANKERS
 from .result import SearchResult
+from .stages.agreement import DIFFERENT
 from .verify.matcher import MATCHERS
 
 STDIN = "-"  # in a photo's place

@@ -17,18 +17,18 @@ import numpy as np
 from extractor import Extractor, Region
 from index_store import Store
 
-from .agreement import are_compared, compare, warnings
-from .chains import CHAINS, MatchingGraph, chained
-from .details import DETAILS, PROPOSED, find_votes, in_turns, proposed
-from .feedback import Feedback
-from .fuse import Evidence, Fusion, has_seeds
-from .identical import identical_ids, with_identical
+from .fusion.apply import Evidence, Fusion, has_seeds
 from .methods import Methods
 from .prepare import KEYPOINTS, Source, propose, read_photo, together
-from .prepared import PreparedQuery, QueryPhoto
+from .query import PreparedQuery, QueryPhoto
 from .ranking import Ranking, Trusted, Verified, cosine
 from .rerank.reranker import DIFFUSION, RERANKERS, Reranker
 from .result import Hit, Match, SearchResult, hits_of
+from .stages.agreement import are_compared, compare, warnings
+from .stages.chains import CHAINS, MatchingGraph, chained
+from .stages.details import DETAILS, PROPOSED, find_votes, in_turns, proposed
+from .stages.feedback import Feedback
+from .stages.identical import identical_ids, with_identical
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
 from .verify.shortlist import (

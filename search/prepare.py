@@ -9,10 +9,10 @@ import numpy as np
 from extractor import Decoded, Extractor, Region, owner_limits, read
 from index_store import Store
 
-from .candidates import find_candidates
-from .feedback import NO_FEEDBACK, Feedback
-from .prepared import PreparedQuery, QueryPhoto
+from .query import PreparedQuery, QueryPhoto
 from .ranking import scale
+from .stages.candidates import find_candidates
+from .stages.feedback import NO_FEEDBACK, Feedback
 from .stopwatch import Stopwatch
 from .verify.matcher import Matcher
 

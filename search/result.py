@@ -11,9 +11,9 @@ import numpy as np
 from index_store import Store
 from matching.verification import Verification
 
-from .details import DETAILS, PROPOSED
-from .fuse import CUT, word
+from .fusion.apply import CUT, word
 from .ranking import Ranking
+from .stages.details import DETAILS, PROPOSED
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse
 
 from plurals import quantity
 
-from . import metrics
-from .admission import Busy
-from .quota import TooMany, quota
+from .operations import prometheus
+from .queue.admission import Busy
+from .queue.quota import TooMany, quota
 
 PROBLEM = "application/problem+json"
 
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 def refuse(why: str, status: int, sentence: str, retry_after_seconds: int | None = None) -> Refused:
     """A refusal that is counted. why: for the metrics; the others as in `Refused`."""
-    metrics.REFUSED.labels(why).inc()
+    prometheus.REFUSED.labels(why).inc()
     return Refused(status, sentence, retry_after_seconds)
 
 

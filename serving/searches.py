@@ -13,10 +13,10 @@ import numpy as np
 from extractor import Region
 from search import Match, PreparedQuery, SearchResult
 
-from . import metrics
-from .decoder import decoder
-from .galleries import Gallery
-from .originals import reading_originals
+from .decoding.decoder import decoder
+from .galleries.galleries import Gallery
+from .galleries.originals import reading_originals
+from .operations import prometheus
 
 Upload = bytes | np.ndarray
 """A visitor's photo: the file's bytes, or its pixels uint8 RGB (H, W, 3)."""
@@ -71,8 +71,8 @@ def recall(
 
 def count(result: SearchResult, by: str) -> None:
     """Note an answer, and what its stages took."""
-    metrics.SEARCHES.labels(by).inc()
-    metrics.observe_stages(result.timings_ms)
+    prometheus.SEARCHES.labels(by).inc()
+    prometheus.observe_stages(result.timings_ms)
 
 
 def compare(gallery: Gallery, query: PreparedQuery, photo: bytes | int) -> Match:
@@ -85,5 +85,5 @@ def compare(gallery: Gallery, query: PreparedQuery, photo: bytes | int) -> Match
         found.timings_ms.update(decoding)
     else:
         found = gallery.engine.compare(query, photo)
-    metrics.observe_stages(found.timings_ms)
+    prometheus.observe_stages(found.timings_ms)
     return found

@@ -16,8 +16,8 @@ from typing import ClassVar
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from extractor.formats import BY_KEY
-from extractor.limits import OWNER, VISITOR, Limits
+from extractor.photo.formats import BY_KEY
+from extractor.photo.limits import OWNER, VISITOR, Limits
 
 PREFIX = "GEM_"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from serving.about import about
+from serving.galleries.about import about
 
-from . import explore, figures, how, own, page
-from .address import values
-from .component import ASSETS
-from .footer import footer
-from .language import keep_language, say
-from .question import bring_back, remembered_question
+from .i18n.translate import keep_language, say
+from .pages import explore, figures, how, own
+from .pages import search as page
 from .routes import GO
-from .served import opened
-from .switch import SEARCH
+from .state.question import bring_back, remembered_question
+from .state.served import opened
+from .state.switch import SEARCH
+from .state.url_params import values
+from .widgets.component import ASSETS
+from .widgets.footer import footer
 
 NAME = "Same Thing"
 

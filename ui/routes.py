@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from serving.about import about
-from serving.areas import area
-from serving.galleries import Gallery, galleries
-from serving.maps import maps, packed
-from serving.own_galleries import own_galleries
-from serving.pictures import FOREVER, SIZES, parse_id, pictures
+from serving.galleries.about import about
+from serving.galleries.galleries import Gallery, galleries
+from serving.galleries.maps import maps, packed
+from serving.galleries.own import own_galleries
+from serving.galleries.pictures import FOREVER, SIZES, parse_id, pictures
+from serving.middleware.areas import area
 from serving.refusal import Refused
 
 PAGES = ("explore", "how", "own", "figures")  # beside the first one

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from datasets import BadDataset
 from download import download
 
+from . import BadDataset
 from .catalogue import Piece, PublishedSet
 
 ARCHIVES = ".archives"  # folder of a set, gone in the end

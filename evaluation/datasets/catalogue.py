@@ -15,9 +15,10 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from datasets import BadDataset
-from datasets.names import inside
 from download import Remote
+
+from . import BadDataset
+from .names import inside
 
 HERE = Path(__file__).resolve().parent
 GALLERY = "gallery"

@@ -6,12 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import BadDataset, Benchmark, read_dataset
-from datasets.groups import of_groups
 from download import DOWNLOADS
 
+from . import BadDataset, Benchmark, read_dataset
 from .archives import get_pieces
-from .catalogue import GALLERY, GALLERY_PHOTOS, open_names, open_set, published_sets, set_names
+from .catalogue import (
+    GALLERY,
+    GALLERY_PHOTOS,
+    open_names,
+    open_set,
+    published_sets,
+    set_names,
+)
+from .groups import of_groups
 from .photos import IMAGES, Progress, check_photos, get_photos
 
 

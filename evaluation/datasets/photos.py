@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from datasets import BadDataset
 from download import download
 from plurals import quantity
 
+from . import BadDataset
 from .catalogue import OpenPhoto, OpenSet
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "PPM")  # of the originals, whose SHA-256 is known

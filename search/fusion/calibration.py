@@ -23,8 +23,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from . import fusion
-from .fusion import PAIR, Evidence
+from . import log_odds
+from .log_odds import PAIR, Evidence
 
 FITTED = Path(__file__).with_name("fitted")
 REFERENCE = "gem-resnet101.json"  # the file whose weights order the photos of an unknown model
@@ -59,7 +59,7 @@ class Curve:
 
     def log_odds(self, evidence: Evidence) -> np.ndarray:
         """float64 (n,), the log-odds of each photo."""
-        features = fusion.features(evidence, fusion.names_of(self.weights))
+        features = log_odds.features(evidence, log_odds.names_of(self.weights))
         return self.of_features(features, evidence.photos)
 
     def of_features(self, features: np.ndarray, photos: np.ndarray | int) -> np.ndarray:
@@ -72,8 +72,8 @@ class Curve:
         Returns:
             float64 (n,).
         """
-        shift = self.shift + self.size * fusion.smallness(photos)
-        return fusion.calibrated(features @ self.weights, self.low, self.high, shift)
+        shift = self.shift + self.size * log_odds.smallness(photos)
+        return log_odds.calibrated(features @ self.weights, self.low, self.high, shift)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Calibration:
         Raises:
             BadCalibration: the matcher is unknown to the reference model too.
         """
-        mode = fusion.mode(rerank, verify, any_verified)
+        mode = log_odds.mode(rerank, verify, any_verified)
         return self._nearest(rerank, verify)[mode].log_odds(evidence)
 
     def _nearest(self, rerank: str | None, verify: str | None) -> Mapping[str, Curve]:
@@ -214,11 +214,11 @@ class CurveFacts(BaseModel):
 
     def curve(self, with_points: bool) -> Curve:
         """Raises ValueError: the weights are others than this kind of matcher has, or negative."""
-        names = fusion.feature_names(with_points, "details" in self.weights)
+        names = log_odds.feature_names(with_points, "details" in self.weights)
         if set(self.weights) != set(names):
             raise ValueError(f"weights of {sorted(self.weights)}")
         weights = np.array([self.weights[name] for name in names])
-        if (weights[len(fusion.OF_THE_QUERY) :] < 0).any():
+        if (weights[len(log_odds.OF_THE_QUERY) :] < 0).any():
             raise ValueError("evidence would lower a photo")
         return Curve(weights, self.low, self.high, self.shift, self.size)
 
@@ -265,7 +265,7 @@ def read_fitted(path: Path) -> Fitted:
 
 def curves(rerank: str, verify: str, modes: dict[str, CurveFacts]) -> dict[str, Curve]:
     """The curves of a pair. Raises ValueError: it has other modes than these stages."""
-    wanted = fusion.modes(*(None if name == NONE else name for name in (rerank, verify)))
+    wanted = log_odds.modes(*(None if name == NONE else name for name in (rerank, verify)))
     if set(modes) != set(wanted):
         raise ValueError(f"{rerank} and {verify} have modes {sorted(modes)}")
     return {mode: modes[mode].curve(verify != NONE) for mode in wanted}
@@ -290,7 +290,7 @@ def write_fitted(fitted: Fitted, path: Path) -> None:
 
 
 def curve_facts(curve: Curve) -> CurveFacts:
-    names = fusion.names_of(curve.weights)
+    names = log_odds.names_of(curve.weights)
     return CurveFacts(
         weights={name: round(float(w), 4) for name, w in zip(names, curve.weights)},
         low=round(curve.low, 4),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.optimize import minimize
 
-from . import fusion
+from . import log_odds
 from .calibration import Curve
 
 RIDGE = 1e-4  # weight decay of standardised features: only to keep weights finite
@@ -92,7 +92,7 @@ def regression(
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         odds = scaled @ w
         value = share @ (np.logaddexp(0, odds) - relevant * odds) + ridge @ w**2
-        slope = scaled.T @ (share * (fusion.probability(odds) - relevant)) + 2 * ridge * w
+        slope = scaled.T @ (share * (log_odds.probability(odds) - relevant)) + 2 * ridge * w
         return float(value), slope
 
     bounds = [(bound, None) for bound in low]
@@ -106,7 +106,7 @@ def regression(
 def order_weights(samples: Samples) -> np.ndarray:
     """Weights (F,) of the evidence from samples of one mode, with those of the photo's own >= 0."""
     least = np.zeros(samples.features.shape[1])
-    least[: len(fusion.OF_THE_QUERY)] = -np.inf
+    least[: len(log_odds.OF_THE_QUERY)] = -np.inf
     return regression(samples.features, samples.relevant, samples.weight, least)
 
 
@@ -121,7 +121,12 @@ def beta_calibration(
         prior: (n,), how much each counts.
         photos: (n,), how many the gallery of each has.
     """
-    columns = [np.ones(len(z)), -np.logaddexp(0, -z), np.logaddexp(0, z), fusion.smallness(photos)]
+    columns = [
+        np.ones(len(z)),
+        -np.logaddexp(0, -z),
+        np.logaddexp(0, z),
+        log_odds.smallness(photos),
+    ]
     least = np.array([-np.inf, LEAST_SLOPE, LEAST_SLOPE, -np.inf])
     shift, low, high, size = regression(np.stack(columns, axis=1), relevant, prior, least)
     return float(low), float(high), float(shift), float(size)
@@ -136,7 +141,7 @@ def thinned(samples: Samples) -> Samples:
     starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
     rank = np.arange(len(samples)) - np.repeat(starts, np.diff(np.r_[starts, len(samples)]))
     own = samples.relevant | (rank < HEAD)
-    names = fusion.names_of(samples.features[0])
+    names = log_odds.names_of(samples.features[0])
     if "points" in names:
         own |= samples.features[:, names.index("points")] > 0
     stands_for = np.where(own, 1, STRIDE)
@@ -222,7 +227,7 @@ def reliability(
         For each of BINS that holds any: mean probability, share that is relevant, share of all
         relevant ones.
     """
-    p, rows = fusion.probability(odds), []
+    p, rows = log_odds.probability(odds), []
     total = (prior * relevant).sum()
     for low, high in zip(BINS, BINS[1:]):
         inside = (low <= p) & (p < high if high < 1 else p <= 1)
@@ -243,7 +248,7 @@ def calibration_error(
         least: photos below this probability are left out. Nearly all candidates are clearly wrong;
             counted in, they hide any error of the others.
     """
-    p = fusion.probability(odds)
+    p = log_odds.probability(odds)
     error, total = 0.0, prior[p >= least].sum()
     for low, high in zip(BINS, BINS[1:]):
         inside = (max(low, least) <= p) & (p < high if high < 1 else p <= 1)

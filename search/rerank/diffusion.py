@@ -25,10 +25,11 @@ from functools import cached_property
 
 import numpy as np
 
-from index_store import Store, graph
+from index_store import Store
+from index_store.graph import affinity
 
-from ..fuse import diffusion_share
-from ..prepared import PreparedQuery
+from ..fusion.apply import diffusion_share
+from ..query import PreparedQuery
 from ..ranking import Ranking, Scale, Trusted, cosine, order
 
 SEEDS = 3
@@ -97,9 +98,9 @@ class Removal:
     @classmethod
     def of(cls, photos: np.ndarray, store: Store) -> Removal:
         """The removal of these gallery photos, distinct ids int (r,)."""
-        near, weights = graph.edges_of(photos, store.lists, store.list_sims)
+        near, weights = affinity.edges_of(photos, store.lists, store.list_sims)
         beside = np.setdiff1d(near[weights > 0], photos)
-        around, of_neighbours = graph.edges_of(beside, store.lists, store.list_sims)
+        around, of_neighbours = affinity.edges_of(beside, store.lists, store.list_sims)
         to_removed = (of_neighbours * np.isin(around, photos)).sum(1)
         share = to_removed / of_neighbours.sum(1)
         is_alone = share >= ALL_LOST

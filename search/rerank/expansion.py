@@ -17,7 +17,7 @@ import numpy as np
 
 from index_store import CANDIDATES, Store, candidate_ids
 
-from ..prepared import PreparedQuery
+from ..query import PreparedQuery
 from ..ranking import Ranking, Trusted, cosine
 
 ALPHA = 3.0

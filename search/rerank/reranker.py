@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..prepared import PreparedQuery
+from ..query import PreparedQuery
 from ..ranking import Ranking, Trusted
 from .diffusion import Diffusion
 from .expansion import AlphaQueryExpansion, DatabaseAugmentation

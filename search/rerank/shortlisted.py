@@ -8,7 +8,7 @@ import numpy as np
 
 from index_store import Store
 
-from ..prepared import PreparedQuery
+from ..query import PreparedQuery
 from ..ranking import Ranking, Trusted
 
 REORDERED = 400  # best photos that get a new order

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import zlib
 
-from extractor import BadPhoto, LocalFeatures, keypoint_codes, local_features
+from extractor import BadPhoto, LocalFeatures, local_features
+from extractor.keypoints import keypoint_codes
 from index_store import KeypointCache, Store, StoreCorrupt
 from index_store.store import THUMBNAIL_SIFT_SIDE
 

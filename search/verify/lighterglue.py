@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from extractor import LocalFeatures, XFeatKeypoints, read_matching_model
-from extractor.xfeat import XFEAT_MODEL
+from extractor.keypoints.xfeat import XFEAT_MODEL
 from index_store import Store
 from matching.verification import Verification, in_scene, judge, verify_many
 

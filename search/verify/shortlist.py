@@ -10,7 +10,7 @@ from matching.pool import on_all_cores
 from matching.verification import Verification
 from plurals import quantity
 
-from ..prepared import PreparedQuery, QueryPhoto
+from ..query import PreparedQuery, QueryPhoto
 from ..ranking import Ranking, Verified
 from ..stopwatch import Stopwatch
 from .matcher import UNREADABLE, Matcher

@@ -1,0 +1,1 @@
+"""Fitting fusion and probabilities on labelled photos."""

@@ -1,0 +1,275 @@
+"""What `evaluation fit` learns from: every photo of a store asked, in the store and in parts of it.
+
+A probability that holds in a gallery of 400 photos need not hold in one of 40. So parts of the
+store are drawn at random, of several sizes, and asked as galleries of their own. No photo is
+decoded for that, and no pair of photos is verified twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+
+from extractor import Extractor, LocalFeatures
+from index_store import Store
+from matching.verification import Verification
+from search import Engine, PreparedQuery
+from search.fusion import log_odds
+from search.fusion.fit import Samples
+from search.fusion.log_odds import Evidence
+from search.verify.matcher import Matcher
+
+from ..subgallery import SubGallery
+
+PART_SIZES = (30, 60, 120)  # photos of a part; only those of at most half the store
+DRAWS = 6  # parts of each size
+MOST_VIEWS = 3  # photos of one thing that are drawn into a part while there are other things
+CROWDED = 3  # parts of each size that also have all photos of a thing with more
+# Weight of a part in the regression, relative to a whole store. The regression settles the order,
+# which matters where there are many photos. The calibration weighs both alike.
+PART_WEIGHT = 0.1
+VIEWS = 2.0  # a query's relevant photos weigh together no more than so many in the calibration
+SEED = 0
+CACHED = 1000  # photos whose keypoints are held
+
+Setting = tuple[str | None, str | None]
+Progress = Callable[[Sequence], Iterable]
+
+
+@dataclass(frozen=True)
+class LabelledGallery:
+    """A store or a part of it, ready to be asked.
+
+    Attributes:
+        engine: that searches it.
+        groups: ids of photos of the same thing. Of a part's groups some have one photo or none.
+        share: how much the gallery weighs in a fit; all parts of one size weigh 1 together, as a
+            whole store does.
+        offset: number of its first query, so that no two galleries' queries share one.
+        first_group: number of its first group, so that no two stores' groups share one.
+        is_whole: whether it is a store, not a part of one.
+        queries: photos that were asked, by their ids: what they voted for is not counted again.
+    """
+
+    engine: Engine
+    groups: list[list[int]]
+    share: float
+    offset: int
+    first_group: int
+    is_whole: bool
+    queries: dict[int, PreparedQuery] = field(default_factory=dict)
+
+    def query(self, id: int) -> PreparedQuery:
+        """A photo as a query, prepared once."""
+        if id not in self.queries:
+            self.queries[id] = self.engine.prepare(id)
+        return self.queries[id]
+
+    def __len__(self) -> int:
+        return len(self.engine.store)
+
+
+def evidence_of(
+    gallery: LabelledGallery, id: int, setting: Setting
+) -> tuple[np.ndarray, Evidence, bool]:
+    """Ask one photo of a gallery. This is all that the fit knows of how an engine is asked.
+
+    Args:
+        gallery: that is asked.
+        id: of the photo, which is left out of its own answer.
+        setting: names of the reranker and the matcher, None for none.
+
+    Returns:
+        Ids (n,) in global order, what speaks for each, and whether a reranker started from verified
+        photos.
+    """
+    rerank, verify = setting
+    engine, query = gallery.engine, gallery.query(id)
+    if rerank != log_odds.PAIR:
+        return engine.evidence(query, *setting)
+    ids, evidence, any_verified = engine.evidence(query, None, verify)
+    return ids, replace(evidence, details=None), any_verified
+
+
+def collect(
+    galleries: Sequence[LabelledGallery], setting: Setting, progress: Progress = iter
+) -> Samples:
+    """Ask every photo of every gallery.
+
+    A group weighs as much as any other, however many photos it has. Photos that are alone must find
+    nothing. They count for the calibration only, and weigh there as much as all groups.
+
+    Args:
+        galleries: of `galleries_of`.
+        setting: names of the reranker and the matcher, None for none.
+        progress: wraps the list of queries.
+    """
+    queries = [(gallery, *query) for gallery in galleries for query in queries_of(gallery)]
+    return Samples.together(
+        samples_of(gallery, id, group, share, has_answer, setting)
+        for gallery, id, group, share, has_answer in progress(queries)
+    )
+
+
+def queries_of(gallery: LabelledGallery) -> list[tuple[int, int, float, bool]]:
+    """Id, group, share and whether there is anything to find, of each photo."""
+    pairs = [members for members in gallery.groups if len(members) > 1]
+    group_of = {id: group for group, members in enumerate(gallery.groups) for id in members}
+    alone = len(gallery) - sum(map(len, pairs))
+    queries = []
+    for id in range(len(gallery)):
+        # A photo that is in no group is left out together with some group, each with as many.
+        group = group_of.get(id, id % len(gallery.groups))
+        size = len(gallery.groups[group]) if id in group_of else 0
+        share = gallery.share / (size * len(pairs) if size > 1 else alone)
+        queries.append((id, group, share, size > 1))
+    return queries
+
+
+def samples_of(
+    gallery: LabelledGallery, id: int, group: int, share: float, has_answer: bool, setting: Setting
+) -> Samples:
+    """The candidates of one query, see `collect`."""
+    ids, evidence, any_verified = evidence_of(gallery, id, setting)
+    n = len(ids)
+    names = log_odds.feature_names(setting[1] is not None, evidence.details is not None)
+    relevant = np.isin(ids, gallery.groups[group]) & has_answer
+    in_order = 1.0 if gallery.is_whole else PART_WEIGHT
+    views = np.where(relevant, min(1, VIEWS / max(1, relevant.sum())), 1)
+    return Samples(
+        features=log_odds.features(evidence, names),
+        mode=np.full(n, log_odds.mode(*setting, any_verified)),
+        relevant=relevant,
+        weight=np.full(n, share * in_order / n if has_answer else 0.0),
+        prior=share / n * views,
+        query=np.full(n, gallery.offset + id),
+        group=np.full(n, gallery.first_group + group),
+        photos=np.full(n, len(gallery)),
+    )
+
+
+# -- galleries -------------------------------------------------------------------------------------
+
+
+def galleries_of(
+    store: Store,
+    extractor: Extractor,
+    groups: list[list[int]],
+    matcher: str,
+    before: Sequence[LabelledGallery] = (),
+) -> list[LabelledGallery]:
+    """The store as a gallery, then its parts.
+
+    Args:
+        store: of photos of known things.
+        extractor: the store's.
+        groups: ids of photos of the same thing, at least two each.
+        matcher: whose verifications are kept, for all galleries together.
+        before: galleries of other stores; queries and groups are numbered after theirs.
+    """
+    rng = np.random.default_rng(SEED)
+    everyone = np.arange(len(store))
+    parts = [
+        draw(groups, len(store), size, rng, crowded=number < CROWDED)
+        for size in PART_SIZES
+        if size <= len(store) / 2
+        for number in range(DRAWS)
+    ]
+    whole = Engine(store, extractor)
+    once = OncePerPair(whole.matchers[matcher])
+    galleries, offset, first_group = [], 0, 0
+    if before:
+        offset = before[-1].offset + len(before[-1])
+        first_group = before[-1].first_group + len(before[-1].groups)
+    for ids in [everyone, *parts]:
+        engine = whole
+        if ids is not everyone:
+            engine = Engine(SubGallery(store, ids), extractor)
+        once.take_over(engine.matchers[matcher], ids)
+        number = {int(id): n for n, id in enumerate(ids)}
+        # A group keeps its number in every part, even one of which no two photos are there.
+        inside = [[number[id] for id in members if id in number] for members in groups]
+        is_whole = ids is everyone
+        share = 1.0 if is_whole else 1 / DRAWS
+        galleries.append(LabelledGallery(engine, inside, share, offset, first_group, is_whole))
+        offset += len(ids)
+    return galleries
+
+
+def draw(
+    groups: list[list[int]], count: int, size: int, rng: np.random.Generator, crowded: bool = False
+) -> np.ndarray:
+    """Ids int (size,), rising, of a made gallery: one to MOST_VIEWS photos of things at random.
+
+    Args:
+        groups: ids of photos of the same thing.
+        count: photos to draw from; those in no group are a thing each.
+        size: photos wanted, at most `count`.
+        rng: source of chance.
+        crowded: whether the photos of one thing that has more of them are drawn first, up to half
+            of the gallery.
+    """
+    alone = np.setdiff1d(np.arange(count), [id for members in groups for id in members])
+    things = [rng.permutation(members) for members in [*groups, *alone[:, None]]]
+    first, rest = [], []
+    many = [number for number, photos in enumerate(things) if len(photos) > MOST_VIEWS]
+    if crowded and many:
+        crowd = int(rng.choice(many))
+        first.append(things[crowd][: size // 2])
+        things[crowd] = things[crowd][size // 2 :]
+    for thing in rng.permutation(len(things)):
+        cut = rng.integers(1, MOST_VIEWS + 1)
+        first.append(things[thing][:cut])
+        rest.append(things[thing][cut:])
+    return np.sort(np.concatenate([*first, rng.permutation(np.concatenate(rest))])[:size])
+
+
+class OncePerPair:
+    """Verifies two photos once, whichever of them asks and in whichever gallery.
+
+    Which photo of a pair is the query makes hardly a difference to a matcher.
+    """
+
+    def __init__(self, matcher: Matcher):
+        """Keep what this matcher of the whole store finds."""
+        self._verify_many = matcher.verify_many
+        self._features = lru_cache(CACHED)(matcher.gallery_features)
+        self._query_features = lru_cache(CACHED)(matcher.query_features)
+        self._found: dict[tuple[int, int], Verification] = {}
+
+    def take_over(self, matcher: Matcher, ids: np.ndarray) -> None:
+        """Have a gallery's matcher look pairs up here. ids: int (n,), its photos in the store."""
+        matcher.query_features = lambda id: Known(int(ids[id]), self._query_features)
+        matcher.gallery_features = matcher.at_hand = lambda id: int(ids[id])
+        matcher.verify_many = self.verify_many
+
+    def verify_many(self, query: int, hits: Sequence[int]) -> list[Verification]:
+        """As `Matcher.verify_many`, of ids in the store in place of keypoints."""
+        new = [hit for hit in hits if pair(query, hit) not in self._found]
+        if new:
+            features: list[LocalFeatures] = [self._features(id) for id in new]
+            found = self._verify_many(self._query_features(query), features)
+            self._found.update((pair(query, hit), one) for hit, one in zip(new, found))
+        return [self._found[pair(query, hit)] for hit in hits]
+
+
+class Known(int):
+    """A photo's id in the store, in place of its keypoints; votes ask for those."""
+
+    def __new__(cls, id: int, read: Callable[[int], LocalFeatures]) -> Known:
+        known = super().__new__(cls, id)
+        known._read = read
+        return known
+
+    _read: Callable[[int], LocalFeatures]
+
+    def strongest(self, points: int) -> LocalFeatures:
+        """As of `LocalFeatures`."""
+        return self._read(int(self)).strongest(points)
+
+
+def pair(one: int, other: int) -> tuple[int, int]:
+    return min(one, other), max(one, other)

@@ -1,0 +1,284 @@
+"""`evaluation fit`: a model's calibration file, from groups of photos of the same thing.
+
+For each pair of a reranker and a matcher: collect what the engine finds out about each photo's
+candidates (`evidence`), fit what that is worth (`search.fusion.fit`), and write it where the caller
+says (`search.fusion.calibration`). Diffusion's share is chosen first, by mAP.
+
+What is printed of a fit is cross-fitted: weights and calibration never saw the group they judge.
+Two things are not: diffusion's share, and the curve by which the second round of a reranker chooses
+its seeds, have seen all groups. Neither is a fit of more than a few numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from command import print_lines, print_text
+from extractor import Extractor
+from index_store import Store, model_of
+from plurals import quantity
+from search import MATCHERS, RERANKERS
+from search.fusion import log_odds
+from search.fusion.calibration import (
+    FITTED,
+    REFERENCE,
+    Calibration,
+    Curve,
+    Fitted,
+    pair_of,
+    read_fitted,
+    write_fitted,
+)
+from search.fusion.fit import Samples, fit_curves, held_out, thinned
+
+from ..datasets import BadDataset
+from ..datasets.groups import load_groups
+from ..groups import store_groups
+from ..metrics import average_precision
+from ..report.conditions import conditions
+from ..report.results import format_rows
+from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
+from .fit_tables import print_quality, set_rows, setting_name
+
+SHARES = (1.0, 2.0, 4.0, 6.0)
+FEWEST_GROUPS = 5  # fewer things say nothing of others
+
+
+def settings_of(matcher: str) -> list[Setting]:
+    """What is fitted with a matcher. Learned ones are too slow to be fitted with every reranker."""
+    if matcher != "sift":
+        return [(None, matcher), ("diffusion", matcher)]
+    settings = [(rerank, verify) for verify in (None, matcher) for rerank in (None, *RERANKERS)]
+    return [(log_odds.PAIR, matcher), *settings]
+
+
+def check_enough(groups: Sequence[Sequence[int]]) -> None:
+    """Raise BadDataset where a fit would be of nothing."""
+    if len(groups) < FEWEST_GROUPS:
+        raise BadDataset(
+            f"There is too little to fit: {quantity(len(groups), 'group')}; at least "
+            f"{FEWEST_GROUPS} of at least two photos are needed. Nothing was written."
+        )
+
+
+class Fit:
+    """A fit in the making: what was collected and fitted so far, on one store and matcher."""
+
+    def __init__(self, galleries: Sequence[LabelledGallery], fitted: Fitted):
+        """Begin.
+
+        Args:
+            galleries: of `galleries_of`, for one or several stores of the same model.
+            fitted: what is known already, which this replaces pair by pair.
+        """
+        self.galleries = galleries
+        self.fitted = fitted
+        self.samples: dict[Setting, Samples] = {}
+        self._tell()
+
+    def add(self, setting: Setting, progress: Progress) -> None:
+        """Collect and fit one setting, which the engines then judge by."""
+        samples = collect(self.galleries, setting, progress)
+        self.samples[setting] = samples
+        self.fitted = with_curves(self.fitted, setting, fit_curves(thinned(samples)))
+        self._tell()
+
+    def choose_share(self, shares: Sequence[float], verify: str, progress: Progress) -> list:
+        """Take the share of diffusion with the best mAP, alone and with the matcher together.
+
+        Only whole stores are asked: mAP is theirs.
+
+        Returns:
+            Of each share: itself, mAP alone, mAP with the matcher. The weights of fusion have not
+            seen the group they judge; the seeds' curve has.
+        """
+        stores = [gallery for gallery in self.galleries if gallery.is_whole]
+        rows = []
+        for share in shares:
+            self.fitted = replace(self.fitted, diffusion_share=share)
+            self._tell()
+            maps = []
+            for setting in (("diffusion", None), ("diffusion", verify)):
+                samples = collect(stores, setting, progress)
+                maps.append(self.mean_ap(samples, held_out(samples)))
+            rows.append((share, *maps))
+        best = max(rows, key=lambda row: sum(row[1:]))
+        self.fitted = replace(self.fitted, diffusion_share=best[0])
+        self._tell()
+        return rows
+
+    def group_maps(self, samples: Samples, odds: np.ndarray) -> list[np.ndarray]:
+        """mAP of each group in the stores as a whole: of each store, float (groups,).
+
+        Args:
+            samples: of all galleries, n in all.
+            odds: their log-odds (n,).
+        """
+        maps = []
+        for whole in self.galleries:
+            if whole.is_whole:
+                number = samples.query - whole.offset
+                inside = (number >= 0) & (number < len(whole))
+                group = samples.group[inside] - whole.first_group
+                part = replace(samples[inside], group=group)
+                maps.append(group_maps(part, odds[inside], whole.groups))
+        return maps
+
+    def mean_ap(self, samples: Samples, odds: np.ndarray) -> float:
+        """Mean over the stores of their mAP. Arguments as `group_maps`."""
+        return float(np.mean([np.mean(maps) for maps in self.group_maps(samples, odds)]))
+
+    def _tell(self) -> None:
+        """Have all engines judge by what is fitted so far."""
+        calibration = Calibration(self.fitted, read_fitted(FITTED / REFERENCE))
+        for gallery in self.galleries:
+            gallery.engine.fusion.calibration = calibration
+            gallery.engine.rerankers["diffusion"].share = self.fitted.diffusion_share
+
+
+def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, Curve]) -> Fitted:
+    """The fit with one pair's curves replaced; without the pair if a mode was not learned."""
+    pairs = {key: modes for key, modes in fitted.pairs.items() if key != pair_of(*setting)}
+    if set(curves) == set(log_odds.modes(*setting)):
+        pairs[pair_of(*setting)] = curves
+    return replace(fitted, pairs=pairs)
+
+
+def group_maps(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """mAP of an order for each group that has two photos or more, float (groups,).
+
+    Args:
+        samples: of one gallery.
+        scores: (n,), what its candidates are ordered by.
+        groups: the gallery's. What is missing from a ranking counts as not found.
+    """
+    by_group: list[list[float]] = [[] for _ in groups]
+    starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
+    for start, end in zip(starts, np.r_[starts[1:], len(scores)]):
+        if samples.weight[start] == 0:
+            continue  # a photo that is alone
+        order = np.argsort(-scores[start:end], kind="stable")
+        hits = np.flatnonzero(samples.relevant[start:end][order])
+        wanted = len(groups[samples.group[start]]) - 1
+        missing = range(-1, hits.size - wanted - 1, -1)
+        by_group[samples.group[start]].append(
+            average_precision(range(end - start), [*hits, *missing])
+        )
+    return np.array([np.mean(values) for values in by_group if values])
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `fit` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "fit", help="fit how probable a match is, on groups of photos of the same thing"
+    )
+    command.add_argument(
+        "--store", type=Path, nargs="+", required=True, help="one or several of the same model"
+    )
+    command.add_argument(
+        "--groups",
+        type=Path,
+        nargs="+",
+        required=True,
+        help='JSON of each store, in the same order: {"name": ["file", ...], ...}',
+    )
+    command.add_argument(
+        "--kinds", type=Path, nargs="*", default=[], help='JSON: {"kind": ["name", ...], ...}'
+    )
+    command.add_argument("--model", help="for a store of a model that is not the project's own")
+    command.add_argument(
+        "--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="the model's calibration; one that is there keeps what is not fitted anew. "
+        f"The engine reads those in {FITTED.relative_to(FITTED.parents[2])}",
+    )
+    command.add_argument(
+        "--curve", type=Path, help="also write the reliability plot for `evaluation report`"
+    )
+    command.set_defaults(run=run)
+
+
+def begin(path: Path, model: str, fingerprint: str) -> Fitted:
+    """What the file holds that is to be written, if it is there; otherwise nothing fitted yet.
+
+    Raises:
+        BadDataset: it belongs to another model.
+        BadCalibration: it is something else.
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        return Fitted(model, fingerprint, SHARES[-1], {}, {})
+    fitted = read_fitted(path)
+    if fitted.fingerprint != fingerprint:
+        raise BadDataset(
+            f"{path} is the calibration of another model ({fitted.model}), and stays as it is."
+        )
+    return fitted
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.out.parent.is_dir():
+        raise BadDataset(f"There is no folder {args.out.parent} to write the calibration in.")
+    if len(args.store) != len(args.groups):
+        raise BadDataset(
+            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
+            "were given; each store needs one groups file."
+        )
+    model = model_of(args.store[0], args.model)
+    extractor = Extractor(model)
+    print_lines(f"Measured: {conditions(extractor.engine)}.", "")
+    galleries: list[LabelledGallery] = []
+    names = []
+    kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
+    for path, groups_file in zip(args.store, args.groups):
+        store = Store(path, extractor)
+        named = store_groups(groups_file, store)
+        groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
+        check_enough(groups)
+        names.append(list(named))
+        galleries += galleries_of(store, extractor, groups, args.matcher, galleries)
+    fit = Fit(galleries, begin(args.out, model.stem, extractor.fingerprint))
+
+    def progress(what: str) -> Progress:
+        return lambda queries: tqdm(queries, desc=what, disable=None)
+
+    # Without a reranker first: the second round of the others starts from photos so judged.
+    settings = settings_of(args.matcher)
+    for setting in settings:
+        if setting[0] in (None, log_odds.PAIR):
+            fit.add(setting, progress(setting_name(setting)))
+    if args.matcher == "sift":  # the share is diffusion's own and holds with every matcher
+        rows = fit.choose_share(SHARES, args.matcher, progress("shares"))
+        cells = [[f"{share:g}", f"{alone:.4f}", f"{both:.4f}"] for share, alone, both in rows]
+        print_text(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))
+    for setting in settings:
+        if setting[0] not in (None, log_odds.PAIR):
+            fit.add(setting, progress(setting_name(setting)))
+    stores = [gallery for gallery in galleries if gallery.is_whole]
+    facts: dict[str, object] = {
+        "photos": sum(map(len, stores)),
+        "groups": sum(len(store.groups) for store in stores),
+        "queries": sum(len(group) for store in stores for group in store.groups),
+        "galleries": [len(gallery) for gallery in galleries],
+    }
+    curve = print_quality(fit, ("diffusion", args.matcher))
+    print_text(f"\n{format_rows(set_rows(fit, names, kinds))}")
+    write_fitted(replace(fit.fitted, fitted_on=facts), args.out)
+    print_lines("", f"wrote {args.out}")
+    if args.curve:
+        args.curve.write_text(json.dumps(curve, indent=2) + "\n")

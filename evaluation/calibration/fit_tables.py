@@ -1,0 +1,126 @@
+"""What `evaluation fit` prints of a fit, all of it with the judged groups held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from command import print_text
+from search import MATCHERS
+from search.fusion import log_odds
+from search.fusion.fit import Samples, calibration_error, held_out, log_loss, reliability
+
+from ..datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW
+from ..report.results import format_rows
+from .evidence import Setting
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+VIEWS = (1, 2, 5, 20)  # photos of the thing besides the query: where rows of a table begin
+WORDS = ("sure", "likely", "unsure")
+LEADING = [(rerank, verify) for verify in (None, "sift") for rerank in (None, "diffusion")]
+
+
+def setting_name(setting: Setting) -> str:
+    """ "diffusion + SIFT", or "off"."""
+    rerank, verify = setting
+    names = [name for name in (rerank, verify and MATCHERS[verify].label) if name]
+    return " + ".join(names) or "off"
+
+
+def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list[str]:
+    """mAP in the whole store, log-loss, and how far off probabilities are by size of gallery."""
+    loss = log_loss(odds, samples.relevant, samples.prior)
+    row = [name, f"{fit.mean_ap(samples, odds):.4f}", f"{loss:.4f}"]
+    for photos in np.unique(samples.photos)[::-1]:
+        part = samples.photos == photos
+        relevant, prior = samples.relevant[part], samples.prior[part]
+        row.append(f"{calibration_error(odds[part], relevant, prior, log_odds.CUT):.3f}")
+    return row
+
+
+def set_rows(
+    fit: Fit, names: Sequence[Sequence[str]], kinds: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """mAP by store, by number of photos of a group, and by kind of thing.
+
+    Args:
+        fit: with samples.
+        names: of each store's groups.
+        kinds: name -> names of groups; of groups that are in none nothing is said by kind.
+    """
+    settings = [s for s in LEADING if s in fit.samples]
+    maps = [fit.group_maps(fit.samples[s], held_out(fit.samples[s])) for s in settings]
+    rows = [["groups", "number", *map(setting_name, settings)]]
+    stores = [gallery for gallery in fit.galleries if gallery.is_whole]
+    for number, (store, named) in enumerate(zip(stores, names)):
+        few = np.array([len(group) <= FEW for group in store.groups])
+        parts = {EVERY: np.ones(len(few), bool), FEW_VIEW: few, MANY_VIEW: ~few}
+        parts |= {kind: np.isin(named, list(members)) for kind, members in kinds.items()}
+        for part, inside in parts.items():
+            if inside.any():
+                cells = [f"{maps_of[number][inside].mean():.3f}" for maps_of in maps]
+                title = f"store {number + 1}, {part}"
+                rows.append([title, str(int(inside.sum())), *cells])
+    return rows
+
+
+def views_rows(samples: Samples, odds: np.ndarray) -> list[list[str]]:
+    """How probable right photos are, and how far off probabilities are, by how many are right.
+
+    Args:
+        samples: of all galleries, n in all.
+        odds: their log-odds (n,).
+    """
+    _, number = np.unique(samples.query, return_inverse=True)
+    right = np.bincount(number, samples.relevant)[number]
+    rows = [["other photos of the thing", "queries", *(f"of them {w}" for w in WORDS), "error"]]
+    for least, most in zip(VIEWS, [*VIEWS[1:], np.inf]):
+        part = (right >= least) & (right < most)
+        if not part.any():
+            continue
+        words = [log_odds.word(p) for p in log_odds.probability(odds[part & samples.relevant])]
+        shares = [f"{words.count(word) / len(words):.0%}" for word in WORDS]
+        name = f"{least} to {most - 1:g}" if most < np.inf else f"{least} or more"
+        error = calibration_error(
+            odds[part], samples.relevant[part], samples.prior[part], log_odds.CUT
+        )
+        queries = len(np.unique(number[part]))
+        rows.append([name, str(queries), *shares, f"{error:.3f}"])
+    return rows
+
+
+def print_quality(fit: Fit, leading: Setting) -> dict:
+    """Print how good everything fitted is, groups held out.
+
+    Args:
+        fit: with samples.
+        leading: the setting whose reliability is printed in full.
+
+    Returns:
+        Its curve, for `evaluation report`.
+    """
+    sizes = np.unique(next(iter(fit.samples.values())).photos)[::-1]
+    views: list[list[str]] = []
+    table = [["stages", "mAP", "log-loss", *(f"error, {size} photos" for size in sizes)]]
+    rows = []
+    for setting, samples in fit.samples.items():
+        odds = held_out(samples)
+        table.append(quality_row(setting_name(setting), fit, samples, odds))
+        if setting == leading:
+            rows = reliability(odds, samples.relevant, samples.prior)
+            views = views_rows(samples, odds)
+    print_text(f"\n{format_rows(table)}")
+    head = [f"probability, {setting_name(leading)}", "that are the same thing", "share of those"]
+    print_text(f"\n{format_rows([head, *([f'{value:.3f}' for value in row] for row in rows)])}")
+    print_text(f"\n{format_rows(views)}")
+    return {
+        "title": "Reliability of the probability on the page, groups held out",
+        "xlabel": "probability",
+        "ylabel": "share that is the same thing",
+        "x": [row[0] for row in rows],
+        "y": [row[1] for row in rows],
+    }

@@ -1,0 +1,199 @@
+"""Any photos that are sorted into groups.
+
+Each photo of a group is the query once, and the others are what it should find.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from extractor import SUFFIXES, read_text, same_name
+
+from ..metrics import average_precision, recall_at_1
+from .benchmark import BadDataset, Benchmark, Query, Truth
+
+MAX_BYTES = 2**28  # of a groups file
+FEW = 3  # groups of at most so many photos are "few-view"
+EVERY, FEW_VIEW, MANY_VIEW = "all groups", "few-view, 2-3", "many-view"
+
+
+class BadGroups(BadDataset):
+    """The groups do not fit the photos."""
+
+
+def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[str]]) -> Benchmark:
+    """The groups protocol on some photos.
+
+    Args:
+        name: of the data set.
+        root: folder of the photos.
+        gallery: all photos below it.
+        groups: name -> at least two of them, as `check_groups` wants them.
+    """
+    queries = []
+    for group, files in groups.items():
+        for file in files:
+            truth = Truth(frozenset(files) - {file})
+            truths = {EVERY: truth, (FEW_VIEW if len(files) <= FEW else MANY_VIEW): truth}
+            queries.append(Query(file, root / file, truths, group, own=file))
+    metrics = {"mAP": average_precision, "recall@1": recall_at_1}
+    return Benchmark(name, root, gallery, queries, (EVERY, FEW_VIEW, MANY_VIEW), EVERY, metrics)
+
+
+def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object as a dictionary. Raises ValueError if it has a key twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:60]!r} is in it twice")
+    return found
+
+
+def load_groups(path: Path) -> dict[str, list[str]]:
+    """Groups of photos from a JSON file, {"name": ["file", ...], ...}.
+
+    Raises:
+        BadGroups: the file holds something else, or no group.
+    """
+    try:
+        named = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
+        if not isinstance(named, dict) or not all(
+            isinstance(files, list) and all(isinstance(file, str) for file in files)
+            for files in named.values()
+        ):
+            raise ValueError('it must be {"name": ["file", ...], ...}')
+        if not all(is_text(text) for name, files in named.items() for text in (name, *files)):
+            raise ValueError("a name in it is no valid Unicode")
+    except (OSError, ValueError) as error:
+        raise BadGroups(f"{path} cannot be read: {error}") from None
+    except RecursionError:
+        raise BadGroups(f"{path} cannot be read: it is nested too deeply") from None
+    if not named:
+        raise BadGroups(f"{path} names no groups.")
+    return named
+
+
+def check_groups(
+    groups: dict[str, list[str]],
+    gallery: list[str],
+    where: str,
+    inside: Callable[[Path], str | None] = lambda path: None,
+) -> dict[str, list[str]]:
+    """The groups, if they fit a gallery, with its files named as the gallery names them.
+
+    Args:
+        groups: name -> files, in any Unicode form, as "./x.jpg" or by full paths.
+        gallery: the files that there are.
+        where: what a message calls the gallery.
+        inside: what the gallery calls the file of a full path.
+
+    Raises:
+        BadGroups: a group has fewer than two photos, one twice, one of another group, or one that
+            is not in the gallery.
+    """
+    known = {same_name(file): file for file in gallery}
+    group_of: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
+    for name, given in groups.items():
+        full = (inside(Path(file)) if file.startswith("/") else None for file in given)
+        meant = [same_name(path or file) for path, file in zip(full, given)]
+        files = [known.get(same, file) for same, file in zip(meant, given)]
+        if len(set(files)) < max(2, len(files)):
+            raise BadGroups(f"Group {name!r} needs at least two photos, each named once.")
+        for file in files:
+            if same_name(file) not in known:
+                raise BadGroups(f"Group {name!r} names {file!r}, which is not in {where}.")
+            if file in group_of:
+                raise BadGroups(f"{file!r} is in two groups, {group_of[file]!r} and {name!r}.")
+            group_of[file] = name
+        named[name] = files
+    return named
+
+
+def photos_below(root: Path) -> list[str]:
+    """All photos below a folder: relative paths with forward slashes, sorted.
+
+    Hidden files and folders are passed over, and links to folders are not followed, as when a store
+    is built.
+
+    Raises:
+        BadDataset: there are none.
+    """
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        found += [
+            (below / name).as_posix()
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    found = [file for file in found if is_text(file)]
+    if not found:
+        raise BadDataset(f"There is no photo of a format that is read in {root}.")
+    return sorted(found)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name is valid Unicode."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
+    """All photos below a folder, with groups from a JSON file.
+
+    Args:
+        name: of the data set.
+        root: folder of the photos.
+        table: the file; by default groups.json in `root` or beside it.
+
+    Raises:
+        BadDataset: there are no photos.
+        BadGroups: the file is missing or damaged, or its groups do not fit the photos.
+    """
+    tables = [table] if table else [root / "groups.json", root.resolve().parent / "groups.json"]
+    found = next((path for path in tables if path.is_file()), None)
+    if found is None:
+        raise BadGroups(
+            f'{tables[0]} is missing: a JSON file {{"name": ["file", ...], ...}} that says what '
+            f"belongs together."
+        )
+    gallery, full = photos_below(root), root.resolve()
+
+    def inside(path: Path) -> str | None:
+        return path.relative_to(full).as_posix() if path.is_relative_to(full) else None
+
+    groups = check_groups(load_groups(found), gallery, str(root), inside)
+    return of_groups(name, root, gallery, groups)
+
+
+def read_folders(name: str, root: Path) -> Benchmark:
+    """All photos below a folder whose sub-folders are things.
+
+    Photos that are alone in their sub-folder, or in none, are distractors.
+
+    Args:
+        name: of the data set.
+        root: folder of the photos.
+
+    Raises:
+        BadDataset: there are no photos.
+        BadGroups: no sub-folder holds two photos.
+    """
+    gallery = photos_below(root)
+    groups: dict[str, list[str]] = {}
+    for file in gallery:
+        if "/" in file:
+            groups.setdefault(file.split("/")[0], []).append(file)
+    groups = {folder: files for folder, files in groups.items() if len(files) > 1}
+    if not groups:
+        raise BadGroups(f"No sub-folder of {root} holds two photos.")
+    return of_groups(name, root, gallery, groups)

@@ -1,0 +1,1 @@
+"""Results: files, tables, charts, the page of results."""

@@ -1,0 +1,293 @@
+"""What the keypoint index costs: bytes, building, opening and a query, as a gallery grows.
+
+The galleries are made: each photo has as many keypoints as the form keeps, drawn from all those of
+real stores and moved by a little noise. A query costs what the lists hold that it visits, and real
+keypoints crowd in few of them. So the lists must be filled as real photos fill them, while it does
+not matter which photo has which keypoint: with every neighbour in another photo, counting votes
+costs the most. Queries are photos of the stores as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import faiss
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from command import print_lines, print_text
+from evaluation.arguments import count
+from evaluation.datasets import BadDataset
+from evaluation.report.conditions import hardware
+from evaluation.report.results import format_rows
+from extractor import LocalFeatures, local_features
+from index_store import Store
+from index_store.keypoints.keypoint_form import KeypointForm, form_for
+from index_store.keypoints.keypoint_index import KeypointChange, KeypointIndex, coded
+from matching.votes import NEAREST, count_votes
+
+from ..speed.memory import peak_mb
+
+SIZES = (10_000, 100_000, 1_000_000)
+QUERIES = 100
+FOUND = 40  # photos in which keypoints are found, to time it
+NOISE = 4.0  # standard deviation of each component, in bytes of RootSIFT: a distance of some 45
+MADE_TOGETHER = 256  # photos
+SIZE = (480, 640)  # height and width of a made photo
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One gallery, measured on one thread.
+
+    Attributes:
+        photos, keypoints: how many.
+        crowding: how many times longer than the average the list of a keypoint is, on average.
+        megabytes: of the file, all of which is mapped.
+        build_seconds: of a core, to read the keypoints of 1,000 photos, to code and to write them.
+        finding_seconds: of a core, to find the keypoints of 1,000 photos.
+        change_seconds: to rewrite the file, as any change of the gallery does.
+        peak_mb: of this process until the file was written.
+        open_ms: to open the file.
+        nearest_ms, votes_ms: (queries,), to find neighbours and to count votes.
+    """
+
+    photos: int
+    keypoints: int
+    crowding: float
+    megabytes: float
+    build_seconds: float
+    finding_seconds: float
+    change_seconds: float
+    peak_mb: float
+    open_ms: float
+    nearest_ms: np.ndarray
+    votes_ms: np.ndarray
+
+
+# -- made galleries --------------------------------------------------------------------------------
+
+
+def made_photos(
+    descriptors: np.ndarray, photos: int, points: int, seed: int = 0
+) -> Iterator[tuple[int, LocalFeatures]]:
+    """Ids and keypoints of made photos.
+
+    Args:
+        descriptors: uint8 (n, 128), RootSIFT of real photos, to draw from.
+        photos: how many are made.
+        points: keypoints of each.
+        seed: the same seed gives the same photos.
+    """
+    frames = np.ones(points, np.complex64)
+    for start in range(0, photos, MADE_TOGETHER):
+        rng = np.random.default_rng([seed, start])
+        shape = (min(MADE_TOGETHER, photos - start), points)
+        rows = descriptors[rng.integers(len(descriptors), size=shape)]
+        moved = rng.standard_normal(rows.shape, np.float32) * NOISE + rows
+        rows = np.round(moved).clip(0, 255).astype(np.uint8)
+        places = rng.random((*shape, 2), np.float32) * np.float32(SIZE[::-1])
+        for number in range(len(rows)):
+            yield start + number, LocalFeatures(places[number], frames, rows[number], SIZE)
+
+
+def crowding(sizes: np.ndarray) -> float:
+    """How many times longer than the average list that of a keypoint is, without the keypoint."""
+    held = sizes.astype(np.float64)
+    return float((held * (held - 1)).sum() / (held.sum() * (held.sum() - 1)) * len(held))
+
+
+# -- measuring -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Real photos.
+
+    Attributes:
+        photos: keypoints of each.
+        reading, finding: seconds of a core to read those of one photo from a store, and to find
+            them.
+    """
+
+    photos: list[LocalFeatures]
+    reading: float
+    finding: float
+
+
+def real_keypoints(paths: Sequence[Path]) -> Sample:
+    """Keypoints of all photos of some stores.
+
+    Raises:
+        StoreError: A store cannot be opened, or a photo is gone.
+        BadDataset: They have no keypoints.
+    """
+    photos: list[LocalFeatures] = []
+    seconds, reading = [], 0.0
+    for path in paths:
+        with Store(path) as store:
+            ids = range(len(store))
+            start = time.process_time()
+            photos += [one for _, one in store.rows.keypoints(ids) if one is not None]
+            reading += time.process_time() - start
+            step = max(1, len(store) * len(paths) // FOUND)
+            for id in ids[::step]:
+                pixels = store.pixels(id)
+                start = time.process_time()
+                local_features(pixels)
+                seconds.append(time.process_time() - start)
+    if not any(len(one.points) for one in photos):
+        raise BadDataset("The stores have no keypoints.")
+    return Sample(photos, reading / len(photos), float(np.mean(seconds)))
+
+
+def seconds_to_code(real: Sequence[LocalFeatures], form: KeypointForm) -> float:
+    """Seconds of a core for each of some photos until their keypoints are ready to be written."""
+    start = time.process_time()
+    coded(enumerate(real), form)
+    return (time.process_time() - start) / len(real)
+
+
+def asked(index: KeypointIndex, queries: Sequence[LocalFeatures]) -> tuple[np.ndarray, np.ndarray]:
+    """Milliseconds to find neighbours and to count votes, each (queries,), as a search does it."""
+    took = []
+    for query in queries:
+        few = query.strongest(index.form.points)
+        start = time.perf_counter()
+        near = index.nearest(few.descriptors, NEAREST)
+        middle = time.perf_counter()
+        count_votes(near.distances, near.photos, index.photos, np.empty(0, np.int64))
+        took.append((middle - start, time.perf_counter() - middle))
+    nearest, votes = 1000 * np.array(took).T
+    return nearest, votes
+
+
+def measure(
+    photos: int,
+    real: Sample,
+    queries: Sequence[LocalFeatures],
+    folder: Path,
+) -> Cost:
+    """One row of the table.
+
+    Args:
+        photos: how many the gallery has.
+        real: to make others from.
+        queries: to ask with.
+        folder: for the file.
+    """
+    form = form_for(photos)
+    descriptors = np.concatenate([one.strongest(form.points).descriptors for one in real.photos])
+    made = made_photos(descriptors, photos, form.points)
+    keypoints = coded(tqdm(made, f"{photos:,} photos", photos, disable=None), form)
+    path = folder / "keypoints.lists"
+    start = time.process_time()
+    KeypointChange(form, keypoints).save(path)
+    saving = (time.process_time() - start) / photos
+    del keypoints
+    peak = peak_mb()
+    start = time.perf_counter()
+    index = KeypointIndex(path, form, photos)
+    opening = time.perf_counter() - start
+    asked(index, queries[:10])  # the file is in the page cache, and faiss has its memory
+    nearest, votes = asked(index, queries)
+    start = time.perf_counter()
+    KeypointChange.none(index).save(folder / "changed.lists")
+    changing = time.perf_counter() - start
+    return Cost(
+        photos=photos,
+        keypoints=len(index),
+        crowding=crowding(index.sizes),
+        megabytes=path.stat().st_size / 1e6,
+        build_seconds=1000 * (real.reading + seconds_to_code(real.photos, form) + saving),
+        finding_seconds=1000 * real.finding,
+        change_seconds=changing,
+        peak_mb=peak,
+        open_ms=1000 * opening,
+        nearest_ms=nearest,
+        votes_ms=votes,
+    )
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def format_table(costs: Sequence[Cost]) -> str:
+    """Markdown table, a row for each gallery."""
+    head = ["photos", "keypoints", "crowding", "file, MB", "build, s per 1,000", "of finding them"]
+    head += [
+        "change, s",
+        "peak, MB",
+        "open, ms",
+        "query, ms",
+        "90 %",
+        "neighbours, ms",
+        "votes, ms",
+    ]
+    rows = [head]
+    for cost in costs:
+        query = cost.nearest_ms + cost.votes_ms
+        rows.append(
+            [
+                f"{cost.photos:,}",
+                f"{cost.keypoints:,}",
+                f"{cost.crowding:.1f}",
+                f"{cost.megabytes:,.0f}",
+                f"{cost.build_seconds:.2f}",
+                f"{cost.build_seconds / cost.finding_seconds:.1%}",
+                f"{cost.change_seconds:.1f}",
+                f"{cost.peak_mb:,.0f}",
+                f"{cost.open_ms:.1f}",
+                f"{np.median(query):.1f}",
+                f"{np.quantile(query, 0.9):.1f}",
+                f"{np.median(cost.nearest_ms):.1f}",
+                f"{np.median(cost.votes_ms):.1f}",
+            ]
+        )
+    return format_rows(rows)
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `keypoint-index` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "keypoint-index", help="what the keypoint index costs as a gallery grows"
+    )
+    command.add_argument(
+        "--store",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="keypoints are drawn from these, and queries; the photos must be there",
+    )
+    command.add_argument("--sizes", type=count, nargs="+", default=SIZES, help="photos")
+    command.add_argument("--queries", type=count, default=QUERIES)
+    command.add_argument(
+        "--work", type=Path, help="folder for the files, twice 3.6 GB for a million"
+    )
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    cv2.setNumThreads(1)
+    faiss.omp_set_num_threads(1)
+    with threadpool_limits(1):
+        real = real_keypoints(args.store)
+        drawn = np.random.default_rng(0).permutation(len(real.photos))[: args.queries]
+        queries = [real.photos[number] for number in drawn]
+        costs = []
+        for photos in args.sizes:
+            with tempfile.TemporaryDirectory(dir=args.work) as folder:
+                costs.append(measure(photos, real, queries, Path(folder)))
+    print_lines(
+        f"Hardware: {hardware()}; one thread. Drawn from {len(real.photos):,} photos; "
+        f"keypoints are found in {1000 * real.finding:.0f} ms a photo",
+        "",
+    )
+    print_text(format_table(costs))

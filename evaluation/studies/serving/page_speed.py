@@ -1,0 +1,201 @@
+"""The page in a browser: how long it takes to be there, to answer a toggle, to draw the map.
+
+The page is served as `streamlit run app.py` does it, by a process of its own, and opened in
+Chromium on this machine: all times are over loopback, and browser and server share the processors.
+They are taken within the page, by page_speed.js. It needs playwright and Chromium
+(requirements-dev.txt).
+
+- A load begins with the navigation and ends when the script has run and all photos that can be seen
+  are there. Cold: the browser has nothing in its cache.
+- A toggle is Diffusion. It begins with the click and ends when the hits that stay are drawn. The
+  answer is new when it is switched off for a photo that nobody has searched with, and known when it
+  is switched on again.
+- The map is drawn alone, with made points and one picture for all, and zoomed in and out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import cv2
+import numpy as np
+
+import ui
+from command import print_lines
+from evaluation.arguments import amount, count
+from evaluation.report.conditions import hardware
+from index_store import Catalogue
+from index_store.storage.generation import opening
+
+from .load import served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+ASSETS = Path(ui.__file__).parent / "assets"
+VIEWPORT = {"width": 1360, "height": 900}
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+PATIENCE = 120_000  # milliseconds
+MAP_FRAMES = 300
+CROWDS = 40
+INSIDE = Path(__file__).with_suffix(".js")  # what takes the times, within the page
+
+
+class NoBrowser(Exception):
+    """There is no browser that can be driven; str(error) is a sentence."""
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `page` to the command line's sub-parsers."""
+    command = commands.add_parser("page", help="the page in a browser: loads, toggles, the map")
+    command.add_argument("--store", required=True, help="the store that is served")
+    command.add_argument("--times", type=count, default=20, help="loads and toggles of each kind")
+    command.add_argument(
+        "--points", type=amount, default=30_000, help="made points on the map; 0: no map"
+    )
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    with opening(Path(args.store)) as generation:
+        catalogue = Catalogue(generation.folder / "catalogue.sqlite")
+        files = [photo.file for photo in catalogue.photos()]
+    chosen = np.linspace(0, len(files) - 1, min(args.times, len(files))).astype(int)
+    with chromium() as browser:
+        print_lines(f"Hardware: {hardware()}, browser and server on the same processors")
+        print_lines(
+            f"Chromium {browser.version}, {VIEWPORT['width']} x {VIEWPORT['height']} pixels"
+        )
+        print_lines("", "| what | times | median (ms) | 95 % (ms) |", "|---|---|---|---|")
+        with served(args.store) as url:
+            cold, warm = loads(browser, url, args.times)
+            print_lines(row("first load, cold", cold[1:]))
+            print_lines(row("first load, warm", warm[1:]))
+            new, known = toggles(browser, url, [files[i] for i in chosen])
+            print_lines(row("toggle, a new answer", new))
+            print_lines(row("toggle, a known answer", known))
+        if args.points:
+            frames = map_frames(browser, args.points)
+            print_lines(row(f"frame of the map, {args.points:,} photos", frames))
+
+
+def row(what: str, ms: Sequence[float]) -> str:
+    """One line of the table."""
+    middle, late = np.percentile(ms, (50, 95))
+    return f"| {what} | {len(ms)} | {middle:.0f} | {late:.0f} |"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser. Raises NoBrowser."""
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise NoBrowser(
+            "This needs playwright: pip install -r requirements-dev.txt, and Chromium."
+        ) from None
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        except Error as error:
+            sentence = str(error).splitlines()[0]
+            raise NoBrowser(f"Chromium cannot be started: {sentence}") from None
+        try:
+            yield browser
+        except Error as error:
+            raise NoBrowser(f"The page was not drawn: {str(error).splitlines()[0]}") from None
+        finally:
+            browser.close()
+
+
+@contextmanager
+def tab(browser: Browser) -> Iterator[Page]:
+    """A tab of a browser that has seen nothing yet."""
+    with browser.new_context(viewport=VIEWPORT) as context:
+        context.add_init_script(path=INSIDE)
+        yield context.new_page()
+
+
+def loads(browser: Browser, url: str, times: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of loads of the start page, cold and warm; the first ones warm the server."""
+    cold, warm = [], []
+    for _ in range(times + 1):
+        with tab(browser) as page:
+            page.goto(url, wait_until="commit")
+            cold.append(page.evaluate("measure.until(measure.loaded)"))
+            page.reload(wait_until="commit")
+            warm.append(page.evaluate("measure.until(measure.loaded)"))
+    return cold, warm
+
+
+def toggles(browser: Browser, url: str, files: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Milliseconds of a toggle whose answer is new, and of one whose answer is known."""
+    new, known = [], []
+    for file in files:
+        with tab(browser) as page:
+            page.goto(f"{url}/?{urlencode({'photo': file})}")
+            page.evaluate("measure.until(measure.answered)")
+            new.append(page.evaluate("measure.toggled('diffusion')"))
+            known.append(page.evaluate("measure.toggled('diffusion')"))
+    return new, known
+
+
+# -- the map ---------------------------------------------------------------------------------------
+
+
+def map_frames(browser: Browser, points: int) -> list[float]:
+    """Milliseconds between frames of the map's component while it is zoomed."""
+    data = {
+        "url": "map.bin",
+        "photos": "photos/",
+        "count": points,
+        "crowds": [f"{points // CROWDS} photos"] * CROWDS,
+        "words": dict.fromkeys(("map", "crowds", "closer", "further", "whole", "missing"), "-"),
+    }
+    given = f"{{ data: {json.dumps(data)}, parentElement: document.body, setTriggerValue() {{}} }}"
+    mount = f"import mount from './map.js'; mount({given})"
+    body, style = ((ASSETS / f"map.{kind}").read_text() for kind in ("html", "css"))
+    html = f'<style>{style}</style>{body}<script type="module">{mount}</script>'
+    files = {
+        "": ("text/html", html.encode()),
+        "map.js": ("text/javascript", (ASSETS / "map.js").read_bytes()),
+        "map.bin": ("application/octet-stream", made_points(points)),
+    }
+    picture = "image/jpeg", made_picture()
+
+    def answer(route: Route) -> None:
+        path = route.request.url.partition("//")[2].partition("/")[2]
+        kind, content = files.get(path, picture)
+        route.fulfill(content_type=kind, body=content)
+
+    with tab(browser) as page:
+        page.route("**/*", answer)
+        page.goto("http://map.invalid/")
+        page.wait_for_selector(".map[data-ready]", timeout=PATIENCE)
+        return page.evaluate(f"measure.zoomed({MAP_FRAMES})")
+
+
+def made_points(count: int) -> bytes:
+    """Positions in crowds, as map.js reads them."""
+    rng = np.random.default_rng(0)
+    crowds = np.arange(count) % CROWDS
+    centres = rng.uniform(0.1, 0.9, (CROWDS, 2))
+    places = np.clip(centres[crowds] + rng.normal(0, 0.05, (count, 2)), 0, 1)
+    x, y = (65535 * places.T).astype(np.uint16)
+    parts = np.arange(count, dtype=np.uint32), x, y, crowds.astype(np.int16)
+    return b"".join(part.tobytes() for part in parts)
+
+
+def made_picture() -> bytes:
+    """A thumbnail, JPEG."""
+    grain = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
+    picture = cv2.resize(grain, (240, 180), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", picture)[1].tobytes()

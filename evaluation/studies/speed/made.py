@@ -1,0 +1,143 @@
+"""Galleries of made photos, as large as one likes: files that nobody decodes, made descriptors.
+
+Everything but decoding, describing and finding keypoints is done as with real photos: the made ones
+are injected where a build looks for those of a killed one. They have the keypoints of a few real
+photos in turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from extractor import (
+    SUFFIXES,
+    Extractor,
+    ModelCard,
+    Region,
+    local_features,
+    read_photo,
+)
+from extractor.keypoints.learn_codebook import GALLERY
+from index_store.parameters import making_of
+from index_store.storage.build_journal import Extracted
+from index_store.storage.extraction_cache import Stock
+from index_store.storage.generation import writing
+
+IN_A_FOLDER = 1000
+THUMBNAIL_BYTES = 2_000
+KEYPOINTS_OF = 24  # photos of the sample gallery
+# Chosen so that 100,000 made photos lie to one another as the crops of photos in docs/ann.md do: by
+# the distances to the first and the tenth neighbour, and by how many cells a search must visit.
+DIRECTIONS = 22  # in which things differ
+COMMON = 0.7  # what all things share, against their differences
+SPREAD = 0.3  # of a photo around its thing, against the distance of things
+NOISE = 0.5  # in each component, against a thing's in one direction
+
+
+class MadeExtractor(Extractor):
+    """Stands for the model of a made gallery. Describes a photo by the colours of a 4 x 4 grid."""
+
+    def __init__(self, dim: int):
+        self.engine = "onnxruntime"
+        self.model_sha256 = "2" * 64
+        self.card = ModelCard(
+            architecture="made",
+            output_dim=dim,
+            longest_side=320,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            p=3.0,
+            training="none",
+            licence="none",
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model_sha256
+
+    def describe(
+        self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
+    ) -> np.ndarray:
+        """As `Extractor.describe`; for 48 dimensions."""
+        grids = [cv2.resize(photo, (4, 4), interpolation=cv2.INTER_AREA) for photo in photos]
+        rows = np.array([grid.ravel() for grid in grids], np.float32) + 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def made_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterator[np.ndarray]:
+    """Unit rows around things of about eight photos each, block by block: float32 (n, dim)."""
+    shape = (max(1, count // 8), DIRECTIONS)
+    things = np.random.default_rng(seed).normal(COMMON, size=shape).astype(np.float32)
+    lift = np.random.default_rng(seed + 1).normal(size=(DIRECTIONS, dim)).astype(np.float32)
+    for start in range(0, count, block):
+        rng = np.random.default_rng([seed, start])
+        some = things[rng.integers(len(things), size=min(block, count - start))]
+        rows = (some + SPREAD * rng.normal(size=some.shape).astype(np.float32)) @ lift
+        rows += NOISE * rng.normal(size=rows.shape).astype(np.float32)
+        yield rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def made_file(root: Path, number: int) -> Path:
+    """Where a made photo lies."""
+    return root / f"{number // IN_A_FOLDER:04d}" / f"{number:07d}.jpg"
+
+
+def content(number: int) -> bytes:
+    """Of a made photo's file."""
+    return f"made photo {number}".encode()
+
+
+def lay_out(root: Path, numbers: Iterable[int]) -> None:
+    """Write the files of made photos."""
+    for number in numbers:
+        path = made_file(root, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content(number))
+
+
+def real_features(points: int) -> list[bytes]:
+    """The strongest so many keypoints of a few photos of the sample gallery, encoded."""
+    photos = sorted(path for path in GALLERY.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = [local_features(read_photo(path)) for path in photos[:: len(photos) // KEYPOINTS_OF]]
+    return [features.strongest(points).to_bytes() for features in found]
+
+
+def inject(
+    store: Path,
+    blocks: Iterable[np.ndarray],
+    extractor: Extractor,
+    features: Sequence[bytes],
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    total: int = 0,
+) -> None:
+    """Put made photos in stock, numbered from 0, so that no build needs to make anything of them.
+
+    Args:
+        store: The store's folder.
+        blocks: Their descriptors.
+        extractor: Whose descriptors they shall be.
+        features: Keypoints, as `real_features`, which the photos have in turn.
+        progress: Called once as progress(items, total); must yield the items.
+        total: How many photos there are, for it.
+    """
+    making = making_of(extractor, False)
+    rows = (row for block in blocks for row in block.astype(np.float16))
+    with writing(store), closing(Stock(store, making.facts, making.dim)) as stock:
+        for number, row in progress(enumerate(rows), total):
+            sha256 = hashlib.sha256(content(number)).hexdigest()
+            noise = np.random.default_rng(number)
+            stock.put(
+                sha256,
+                Extracted(
+                    row,
+                    (480, 640),
+                    noise.bytes(THUMBNAIL_BYTES),
+                    features[number % len(features)],
+                ),
+            )

@@ -1,0 +1,157 @@
+"""Offline diffusion against the published way, on the same graph and cores: speed and exactness.
+
+How close a truncated row is to that of the whole graph is told by its sum alone. (I - alpha S)^-1
+has no negative element, and truncation makes every element smaller
+(`index_store.graph.offline_diffusion`). So a row's share of mass, its sum over the whole row's, is
+1 minus the relative L1 distance to it. The sums m of all whole rows solve (I - alpha S) m = 1.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import cg
+
+from extractor import available_cores
+from index_store.graph import affinity
+from index_store.graph.neighbours import exact_neighbours
+from index_store.graph.offline_diffusion import (
+    ALPHA,
+    BLOCK,
+    KEPT,
+    REGION,
+    diffusion_rows,
+    solve_block,
+)
+from index_store.graph.partition import blocks, region
+
+from ..retrieval.published_diffusion import (
+    laplacian,
+    made_descriptors,
+    nearest_of,
+    published_graph,
+    published_sums,
+    start_worker,
+)
+
+TRUNCATION = 1000  # of the published way
+SAMPLE = 3000  # rows solved the published way
+ROUNDS = 5
+# Photos in a neighbour list, the photo itself among them, as the published code counts (its kd).
+LISTED = affinity.BACKGROUND + 1
+PUBLISHED_ALPHA = 0.99
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Both ways on one graph.
+
+    Attributes:
+        edges: a row of the graph.
+        published, blocks: rows a second.
+        published_share, share: shares of mass of the same sampled rows, (n,).
+        kept_share: likewise, of `blocks` after the cut.
+    """
+
+    edges: float
+    published: float
+    blocks: float
+    published_share: np.ndarray
+    share: np.ndarray
+    kept_share: np.ndarray
+
+
+def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) -> Speed:
+    """Both ways in turns, on all cores.
+
+    The published one runs in one process a core, on sampled rows; blocks are solved for all rows.
+
+    Args:
+        descriptors: of the gallery, float32 (N, D).
+        walk: S, (N, N).
+        alpha: of the diffusion.
+    """
+    count = len(descriptors)
+    sample = np.random.default_rng(1).permutation(count)[:SAMPLE]
+    nearest = nearest_of(descriptors, sample, min(count, TRUNCATION))
+    system = laplacian(walk, alpha)
+    row_ids = np.empty((count, min(count, KEPT)), np.int32)
+    row_values = np.empty(row_ids.shape, np.float16)
+    published, ours, sums = [], [], []
+    cores = available_cores()
+    with ProcessPoolExecutor(
+        cores, get_context("spawn"), start_worker, (system.astype(np.float32),)
+    ) as pool:
+        list(pool.map(published_sums, [nearest[:5]] * 4 * cores))
+        for part in np.array_split(nearest, ROUNDS):
+            begin = time.perf_counter()
+            sums += sum(pool.map(published_sums, np.array_split(part, 4 * cores)), [])
+            published.append(len(part) / (time.perf_counter() - begin))
+            begin = time.perf_counter()
+            diffusion_rows(walk, row_ids, row_values, alpha)
+            ours.append(count / (time.perf_counter() - begin))
+    whole = cg(system, np.ones(count), rtol=1e-9, maxiter=5000)[0]
+    share = np.zeros(count)
+    for block in blocks(walk, BLOCK):
+        if np.isin(block, sample).any():
+            share[block] = (
+                solve_block(walk, region(walk, block, REGION, alpha), len(block), alpha).sum(1)
+                / whole[block]
+            )
+    return Speed(
+        walk.nnz / count,
+        float(np.median(published)),
+        float(np.median(ours)),
+        np.array(sums) / whole[sample],
+        share[sample],
+        row_values[sample].sum(1, dtype=np.float64) / whole[sample],
+    )
+
+
+def speed_row(name: str, speed: Speed) -> list[str]:
+    closer = speed.share >= speed.published_share * (1 - 1e-3)
+    worst = np.min(speed.share / speed.published_share - 1)
+    return [
+        name,
+        f"{speed.edges:.1f}",
+        f"{speed.published:.0f}",
+        f"{speed.blocks:.0f}",
+        f"{speed.blocks / speed.published:.1f}",
+        f"{speed.published_share.mean():.4f}",
+        f"{speed.share.mean():.4f}",
+        f"{speed.kept_share.mean():.4f}",
+        f"{closer.mean():.1%}, worst {worst:+.3f}",
+    ]
+
+
+def speed_rows(count: int, dim: int) -> list[list[str]]:
+    """Table, head first: this project's graph, and the published one with the published alpha."""
+    descriptors = made_descriptors(count, dim)
+    ids, sims = exact_neighbours(descriptors, min(count, LISTED))
+    head = [
+        f"{count} rows",
+        "edges a photo",
+        "published, rows/s",
+        "blocks, rows/s",
+        "times",
+        "mass, published",
+        "mass, blocks",
+        f"mass, {KEPT} kept",
+        "at least as close",
+    ]
+    ours = measure_rows(descriptors, affinity.neighbour_graph(ids, sims), ALPHA)
+    published = measure_rows(descriptors, published_graph(ids, sims), PUBLISHED_ALPHA)
+    return [
+        head,
+        speed_row(f"this graph, alpha {ALPHA}", ours),
+        speed_row(
+            f"the {ids.shape[1]} nearest with the photo itself, similarity cubed, "
+            f"alpha {PUBLISHED_ALPHA}",
+            published,
+        ),
+    ]

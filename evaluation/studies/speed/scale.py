@@ -1,0 +1,238 @@
+"""What a store costs as it grows: made photos, everything else as it is with real ones.
+
+Each step runs in a process of its own, so that its peak of memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from command import print_lines, print_text
+from evaluation.arguments import count
+from evaluation.report.conditions import hardware
+from evaluation.report.results import format_rows
+from index_store import Store, add, build, compact, remove, update, verify
+from index_store.keypoints.keypoint_form import form_for
+from search import Engine
+
+from .made import (
+    MadeExtractor,
+    inject,
+    lay_out,
+    made_file,
+    made_rows,
+    real_features,
+)
+from .memory import peak_mb
+
+DIM = 512
+SIZES = (10_000, 30_000)
+QUERIES = 50
+BUILD_STAGES = ("index", "neighbours", "diffusion", "keypoints")
+DISTANCES = [1, 10]  # neighbours whose median distance tells how alike made photos are
+QUERY_STAGES = ("candidates", "diffusion")
+Step = Callable[[Path, int, int], dict[str, float]]
+
+
+class Stages:
+    """Progress of a build that remembers how long each stage took, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, items: Iterable, total: int, what: str) -> Iterable:
+        start = time.perf_counter()
+        yield from items
+        self.seconds[what] = self.seconds.get(what, 0) + time.perf_counter() - start
+
+
+def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Made photos become segments."""
+    features = real_features(form_for(size).points)
+    inject(work / "store", made_rows(size, dim), MadeExtractor(dim), features)
+    return {}
+
+
+def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
+    """A build that finds all photos in stock."""
+    stages = Stages()
+    manifest = build(work / "photos", work / "store", MadeExtractor(dim), stages)
+    with Store(work / "store") as store:
+        cosines = np.median(store.list_sims[:, DISTANCES], axis=0)
+    distances = dict(zip(map(str, DISTANCES), np.sqrt(2 - 2 * cosines).tolist()))
+    facts = {"bytes": manifest.size, "recall": manifest.shortlist_recall}
+    return {**stages.seconds, **facts, **distances}
+
+
+def open_store(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Open the store."""
+    Store(work / "store").close()
+    return {}
+
+
+def verify_store(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Read all of it."""
+    with Store(work / "store") as store:
+        verify(store)
+    return {}
+
+
+def query(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Search, with photos of the gallery; medians in milliseconds."""
+    extractor = MadeExtractor(dim)
+    engine = Engine(Store(work / "store"), extractor)
+    took: dict[str, list[float]] = {}
+    for id in np.random.default_rng(1).integers(size, size=QUERIES).tolist():
+        start = time.perf_counter()
+        prepared = engine.prepare(id)
+        middle = time.perf_counter()
+        engine.search(prepared, rerank="diffusion")
+        end = time.perf_counter()
+        took.setdefault("candidates", []).append(1000 * (middle - start))
+        took.setdefault("diffusion", []).append(1000 * (end - middle))
+    return {stage: float(np.median(times)) for stage, times in took.items()}
+
+
+def update_unchanged(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Nothing is new."""
+    update(work / "store", MadeExtractor(dim))
+    return {}
+
+
+def add_one(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Add the photo that was removed before."""
+    stages = Stages()
+    manifest = add([made_file(work / "photos", 0)], work / "store", MadeExtractor(dim), stages)
+    return {**stages.seconds, "drift": manifest.drift.rows}
+
+
+def remove_one(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Remove a photo."""
+    stages = Stages()
+    remove([made_file(Path("."), 0).as_posix()], work / "store", stages)
+    return stages.seconds
+
+
+def compact_all(work: Path, size: int, dim: int) -> dict[str, float]:
+    """Rewrite what removals have left."""
+    compact(work / "store")
+    return {}
+
+
+STEPS: dict[str, Step] = {
+    "segments": write_segments,
+    "build": build_all,
+    "open": open_store,
+    "verify": verify_store,
+    "query": query,
+    "update, nothing new": update_unchanged,
+    "remove one": remove_one,
+    "add one": add_one,
+    "compact": compact_all,
+}
+
+
+def timed(step: str, work: Path, size: int, dim: int, results: Any) -> None:
+    """Run a step in a process of its own; what it says, its seconds and its peak of memory."""
+    start = time.perf_counter()
+    said = STEPS[step](work, size, dim)
+    seconds = time.perf_counter() - start
+    peak = peak_mb()
+    results.send({**said, "seconds": seconds, "MB": peak})
+
+
+def measure(size: int, dim: int, work: Path) -> dict[str, dict[str, float]]:
+    """All steps for a gallery of so many photos and dimensions, in an empty folder."""
+    lay_out(work / "photos", range(size))
+    context = multiprocessing.get_context("spawn")
+    found = {}
+    for step in STEPS:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=timed, args=(step, work, size, dim, sender))
+        process.start()
+        sender.close()
+        found[step] = receiver.recv()
+        process.join()
+        print_lines(f"{size} {step}: {found[step]}")
+    return found
+
+
+Costs = Mapping[int, Mapping[str, Mapping[str, float]]]  # of each size and step, as `timed` says
+
+
+def cost_rows(found: Costs) -> list[list[str]]:
+    """Table, head first: a column for each size."""
+    sizes = found.items()
+    rows = [["photos", *(f"{size:,}" for size in found)]]
+    for step in STEPS:
+        costs = [of[step] for of in found.values()]
+        rows.append([f"{step}, s (MB)", *(f"{c['seconds']:.1f} ({c['MB']:.0f})" for c in costs)])
+    for stage in BUILD_STAGES:
+        rows.append([f"build: {stage}, s", *(f"{of['build'][stage]:.1f}" for _, of in sizes)])
+    for stage in QUERY_STAGES:
+        rows.append([f"query: {stage}, ms", *(f"{of['query'][stage]:.1f}" for _, of in sizes)])
+    rows.append(["store, bytes a photo", *(f"{of['build']['bytes'] / n:,.0f}" for n, of in sizes)])
+    for rank in map(str, DISTANCES):
+        rows.append(
+            [f"distance to neighbour {rank}", *(f"{of['build'][rank]:.2f}" for _, of in sizes)]
+        )
+    rows.append(["recall@10 of 100", *(f"{of['build']['recall']:.3f}" for _, of in sizes)])
+    return rows
+
+
+def draw(found: Costs, path: Path) -> None:
+    """Seconds, memory and a query's milliseconds against the number of photos, as a picture."""
+    from matplotlib.figure import Figure  # slow to import
+
+    def against_size(step: str, cost: str) -> list[float]:
+        return [of[step][cost] for of in found.values()]
+
+    seconds = {s: against_size(s, "seconds") for s in STEPS if s not in ("build", "query")}
+    seconds |= {f"build: {stage}": against_size("build", stage) for stage in BUILD_STAGES}
+    sizes = np.array(list(found))
+    growth = sizes * np.log(sizes) / (sizes[-1] * np.log(sizes[-1]))
+    panels = {
+        "seconds of a step": seconds,
+        "its peak of memory, MB": {step: against_size(step, "MB") for step in STEPS},
+        "a query, ms": {stage: against_size("query", stage) for stage in QUERY_STAGES},
+    }
+    figure = Figure(figsize=(15, 5.5), layout="constrained")
+    for axis, (title, curves) in zip(figure.subplots(1, 3), panels.items()):
+        for name, costs in curves.items():
+            axis.plot(sizes, costs, marker="o", label=name)
+        if curves is seconds:
+            axis.plot(
+                sizes, max(costs[-1] for costs in curves.values()) * growth, "k:", label="N log N"
+            )
+        axis.set(xscale="log", yscale="log", xlabel="photos", title=title)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    figure.savefig(path, dpi=80)
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `scale` to the command line's sub-parsers."""
+    command = commands.add_parser("scale", help="what a store costs as it grows")
+    command.add_argument("--sizes", type=count, nargs="+", default=SIZES)
+    command.add_argument("--dim", type=count, default=DIM, help="components of a descriptor")
+    command.add_argument("--plot", type=Path, help="picture, PNG")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    print_lines(f"Hardware: {hardware()}", "")
+    found = {}
+    for size in args.sizes:
+        with tempfile.TemporaryDirectory() as work:
+            found[size] = measure(size, args.dim, Path(work))
+    print_text(format_rows(cost_rows(found)))
+    if args.plot:
+        draw(found, args.plot)

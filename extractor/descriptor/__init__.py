@@ -1,0 +1,1 @@
+"""RGB array -> unit descriptor: models, runtimes and their choice."""

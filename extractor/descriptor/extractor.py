@@ -1,0 +1,241 @@
+"""RGB photo -> unit descriptor. The model file says itself how photos must be prepared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import cpu_count
+
+from plurals import quantity
+
+from ..photo.crop import Region, crop_region
+from ..photo.limits import WORKING_SIDE
+from ..photo.strips import parts_of
+from .runtime import start
+from .sealing import is_sealed
+
+DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "model" / "weights" / "gem-resnet101.onnx"
+METADATA_PREFIX = "gem."
+METADATA_SCHEMA = 2
+PLAIN_SCHEMA = 1  # files of one scale and without a learned whitening are the same in both
+OUTSIDE_WHITENING = "whitening.npz"  # where earlier versions kept what now lies in the graph
+PREPROCESSING = f"exif, draft and lanczos to {WORKING_SIDE}, lanczos to longest side, mean/std"
+
+
+class BadModel(Exception):
+    """The file is no descriptor model of this project, or damaged. The message is one sentence."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the model file says of itself (its `gem.*` metadata).
+
+    Attributes:
+        architecture: of the network.
+        output_dim: components of its descriptors.
+        longest_side: pixels that photos are shrunk to.
+        mean, std: of RGB in 0 to 1, taken off and divided by before the network.
+        p: exponent of its GeM pooling; None for a network that pools in its own way.
+        training: where the parameters come from.
+        licence: of the parameters.
+        scales, msp: of multi-scale descriptors, see `export.recipe.Recipe`.
+        max_batch: photos that the network takes at a time; None for any number.
+        precision: "float32" or "int8".
+        source: of an int8 model the SHA-256 of the float model's file.
+    """
+
+    architecture: str
+    output_dim: int
+    longest_side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    p: float | None
+    training: str
+    licence: str
+    scales: tuple[float, ...] = (1.0,)
+    msp: float = 1.0
+    max_batch: int | None = None
+    precision: str = "float32"
+    source: str = ""
+
+
+def read_card(metadata: dict[str, str], name: str) -> ModelCard:
+    """ModelCard from an ONNX file's metadata. Raises BadModel when the file is not one of ours."""
+    try:
+        facts = {
+            k.removeprefix(METADATA_PREFIX): json.loads(v)
+            for k, v in metadata.items()
+            if k.startswith(METADATA_PREFIX)
+        }
+        if facts["schema"] not in (PLAIN_SCHEMA, METADATA_SCHEMA):
+            raise BadModel(
+                f"{name} has metadata of schema {facts['schema']}; "
+                f"this version reads {METADATA_SCHEMA}."
+            )
+        outside = OUTSIDE_WHITENING in metadata or facts.get("scales", [1.0]) != [1.0]
+        if facts["schema"] == PLAIN_SCHEMA and outside:
+            raise BadModel(
+                f"{name} was made by an earlier version, which kept scales and whitening outside "
+                "the graph. Export it again."
+            )
+        return ModelCard(
+            architecture=facts["architecture"],
+            output_dim=int(facts["output_dim"]),
+            longest_side=int(facts["longest_side"]),
+            mean=tuple(facts["mean"]),
+            std=tuple(facts["std"]),
+            p=None if facts["p"] is None else float(facts["p"]),
+            training=facts["training"],
+            licence=facts["licence"],
+            scales=tuple(facts.get("scales", (1.0,))),
+            msp=float(facts.get("msp", 1.0)),
+            max_batch=facts.get("max_batch"),
+            precision=facts.get("precision", "float32"),
+            source=facts.get("source", ""),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadModel(
+            f"{name} is an ONNX model, but not a descriptor model made by `python -m export`."
+        ) from error
+
+
+class Extractor:
+    """Runs one descriptor model. Thread-safe; holds the weights once.
+
+    Args:
+        model: path of an ONNX file written by `python -m export`.
+        threads: cores to use; None for all that this process may run on.
+        engine: one of `engines.ENGINES`.
+        calls: how many calls will run side by side, from threads of the caller, and share the
+            cores. One photo at a time wants 1. Many photos are done sooner with one core each than
+            with all cores on one after the other.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BadModel: it is damaged, not one of ours, or cannot be run.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        threads: int | None = None,
+        engine: str = "onnxruntime",
+        calls: int = 1,
+    ):
+        path = Path(model)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no descriptor model at {path}.")
+        data = path.read_bytes()
+        if not is_sealed(data):
+            raise BadModel(
+                f"{path.name} is damaged, or not a descriptor model made by `python -m export`."
+            )
+        try:
+            self._engine = start(engine, data, threads or cpu_count(), calls)
+        except Exception as error:  # engines raise families of their own, without a base class
+            raise BadModel(f"{path.name} cannot be run by {engine}.") from error
+        self.path = path
+        self.engine = engine
+        self.card = read_card(self._engine.metadata, path.name)
+        self.model_sha256 = hashlib.sha256(data).hexdigest()
+        self._mean = np.array(self.card.mean, np.float32)
+        self._std = np.array(self.card.std, np.float32)
+        self._check()
+
+    def __reduce__(self) -> tuple:
+        """Another process reads the same file, for a single core: there is one process to each."""
+        return type(self), (self.path.resolve(), 1, self.engine)
+
+    def _check(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        descriptor = self.describe([noise])[0]
+        if descriptor.shape != (self.card.output_dim,):
+            raise BadModel(
+                f"The model's descriptors must have {quantity(self.card.output_dim, 'value')}, "
+                f"as its card says, not {len(descriptor)}."
+            )
+        if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also when it is not a number
+            raise BadModel("The model does not give descriptors of length 1.")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over model file and preparation of photos.
+
+        Descriptors of equal fingerprints can be compared. An int8 model counts as the float model
+        that it was made from.
+        """
+        facts = [
+            self.card.source or self.model_sha256,
+            self.card.longest_side,
+            self.card.mean,
+            self.card.std,
+            PREPROCESSING,
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def normalise(self, photo: np.ndarray) -> np.ndarray:
+        """uint8 RGB (H, W, 3) -> float32 (3, H, W), with the mean and deviation of the model's
+        training.
+        """
+        return ((photo.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)
+
+    def describe(
+        self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
+    ) -> np.ndarray:
+        """Unit descriptors of decoded photos. Photos of equal shape run as one batch.
+
+        A strip is described by its parts, see `strips`.
+
+        Args:
+            photos: N arrays, uint8 RGB (H, W, 3).
+            regions: for each photo the part of it that counts, or None for all of it.
+
+        Returns:
+            float32 (N, D).
+
+        Raises:
+            ValueError: a region is empty or outside its photo.
+        """
+        inputs, owners = [], []
+        for owner, (photo, region) in enumerate(
+            zip(photos, regions or [None] * len(photos), strict=True)
+        ):
+            for part in parts_of(photo) if region is None else [photo]:
+                inputs.append(self.normalise(crop_region(part, region, self.card.longest_side)))
+                owners.append(owner)
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, tensor in enumerate(inputs):
+            by_shape[tensor.shape].append(i)
+        out = np.empty((len(inputs), self.card.output_dim), np.float32)
+        for rows in by_shape.values():
+            out[rows] = self.describe_batch(np.stack([inputs[i] for i in rows]))
+        return out if len(inputs) == len(photos) else means(out, np.array(owners))
+
+    def describe_batch(self, batch: np.ndarray) -> np.ndarray:
+        """Normalised float32 (N, 3, h, w) -> unit descriptors float32 (N, D)."""
+        together = self.card.max_batch or len(batch)
+        parts = [
+            self._engine.run(batch[start : start + together])
+            for start in range(0, len(batch), together)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def means(descriptors: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Unit means of the descriptors of each owner.
+
+    Args:
+        descriptors: unit vectors float32 (n, D).
+        owners: int (n,), whose each is, ascending from 0.
+
+    Returns:
+        float32 (N, D).
+    """
+    sums = np.add.reduceat(descriptors, np.flatnonzero(np.diff(owners, prepend=-1)))
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,82 @@
+"""RGB photo -> XFeat keypoints, a learned alternative to SIFT's.
+
+Potje et al. 2024, "XFeat: Accelerated Features for Lightweight Image Matching". The network is an
+ONNX file that `python -m export --xfeat` makes; it is optional and not part of the repository.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from joblib import cpu_count
+
+from ..descriptor.extractor import DEFAULT_MODEL, BadModel
+from ..descriptor.sealing import is_sealed
+from ..descriptor.untracked import ort
+from ..photo.decode import resize
+from .sift import SIFT_SIDE, LocalFeatures
+
+XFEAT_MODEL = DEFAULT_MODEL.with_name("xfeat.onnx")
+STRIDE = 32  # the network takes sides that are multiples of this
+
+
+def read_matching_model(path: Path, threads: int) -> ort.InferenceSession:
+    """Start an ONNX file of `python -m export --xfeat`.
+
+    Args:
+        path: The file.
+        threads: How many cores it may use.
+
+    Raises:
+        BadModel: It is missing or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadModel(
+            f"{path} is not there. Make it: "
+            "pip install -r requirements-matchers.txt && python -m export --xfeat"
+        ) from None
+    if not is_sealed(data):
+        raise BadModel(f"{path} is damaged (checksum). Make it again: python -m export --xfeat")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+class XFeatKeypoints:
+    """The strongest XFeat keypoints of a photo. Thread-safe. Raises BadModel."""
+
+    def __init__(self, model: Path = XFEAT_MODEL):
+        self._session = read_matching_model(model, cpu_count())
+
+    def __call__(self, photo: np.ndarray) -> LocalFeatures:
+        """Find a photo's keypoints.
+
+        Args:
+            photo: Decoded, uint8 RGB (H, W, 3).
+
+        Returns:
+            Points in pixels of the photo shrunk to SIFT_SIDE, strongest first. Descriptors are
+            float16 (n, 64), unit vectors. Frames are all 1: these keypoints have neither size nor
+            angle.
+        """
+        small = resize(photo, SIFT_SIDE)
+        height, width = small.shape[:2]
+        # As the authors' code: squeezed to the next smaller multiple, then points stretched back.
+        fitted = max(STRIDE, width // STRIDE * STRIDE), max(STRIDE, height // STRIDE * STRIDE)
+        image = cv2.resize(small.astype(np.float32) / 255, fitted, interpolation=cv2.INTER_LINEAR)
+        points, scores, descriptors = self._session.run(
+            None, {"photo": image.transpose(2, 0, 1)[None]}
+        )
+        found = scores > 0
+        points = points[found] * np.array([width / fitted[0], height / fitted[1]], np.float32)
+        return LocalFeatures(
+            points=points,
+            frames=np.ones(len(points), np.complex64),
+            descriptors=descriptors[found].astype(np.float16),
+            size=(height, width),
+        )

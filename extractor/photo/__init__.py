@@ -1,0 +1,1 @@
+"""Photo bytes -> upright RGB array, safely: formats, limits, decoding in a worker process."""

@@ -1,0 +1,1 @@
+"""What Pillow does not do by itself: colours, depths, incomplete files."""

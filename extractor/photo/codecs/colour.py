@@ -1,0 +1,136 @@
+"""Pixels of any mode and colour profile -> 8-bit sRGB, which is what is described and shown.
+
+Whole numbers of more than 8 bits are scaled by the bits that the photo uses, others by their range.
+An embedded ICC profile is converted from; a broken one is passed over, as browsers do.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from .icc_profiles import matrix_profile
+
+MAX_PROFILE = 8 * 2**20  # bytes; those of printing presses have 0.5 to 3 MB
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
+MODES = {"RGB ": ("RGB", "RGBA"), "GRAY": ("L", "LA"), "CMYK": ("CMYK",), "Lab ": ("LAB",)}
+LEAST_RANGE = 1e-30
+PALETTES = ("P", "PA", "1")
+# Colour primaries and transfer curves of ITU-T H.273 that photos without an ICC profile name.
+PRIMARIES = {9: "BT.2020", 12: "Display P3"}
+STANDARD_CURVES = (1, 6, 13, 14, 15)
+
+
+def scaled(values: np.ndarray) -> np.ndarray:
+    """Numbers of any type and range as 0 to 255.
+
+    Whole numbers from 0 up to 16 bits are divided by the largest number of as many bits as the
+    photo uses: 12-bit data in 16-bit numbers is not black. Fractions from 0 to 1 are what they are;
+    all else is stretched from the least to the largest.
+
+    Args:
+        values: (H, W) or (H, W, 3).
+
+    Returns:
+        uint8, same shape. What is no number is 0.
+    """
+    numbers = values.astype(np.float32)
+    finite = np.isfinite(numbers)
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(numbers[finite].min()), float(numbers[finite].max())
+    if np.issubdtype(values.dtype, np.integer) and 0 <= low and high < 2 ** DEPTHS[-1]:
+        low, high = 0.0, float(white_of(int(high)))
+    elif 0 <= low and high <= 1:
+        low, high = 0.0, 1.0
+    numbers -= low
+    numbers *= 255 / max(high - low, LEAST_RANGE)
+    return np.nan_to_num(numbers, nan=0, posinf=255, neginf=0).clip(0, 255).astype(np.uint8)
+
+
+def white_of(largest: int) -> int:
+    """The largest number of as many bits as a photo uses, by its largest number below 2^16."""
+    return next(2**bits - 1 for bits in DEPTHS if largest < 2**bits)
+
+
+def resizable(image: Image.Image) -> Image.Image:
+    """The image in a mode that Lanczos can work on.
+
+    Palettes and bitmaps become RGB(A), numbers of more than 8 bits become 8-bit grey.
+    """
+    if image.mode.startswith(("I", "F")):  # Pillow would clip instead of scale
+        numbers = np.asarray(image)
+        small = scaled(numbers)
+        if isinstance(clear := image.info.get("transparency"), int):
+            small[numbers == clear] = 255  # white, as all transparency becomes
+        grey = Image.fromarray(small)
+        grey.info = image.info
+        return grey
+    if image.mode in PALETTES or (image.has_transparency_data and image.mode not in ("RGBA", "LA")):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit sRGB; transparency becomes white."""
+    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
+    pixels = to_srgb(image)
+    if alpha is None:
+        return pixels
+    white = Image.new("RGB", image.size, "white")
+    white.paste(pixels, mask=alpha)
+    return white
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB, converted from a profile where the image has one that fits, without its alpha."""
+    profile = profile_of(image)
+    if profile is None:
+        return image.convert("RGB")
+    plain = image.convert(image.mode[:-1]) if image.mode in ("RGBA", "LA") else image
+    try:
+        fitting = MODES.get(profile.profile.xcolor_space, ())
+        if image.mode not in fitting:
+            return plain.convert("RGB")
+        converted = ImageCms.profileToProfile(
+            plain, profile, srgb(), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB"
+        )
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        # A Lab image cannot be converted otherwise.
+        return (
+            Image.merge("RGB", [plain.getchannel(0)] * 3)
+            if plain.mode == "LAB"
+            else (plain.convert("RGB"))
+        )
+    assert converted is not None
+    return converted
+
+
+def profile_of(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The profile that an image's colours are in; None for sRGB, and for what cannot be read."""
+    data = image.info.get("icc_profile")
+    if not data:
+        if image.mode == "LAB":
+            return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        named = image.info.get("nclx_profile") or {}
+        primaries = PRIMARIES.get(named.get("color_primaries", 0))
+        if primaries is None or named.get("transfer_characteristics") not in STANDARD_CURVES:
+            return None
+        data = matrix_profile(primaries)
+    if not isinstance(data, bytes) or len(data) > MAX_PROFILE:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        is_srgb = "sRGB" in (profile.profile.profile_description or "")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+    return None if is_srgb else profile
+
+
+@lru_cache(1)
+def srgb() -> ImageCms.ImageCmsProfile:
+    """The profile that everything is converted to."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

@@ -1,0 +1,54 @@
+"""JPEGs whose last bytes are missing: as far as they go, if that is nearly all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from ..containers import Container
+from .openers import open_image
+
+LEAST = 0.9  # share of the rows that must be there
+CUT_OFF = "The end of the photo's file is missing; what is there is used."
+END = b"\xff\xd9"
+# What no decoded row looks like from end to end: a row that still does was not decoded.
+BLANK = {"L": (255,), "RGB": (255, 0, 255), "CMYK": (255, 0, 255, 0)}
+
+
+def rescued(data: bytes, found: Container) -> Image.Image | None:
+    """The part of a JPEG that is there.
+
+    Args:
+        data: The file.
+        found: In it.
+
+    Returns:
+        A loaded image without the rows that are missing, or None if too much is.
+    """
+    if found.is_ended or (found.is_progressive and not found.is_whole):
+        return None
+    if found.is_progressive:  # only the finest detail is missing
+        image = open_image(data + END, found)
+        image.load()
+        return image
+    image = open_image(data, found)
+    assert isinstance(image, ImageFile.ImageFile)
+    image.im = Image.new(image.mode, image.size, BLANK[image.mode]).im
+    with suppress(OSError):
+        image.load()
+    image.tile = []
+    rows = decoded_rows(image)
+    if rows < LEAST * image.height:
+        return None
+    part = image.crop((0, 0, image.width, rows))
+    part.info = image.info  # the profile
+    return part
+
+
+def decoded_rows(image: Image.Image) -> int:
+    """How many rows from the top are not BLANK."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    is_blank = (pixels == np.array(BLANK[image.mode], np.uint8)).all((1, 2))
+    return int(np.flatnonzero(~is_blank).max(initial=-1)) + 1

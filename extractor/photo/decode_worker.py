@@ -1,0 +1,83 @@
+"""The process that decodes photos: run by `decoder`, by its path, with pipes for stdin and stdout.
+
+It writes READY when it can decode. Then it reads a request and writes an answer, again and again,
+until its input ends.
+
+    request: bytes of the photo (uint64), as_stored (uint8), the photo
+    answer:  0, height, width, bytes of the note (uint32 each), the note, pixels uint8 RGB;
+             or 1 or 2, bytes (uint32), a sentence
+
+All numbers are little-endian. 1 stands for UnsupportedImage, 2 for ImageTooLarge.
+
+It ends with SIGPROF when a photo has used up its processor time, and with NO_MEMORY when it has no
+memory left to read a photo or to write an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import types
+from pathlib import Path
+
+READY = b"+"
+REQUEST = struct.Struct("<QB")
+PICTURE = struct.Struct("<BIII")
+SENTENCE = struct.Struct("<BI")
+DECODED, UNSUPPORTED, TOO_LARGE = range(3)
+NO_MEMORY = 3  # exit status
+
+
+def main(facts: str) -> None:
+    """Answer until the input ends.
+
+    Args:
+        facts: the `Limits` as JSON. Memory counts on top of what the process has already, processor
+            time is that of all threads, for one photo.
+    """
+    # Only the decoder, without the package around it: onnxruntime is large and slow to load.
+    package = types.ModuleType("extractor")
+    package.__path__ = [str(Path(__file__).resolve().parents[1])]
+    sys.modules["extractor"] = package
+    from .codecs.openers import prepare
+    from .decode import BadPhoto, ImageTooLarge, read
+    from .limits import Limits
+
+    limits = Limits(**json.loads(facts))
+    prepare()
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    most = taken + limits.memory * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    sink.write(READY)
+    sink.flush()
+    while head := source.read(REQUEST.size):
+        count, as_stored = REQUEST.unpack(head)
+        data = source.read(count)
+        # RLIMIT_CPU counts in whole seconds, over the life of the process. The kernel stops this
+        # timer's process without any help of Python, which does not run while a codec does.
+        signal.setitimer(signal.ITIMER_PROF, limits.seconds)
+        try:
+            pixels, note = read(data, bool(as_stored), limits=limits)
+            said = note.encode()
+            answer = PICTURE.pack(DECODED, *pixels.shape[:2], len(said)) + said + pixels.tobytes()
+        except BadPhoto as error:
+            kind = TOO_LARGE if isinstance(error, ImageTooLarge) else UNSUPPORTED
+            sentence = str(error).encode()
+            answer = SENTENCE.pack(kind, len(sentence)) + sentence
+        del data
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        sink.write(answer)
+        sink.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except MemoryError:
+        sys.exit(NO_MEMORY)

@@ -1,0 +1,263 @@
+"""Photos are decoded in processes of their own: a crash in a codec costs one photo, no more.
+
+A photo is refused for what it costs: processor time and memory, and for a crash of its codec. What
+the machine is short of (processes, cores, memory) is never blamed on the photo.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import json
+import logging
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from joblib import cpu_count as available_cores
+
+from .decode import Decoded
+from .decode_worker import (
+    DECODED,
+    NO_MEMORY,
+    PICTURE,
+    READY,
+    REQUEST,
+    SENTENCE,
+    TOO_LARGE,
+)
+from .errors import ImageTooLarge, UnsupportedImage
+from .limits import NEEDS_MEMORY, Limits
+
+WORKER = Path(__file__).with_name("decode_worker.py")
+CRASHED = "The photo cannot be decoded."
+TOO_LONG = "The photo takes too long to decode."
+START_SECONDS = (
+    60.0  # a process may take to load the decoder; it needs about half a second of a core
+)
+# A photo may take so many times its processor time by the clock. Decoders inherit the niceness of
+# the turns (`admission.behind_clicks`): beside one busy thread of normal priority they get a tenth
+# of a core.
+CLOCK_FACTOR = 12
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+log = logging.getLogger(__name__)
+
+
+class NoDecoder(OSError):
+    """No photo can be decoded at the moment, whatever it is; the message says why, for a log."""
+
+
+class Decoder:
+    """A few worker processes. Thread-safe: callers wait for a free one.
+
+    Args:
+        limits: what a photo may be and cost. When it has used up its processor time, the kernel
+            ends the worker. After CLOCK_FACTOR times as long by the clock the worker is killed.
+        workers: how many processes.
+        photos: after so many a worker is replaced, whatever its codecs may have leaked.
+    """
+
+    def __init__(self, limits: Limits, workers: int = 2, photos: int = 500):
+        self.limits = limits
+        self._photos = photos
+        self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
+        for _ in range(workers):
+            self._free.put(Worker(limits, self.ended))
+        self._count = workers
+
+    def decode(self, data: bytes, as_stored: bool = False) -> np.ndarray:
+        """The pixels of a photo. Arguments, result and errors as `read`."""
+        return self.read(data, as_stored).pixels
+
+    def read(self, data: bytes, as_stored: bool = False) -> Decoded:
+        """A photo, decoded. Arguments, result and errors as `extractor.photo.decode.read`.
+
+        Raises:
+            UnsupportedImage: also for a photo whose codec crashed. A codec that crashes because it
+                gets no memory cannot be told from one that crashes on damaged data. libwebp, and
+                libjpeg for progressive photos, report failed allocations as damaged data.
+            ImageTooLarge: also for a photo that takes too much processor time or memory.
+            NoDecoder: No worker can be started, it was killed from outside, as by the kernel when
+                the machine has no memory left, or it got too little of the processor.
+        """
+        worker = self._free.get()
+        try:
+            return worker.read(data, as_stored)
+        finally:
+            if worker.served >= self._photos:
+                worker.end()
+            self._free.put(worker)
+
+    def ended(self, why: str) -> None:
+        """Note that a worker has ended, for whoever counts that."""
+
+    def close(self) -> None:
+        """End all workers, each when it has finished. The next photo starts them again."""
+        workers = [self._free.get() for _ in range(self._count)]
+        for worker in workers:
+            worker.end()
+            self._free.put(worker)
+
+
+class Worker:
+    """One process, started when it is first needed, and again after it died. Not thread-safe.
+
+    Attributes:
+        served: photos of the present process.
+    """
+
+    def __init__(self, limits: Limits, ended: Callable[[str], None]):
+        self._limits, self._ended = limits, ended
+        self._process: subprocess.Popen[bytes] | None = None
+        self.served = 0
+
+    def read(self, data: bytes, as_stored: bool) -> Decoded:
+        """See `Decoder.read`."""
+        late = threading.Event()
+        try:
+            process = self._started()
+            with killed_after(process, CLOCK_FACTOR * self._limits.seconds, late):
+                answer = ask(process, data, as_stored)
+        except NoDecoder:
+            raise
+        except (OSError, EOFError):
+            code = self.end()
+            why, error = reason_of(code, late.is_set())
+            self._ended(why)
+            log.warning("a decoding process has ended (%s); another one will take its place", why)
+            raise (error or NoDecoder(why)) from None
+        except BaseException:
+            self.end()  # what it says next would be the answer to this photo
+            raise
+        self.served += 1
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end(self) -> int | None:
+        """Kill the process, if there is one.
+
+        Returns:
+            Its exit status, negative for a signal. One that was ending already keeps its own.
+        """
+        process, self._process, self.served = self._process, None, 0
+        if process is None:
+            return None
+        process.kill()
+        process.communicate()
+        return process.returncode
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """The process, ready for a photo: what it takes to start is not held against the photo.
+
+        Raises NoDecoder.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self.end()
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", str(WORKER), json.dumps(asdict(self._limits))],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=ENVIRONMENT,
+                )
+                assert self._process.stdout is not None
+                with killed_after(self._process, START_SECONDS, threading.Event()):
+                    read_exactly(self._process.stdout, len(READY))
+            except (OSError, EOFError) as error:
+                code = self.end()
+                self._ended("not started")
+                log.error("no decoding process can be started: %s", error or f"it ended ({code})")
+                raise NoDecoder("not started") from None
+        return self._process
+
+
+@contextmanager
+def killed_after(
+    process: subprocess.Popen[bytes], seconds: float, late: threading.Event
+) -> Iterator[None]:
+    """Kill a process that is not done in time, and set `late` then.
+
+    Raises OSError if no thread can be started for that.
+    """
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, stop)
+    try:
+        timer.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def reason_of(code: int | None, is_late: bool) -> tuple[str, Exception | None]:
+    """Why a worker has ended in the middle of a photo.
+
+    Args:
+        code: its exit status, negative for a signal.
+        is_late: whether it was killed because of the clock.
+
+    Returns:
+        A name for metrics and log; and what to raise, None if the photo is not to blame.
+    """
+    if code == -signal.SIGPROF:
+        return "processor time", ImageTooLarge(TOO_LONG)
+    if code == NO_MEMORY:
+        return "memory", ImageTooLarge(NEEDS_MEMORY)
+    if code is not None and (code >= 0 or -code in CRASHES):
+        return "crashed", UnsupportedImage(CRASHED)
+    return "clock" if is_late else "killed", None
+
+
+def ask(
+    process: subprocess.Popen[bytes], data: bytes, as_stored: bool
+) -> Decoded | UnsupportedImage | ImageTooLarge:
+    """What a worker says of a photo. Raises OSError or EOFError if it died of it."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(REQUEST.pack(len(data), as_stored))
+    process.stdin.write(data)
+    process.stdin.flush()
+    kind = read_exactly(process.stdout, 1)
+    if kind[0] == DECODED:
+        rest = read_exactly(process.stdout, PICTURE.size - 1)
+        _, height, width, count = PICTURE.unpack(kind + rest)
+        note = read_exactly(process.stdout, count).decode()
+        pixels = read_exactly(process.stdout, height * width * 3)
+        return Decoded(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), note)
+    _, count = SENTENCE.unpack(kind + read_exactly(process.stdout, SENTENCE.size - 1))
+    sentence = read_exactly(process.stdout, count).decode()
+    return (ImageTooLarge if kind[0] == TOO_LARGE else UnsupportedImage)(sentence)
+
+
+def read_exactly(file: IO[bytes], count: int) -> bytes:
+    """Just so many bytes. Raises EOFError if there are fewer."""
+    data = file.read(count)
+    if len(data) < count:
+        raise EOFError
+    return data
+
+
+@cache
+def decoder_for(limits: Limits) -> Decoder:
+    """The decoder of this process for photos of such limits, with a worker a core."""
+    made = Decoder(limits, available_cores())
+    atexit.register(made.close)
+    return made

@@ -1,0 +1,210 @@
+"""The gallery as a map: photos that look alike lie close together, and crowds have a face.
+
+Positions are t-SNE (van der Maaten and Hinton 2008; Barnes-Hut, van der Maaten 2014) on the exact
+nearest neighbours, begun from the two principal components, so that the same gallery gives the same
+map. Crowds are HDBSCAN (Campello et al. 2013) on the positions: what the eye sees as one.
+
+A map belongs to one generation of a store. It lies beside the generations as
+`maps/GENERATION-VERSION.npy`, and can always be made again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from ..ann.faiss_index import SEED
+from ..graph.neighbours import exact_neighbours
+from ..storage.arrays import load_array, save_array
+from ..storage.rows import Descriptors
+from ..store import Store
+
+FOLDER = "maps"
+NAME = re.compile(r"[0-9]{6,}-[0-9a-f]{12}\.npy")
+PERPLEXITY = 15.0  # neighbours that a photo feels; three times as many are looked at
+FEW = 8  # photos that are laid on a circle
+MOST = 50_000  # photos on a map; of a larger gallery so many are drawn by lot
+CROWD = 5  # photos of the smallest crowd
+CROWD_SHARE = 200  # in a large gallery a crowd has at least one photo in so many
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SimilarityMap:
+    """Where photos lie.
+
+    Attributes:
+        ids: of the photos on the map, int64 (n,); faces first.
+        positions: float32 (n, 2), 0 to 1 along each axis.
+        crowds: which crowd each belongs to, int32 (n,), -1 for none.
+        faces: rows of the photo nearest to each crowd's mean, int64 (c,): 0 to c - 1.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    crowds: np.ndarray
+
+    @property
+    def faces(self) -> np.ndarray:
+        return np.arange(self.crowds.max(initial=-1) + 1)
+
+
+def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = None) -> SimilarityMap:
+    """Lay a gallery out. Takes a few seconds for 1,000 photos.
+
+    Args:
+        descriptors: float16 or float32 (N, D), unit rows; of a large gallery only some are read.
+        ids: int64 (n,), ascending, the photos to place; all if left out.
+    """
+    ids = np.arange(len(descriptors)) if ids is None else ids
+    if len(ids) > MOST:
+        ids = np.sort(np.random.default_rng(SEED).permutation(ids)[:MOST])
+    rows = np.asarray(descriptors[ids], np.float32)
+    positions = lay_out(rows)
+    crowds = find_crowds(positions)
+    faces = faces_of(rows, crowds)
+    order = np.concatenate([faces, np.setdiff1d(np.arange(len(ids)), faces)])
+    return SimilarityMap(ids[order], positions[order], crowds[order])
+
+
+def lay_out(rows: np.ndarray) -> np.ndarray:
+    """Positions float32 (n, 2), 0 to 1, of unit rows float32 (n, D)."""
+    count = len(rows)
+    if count < FEW:
+        turn = 2 * np.pi * np.arange(count) / max(1, count)
+        return (0.5 + 0.4 * np.stack([np.cos(turn), np.sin(turn)], 1)).astype(np.float32)
+    from sklearn.manifold import TSNE  # slow to load, and only needed here
+
+    perplexity = min(PERPLEXITY, (count - 1) / 3 - 1)
+    k = min(count - 1, int(3 * perplexity + 1))
+    near, sims = exact_neighbours(rows, k + 1)
+    distances = np.sqrt(np.maximum(2 - 2 * sims, 0))
+    distances[:, 1:] = np.maximum.accumulate(distances[:, 1:], axis=1)
+    graph = sparse.csr_matrix(
+        (distances.ravel(), near.ravel(), np.arange(0, near.size + 1, k + 1)),
+        shape=(count, count),
+    )
+    tsne = TSNE(
+        perplexity=perplexity,
+        metric="precomputed",
+        init=principal_components(rows),
+        random_state=SEED,
+    )
+    with threadpool_limits(1):  # the same map each time, and a core for whoever searches meanwhile
+        positions = tsne.fit_transform(graph)
+    low, high = positions.min(0), positions.max(0)
+    return ((positions - low) / np.maximum(high - low, 1e-9)).astype(np.float32)
+
+
+def principal_components(rows: np.ndarray) -> np.ndarray:
+    """The first two of unit rows (n, D), so small that t-SNE can move everything: (n, 2)."""
+    centred = rows - rows.mean(0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    # An eigenvector's sign is chance: its largest component is made positive.
+    axes = vectors[:, [-1, -2]]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(0), [0, 1]])
+    found = centred @ axes
+    # Photos that are the same would never part; a little noise lets them lie beside one another.
+    noise = np.random.default_rng(SEED).normal(size=found.shape)
+    return (1e-4 * found / (found[:, 0].std() or 1.0) + 1e-6 * noise).astype(np.float32)
+
+
+def find_crowds(positions: np.ndarray) -> np.ndarray:
+    """Which crowd each position (n, 2) belongs to, -1 for none: int32 (n,). Large ones first."""
+    if len(positions) < 2 * CROWD:
+        return np.full(len(positions), -1, np.int32)
+    from sklearn.cluster import HDBSCAN
+
+    smallest = max(CROWD, len(positions) // CROWD_SHARE)
+    # Leaves, since by excess of mass the last bits of the descriptors decide between 2 and 17.
+    leaves = HDBSCAN(min_cluster_size=smallest, cluster_selection_method="leaf", copy=True)
+    labels = leaves.fit_predict(positions)
+    if labels.max() < 0:
+        return labels.astype(np.int32)
+    sizes = np.bincount(labels[labels >= 0])
+    rank = np.empty(len(sizes), np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return np.where(labels >= 0, rank[labels], -1).astype(np.int32)
+
+
+def faces_of(rows: np.ndarray, crowds: np.ndarray) -> np.ndarray:
+    """For each crowd the row nearest to its mean.
+
+    Args:
+        rows: unit descriptors, float32 (n, D).
+        crowds: of `find_crowds`, (n,).
+
+    Returns:
+        Row numbers int64 (c,).
+    """
+    faces = []
+    for crowd in range(crowds.max(initial=-1) + 1):
+        members = np.flatnonzero(crowds == crowd)
+        faces.append(members[(rows[members] @ rows[members].mean(0)).argmax()])
+    return np.array(faces, np.int64)
+
+
+def kept_map(store: Store) -> SimilarityMap:
+    """The map of a store's generation: the one that is kept, or else a new one, which is kept if
+    the folder can be written. Without damaged photos; such a map is never kept.
+    """
+    if len(store.damaged):
+        return make_map(store.descriptors, store.served_ids)
+    path = path_of(store)
+    with suppress(OSError, ValueError):
+        return read_map(path, len(store))
+    made = make_map(store.descriptors)
+    try:
+        write_map(path, made)
+    except OSError as error:
+        log.warning("the map of the gallery is not kept: %s", error.strerror or error)
+    return made
+
+
+def path_of(store: Store) -> Path:
+    """Where the map of a store's generation lies."""
+    return store.path / FOLDER / f"{store.generation}-{store.version}.npy"
+
+
+def read_map(path: Path, photos: int) -> SimilarityMap:
+    """Read what `write_map` wrote.
+
+    Args:
+        path: the file.
+        photos: of the gallery.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is no map of so many photos.
+    """
+    count = min(photos, MOST)
+    table = np.array(load_array(path, np.float64, (count, 4)))
+    ids, crowds = table[:, 0].astype(np.int64), table[:, 3].astype(np.int32)
+    inside = ((table[:, 1:3] >= 0) & (table[:, 1:3] <= 1)).all()
+    if not inside or len(np.unique(ids)) < count or ids.min() < 0 or ids.max() >= photos:
+        raise ValueError("it is no map of this gallery")
+    faces = crowds[: crowds.max(initial=-1) + 1]
+    if crowds.min() < -1 or (faces != np.arange(len(faces))).any():
+        raise ValueError("its crowds have no faces")
+    return SimilarityMap(ids, table[:, 1:3].astype(np.float32), crowds)
+
+
+def write_map(path: Path, made: SimilarityMap) -> None:
+    """Keep a map, and delete those of generations before. Raises OSError."""
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.partial.npy")
+    table = np.column_stack([made.ids, made.positions, made.crowds]).astype(np.float64)
+    save_array(partial, table)
+    partial.replace(path)
+    for other in path.parent.iterdir():
+        if other != path and NAME.fullmatch(other.name):
+            other.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The index of descriptors in a Milvus server."""

@@ -1,0 +1,235 @@
+"""Which form of index suits a gallery: all presets measured on its own descriptors.
+
+Some photos are left out of the indexes and serve as queries. Recall 10@10 is the share of the exact
+ten nearest photos among the first ten of an answer. Recall 1@10 is how often the exact nearest is
+among them. Speed is that of one query after the other on one thread, rescoring included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ..builder import CANDIDATES
+from ..errors import StoreError
+from ..global_artifacts import Derived
+from ..storage.manifest import Manifest
+from ..storage.publish import content_of, replace, to_change
+from ..storage.rows import Rows
+from .faiss_index import SEED, FaissIndex, VectorIndex
+from .id_map import all_numbered
+from .nearest import build_index, exact_search, rescore
+from .presets import PRESETS, choose_parameters
+
+QUERIES = 500
+QUERY_SHARE = 0.1  # of a gallery, at most
+FEWEST = 10  # photos
+WARM_UP = 20  # queries
+LONGEST_S = 4.0  # for a trial's queries, of which there are at least
+FEWEST_QUERIES = 50
+FIRST_EFFORT = {"nprobe": 1, "efSearch": 16}
+STEPS = 10  # each twice the last
+ENOUGH = 0.9995  # recall that more effort need not raise
+
+Progress = Callable[[Iterable, int, str], Iterable]
+Search = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way of searching, measured.
+
+    Attributes:
+        name: Of the preset.
+        effort: The value of its knob; 0 without one.
+        rescored: How many of the index's proposals the descriptors put in order; 0 for none.
+        recall10, recall1: 10@10 and 1@10.
+        ms: Median milliseconds of a query.
+        bytes: Of memory a vector, descriptors on the disk not counted.
+        build_s: Processor seconds that training and adding took.
+    """
+
+    name: str
+    effort: int
+    rescored: int
+    recall10: float
+    recall1: float
+    ms: float
+    bytes: float
+    build_s: float
+
+    @property
+    def speed(self) -> float:
+        """Queries a second."""
+        return 1000 / self.ms
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What indexes are asked.
+
+    Attributes:
+        descriptors: What is in them, float16 or float32 (N, D).
+        queries: What is not, float32 (n, D).
+        truth: Ids of the exact ten nearest of each query, (n, 10).
+    """
+
+    descriptors: np.ndarray
+    queries: np.ndarray
+    truth: np.ndarray
+
+
+def held_out(descriptors: np.ndarray) -> Questions:
+    """A gallery without some of its photos, which become the queries."""
+    order = np.random.default_rng(SEED).permutation(len(descriptors))
+    held = min(QUERIES, int(len(order) * QUERY_SHARE))
+    queries = descriptors[order[:held]].astype(np.float32)
+    kept = descriptors[np.sort(order[held:])]
+    return Questions(kept, queries, exact_search(kept, queries, min(10, len(kept)))[0])
+
+
+def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """Recall and time of a way of searching, one query after the other.
+
+    A slow one is asked fewer queries.
+
+    Args:
+        search: Takes a query float32 (1, D) and returns ids, best first, at least ten if there are
+            so many.
+        queries: float32 (n, D).
+        truth: Ids of the exact ten nearest, (n, 10).
+
+    Returns:
+        Recall 10@10, recall 1@10, median milliseconds.
+    """
+    for query in queries[:WARM_UP]:
+        search(query[None])
+    found, seconds = [], []
+    for query in queries:
+        start = time.perf_counter()
+        ids = search(query[None])
+        seconds.append(time.perf_counter() - start)
+        found.append(ids)
+        if sum(seconds) > LONGEST_S and len(seconds) >= FEWEST_QUERIES:
+            break
+    width = truth.shape[1]
+    ten = np.mean([np.isin(exact, ids[:width]).mean() for exact, ids in zip(truth, found)])
+    one = np.mean([exact[0] in ids[:width] for exact, ids in zip(truth, found)])
+    return float(ten), float(one), 1000 * float(np.median(seconds))
+
+
+def way(index: VectorIndex, descriptors: np.ndarray, rescored: int) -> Search:
+    """A search with an index: by itself (0), or with so many of its proposals rescored."""
+    rescored = min(rescored, len(descriptors))
+
+    def search(query: np.ndarray) -> np.ndarray:
+        ids = index.search(query, rescored or 10)[1]
+        return rescore(descriptors, query, ids, min(10, rescored))[0][0] if rescored else ids[0]
+
+    return search
+
+
+def sweep(
+    name: str,
+    index: VectorIndex,
+    efforts: Sequence[int],
+    rescored: Sequence[int],
+    asked: Questions,
+    build_s: float,
+) -> list[Trial]:
+    """Measure an index with rising effort, until more of it would change nothing.
+
+    Args:
+        name: Of its form.
+        index: Built over `asked.descriptors`.
+        efforts: Rising.
+        rescored: How many proposals to rescore, each in turn; 0 for none.
+        asked: The questions.
+        build_s: What building has taken.
+    """
+    size = index.stats().bytes / len(asked.descriptors)
+    trials: list[Trial] = []
+    with threadpool_limits(1):
+        for effort in efforts:
+            index.effort = effort
+            for count in rescored:
+                search = way(index, asked.descriptors, count)
+                found = measure(search, asked.queries, asked.truth)
+                trials.append(Trial(name, effort, count, *found, size, build_s))
+            if trials[-1].recall10 >= ENOUGH:
+                break
+    return trials
+
+
+def efforts(name: str) -> list[int]:
+    """Values of a preset's knob that are worth trying, rising."""
+    knob = PRESETS[name].knob
+    return [FIRST_EFFORT[knob] * 2**i for i in range(STEPS)] if knob else [0]
+
+
+def build_timed(descriptors: np.ndarray, name: str) -> tuple[FaissIndex, float]:
+    """An index of a preset, and the processor seconds that it took."""
+    start = time.process_time()
+    parameters = choose_parameters(len(descriptors), descriptors.shape[1], name)
+    return build_index(descriptors, parameters), time.process_time() - start
+
+
+def try_presets(
+    descriptors: np.ndarray, progress: Progress, presets: Iterable[str] = PRESETS
+) -> list[Trial]:
+    """Measure presets on a gallery, as its queries will use them: alone, and CANDIDATES rescored.
+
+    Args:
+        descriptors: float16 (N, D).
+        progress: As of `build`.
+        presets: Names of PRESETS.
+
+    Raises:
+        StoreError: There are too few photos to leave some out.
+    """
+    if len(descriptors) < FEWEST:
+        raise StoreError(f"Indexes are compared on galleries of at least {FEWEST} photos.")
+    asked, names = held_out(descriptors), list(presets)
+    trials: list[Trial] = []
+    for name in progress(names, len(names), "presets"):
+        index, build_s = build_timed(asked.descriptors, name)
+        trials += sweep(name, index, efforts(name), (0, CANDIDATES), asked, build_s)
+    return trials
+
+
+def choose(trials: list[Trial], recall: float, bytes: float) -> Trial | None:
+    """The fastest rescored trial with at least this recall 10@10 and at most these bytes a vector.
+
+    A query's candidates are always rescored: later stages need their similarities.
+    """
+    fit = [t for t in trials if t.rescored and t.recall10 >= recall and t.bytes <= bytes]
+    return max(fit, key=lambda trial: trial.speed, default=None)
+
+
+def replace_index(path: Path, preset: str, effort: int) -> Manifest:
+    """Give a store another index, in a new generation that is the same in all else.
+
+    Raises:
+        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
+        StoreBusy, StoreUnwritable: As `build`.
+    """
+    with to_change(path) as live:
+        parameters = choose_parameters(len(live), live.manifest.dim, preset)
+        parameters = dataclasses.replace(parameters, effort=effort)
+
+        def derived(rows: Rows) -> Derived:
+            made = Derived.of(live)
+            made.index = all_numbered(build_index(np.asarray(live.descriptors), parameters))
+            made.parameters = {**made.parameters, "ann": asdict(parameters)}
+            return made
+
+        # The choice is one of the store's own indexes: from now on it is searched with that.
+        pushed = live.manifest.collection
+        unused = None if pushed is None else pushed.set_aside()
+        return replace(path, content_of(live), live.rows, derived, unused)

@@ -1,0 +1,41 @@
+"""The question before much of a store goes."""
+
+from __future__ import annotations
+
+import sys
+
+from command import print_status
+
+from .errors import TooMuchGone
+from .sources.difference import Difference
+
+
+class Asking:
+    """Keeps what has changed, and asks before much of a store goes.
+
+    Args:
+        yes: Accept whatever has changed.
+        ask: Ask the person at the terminal, if there is one.
+
+    Attributes:
+        found: What has changed.
+    """
+
+    def __init__(self, yes: bool, ask: bool = True):
+        self.yes, self.ask = yes, ask
+        self.found = Difference()
+
+    def __call__(self, found: Difference) -> None:
+        """Raise TooMuchGone unless so many photos may go."""
+        self.found = found
+        if self.yes or not found.doubtful:
+            return
+        if self.ask and sys.stdin is not None and sys.stdin.isatty():
+            print_status(f"{found.doubtful} Are all folders and disks there?")
+            print_status("Take them out of the store? [y/N]")
+            if sys.stdin.readline().strip().lower() in ("y", "yes"):
+                return
+        raise TooMuchGone(
+            f"{found.doubtful} The store stays as it was. If a disk or a share is missing, connect "
+            "it; if the photos shall go, add --yes."
+        )

@@ -1,0 +1,176 @@
+"""What is made of all photos together: index, neighbour lists, diffusion rows, marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from .ann import nearest
+from .ann.faiss_index import SEED
+from .ann.id_map import NumberedIndex, all_numbered
+from .ann.presets import IndexParameters
+from .graph import affinity, matching_graph
+from .graph import offline_diffusion as diffusion
+from .graph.comparisons import Comparisons
+from .graph.neighbours import nearest_photos
+from .keypoints.find_marks import find_marks
+from .keypoints.keypoint_form import form_for
+from .keypoints.keypoint_index import KeypointChange, KeypointIndex, coded
+from .keypoints.marks import Marks
+from .parameters import derived_parameters
+from .storage.arrays import save_array
+from .storage.manifest import Drift
+from .storage.rows import Descriptors, Rows
+from .store import Store
+
+RECALL_QUERIES = 200
+# The index is judged by a shortlist this small: a query's would hold all of a small gallery.
+RECALL_CANDIDATES = 100
+
+STAGES = ("ann", "graph", "diffusion", "keypoints", "matching")  # of `derived_parameters`
+
+Progress = Callable[[Iterable, int, str], Iterable]
+
+
+def silent(items: Iterable, total: int, what: str) -> Iterable:
+    """The progress display of a caller that wants none."""
+    return items
+
+
+@dataclass
+class Derived:
+    """Everything derived of a gallery, in memory.
+
+    Attributes:
+        parameters: As of `derived_parameters`, as they were used.
+        index: Over all descriptors.
+        neighbour_ids: int32 (N, BACKGROUND + 1), lists of `self_first`.
+        neighbour_sims: float32, their similarities.
+        neighbour_recall: Share of the exact neighbours in them.
+        row_ids: int32 (N, KEPT), of `diffusion_rows`.
+        row_values: float16, their values.
+        keypoints: What the keypoint index is to be.
+        marks: Whose keypoints are not in it.
+        edges: Makes the matching graph, EDGE (N, k), of the keypoint index once that is written.
+        drift: From what `derive` would make.
+    """
+
+    parameters: dict[str, dict]
+    index: NumberedIndex
+    neighbour_ids: np.ndarray
+    neighbour_sims: np.ndarray
+    neighbour_recall: float
+    row_ids: np.ndarray
+    row_values: np.ndarray
+    keypoints: KeypointChange
+    marks: Marks
+    edges: Callable[[KeypointIndex], np.ndarray]
+    drift: Drift
+
+    @staticmethod
+    def of(live: Store) -> Derived:
+        """What a generation has."""
+        return Derived(
+            parameters={key: live.manifest.parameters[key] for key in STAGES},
+            index=live.index,
+            neighbour_ids=live.lists,
+            neighbour_sims=live.list_sims,
+            neighbour_recall=live.manifest.neighbour_recall,
+            row_ids=live.diffusion_ids,
+            row_values=live.diffusion_values,
+            keypoints=KeypointChange.none(live.keypoints),
+            marks=live.marks,
+            edges=lambda _: live.edges,
+            drift=live.manifest.drift,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write it all into a generation's folder. Raises OSError."""
+        self.index.index.save(folder / "index.faiss")
+        save_array(folder / "index_ids.npy", self.index.ids)
+        save_array(folder / "neighbour_ids.npy", self.neighbour_ids)
+        save_array(folder / "neighbour_sims.npy", self.neighbour_sims)
+        save_array(folder / "diffusion_ids.npy", self.row_ids)
+        save_array(folder / "diffusion_values.npy", self.row_values)
+        path = folder / "keypoints.lists"
+        self.keypoints.save(path)
+        self.marks.save(folder)
+        index = KeypointIndex(path, self.keypoints.form, len(self.neighbour_ids))
+        save_array(folder / "edges.npy", self.edges(index))
+
+
+def derive(
+    rows: Rows,
+    parameters: IndexParameters,
+    comparisons: Comparisons | None,
+    progress: Progress = silent,
+) -> Derived:
+    """Make everything of all photos at once.
+
+    Args:
+        rows: Where the photos lie.
+        parameters: Of the index.
+        comparisons: What is known of pairs of photos; None if they are not to be compared.
+        progress: As of `build`.
+    """
+    count, descriptors = len(rows), cast(np.ndarray, Descriptors(rows))  # reads as one
+    form = form_for(count)
+    for _ in progress(range(1), 1, "index"):
+        index = nearest.build_index(descriptors, parameters)
+    ids, sims, recall = nearest_photos(
+        descriptors,
+        min(count, affinity.BACKGROUND + 1),
+        progress=lambda items, total: progress(items, total, "neighbours"),
+    )
+    walk = affinity.neighbour_graph(ids, sims)
+    row_ids, row_values = empty_rows(count)
+    diffusion.diffusion_rows(
+        walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
+    )
+    keypoints = coded(progress(rows.keypoints(range(count)), count, "keypoints"), form)
+    for _ in progress(range(1), 1, "marks"):
+        marks = find_marks(keypoints, rows.sizes, descriptors)
+
+    def edges(index: KeypointIndex) -> np.ndarray:
+        if comparisons is None:
+            return matching_graph.no_edges(count)
+        gallery = matching_graph.Gallery(rows, ids, sims, index, marks)
+        none_before = np.empty((0, 2), np.int64)
+        return matching_graph.matching_edges(
+            gallery, np.arange(count), none_before, comparisons, progress
+        )
+
+    return Derived(
+        parameters=derived_parameters(parameters, form, comparisons is not None),
+        index=all_numbered(index),
+        neighbour_ids=ids,
+        neighbour_sims=sims,
+        neighbour_recall=round(recall, 4),
+        row_ids=row_ids,
+        row_values=row_values,
+        keypoints=KeypointChange(form, marks.left_out(keypoints)),
+        marks=marks,
+        edges=edges,
+        drift=Drift(),
+    )
+
+
+def empty_rows(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and values of diffusion rows of `count` photos that hold nothing yet."""
+    shape = (count, min(count, diffusion.KEPT))
+    return np.full(shape, -1, np.int32), np.zeros(shape, np.float16)
+
+
+def shortlist_recall(derived: Derived, descriptors: np.ndarray) -> float:
+    """How many of the 10 nearest the index finds among its first RECALL_CANDIDATES, on a sample."""
+    sample = np.random.default_rng(SEED).permutation(len(descriptors))[:RECALL_QUERIES]
+    near = derived.neighbour_ids[sample, :10]
+    queries = np.ascontiguousarray(descriptors[sample], np.float32)
+    wanted = min(RECALL_CANDIDATES, derived.index.ntotal)
+    _, found = derived.index.search(queries, wanted)
+    hit = (near[:, :, None] == found[:, None, :]).any(2) & (near >= 0)
+    return round(float(hit.mean()), 4)

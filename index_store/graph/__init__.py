@@ -1,0 +1,1 @@
+"""Graphs over the gallery: neighbours, offline diffusion, verified matches."""

@@ -1,0 +1,296 @@
+"""Index, neighbour lists and diffusion rows of a gallery that has changed a little.
+
+The neighbour lists stay exact: photos that came, and photos that lost a neighbour, search the whole
+gallery; all others are asked whether one of the new photos is nearer than what they have. Diffusion
+rows are solved anew for photos that came and those whose edges have changed; the other rows only
+lose what was removed, and drift. How far is measured on a sample after each change, and added up.
+Photos that came bear the marks that are known; new marks are found by the next build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import faiss
+import numpy as np
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from ..ann.id_map import renumber
+from ..ann.nearest import exact_search
+from ..global_artifacts import Derived, Progress, empty_rows, silent
+from ..keypoints.keypoint_index import KeypointChange, KeypointIndex, coded
+from ..storage.manifest import Drift
+from ..storage.rows import Descriptors, Rows
+from ..store import Store
+from . import affinity, matching_graph
+from . import offline_diffusion as diffusion
+from .comparisons import Comparisons
+from .neighbours import self_first
+from .partition import region
+
+EDGE = 0.01  # of a normalised edge weight: what changes by less is not solved anew
+REBUILD = 0.25  # share of the photos that changed since all was made at once
+DRIFTED = 0.05  # of `Drift.rows`: from here on a build is worth its time
+SAMPLE = 24  # photos by whose rows the drift is told
+AROUND = 1000  # photos in each of their systems of equations
+BLOCK = 32  # photos solved together: they may lie apart, and need more room than a build's
+CELLS = 2**26  # similarities held at a time
+ROWS = 2**16  # photos looked at at a time
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Which photo of a new generation is which one of the old.
+
+    Attributes:
+        old_ids: int32 (N,), for each new id the old one; -1 if the photo has come.
+        new_ids: int32 (M,), for each old id the new one; -1 if the photo has gone.
+    """
+
+    old_ids: np.ndarray
+    new_ids: np.ndarray
+
+    @property
+    def came(self) -> np.ndarray:
+        """New ids of the photos that have come."""
+        return np.flatnonzero(self.old_ids < 0)
+
+    @property
+    def stayed(self) -> np.ndarray:
+        """New ids of the photos that were there before."""
+        return np.flatnonzero(self.old_ids >= 0)
+
+
+def moves(before: list[str], after: list[str]) -> Moves:
+    """Match photos by their content.
+
+    Args:
+        before: SHA-256 of each old photo.
+        after: Of each new one.
+    """
+    ids: dict[str, list[int]] = {}
+    for id in range(len(before) - 1, -1, -1):
+        ids.setdefault(before[id], []).append(id)
+    old_ids = np.full(len(after), -1, np.int32)
+    for id, sha256 in enumerate(after):
+        if same := ids.get(sha256):
+            old_ids[id] = same.pop()
+    new_ids = np.full(len(before), -1, np.int32)
+    stayed = np.flatnonzero(old_ids >= 0)
+    new_ids[old_ids[stayed]] = stayed
+    return Moves(old_ids, new_ids)
+
+
+def derive_changed(
+    live: Store,
+    moved: Moves,
+    rows: Rows,
+    comparisons: Comparisons | None,
+    progress: Progress = silent,
+) -> Derived:
+    """What `derive` makes, from what the live generation has.
+
+    Args:
+        live: The generation before the change.
+        moved: How its photos are numbered now.
+        rows: Where the photos lie.
+        comparisons: As of `derive`.
+        progress: As of `build`.
+    """
+    came, descriptors = moved.came, cast(np.ndarray, Descriptors(rows))  # reads as one
+    gone = int((moved.new_ids < 0).sum())
+    for _ in progress(range(1), 1, "index"):
+        index = renumber(live.index.index, live.index.ids, moved.new_ids, came, descriptors[came])
+    for _ in progress(range(1), 1, "neighbours"):
+        ids, sims = neighbours(live.lists, live.list_sims, moved, descriptors)
+    walk = affinity.neighbour_graph(ids, sims)
+    before = renumbered(affinity.neighbour_graph(live.lists, live.list_sims), moved)
+    stale = np.union1d(came, changed_rows(before, walk)).astype(np.int32)
+    whole = len(stale) * diffusion.BLOCK > len(ids) * BLOCK  # then all rows cost less than these
+    row_ids, row_values = empty_rows(len(ids)) if whole else kept_rows(live, moved)
+    diffusion.diffusion_rows(
+        walk,
+        row_ids,
+        row_values,
+        block=diffusion.BLOCK if whole else BLOCK,
+        progress=lambda items, total: progress(items, total, "diffusion"),
+        photos=None if whole else stale,
+    )
+    drift = live.manifest.drift
+    differ = 0.0 if whole else drift.rows + drifted(before, walk, row_ids, stale)
+    form = live.keypoints.form
+    photos = progress(rows.keypoints(came.tolist()), len(came), "keypoints")
+    fresh = coded(photos, form)
+    marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
+    fresh = marks.left_out(fresh)
+
+    def edges(index: KeypointIndex) -> np.ndarray:
+        if comparisons is None:
+            return matching_graph.no_edges(len(ids))
+        before = moved.new_ids[matching_graph.pairs_in(live.edges)]
+        return matching_graph.matching_edges(
+            matching_graph.Gallery(rows, ids, sims, index, marks),
+            came,
+            before[(before >= 0).all(1)],
+            comparisons,
+            progress,
+        )
+
+    return Derived(
+        parameters=Derived.of(live).parameters,
+        index=index,
+        neighbour_ids=ids,
+        neighbour_sims=sims,
+        neighbour_recall=live.manifest.neighbour_recall,
+        row_ids=row_ids,
+        row_values=row_values,
+        keypoints=KeypointChange(form, fresh, live.keypoints, moved.new_ids),
+        marks=marks,
+        edges=edges,
+        drift=Drift(drift.added + len(came), drift.removed + gone, round(differ, 6)),
+    )
+
+
+def is_small(live: Store, moved: Moves) -> bool:
+    """Whether so little has changed that a generation is worth being made from the one before."""
+    drift, gone = live.manifest.drift, int((moved.new_ids < 0).sum())
+    changed = drift.added + drift.removed + len(moved.came) + gone
+    return changed <= REBUILD * len(moved.old_ids)
+
+
+def neighbours(
+    old_lists: np.ndarray, old_sims: np.ndarray, moved: Moves, descriptors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lists of `self_first` after a change.
+
+    Args:
+        old_lists: Before it, int32 (M, k).
+        old_sims: Their similarities, float32 (M, k).
+        moved: How photos are numbered now.
+        descriptors: float16 (N, D), of all photos.
+
+    Returns:
+        Ids int32 and similarities float32, both (N, min(N, BACKGROUND + 1)).
+    """
+    count = len(moved.old_ids)
+    k = min(count, affinity.BACKGROUND + 1)
+    ids, sims = np.full((count, k), -1, np.int32), np.zeros((count, k), np.float32)
+    came, stayed = moved.came, moved.stayed
+    width = min(k, old_lists.shape[1])
+    for photos in in_blocks(stayed):
+        lists = old_lists[moved.old_ids[photos], :width]
+        ids[photos, :width] = np.where(lists >= 0, moved.new_ids[lists], -1)
+        sims[photos, :width] = old_sims[moved.old_ids[photos], :width]
+    # Shorter than it could be: a neighbour has gone, or the gallery was smaller than a list.
+    stale = np.flatnonzero((ids < 0).any(1))
+    ids[stale], sims[stale] = search(descriptors, stale, k)
+    fresh = np.ascontiguousarray(descriptors[came], np.float32)
+    if not len(fresh):
+        return ids, sims
+    block = min(ROWS, max(1024, CELLS // len(fresh)))
+    rest = np.setdiff1d(stayed, stale)
+    for start in range(0, len(rest), block):
+        some = rest[start : start + block]
+        rows = np.ascontiguousarray(descriptors[some], np.float32)
+        near_sims, near = faiss.knn(
+            rows, fresh, min(k, len(fresh)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        nearer = np.flatnonzero(near_sims[:, 0] > sims[some, -1])
+        photos = some[nearer]
+        all_sims = np.concatenate([sims[photos], near_sims[nearer]], 1)
+        all_ids = np.concatenate([ids[photos], came[near[nearer]]], 1)
+        all_sims[:, 0] = np.inf  # the photo itself
+        best = np.argsort(-all_sims, axis=1, kind="stable")[:, :k]
+        ids[photos] = np.take_along_axis(all_ids, best, 1)
+        sims[photos] = np.take_along_axis(all_sims, best, 1)
+        sims[photos, 0] = 1.0
+    return ids, sims
+
+
+def in_blocks(photos: np.ndarray) -> Iterator[np.ndarray]:
+    """Ids, so many at a time that the memory for what is done with them stays small."""
+    for start in range(0, len(photos), ROWS):
+        yield photos[start : start + ROWS]
+
+
+def search(descriptors: np.ndarray, photos: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact neighbour lists of some photos, the gallery read block by block.
+
+    Args:
+        descriptors: float16 (N, D).
+        photos: int (n,).
+        k: Length of a list, at most N.
+
+    Returns:
+        As `self_first`: int32 and float32, both (n, k).
+    """
+    queries = np.ascontiguousarray(descriptors[photos], np.float32)
+    return self_first(*exact_search(descriptors, queries, k), photos)
+
+
+def renumbered(walk: sparse.csr_array, moved: Moves) -> sparse.csr_array:
+    """The old graph with the new ids, photos that have gone left out."""
+    edges = walk.tocoo()
+    rows, columns = moved.new_ids[edges.row], moved.new_ids[edges.col]
+    kept = (rows >= 0) & (columns >= 0)
+    shape = (len(moved.old_ids),) * 2
+    return sparse.csr_array((edges.data[kept], (rows[kept], columns[kept])), shape=shape)
+
+
+def changed_rows(before: sparse.csr_array, after: sparse.csr_array) -> np.ndarray:
+    """Photos one of whose edges weighs another than it did, by EDGE at least; ascending."""
+    difference = abs(after - before).tocoo()
+    return np.unique(difference.row[difference.data >= EDGE])
+
+
+def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
+    """The old diffusion rows with the new ids, without the photos that have gone."""
+    row_ids, row_values = empty_rows(len(moved.old_ids))
+    width = min(row_ids.shape[1], live.diffusion_ids.shape[1])
+    for photos in in_blocks(moved.stayed):
+        old = moved.old_ids[photos]
+        ids = live.diffusion_ids[old, :width]
+        ids = np.where(ids >= 0, moved.new_ids[ids], -1)
+        values = live.diffusion_values[old, :width]
+        torn = np.flatnonzero(((ids < 0) & (values > 0)).any(1))
+        values[ids < 0] = 0
+        order = np.argsort(ids[torn] < 0, axis=1, kind="stable")  # what is left moves up
+        ids[torn] = np.take_along_axis(ids[torn], order, 1)
+        values[torn] = np.take_along_axis(values[torn], order, 1)
+        row_ids[photos, :width], row_values[photos, :width] = ids, values
+    return row_ids, row_values
+
+
+def drifted(
+    before: sparse.csr_array, walk: sparse.csr_array, row_ids: np.ndarray, stale: np.ndarray
+) -> float:
+    """By what share the rows differ from the walks they should describe, after one change.
+
+    Rows that name none of the photos whose edges have changed are taken as right. Of the others a
+    sample is solved on the graph before and on the graph after the change.
+
+    Args:
+        before: The old graph with the new ids, (N, N).
+        walk: The new graph, (N, N).
+        row_ids: Ids of the rows, int32 (N, k).
+        stale: Photos whose rows were solved anew, int (n,).
+
+    Returns:
+        Mean over all photos of the sum of a row's differences over the row's sum.
+    """
+    known = np.zeros(len(row_ids) + 1, bool)  # one more for the id -1
+    known[stale] = True
+    touched = np.flatnonzero(known[row_ids].any(1) & ~known[:-1]).astype(np.int32)
+    if not len(touched):
+        return 0.0
+    sample = np.random.default_rng(len(touched)).permutation(touched)[:SAMPLE]
+    shares = []
+    with threadpool_limits(1, user_api="blas"):
+        for photo in sample:
+            ids = region(walk, np.array([photo]), AROUND, diffusion.ALPHA)
+            old, new = (diffusion.solve_block(of, ids, 1)[0, :-1] for of in (before, walk))
+            shares.append(np.abs(new - old).sum() / max(new.sum(), old.sum(), 1e-9))
+    return float(np.mean(shares)) * len(touched) / len(row_ids)

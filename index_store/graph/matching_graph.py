@@ -1,0 +1,250 @@
+"""The matching graph: gallery photos and the evidence that they show the same thing.
+
+Whether two gallery photos match does not depend on a query. So they are compared point by point
+when the store is built (Philbin and Zisserman 2008, "Object mining using a matching graph"), each
+with its nearest by descriptor and by votes of its details. Pairs for which both say that a match is
+improbable are skipped. What the evidence is worth is judged when a query walks over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from extractor import LocalFeatures
+from matching.pool import on_all_cores
+from matching.verification import verify
+from matching.votes import NEAREST as NEIGHBOURS
+from matching.votes import Votes, count_votes
+
+from ..keypoints.keypoint_index import KeypointIndex
+from ..keypoints.marks import Marks
+from ..storage.rows import Descriptors, Rows
+from .comparisons import Comparisons, Evidence, pair_keys
+
+NEAREST = 10  # photos that each one is compared with, by descriptor, and as many by details
+EDGES = 24  # of a photo that are kept, those with most evidence
+ASKING = 300  # keypoints of a photo that vote
+# A pair is compared if its similarity is so far above the background of one of its photos, or its
+# votes are at least so many (`Votes.scores`). Of the edges worth anything, 97 to 99 % pass.
+ABOVE = 0.1
+VOTED = 1.5
+PROVEN = 8  # matched points from which on a pair is taken to show the same thing
+TOGETHER = 256  # pairs that are compared and kept at a time
+CACHED = 4096  # photos whose keypoints are held
+PARAMETERS = {
+    "nearest": NEAREST,
+    "edges": EDGES,
+    "asking": ASKING,
+    "above": ABOVE,
+    "voted": VOTED,
+}
+EDGE = np.dtype(
+    [
+        ("id", "<i4"),
+        ("similarity", "<f2"),
+        ("inliers", "<u2"),
+        ("matches", "<u2"),
+        ("coverage", "<f2"),
+    ]
+)
+
+Progress = Callable[[Iterable, int, str], Iterable]
+
+
+def names_of(rows: Rows, marks: Marks) -> list[str]:
+    """What comparisons know each photo by: its content, and the boxes of its marks."""
+    names = [sha256.decode() for sha256 in rows.column("sha256").tolist()]
+    for id in np.unique(marks.placed["photo"]).tolist():
+        names[id] += marks.boxes(id).tobytes().hex()
+    return names
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What pairs are proposed and compared by.
+
+    Attributes:
+        rows: Where the photos lie.
+        neighbour_ids: int32 (N, K), nearest photos, the photo itself in slot 0, -1 unused.
+        neighbour_sims: float32 (N, K).
+        keypoints: The keypoint index.
+        marks: Whose keypoints are no evidence.
+    """
+
+    rows: Rows
+    neighbour_ids: np.ndarray
+    neighbour_sims: np.ndarray
+    keypoints: KeypointIndex
+    marks: Marks
+
+    def features(self, id: int) -> LocalFeatures | None:
+        """A photo's keypoints without those of marks; None if the store does not hold them."""
+        [(_, found)] = self.rows.keypoints([id])
+        return None if found is None else self.marks.outside(id, found)
+
+
+def matching_edges(
+    gallery: Gallery,
+    photos: np.ndarray,
+    before: np.ndarray,
+    comparisons: Comparisons,
+    progress: Progress,
+) -> np.ndarray:
+    """Compare neighbours, and collect what is known of each photo's.
+
+    Args:
+        gallery: Of N photos.
+        photos: Whose details vote, int (n,): all, or those that have come.
+        before: Pairs that were compared before, int (m, 2).
+        comparisons: What is known of pairs. What is found is added.
+        progress: As of `build`.
+
+    Returns:
+        EDGE (N, EDGES), most evidence first, id -1 where there is none.
+
+    Raises:
+        OSError: Comparisons cannot be written.
+    """
+    voted = detail_pairs(gallery, photos, progress)
+    pairs = unique_pairs([before, near_pairs(gallery), voted], len(gallery.rows))
+    names = names_of(gallery.rows, gallery.marks)
+    keys = pair_keys(names, pairs)
+    known, _ = comparisons.find(keys)
+    held = lru_cache(CACHED)(gallery.features)
+    todo = np.flatnonzero(~known)
+    blocks = [todo[start : start + TOGETHER] for start in range(0, len(todo), TOGETHER)]
+    for block in progress(blocks, len(blocks), "matching"):
+        found = compare(pairs[block], names, held)
+        comparisons.append(keys[block], found)
+    _, evidence = comparisons.find(keys)
+    return best_edges(pairs, evidence, similarities(gallery.rows, pairs), len(gallery.rows))
+
+
+def near_pairs(gallery: Gallery) -> np.ndarray:
+    """Pairs of nearest photos by descriptor whose similarity makes a match possible, int (m, 2)."""
+    near = gallery.neighbour_ids[:, 1 : NEAREST + 1]
+    sims = gallery.neighbour_sims[:, 1 : NEAREST + 1]
+    rank = background_rank(*gallery.neighbour_sims.shape)
+    background = gallery.neighbour_sims[:, rank]
+    above = np.maximum(sims - background[:, None], sims - background[near])
+    one, slot = np.nonzero((near >= 0) & (above >= ABOVE))
+    return np.stack([one, near[one, slot]], axis=1)
+
+
+def background_rank(count: int, length: int) -> int:
+    """Which neighbour has nothing in common with a photo: the last, or one in five of a few photos.
+
+    Args:
+        count: Photos of the gallery.
+        length: Of a neighbour list, the photo itself included.
+    """
+    return min(length - 1, -(-count // 5))
+
+
+def detail_pairs(gallery: Gallery, photos: np.ndarray, progress: Progress) -> np.ndarray:
+    """Pairs of photos that share details, by votes, int (m, 2). As `matching_edges`."""
+    found = [np.empty((0, 2), np.int64)]
+    for id in progress(photos.tolist(), len(photos), "details"):
+        votes = votes_of(gallery, id)
+        best = votes.ids[votes.scores >= VOTED]
+        best = best[best != id][:NEAREST]
+        found.append(np.stack([np.full(len(best), id), best], axis=1))
+    return np.concatenate(found)
+
+
+def votes_of(gallery: Gallery, id: int) -> Votes:
+    """What the details of a photo vote for."""
+    features = gallery.features(id)
+    if features is None or not len(features.points):
+        return Votes(np.empty(0, np.int64), np.empty(0))
+    asked = features.strongest(min(ASKING, gallery.keypoints.form.points))
+    near = gallery.keypoints.nearest(asked.descriptors, NEIGHBOURS + 2)
+    return count_votes(near.distances, near.photos, len(gallery.rows), np.array([id]))
+
+
+def unique_pairs(parts: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """All pairs once, the smaller id first, in order: int (m, 2). count: of photos."""
+    pairs = np.sort(np.concatenate([part.reshape(-1, 2) for part in parts]).astype(np.int64), 1)
+    numbers = np.unique(pairs[:, 0] * count + pairs[:, 1])
+    return np.stack([numbers // count, numbers % count], axis=1)
+
+
+def compare(
+    pairs: np.ndarray, names: Sequence[str], features: Callable[[int], LocalFeatures | None]
+) -> Evidence:
+    """The evidence of pairs of photos, on all cores; none without the keypoints of both.
+
+    Args:
+        pairs: Ids, int (m, 2).
+        names: What the photos are known by. They decide which of two is the query.
+        features: Keypoints of a photo.
+    """
+
+    def found(pair: list[int]) -> tuple[int, int, float]:
+        query, hit = (features(id) for id in sorted(pair, key=lambda id: names[id]))
+        if query is None or hit is None:
+            return 0, 0, 0.0
+        evidence = verify(query, hit)
+        return evidence.inliers, evidence.matches, evidence.coverage
+
+    columns = np.array(on_all_cores(found, pairs.tolist()), np.float64).reshape(-1, 3).T
+    return Evidence(columns[0].astype(int), columns[1].astype(int), columns[2].astype(np.float32))
+
+
+def similarities(rows: Rows, pairs: np.ndarray) -> np.ndarray:
+    """Cosine of the descriptors of pairs, float32 (m,), read block by block."""
+    descriptors, found = Descriptors(rows), [np.empty(0, np.float32)]
+    for start in range(0, len(pairs), 4096):
+        one, other = (descriptors[ids].astype(np.float32) for ids in pairs[start : start + 4096].T)
+        found.append(np.einsum("ij,ij->i", one, other))
+    return np.concatenate(found)
+
+
+def best_edges(
+    pairs: np.ndarray, evidence: Evidence, similarity: np.ndarray, count: int
+) -> np.ndarray:
+    """Each photo's edges, most evidence first: EDGE (count, EDGES).
+
+    Args:
+        pairs: Ids, int (m, 2).
+        evidence: Of these.
+        similarity: Of these, (m,).
+        count: How many photos there are.
+    """
+    edges = np.full((count, EDGES), no_edge())
+    ends = np.concatenate([pairs, pairs[:, ::-1]])
+    again = np.tile(np.arange(len(pairs)), 2)
+    order = np.lexsort((-similarity[again], -evidence.inliers[again], ends[:, 0]))
+    owner, again = ends[order, 0], again[order]
+    slot = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    kept = slot < EDGES
+    owner, slot, again = owner[kept], slot[kept], again[kept]
+    most = np.iinfo(np.uint16).max
+    edges["id"][owner, slot] = ends[order, 1][kept]
+    edges["similarity"][owner, slot] = similarity[again]
+    edges["inliers"][owner, slot] = np.minimum(evidence.inliers[again], most)
+    edges["matches"][owner, slot] = np.minimum(evidence.matches[again], most)
+    edges["coverage"][owner, slot] = evidence.coverage[again]
+    return edges
+
+
+def pairs_in(edges: np.ndarray) -> np.ndarray:
+    """The pairs of a graph, int (m, 2), each from one of its ends at least. edges: EDGE (N, k)."""
+    one, slot = np.nonzero(edges["id"] >= 0)
+    return np.stack([one, edges["id"][one, slot]], axis=1)
+
+
+def no_edge() -> np.ndarray:
+    """What stands where a photo has no further edge, EDGE ()."""
+    edge = np.zeros((), EDGE)
+    edge["id"] = -1
+    return edge
+
+
+def no_edges(count: int) -> np.ndarray:
+    """The edges of a gallery whose photos were not compared, EDGE (count, 0)."""
+    return np.empty((count, 0), EDGE)

@@ -1,0 +1,193 @@
+"""The nearest photos of each photo of a gallery, which is what its graph is made of.
+
+Up to EXACT_UP_TO photos, all are compared with all. Beyond, that would take hours. There the
+gallery is divided into cells around centroids of k-means, as an inverted file is (Jegou et al.
+2011, section 4), and a photo is compared with the photos of the cells that are nearest to it. Since
+every photo asks, they are taken cell by cell: all photos that visit a cell against all that lie in
+it, which is one product of matrices. So the comparison itself stays exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import faiss
+import numpy as np
+
+from ..ann.faiss_index import SEED
+from ..ann.nearest import exact_search
+from ..ann.presets import POINTS_PER_CENTROID
+from ..storage.arrays import float32_blocks
+
+EXACT_UP_TO = 50_000
+MIN_RECALL = 0.98
+RECALL_PHOTOS = 500
+CELLS = 4  # for the root of the gallery's size
+ITERATIONS = 10  # of k-means
+ROWS_AT_ONCE = 32_768
+
+
+def nearest_photos(
+    descriptors: np.ndarray,
+    k: int,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The nearest photos of each photo of a gallery, itself first.
+
+    Args:
+        descriptors: float16 or float32 (N, D), unit rows, perhaps memory-mapped.
+        k: How many for each, itself included; at most N.
+        progress: Called as progress(items, total) for each part of the work; must yield the items.
+
+    Returns:
+        Ids int32 (N, k) and similarities float32 (N, k), as of `self_first`; and which share of the
+        exact neighbours is among them, measured on a sample of RECALL_PHOTOS. It is at least
+        MIN_RECALL, and 1 up to EXACT_UP_TO photos.
+    """
+    count = len(descriptors)
+    if count <= EXACT_UP_TO:
+        for _ in progress(range(1), 1):
+            found = exact_neighbours(descriptors, k)
+        return *found, 1.0
+    for _ in progress(range(1), 1):
+        centroids = cell_centroids(descriptors)
+        nearest = [
+            visited(rows, centroids, 1)[:, 0]
+            for _, rows in float32_blocks(descriptors, ROWS_AT_ONCE)
+        ]
+        cells = np.concatenate(nearest)
+        visits, recall = enough_visits(descriptors, k, centroids, cells)
+        members = grouped(cells, len(centroids))
+    ids, sims = np.empty((count, k), np.int32), np.empty((count, k), np.float32)
+    for start, rows in progress(
+        float32_blocks(descriptors, ROWS_AT_ONCE), -(-count // ROWS_AT_ONCE)
+    ):
+        own = np.arange(start, start + len(rows))
+        found = search_cells(descriptors, rows, visited(rows, centroids, visits), members, k)
+        ids[own], sims[own] = self_first(*found, own)
+    return ids, sims, recall
+
+
+def exact_neighbours(descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest photos of each photo, all compared with all.
+
+    Args:
+        descriptors: float16 or float32 (N, D), unit rows.
+        k: How many for each, itself included; at most N.
+
+    Returns:
+        As of `self_first`: ids int32 (N, k) and similarities float32 (N, k).
+    """
+    flat = np.ascontiguousarray(descriptors, np.float32)
+    sims, ids = faiss.knn(flat, flat, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return self_first(ids.astype(np.int32), sims)
+
+
+def cell_centroids(descriptors: np.ndarray) -> np.ndarray:
+    """Centroids of CELLS sqrt(N) cells, trained on a sample: unit rows, float32 (cells, D)."""
+    count, dim = descriptors.shape
+    cells = max(1, min(int(CELLS * np.sqrt(count)), count // POINTS_PER_CENTROID))
+    sample = np.random.default_rng(SEED).permutation(count)[: cells * POINTS_PER_CENTROID]
+    kmeans = faiss.Kmeans(dim, cells, niter=ITERATIONS, seed=SEED, spherical=True)
+    kmeans.train(np.ascontiguousarray(descriptors[np.sort(sample)], np.float32))
+    return np.asarray(kmeans.centroids)
+
+
+def visited(rows: np.ndarray, centroids: np.ndarray, visits: int) -> np.ndarray:
+    """The cells nearest to each of some rows, nearest first, int (n, visits)."""
+    return faiss.knn(rows, centroids, visits, metric=faiss.METRIC_INNER_PRODUCT)[1]
+
+
+def enough_visits(
+    descriptors: np.ndarray, k: int, centroids: np.ndarray, cells: np.ndarray
+) -> tuple[int, float]:
+    """How many cells a photo must visit, so that MIN_RECALL of its neighbours lie in them.
+
+    No search is needed to know: on a sample of photos the exact neighbours say in which cells they
+    lie, and at which visit these would come.
+
+    Args:
+        descriptors: (N, D).
+        k: How many neighbours are wanted.
+        centroids: float32 (C, D).
+        cells: The cell of each photo, int (N,).
+
+    Returns:
+        How many; and the recall on the sample.
+    """
+    sample = np.random.default_rng(SEED).permutation(len(descriptors))[:RECALL_PHOTOS]
+    queries = np.ascontiguousarray(descriptors[sample], np.float32)
+    neighbours = exact_search(descriptors, queries, k)[0]
+    nearest_first = visited(queries, centroids, len(centroids))
+    turn = np.argsort(nearest_first, axis=1)  # of each cell, for each photo
+    turns = np.take_along_axis(turn, cells[neighbours], axis=1)
+    visits = 1 + int(np.quantile(turns, MIN_RECALL, method="higher"))
+    return visits, float((turns < visits).mean())
+
+
+def grouped(labels: np.ndarray, count: int) -> list[np.ndarray]:
+    """Positions of each label of 0 to count - 1, ascending."""
+    order = np.argsort(labels, axis=None, kind="stable")
+    return np.split(order, np.searchsorted(labels.ravel()[order], np.arange(1, count)))
+
+
+def search_cells(
+    descriptors: np.ndarray,
+    queries: np.ndarray,
+    visits: np.ndarray,
+    members: list[np.ndarray],
+    k: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest photos of some, among those of the cells that each of them visits.
+
+    Args:
+        descriptors: (N, D).
+        queries: float32 (n, D).
+        visits: Cells of each query, int (n, v), none twice.
+        members: Photos of each cell.
+        k: How many are wanted.
+
+    Returns:
+        Ids int32 and similarities float32, (n, k), best first; -1 where cells hold fewer.
+    """
+    best = faiss.ResultHeap(len(queries), k, keep_max=True)
+    for photos, visitors in zip(members, grouped(visits, len(members))):
+        if len(photos) and len(visitors):
+            queried = visitors // visits.shape[1]
+            rows = np.asarray(descriptors[photos], np.float32)
+            best.add_result_subset(queried, queries[queried] @ rows.T, photos)
+    best.finalize()
+    return best.I.astype(np.int32), best.D
+
+
+def self_first(
+    ids: np.ndarray, sims: np.ndarray, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbour lists with each row's own id in slot 0, whatever the search returned.
+
+    Among exact duplicates a search may name another id before a photo's own, or leave its own out.
+
+    Args:
+        ids: int (n, k), best first, -1 where nothing was found.
+        sims: float (n, k), their similarities.
+        own: Whose lists they are, int (n,); 0 to n - 1 if left out.
+
+    Returns:
+        Ids and similarities of the same shapes. Slot 0 is the photo itself with similarity 1. The
+        rest keeps its order. Where nothing is left to fill a slot it has id -1 and similarity 0. No
+        list names an id twice.
+    """
+    count, k = ids.shape
+    own = np.arange(count) if own is None else own
+    by_id = np.argsort(ids, axis=1, kind="stable")
+    twice = np.diff(np.take_along_axis(ids, by_id, 1), axis=1, prepend=-2) == 0
+    valid = (ids >= 0) & (ids != own[:, None])
+    np.put_along_axis(twice, by_id, twice.copy(), 1)
+    valid &= ~twice
+    order = np.argsort(~valid, axis=1, kind="stable")[:, : k - 1]
+    kept = np.take_along_axis(valid, order, 1)
+    out_ids, out_sims = np.empty_like(ids), np.empty_like(sims)
+    out_ids[:, 0], out_sims[:, 0] = own, 1.0
+    out_ids[:, 1:] = np.where(kept, np.take_along_axis(ids, order, 1), -1)
+    out_sims[:, 1:] = np.where(kept, np.take_along_axis(sims, order, 1), 0)
+    return out_ids, out_sims

@@ -1,0 +1,1 @@
+"""The index of keypoints, and the overlays it ignores."""

@@ -1,0 +1,343 @@
+"""The photos of lists and manifests, gathered in a folder of the store.
+
+    STORE/collected/           links to photos of this machine, and photos fetched from the web,
+                               with a gallery.toml and a photos.csv that say what was said of them
+    STORE/collected.sqlite     what was fetched, what failed and why, and the documents it came from
+
+The folder is indexed like any other. An address is fetched once; what failed is tried again by the
+next update. A photo that no list names any more is passed over, and stays there until `compact`
+deletes it, which never deletes what the live generation holds: an update may have been declined.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from extractor import SUFFIXES, format_of, owner_limits, same_name
+from extractor.photo.formats import START
+
+from ..about import COLUMNS as SAID
+from ..about import FILE, MAX_TABLE_BYTES, MAX_TITLE, Credit
+from ..errors import BadList
+from ..storage.catalogue import Skipped
+from ..storage.segment import sync
+from . import iiif
+from .fetch import Fetched, NotFetched, Web
+from .listed import Item, read_list
+from .scan import FOREIGN_SUFFIXES
+from .sources import Sources
+from .tables import ALIASES, MAX_COLUMNS
+
+FOLDER = "collected"
+STATE = "collected.sqlite"
+TABLE = "photos.csv"
+MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest, or of a photo that is fetched
+MAX_DOCUMENTS = 10_000
+MAX_ITEMS = 1_000_000
+KINDS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS photos (
+    name TEXT PRIMARY KEY, file TEXT NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS documents (
+    url TEXT PRIMARY KEY, text BLOB NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS failures (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS listed (file TEXT PRIMARY KEY);
+"""
+
+
+class Collected:
+    """The folder of a store. The caller holds `writing(store)`.
+
+    Args:
+        store: The store's folder.
+        web: Fetches what is not here.
+    """
+
+    def __init__(self, store: Path, web: Web):
+        self.folder = store / FOLDER
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._web = web
+        self._db = sqlite3.connect(store / STATE)
+        self._db.executescript(SCHEMA)
+        self._failures: dict[str, str] = {}
+        self._title = ""
+
+    def collect(
+        self,
+        sources: Sources,
+        removed: Collection[str],
+        progress: Callable[[Iterable, int], Iterable],
+        again: bool = False,
+    ) -> None:
+        """Bring the folder up to date.
+
+        Args:
+            sources: Say which lists and manifests.
+            removed: Names of photos that were removed from the store: they are not fetched again.
+            progress: Is called as progress(items, total); must yield the items.
+            again: Ask the servers whether photos have changed that are here.
+
+        Raises:
+            BadList: A list or a manifest cannot be read. What was collected before stays.
+            OSError, sqlite3.Error: The folder cannot be written.
+        """
+        items: dict[str, Item] = {}
+        for item in self._items(sources):
+            known = items.setdefault(item.name, item)
+            if item.path and item.path != known.path:
+                item = named_apart(item)
+                items.setdefault(item.name, item)
+            elif item.problem:
+                self._failures[item.name] = item.problem
+            if len(items) > MAX_ITEMS:
+                raise BadList(f"The lists name more than {MAX_ITEMS:,} photos.")
+        there: dict[str, Credit] = {}
+        for item in progress(items.values(), len(items)):
+            file = self._bring(item, removed, again)
+            if file:
+                there[file] = item.credit
+        self._write_about(there)
+        with self._db:
+            self._db.execute("DELETE FROM failures")
+            self._db.executemany("INSERT INTO failures VALUES (?, ?)", self._failures.items())
+            self._db.execute("DELETE FROM listed")
+            self._db.executemany("INSERT INTO listed VALUES (?)", ((file,) for file in there))
+
+    def _items(self, sources: Sources) -> Iterator[Item]:
+        for path in sources.lists:
+            yield from read_list(Path(path))
+        for url in sources.manifests:
+            yield from self._published(url)
+
+    def _published(self, url: str) -> Iterator[Item]:
+        """The photos of a manifest, or of all manifests of a collection."""
+        waiting, known = deque([url]), {url}
+        while waiting:
+            at = waiting.popleft()
+            try:
+                node = json.loads(self._document(at))
+                if not isinstance(node, dict) or iiif.kind(node) not in ("Manifest", "Collection"):
+                    raise ValueError("it is no IIIF manifest or collection")
+                if at == url:
+                    self._title = iiif.described(node).title
+                inner = iiif.documents(node) if iiif.kind(node) == "Collection" else []
+                found = list(iiif.items_of(node)) if iiif.kind(node) == "Manifest" else []
+            except (NotFetched, ValueError, RecursionError) as error:
+                if at == url:
+                    raise BadList(f"{at} cannot be read: {error}") from None
+                self._failures[at] = f"The manifest cannot be read: {error}"
+                continue
+            yield from found
+            for address in inner:
+                if address not in known and len(known) < MAX_DOCUMENTS:
+                    known.add(address)
+                    waiting.append(address)
+
+    def _document(self, url: str) -> bytes:
+        """A manifest as it is now; as it was last time if it cannot be had. Raises NotFetched."""
+        row = self._db.execute(
+            "SELECT text, etag, modified FROM documents WHERE url = ?", (url,)
+        ).fetchone()
+        text, etag, modified = row or (b"", "", "")
+        try:
+            got = self._web.get(url, MAX_DOCUMENT, etag, modified)
+        except NotFetched as error:
+            if row is None:
+                raise
+            self._failures[url] = f"The manifest is as of before: {error}"
+            return bytes(text)
+        if got is None:
+            return bytes(text)
+        with self._db:
+            self._db.execute(
+                "REPLACE INTO documents VALUES (?, ?, ?, ?)",
+                (url, got.data, got.etag, got.modified),
+            )
+        return got.data
+
+    def _bring(self, item: Item, removed: Collection[str], again: bool) -> str:
+        """Have a photo in the folder. Returns its file there; "" if it cannot be had."""
+        try:
+            if item.problem:
+                raise NotFetched(item.problem)
+            return self._link(item) if item.path else self._fetch(item, removed, again)
+        except NotFetched as error:
+            self._failures[item.name] = str(error)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._failures[item.name] = "Its name is too long for this disk."
+        return ""
+
+    def _link(self, item: Item) -> str:
+        assert item.path is not None
+        link = self.folder / item.name
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.parent.resolve().is_relative_to(self.folder.resolve()):
+                raise NotFetched("Its folder has the name of a file.")  # that leads elsewhere
+            if link.is_symlink() and os.readlink(link) == str(item.path):
+                return item.name
+            if link.is_symlink():
+                link.unlink()
+            link.symlink_to(item.path)
+        except OSError as error:
+            raise NotFetched(f"It cannot be linked to ({error.strerror}).") from None
+        return item.name
+
+    def _fetch(self, item: Item, removed: Collection[str], again: bool) -> str:
+        row = self._db.execute(
+            "SELECT file, etag, modified FROM photos WHERE name = ?", (item.name,)
+        ).fetchone()
+        file, etag, modified = row or ("", "", "")
+        path = self.folder / file
+        if file and (file in removed or (path.exists() and not again)):
+            return file
+        if not (file and path.exists()):
+            etag = modified = ""
+        try:
+            got = self._first(item.urls, etag, modified)
+        except NotFetched as error:
+            if not (file and path.exists()):
+                raise
+            self._failures[item.name] = f"The photo is as of before: {error}"
+            return file
+        if got is None:
+            return file
+        file = file or item.name + suffix_of(got)
+        partial = self.folder / ".partial"
+        partial.write_bytes(got.data)
+        sync(partial)
+        partial.replace(self.folder / file)
+        with self._db:
+            self._db.execute(
+                "REPLACE INTO photos VALUES (?, ?, ?, ?)", (item.name, file, got.etag, got.modified)
+            )
+        return file
+
+    def _first(self, urls: tuple[str, ...], etag: str, modified: str) -> Fetched | None:
+        """What the first address gives that gives anything. Raises NotFetched."""
+        most = min(owner_limits().megabytes * 2**20, MAX_DOCUMENT)
+        for url in urls[:-1]:
+            with suppress(NotFetched):
+                return self._web.get(url, most, etag, modified)
+        return self._web.get(urls[-1], most, etag, modified)
+
+    def _write_about(self, there: dict[str, Credit]) -> None:
+        taken = set(SAID)
+        more = []
+        for name in (name for said in there.values() for name in said.more):
+            known = ALIASES.get(name.lower(), name.lower())
+            if known not in taken and len(taken) < MAX_COLUMNS:
+                taken.add(known)
+                more.append(name)
+        table = table_of(there, more)
+        while len(table) > MAX_TABLE_BYTES and more:
+            more = more[: len(more) // 2]
+            table = table_of(there, more)
+        if len(table) > MAX_TABLE_BYTES:
+            raise BadList(
+                "The lists say too much of their photos: titles, credits, licences and links have "
+                f"{len(table) / 2**20:.0f} MB; at most {MAX_TABLE_BYTES // 2**20} MB are kept."
+            )
+        facts = f'photos = "{TABLE}"\n'
+        if self._title:
+            facts += f"title = {json.dumps(self._title[:MAX_TITLE], ensure_ascii=False)}\n"
+        for name, content in ((TABLE, table), (FILE, facts.encode())):
+            partial = self.folder / f".{name}"
+            partial.write_bytes(content)
+            partial.replace(self.folder / name)
+
+    def close(self) -> None:
+        """Close the file of what was fetched."""
+        self._db.close()
+
+
+def named_apart(item: Item) -> Item:
+    """A photo of this machine by another name: another list names a photo as this one does."""
+    name = Path(item.name)
+    of_path = hashlib.sha256(os.fsencode(str(item.path))).hexdigest()[:10]
+    return dataclasses.replace(
+        item, name=name.with_name(f"{name.stem}-{of_path}{name.suffix}").as_posix()
+    )
+
+
+def table_of(there: Mapping[str, Credit], more: Sequence[str]) -> bytes:
+    """The table of photos by their files. more: the names of its further columns."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["file", "title", "credit", "licence", "link", *more])
+    for file, said in there.items():
+        cells = [said.more.get(name, "") for name in more]
+        table.writerow([file, said.title, said.credit, said.licence, said.link, *cells])
+    return text.getvalue().encode()
+
+
+def suffix_of(got: Fetched) -> str:
+    """What a fetched photo's name ends with. Raises NotFetched if it is no photo by its kind."""
+    if got.kind in KINDS:
+        return KINDS[got.kind]
+    named = "." + got.kind.rpartition("/")[2]
+    if got.kind.startswith("image/") and named in (*SUFFIXES, *FOREIGN_SUFFIXES):
+        return named
+    if (found := format_of(got.data[:START])) is not None:
+        return found.suffixes[0]
+    raise NotFetched(f"The server gives {got.kind[:60] or 'nothing that it has a name for'}.")
+
+
+def failures_of(store: Path) -> list[Skipped]:
+    """What could not be collected for a store, and why."""
+    path = store / STATE
+    if not path.is_file():
+        return []
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT name, reason FROM failures ORDER BY name").fetchall()
+    return [Skipped(name, f"{reason} `update` tries again.") for name, reason in rows]
+
+
+def listed_in(store: Path) -> frozenset[str] | None:
+    """The files of the folder that the lists name, as last collected; None if that is not known."""
+    path = store / STATE
+    if not path.is_file():
+        return None
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        try:
+            return frozenset(file for (file,) in db.execute("SELECT file FROM listed"))
+        except sqlite3.OperationalError:  # of a version that had no such table
+            return None
+
+
+def delete_unlisted(store: Path, removed: Collection[str], live: Collection[str]) -> None:
+    """Delete links and fetched photos that no list names any more, and those that were removed.
+
+    Args:
+        store: The store's folder.
+        removed: Names of photos in the collected folder.
+        live: Names of photos there that the live generation holds: they stay.
+    """
+    folder, listed = store / FOLDER, listed_in(store)
+    if listed is None:
+        return
+    with closing(sqlite3.connect(store / STATE)) as db:
+        ours = [file for (file,) in db.execute("SELECT file FROM photos")]
+    for inside, _, names in os.walk(folder):
+        links = (Path(inside) / name for name in names)
+        ours += [path.relative_to(folder).as_posix() for path in links if path.is_symlink()]
+    kept = {same_name(file) for file in live}
+    for file in ours:
+        if (file not in listed or file in removed) and same_name(file) not in kept:
+            with suppress(OSError):
+                (folder / file).unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""What a change of a store's folders was: photos that came, changed, moved or went."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from plurals import quantity
+
+from ..storage.catalogue import Entry
+
+DOUBTFUL = 0.2  # share of a store's photos that nobody deletes by and by
+SHOWN_FOLDERS = 3
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Names of photos, as `Roots` gives them, each list sorted.
+
+    Attributes:
+        came: Photos whose content was not there.
+        changed: Photos that have another content now.
+        moved: Old and new name of photos whose content is elsewhere now.
+        gone: Photos that are nowhere any more.
+        left_out: Photos that are still there and cannot be read, or are excluded, now.
+        doubtful: Why so much may be gone that nobody has meant it; "" if all is well.
+    """
+
+    came: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    doubtful: str = ""
+
+
+# Is shown a difference before it becomes a generation, and may raise TooMuchGone.
+Confirm = Callable[[Difference], None]
+
+
+def confirm_all(difference: Difference) -> None:
+    """Accept whatever has changed."""
+
+
+def difference(
+    before: Sequence[Entry],
+    after: Sequence[Entry],
+    present: Iterable[str] = (),
+    excluded: Callable[[str], bool] = lambda file: False,
+) -> Difference:
+    """Compare the photos of two generations.
+
+    Args:
+        before: Those of the old one; names that are absolute paths lie in none of the folders now.
+        after: Those of the new one.
+        present: Names of files that are there and not indexed; those of folders end with a slash.
+        excluded: Whether a file is left out because its owner wants that.
+    """
+    old = {entry.file: entry.sha256 for entry in before}
+    new = {entry.file: entry.sha256 for entry in after}
+    changed = sorted(file for file in old.keys() & new.keys() if old[file] != new[file])
+    pairs = moved_pairs(
+        {file: old[file] for file in old.keys() - new.keys()},
+        {file: new[file] for file in new.keys() - old.keys()},
+    )
+    came = sorted(new.keys() - old.keys() - {to for _, to in pairs})
+    missing = sorted(old.keys() - new.keys() - {file for file, _ in pairs})
+    there = set(present)
+    left_out = {file for file in missing if excluded(file) or not there.isdisjoint(around(file))}
+    gone = [file for file in missing if file not in left_out]
+    lost = {file for file in missing if not os.path.isabs(file) and not excluded(file)}
+    return Difference(came, changed, pairs, gone, sorted(left_out), doubt(old.keys(), lost))
+
+
+def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str]]:
+    """Match the names of equal contents, each once, those of equal base names first.
+
+    Args:
+        old, new: SHA-256 of each file.
+
+    Returns:
+        Old and new name, sorted.
+    """
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for file in sorted(new):
+        places[new[file]].append(file)
+    pairs, rest = [], []
+    for file in sorted(old):
+        base = os.path.basename(file)
+        same = next((to for to in places[old[file]] if os.path.basename(to) == base), None)
+        if same is None:
+            rest.append(file)
+        else:
+            places[old[file]].remove(same)
+            pairs.append((file, same))
+    pairs += [(file, places[old[file]].pop(0)) for file in rest if places[old[file]]]
+    return sorted(pairs)
+
+
+def around(file: str) -> list[str]:
+    """A name, and the folders that it lies in, each ending with a slash."""
+    parts = file.split("/")
+    return [file, *("/".join(parts[:count]) + "/" for count in range(1, len(parts)))]
+
+
+def doubt(before: Iterable[str], lost: set[str]) -> str:
+    """Why so many photos may be gone that nobody has meant it, or "".
+
+    That is more than DOUBTFUL of all, or all photos of a sub-folder.
+
+    Args:
+        before: Names of all photos that there were.
+        lost: Those that are in no place now.
+    """
+    held: Counter[str] = Counter()
+    for file in before:
+        held.update(around(file)[:0:-1])
+        held[""] += 1
+    missing: Counter[str] = Counter()
+    for file in lost:
+        missing.update(around(file)[:0:-1])
+    whole = {folder for folder, count in missing.items() if count == held[folder]}
+    outermost = sorted(
+        folder for folder in whole if not whole.intersection(around(folder[:-1])[1:])
+    )
+    if not outermost and len(lost) <= DOUBTFUL * held[""]:
+        return ""
+    shown = ", ".join(f"{folder} ({missing[folder]})" for folder in outermost[:SHOWN_FOLDERS])
+    more = f" and {quantity(len(outermost) - SHOWN_FOLDERS, 'more folder')}"
+    more = more if len(outermost) > SHOWN_FOLDERS else ""
+    folders = f", among them all of {shown}{more}" if outermost else ""
+    verb = "is" if len(lost) == 1 else "are"
+    return f"{len(lost)} of {quantity(held[''], 'photo')} {verb} gone{folders}."

@@ -1,0 +1,259 @@
+"""Files from the web, fetched politely and warily.
+
+One request at a time, at a bounded rate for each server. A server that asks to be left alone
+(Retry-After) is, and one that does not answer is given up. Only http and https, only public
+addresses unless others are allowed, and never more bytes than were asked for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from ..errors import StoreError
+
+AGENT = "same-thing/1 (photo search; httpx)"
+PAUSE = 0.5  # seconds between two requests to one server
+TRIES = 4  # of a request that fails for a while: 429, 5xx, no connection
+BACKOFF = 1.0  # seconds before the second try, doubled with each further one
+MOST_PATIENCE = 60.0  # seconds that a server may ask to be left alone within one run
+SECONDS = 120.0  # of one transfer
+TIMEOUT = httpx.Timeout(20.0)  # of each step of it
+REDIRECTS = 5
+SERVERS = 16  # connections that are kept
+SILENT = 3  # addresses in a row that a server does not answer, before it is given up
+GLOBAL = ipaddress.ip_network("2000::/3")
+EMBEDDING = [ipaddress.ip_network(net) for net in ("2001::/32", "2002::/16")]  # IPv4 addresses
+
+
+class NotFetched(StoreError):
+    """An address gives nothing that can be used; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What an address gave.
+
+    Attributes:
+        data: The file.
+        kind: Its media type, such as "image/jpeg".
+        etag, modified: By which the server tells next time that nothing has changed.
+    """
+
+    data: bytes
+    kind: str
+    etag: str = ""
+    modified: str = ""
+
+
+class Web:
+    """Fetches files. Not thread-safe, for it is to be slow.
+
+    Args:
+        private: Fetch from addresses of this machine and of local networks, too.
+        pause: Seconds between two requests to one server.
+        sleep: Waits so many seconds.
+        clock: Seconds, for the rate and for the time that a transfer may take.
+    """
+
+    def __init__(
+        self,
+        private: bool = False,
+        pause: float = PAUSE,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._client = httpx.Client(
+            transport=Guarded(private),
+            headers={"User-Agent": AGENT, "Accept-Encoding": "identity"},
+            timeout=TIMEOUT,
+            follow_redirects=True,
+            max_redirects=REDIRECTS,
+        )
+        self._pause, self._sleep, self._clock = pause, sleep, clock
+        self._next: dict[str, float] = {}
+        self._silent: Counter[str] = Counter()  # addresses in a row, by host
+
+    def get(self, url: str, most: int, etag: str = "", modified: str = "") -> Fetched | None:
+        """Fetch a file.
+
+        Args:
+            url: Its address.
+            most: Bytes that it may have.
+            etag, modified: Of what is there already.
+
+        Returns:
+            The file; None if it is as it was.
+
+        Raises:
+            NotFetched: It cannot be had.
+        """
+        headers = {"If-None-Match": etag} if etag else {}
+        if modified:
+            headers["If-Modified-Since"] = modified
+        try:
+            host = httpx.URL(url).host
+        except (httpx.InvalidURL, ValueError) as error:
+            raise NotFetched(f"The address cannot be fetched ({error}).") from None
+        if self._silent[host] >= SILENT:
+            raise NotFetched(f"The server has not answered {SILENT} addresses in a row.")
+        silent, answered, reason = self._silent.pop(host, 0), True, ""
+        for attempt in range(TRIES):
+            wait = BACKOFF * 2 ** (attempt - 1) if attempt else 0.0
+            try:
+                self._take_turn(host, wait)
+                return self._transfer(url, most, headers)
+            except Later as error:
+                answered, reason = True, str(error)
+                self._next[host] = max(self._next[host], self._clock() + error.seconds)
+                if error.seconds > MOST_PATIENCE:
+                    break
+            except httpx.TransportError as error:
+                answered = False
+                reason = f"The server does not answer ({error or type(error).__name__})."
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                raise NotFetched(f"The address cannot be fetched ({error}).") from None
+        if not answered:
+            self._silent[host] = silent + 1
+        raise NotFetched(reason)
+
+    def _take_turn(self, host: str, wait: float) -> None:
+        """Wait until the server may be asked again. Raises NotFetched if that is too long."""
+        now = self._clock()
+        wait = max(wait, self._next.get(host, now) - now)
+        if wait > MOST_PATIENCE:
+            raise NotFetched(f"The server asks to be left alone for {wait:.0f} s.")
+        if wait > 0:
+            self._sleep(wait)
+        self._next[host] = self._clock() + self._pause
+
+    def _transfer(self, url: str, most: int, headers: dict[str, str]) -> Fetched | None:
+        end = self._clock() + SECONDS
+        with self._client.stream("GET", url, headers=headers) as response:
+            if response.status_code == httpx.codes.NOT_MODIFIED and headers:
+                return None
+            if response.status_code == 429 or response.status_code >= 500:
+                raise Later(response)
+            if response.status_code != httpx.codes.OK:
+                raise NotFetched(f"The server answers {response.status_code}.")
+            coding = response.headers.get("content-encoding", "").strip().lower() or "identity"
+            if coding != "identity":  # a few bytes of which may be a billion
+                raise NotFetched(f"The server sends the file compressed ({coding[:60]}).")
+            data = bytearray()
+            for piece in response.iter_raw():
+                data += piece
+                if len(data) > most:
+                    raise NotFetched(f"The file has more than {most / 2**20:.0f} MB.")
+                if self._clock() > end:
+                    raise NotFetched(f"The transfer takes longer than {SECONDS:.0f} s.")
+            said = response.headers
+            kind = said.get("content-type", "").partition(";")[0].strip().lower()
+            validators = [said.get(name, "")[:500] for name in ("etag", "last-modified")]
+            return Fetched(bytes(data), kind, *validators)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+class Later(Exception):
+    """A server asks to be left alone for a while.
+
+    Attributes:
+        seconds: How long.
+    """
+
+    def __init__(self, response: httpx.Response):
+        super().__init__(f"The server answers {response.status_code}.")
+        self.seconds = 0.0
+        said = response.headers.get("retry-after", "")
+        if said.isascii() and said.isdigit():
+            self.seconds = float(said[:9])
+        elif said:
+            try:
+                self.seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+            except (ValueError, TypeError):
+                pass
+        self.seconds = max(0.0, self.seconds)
+
+
+class Guarded(httpx.BaseTransport):
+    """Connects to the address that was checked, so that no name can mean another one afterwards.
+
+    Each redirect comes through here as well.
+
+    Args:
+        private: As of `Web`.
+    """
+
+    def __init__(self, private: bool):
+        self._private = private
+        self._of: OrderedDict[str, httpx.HTTPTransport] = OrderedDict()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises NotFetched for what is not to be asked."""
+        url = request.url
+        if url.scheme not in ("http", "https"):
+            raise NotFetched("Only http and https addresses are fetched.")
+        if not self._private:
+            host = url.raw_host.decode("ascii")
+            address = public_address(host, url.port or (443 if url.scheme == "https" else 80))
+            request = httpx.Request(
+                request.method,
+                url.copy_with(host=address),
+                headers=request.headers,  # with the name of the host
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": host},
+            )
+        response = self._transport(url.host).handle_request(request)
+        if response.has_redirect_location:  # httpx would read what comes with it without a limit
+            response.close()
+            location = {"Location": response.headers["Location"]}
+            return httpx.Response(response.status_code, headers=location)
+        return response
+
+    def _transport(self, host: str) -> httpx.HTTPTransport:
+        """Of one host alone: its connections are secured by its own certificate."""
+        if host not in self._of:
+            self._of[host] = httpx.HTTPTransport()
+            if len(self._of) > SERVERS:
+                self._of.popitem(last=False)[1].close()
+        self._of.move_to_end(host)
+        return self._of[host]
+
+    def close(self) -> None:
+        """Close all connections."""
+        for transport in self._of.values():
+            transport.close()
+
+
+def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address is one of the public internet, and stands for no other one."""
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.version == 6 and (ip not in GLOBAL or any(ip in net for net in EMBEDDING)):
+        return False
+    return ip.is_global and not ip.is_multicast
+
+
+def public_address(host: str, port: int) -> str:
+    """The first address of a host, if all its addresses are public ones. Raises NotFetched."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NotFetched(f"There is no server {host[:100]} ({error}).") from None
+    addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+    for address in addresses:
+        if not is_public(ipaddress.ip_address(address)):
+            raise NotFetched(
+                f"{host[:100]} is an address of this machine or of a local network; "
+                "--allow-private fetches from it."
+            )
+    return addresses[0]

@@ -1,0 +1,112 @@
+"""What a store is to hold: folders, and what lists and manifests name, listed but not yet read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from ..about import read_about
+from ..errors import NothingToIndex, StoreError
+from ..global_artifacts import Progress
+from ..storage.catalogue import Skipped
+from ..storage.generation import opening
+from ..storage.publish import changing
+from .collected import FOLDER, Collected, failures_of, listed_in
+from .fetch import Web
+from .removal import names_in, removed_in
+from .scan import Listing, scan
+from .sources import Sources, check_apart
+
+
+def folder_of(photos: str | Path) -> Path:
+    """The whole path of a folder. Raises NothingToIndex if nothing is there."""
+    try:
+        return Path(photos).expanduser().resolve(strict=True)
+    except (OSError, RuntimeError):  # nothing there, no such user, or links in a circle
+        raise NothingToIndex(f"There is no folder {photos}.") from None
+
+
+def sources_for(
+    folders: Sequence[str | Path],
+    store: Path,
+    exclude: Sequence[str] | None,
+    follow_links: bool | None,
+    lists: Sequence[str | Path] = (),
+    manifests: Sequence[str] = (),
+    private: bool = False,
+) -> Sources:
+    """What a build is to index; None stands for what the store has. Raises NothingToIndex."""
+    found = list(dict.fromkeys(folder_of(folder) for folder in folders))
+    if lists or manifests:
+        found.append(store.absolute() / FOLDER)
+    if not found:
+        raise NothingToIndex("No folder of photos is named.")
+    check_apart(found)
+    kept = Sources((), (), False)
+    with suppress(StoreError), opening(store) as generation:
+        kept = generation.manifest.sources
+    return Sources(
+        tuple(map(str, found)),
+        kept.exclude if exclude is None else tuple(exclude),
+        kept.follow_links if follow_links is None else follow_links,
+        tuple(str(Path(path).absolute()) for path in lists),
+        tuple(dict.fromkeys(manifests)),
+        private,
+    )
+
+
+def gather(
+    store: Path, sources: Sources, progress: Progress, web: Web | None = None, again: bool = False
+) -> None:
+    """Have the photos of lists and manifests in the store's folder for them.
+
+    Args:
+        store: The store's folder.
+        sources: Say which lists.
+        progress: As of `build`.
+        web: As of `build`.
+        again: Ask whether photos have changed that were fetched before.
+
+    Raises:
+        BadList: A list or a manifest cannot be read.
+        StoreBusy, StoreUnwritable: As `build`.
+    """
+    if not sources.lists and not sources.manifests:
+        return
+    mine = web is None
+    web = web or Web(sources.private)
+    try:
+        with changing(store), closing(Collected(store, web)) as collected:
+            removed = names_in(collected.folder, *removed_in(store))
+            collected.collect(
+                sources, removed, lambda items, total: progress(items, total, "lists"), again
+            )
+    finally:
+        if mine:
+            web.close()
+
+
+def list_sources(sources: Sources, store: Path) -> Listing:
+    """`scan` of what a store is to hold, with what is said of it, and what could not be fetched.
+
+    Raises as `scan`, and BadAbout.
+    """
+    said = read_about(sources.roots)
+    failed: list[Skipped] = []
+    only: dict[Path, frozenset[str]] = {}
+    if sources.lists or sources.manifests:
+        failed = failures_of(store)
+        if (listed := listed_in(store)) is not None:
+            only = {store.absolute() / FOLDER: listed}
+    try:
+        listing = scan(sources.roots, sources.exclude, sources.follow_links, only)
+    except NothingToIndex as error:
+        reason = f" {failed[0].file}: {failed[0].reason}" if failed else ""
+        raise NothingToIndex(f"{error}{reason}") from None
+    facts = [listing.digest, said.to_json(), *(f"{one.file} {one.reason}" for one in failed)]
+    digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()
+    foreign = listing.foreign + failed
+    return dataclasses.replace(listing, digest=digest, about=said, foreign=foreign)

@@ -1,0 +1,104 @@
+"""Lists of photos, each a CSV file: paths or addresses, and what is said of each photo.
+
+Columns are path (or file) and url, id, title, credit, licence, link, in any case and order;
+`tables` tells how such a file may be written. Any others are shown with the photo as they are.
+Paths are relative to the list's folder, and lead nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from extractor import read_text, same_name
+
+from ..about import MAX_TABLE_BYTES, Credit, credit_of
+from ..errors import BadList
+from .sources import printed
+from .tables import columns_of, read_rows
+
+COLUMNS = frozenset({"file", "url", "title", "credit", "licence", "link"})
+MAX_STEM = 80  # characters of a fetched photo's name
+MAX_STEM_BYTES = 200  # of it in UTF-8; most disks take 255 with all that is added
+UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photo that a list or a manifest names.
+
+    Attributes:
+        name: What it is called in the store; that of a photo to be fetched has no suffix yet.
+        credit: What is said of it.
+        path: Where it lies, if it lies on this machine.
+        urls: Addresses that give it, the best one first.
+        problem: Why it cannot be had, or "".
+    """
+
+    name: str
+    credit: Credit = field(default_factory=Credit)
+    path: Path | None = None
+    urls: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def read_list(path: Path) -> Iterator[Item]:
+    """The photos of a list.
+
+    Raises:
+        BadList: It cannot be read.
+    """
+    try:
+        text = read_text(path, MAX_TABLE_BYTES)
+        if not columns_of(text, frozenset({"file", "url"})):
+            raise ValueError("its first line names neither a column `path` nor `url`")
+        root = path.parent.resolve()
+        for row in read_rows(text, COLUMNS):
+            file, url, credit = row.cells.get("file", ""), row.cells.get("url", ""), credit_of(row)
+            if url:
+                id = next((cell for name, cell in row.more.items() if name.lower() == "id"), "")
+                yield Item(name_for(url, id), credit, urls=(url,))
+            elif file:
+                yield local_item(root, file, credit)
+            else:
+                raise ValueError(f"line {row.line} names neither a path nor an address")
+    except (OSError, ValueError) as error:
+        raise BadList(f"{path} cannot be read: {error}") from None
+
+
+def local_item(root: Path, file: str, credit: Credit) -> Item:
+    """A photo beside a list. root: the list's folder, without links."""
+    place = Path(os.path.normpath(root / file.replace("\\", "/")))
+    if not os.path.lexists(place):  # the disk may have the name in another Unicode form
+        forms = (Path(unicodedata.normalize(form, str(place))) for form in ("NFC", "NFD"))
+        place = next(filter(os.path.lexists, forms), place)
+    name = same_name(file)
+    if not place.is_relative_to(root) or place == root:
+        return Item(name, problem="The path leads out of the list's folder.")
+    name = place.relative_to(root).as_posix()
+    if any(part.startswith(".") for part in name.split("/")):
+        return Item(name, problem="Hidden photos are not indexed.")
+    try:
+        inside = place.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):
+        return Item(name, problem="There is no such file.")
+    if not place.is_file():
+        return Item(name, problem="It is no file.")
+    if not inside:
+        return Item(name, problem="The path is a link that leads out of the list's folder.")
+    return Item(name, credit, path=place)
+
+
+def name_for(url: str, id: str = "") -> str:
+    """What a photo of the web is called: readable, safe as a file's name, another one for each."""
+    path = url.partition("?")[0].partition("#")[0]
+    said = id or unquote(os.path.splitext(path.rpartition("/")[2])[0]) or "photo"
+    stem = UNSAFE.sub("-", printed(said)).strip("-.")[:MAX_STEM]
+    stem = stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore") or "photo"
+    return f"{stem}-{hashlib.sha256(url.encode(errors='replace')).hexdigest()[:10]}"

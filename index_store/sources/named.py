@@ -1,0 +1,133 @@
+"""Which photos of a store a person means by a name or a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from extractor import same_name
+
+from ..errors import NothingToIndex, UnknownPhoto
+from ..store import Store
+from .exclusion import Exclusion, outwards
+from .gathering import folder_of
+from .scan import Found, one_form, walk, why_not
+
+
+def photo_named(live: Store, name: str) -> str:
+    """The photo of a store that a person means.
+
+    Args:
+        live: The store.
+        name: The photo's name in the store, in any Unicode form, or a path to it.
+
+    Returns:
+        Its name in the catalogue.
+
+    Raises:
+        UnknownPhoto: The store holds no such photo.
+    """
+    for meant in live.roots.named(name):
+        if (photo := live.catalogue.find(meant)) is not None:
+            return photo.file
+    raise UnknownPhoto(f"There is no photo {name} in {live.path}.")
+
+
+def files_of(live: Store, paths: Sequence[str | Path]) -> tuple[list[str], set[str]]:
+    """The files that are to be added to a store.
+
+    Args:
+        live: The store.
+        paths: Photos, and folders, of which removed photos are not taken.
+
+    Returns:
+        The names of all, sorted, and those that were named themselves.
+
+    Raises:
+        NothingToIndex: One of them means no photo of the store's folders.
+        BadPatterns: As `Exclusion`.
+    """
+    removed = {same_name(row.file) for row in live.catalogue.removed()}
+    files: set[str] = set()
+    named: set[str] = set()
+    for path in paths:
+        place = Path(path).expanduser()
+        name, root, within = place_in(live, place, path)
+        exclusion = entered(live, root, within, path)
+        prefix = f"{name}/" if name else ""
+        if place.is_dir():
+            found = Found()
+            inside = f"{within}/" if within else ""
+            walk(root, exclusion, live.manifest.sources.follow_links, found, inside)
+            if not found.photos:
+                raise NothingToIndex(f"There is no photo in {path} that can be indexed.")
+            there = [prefix + file for file in one_form(found)]
+            files.update(file for file in there if same_name(file) not in removed)
+            continue
+        within = on_disk(root, within)
+        if not os.path.lexists(root / within):
+            raise NothingToIndex(f"There is no photo {path}.")
+        reason = why_not(root, within)
+        if reason is not None:
+            raise NothingToIndex(f"{path} is not indexed. {reason}".strip())
+        named.add(prefix + within)
+    return sorted(files | named), named
+
+
+def place_in(live: Store, place: Path, path: str | Path) -> tuple[str, Path, str]:
+    """The name and path of the store's folder that a place lies in, and the place's path in that.
+
+    Raises:
+        NothingToIndex: It lies in none of them, or is hidden. path: What a person called it.
+    """
+    folder = folder_of(place if place.is_dir() else place.parent)
+    places = [folder if place.is_dir() else folder / place.name]
+    if live.manifest.sources.follow_links:  # a place behind a link is named by the link
+        places.append(Path(os.path.abspath(place)))
+    for candidate in places:
+        for name, root in live.roots.folders.items():
+            if candidate.is_relative_to(root):
+                within = candidate.relative_to(root)
+                if any(part.startswith(".") for part in within.parts):
+                    raise NothingToIndex(f"{path} is hidden; hidden photos are not indexed.")
+                return name, root, "/".join(within.parts)
+    raise NothingToIndex(f"{path} is not in {live.roots}, whose photos this store holds.")
+
+
+def entered(live: Store, root: Path, within: str, path: str | Path) -> Exclusion:
+    """What decides about a place, when all folders around it have been gone into.
+
+    Raises:
+        NothingToIndex: The place, or a folder around it, is left out.
+    """
+    exclusion = Exclusion(root, live.manifest.sources.exclude)
+    for folder in outwards(within)[::-1]:
+        check_in(exclusion, root, folder, path)
+        exclusion.enter(folder)
+    if within:
+        inner = f"{within}/" if (root / within).is_dir() else within
+        check_in(exclusion, root, inner, path)
+    return exclusion
+
+
+def check_in(exclusion: Exclusion, root: Path, inner: str, path: str | Path) -> None:
+    """Raise NothingToIndex if a path in a root is left out. path: What a person called it."""
+    reason = exclusion.reason(inner) if inner else ""
+    if not reason and inner.endswith("/"):
+        reason = exclusion.hides(inner, os.listdir(root / inner))
+    if reason:
+        raise NothingToIndex(f"{path} is not indexed. {inner}: {reason}")
+
+
+def on_disk(root: Path, within: str) -> str:
+    """A path in a root as it is on the disk, which may hold its name in another Unicode form."""
+    if os.path.lexists(root / within):
+        return within
+    folder, _, name = within.rpartition("/")
+    with suppress(OSError):
+        for other in os.listdir(root / folder):
+            if same_name(other) == same_name(name):
+                return f"{folder}/{other}" if folder else other
+    return within

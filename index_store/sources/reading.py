@@ -1,0 +1,119 @@
+"""Reading what has come to a store's folders, and saying how that differs from before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from extractor import Extractor, same_name
+
+from ..errors import NothingToIndex
+from ..extraction import Spread, extract_all, side_by_side
+from ..global_artifacts import Progress
+from ..parameters import Making
+from ..storage.catalogue import Entry, Skipped
+from ..storage.extraction_cache import Stock, kept_exactly
+from ..storage.publish import Content
+from .difference import Difference, around, difference
+from .removal import Known, followed, still_removed
+from .scan import UNREADABLE, Listing
+from .sources import Sources
+
+REMOVED = "Removed from the store. `python -m index_store add` takes it in again."
+SAME_REMOVED = "Its content was removed from the store; `python -m index_store add` takes it in."
+
+
+def read_folders(
+    sources: Sources,
+    listing: Listing,
+    known: Known,
+    stock: Stock,
+    extractor: Extractor,
+    making: Making,
+    progress: Progress,
+    recheck: bool = False,
+    spread: Spread = side_by_side,
+) -> Content:
+    """Bring all photos of folders into the stock. Files that look unchanged are not read again.
+
+    Args:
+        sources: What is indexed.
+        listing: What is in it.
+        known: What the store says so far.
+        stock: Takes what is made of the photos.
+        extractor: Describes them.
+        making: How.
+        progress: As of `build`.
+        recheck: As of `build`.
+        spread: As of `build`.
+
+    Raises:
+        NothingToIndex: No photo can be read.
+    """
+    before = [entry for entry in known.before if entry.sha256 in stock]  # but for what is damaged
+    removed = {same_name(row.file) for row in known.removed}
+    stamps = dict(zip(listing.files, listing.stamps))
+    kept_out = {file for file in stamps if same_name(file) in removed} if removed else set()
+    photos = [
+        entry
+        for entry in before
+        if not recheck
+        and stamps.get(entry.file) == entry.stamp != UNREADABLE
+        and entry.file not in kept_out
+    ]
+    unchanged = {entry.file for entry in photos}
+    unread = [file for file in stamps if file not in unchanged and file not in kept_out]
+    indexed, unusable = extract_all(
+        sources.roots,
+        unread,
+        extractor,
+        stock,
+        lambda items: progress(items, len(unread), "photos"),
+        kept_exactly(len(listing.files)),
+        "decode" in making.extraction,
+        spread,
+        known.withheld,
+    )
+    closed = tuple(entry.file for entry in listing.unreadable)
+    found_again = still_removed(known, before, indexed, stamps, closed)
+    photos += [
+        Entry(file, sha256, stamps[file])
+        for file, sha256 in indexed.items()
+        if file not in found_again
+    ]
+    kept = [entry for entry in before if entry.file.startswith(closed)] if closed else []
+    photos += kept
+    if not photos:
+        reason = f": {unusable[0].reason}" if unusable else "."
+        raise NothingToIndex(
+            f"No photo in {sources.roots} can be read; files tried: {len(listing.files)}{reason}"
+        )
+    skipped = [
+        *unusable,
+        *listing.foreign,
+        *listing.excluded,
+        *(count_kept(entry, kept) for entry in listing.unreadable),
+        *(Skipped(file, REMOVED) for file in sorted(kept_out)),
+        *(Skipped(file, SAME_REMOVED) for file in sorted(found_again)),
+    ]
+    rows = followed(known.removed, {file: indexed[file] for file in found_again}, kept_out)
+    return Content(sources, listing.digest, sorted(photos), skipped, rows, listing.about, making)
+
+
+def what_changed(before: Sequence[Entry], listing: Listing, content: Content) -> Difference:
+    """How a new generation's photos differ from those of the one before."""
+    taken = {row.file for row in content.removed}
+    shut = [entry.file for entry in listing.excluded]
+    return difference(
+        [entry for entry in before if entry.file not in taken],
+        content.photos,
+        [entry.file for entry in content.skipped],
+        lambda file: not set(around(file)).isdisjoint(shut),
+    )
+
+
+def count_kept(folder: Skipped, kept: list[Entry]) -> Skipped:
+    """An unreadable folder's entry that also says how many photos in it are kept."""
+    count = sum(entry.file.startswith(folder.file) for entry in kept)
+    if not count:
+        return folder
+    return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")

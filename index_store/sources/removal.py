@@ -1,0 +1,199 @@
+"""Removed stays removed: by the name that a photo had, and by its content wherever it lies now.
+
+Both are kept with the store through renames, moves, other folders, other models and other versions
+of this program, until the photo is added again by name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from extractor import read_at_most, same_name
+
+from ..errors import StoreError
+from ..storage.catalogue import Entry, Removed
+from ..storage.generation import GENERATIONS, current_version
+from ..storage.manifest import FILE_NAME, MAX_BYTES
+from ..store import Store
+from .sources import Roots, Sources, printed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a store says so far, by the names that files have in the folders of now.
+
+    Attributes:
+        before: Its photos; empty if they cannot be built on. Names that are absolute paths lie in
+            none of the folders.
+        removed: What was taken out of it.
+    """
+
+    before: list[Entry]
+    removed: list[Removed]
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """SHA-256 of contents that were removed and that the store holds nowhere."""
+        held = {entry.sha256 for entry in self.before}
+        return frozenset(row.sha256 for row in self.removed if row.sha256) - held
+
+
+def known_before(store: Path, sources: Sources, live: Store | None) -> Known:
+    """What a store says so far.
+
+    Args:
+        store: The store's folder.
+        sources: The folders of now.
+        live: The store, if it can be built on.
+    """
+    old: Roots | None
+    if live is not None:
+        old, before, removed = live.roots, live.catalogue.entries(), live.catalogue.removed()
+    else:
+        before = []
+        old, removed = removed_in(store)
+    new = sources.roots
+    if old is not None and old != new:
+        before = [entry._replace(file=renamed(entry.file, old, new)) for entry in before]
+        removed = [row._replace(file=renamed(row.file, old, new)) for row in removed]
+    return Known(before, removed)
+
+
+def renamed(file: str, old: Roots, new: Roots) -> str:
+    """What a file of the old folders is called in the new; its path if it is in none of them."""
+    path = Path(file) if os.path.isabs(file) else old / file
+    return new.file_of(path) or printed(str(path))
+
+
+def names_in(folder: Path, roots: Roots | None, photos: Sequence[Removed | Entry]) -> set[str]:
+    """What photos of one of a store's folders are called in it.
+
+    Args:
+        folder: The folder.
+        roots: As of `removed_in`.
+        photos: By their names in the store.
+    """
+    found: set[str] = set()
+    if roots is None:
+        return found
+    whole, inside = Roots({"": Path("/")}), Roots({"": folder.absolute()})
+    for row in photos:
+        path = Path("/") / renamed(row.file, roots, whole)
+        if name := inside.file_of(path):
+            found.add(name)
+    return found
+
+
+def removed_in(store: Path) -> tuple[Roots | None, list[Removed]]:
+    """What was removed from a store that is damaged, or of another version or model.
+
+    Returns:
+        Its folders, None if they are not known, and what was removed.
+    """
+    try:
+        folder = store / GENERATIONS / current_version(store)[0]
+    except StoreError:
+        return None, []
+    roots = None
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        facts = json.loads(read_at_most(folder / FILE_NAME, MAX_BYTES))
+        # Schema 8 and before had one folder.
+        named = facts["sources"]["folders"] if "sources" in facts else [facts["photos_root"]]
+        roots = Roots.of([Path(name) for name in named])
+    path = folder / "catalogue.sqlite"
+    try:
+        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            # Schema 8 and before had names only.
+            rows = [(*row, "")[:2] for row in db.execute("SELECT * FROM removed")]
+    except sqlite3.Error as error:
+        log.warning("What was removed from %s is not known any more (%s).", store, error)
+        return roots, []
+    return roots, [Removed(str(file), str(sha256)) for file, sha256 in rows]
+
+
+def still_removed(
+    known: Known,
+    before: Sequence[Entry],
+    indexed: Mapping[str, str],
+    present: Collection[str],
+    closed: tuple[str, ...],
+) -> set[str]:
+    """Which files hold content that was removed, and are not a photo that the store holds.
+
+    Two photos may have one content, and only one of them was removed. The other one is held where
+    it was, or, if it is there no more, where its content is found first.
+
+    Args:
+        known: As of `known_before`.
+        before: Photos of it that can be built on.
+        indexed: SHA-256 of the files that were read.
+        present: Names of all files there are.
+        closed: What the names in folders that cannot be listed begin with.
+    """
+    contents = {row.sha256 for row in known.removed if row.sha256}
+    held = {entry.file: entry.sha256 for entry in before}
+    suspects = [
+        file for file, sha256 in indexed.items() if sha256 in contents and held.get(file) != sha256
+    ]
+    left = Counter(
+        entry.sha256
+        for entry in before
+        if entry.file not in present and not (closed and entry.file.startswith(closed))
+    )
+    moved: set[str] = set()
+    for file in suspects:
+        if left[indexed[file]] > 0:
+            left[indexed[file]] -= 1
+            moved.add(file)
+    return set(suspects) - moved
+
+
+def followed(
+    removed: Sequence[Removed], found: Mapping[str, str], kept_out: Collection[str]
+) -> list[Removed]:
+    """What was removed, by the names that it has now.
+
+    Args:
+        removed: By the names of before.
+        found: SHA-256 of files in which removed content was found.
+        kept_out: Files that have the names of before.
+    """
+    contents = set(found.values())
+    there = {same_name(file) for file in kept_out}
+    stay = [row for row in removed if row.sha256 not in contents or same_name(row.file) in there]
+    return sorted([*stay, *(Removed(file, sha256) for file, sha256 in found.items())])
+
+
+def added_again(
+    removed: Sequence[Removed], added: Mapping[str, str], roots: Roots
+) -> list[Removed]:
+    """What is removed after photos were added by name.
+
+    Args:
+        removed: What was removed before.
+        added: SHA-256 of each file that was named.
+        roots: The store's folders.
+    """
+    names, contents = {same_name(file) for file in added}, set(added.values())
+    return [
+        row
+        for row in removed
+        if same_name(row.file) not in names
+        and (row.sha256 not in contents or is_there(row.file, roots))
+    ]
+
+
+def is_there(file: str, roots: Roots) -> bool:
+    """Whether a removed photo's file, or another one, lies where it was."""
+    return os.path.lexists(file if os.path.isabs(file) else roots / file)

@@ -1,0 +1,270 @@
+"""Which files of a folder are photos, and which only look like photos."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from extractor import SUFFIXES, format_of, open_regular, owner_limits, same_name
+from extractor.photo.formats import START
+
+from ..about import About
+from ..errors import NothingToIndex
+from ..storage.catalogue import Skipped
+from .exclusion import Exclusion
+from .sources import Roots, printed
+
+# Pictures by their name, but of a format that is not read; people want to know that they were left
+# out.
+FOREIGN_SUFFIXES = frozenset(".jxr .psd .svg .tga .exr .ppm .pgm .pbm .pnm .ico".split())
+UNREADABLE = "unreadable"
+NOT_UNICODE = "The file's name is not valid Unicode."
+NO_CHOICE: Mapping[Path, Collection[str]] = MappingProxyType({})
+LINKED = "A link to a folder; --follow-links goes into it."
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The photos of a store's folders.
+
+    Attributes:
+        files: Names as `Roots` gives them, forward slashes, sorted.
+        foreign: What only looks like photos, and folders that are not gone into.
+        digest: SHA-256 over all names here, the photos' sizes and times, and what a photo may be.
+            Equal digests mean that nothing has changed.
+        unreadable: Sub-folders that could not be listed, their names ending with a slash.
+        stamps: For each file its `describe_file`, as it was before anybody read the file.
+        excluded: What is left out by patterns; the names of folders end with a slash.
+        about: What is said of the photos, if that was read.
+    """
+
+    files: list[str]
+    foreign: list[Skipped]
+    digest: str
+    unreadable: list[Skipped] = field(default_factory=list)
+    stamps: list[str] = field(default_factory=list)
+    excluded: list[Skipped] = field(default_factory=list)
+    about: About = field(default_factory=About)
+
+
+def scan(
+    roots: Path | Roots,
+    exclude: Sequence[str] = (),
+    follow_links: bool = False,
+    only: Mapping[Path, Collection[str]] = NO_CHOICE,
+) -> Listing:
+    """List folders with their sub-folders. Hidden files and folders are passed over.
+
+    Args:
+        roots: The folders.
+        exclude: Patterns, see `exclusion`.
+        follow_links: Go into folders that are links; each folder is gone into once.
+        only: For some folders, the only files of them that count, by their paths in the folder.
+
+    Raises:
+        NothingToIndex: One of the folders is not there or nested too deeply, or none holds a photo.
+        BadPatterns: What says which files are left out cannot be read.
+    """
+    if isinstance(roots, Path):
+        roots = Roots.of([roots])
+    stamps: dict[str, str] = {}
+    found = Found()
+    for name, root in roots.folders.items():
+        if not root.is_dir():
+            raise NothingToIndex(f"There is no folder {root}.")
+        inside = Found()
+        try:
+            walk(root, Exclusion(root, exclude), follow_links, inside)
+        except RecursionError:  # of os.walk before Python 3.12
+            raise NothingToIndex(
+                f"Folders in {root} are nested too deeply, hundreds in one another. Move them up, "
+                "or leave them out with --exclude."
+            ) from None
+        if (chosen := only.get(root)) is not None:
+            inside.photos = [file for file in inside.photos if file in chosen]
+            inside.foreign = [entry for entry in inside.foreign if entry.file in chosen]
+        prefix = f"{name}/" if name else ""
+        for file in one_form(inside):
+            if prefix and printed(root.name) != root.name:
+                found.foreign.append(Skipped(f"{prefix}{file}", NOT_UNICODE))
+                continue
+            stamps[prefix + file] = describe_file(f"{root}/{file}")
+        for mine, theirs in (
+            (found.foreign, inside.foreign),
+            (found.unreadable, inside.unreadable),
+            (found.excluded, inside.excluded),
+        ):
+            mine += [Skipped(prefix + entry.file, entry.reason) for entry in theirs]
+    if not stamps:
+        closed = found.unreadable[:1] + found.excluded[:1]
+        reason = f" {closed[0].file or './'}: {closed[0].reason}" if closed else ""
+        raise NothingToIndex(f"There is no photo of a format that is read in {roots}.{reason}")
+    files = sorted(stamps)
+    digest = hashlib.sha256(repr(owner_limits()).encode())
+    for file in files:
+        digest.update(f"{file}\0{stamps[file]}\n".encode())
+    left_out = found.foreign + found.unreadable + found.excluded
+    for entry in sorted(left_out, key=lambda entry: entry.file):
+        digest.update(f"{entry.file}\0{entry.reason}\n".encode())
+    return Listing(
+        files,
+        found.foreign,
+        digest.hexdigest(),
+        found.unreadable,
+        [stamps[file] for file in files],
+        found.excluded,
+    )
+
+
+@dataclass
+class Found:
+    """What is in one folder; all names are relative to it."""
+
+    photos: list[str] = field(default_factory=list)
+    foreign: list[Skipped] = field(default_factory=list)
+    unreadable: list[Skipped] = field(default_factory=list)
+    excluded: list[Skipped] = field(default_factory=list)
+
+
+def walk(
+    root: Path, exclusion: Exclusion, follow_links: bool, found: Found, inside: str = ""
+) -> None:
+    """List a folder. Linked folders come after all others, so that a folder has its own name.
+
+    Args:
+        root: The folder.
+        exclusion: What is left out of it.
+        follow_links: As of `scan`.
+        found: Takes what is there.
+        inside: Of the root, the only folder to list; ends with a slash.
+    """
+    links: list[str] = [inside]  # and what is found on the way
+    known: dict[tuple[int, int], str] = {}  # folders that were gone into, by device and inode
+    for top in links:
+        failures: list[OSError] = []
+        start = root / top if top else root
+        for folder, subfolders, files in os.walk(start, onerror=failures.append):
+            prefix = prefix_of(folder, root)
+            if follow_links and (same := reached(folder, prefix, known)) is not None:
+                found.foreign.append(Skipped(printed(prefix), same))
+                subfolders.clear()
+                continue
+            if reason := exclusion.hides(prefix, files):
+                found.excluded.append(Skipped(printed(prefix), reason))
+                subfolders.clear()
+                continue
+            exclusion.enter(prefix)
+            for name in list(subfolders):
+                file = f"{prefix}{name}/"
+                if name.startswith("."):
+                    subfolders.remove(name)
+                elif reason := exclusion.reason(file):
+                    found.excluded.append(Skipped(printed(file), reason))
+                    subfolders.remove(name)
+                elif os.path.islink(f"{folder}/{name}"):
+                    subfolders.remove(name)  # os.walk itself does not go into it
+                    if follow_links:
+                        links.append(file)
+                    else:
+                        found.foreign.append(Skipped(printed(file), LINKED))
+            for name in files:
+                if name.startswith("."):
+                    continue
+                list_file(root, prefix + name, exclusion, found)
+        for error in failures:
+            if isinstance(error, FileNotFoundError):
+                continue  # deleted meanwhile
+            reason = f"The folder cannot be read ({error.strerror})."
+            closed = printed(prefix_of(error.filename, root))
+            found.unreadable.append(Skipped(closed, reason))
+
+
+def list_file(root: Path, file: str, exclusion: Exclusion, found: Found) -> None:
+    """Put a file where it belongs."""
+    reason = why_not(root, file)
+    if reason == "":
+        return
+    if excluded := exclusion.reason(file):
+        found.excluded.append(Skipped(printed(file), excluded))
+    elif reason is None:
+        found.photos.append(file)
+    else:
+        found.foreign.append(Skipped(printed(file), reason))
+
+
+def prefix_of(folder: str, root: Path) -> str:
+    """What the names of a folder's files begin with: "" for the root, else its path and "/"."""
+    inside = os.path.relpath(folder, root)
+    return "" if inside == os.curdir else Path(inside).as_posix() + "/"
+
+
+def reached(folder: str, prefix: str, known: dict[tuple[int, int], str]) -> str | None:
+    """Why a folder is not gone into once more; None, and it is known, when it comes first."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None  # gone, or unreadable: said by os.walk
+    first = known.setdefault((status.st_dev, status.st_ino), prefix)
+    if first == prefix:
+        return None
+    if prefix.startswith(first):
+        return "A link back to a folder that it lies in."
+    return f"A link to the folder {printed(first)}, which is indexed."
+
+
+def one_form(found: Found) -> list[str]:
+    """The photos of a folder, one of those whose names differ by their Unicode form only."""
+    chosen: dict[str, str] = {}
+    for file in sorted(found.photos, key=lambda file: (file != same_name(file), file)):
+        first = chosen.setdefault(same_name(file), file)
+        if first != file:
+            reason = f"Its name is that of {ascii(first)}, in another Unicode form: rename one."
+            found.foreign.append(Skipped(file, reason))
+    return list(chosen.values())
+
+
+def why_not(root: Path, file: str) -> str | None:
+    """Why a file is not indexed.
+
+    Args:
+        root: The folder that is indexed.
+        file: Path relative to it.
+
+    Returns:
+        A sentence; "" if the file does not look like a photo; None if it is to be indexed.
+    """
+    suffix = os.path.splitext(file)[1].lower()
+    if suffix in SUFFIXES or suffix in FOREIGN_SUFFIXES:
+        if printed(file) != file:
+            return NOT_UNICODE
+        if suffix in SUFFIXES:
+            return None
+        return f"Files of type {suffix} are not read."
+    if not suffix and file_starts_like_a_photo(root / file):
+        return "A photo, but its name has no suffix such as .jpg."
+    return ""
+
+
+def file_starts_like_a_photo(path: Path) -> bool:
+    """Whether a file begins as photos of a format that is read do."""
+    try:
+        with open_regular(path) as file:
+            return format_of(file.read(START)) is not None
+    except OSError:
+        return False
+
+
+def describe_file(path: str | Path) -> str:
+    """Size and times of a file; of a broken link, that it is one.
+
+    An editor may put back the time of the last change, but not the inode's own.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return UNREADABLE
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

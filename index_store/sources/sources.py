@@ -1,0 +1,136 @@
+"""Where a store's photos come from, and the paths that they have in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from extractor import same_name
+
+from ..errors import NothingToIndex
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a store was asked to hold; `update` asks for the same again.
+
+    Attributes:
+        folders: Absolute paths.
+        exclude: Patterns of what is left out, in the syntax of gitignore.
+        follow_links: Index folders that are links, too.
+        lists: Absolute paths of lists of photos; what they name is in a folder of the store.
+        manifests: Addresses of IIIF manifests and collections; likewise.
+        private: Fetch photos from this machine and from local networks, too.
+    """
+
+    folders: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    follow_links: bool = False
+    lists: tuple[str, ...] = ()
+    manifests: tuple[str, ...] = ()
+    private: bool = False
+
+    @property
+    def roots(self) -> Roots:
+        """The folders, named."""
+        return Roots.of([Path(folder) for folder in self.folders])
+
+    @staticmethod
+    def from_json(facts: Mapping[str, Any]) -> Sources:
+        """From what `dataclasses.asdict` gives. Raises TypeError, ValueError."""
+        kinds = {field.name: type(field.default) for field in dataclasses.fields(Sources)}
+        kinds["folders"] = tuple
+        found: dict[str, Any] = {}
+        for name, value in facts.items():
+            found[name] = tuple(value) if isinstance(value, list) else value
+            if type(found[name]) is not kinds[name]:
+                raise TypeError(f"{name} of the sources is of another kind")
+            if type(found[name]) is tuple and not all(type(text) is str for text in value):
+                raise TypeError(f"{name} of the sources holds more than text")
+        sources = Sources(**found)
+        if not sources.folders or any("\0" in folder for folder in sources.folders):
+            raise ValueError("the folders cannot be")
+        return sources
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The folders that photos lie in.
+
+    With one folder, photos are named by their paths in it, "2019/cup.jpg". With several, the
+    folder's own name comes first: "Pictures/2019/cup.jpg".
+
+    Attributes:
+        folders: By the first part of the photos' names; "" if there is only one folder.
+    """
+
+    folders: Mapping[str, Path]
+
+    @staticmethod
+    def of(folders: Sequence[Path]) -> Roots:
+        """Name folders, the second "Pictures" being "Pictures-2"."""
+        if len(folders) == 1:
+            return Roots({"": folders[0]})
+        named: dict[str, Path] = {}
+        for folder in folders:
+            name = first = printed(folder.name) or "root"
+            number = 1
+            while name in named:
+                number += 1
+                name = f"{first}-{number}"
+            named[name] = folder
+        return Roots(named)
+
+    def __truediv__(self, file: str) -> Path:
+        """Where a photo lies. Raises KeyError if it is named for none of the folders."""
+        if "" in self.folders:
+            return self.folders[""] / file
+        name, _, inside = file.partition("/")
+        return self.folders[name] / inside
+
+    def file_of(self, path: Path) -> str | None:
+        """The name of the photo or folder at an absolute path; None if it lies in none of them."""
+        for name, folder in self.folders.items():
+            if path.is_relative_to(folder):
+                inside = path.relative_to(folder).as_posix()
+                return "/".join(part for part in (name, inside) if part not in ("", "."))
+        return None
+
+    def named(self, name: str) -> list[str]:
+        """What a person may mean by a name, best first: a photo's name, or a path to it.
+
+        Args:
+            name: "2019/cup.jpg", "./2019/cup.jpg", a full path, or one from the working folder.
+        """
+        meant = [] if os.path.isabs(name) else [same_name(name)]
+        path = Path(os.path.abspath(name))
+        for place in (path, Path(os.path.realpath(path.parent)) / path.name):
+            file = self.file_of(place)
+            if file:
+                meant.append(same_name(file))
+        return meant
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.folders.values()))
+
+
+def printed(name: str) -> str:
+    """A name as it is, or, if it is not valid Unicode, with escapes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return ascii(name)
+    return name
+
+
+def check_apart(folders: Sequence[Path]) -> None:
+    """Raise NothingToIndex if one folder lies in another: its photos would come twice."""
+    for number, folder in enumerate(folders):
+        for other in folders[:number]:
+            inner, outer = (folder, other) if folder.is_relative_to(other) else (other, folder)
+            if inner.is_relative_to(outer):
+                raise NothingToIndex(f"{inner} lies in {outer}, which is indexed as a whole.")

@@ -1,0 +1,1 @@
+"""How a store's bytes lie on disk."""

@@ -1,0 +1,128 @@
+"""What is at hand of photos while a store is written: in segments, or in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import StoreError
+from . import build_journal
+from .build_journal import Extracted, Journal
+from .generation import SEGMENTS
+from .rows import Rows
+from .segment import Segment, is_whole, segments_in, write_segment
+
+SEGMENT = 4096  # photos of a full one
+# Bytes; encoded, 200,000 photos at the least. Keypoints of the others are found when they are
+# needed.
+LOCAL_FEATURES_BUDGET = 8 * 2**30
+EXACT_PHOTOS = 10_000  # up to so many, keypoints are kept exactly: a third of the budget
+
+
+def kept_exactly(photos: int) -> bool:
+    """Whether a gallery of so many photos keeps the keypoints of those that come exactly."""
+    return photos <= EXACT_PHOTOS
+
+
+class Stock:
+    """Finished photos by the SHA-256 of their files. The caller holds `writing(store)`.
+
+    New photos go into the journal; whenever it holds SEGMENT of them, they become a segment. So a
+    killed build loses what it has in hand, and the next one finds all the rest here.
+    """
+
+    def __init__(self, store: Path, fingerprint: str, dim: int, live: Sequence[Segment] = ()):
+        """Look what is there.
+
+        Args:
+            store: The store's folder.
+            fingerprint: `extraction_fingerprint`; what was made in another way is not used.
+            dim: Components of a descriptor (D).
+            live: Segments of the live generation, if they may be built on. Others in the folder,
+                which a killed build has left, are used if all their bytes are as they were written.
+                Of those that are damaged the photos are used that are not.
+        """
+        self._folder = store / SEGMENTS
+        self._folder.mkdir(exist_ok=True)
+        self._dim, self._fingerprint = dim, build_journal.digest(fingerprint)
+        self.segments: list[Segment] = []
+        self._slots: dict[str, int] = {}
+        self._size = 0
+        for segment in live:
+            self._take(segment)
+        damaged = []
+        for name in set(segments_in(self._folder)) - {segment.facts.name for segment in live}:
+            with suppress(StoreError, FileNotFoundError, ValueError):
+                segment = Segment(self._folder, name)
+                facts = segment.fingerprint, segment.descriptors.shape[1]
+                if facts != (self._fingerprint, dim):
+                    continue
+                if is_whole(self._folder, name):
+                    self._take(segment)
+                else:
+                    damaged.append(segment)
+        self.journal = Journal(store / build_journal.FILE_NAME, fingerprint)
+        self.journal.drop([sha256 for sha256 in self.journal.finished() if sha256 in self._slots])
+        for segment in damaged:
+            self._rescue(segment)
+
+    def _take(self, segment: Segment) -> None:
+        names = segment.table["sha256"].astype("U64").tolist()
+        for slot, sha256 in enumerate(names, self._size):
+            self._slots.setdefault(sha256, slot)
+        self.segments.append(segment)
+        self._size += len(names)
+
+    def _rescue(self, segment: Segment) -> None:
+        """Put the photos of a damaged segment that are whole, unless they are at hand anyway."""
+        for row in sorted(set(range(len(segment.table))) - set(segment.damaged())):
+            sha256 = segment.sha256(row)
+            if sha256 not in self:
+                self.put(sha256, segment.extracted(row))
+
+    def __contains__(self, sha256: object) -> bool:
+        return sha256 in self._slots or sha256 in self.journal
+
+    def __reduce__(self) -> tuple:
+        """For another process, that only asks what is at hand: the digests of now."""
+        return frozenset, ([*self._slots, *self.journal.finished()],)
+
+    def put(self, sha256: str, photo: Extracted) -> None:
+        """Add a photo. Raises OSError, sqlite3.Error."""
+        self.journal[sha256] = photo
+        if len(self.journal) >= SEGMENT:
+            self._seal(self.journal.finished())
+
+    def _seal(self, photos: Iterable[str]) -> None:
+        """Make a segment of photos in the journal, which forgets them."""
+        wanted = sorted(photos)
+        if not wanted:
+            return
+        stored = sum(int(segment.table["features"].sum()) for segment in self.segments)
+        facts = write_segment(
+            self._folder,
+            ((sha256, self.journal[sha256]) for sha256 in wanted),
+            self._dim,
+            self._fingerprint,
+            LOCAL_FEATURES_BUDGET - stored,
+        )
+        self._take(Segment(self._folder, facts.name))
+        self.journal.drop(wanted)
+
+    def finish(self, photos: Sequence[str]) -> Rows:
+        """The rows of photos that are all at hand, and the segments these need.
+
+        Args:
+            photos: SHA-256 of each, in the order of their ids.
+        """
+        wanted = set(photos)
+        self._seal(wanted & self.journal.finished())
+        slots = np.array([self._slots[sha256] for sha256 in photos], np.int64)
+        return Rows(self.segments, slots).needed()
+
+    def close(self) -> None:
+        """Keep the journal for a build that goes on."""
+        self.journal.close()

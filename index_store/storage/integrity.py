@@ -1,0 +1,144 @@
+"""All bytes of a generation against their checksums.
+
+Opening a store does not wait for this. A server does it beside its visitors, once for each
+generation; `python -m index_store info --verify` does it on request. What is found is written down
+in STORE/damaged. If it is a few photos, the next opening leaves them out; anything else, and it
+refuses the generation by name. The next build makes anew what is damaged.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from extractor import read_at_most
+from plurals import quantity
+
+from ..errors import PhotosDamaged, StoreCorrupt, StoreError
+from .generation import DAMAGED, GENERATIONS, SEGMENTS, current_version
+from .manifest import verify_artefact
+from .segment import SUFFIX, Segment, differs, is_whole
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+MAX_NOTE_BYTES = 10_000
+MOST_PHOTOS = 500  # damaged ones; where there are more, nothing of it is trusted
+NAMED = 3  # files with damaged photos, in a sentence
+SLOT = re.compile("[0-9]{1,12}")
+
+
+def verify(
+    store: Store, progress: Callable[[Iterable, int], Iterable] = lambda items, total: items
+) -> None:
+    """Read a generation as a whole and compare it with its checksums.
+
+    Nothing is compared any more once a build has replaced the generation.
+
+    Args:
+        store: The opened generation.
+        progress: Called once as progress(items, total); must yield the items, one a file.
+
+    Raises:
+        PhotosDamaged: Nothing but what is kept of some photos is damaged.
+        StoreCorrupt: Names the first file without which nothing can be served.
+    """
+    try:
+        damaged = damaged_slots(store, progress)
+    except (StoreCorrupt, FileNotFoundError) as error:
+        if not is_live(store):
+            return
+        if isinstance(error, FileNotFoundError):
+            error = StoreCorrupt(f"{Path(error.filename).name} is missing. Build the store again.")
+        leave_note(store, str(error))
+        raise error from None
+    if damaged and is_live(store):
+        slots = [slot for found in damaged.values() for slot in found]
+        files = ", ".join(f"{name}{SUFFIX}" for name in list(damaged)[:NAMED])
+        others = (
+            f" and {quantity(len(damaged) - NAMED, 'more file')}" if len(damaged) > NAMED else ""
+        )
+        message = (
+            f"Photos differ from their checksums and are not served: {len(slots)}, in "
+            f"{files}{others}. Build the store again."
+        )
+        ids = np.flatnonzero(np.isin(store.rows.slots, slots)).tolist()
+        if len(ids) == len(store):
+            leave_note(store, message)
+            raise StoreCorrupt(message)
+        leave_note(store, message, slots)
+        raise PhotosDamaged(message, ids)
+
+
+def damaged_slots(
+    store: Store, progress: Callable[[Iterable, int], Iterable]
+) -> dict[str, list[int]]:
+    """Slots of the photos that differ from their checksums, by the names of their segments.
+
+    Raises:
+        StoreCorrupt: An artefact is damaged, or a segment elsewhere than in a few photos.
+        FileNotFoundError: A file is gone.
+    """
+    folder, artefacts = store.path / SEGMENTS, sorted(store.manifest.artefacts)
+    names = [*artefacts, *(segment.name for segment in store.manifest.segments)]
+    damaged: dict[str, list[int]] = {}
+    for position, name in enumerate(progress(names, len(names)), -len(artefacts)):
+        if position < 0:
+            generation = store.path / GENERATIONS / store.generation
+            verify_artefact(generation, store.manifest, name)
+        elif not is_whole(folder, name):
+            rows = Segment(folder, name).damaged()
+            first = int(store.rows.starts[position])
+            damaged[name] = [first + row for row in rows]
+            if not rows or sum(map(len, damaged.values())) > MOST_PHOTOS:
+                raise differs(name)
+    return damaged
+
+
+def leave_note(store: Store, message: str, slots: Iterable[int] = ()) -> None:
+    """Write STORE/damaged; whatever stood in its place is neither followed nor waited for."""
+    note = store.path / f".{DAMAGED}-{os.getpid()}"
+    with suppress(OSError):
+        note.unlink(missing_ok=True)
+        with open(note, "x") as file:
+            file.write("\n".join([store.manifest_sha256, message, *map(str, slots)]))
+        note.replace(store.path / DAMAGED)
+
+
+def is_live(store: Store) -> bool:
+    """Whether a generation is still the one that CURRENT names."""
+    with suppress(StoreError):
+        return current_version(store.path)[1] == store.manifest_sha256
+    return False
+
+
+def known_damage(path: Path, manifest_sha256: str) -> np.ndarray:
+    """What a verification has found in a generation.
+
+    Args:
+        path: The store's folder.
+        manifest_sha256: Of the generation.
+
+    Returns:
+        Slots of the photos that are damaged, int64 (n,).
+
+    Raises:
+        StoreCorrupt: It has found more than photos damaged.
+    """
+    try:
+        note = read_at_most(path / DAMAGED, MAX_NOTE_BYTES).decode(errors="replace")
+    except OSError:
+        return np.empty(0, np.int64)
+    version, _, found = note.partition("\n")
+    message, *slots = found.strip().split("\n")
+    if version != manifest_sha256:
+        return np.empty(0, np.int64)
+    if not slots or not all(map(SLOT.fullmatch, slots)):
+        raise StoreCorrupt(message or "The store is damaged. Build it again.")
+    return np.array(slots, np.int64)

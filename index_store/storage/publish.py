@@ -1,0 +1,178 @@
+"""A new generation of a store: written beside the live one, and switched to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from extractor import Extractor
+
+from ..about import About
+from ..ann.remote.collection import Collection
+from ..errors import StoreBusy, StoreCorrupt, StoreError, StoreUnwritable
+from ..global_artifacts import Derived, shortlist_recall
+from ..parameters import Making, making_in
+from ..sources.sources import Sources
+from ..store import Store
+from . import build_journal
+from .arrays import save_array
+from .build_journal import delete_journal
+from .catalogue import Entry, Photo, Removed, Skipped, title_of, write_catalogue
+from .generation import discard_others, new_generation, opening, writing
+from .manifest import FILE_NAME, Manifest, checksum
+from .rows import Descriptors, Rows
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a generation says of its photos.
+
+    Attributes:
+        sources: Where they come from.
+        listing: `Listing.digest` of these.
+        photos: In the order of their ids.
+        skipped: Files that are left out.
+        removed: What was taken out on request.
+        about: What the gallery says of itself.
+        making: How what is kept of the photos was made.
+    """
+
+    sources: Sources
+    listing: str
+    photos: list[Entry]
+    skipped: list[Skipped]
+    removed: list[Removed]
+    about: About
+    making: Making
+
+
+@contextmanager
+def changing(store: Path) -> Iterator[None]:
+    """Hold the store's write lock; whatever the disk refuses is a StoreUnwritable."""
+    try:
+        with writing(store):
+            yield
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnwritable(
+            f"The store at {store} cannot be written "
+            f"({getattr(error, 'strerror', None) or error}). What was there is as it was; "
+            "the same command, run again, goes on where this one stopped."
+        ) from error
+
+
+@contextmanager
+def to_change(store: Path, extractor: Extractor | None = None) -> Iterator[Store]:
+    """The live generation, to be followed by another one. The write lock is held.
+
+    Raises:
+        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`. StoreCorrupt also if photos are known
+            to be damaged: they must be read anew before.
+        StoreBusy, StoreUnwritable: As `build`.
+    """
+    with changing(store), Store(store, extractor, embedded=True) as live:
+        if live.is_damaged:
+            raise StoreCorrupt(
+                f"Photos in {store} are damaged; `info` names them. "
+                "`python -m index_store update` makes them anew."
+            )
+        yield live
+
+
+def tidy(store: Path) -> None:
+    """Delete what a build that was killed at its very end has left, where that is possible."""
+    with suppress(OSError, StoreBusy), writing(store):
+        delete_journal(store / build_journal.FILE_NAME)
+        discard_others(store)
+
+
+def content_of(live: Store) -> Content:
+    """What a generation says of its photos, to be said by the next one."""
+    catalogue = live.catalogue
+    return Content(
+        live.manifest.sources,
+        live.manifest.listing,
+        catalogue.entries(),
+        catalogue.skipped(),
+        catalogue.removed(),
+        live.about,
+        making_in(live.manifest),
+    )
+
+
+def replace(
+    store: Path,
+    content: Content,
+    rows: Rows,
+    derived: Callable[[Rows], Derived],
+    collection: Collection | None = None,
+) -> Manifest:
+    """Write a new generation and switch to it. The caller holds `writing(store)`.
+
+    Args:
+        store: The store's folder.
+        content: What the generation says of its photos.
+        rows: Where they lie.
+        derived: Makes of them what is made of all together.
+        collection: That the photos were pushed to; None for the one that the store has named
+            before. Whether it holds what the new generation does is for the manifest to say.
+    """
+    if collection is None:
+        with suppress(StoreError), opening(store) as generation:
+            collection = generation.manifest.collection
+    with new_generation(store) as folder:
+        write_generation(folder, content, rows, derived, collection)
+    delete_journal(store / build_journal.FILE_NAME)
+    with opening(store) as generation:
+        return generation.manifest
+
+
+def write_generation(
+    folder: Path,
+    content: Content,
+    rows: Rows,
+    derived: Callable[[Rows], Derived],
+    collection: Collection | None,
+) -> None:
+    """Write all files of a generation into an empty folder, the manifest last. As of `replace`."""
+    sizes = zip(rows.column("width").tolist(), rows.column("height").tolist())
+    photos = (
+        Photo(id, entry.file, title_of(entry.file), entry.sha256, width, height, entry.stamp)
+        for id, (entry, (width, height)) in enumerate(zip(content.photos, sizes))
+    )
+    write_catalogue(
+        folder / "catalogue.sqlite",
+        photos,
+        content.skipped,
+        content.removed,
+        content.about.to_json(),
+    )
+    save_array(folder / "slots.npy", rows.slots)
+    made = derived(rows)
+    made.save(folder)
+    making = content.making
+    manifest = Manifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sources=content.sources,
+        listing=content.listing,
+        photos=len(rows),
+        skipped=len(content.skipped),
+        dim=making.dim,
+        fingerprint=making.fingerprint,
+        model=making.model,
+        described_by=making.described_by,
+        parameters={**made.parameters, **making.extraction},
+        shortlist_recall=shortlist_recall(made, cast(np.ndarray, Descriptors(rows))),
+        neighbour_recall=made.neighbour_recall,
+        artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
+        segments=[segment.facts for segment in rows.segments],
+        drift=made.drift,
+        collection=collection,
+    )
+    (folder / FILE_NAME).write_text(manifest.to_json())

@@ -1,0 +1,292 @@
+"""Segments: what is made of each photo, in files that never change once they are written.
+
+A segment holds a few thousand photos: their descriptors, thumbnails, keypoints, sizes and SHA-256
+digests. Its name is its own SHA-256, so that a file tells by itself whether it is whole:
+
+    blobs        thumbnail and keypoints of each photo, one photo after the other
+    descriptors  float16 (n, D), at a multiple of ALIGNMENT
+    table        TABLE (n,), with a checksum of each blob and descriptor
+    footer       FOOTER, with a checksum of table and footer
+
+Opening reads the table only. Each blob is compared with its checksum whenever it is read, and all
+of the file with its name by `is_whole`. Where that differs, `Segment.damaged` says which photos are
+concerned: the others are as good as ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extractor import open_regular
+
+from ..errors import StoreCorrupt
+from .build_journal import Extracted
+
+SUFFIX = ".segment"
+NAME = re.compile("[0-9a-f]{64}")
+PARTIAL = re.compile(r"\.writing-[0-9]{1,10}")
+MAGIC = b"photo segment 02"
+ALIGNMENT = 64
+TABLE = np.dtype(
+    [
+        ("sha256", "S64"),  # of the photo's file
+        ("height", "<u4"),
+        ("width", "<u4"),
+        ("start", "<u8"),  # of the thumbnail; the keypoints follow it
+        ("thumbnail", "<u4"),  # bytes
+        ("features", "<u4"),
+        ("thumbnail_crc", "<u4"),
+        ("features_crc", "<u4"),
+        ("descriptor_crc", "<u4"),
+    ]
+)
+FOOTER = np.dtype(
+    [
+        ("magic", "S16"),
+        ("fingerprint", "S64"),  # `extraction_fingerprint`, as a digest
+        ("photos", "<u8"),
+        ("dim", "<u8"),
+        ("blobs", "<u8"),  # bytes
+        ("check", "S64"),  # SHA-256 of the table, and of this footer with an empty one
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SegmentFacts:
+    """What a manifest says of a segment.
+
+    Attributes:
+        name: SHA-256 of the file.
+        bytes: Its size.
+        photos: How many it holds.
+    """
+
+    name: str
+    bytes: int
+    photos: int
+
+
+class HashedFile:
+    """A file being written, its SHA-256 kept along."""
+
+    def __init__(self, file: BufferedWriter):
+        self._file, self._hash, self.size = file, hashlib.sha256(), 0
+
+    def write(self, data: Any) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += memoryview(data).nbytes
+
+    @property
+    def name(self) -> str:
+        return self._hash.hexdigest()
+
+
+def segment_path(folder: Path, name: str) -> Path:
+    """Where a segment of this name lies."""
+    return folder / f"{name}{SUFFIX}"
+
+
+def write_segment(
+    folder: Path,
+    photos: Iterable[tuple[str, Extracted]],
+    dim: int,
+    fingerprint: str,
+    features_budget: int,
+) -> SegmentFacts:
+    """Write a segment under a dotted name, sync it, and give it its name.
+
+    Args:
+        folder: Of all segments.
+        photos: SHA-256 and content of each.
+        dim: Components of a descriptor (D).
+        fingerprint: Equal for photos whose contents may lie in one store; 64 characters.
+        features_budget: Bytes of keypoints that may be kept; those that would pass it are not.
+    """
+    table, descriptors = [], []
+    partial = folder / f".writing-{os.getpid()}"
+    partial.unlink(missing_ok=True)
+    with open(partial, "xb") as raw:
+        file = HashedFile(raw)
+        for sha256, photo in photos:
+            features_budget -= len(photo.features)
+            features = photo.features if features_budget >= 0 else b""
+            sizes = (*photo.size, file.size, len(photo.thumbnail), len(features))
+            descriptor = np.asarray(photo.descriptor, "<f2").tobytes()
+            checks = map(zlib.crc32, (photo.thumbnail, features, descriptor))
+            table.append((sha256.encode(), *sizes, *checks))
+            descriptors.append(descriptor)
+            file.write(photo.thumbnail)
+            file.write(features)
+        blobs = file.size
+        file.write(bytes(-blobs % ALIGNMENT))
+        file.write(b"".join(descriptors))
+        rows = np.array(table, TABLE)
+        footer = np.array((MAGIC, fingerprint.encode(), len(table), dim, blobs, b""), FOOTER)
+        footer["check"] = table_check(rows, footer)
+        file.write(rows.tobytes())
+        file.write(footer.tobytes())
+        raw.flush()
+        os.fsync(raw.fileno())
+    partial.rename(segment_path(folder, file.name))
+    sync(folder)
+    return SegmentFacts(file.name, file.size, len(table))
+
+
+def table_check(table: np.ndarray, footer: np.ndarray) -> bytes:
+    """The checksum that `footer` must hold."""
+    plain = footer.copy()
+    plain["check"] = b""
+    return hashlib.sha256(table.tobytes() + plain.tobytes()).hexdigest().encode()
+
+
+class Segment:
+    """An opened segment: memory-mapped and read-only, whatever becomes of its name.
+
+    Attributes:
+        facts: What a manifest says of it.
+        descriptors: float16 (n, D).
+        table: TABLE (n,).
+        fingerprint: As of `write_segment`.
+    """
+
+    def __init__(self, folder: Path, name: str):
+        """Open it, and check everything but blobs and descriptors.
+
+        Raises:
+            StoreCorrupt: It is missing or damaged.
+        """
+        path = segment_path(folder, name)
+        try:
+            with open_regular(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < FOOTER.itemsize:
+                    raise StoreCorrupt(f"{path.name} is damaged (too short). Build it again.")
+                self._bytes = np.asarray(np.memmap(file, np.uint8, "r"))
+        except OSError as error:
+            raise StoreCorrupt(
+                f"{path.name} cannot be read ({error.strerror or error}). Build the store again."
+            ) from None
+        footer = self._bytes[size - FOOTER.itemsize :].view(FOOTER)[0]
+        count, dim, blobs = (int(footer[key]) for key in ("photos", "dim", "blobs"))
+        rows_at = blobs + -blobs % ALIGNMENT
+        table_at = rows_at + 2 * count * dim
+        whole = table_at + count * TABLE.itemsize + FOOTER.itemsize
+        table = np.empty(0, TABLE)
+        if whole == size:
+            table = np.array(self._bytes[table_at : size - FOOTER.itemsize].view(TABLE))
+        if (
+            footer["magic"] != MAGIC
+            or not len(table)
+            or footer["check"] != table_check(table, np.array(footer))
+        ):
+            raise StoreCorrupt(f"{path.name} is damaged (its checksum differs). Build it again.")
+        self.facts = SegmentFacts(name, size, count)
+        self.fingerprint = footer["fingerprint"].decode("latin-1")
+        self.table = table
+        self.descriptors = self._bytes[rows_at:table_at].view("<f2").reshape(count, dim)
+
+    def sha256(self, row: int) -> str:
+        """Of a photo's file."""
+        return self.table[row]["sha256"].decode()
+
+    def thumbnail(self, row: int) -> bytes:
+        """A JPEG. Raises StoreCorrupt."""
+        entry = self.table[row]
+        return self._blob(int(entry["start"]), int(entry["thumbnail"]), entry["thumbnail_crc"])
+
+    def features(self, row: int) -> bytes:
+        """Keypoints as they were written; empty beyond the budget. Raises StoreCorrupt."""
+        entry = self.table[row]
+        start = int(entry["start"]) + int(entry["thumbnail"])
+        return self._blob(start, int(entry["features"]), entry["features_crc"])
+
+    def _blob(self, start: int, size: int, check: np.uint32) -> bytes:
+        data = self._bytes[start : start + size].tobytes()
+        if zlib.crc32(data) != check:
+            raise StoreCorrupt(
+                f"{self.facts.name}{SUFFIX} is damaged (a photo's checksum differs). "
+                "Build the store again."
+            )
+        return data
+
+    def damaged(self) -> list[int]:
+        """Rows of the photos that are no longer as they were written. Reads all of them."""
+        return [row for row in range(len(self.table)) if not self._is_whole(row)]
+
+    def _is_whole(self, row: int) -> bool:
+        try:
+            self.thumbnail(row), self.features(row)
+        except StoreCorrupt:
+            return False
+        check = zlib.crc32(self.descriptors[row].tobytes())
+        return check == self.table[row]["descriptor_crc"]
+
+    def extracted(self, row: int) -> Extracted:
+        """All that is kept of a photo. Raises StoreCorrupt."""
+        entry = self.table[row]
+        return Extracted(
+            descriptor=np.array(self.descriptors[row]),
+            size=(int(entry["height"]), int(entry["width"])),
+            thumbnail=self.thumbnail(row),
+            features=self.features(row),
+        )
+
+
+def is_whole(folder: Path, name: str) -> bool:
+    """Whether all bytes of a segment are as they were written.
+
+    Raises:
+        StoreCorrupt: It cannot be read.
+        FileNotFoundError: It is gone.
+    """
+    path = segment_path(folder, name)
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == name
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreCorrupt(
+            f"{path.name} cannot be read ({error.strerror}). Build the store again."
+        ) from None
+
+
+def verify_segment(folder: Path, name: str) -> None:
+    """Raise StoreCorrupt unless `is_whole`. Raises otherwise as that."""
+    if not is_whole(folder, name):
+        raise differs(name)
+
+
+def differs(name: str) -> StoreCorrupt:
+    """What to raise for a segment that is not whole."""
+    return StoreCorrupt(f"{name}{SUFFIX} is damaged (its checksum differs). Build the store again.")
+
+
+def segments_in(folder: Path) -> list[str]:
+    """Names of the segments that lie in a folder, sorted; nothing if it is none."""
+    try:
+        found = [path.stem for path in folder.iterdir() if path.suffix == SUFFIX]
+    except OSError:
+        return []
+    return sorted(name for name in found if NAME.fullmatch(name))
+
+
+def sync(path: Path) -> None:
+    """Make a file or folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,216 @@
+"""Checkpoint file -> descriptor network. Every published kind of GeM-ResNet, by looking inside.
+
+    ours         safetensors, metadata in the header
+    ours, ONNX   a file written by `python -m export`, its initialisers
+    others       cirtorch, SOLAR and torchvision, see `foreign`
+
+Each kind is brought into the project's own layout by renaming, and then loaded key by key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from evaluation.datasets.plain_pickle import NAMES
+
+from ..depth import with_depth
+from ..network import GeMResNet
+from ..provenance import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PUBLISHED_SIDE,
+    Provenance,
+    three_numbers,
+)
+from .foreign import read_cirtorch, read_torchvision
+from .published import PUBLISHED
+from .state import (
+    BadCheckpoint,
+    State,
+    architecture_of,
+    build_network,
+    kind_of,
+    shown,
+)
+
+WHITEN = "whiten.weight"
+LEARNED = "learned.whitening."  # begins the names that `export` gives to one learned afterwards
+SMALLEST_SIDE = 32  # pixels; the trunk halves a photo five times
+DIGESTS = {
+    file: net.sha256
+    for name, net in PUBLISHED.items()
+    for file in (Path(net.url).name, f"{name}.pth")
+    if net.sha256
+}
+"""Name of a published file, as published and as it is kept here -> first digits of its SHA-256."""
+
+
+def load_checkpoint(path: str | Path) -> tuple[GeMResNet, Provenance]:
+    """Network (eval mode, float32) and provenance of any of the kinds above.
+
+    Raises FileNotFoundError, or BadCheckpoint when the file is damaged or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        state, provenance = read_file(path)
+        return build_network(state), provenance
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{path.name}: {error}") from error.__cause__
+
+
+def read_file(path: Path) -> tuple[State, Provenance]:
+    """State dict in the project's layout, and provenance. Raises BadCheckpoint."""
+    if path.suffix == ".safetensors":
+        return read_own(path)
+    if path.suffix == ".onnx":
+        return read_onnx(path)
+    check_published(path)
+    content = read_torch(path)
+    if not isinstance(content, dict):
+        raise BadCheckpoint(f"it holds {kind_of(content)}, not a checkpoint")
+    if "meta" in content and "state_dict" in content:
+        return read_cirtorch(content["state_dict"], content["meta"])
+    if "conv1.weight" in content and "layer1.0.conv1.weight" in content:
+        return read_torchvision(content)
+    raise BadCheckpoint(
+        "it is of no known kind; its first keys are "
+        + ", ".join(shown(key) for key in list(content)[:3])
+    )
+
+
+def read_torch(path: Path) -> Any:
+    """The value in a file of `torch.save`: tensors and plain values. Raises BadCheckpoint.
+
+    numpy's classes are replaced by the stand-ins of `plain_pickle`, because torch would give them a
+    state from the file unchecked. torch does not compare the archive's checksums either.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            check_archive(path)
+        with torch.serialization.safe_globals([(value, name) for name, value in NAMES.items()]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except BadCheckpoint:
+        raise
+    except Exception as error:  # torch raises whatever its parts raise on a damaged file
+        if name := re.search(r"GLOBAL ([\w.]{1,100})", str(error)):
+            why = f"it asks for {name[1]}, and only tensors and plain values are read"
+        else:
+            why = "it is damaged, or holds more than tensors and plain values"
+        raise BadCheckpoint(why) from error
+
+
+def check_archive(path: Path) -> None:
+    """Raise BadCheckpoint unless a zip archive is as torch writes it, and its checksums fit."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise BadCheckpoint("it is damaged (its entries are compressed, as torch's never are)")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise BadCheckpoint("it is damaged (its entries overlap)")
+        if damaged := archive.testzip():
+            raise BadCheckpoint(f"it is damaged (the checksum of {damaged[:60]} does not fit)")
+
+
+def check_published(path: Path) -> None:
+    """Raise BadCheckpoint if a file has the name of a published one, and is not that file.
+
+    Most published files are of torch's legacy layout, which has no checksums of its own.
+    """
+    if path.name not in DIGESTS:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(DIGESTS[path.name]):
+        raise BadCheckpoint(
+            f"it is damaged or not the published file of that name: its SHA-256 is {found[:12]}…, "
+            f"not {DIGESTS[path.name]}…"
+        )
+
+
+def read_own(path: Path) -> tuple[State, Provenance]:
+    """The project's safetensors."""
+    try:
+        with safe_open(str(path), "pt") as file:
+            meta = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise BadCheckpoint("it is damaged or not a safetensors file") from error
+
+    def numbers(name: str, default: tuple[float, ...], positive: bool) -> tuple[float, ...]:
+        if name not in meta:
+            return default
+        return three_numbers(meta[name].split(","), name, positive)
+
+    side = meta.get("image_size", str(PUBLISHED_SIDE))
+    if not re.fullmatch("[0-9]{1,5}", side) or int(side) < SMALLEST_SIDE:
+        raise BadCheckpoint(
+            f"its image_size is {side[:20]!r}, not a number of pixels from {SMALLEST_SIDE} on"
+        )
+    return state, Provenance(
+        longest_side=int(side),
+        mean=numbers("mean", IMAGENET_MEAN, positive=False),
+        std=numbers("std", IMAGENET_STD, positive=True),
+        training=meta.get("training", "unknown"),
+        licence=meta.get("licence", "unknown"),
+    )
+
+
+def read_onnx(path: Path) -> tuple[State, Provenance]:
+    """A file of ours written by `python -m export`, for training on.
+
+    Blocks that were left out because they were the identity are there again.
+    """
+    import onnx  # only here: loading the other kinds does not need it
+    from onnx import numpy_helper
+
+    from extractor import BadModel, is_sealed, read_card
+
+    if not is_sealed(path.read_bytes()):
+        raise BadCheckpoint("it is damaged, or not a descriptor model made by `python -m export`")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        card = read_card({p.key: p.value for p in model.metadata_props}, path.name)
+        with torch.device("meta"):  # only the names are wanted
+            known = set(GeMResNet(card.architecture, card.output_dim, True).state_dict())
+        tensors = {
+            t.name: numpy_helper.to_array(t).copy()
+            for t in model.graph.initializer
+            if t.name in known or t.name.startswith(LEARNED)
+        }
+        state = {name: torch.from_numpy(v) for name, v in tensors.items() if name in known}
+        if WHITEN not in state and LEARNED + "weight" in tensors and card.scales == (1.0,):
+            state |= whiten_layer(tensors[LEARNED + "mean"], tensors[LEARNED + "weight"])
+    except BadModel as error:
+        raise BadCheckpoint(str(error)) from error
+    except Exception as error:  # protobuf's own errors, and whatever a hostile graph raises
+        raise BadCheckpoint("it is damaged or no ONNX model") from error
+    if architecture_of(set(state)) != card.architecture:
+        state = with_depth(build_network(state), card.architecture).state_dict()
+    return state, Provenance(card.longest_side, card.mean, card.std, card.training, card.licence)
+
+
+def whiten_layer(mean: np.ndarray, turned: np.ndarray) -> State:
+    """A whitening learned afterwards, x -> (x - mean) turned, as the network's own linear layer.
+
+    After one scale both come at the same place, between two normalisations. So what is trained on
+    is the network with its whitening.
+
+    Args:
+        mean: (D,).
+        turned: (D, d), float16 or float32.
+    """
+    weight = turned.astype(np.float32).T
+    return {
+        WHITEN: torch.from_numpy(weight.copy()),
+        "whiten.bias": torch.from_numpy(-(weight @ mean)),
+    }

@@ -1,0 +1,132 @@
+"""A state dict from outside -> a network: every tensor is checked before it is loaded.
+
+The project's own layout is `features.N...`, `pool.p`, `whiten.*`, `soa4.*`, `soa5.*`. What is
+missing, left over or of the wrong shape is named.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+
+from ..network import BLOCKS, TRUNK_DIM, GeMResNet
+
+COUNTER = "num_batches_tracked"  # of training, not needed; old files lack it
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+State = dict[str, torch.Tensor]
+
+
+class BadCheckpoint(Exception):
+    """The file is no checkpoint this project can read; the message says why in one sentence."""
+
+
+def build_network(state: State) -> GeMResNet:
+    """A network in eval mode, float32.
+
+    Args:
+        state: tensors of floats by name, in the project's layout.
+
+    Raises:
+        BadCheckpoint: a tensor is missing, unknown, or does not fit; the message names it.
+    """
+    state = {key: value for key, value in state.items() if not key.endswith(COUNTER)}
+    for key, value in state.items():
+        check_plain(key, value)
+    whitening = state.get("whiten.weight")
+    if whitening is not None and (whitening.ndim != 2 or whitening.shape[1] != TRUNK_DIM):
+        raise BadCheckpoint(
+            f"whiten.weight has shape {tuple(whitening.shape)} instead of (D, {TRUNK_DIM})"
+        )
+    network = GeMResNet(
+        architecture_of(set(state)),
+        None if whitening is None else len(whitening),
+        attention=any(key.startswith("soa") for key in state),
+    )
+    expected = {k: v for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
+    if missing := sorted(expected.keys() - state.keys()):
+        raise BadCheckpoint(f"tensors missing, {len(missing)}: {', '.join(missing[:5])}")
+    if foreign := sorted(state.keys() - expected.keys()):
+        names = ", ".join(map(shown, foreign[:5]))
+        raise BadCheckpoint(f"unknown tensors, {len(foreign)}: {names}")
+    for key, value in state.items():
+        if value.shape != expected[key].shape:
+            raise BadCheckpoint(
+                f"{key} has shape {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
+            )
+        if not torch.isfinite(value.float()).all():
+            raise BadCheckpoint(f"{key} holds values that are not finite in float32")
+        if key.endswith("running_var") and not (value > 0).all():
+            raise BadCheckpoint(f"{key} holds variances that are not positive")
+    if not 1 < float(state["pool.p"]) < 10:
+        raise BadCheckpoint(f"the GeM exponent is {float(state['pool.p']):.3g}, outside 1 to 10")
+    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    return network.eval()
+
+
+def architecture_of(keys: set[str]) -> str:
+    """The ResNet whose block counts the keys `features.{4..7}.N.` show.
+
+    Raises:
+        BadCheckpoint: none has them.
+    """
+    depth = {stage: -1 for stage in "4567"}
+    for key in keys:
+        if found := re.match(r"features\.([4-7])\.([0-9]{1,3})\.", key):
+            depth[found[1]] = max(depth[found[1]], int(found[2]))
+    counts = tuple(last + 1 for last in depth.values())
+    for name, blocks in BLOCKS.items():
+        if blocks == counts:
+            return name
+    raise BadCheckpoint(f"no ResNet-50/101/152 trunk inside: blocks per stage are {counts}")
+
+
+def as_state(stored: Any) -> State:
+    """The tensors of a file's state dict, without counters, which old files lack.
+
+    Raises:
+        BadCheckpoint: something else is in its place; the message names the key.
+    """
+    if not isinstance(stored, dict):
+        raise BadCheckpoint(f"its state_dict is {kind_of(stored)}, not a dictionary of tensors")
+    state: State = {}
+    for key, value in stored.items():
+        if not isinstance(key, str):
+            raise BadCheckpoint(f"its state_dict has a key that is {shown(key)}, not text")
+        if key.endswith(COUNTER):
+            continue
+        check_plain(key, value)
+        state[key] = value.detach()
+    return state
+
+
+def check_plain(key: str, value: torch.Tensor) -> None:
+    """Raise BadCheckpoint naming the tensor unless it is dense, floating and holds its values."""
+    if type(value) not in (torch.Tensor, torch.nn.Parameter):
+        raise BadCheckpoint(f"{shown(key)} is {kind_of(value)}, not a tensor of floats")
+    if value.is_meta or value.layout != torch.strided or value.dtype not in FLOATS:
+        kind = "without values" if value.is_meta else f"of {value.dtype}, {value.layout}"
+        raise BadCheckpoint(f"{shown(key)} is a tensor {kind}, not a dense one of floats")
+    if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+        raise BadCheckpoint(f"{shown(key)} has more values than its storage")
+
+
+def rename(state: State, names: dict[str, str]) -> State:
+    """State with the first matching prefix of each key replaced; keys without one stay."""
+    out = {}
+    for key, value in state.items():
+        prefix = next((old for old in names if key.startswith(old)), "")
+        out[names.get(prefix, "") + key[len(prefix) :]] = value
+    return out
+
+
+def shown(key: Any) -> str:
+    """A key of the file as a message repeats it."""
+    return key[:100] if isinstance(key, str) else kind_of(key)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words."""
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,144 @@
+"""Training photos and which of them show the same thing, from four kinds of collections."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.datasets.names import inside
+from evaluation.datasets.plain_pickle import BadPickle, read_plain_pickle
+from extractor import SUFFIXES
+
+
+class BadTrainingData(Exception):
+    """The collection cannot be used; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Photos, and which of them show the same thing.
+
+    Attributes:
+        paths: N photos.
+        clusters: what each shows, int (N,).
+        pairs: query and positive of one cluster, int (n, 2). A pair (i, i) stands for two views of
+            one photo, made by `views.random_view`.
+    """
+
+    paths: list[Path]
+    clusters: np.ndarray
+    pairs: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.pairs) == 0 or len(np.unique(self.clusters)) < 2:
+            raise BadTrainingData(
+                "training needs a pair of photos of one thing, and photos of another thing"
+            )
+        if not (self.clusters[self.pairs[:, 0]] == self.clusters[self.pairs[:, 1]]).all():
+            raise BadTrainingData("a pair joins photos of two clusters")
+
+
+def photos_under(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def read_unlabelled(root: Path) -> TrainingSet:
+    """Any photos: each is a thing of its own, its pairs are two random views of it."""
+    paths = photos_under(root)
+    own = np.arange(len(paths))
+    return TrainingSet(paths, own, np.stack([own, own], axis=1))
+
+
+def read_folders(root: Path, seed: int = 0) -> TrainingSet:
+    """A folder whose sub-folders are things."""
+    members = {
+        folder.name: photos_under(folder) for folder in sorted(root.iterdir()) if folder.is_dir()
+    }
+    return pair_up(members, seed)
+
+
+def read_landmarks_csv(table: Path, root: Path, seed: int = 0) -> TrainingSet:
+    """Google Landmarks v2 clean: a table with the columns `landmark_id` and `images`.
+
+    Args:
+        table: CSV file; `images` holds ids with blanks between.
+        root: folder of the photos; photo abcd lies at root/a/b/c/abcd.jpg.
+        seed: of the choice of positives.
+
+    Raises:
+        BadTrainingData: the file is no such table, or an id leads out of `root`.
+    """
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            members = {
+                row["landmark_id"]: [
+                    root / inside(f"{id[0]}/{id[1]}/{id[2]}/{id}.jpg")
+                    for id in row["images"].split()
+                ]
+                for row in csv.DictReader(file)
+            }
+    except (csv.Error, KeyError, IndexError, AttributeError, ValueError) as error:
+        raise BadTrainingData(f"{table.name} is no table of landmarks ({error})") from error
+    return pair_up(members, seed)
+
+
+def pair_up(members: dict[str, list[Path]], seed: int) -> TrainingSet:
+    """Each photo of a thing with several is a query once, with another of them as its positive."""
+    rng = np.random.default_rng(seed)
+    paths, clusters, pairs = [], [], []
+    for cluster, files in enumerate(members.values()):
+        first = len(paths)
+        paths += files
+        clusters += [cluster] * len(files)
+        for i in range(len(files) if len(files) > 1 else 0):
+            other = (i + rng.integers(1, len(files))) % len(files)
+            pairs.append((first + i, first + int(other)))
+    return TrainingSet(paths, np.array(clusters), np.array(pairs, np.int64).reshape(-1, 2))
+
+
+def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
+    """retrieval-SfM-30k or -120k as published.
+
+    Args:
+        table: pickle {"train": {...}, "val": {...}}, each with cids, cluster, qidxs and pidxs.
+        root: folder of the photos; photo `cid` lies at root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid.
+        split: "train" or "val".
+
+    Raises:
+        BadTrainingData: the file is no such table, or a cid leads out of `root`.
+    """
+    try:
+        part = read_plain_pickle(table)[split]
+        paths = [
+            root / inside(f"{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{inside(cid)}")
+            for cid in part["cids"]
+        ]
+        clusters = np.array([int(cluster) for cluster in part["cluster"]], np.int64)
+        columns = [[int(row) for row in part[name]] for name in ("qidxs", "pidxs")]
+        pairs = np.stack([np.array(column, np.int64) for column in columns], axis=1)
+        if len(paths) != len(clusters) or not ((0 <= pairs) & (pairs < len(paths))).all():
+            raise ValueError("its columns do not fit")
+    except (BadPickle, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BadTrainingData(f"{table.name} is no retrieval-SfM table ({error})") from error
+    return TrainingSet(paths, clusters, pairs)
+
+
+def sample_epoch(
+    training: TrainingSet, queries: int, pool: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """What one epoch learns from, at random.
+
+    Args:
+        training: the photos.
+        queries: most pairs that are drawn.
+        pool: most photos that are drawn for mining.
+        rng: source of chance.
+
+    Returns:
+        Pairs int (<= queries, 2), and distinct photos int (<= pool,).
+    """
+    pairs = training.pairs[rng.permutation(len(training.pairs))[:queries]]
+    return pairs, rng.permutation(len(training.paths))[:pool]

@@ -1,0 +1,96 @@
+"""What both trainings share: a run in its folder, which can be interrupted and resumed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..distill.muon import MuonAdamW
+from .describe import read_validation
+from .run_folder import (
+    append_line,
+    draw_curve,
+    load_optimiser,
+    save_state,
+    saved_state,
+)
+from .settings import DistillConfig, TrainConfig
+
+
+class Run(ABC):
+    """A training run.
+
+    Its folder holds `last.pt` to resume from, `log.jsonl` and `curve.png`.
+
+    Attributes:
+        config: of the run.
+        optimiser: set by the subclass.
+        seconds: of training so far.
+
+    Raises:
+        BadConfig: the photos to validate on cannot be read.
+    """
+
+    across: str  # key of the log that the curve is drawn over
+    losses: tuple[str, ...]  # keys of the log that are drawn
+    optimiser: torch.optim.Optimizer | MuonAdamW
+
+    def __init__(self, config: TrainConfig | DistillConfig):
+        self.config = config
+        if config.validation:
+            read_validation(config.validation)  # now rather than after half an hour
+        self.seconds = 0.0
+        config.out.mkdir(parents=True, exist_ok=True)
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """The state of the run, besides its optimiser and its time."""
+
+    @abstractmethod
+    def restore(self, content: dict[str, Any]) -> None:
+        """Load what `content` returned when the run was saved. Any error means another run."""
+
+    @abstractmethod
+    def position(self) -> dict[str, Any]:
+        """Where the run is, for its log."""
+
+    @property
+    def state_path(self) -> Path:
+        return self.config.out / "last.pt"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the budget is spent."""
+        return self.seconds >= 60 * self.config.minutes
+
+    def save(self) -> None:
+        """Everything needed to resume at this very step, atomically."""
+        own = {"optimiser": self.optimiser.state_dict(), "seconds": self.seconds}
+        save_state(self.content() | own, self.state_path)
+
+    def resume(self) -> None:
+        """Resume from `last.pt` if it is there, with the rates that are configured now.
+
+        Raises:
+            BadConfig: it is damaged or of another run.
+        """
+        if self.state_path.is_file():
+            with saved_state(self.state_path) as content:
+                self.seconds = content["seconds"]
+                self.restore(content)
+
+    def note(self, **facts: Any) -> dict[str, Any]:
+        """Append a line to the log and redraw the curve; returns the line."""
+        log = self.config.out / "log.jsonl"
+        entry = self.position() | {"minutes": round(self.seconds / 60, 2)} | facts
+        append_line(log, entry)
+        if "validation" in facts:
+            draw_curve(log, self.config.out / "curve.png", self.across, self.losses)
+        return entry
+
+    def load_optimiser(self, content: dict[str, Any]) -> None:
+        """Its moments and step counts, at the rates that are configured now."""
+        load_optimiser(self.optimiser, content["optimiser"])

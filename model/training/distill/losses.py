@@ -1,0 +1,187 @@
+"""What a student is asked for: the teacher's maps, its descriptors, and how they lie to each other.
+
+At each stage a 1x1 convolution, thrown away afterwards, predicts the teacher's map, standardised
+per channel (FitNets, Romero et al. 2015). The student's own whitening predicts the teacher's
+descriptor after a half whitening. The pairwise cosines of a batch are those of the teacher (Park et
+al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from model.network import EXPANSION, PLANES, GeMResNet, l2n
+from model.provenance import IMAGENET_MEAN, IMAGENET_STD
+
+from ..common.precision import autocast
+from ..finetune.losses import Loss
+from .dataset import Lesson
+from .ridge import half_whitening, ridge
+
+POSITIONS = 8  # of each view's map on which an adapter is fitted
+SMALLEST = 1e-4  # deviation of a channel that never changes
+NEGATIVES = 4  # hardest views of other photos in the batch, in the loss over instances
+
+
+class Apprentice(nn.Module):
+    """A student with all that it needs while it learns.
+
+    Args:
+        network: the student, with its whitening.
+        stages: which of layer1 to layer4 (0 to 3) learn.
+        channels: of the teacher's maps at these stages.
+        teacher_dim: D of the teacher's descriptor.
+        keeps_statistics: whether batch norms use the statistics they have, instead of a batch's.
+    """
+
+    def __init__(
+        self,
+        network: GeMResNet,
+        stages: list[int],
+        channels: list[int],
+        teacher_dim: int,
+        keeps_statistics: bool,
+    ):
+        super().__init__()
+        self.network, self.stages, self.keeps_statistics = network, stages, keeps_statistics
+        self.adapters = nn.ModuleList(
+            nn.Conv2d(PLANES[i] * EXPANSION, c, 1) for i, c in zip(stages, channels)
+        )
+        for i, c in zip(stages, channels):
+            self.register_buffer(f"mean{i}", torch.zeros(c, 1, 1))
+            self.register_buffer(f"std{i}", torch.ones(c, 1, 1))
+        self.register_buffer("projection", torch.zeros(network.output_dim, teacher_dim))
+        self.register_buffer("input_mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
+        self.register_buffer("input_std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1))
+
+    def see(self, views: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Views uint8 (B, 3, s, s) -> maps at the stages that learn, pooled vectors (B, 2048)."""
+        x = ((views - self.input_mean) / self.input_std).contiguous(
+            memory_format=torch.channels_last
+        )
+        self.network.features.train(self.training and not self.keeps_statistics)
+        with autocast():
+            maps = stage_maps(self.network, x)
+        return [maps[i] for i in self.stages], l2n(self.network.pool(maps[-1].float()))
+
+    def target(self, descriptors: torch.Tensor) -> torch.Tensor:
+        """The teacher's descriptors (B, D) as the student shall give them, unit (B, dim)."""
+        return l2n(descriptors @ self.projection.T)
+
+    def standardised(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The teacher's maps, of mean 0 and deviation 1 in each channel."""
+        return [
+            (m.float() - getattr(self, f"mean{i}")) / getattr(self, f"std{i}")
+            for i, m in zip(self.stages, maps)
+        ]
+
+    def losses(self, lesson: Lesson) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Losses by name, and the student's descriptors (B, dim)."""
+        maps, pooled = self.see(lesson.views)
+        with autocast():
+            guessed = [adapter(m) for adapter, m in zip(self.adapters, maps)]
+        taught = self.standardised(lesson.maps)
+        descriptors = l2n(self.network.whiten(pooled))
+        targets = self.target(lesson.descriptors)
+        return {
+            "maps": torch.stack([F.mse_loss(g.float(), t) for g, t in zip(guessed, taught)]).mean(),
+            "descriptor": (1 - (descriptors * targets).sum(1)).mean(),
+            "cosines": cosine_loss(descriptors, targets),
+        }, descriptors
+
+    @torch.no_grad()
+    def fit(self, lessons: Iterable[Lesson]) -> None:
+        """Standardisation, half whitening, adapters and whitening in closed form from lessons."""
+        self.train()
+        rng = np.random.default_rng(0)
+        seen: list[list[torch.Tensor]] = [[] for _ in self.stages]
+        taught: list[list[torch.Tensor]] = [[] for _ in self.stages]
+        pooled, descriptors = [], []
+        for lesson in lessons:
+            maps, vectors = self.see(lesson.views)
+            pooled.append(vectors)
+            descriptors.append(lesson.descriptors)
+            for place, (mine, theirs) in enumerate(zip(maps, lesson.maps)):
+                some = torch.from_numpy(rng.integers(theirs[0, 0].numel(), size=POSITIONS))
+                seen[place].append(rows_at(mine, some))
+                taught[place].append(rows_at(theirs, some))
+        for place, (stage, adapter) in enumerate(zip(self.stages, self.adapters)):
+            y = torch.cat(taught[place])
+            mean, std = y.mean(0), y.std(0).clamp(min=SMALLEST)
+            getattr(self, f"mean{stage}").copy_(mean[:, None, None])
+            getattr(self, f"std{stage}").copy_(std[:, None, None])
+            weights, bias = ridge(torch.cat(seen[place]).numpy(), ((y - mean) / std).numpy())
+            adapter.weight.copy_(torch.from_numpy(weights)[:, :, None, None])
+            adapter.bias.copy_(torch.from_numpy(bias))
+        found = half_whitening(torch.cat(descriptors).numpy(), len(self.projection))
+        self.projection[: len(found), :] = torch.from_numpy(found)
+        targets = self.target(torch.cat(descriptors))
+        weights, bias = ridge(torch.cat(pooled).numpy(), targets.numpy())
+        self.network.whiten.weight.copy_(torch.from_numpy(weights))
+        self.network.whiten.bias.copy_(torch.from_numpy(bias))
+
+
+def rows_at(maps: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Some positions of maps as rows.
+
+    Args:
+        maps: (B, C, h, w).
+        positions: of their grid, read row by row, int (n,).
+
+    Returns:
+        float32 (B n, C).
+    """
+    return maps.flatten(2)[:, :, positions].float().permute(0, 2, 1).flatten(0, 1)
+
+
+def stage_maps(network: GeMResNet, x: torch.Tensor) -> list[torch.Tensor]:
+    """The maps after layer1 to layer4, strides 4, 8, 16, 32."""
+    x = network.features[:4](x)
+    maps = []
+    for stage in network.features[4:]:
+        x = stage(x)
+        maps.append(x)
+    return maps
+
+
+def cosine_loss(descriptors: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of the pairwise cosines within a batch.
+
+    Args:
+        descriptors: the student's, unit rows (B, D).
+        targets: the teacher's, unit rows (B, T).
+
+    Returns:
+        A scalar.
+    """
+    count = len(descriptors)
+    difference = descriptors @ descriptors.T - targets @ targets.T
+    return difference.square().sum() / (count * (count - 1))  # the diagonal is 0
+
+
+def instance_loss(descriptors: torch.Tensor, photos: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """A loss over tuples: two views of a photo, and the views of others nearest to the first.
+
+    Args:
+        descriptors: (B, D), unit.
+        photos: (B,), which photo each view shows.
+        loss: over queries, positives and negatives, a sum over tuples.
+
+    Returns:
+        The mean over tuples; 0 if no photo has two views and enough others.
+    """
+    same = photos[:, None] == photos[None, :]
+    pairs = (same & ~torch.eye(len(photos), dtype=torch.bool)).nonzero()
+    count = min(NEGATIVES, int((~same).sum(1).min()))
+    if len(pairs) == 0 or count == 0:
+        return descriptors.sum() * 0
+    cosines = (descriptors @ descriptors.T).detach().masked_fill(same, -2)
+    hardest = cosines.topk(count, dim=1).indices  # (B, count)
+    queries, positives = pairs.T
+    negatives = descriptors[hardest[queries]]
+    return loss(descriptors[queries], descriptors[positives], negatives) / len(pairs)

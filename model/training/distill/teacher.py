@@ -1,0 +1,145 @@
+"""Any ONNX image model as a teacher: its maps at several strides and its pooled descriptor."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from extractor.descriptor.untracked import import_openvino, ort
+
+from ..common.settings import TeacherChoice
+
+CHUNK = 8  # photos it sees at a time: the maps of more would not stay in the processor's caches
+SMALLEST = 1e-6  # activations are clamped to it before GeM's power, as in the student
+
+
+class BadTeacher(Exception):
+    """The ONNX file cannot teach; the message is one sentence."""
+
+
+class Teacher:
+    """A teacher ready to run.
+
+    Args:
+        choice: the file, its tensors and its normalisation.
+        threads: it may use.
+        quick: whether OpenVINO may run it in bfloat16 where that is installed. Otherwise
+            onnxruntime runs it in float32.
+
+    Raises:
+        BadTeacher: for an unreadable file or a tensor that is not in it.
+    """
+
+    def __init__(self, choice: TeacherChoice, threads: int, quick: bool = True):
+        stages = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
+        self._maps = [name for name in stages if name]
+        if not self._maps:
+            raise BadTeacher("teacher names no map for any of layer1 to layer4")
+        self._pooled = choice.pooled or self._maps[-1]
+        self._p = choice.p
+        self._mean, self._std = np.float32(choice.mean), np.float32(choice.std)
+        model, self._input = with_outputs(choice.model, [*self._maps, self._pooled])
+        try:
+            if quick and importlib.util.find_spec("openvino") is not None:
+                self._infer = openvino_session(model, threads)
+            else:
+                self._infer = onnxruntime_session(model, threads)
+        except Exception as error:  # both engines raise types of their own
+            raise BadTeacher(f"{choice.model.name} cannot be run: {error}") from error
+
+    def __call__(self, photos: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """What the teacher sees in photos.
+
+        Args:
+            photos: uint8 RGB (B, H, W, 3).
+
+        Returns:
+            Its maps, float32 (B, C, h, w) each, and its unit descriptors, float32 (B, D).
+        """
+        parts = [self._see(photos[i : i + CHUNK]) for i in range(0, len(photos), CHUNK)]
+        maps, descriptors = zip(*parts)
+        return [np.concatenate(map) for map in zip(*maps)], np.concatenate(descriptors)
+
+    def _see(self, photos: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Likewise, of a few photos."""
+        batch = (photos.astype(np.float32) / 255 - self._mean) / self._std
+        found = self._infer({self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})
+        return [found[name] for name in self._maps], pool(found[self._pooled], self._p)
+
+
+def pool(x: np.ndarray, p: float) -> np.ndarray:
+    """Unit rows (B, D) of vectors (B, D) or, by GeM with exponent p, of maps (B, D, h, w)."""
+    if x.ndim == 4:
+        if p == 1 or x.shape[2:] == (1, 1):
+            x = x.mean(axis=(2, 3))
+        else:
+            powers = torch.from_numpy(x).clamp(min=SMALLEST).pow(p)
+            x = powers.mean(dim=(2, 3)).pow(1 / p).numpy()
+    x = x.reshape(len(x), -1)
+    return x / (np.linalg.norm(x, axis=1, keepdims=True) + SMALLEST)
+
+
+def with_outputs(path: Path, wanted: list[str]) -> tuple[bytes, str]:
+    """An ONNX file that gives some of its inner tensors.
+
+    Args:
+        path: the file.
+        wanted: names of tensors.
+
+    Returns:
+        The changed model, serialised, and the name of its input.
+
+    Raises:
+        BadTeacher: for an unreadable file or a tensor that is not in it.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf raises its own DecodeError
+        raise BadTeacher(f"{path.name} is missing, damaged or no ONNX model") from error
+    made = {name for node in model.graph.node for name in node.output}
+    if missing := [name for name in wanted if name not in made]:
+        raise BadTeacher(f"{path.name} has no tensor {missing[0]!r}")
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in stored]
+    if len(inputs) != 1:
+        raise BadTeacher(f"{path.name} must have one input, a photo, not {len(inputs)}")
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
+    return model.SerializeToString(), inputs[0]
+
+
+def onnxruntime_session(model: bytes, threads: int) -> Callable[[dict], dict]:
+    """A function from inputs by name to outputs by name, run by onnxruntime in float32."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, inputs)))
+
+
+def openvino_session(model: bytes, threads: int) -> Callable[[dict], dict]:
+    """A function from inputs by name to outputs by name, run by OpenVINO in bfloat16."""
+    openvino = import_openvino()
+
+    names = [output.name for output in onnx.load_from_string(model).graph.output]
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # else every process that infers is tied to the first core
+    }
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
+
+    def infer(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        request.infer(inputs)
+        return {name: np.array(request.get_tensor(name).data, np.float32) for name in names}
+
+    return infer

@@ -1,0 +1,277 @@
+"""Distillation: a student GeM-ResNet learns to see as an ONNX teacher does, without labels.
+
+The lessons come from the background (`lessons.py`), what is asked for is in `objective.py`. An
+exponential mean of the student's weights is what is measured and saved. A run can be paused from
+outside by a file, stopped and killed at any time, and goes on at the same step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from command import print_lines
+from model.checkpoints.checkpoint import load_checkpoint
+from model.depth import state_with_depth, with_depth
+from model.network import TRUNK_DIM, GeMResNet
+from model.provenance import Provenance
+from plurals import quantity
+
+from ..common.config import BadConfig
+from ..common.describe import validate
+from ..common.run import Run
+from ..common.run_folder import write_weights
+from ..common.settings import DistillConfig
+from ..finetune.losses import make_loss
+from .dataset import AHEAD, Lesson, Lessons, feed, find_neighbours, find_photos
+from .losses import Apprentice, instance_loss
+from .muon import MuonAdamW
+
+NOTE_EVERY = 25  # steps between two lines of the log
+FITTING = 1_000_000_000  # lessons for fitting are numbered from here, apart from those of steps
+PAUSE = "PAUSE"  # while a file of this name lies in the run's folder, the run waits
+
+
+class Distillation(Run):
+    """A run with a teacher. Its folder holds `student.safetensors` as well.
+
+    Args:
+        config: the run.
+
+    Raises:
+        BadConfig: for a start or state that does not fit.
+        BadTeacher: if the teacher cannot be read.
+        BadTrainingData: if there are no photos.
+    """
+
+    config: DistillConfig
+    optimiser: MuonAdamW
+    across = "crops"
+    losses = ("maps", "descriptor", "cosines", "instances")
+
+    def __init__(self, config: DistillConfig):
+        super().__init__(config)
+        choice = config.teacher
+        names = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
+        self.paths = find_photos(config)
+        torch.manual_seed(config.seed)
+        network, self.provenance = begin(config)
+        probe = Lessons(dataclasses.replace(config, batch=2, workers=0), self.paths)[0]
+        self.apprentice = Apprentice(
+            network,
+            [i for i, name in enumerate(names) if name],
+            [m.shape[1] for m in probe.maps],
+            probe.descriptors.shape[1],
+            keeps_statistics=config.start is not None,
+        )
+        self.apprentice.to(memory_format=torch.channels_last)
+        self.mean = AveragedModel(
+            network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
+        )
+        stages = [m.weight for m in network.features[4:].modules() if isinstance(m, nn.Conv2d)]
+        stepped = set(stages)
+        others = [p for p in self.apprentice.parameters() if p not in stepped]
+        self.optimiser = MuonAdamW(stages, others, config.rate, config.weight_decay)
+        self.instances = None
+        if config.instances:
+            chosen = config.instances
+            self.instances = make_loss(chosen.name, chosen.margin, chosen.second_order)
+        self.step = 0
+        self.began = 0  # step at which the student had its present depth
+        self.validated: float | None = None  # seconds of training at the last measurement
+        self.is_fitted = False
+        self.lessons = Lessons(config, self.paths, find_neighbours(config, self.paths))
+        self.resume()
+
+    def fit(self) -> None:
+        """Let adapters and whitening begin in closed form."""
+        count = -(-self.config.fit // self.config.batch)
+        self.apprentice.fit(feed(self.lessons, range(FITTING, FITTING + count)))
+        self.mean.update_parameters(self.apprentice.network)
+        self.is_fitted = True
+        self.save()
+
+    def rate(self) -> float:
+        """Learning rate of the present step: linear warm-up, times a cosine that starts anew."""
+        config = self.config
+        warm = min(1.0, (self.step - self.began + 1) / max(1, config.warmup))
+        phase = self.step % config.cycle / config.cycle
+        return config.rate * warm * 0.5 * (1 + math.cos(math.pi * phase))
+
+    def learn(self, lesson: Lesson) -> dict[str, float]:
+        """One step on one lesson; the losses by name."""
+        config = self.config
+        self.apprentice.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        losses, descriptors = self.apprentice.losses(lesson)
+        total = (
+            config.maps * losses["maps"]
+            + config.descriptor * losses["descriptor"]
+            + config.cosines * losses["cosines"]
+        )
+        if self.instances:
+            losses["instances"] = instance_loss(descriptors, lesson.photos, self.instances)
+            total = total + config.instances.weight * losses["instances"]
+        self.optimiser.zero_grad()
+        total.backward()
+        self.optimiser.step()
+        self.mean.update_parameters(self.apprentice.network)
+        self.step += 1
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def train(self) -> None:
+        """Train to the end of the budget. Saves before it raises KeyboardInterrupt."""
+        config = self.config
+        try:
+            if not self.is_fitted:
+                self.fit()
+            if self.validated is None:
+                self.validate()  # where the run begins
+            recent: list[dict[str, float]] = []
+            clock, saved = time.monotonic(), self.seconds
+            for lesson in feed(self.lessons, range(self.step, config.steps)):
+                recent.append(self.learn(lesson))
+                self.seconds += time.monotonic() - clock
+                clock = time.monotonic()
+                if self.step % NOTE_EVERY == 0 or self.step == config.steps:
+                    self.note(**{k: np.mean([r[k] for r in recent]).item() for k in recent[0]})
+                    recent = []
+                if self.is_over:
+                    break
+                if self.seconds - saved >= 60 * config.save_minutes:
+                    saved = self.seconds
+                    self.save()
+                if self.seconds - self.validated >= 60 * config.validate_minutes:
+                    self.validate()
+                if (config.out / PAUSE).exists():
+                    self.wait()
+                    clock = time.monotonic()
+            self.validate()
+        finally:
+            if self.is_fitted:
+                self.save()
+
+    def wait(self) -> None:
+        """Wait while there is a file PAUSE; the time does not count as training."""
+        self.save()
+        print_lines(f"paused at step {self.step}")
+        while (self.config.out / PAUSE).exists():
+            time.sleep(1)
+        print_lines("going on")
+
+    def validate(self) -> None:
+        """Write the student and note its mAP, measured on the very file that is shipped."""
+        self.validated = self.seconds
+        student = self.write()
+        if self.config.validation is None:
+            return
+        network, provenance = load_checkpoint(student)
+        self.note(validation=validate(network.eval(), provenance, self.config.validation))
+
+    def position(self) -> dict[str, float]:
+        crops = self.step * self.config.batch
+        return {"step": self.step, "crops": crops, "rate": self.rate()}
+
+    def note(self, **facts: float) -> dict[str, float]:
+        """Append a line to the log, and print it."""
+        entry = super().note(**facts)
+        print_lines(" ".join(f"{k} {v:.5g}" for k, v in entry.items()))
+        return entry
+
+    def write(self) -> Path:
+        """Write the mean of the weights as a checkpoint of the project; returns its path."""
+        path = self.config.out / "student.safetensors"
+        history = f"distilled from {self.config.teacher.model.name}, {quantity(self.step, 'step')}"
+        write_weights(self.mean.module, self.provenance, path, history)
+        return path
+
+    def save(self) -> None:
+        """The student by itself, and everything needed to resume at this very step."""
+        self.write()
+        super().save()
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "apprentice": self.apprentice.state_dict(),
+            "mean": self.mean.state_dict(),
+            "architecture": self.config.architecture,
+            "began": self.began,
+            "step": self.step,
+            "validated": self.validated,
+        }
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """With another depth if the configuration has another.
+
+        Raises:
+            BadConfig: the run began at random, and the depth is another: a batch's statistics
+                would blow up what the new blocks begin with.
+        """
+        self.step = content["step"]
+        before, after = content["architecture"], self.config.architecture
+        apprentice, mean = content["apprentice"], content["mean"]
+        if before != after and self.config.start is None:
+            raise BadConfig(f"{self.state_path} began at random: make it the start of a deeper run")
+        if before == after:
+            self.load_optimiser(content)
+            self.began = content["began"]
+        else:  # the moments of the optimiser are of other parameters
+            apprentice = state_with_depth(apprentice, "network.", before, after)
+            mean = state_with_depth(mean, "module.", before, after)
+            self.began = self.step
+        self.apprentice.load_state_dict(apprentice)
+        self.mean.load_state_dict(mean)
+        self.validated, self.is_fitted = content["validated"], True
+
+
+def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
+    """The student as it begins: read and brought to the configured depth, or random.
+
+    Raises:
+        BadConfig: if the start has attention.
+        BadCheckpoint: if it cannot be read.
+    """
+    if config.start is None:
+        return GeMResNet(config.architecture, config.dim), Provenance(config.image_size)
+    network, provenance = load_checkpoint(config.start)
+    if network.soa4 is not None:
+        raise BadConfig("start has attention blocks, which a student does not")
+    if network.architecture != config.architecture:
+        network = with_depth(network, config.architecture)
+    network.whiten = nn.Linear(TRUNK_DIM, config.dim)  # fitted before the first step
+    return network, dataclasses.replace(provenance, longest_side=config.image_size)
+
+
+def benchmark(run: Distillation, steps: int = 12) -> tuple[float, float]:
+    """How much the student waits. The run's folder stays as it is.
+
+    Args:
+        run: to be measured; its student learns meanwhile, so it should not be trained after.
+        steps: to be timed of each kind.
+
+    Returns:
+        Views a second of the bare step on a lesson in memory, and of the whole run.
+    """
+    batch, first = run.config.batch, AHEAD * max(1, run.config.workers) + 1
+    whole = iter(feed(run.lessons, range(first + steps)))
+    for _ in range(first):  # until the queue is as full as it stays
+        lesson = next(whole)
+        run.learn(lesson)
+    clock = time.perf_counter()
+    for following in whole:
+        run.learn(following)
+    fed = time.perf_counter() - clock
+    clock = time.perf_counter()
+    for _ in range(steps):
+        run.learn(lesson)
+    bare = time.perf_counter() - clock
+    return batch * steps / bare, batch * steps / fed

@@ -1,0 +1,1 @@
+"""Fine-tuning on labelled photos: contrastive, triplet and n-tuple losses."""

@@ -1,0 +1,41 @@
+"""Duplicates among hits: one picture saved twice fills no two places of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from index_store import Store
+from index_store.analysis.duplicates import SIMILARITY, grouped, same_thumbnail
+
+from .result import Hit
+
+
+def fold(store: Store, hits: Sequence[Hit]) -> list[list[Hit]]:
+    """Hits in groups of duplicates, by the rule of `index_store.analysis.one_picture`.
+
+    A group is built around its best hit: all of it is the same picture as that one. Thumbnails are
+    compared, at most 480 pixels a side.
+
+    Args:
+        store: they are from.
+        hits: best first.
+
+    Returns:
+        The groups in the order of their best hits; in each, best first.
+    """
+    if not hits:
+        return []
+    ids = [hit.id for hit in hits]
+    rows = store.descriptors[ids].astype(np.float32)
+    slots = store.rows.slots[ids]  # photos of equal content share one
+    similar = (rows @ rows.T >= SIMILARITY) | (slots[:, None] == slots)
+
+    def near(position: int) -> list[int]:
+        return np.flatnonzero(similar[position]).tolist()
+
+    def same(a: int, b: int) -> bool:
+        return bool(slots[a] == slots[b]) or same_thumbnail(store, ids[a], ids[b])
+
+    return [[hits[i] for i in group] for group in grouped(range(len(hits)), near, same)]

@@ -1,0 +1,1 @@
+"""The stages of a search before and after reranking."""

@@ -1,0 +1,44 @@
+"""The first stage: photos that may show the same thing, by their descriptors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from index_store import CANDIDATES, Store, candidate_ids
+
+from ..query import QueryPhoto
+from ..ranking import Ranking, cosine
+
+COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
+
+
+def find_candidates(
+    store: Store,
+    descriptor: np.ndarray,
+    photos: Sequence[QueryPhoto],
+    apart: Iterable[int] = (),
+) -> tuple[Ranking, np.ndarray]:
+    """The photos nearest to a query. The index proposes them, the stored descriptors order them.
+
+    Args:
+        store: the gallery.
+        descriptor: of the whole query, unit vector float32 (D,).
+        photos: what the query was made of. Gallery photos among them are no candidates.
+        apart: gallery ids of further photos that are none.
+
+    Returns:
+        The ranking, its scores being the similarity, and the ids int (c,), ascending, of the
+        candidates that are one of the query's photos again: they are no evidence for themselves.
+    """
+    proposed = candidate_ids(store.index, descriptor, CANDIDATES)
+    own = [photo.id for photo in photos if photo.id is not None] + list(apart)
+    ids = proposed[~np.isin(proposed, own)]
+    rows = store.descriptors[ids]
+    similarity = cosine(descriptor, rows)
+    copies = np.zeros(len(ids), bool)
+    for photo in photos:
+        copies |= cosine(photo.descriptor, rows) >= COPY
+    ranking = Ranking(ids, similarity, similarity).sorted()
+    return ranking, np.sort(ids[copies]).astype(np.int64)

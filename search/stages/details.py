@@ -1,0 +1,94 @@
+"""Photos found by their details: the second way to candidates, beside the descriptor's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from index_store import Store
+from matching.votes import NEAREST, Votes, count_votes
+
+from ..query import PreparedQuery
+from ..ranking import Ranking, cosine
+from ..stopwatch import Stopwatch
+from ..verify.matcher import Matcher
+from ..verify.shortlist import query_keypoints
+
+DETAILS = "details"  # the stage
+PROPOSED = 100  # photos with most votes that are candidates
+APART = 2  # keypoints of a photo that is the query which are expected among the nearest
+MOST_APART = 24
+
+
+def find_votes(
+    query: PreparedQuery, name: str, matcher: Matcher, store: Store, watch: Stopwatch
+) -> Votes | None:
+    """What the keypoints of a query vote for; `query.votes` keeps it.
+
+    Of several photos the one with the best score counts for each gallery photo.
+
+    Args:
+        query: asked for.
+        name: the matcher's.
+        matcher: whose keypoints are asked with.
+        store: the gallery.
+        watch: gets the stage DETAILS if they had to be counted.
+
+    Returns:
+        None for a matcher whose keypoints the store has no index of.
+
+    Raises:
+        ValueError: for an upload that was prepared without this matcher's keypoints.
+    """
+    if not matcher.is_indexed:
+        return None
+    if name not in query.votes:
+        with watch.stage(DETAILS):
+            apart = query.in_gallery
+            counted = []
+            for photo in query.examples:
+                features = query_keypoints(photo, name, matcher)
+                if features is None:
+                    continue
+                asked = features.strongest(store.keypoints.form.points)
+                more = min(APART * len(apart), MOST_APART)
+                near = store.keypoints.nearest(asked.descriptors, NEAREST + more)
+                counted.append(count_votes(near.distances, near.photos, len(store), apart))
+            query.votes[name] = best_of(counted)
+    return query.votes[name]
+
+
+def best_of(counted: list[Votes]) -> Votes:
+    """The best score of each photo."""
+    if len(counted) == 1:
+        return counted[0]
+    ids = np.unique(np.concatenate([np.empty(0, np.int64), *(votes.ids for votes in counted)]))
+    scores = np.max([np.zeros(len(ids)), *(votes.of(ids) for votes in counted)], axis=0)
+    order = np.argsort(-scores, kind="stable")
+    return Votes(ids[order], scores[order])
+
+
+def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
+    """The candidates of the descriptor, then those that only details have found.
+
+    Args:
+        query: asked for.
+        votes: of its keypoints.
+        store: the gallery.
+    """
+    known = np.concatenate([query.candidates.ids, query.own_ids])
+    best = votes.ids[:PROPOSED]
+    ids = best[~np.isin(best, known)]
+    return query.candidates.extended(ids, cosine(query.descriptor, store.descriptors[ids])).sorted()
+
+
+def in_turns(ranking: Ranking, votes: Votes) -> Ranking:
+    """The same photos, those that the ranking puts first and those with most votes in turns.
+
+    Args:
+        ranking: in the order of its scores.
+        votes: for some of its photos.
+    """
+    rank = np.arange(len(ranking.ids))
+    place = {int(id): number for number, id in enumerate(votes.ids.tolist())}
+    by_votes = np.array([place.get(int(id), len(place) + len(rank)) for id in ranking.ids], int)
+    return ranking[np.argsort(np.minimum(2 * rank, 2 * by_votes + 1), kind="stable")]

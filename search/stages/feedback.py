@@ -1,0 +1,93 @@
+"""Relevance feedback: the query moves towards the photos that were called right, away from wrong
+ones.
+
+Rocchio's rule (Rocchio 1971; Manning, Raghavan and Schuetze 2008, equation 9.3):
+
+    moved = ALPHA x query + BETA x mean(relevant) - GAMMA x mean(non-relevant), at unit length
+
+The weights are the ones that section 9.1.1 of that book recommends. What is wrong weighs little:
+photos of the same thing resemble each other, those of other things each differ in their own way.
+
+Beyond the descriptor, relevant photos are further photos of the query: points of a hit may match
+theirs. Neither kind is ever a hit, and non-relevant ones lead no reranker on to others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..query import QueryPhoto
+
+ALPHA, BETA, GAMMA = 1.0, 0.75, 0.15
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What was said of gallery photos.
+
+    Attributes:
+        relevant: those that show the same thing.
+        non_relevant: those that do not.
+    """
+
+    relevant: tuple[QueryPhoto, ...] = ()
+    non_relevant: tuple[QueryPhoto, ...] = ()
+
+    @property
+    def ids(self) -> list[int]:
+        """The gallery photos that something was said of."""
+        return [photo.id for photo in (*self.relevant, *self.non_relevant) if photo.id is not None]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Of the query as asked, of each relevant and of each non-relevant photo, float32."""
+        return rocchio_weights(len(self.relevant), len(self.non_relevant))
+
+    def move(self, descriptor: np.ndarray) -> np.ndarray:
+        """The moved descriptor. descriptor: of the query as asked, unit vector float32 (D,)."""
+        return moved(self._rows(descriptor), self.weights)
+
+    def parts(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Where the similarity of photos with the moved query comes from.
+
+        Args:
+            descriptor: of the query as asked, unit vector float32 (D,).
+            rows: descriptors of the photos, (n, D).
+
+        Returns:
+            float32 (n, 1 + relevant + non-relevant): the shares of the query as asked, of each
+            relevant and of each non-relevant photo. A row's sum is the similarity.
+        """
+        examples = self._rows(descriptor)
+        length = np.linalg.norm(self.weights @ examples)
+        return (rows.astype(np.float32) @ examples.T) * (self.weights / length)
+
+    def _rows(self, descriptor: np.ndarray) -> np.ndarray:
+        said = [photo.descriptor for photo in (*self.relevant, *self.non_relevant)]
+        return np.stack([descriptor, *said]).astype(np.float32)
+
+
+def rocchio_weights(relevant: int, non_relevant: int) -> np.ndarray:
+    """Weights float32 (1 + relevant + non_relevant,) of the query and of so many photos each."""
+    return np.float32(
+        [ALPHA]
+        + [BETA / max(1, relevant)] * relevant
+        + [-GAMMA / max(1, non_relevant)] * non_relevant
+    )
+
+
+def moved(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted sum of rows (n, D) by weights (n,) at unit length, float32 (D,).
+
+    The first row comes back if nothing is left of the sum.
+    """
+    total = weights @ rows
+    length = np.linalg.norm(total)
+    return rows[0] if length == 0 else (total / length).astype(np.float32)
+
+
+NO_FEEDBACK = Feedback()

@@ -1,0 +1,1 @@
+"""Uploads -> photos, in worker processes."""

@@ -1,0 +1,56 @@
+"""The files of gallery photos: whether one is gone for good, or cannot be read at the moment."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from extractor import BadPhoto
+
+from ..refusal import busy
+
+# Nothing, or something that is no readable file, is in the place of the photo's file. Every other
+# error (too many open files, a failing disk, no memory) is the server's.
+GONE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ESTALE,
+    errno.EINVAL,  # `open_regular`: not a regular file
+    errno.ENXIO,  # the same, for a socket
+}
+RETRY_SECONDS = 10
+
+log = logging.getLogger(__name__)
+
+
+class OriginalGone(Exception):
+    """The file of a gallery photo is gone or has changed; str(error) is for the visitor."""
+
+    def __init__(self) -> None:
+        super().__init__("The file of this photo has changed or is gone.")
+
+
+@contextmanager
+def reading_originals() -> Iterator[None]:
+    """Let what goes wrong with the files of gallery photos be one of two errors.
+
+    Raises:
+        OriginalGone: the file is gone, cannot be opened by this server, or has changed.
+        Refused: 503, the system has failed to read it; the log says why.
+    """
+    try:
+        yield
+    except BadPhoto:
+        raise OriginalGone from None
+    except OSError as error:
+        if error.errno in GONE:
+            log.warning("the file of a gallery photo: %s", error.strerror)
+            raise OriginalGone from None
+        log.error("the file of a gallery photo cannot be read: %s", error.strerror or error)
+        raise busy("file of photo", RETRY_SECONDS) from None

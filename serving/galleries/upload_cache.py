@@ -1,0 +1,146 @@
+"""What links to uploads need: descriptors and keypoints, for a while, never the photo."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from extractor import Region
+from search import QueryPhoto
+
+from ..settings import settings
+
+PARTS = 6  # descriptions of one upload that are kept: by each model, and of its last few parts
+LINK_BYTES = 300_000  # of a whole upload: a descriptor, and 2,000 SIFT keypoints of 144 bytes
+Described = Mapping[tuple[str, Region | None], QueryPhoto]
+"""What is known of an upload: by the fingerprint of the model, and the part that counts."""
+
+
+@dataclass(eq=False)
+class Known:
+    """One upload.
+
+    Attributes:
+        token: of its link.
+        until: when the link expires, seconds since 1970.
+        photos: its descriptions. A snapshot for any thread to read: `Remembered.add` replaces it
+            and never changes it.
+    """
+
+    token: str
+    until: float
+    photos: Described = field(default_factory=dict)
+
+
+class Remembered:
+    """Uploads by a token that cannot be guessed. Thread-safe.
+
+    Args:
+        seconds: how long each is remembered. Looking does not prolong it.
+        most: how many are; then the oldest goes.
+        most_bytes: of all descriptions together. Parts of photos are dropped first, beginning with
+            those of the oldest uploads, then the oldest uploads themselves.
+        clock: seconds since 1970, for tests.
+    """
+
+    def __init__(
+        self, seconds: float, most: int, most_bytes: int, clock: Callable[[], float] = time.time
+    ):
+        self._seconds, self._most, self._most_bytes = seconds, most, most_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def keep(self) -> Known:
+        """Begin to remember an upload."""
+        known = Known(secrets.token_urlsafe(16), self._clock() + self._seconds)
+        with self._lock:
+            self._known[known.token] = known
+            while len(self._known) > self._most:
+                self._drop_oldest()
+        return known
+
+    def add(self, known: Known, model: str, region: Region | None, photo: QueryPhoto) -> None:
+        """Keep one more description of an upload; beyond PARTS its oldest part is dropped.
+
+        Args:
+            known: as `keep` returned it. One that has expired still serves whoever holds it.
+            model: fingerprint of the model that described it.
+            region: the part that counts, None for the whole.
+            photo: the description.
+        """
+        with self._lock:
+            photos = {key: one for key, one in known.photos.items() if key != (model, region)}
+            photos[model, region] = photo
+            parts = [key for key in photos if key[1] is not None]
+            for key in parts[: max(0, len(photos) - PARTS)]:
+                del photos[key]
+            self._replace(known, photos)
+            self._keep_within_bytes()
+
+    def find(self, token: str) -> Known | None:
+        """What is remembered under a token; None if nothing is, or no more."""
+        self.purge()
+        return self._known.get(token)
+
+    def purge(self) -> None:
+        """Forget what is past its time."""
+        now = self._clock()
+        with self._lock:
+            while self._known and next(iter(self._known.values())).until <= now:
+                self._drop_oldest()
+
+    def _keep_within_bytes(self) -> None:
+        for known in self._known.values():
+            if self._bytes <= self._most_bytes:
+                return
+            whole = {key: photo for key, photo in known.photos.items() if key[1] is None}
+            self._replace(known, whole)
+        while self._bytes > self._most_bytes:
+            self._drop_oldest()
+
+    def _replace(self, known: Known, photos: Described) -> None:
+        if self._known.get(known.token) is known:
+            self._bytes += size(photos) - size(known.photos)
+        known.photos = photos
+
+    def _drop_oldest(self) -> None:
+        _, known = self._known.popitem(last=False)
+        self._bytes -= size(known.photos)
+
+
+def size(photos: Described) -> int:
+    """Bytes of all arrays of an upload's descriptions."""
+    return sum(
+        buffer(array).nbytes
+        for photo in photos.values()
+        for array in (
+            photo.descriptor,
+            *(a for f in photo.keypoints.values() for a in (f.points, f.frames, f.descriptors)),
+        )
+    )
+
+
+def buffer(array: np.ndarray) -> np.ndarray:
+    """The array that owns the memory of another one: a row of a matrix keeps all of it."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+@cache
+def remembered() -> Remembered:
+    """The one of this process, as the settings say."""
+    limits = settings()
+    return Remembered(60 * limits.link_minutes, limits.links, limits.links * LINK_BYTES)

@@ -1,0 +1,111 @@
+"""Websockets, bounded: pages open at one time, by address and in all, and none without a word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..operations import prometheus
+from ..refusal import Refused, refuse, spend
+from ..settings import settings
+from .client_ip import address_of
+
+# Close codes (RFC 6455).
+GOING_AWAY = 1001
+NOT_BINARY = 1003
+TRY_AGAIN = 1013
+REFUSED_BY_STREAMLIT = {1002: "malformed message", 1008: "wrong origin", 1009: "large message"}
+
+
+class ConnectionLimits:
+    """ASGI middleware. How many may be open, the settings say.
+
+    Args:
+        app: gets what is within the limits.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+        self._open: Counter[str] = Counter()  # by address; of the event loop's thread only
+        prometheus.CONNECTIONS.set_function(lambda: self.open)
+
+    @property
+    def open(self) -> int:
+        """How many are open."""
+        return self._open.total()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        address = address_of(scope)
+        try:
+            self._check(address)
+        except Refused as refusal:
+            await receive()
+            await send({"type": "websocket.close", "code": TRY_AGAIN, "reason": str(refusal)})
+            return
+        self._open[address] += 1
+        try:
+            await self.app(scope, talking(receive, address), counting(send))
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
+
+    def _check(self, address: str) -> None:
+        """Raise Refused if one more would be too many."""
+        limits = settings()
+        spend("connection", address)
+        if self._open.total() >= limits.connections:
+            raise refuse("connections", 503, "Busy, too many visitors at the moment.")
+        if self._open[address] >= limits.connections_address:
+            raise refuse("connections of address", 429, "Too many pages are open at your address.")
+
+
+def talking(receive: Receive, address: str) -> Receive:
+    """`receive` for which a connection is gone that says nothing at first, speaks in text, or talks
+    without end.
+
+    Streamlit's page always begins to talk, and in bytes.
+
+    Args:
+        receive: of the connection.
+        address: `address_of` it.
+    """
+    silent_seconds = settings().silent_seconds
+    has_spoken = False
+
+    async def message() -> Message:
+        nonlocal has_spoken
+        try:
+            async with asyncio.timeout(None if has_spoken else silent_seconds):
+                message = await receive()
+        except TimeoutError:
+            prometheus.REFUSED.labels("silent connection").inc()
+            return {"type": "websocket.disconnect", "code": GOING_AWAY}
+        if message["type"] == "websocket.receive":
+            has_spoken = True
+            if message.get("bytes") is None:
+                prometheus.REFUSED.labels("malformed message").inc()
+                return {"type": "websocket.disconnect", "code": NOT_BINARY}
+            try:
+                spend("message", address)
+            except Refused:
+                return {"type": "websocket.disconnect", "code": TRY_AGAIN}
+        return message
+
+    return message
+
+
+def counting(send: Send) -> Send:
+    """`send` that counts why Streamlit closes a connection."""
+
+    async def counted(message: Message) -> None:
+        if message["type"] == "websocket.close" and message.get("code") in REFUSED_BY_STREAMLIT:
+            prometheus.REFUSED.labels(REFUSED_BY_STREAMLIT[message["code"]]).inc()
+        await send(message)
+
+    return counted

@@ -1,0 +1,36 @@
+"""Which other websites may call the API and read pictures from a browser (CORS)."""
+
+from __future__ import annotations
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..settings import settings
+from .base_path import base_path
+
+AREAS = ("/api/", "/photos/")
+
+
+class CrossOrigin:
+    """ASGI middleware. Never for the page or its websocket, and never with credentials.
+
+    Args:
+        app: what origins of the setting `cors` may use below AREAS.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+        self._areas = tuple(base_path() + area for area in AREAS)
+        origins = settings().origins
+        self._shared: ASGIApp = app
+        if origins:
+            self._shared = CORSMiddleware(
+                app,
+                allow_origins=origins,
+                allow_methods=["GET", "HEAD", "POST"],
+                expose_headers=["Retry-After"],
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        shared = scope["type"] == "http" and scope["path"].startswith(self._areas)
+        await (self._shared if shared else self.app)(scope, receive, send)

@@ -1,0 +1,1 @@
+"""Logs, metrics, sessions and the start and end of the server."""

@@ -1,0 +1,50 @@
+"""What runs beside the requests: galleries are opened, and visitors who have left forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from ..decoding.decoder import decoder
+from ..galleries.galleries import galleries
+from ..galleries.own import own_galleries
+from . import prometheus
+from .sessions import forgetting
+from .streamlit_private import Runtime
+
+LOOK_SECONDS = 2.0  # between two looks whether a build has replaced a store
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    """For `st.App`: from when the server is up until it goes down."""
+    looking = asyncio.create_task(look_for_builds(), name="look for builds")
+    try:
+        async with forgetting(Runtime.instance()):
+            yield
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        own_galleries().close()
+        decoder().close()
+
+
+async def look_for_builds() -> None:
+    """Open what is served, at once and whenever it was replaced, before a visitor asks for it."""
+    while True:
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, galleries().look)
+            prometheus.show_galleries(
+                (name, store.version, len(store), len(store.damaged))
+                for name, gallery in galleries().opened().items()
+                for store in (gallery.engine.store,)
+            )
+        except Exception:  # a disk may fail in any way; the next look may find it well
+            log.exception("the stores could not be looked at")
+        await asyncio.sleep(LOOK_SECONDS)

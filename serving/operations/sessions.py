@@ -1,0 +1,94 @@
+"""Visitors who have left are forgotten, on a quiet server too.
+
+Streamlit keeps a session for a while, so that a visitor whose line broke can come back. But it
+clears up only when another visitor leaves. So here is a clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from ..galleries.own import own_galleries
+from ..galleries.upload_cache import remembered
+from ..settings import settings
+from . import prometheus
+from .streamlit_private import Runtime, session_ids, stored_uploads
+
+TICK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Forgetting:
+    """Closes the sessions whose visitors have been gone for long enough.
+
+    Args:
+        runtime: Streamlit's.
+        seconds: how long a visitor may be gone.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self, runtime: Runtime, seconds: float, clock: Callable[[], float] = time.monotonic
+    ):
+        self._runtime, self._seconds, self._clock = runtime, seconds, clock
+        self._gone_since: dict[str, float] = {}
+
+    def tick(self) -> int:
+        """Look once. On the event loop's thread, as Streamlit's sessions are.
+
+        Returns:
+            How many were forgotten.
+        """
+        runtime, now = self._runtime, self._clock()
+        known = session_ids(runtime)
+        gone = {id for id in known if not runtime.is_active_session(id)}
+        self._gone_since = {id: self._gone_since.get(id, now) for id in gone}
+        late = [id for id, since in self._gone_since.items() if now - since >= self._seconds]
+        for id in late:
+            runtime.close_session(id)
+        own_galleries().sweep(known.difference(late))
+        # An upload that arrived completely only after its session had gone belongs to nobody.
+        for id in set(stored_uploads(runtime)) - known:
+            runtime.uploaded_file_mgr.remove_session_files(id)
+        prometheus.SESSIONS.labels("connected").set(len(known) - len(gone))
+        prometheus.SESSIONS.labels("left").set(len(gone) - len(late))
+        prometheus.FORGOTTEN.inc(len(late))
+        return len(late)
+
+
+def give_memory_back() -> None:
+    """Free what only refers to itself, and return free memory to the system (glibc only)."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@asynccontextmanager
+async def forgetting(runtime: Runtime) -> AsyncIterator[None]:
+    """Forget visitors who have left, while the block lasts."""
+    clock = Forgetting(runtime, settings().forget_seconds)
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                remembered().purge()
+                if clock.tick():
+                    await asyncio.get_running_loop().run_in_executor(None, give_memory_back)
+            except Exception:  # the next tick tries again: this must go on for as long as we serve
+                log.exception("visitors who left could not be forgotten")
+
+    task = asyncio.create_task(run(), name="forgetting")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,1 @@
+"""Who is served next: fair queue, admission, rate limits."""

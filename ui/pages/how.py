@@ -1,0 +1,216 @@
+"""How it works: every stage on the visitor's own photo, with the numbers of that very search."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import streamlit as st
+
+from extractor import decode
+from serving.galleries.explanation import Explained, explain, pixels_of
+from serving.galleries.galleries import Gallery, NoGallery
+from serving.refusal import Refused
+
+from ..i18n.translate import heard, number, say
+from ..state.answer import prepared
+from ..state.query_image import Subject, gallery_subject
+from ..state.question import Question, part_of
+from ..state.served import first
+from ..state.turns import in_turn
+from ..widgets.drawing import drawing
+from ..widgets.match import match_viewer
+from ..widgets.part import WHOLE
+from ..widgets.timing import timing_bar
+from .how_pictures import heat_picture, lists_picture, walk_picture
+
+
+def render() -> None:
+    """Draw the page."""
+    try:
+        gallery = first()
+    except NoGallery as error:
+        st.error(heard(str(error)))
+        return
+    question = own_question(gallery)
+    (subject,) = question.subjects
+    st.html(
+        f'<div class="hero"><h1>{html.escape(say("How it works"))}</h1><p>'
+        + html.escape(
+            say(
+                "Four steps, shown on “{title}”, with the numbers of this search. Search with "
+                "another photo, and they are shown on that.",
+                title=subject.title,
+            )
+        )
+        + "</p></div>"
+    )
+    try:
+        told = explained(gallery, question)
+    except Refused as refusal:
+        st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
+        return
+    looking(gallery, subject, told)
+    finding(gallery, told)
+    walking(gallery, subject, told)
+    proving(gallery, subject, told)
+    st.html(timing_bar(told.result))
+
+
+def own_question(gallery: Gallery) -> Question:
+    """What the visitor searched with last, the part of it included if it was a single photo."""
+    subject, asked = own_subject(gallery), st.session_state.get("question", {})
+    photos = [*asked.get("upload", ()), *asked.get("photo", ())]
+    single = photos in ([subject.file], [subject.token])
+    return Question((subject,), part_of(asked.get("part", [""])[-1]) if single else WHOLE)
+
+
+def own_subject(gallery: Gallery) -> Subject:
+    """What the visitor searched with last; without that the first sample."""
+    state, catalogue = st.session_state, gallery.engine.store.catalogue
+    for upload in state.get("uploaded", {}).values():
+        if upload.picture is not None:
+            return upload
+    photo = catalogue.find(state.get("visited") or "") or gallery.samples[0]
+    return gallery_subject(gallery.engine, photo.id)
+
+
+def explained(gallery: Gallery, question: Question) -> Explained:
+    """Everything that is told of a search, from the session if it was told before.
+
+    Raises Refused.
+    """
+    (subject,) = question.subjects
+    what = question.key, gallery.engine.store.version
+    before, told = st.session_state.get("told", (None, None))
+    if before == what:
+        return told
+    query, _ = prepared(gallery, question, ("sift",))
+
+    def work() -> Explained:
+        if subject.picture is not None:
+            pixels = decode(subject.picture)  # our own encoding
+        else:
+            pixels = pixels_of(gallery, gallery.engine.store.catalogue.find(subject.file).id)
+        return explain(gallery, query, pixels)
+
+    told = in_turn(work, counted=not st.session_state.pop("counted", False))
+    st.session_state.told = what, told
+    return told
+
+
+def step(heading: str, sentences: str, place: int) -> object:
+    """Head and text of a step, and the place for its picture beside it."""
+    text, picture = st.columns([2, 3], gap="large", vertical_alignment="top")
+    text.html(
+        f'<h2 class="step"><span aria-hidden="true">{place}</span>{html.escape(heading)}</h2>'
+        f"<p>{html.escape(sentences)}</p>"
+    )
+    return picture
+
+
+def looking(gallery: Gallery, subject: Subject, told: Explained) -> None:
+    card = gallery.engine.extractor.card
+    said = say(
+        "A network turns the photo into {count} {count:number|numbers}, its descriptor; photos of "
+        "the same thing get similar ones.",
+        count=number(card.output_dim),
+    )
+    heat = told.heat
+    if heat is None:
+        said += " " + say("Where this model looks cannot be told.")
+    elif told.region is None:
+        said += " " + say(
+            "It takes half of them from the brightest {share} % of the photo.",
+            share=number(100 * share_of_half(heat)),
+        )
+    else:
+        said += " " + say(
+            "Only the part in the frame counts; it takes half of them from the brightest {share} % "
+            "of that.",
+            share=number(100 * share_of_half(heat)),
+        )
+    label = say("Where the descriptor looks")
+    with step(say("It looks"), said, 1):
+        drawing(heat_picture(subject.image, heat, told.region, label), "heat")
+
+
+def share_of_half(heat: np.ndarray) -> float:
+    """The smallest share of the places that holds half of the heat."""
+    total = np.cumsum(np.sort(heat.ravel())[::-1])
+    return float((np.searchsorted(total, 0.5) + 1) / heat.size)
+
+
+def finding(gallery: Gallery, told: Explained) -> None:
+    store = gallery.engine.store
+    held = sum(len(entry.ids) for entry in told.lists)
+    index = store.index.index.stats()
+    if not told.lists:
+        return  # a form without lists has none to show, and a server shows none
+    said = say(
+        "The index holds {count} {count:descriptor|descriptors} in {lists} {lists:list|lists} of "
+        "similar ones, each packed into {bytes} {bytes:byte|bytes}. This search visited {visited} "
+        "{visited:list|lists}, nearest first, with {held} {held:photo|photos}, and compared the "
+        "best of these exactly.",
+        count=number(len(store)),
+        lists=number(index.lists),
+        visited=number(len(told.lists)),
+        bytes=number(index.code_bytes),
+        held=number(held),
+    )
+    with step(say("It finds"), said, 2):
+        drawing(lists_picture(store, told), "lists")
+
+
+def walking(gallery: Gallery, subject: Subject, told: Explained) -> None:
+    walk = told.walk
+    if len(walk.seeds) == 0:
+        said = say(
+            "Diffusion walks from the photos that have yours among their own nearest. Here none "
+            "has, so nothing is walked, and the order stays."
+        )
+    else:
+        said = say(
+            "Diffusion starts from the photos that have yours among their own nearest, {seeds} "
+            "here, and walks on from neighbour to neighbour. Of the other photos that it reaches, "
+            "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
+            "visited photo.",
+            seeds=number(len(walk.seeds)),
+            reached=number(len(walk.reached)),
+            visits=number(100 * walk.visits.max(initial=0)),
+        )
+    with step(say("It walks"), said, 3):
+        drawing(walk_picture(gallery.engine.store, subject, walk, say("The walk")), "walk")
+
+
+def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
+    proven = [hit for hit in told.result.hits if hit.verified]
+    best = max(proven, key=lambda hit: hit.inliers or 0, default=None)
+    if best is None:
+        said = say(
+            "Points of the photo are matched with those of the best hits; where many fit one view "
+            "of one thing, it is proven. Here that is the case for no photo."
+        )
+    else:
+        said = say(
+            "Points of the photo are matched with those of the best hits; where many fit one view "
+            "of one thing, it is proven. Here {points} {points:point does|points do}; proven "
+            "photos: {count} of the first {of}.",
+            points=number(best.inliers or 0),
+            count=number(len(proven)),
+            of=number(len(told.result.hits)),
+        )
+    keypoints = gallery.engine.store.keypoints
+    voting = say(
+        "The strongest points of the photo, {points} of them at most, vote for gallery photos with "
+        "similar points. Points in the keypoint index: {held}. Photos with many votes are "
+        "compared, too, even if the descriptor misses them.",
+        points=number(keypoints.form.points),
+        held=number(len(keypoints)),
+    )
+    with step(say("It proves"), f"{said} {voting}", 4):
+        if best is not None:
+            shown = gallery_subject(gallery.engine, best.id).image
+            match_viewer(
+                subject.image, shown, best.verification, key="how-match", region=told.region
+            )

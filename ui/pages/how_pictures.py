@@ -1,0 +1,144 @@
+"""The pictures of "How it works", as HTML and SVG."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import Any
+
+import cv2
+import numpy as np
+
+from extractor import Region
+from index_store import Store
+from search.diffusion_trace import Walk
+from search.ranking import cosine
+from serving.galleries.about import about
+from serving.galleries.explanation import Explained
+from serving.galleries.pictures import thumbnail_url
+
+from ..state.query_image import Subject
+from ..widgets.results import photos_in_words
+
+HEAT_SIDE = 256  # pixels of the heat's longer side
+LISTS = 8  # lists that are drawn
+FACES = 5  # photos of each
+NODE = 64  # pixels of a photo in the walk
+
+
+def heat_picture(
+    image: dict[str, Any], heat: np.ndarray | None, region: Region | None, label: str
+) -> str:
+    """The photo with the heat over it, or over a part of it in a frame.
+
+    Args:
+        image: the photo, as `browser_image` makes it.
+        heat, region: see `Explained`.
+        label: for who does not see it.
+    """
+    photo = f'<img src="{html.escape(image["src"])}" alt="{html.escape(image["title"])}">'
+    left, top, right, bottom = (100 * edge for edge in region or (0, 0, 1, 1))
+    place = f"left:{left}%;top:{top}%;width:{right - left}%;height:{bottom - top}%"
+    over = ""
+    if heat is not None:
+        png = base64.b64encode(heat_png(heat)).decode()
+        over = (
+            f'<img class="over" style="{place}" alt="{html.escape(label)}" '
+            f'src="data:image/png;base64,{png}">'
+        )
+    if region is not None:
+        over += f'<span class="part" style="{place}"></span>'
+    return f'<div class="heat">{photo}{over}</div>'
+
+
+def heat_png(heat: np.ndarray) -> bytes:
+    """Dark where nothing is looked at, clear where most is: a PNG with transparency."""
+    height, width = heat.shape
+    scale = HEAT_SIDE / max(height, width)
+    smooth = cv2.resize(
+        heat.astype(np.float32),
+        (round(width * scale), round(height * scale)),
+        interpolation=cv2.INTER_CUBIC,
+    )
+    level = np.clip(smooth / heat.max(), 0, 1) ** 0.6
+    colour = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    alpha = (190 - 130 * level).astype(np.uint8)
+    _, png = cv2.imencode(".png", np.dstack([colour, alpha]))
+    return png.tobytes()
+
+
+def lists_picture(store: Store, told: Explained) -> str:
+    """The visited lists with the nearest photos of each."""
+    query = told.descriptor
+    rows = []
+    for entry in told.lists[:LISTS]:
+        similarity = cosine(query, store.descriptors[entry.ids])
+        nearest = entry.ids[np.argsort(-similarity, kind="stable")[:FACES]]
+        faces = "".join(thumbnail(store, int(id)) for id in nearest)
+        count = html.escape(photos_in_words(len(entry.ids)))
+        rows.append(f"<li><span>{count}</span>{faces}</li>")
+    more = len(told.lists) - LISTS
+    rest = f"<li><span>+ {more}</span></li>" if more > 0 else ""
+    return f'<ol class="lists">{"".join(rows)}{rest}</ol>'
+
+
+def thumbnail(store: Store, id: int) -> str:
+    """HTML of a gallery photo's thumbnail."""
+    photo = store.catalogue.photo(id)
+    title = html.escape(about(store).title(photo.file, photo.title))
+    return f'<img src="{thumbnail_url(store, id)}" alt="{title}" title="{title}" loading="lazy">'
+
+
+def walk_picture(store: Store, subject: Subject, walk: Walk, label: str) -> str:
+    """The walk from left to right: the photo, the seeds, the photos reached.
+
+    Lines are as thick as what walks along them.
+    """
+    height = max(1, len(walk.seeds), (len(walk.reached) + 1) / 2) * (NODE + 14)
+    places = {
+        "query": spread(1, 20, height),
+        "seed": spread(len(walk.seeds), 200, height),
+        "reached": spread(len(walk.reached), 380, height, columns=2),
+    }
+    lines = [
+        curve(places["query"][0], places["seed"][i], float(weight / walk.weights.max()))
+        for i, weight in enumerate(walk.weights)
+    ]
+    strongest = max((amount for *_, amount in walk.steps), default=1.0)
+    lines += [
+        curve(places["seed"][seed], places["reached"][to], amount / strongest)
+        for seed, to, amount in walk.steps
+    ]
+    nodes = [node(subject.small, subject.title, *places["query"][0])]
+    for ids, name in ((walk.seeds, "seed"), (walk.reached, "reached")):
+        for id, place in zip(ids, places[name]):
+            photo = store.catalogue.photo(int(id))
+            title = about(store).title(photo.file, photo.title)
+            nodes.append(node(thumbnail_url(store, photo.id), title, *place))
+    return (
+        f'<div class="plot walk"><svg viewBox="0 -16 560 {height + 32:.0f}" role="img" '
+        f'aria-label="{html.escape(label)}">{"".join(lines + nodes)}</svg></div>'
+    )
+
+
+def spread(count: int, x: float, height: float, columns: int = 1) -> list[tuple[float, float]]:
+    """Upper left corners of so many photos, evenly over a height, the columns in turn."""
+    step = height / max(1, count)
+    return [(x + 100 * (i % columns), step * (i + 0.5) - NODE / 2) for i in range(count)]
+
+
+def curve(start: tuple[float, float], end: tuple[float, float], strength: float) -> str:
+    """A line from the right of one photo to the left of another. strength: 0 to 1."""
+    (x1, y1), (x2, y2) = (start[0] + NODE, start[1] + NODE / 2), (end[0], end[1] + NODE / 2)
+    middle = (x1 + x2) / 2
+    style = f"stroke-width:{0.5 + 5 * strength:.1f};opacity:{0.15 + 0.6 * strength:.2f}"
+    way = f"M{x1:.0f} {y1:.0f} C{middle:.0f} {y1:.0f} {middle:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
+    return f'<path d="{way}" style="{style}"/>'
+
+
+def node(src: str, title: str, x: float, y: float) -> str:
+    """A photo of the walk."""
+    return (
+        f'<image href="{html.escape(src)}" x="{x:.0f}" y="{y:.0f}" width="{NODE}" height="{NODE}" '
+        f'preserveAspectRatio="xMidYMid slice"><title>{html.escape(title)}</title></image>'
+    )

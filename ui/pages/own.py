@@ -1,0 +1,186 @@
+"""Own photos: a visitor's private, temporary gallery."""
+
+from __future__ import annotations
+
+import html
+import time
+
+import streamlit as st
+
+from extractor.photo.formats import names
+from serving.galleries.galleries import galleries
+from serving.galleries.own import OwnGallery, own_galleries
+from serving.refusal import Refused, spend
+from serving.settings import settings
+
+from ..i18n.translate import heard, number, say
+from ..state.actions import start_over
+from ..state.served import own_gallery
+from ..state.switch import open_search, search_for
+from ..state.turns import visitor_and_address
+from ..widgets.endings import endings
+from ..widgets.evidence import plain
+from .explore import strip
+
+LOOK_AGAIN = 0.7  # seconds
+SHOWN = 24
+
+
+def render() -> None:
+    """Draw the page."""
+    limits = settings()
+    st.html(
+        f'<div class="hero"><h1>{html.escape(say("Your own photos"))}</h1><p>'
+        + html.escape(
+            say(
+                "Upload photos (at most {count}), or a zip of them, for a gallery of your own: "
+                "search in it, explore it, see how it works. Nobody else sees it. It is deleted "
+                "when you leave, or after {minutes} {minutes:minute|minutes}.",
+                count=number(limits.own_photos),
+                minutes=number(limits.own_minutes),
+            )
+        )
+        + "</p></div>"
+    )
+    if limits.own_galleries == 0:
+        st.info(say("This server does not take galleries of visitors."))
+        return
+    own = own_gallery()
+    if problem := st.session_state.pop("own_problem", ""):
+        st.error(heard(problem), icon=":material/hourglass_top:")
+    if own is not None and own.making:
+        watch(own)
+        return
+    choose(first_time=own is None or own.gallery is None)
+    if own is not None:
+        tell(own)
+
+
+def choose(first_time: bool) -> None:
+    """The uploader. first_time: whether there is no gallery yet."""
+    limits = settings()
+    key = f"own-{st.session_state.get('own_uploads', 0)}"
+    st.file_uploader(
+        say("Choose photos, or a zip of photos") if first_time else say("Add more photos"),
+        type=[*endings(), "zip"],
+        accept_multiple_files=True,
+        key=key,
+        on_change=take,
+        args=(key,),
+    )
+    model = descriptor()
+    if first_time and model:
+        st.caption(
+            say("{model} will describe them: it is chosen on the search page.", model=plain(model))
+        )
+    st.html(
+        '<p class="small">'
+        + html.escape(
+            say(
+                "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. "
+                "Formats: {formats}. Of each photo only a picture without its metadata is kept.",
+                formats=names(limits.uploads.formats),
+                files=number(limits.session_files),
+                mb=number(limits.session_mb),
+                each=number(limits.upload_mb),
+            )
+        )
+        + "</p>"
+    )
+
+
+def take(key: str) -> None:
+    """Begin with the files just uploaded. Streamlit lets go of them at once."""
+    files = [(file.name, file.getvalue()) for file in st.session_state.get(key) or ()]
+    if not files:
+        return
+    st.session_state.own_uploads = st.session_state.get("own_uploads", 0) + 1
+    visitor, address = visitor_and_address()
+    try:
+        spend("search", address, visitor)
+        own_galleries().add(visitor, address, files, sum(map(photos_of, files)), descriptor())
+    except Refused as refusal:
+        st.session_state.own_problem = str(refusal)
+    else:
+        leave_other_gallery()
+
+
+def descriptor() -> str:
+    """Which of several models describes a new gallery: the one that the search page has chosen.
+
+    Empty if there is nothing to choose.
+    """
+    offered = list(galleries().opened())
+    last = st.session_state.get("searched_by")
+    return "" if len(offered) < 2 else last if last in offered else offered[0]
+
+
+def photos_of(file: tuple[str, bytes]) -> int:
+    """About how many photos a file holds, for the progress."""
+    name, data = file
+    return max(1, data.count(b"PK\x01\x02")) if name.lower().endswith(".zip") else 1
+
+
+def watch(own: OwnGallery) -> None:
+    """The progress, until all photos are looked at."""
+
+    @st.fragment(run_every=LOOK_AGAIN)
+    def progress() -> None:
+        if not own.making:
+            st.rerun()
+        total = max(own.total, own.done, 1)
+        st.progress(
+            min(1.0, own.done / total),
+            say(
+                "Looking at your photos: {done} of {total}",
+                done=number(own.done),
+                total=number(total),
+            ),
+        )
+
+    progress()
+    st.button(say("Stop, and forget them"), on_click=forget)
+
+
+def tell(own: OwnGallery) -> None:
+    """What has become of the photos."""
+    if own.error:
+        st.error(heard(own.error), icon=":material/broken_image:")
+    if own.gallery is not None:
+        store = own.gallery.engine.store
+        minutes = max(1, round((own.until - time.time()) / 60))
+        st.success(
+            say(
+                "{count} {count:photo|photos} can be searched, for {minutes} more "
+                "{minutes:minute|minutes}.",
+                count=number(len(store)),
+                minutes=number(minutes),
+            ),
+            icon=":material/check:",
+        )
+    if own.problems:
+        with st.expander(say("Left out: {count}", count=number(len(own.problems)))):
+            for name, sentence in own.problems:
+                st.text(f"{name}: {heard(sentence)}")
+    with st.container(horizontal=True):
+        if own.gallery is not None and st.button(say("Search in them"), type="primary"):
+            open_search()
+        st.button(say("Forget them, and go back to the gallery"), on_click=forget)
+    if own.gallery is not None:
+        ids = list(range(min(SHOWN, len(own.gallery.engine.store))))
+        grid = strip(own.gallery.engine.store, say("Search with one of these"), ids, "own")
+        if file := grid.open or grid.search:
+            search_for(file)
+
+
+def forget() -> None:
+    """Delete the gallery."""
+    own_galleries().forget(visitor_and_address()[0])
+    leave_other_gallery()
+
+
+def leave_other_gallery() -> None:
+    """What was searched with is of another gallery."""
+    start_over()
+    for name in ("question", "visited"):
+        st.session_state.pop(name, None)

@@ -1,0 +1,226 @@
+"""The page: a photo in, the photos of the same thing out, with the evidence."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import replace
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from extractor import BadPhoto
+from search import Engine, PreparedQuery
+from serving.galleries.about import about
+from serving.galleries.galleries import Gallery, NoGallery
+from serving.refusal import Refused
+
+from ..i18n.translate import heard, number, say
+from ..state.actions import search_with, start_over
+from ..state.answer import (
+    Answer,
+    ask,
+    gallery_for,
+    keep,
+    kept_query,
+    look_at_uploads,
+    plain_answer,
+    prepared,
+    recall,
+    search,
+)
+from ..state.options import Way, choose_ways
+from ..state.query_image import Forgotten
+from ..state.question import Question, call, read_question, shown, write_question
+from ..state.served import served as galleries_served
+from ..widgets.card import query_card
+from ..widgets.evidence import evidence
+from ..widgets.hits import GRIDS, draw, redraw
+from ..widgets.start import file_uploader, start_page, uploader
+from ..widgets.timing import timing_bar
+
+BUSY_ICON = ":material/hourglass_top:"
+
+
+def render() -> None:
+    """Draw the page."""
+    try:
+        with st.spinner(say("Opening the gallery…")):
+            served = galleries_served()
+    except NoGallery as error:
+        st.error(heard(str(error)))
+        return
+    gallery = next(iter(served.values()))
+    question = read_question(gallery.engine)
+    searching = question is not None or "arrived" in st.session_state
+    header(gallery.engine, with_uploader=searching)
+    if problem := st.session_state.get("problem"):
+        st.error(heard(problem), icon=":material/broken_image:")
+    if notice := st.session_state.pop("notice", ""):
+        st.warning(heard(notice), icon=BUSY_ICON)
+    if searching:
+        results_page(served, question)
+    else:
+        start_page(gallery, list(served)[1:])
+
+
+def header(engine: Engine, with_uploader: bool) -> None:
+    brand, right = st.columns([3, 2], vertical_alignment="center")
+    title = html.escape(about(engine.store).file.title or "Same Thing")
+    searched = say("search {count} {count:photo|photos} by photo", count=number(len(engine.store)))
+    brand.html(f'<div class="brand"><b>{title}</b><span>{html.escape(searched)}</span></div>')
+    if with_uploader:
+        with right, st.container(key="upload-again"):
+            uploader("collapsed")
+
+
+def results_page(served: dict[str, Gallery], question: Question | None) -> None:
+    """The photos searched with, the toggles, and the hits.
+
+    The order by the descriptor alone is there at once; the full answer takes its place when it is
+    ready.
+
+    Args:
+        served: the galleries by the names of their models.
+        question: None if the first photo has just arrived.
+    """
+    st.session_state.pop("counted", None)  # it is of one run
+    was_clicked = clicked()
+    with st.container(key="strip"):
+        card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
+        with switches, st.container(horizontal=True, key="toggles", gap="medium"):
+            asked = choose_ways(served)
+        st.session_state.searched_by = asked.way.descriptor
+        gallery = served[asked.way.descriptor]  # by its own index
+        turn = st.container(key="turn")
+    if "arrived" in st.session_state:
+        with turn:
+            question = take_in(gallery, question)
+    assert question is not None
+    k = shown()
+    with card:
+        query_card(gallery.engine, question, file_uploader)
+    try:
+        with turn:
+            gallery = gallery_for(served, asked.way)
+            query, problem = prepared(gallery, question, asked.way.matchers)
+            answer = completed(query, asked.way, k + 1) or recall(gallery, query, asked.way, k + 1)
+            if answer is None and asked.against is None and not was_clicked:
+                answer = plain_answer(gallery, query, asked.way, k + 1)
+            elif answer is None:
+                answer = ask(gallery, query, asked.way, k + 1)
+            other = None
+            if asked.against is not None:
+                other = other_answer(served, question, asked.against, k)
+    except Refused as refusal:
+        st.warning(heard(str(refusal)), icon=BUSY_ICON)
+        st.button(say("Try again"))
+        react(gallery.engine, question, None, redraw())
+        return
+    except Forgotten as sentence:
+        st.warning(heard(str(sentence)), icon=":material/link_off:")
+        return
+    with clock:
+        st.html(timing_bar(answer.result))
+    if problem:
+        st.warning(heard(problem), icon=":material/broken_image:")
+    grids = draw(question, asked, answer, other, k)
+    react(gallery.engine, question, answer, grids)
+    if answer.provisional:
+        complete(turn, gallery, answer, asked.way, k + 1)
+
+
+def take_in(gallery: Gallery, question: Question | None) -> Question:
+    """Look at the photos that have arrived, and make them the question, or add them to it.
+
+    The page is drawn again, as it was, with a sentence, if that is not possible.
+    """
+    files, state = st.session_state.arrived, st.session_state
+    others = question.subjects if question is not None and state.get("adding") else ()
+    try:
+        subjects = look_at_uploads(gallery, files, others)
+    except (BadPhoto, Forgotten) as error:
+        if not others:
+            start_over()
+        state.pop("arrived", None)
+        state.problem = str(error)
+    except Refused as refusal:
+        del state.arrived
+        not_done = say("Your photo was not looked at: choose it again then.")
+        state.notice = f"{heard(str(refusal))} {not_done}"
+    else:
+        made = Question(tuple(subjects))
+        query = kept_query(gallery, made, ("sift",))
+        start_over()
+        write_question(subjects)
+        state.uploaded = {s.token: s for s in subjects if s.token is not None}
+        if query is not None:
+            keep(gallery, made, query)
+        return made
+    st.rerun()
+
+
+def other_answer(served: dict[str, Gallery], question: Question, way: Way, k: int) -> Answer:
+    """What the answer is compared with. Raises as `prepared`."""
+    gallery = gallery_for(served, way)
+    query, _ = prepared(gallery, question, way.matchers)
+    return ask(gallery, query, way, k)
+
+
+def complete(turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: Way, k: int) -> None:
+    """Find the full answer while the plain one is looked at, then draw the page again with it."""
+    try:
+        with turn:
+            result = search(gallery, answer.query, way, k)
+    except Refused as refusal:
+        so_far = say("These are in the order of their descriptors.")
+        st.warning(f"{heard(str(refusal))} {so_far}", icon=BUSY_ICON)
+        st.button(say("Try again"))
+        return
+    # The plain answer has told of the preparation, but is not what stays.
+    timings = answer.result.timings_ms | result.timings_ms
+    reused = {stage: ms for stage, ms in result.reused_ms.items() if stage not in timings}
+    whole = replace(result, timings_ms=timings, reused_ms=reused)
+    st.session_state.completed = Answer(gallery, answer.query, whole, way), k
+    st.rerun()
+
+
+def completed(query: PreparedQuery, way: Way, k: int) -> Answer | None:
+    """What the last run has completed, if it is the answer to this."""
+    answer, hits = st.session_state.pop("completed", (None, 0))
+    fits = answer is not None and answer.query is query and (answer.way, hits) == (way, k)
+    return answer if fits else None
+
+
+def clicked() -> bool:
+    """Whether this run answers a click on a hit: what is done with it needs the full answer."""
+    return st.session_state.pop("clicked", None) in GRIDS
+
+
+def react(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:
+    """Do what was clicked in a grid. answer: None if these are the hits of another one."""
+    # The browser names files: a build may have given the ids to other photos since.
+    find = engine.store.catalogue.find
+    for press in grids:
+        if press.search and (photo := find(press.search)):
+            search_with(engine, photo.id)
+            st.rerun()
+        for name in ("more", "less"):
+            file = getattr(press, name)
+            if file and find(file):
+                call(file, name)
+                st.rerun()
+        if answer and press.open:
+            if photo := find(press.open):
+                hits = answer.result.hits
+                chain = next((hit.chain for hit in hits if hit.id == photo.id), ())
+                evidence(
+                    engine,
+                    question.subjects,
+                    answer.query,
+                    photo.id,
+                    answer.way,
+                    search_with,
+                    chain,
+                )
+            else:
+                st.warning(say("This photo is no longer in the gallery."))

@@ -1,0 +1,1 @@
+"""What the visitor asks, and what the session keeps."""

@@ -1,0 +1,193 @@
+"""The ways to search that the visitor asks for: which descriptor, reranker and matcher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from extractor import BadModel
+from search import MATCHERS, RERANKERS
+from serving.galleries.galleries import Gallery
+from serving.settings import settings
+
+from ..i18n.translate import say
+
+NONE = "off"
+LABELS = {
+    "diffusion": "Diffusion",
+    "alpha-qe": "Query expansion",
+    "dba": "Database augmentation",
+    "k-reciprocal": "k-reciprocal",
+    "superglobal": "SuperGlobal",
+    "sift": "SIFT",
+    "xfeat": "XFeat",
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to search.
+
+    Attributes:
+        descriptor: name of the model.
+        index: form of the index that proposes candidates.
+        rerank, verify: as `Engine.search` takes them.
+    """
+
+    descriptor: str
+    index: str
+    rerank: str | None
+    verify: str | None
+
+    @property
+    def stages(self) -> str:
+        """The stages that are on, for people."""
+        names = [label(name) for name in (self.rerank, self.verify) if name is not None]
+        return " + ".join(names) or say("Rerank off")
+
+    @property
+    def matchers(self) -> tuple[str, ...]:
+        """Whose keypoints are found when a photo is looked at."""
+        return tuple(dict.fromkeys(("sift", self.verify or "sift")))
+
+    def name(self, other: Way) -> str:
+        """For people, beside another way."""
+        apart = [
+            mine
+            for mine, theirs in ((self.descriptor, other.descriptor), (self.index, other.index))
+            if mine != theirs
+        ]
+        return ": ".join([*apart, self.stages])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        way: how to search.
+        against: another way to compare with, None for nothing.
+    """
+
+    way: Way
+    against: Way | None
+
+
+def label(name: str) -> str:
+    """A reranker's or matcher's name for people."""
+    return say(LABELS.get(name, name))
+
+
+def choose_ways(served: dict[str, Gallery]) -> Asked:
+    """Draw the switches. All of them stand in the page's address.
+
+    Args:
+        served: the galleries by the names of their models; the first one is what the page opens
+            with.
+    """
+    names = list(served)
+    rerankers, matchers = offered(served[names[0]])
+    reranker, matcher = chosen("reranker", rerankers), chosen("matcher", matchers)
+    rerank = st.toggle(
+        label(reranker),
+        value=True,
+        key="diffusion",
+        bind="query-params",
+        help=say(
+            "Walks from photo to photo through the gallery: views unlike yours are reached over "
+            "views in between."
+        )
+        if reranker == "diffusion"
+        else say("Finds a better order from the descriptors alone."),
+    )
+    verify = st.toggle(
+        say("{matcher} verification", matcher=label(matcher)),
+        value=True,
+        key="sift",
+        bind="query-params",
+        help=say(
+            "Matches points of your photo with the best hits; those that fit together prove the "
+            "same thing."
+        ),
+    )
+    compare = st.toggle(
+        say("Compare"),
+        key="compare",
+        bind="query-params",
+        help=say("Two answers side by side, with how far each photo moved."),
+    )
+    descriptor = names[0]
+    if len(names) > 1:
+        descriptor = choice(say("Descriptor"), names, "descriptor", hidden=True)
+    against = None
+    with st.popover(say("Ways"), type="tertiary", icon=":material/tune:"):
+        with st.container(horizontal=True):
+            reranker = choice(say("Reranker"), rerankers, "reranker")
+            matcher = choice(say("Matcher"), matchers, "matcher")
+            index = choice_of_index(served[descriptor], "index")
+        if compare:
+            st.caption(say("What stands on the left:"))
+            same_first = [descriptor, *(name for name in names if name != descriptor)]
+            with st.container(horizontal=True):
+                model = descriptor
+                if len(names) > 1:
+                    model = choice(say("Descriptor"), same_first, "left-descriptor")
+                before = choice(say("Reranker"), [NONE, *rerankers], "left-reranker")
+                points = choice(say("Matcher"), [NONE, *matchers], "left-matcher")
+                form = choice_of_index(served[model], "left-index")
+            against = Way(model, form, named(before), named(points))
+    way = Way(descriptor, index, reranker if rerank else None, matcher if verify else None)
+    return Asked(way, against)
+
+
+def choice_of_index(gallery: Gallery, key: str) -> str:
+    """A box with the forms of index that the gallery can be searched by, if there are several."""
+    forms = gallery.indexes
+    return choice(say("Index"), forms, key) if len(forms) > 1 else forms[0]
+
+
+def named(name: str) -> str | None:
+    """None for "off"."""
+    return None if name == NONE else name
+
+
+def offered(gallery: Gallery) -> tuple[list[str], list[str]]:
+    """Rerankers and matchers that the settings allow and that can be made here."""
+    allowed = settings()
+    rerankers = [name for name in allowed.api_rerank.split(",") if name in RERANKERS]
+    matchers = [name for name in allowed.api_verify.split(",") if name in MATCHERS]
+    matchers = [name for name in matchers if can_be_made(gallery, name)]
+    return rerankers or list(RERANKERS)[:1], matchers or list(MATCHERS)[:1]
+
+
+def can_be_made(gallery: Gallery, matcher: str) -> bool:
+    """Whether the models of a matcher are there."""
+    try:
+        return gallery.engine.matchers[matcher] is not None
+    except BadModel:
+        return False
+
+
+def chosen(key: str, options: Sequence[str]) -> str:
+    """What a box below says, before it is drawn; the address says it on the first run."""
+    value = st.session_state.get(key, st.query_params.get(key))
+    return value if value in options else options[0]
+
+
+def choice(label_: str, options: Sequence[str], key: str, hidden: bool = False) -> str:
+    """A small box with one of the options; the first one unless something else is chosen.
+
+    They stand in the address as they are shown: so these are the names of the API, in any language.
+    """
+    if st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    return st.selectbox(
+        label_,
+        options,
+        key=key,
+        bind="query-params",
+        label_visibility="collapsed" if hidden else "visible",
+        width=165,
+    )

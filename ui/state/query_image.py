@@ -1,0 +1,196 @@
+"""The photos a visitor searches with, and what the session keeps of them.
+
+An upload's own bytes are freed as soon as they are decoded. The session keeps a picture that we
+have encoded again, without metadata, and the prepared queries; `forget` deletes both. The server
+caches what the upload's link needs a little longer (`serving.galleries.upload_cache`), never the
+picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from extractor import Region, encode_jpeg, resize
+from search import Engine, PreparedQuery, QueryPhoto
+from serving.decoding.decoder import decoder
+from serving.galleries.about import about
+from serving.galleries.galleries import Gallery
+from serving.galleries.originals import reading_originals
+from serving.galleries.pictures import thumbnail_url, view_url
+from serving.galleries.upload_cache import Known, remembered
+
+# A part of an upload is described from the kept picture, because nothing else is left of it. So it
+# has the size that photos are worked on at, and a quality that descriptors do not notice.
+PICTURE_QUALITY = 92
+VIEW_SIDE = 800  # pixels of an upload in the match viewer; it travels inside the page
+VIEW_QUALITY = 80
+# Stands for an upload of which the picture was not kept.
+NO_PICTURE = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='{width}' "
+    "height='{height}'%3E%3Crect width='100%25' height='100%25' fill='%238a9694'/%3E%3C/svg%3E"
+)
+
+
+class Forgotten(Exception):
+    """An upload is known by its link only, and not well enough; str(error) is for the visitor."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A photo to search with.
+
+    Attributes:
+        title: its name.
+        origin: where it is from, for people.
+        image: {"src", "width", "height", "title"} for the browser.
+        small: address of the picture that stands for it.
+        file: in the gallery; None for an upload.
+        token: of an upload's link; None for a gallery photo.
+        known: what is remembered of an upload.
+        picture: JPEG of an upload at working size; None for a gallery photo, and for an upload that
+            is known by its link only.
+    """
+
+    title: str
+    origin: str
+    image: dict
+    small: str
+    file: str | None = None
+    token: str | None = None
+    known: Known | None = None
+    picture: bytes | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells it from other photos."""
+        return f"photo {self.file}" if self.token is None else f"upload {self.token}"
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether there is a picture to take a part of."""
+        return self.token is None or self.picture is not None
+
+
+def read_uploads(
+    gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[Subject]
+) -> tuple[list[Subject], PreparedQuery]:
+    """Decode uploads, once, and make one query of them.
+
+    Heavy; touches nothing of the session.
+
+    Args:
+        gallery: what is searched.
+        files: the bytes and the name of each.
+        others: photos of the same thing that the query is of as well; they come first.
+
+    Raises:
+        BadPhoto: one of them cannot be searched with.
+        Forgotten: as `prepare`.
+    """
+    begin = time.perf_counter()
+    decoded = [decoder().read(data) for data, _ in files]
+    ms = (time.perf_counter() - begin) * 1000
+    before = [source_of(gallery, other, None, ("sift",)) for other in others]
+    query = gallery.engine.prepare([*before, *decoded])
+    query.spend("decode", ms)
+    subjects = []
+    for (pixels, _), (_, name), photo in zip(decoded, files, query.photos[len(before) :]):
+        view = resize(pixels, VIEW_SIDE)
+        src = "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(view, VIEW_QUALITY)).decode()
+        known = remembered().keep()
+        remembered().add(known, query.model, None, photo)
+        image = browser_image(src, view.shape, "Your photo")
+        picture = encode_jpeg(pixels, PICTURE_QUALITY)
+        of_upload = {"token": known.token, "known": known, "picture": picture}
+        subjects.append(Subject(name, "Your photo", image, src, **of_upload))
+    return [*others, *subjects], query
+
+
+def linked_upload(token: str) -> Subject | None:
+    """An upload as its link knows it, None if it is remembered no more."""
+    known = remembered().find(token)
+    if known is None:
+        return None
+    features = next((f for p in known.photos.values() for f in p.keypoints.values()), None)
+    height, width = features.size if features is not None else (480, 640)
+    src = NO_PICTURE.format(width=width, height=height)
+    image = browser_image(src, (height, width), "An uploaded photo")
+    origin = "Its picture was not kept"
+    return Subject("An uploaded photo", origin, image, src, token=token, known=known)
+
+
+def gallery_subject(engine: Engine, id: int) -> Subject:
+    """Raises KeyError for an unknown id."""
+    photo = engine.store.catalogue.photo(id)
+    shape = photo.height, photo.width
+    title = about(engine.store).title(photo.file, photo.title)
+    return Subject(
+        title=title,
+        origin="From the gallery",
+        image=browser_image(view_url(engine.store, id), shape, title),
+        small=thumbnail_url(engine.store, id),
+        file=photo.file,
+    )
+
+
+def browser_image(src: str, shape: tuple[int, ...], title: str) -> dict:
+    """A picture as our components want it. shape: (height, width, ...)."""
+    return {"src": src, "width": shape[1], "height": shape[0], "title": title}
+
+
+def source_of(
+    gallery: Gallery, subject: Subject, region: Region | None, matchers: Sequence[str]
+) -> bytes | int | QueryPhoto:
+    """What `Engine.prepare` makes this photo's part of a query from.
+
+    Raises:
+        Forgotten: only a link is left of an upload, which does not know it like this.
+    """
+    engine = gallery.engine
+    if subject.file is not None:
+        return engine.store.catalogue.find(subject.file).id
+    assert subject.known is not None
+    photo = subject.known.photos.get((engine.extractor.fingerprint, region))
+    if photo is not None and photo.keypoints.keys() >= set(matchers):
+        return photo
+    if subject.picture is None:
+        raise Forgotten(
+            "The photo of this link was looked at with other settings, and its picture was not "
+            "kept. Go back to them, or choose the photo again."
+        )
+    return subject.picture  # our own encoding: nothing that a visitor could have made
+
+
+def prepare(
+    gallery: Gallery,
+    subjects: Sequence[Subject],
+    region: Region | None,
+    matchers: Sequence[str] = ("sift",),
+) -> PreparedQuery:
+    """A query of the photos, or of a part of a single one.
+
+    Heavy; touches nothing of the session. Uploads become known as they are described.
+
+    Raises:
+        Forgotten: as `source_of`.
+        OriginalGone, Refused: for a part of a gallery photo, see `originals`.
+    """
+    engine = gallery.engine
+    sources = [source_of(gallery, subject, region, matchers) for subject in subjects]
+    with reading_originals():
+        query = engine.prepare(sources, region, matchers)
+    for subject, photo in zip(subjects, query.photos):
+        if subject.known is not None:
+            remembered().add(subject.known, query.model, region, photo)
+    return query
+
+
+def forget() -> None:
+    """Let go of everything the session keeps of its photos."""
+    for name in ("uploaded", "prepared", "drawn", "completed", "told"):
+        st.session_state.pop(name, None)

@@ -1,0 +1,197 @@
+"""What the visitor asks, as it stands in the page's address: so it can be shared, reloaded, and
+gone back to.
+
+    photo=FILE, upload=TOKEN    the photos searched with, each as often as there are
+    part=LEFT,TOP,RIGHT,BOTTOM  in percent
+    more=FILE, less=FILE        gallery photos called right, and wrong
+    shown=COUNT                 how many hits
+
+The switches are there as well; Streamlit binds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from extractor import Region
+from search import Engine
+from serving.settings import settings
+
+from ..i18n.translate import number, say
+from ..widgets.part import WHOLE, Percents, as_part, region_of
+from .query_image import Subject, gallery_subject, linked_upload
+from .url_params import values, write, write_all
+
+FIRST_PAGE = 24
+MORE = 24
+MOST_SHOWN = 480
+MOST_SAID = 12  # gallery photos called right or wrong
+OF_QUESTION = ("photo", "upload", "part", "more", "less", "shown")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question.
+
+    Attributes:
+        subjects: the photos searched with.
+        part: of a single one; else WHOLE.
+        more, less: gallery files of photos called right, and wrong.
+    """
+
+    subjects: tuple[Subject, ...]
+    part: Percents = WHOLE
+    more: tuple[str, ...] = ()
+    less: tuple[str, ...] = ()
+
+    @property
+    def region(self) -> Region | None:
+        """The part as fractions, None for the whole."""
+        return region_of(self.part)
+
+    @property
+    def key(self) -> tuple:
+        """Tells it from other questions."""
+        return tuple(s.key for s in self.subjects), self.part, self.more, self.less
+
+    @property
+    def without_feedback(self) -> Question:
+        """As it was before anything was said of hits."""
+        return replace(self, more=(), less=())
+
+    @property
+    def whole(self) -> Question:
+        """The same with the whole photo."""
+        return replace(self, part=WHOLE)
+
+
+def read_question(engine: Engine) -> Question | None:
+    """The question in the address, None if there is none.
+
+    What names nothing is taken out of it, with a sentence in `st.session_state.problem`.
+    """
+    uploaded = st.session_state.get("uploaded", {})
+    find = engine.store.catalogue.find
+    subjects: list[Subject] = []
+    for token in few("upload", settings().api_photos):
+        upload = uploaded.get(token) or linked_upload(token)
+        if upload is None:
+            st.session_state.problem = say(
+                "The uploaded photo of this link has expired: such links work for {minutes} "
+                "{minutes:minute|minutes}. Choose the photo again.",
+                minutes=number(settings().link_minutes),
+            )
+        else:
+            subjects.append(upload)
+    for file in few("photo", settings().api_photos - len(subjects)):
+        photo = find(file)
+        if photo is None:
+            st.session_state.problem = say("The photo this link names is not in the gallery.")
+        else:
+            subjects.append(gallery_subject(engine, photo.id))
+    if not subjects:
+        if values("upload") or values("photo"):
+            leave_question()
+        return None
+    part = read_part() if len(subjects) == 1 and subjects[0].can_be_cut else WHOLE
+    if len(subjects) == 1 and not subjects[0].can_be_cut:
+        part = known_part(subjects[0], read_part())
+    asked = {subject.file for subject in subjects}
+    said = [
+        tuple(file for file in few(name, MOST_SAID) if file not in asked and find(file))
+        for name in ("more", "less")
+    ]
+    less = tuple(file for file in said[1] if file not in said[0])
+    return Question(tuple(subjects), part, said[0], less)
+
+
+def known_part(subject: Subject, part: Percents) -> Percents:
+    """The part, if it was described while there was a picture; else the whole photo."""
+    region = region_of(part)
+    known = subject.known is not None and any(of == region for _, of in subject.known.photos)
+    return part if known else WHOLE
+
+
+def write_question(subjects: Iterable[Subject]) -> None:
+    """Put a new question into the address."""
+    subjects = list(subjects)
+    write_photos(
+        upload=[s.token for s in subjects if s.token is not None],
+        photo=[s.file for s in subjects if s.file is not None],
+    )
+    st.session_state.question = remembered_question()
+
+
+def write_photos(**photos: list[str]) -> None:
+    """Put the photos to search with into the address, and nothing else of a question."""
+    write_all({name: photos.get(name, []) for name in OF_QUESTION})
+
+
+def remembered_question() -> dict[str, list[str]]:
+    """What of the address is the question, to be brought back by `bring_back`."""
+    said = {name: values(name) for name in OF_QUESTION}
+    return {name: value for name, value in said.items() if value}
+
+
+def bring_back(question: dict[str, list[str]]) -> None:
+    """Put a question back into an address that has none."""
+    if not any(values(name) for name in OF_QUESTION):
+        for name, value in question.items():
+            write(name, value)
+
+
+def leave_question() -> None:
+    """Take the question out of the address."""
+    write_all({name: [] for name in OF_QUESTION})
+
+
+def call(file: str, name: str) -> None:
+    """Call a gallery photo right ("more") or wrong ("less"), or take back what was said ("")."""
+    for kind in ("more", "less"):
+        files = [other for other in few(kind, MOST_SAID) if other != file]
+        write(kind, [*files, file][-MOST_SAID:] if kind == name else files)
+
+
+def drop(subject: Subject) -> None:
+    """Search without one of the photos."""
+    name, value = ("photo", subject.file) if subject.token is None else ("upload", subject.token)
+    write(name, [other for other in few(name, MOST_SAID) if other != value])
+    write("part", [])
+
+
+def read_part() -> Percents:
+    """The part in the address; WHOLE if there is none or it makes no sense."""
+    return part_of("".join(values("part")[-1:]))
+
+
+def part_of(text: str) -> Percents:
+    """A part as it stands in an address; WHOLE if it makes no sense."""
+    numbers = text.split(",")
+    if not all(number.isdecimal() and len(number) < 4 for number in numbers):
+        return WHOLE
+    return as_part([int(number) for number in numbers]) or WHOLE
+
+
+def write_part(part: Percents) -> None:
+    """Put a part into the address."""
+    write("part", [] if part == WHOLE else [",".join(map(str, part))])
+
+
+def shown() -> int:
+    """How many hits are shown."""
+    text = "".join(values("shown")[-1:])
+    count = int(text) if text.isdecimal() and len(text) < 6 else 0
+    return min(max(count, FIRST_PAGE), MOST_SHOWN)
+
+
+def show_more() -> None:
+    """As many hits again."""
+    write("shown", [str(min(shown() + MORE, MOST_SHOWN))])
+
+
+def few(name: str, most: int) -> list[str]:
+    """The values of one name in the address, each once, no more than so many."""
+    return list(dict.fromkeys(values(name)))[: max(0, most)]

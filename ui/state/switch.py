@@ -1,0 +1,28 @@
+"""From any page to the search page."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from .actions import start_over
+from .url_params import forget_replaced
+
+SEARCH = ""  # its path in the address
+
+
+def open_search() -> None:
+    """Open the search page as it is. Does not return: the script begins anew."""
+    st.switch_page(search_page())
+
+
+def search_for(file: str) -> None:
+    """Open the search page with a gallery photo. Does not return: the script begins anew."""
+    start_over()
+    forget_replaced()
+    st.switch_page(search_page(), query_params={"photo": file})
+
+
+def search_page() -> StreamlitPage:
+    """Streamlit tells pages by their path: what stands here is not what will be run."""
+    return st.Page(lambda: None, title="Search", url_path=SEARCH, default=True)

@@ -1,0 +1,111 @@
+"""What is searched with: the photos, the part that counts, and what was said of hits."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from search import Engine
+from serving.galleries.pictures import thumbnail_url
+from serving.settings import settings
+
+from ..i18n.translate import heard, say
+from ..state.actions import start_over
+from ..state.question import Question, call, drop, write_part
+from .component import component
+from .part import WHOLE, choose_part
+
+
+def query_card(engine: Engine, question: Question, uploader: Callable[..., None]) -> None:
+    """Draw it.
+
+    Args:
+        engine: of the gallery.
+        question: that is asked.
+        uploader: draws an uploader for another photo of the same thing.
+    """
+    first = question.subjects[0]
+    origin = say("A part of it") if question.part != WHOLE else heard(first.origin)
+    with st.container(key="query", gap="small"):
+        with st.container(horizontal=True, wrap=False, vertical_alignment="center"):
+            st.html(
+                f'<div class="query"><img src="{first.small}" alt="{html.escape(say(PHOTO))}"><div>'
+                f"<b>{html.escape(first.title)}</b>"
+                f'<span class="small">{html.escape(origin)}</span></div></div>'
+            )
+            st.button(
+                say("New search"), on_click=start_over, type="tertiary", icon=":material/close:"
+            )
+        with st.container(horizontal=True, key="query-actions", gap="small"):
+            if len(question.subjects) == 1 and first.can_be_cut:
+                with st.popover(
+                    say("Part"),
+                    type="tertiary",
+                    icon=":material/crop:",
+                    help=say("Search with a part of the photo"),
+                ):
+                    choose_part(first.image, first.key, question.part, write_part)
+            if len(question.subjects) < settings().api_photos:
+                with st.popover(
+                    say("Add"),
+                    type="tertiary",
+                    icon=":material/add_a_photo:",
+                    help=say("Search with several photos of one thing"),
+                ):
+                    uploader(say("Another photo of the same thing"), adding=True)
+            component("link")(
+                data={
+                    "label": say("Copy link"),
+                    "done": say("Copied"),
+                    "until": say("until"),
+                    "why": say("So long the descriptor of the photo is remembered"),
+                    "ends": until(question),
+                },
+                key="link",
+            )
+        chips(engine, question)
+
+
+PHOTO = "The photo searched with"
+
+
+def until(question: Question) -> float | None:
+    """When the page's link ends to work, seconds since 1970; None if it does not."""
+    ends = [s.known.until for s in question.subjects if s.known is not None]
+    return min(ends, default=None)
+
+
+def chips(engine: Engine, question: Question) -> None:
+    """Draw what the query has beside its first photo, each with a button that takes it away."""
+    find = engine.store.catalogue.find
+    items: list[dict[str, Any]] = []
+    more = question.subjects if len(question.subjects) > 1 else ()
+    for number, subject in enumerate(more):
+        items.append(
+            {"kind": "photo", "name": str(number), "title": subject.title, "src": subject.small}
+        )
+    for kind, files in (("more", question.more), ("less", question.less)):
+        for file in files:
+            photo = find(file)
+            if photo is not None:
+                src = thumbnail_url(engine.store, photo.id)
+                items.append({"kind": kind, "name": file, "title": photo.title, "src": src})
+    if not items:
+        return
+
+    def taken_away() -> None:
+        kind, name = (list(st.session_state.chips.remove or ()) + ["", ""])[:2]
+        if kind == "photo" and name in {str(n) for n in range(len(more))}:
+            drop(more[int(name)])
+        elif kind in ("more", "less"):
+            call(str(name), "")
+
+    words = {"photo": say("One of the photos"), "more": say("More like"), "less": say("Not")}
+    component("chips")(
+        data={"items": items, "words": words, "remove": say("Take away")},
+        key="chips",
+        on_remove_change=taken_away,
+    )

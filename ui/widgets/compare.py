@@ -1,0 +1,87 @@
+"""Two ways to search, and two answers: what one made of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search import Engine, Hit, PreparedQuery
+from serving.galleries.about import about
+
+from ..i18n.translate import number, say
+from ..state.question import Question
+
+TOP = 10
+
+
+def overlap(before: Sequence[Hit], after: Sequence[Hit]) -> str:
+    """How many of the best hits of two answers are the same photos, in words."""
+    first, second = ({hit.file for hit in hits[:TOP]} for hits in (before, after))
+    most = min(TOP, max(len(before), len(after)))
+    both = number(len(first & second))
+    return say("{both} of the top {most} {both:is|are} in both.", both=both, most=number(most))
+
+
+def ranks_of(hits: Sequence[Hit]) -> dict[str, int]:
+    """File -> rank from 1."""
+    return {hit.file: rank for rank, hit in enumerate(hits, 1)}
+
+
+def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[Hit]) -> str:
+    """What feedback did to the answer, in a sentence.
+
+    Args:
+        question: with what was said of hits.
+        before: the hits without it; None if they are not at hand.
+        after: the hits with it.
+    """
+    more, less = number(len(question.more)), number(len(question.less))
+    if not question.less:
+        sentence = say("Moved towards what you called right: {more}.", more=more)
+    elif not question.more:
+        sentence = say("Moved away from what you called wrong: {less}.", less=less)
+    else:
+        sentence = say(
+            "Moved towards what you called right: {more}, and away from what you called wrong: "
+            "{less}.",
+            more=more,
+            less=less,
+        )
+    if before is None:
+        return sentence
+    ranks = ranks_of(before)
+    # What was said of left the answer; those behind it did not rise by that.
+    gone = sorted(ranks[file] for file in (*question.more, *question.less) if file in ranks)
+    steps = []
+    for rank, hit in enumerate(after, 1):
+        old = ranks.get(hit.file)
+        steps.append(None if old is None else old - sum(g < old for g in gone) - rank)
+    rose = sum(step is not None and step > 0 for step in steps)
+    fell = sum(step is not None and step < 0 for step in steps)
+    effect = say(
+        "{rose} {rose:photo|photos} rose, {fell} fell, {new} {new:is|are} new here.",
+        rose=number(rose),
+        fell=number(fell),
+        new=number(steps.count(None)),
+    )
+    return f"{sentence} {effect}"
+
+
+def reasons(
+    engine: Engine, query: PreparedQuery, question: Question, hits: Sequence[Hit]
+) -> dict[str, str]:
+    """File -> where the similarity of a hit comes from, in words; empty without feedback."""
+    if not hits or not (question.more or question.less):
+        return {}
+    titles = [
+        about(engine.store).title(file, engine.store.catalogue.find(file).title)
+        for file in (*question.more, *question.less)
+    ]
+    parts = engine.parts(query, [hit.id for hit in hits])
+    return {
+        hit.file: say("; of that {own} from the query", own=number(own, 2))
+        + "".join(
+            say(", {part} from {title}", part=number(part, 2), title=title)
+            for part, title in zip(rest, titles)
+        )
+        for hit, (own, *rest) in zip(hits, parts)
+    }

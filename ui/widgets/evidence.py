@@ -1,0 +1,192 @@
+"""The dialog that shows why a photo is a hit."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+import numpy as np
+import streamlit as st
+
+from index_store.about import web_address
+from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
+from serving.galleries.about import about
+from serving.refusal import Refused
+
+from ..i18n.translate import heard, number, say
+from ..state.options import Way
+from ..state.query_image import Subject, gallery_subject
+from ..state.turns import in_turn
+from .footer import link
+from .match import match_viewer
+from .results import credit_line
+from .timing import stage_name
+
+
+def plain(text: str) -> str:
+    """Text as it is where Streamlit would read Markdown: file names are not ours."""
+    return re.sub(r"([^\w\s])", r"\\\1", text)
+
+
+def evidence(
+    engine: Engine,
+    subjects: Sequence[Subject],
+    query: PreparedQuery,
+    id: int,
+    way: Way,
+    search_with: Callable[[Engine, int], None],
+    chain: Sequence[Link] = (),
+) -> None:
+    """Open the dialog: query and hit side by side with the matched points.
+
+    Args:
+        engine: of the gallery that the hit is from.
+        subjects: the query's photos. The one whose points match best is shown.
+        query: made of them.
+        id: of the hit.
+        way: how it was found; its matcher is asked, SIFT if there was none.
+        search_with: makes a gallery photo the query.
+        chain: photos that lead to the hit, itself last, see `Hit.chain`. Each step is shown by
+            itself.
+    """
+    dialog = st.dialog(say("The evidence"), width="large")
+    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with, chain)
+
+
+def draw(
+    engine: Engine,
+    subjects: Sequence[Subject],
+    query: PreparedQuery,
+    id: int,
+    verify: str,
+    search_with: Callable[[Engine, int], None],
+    chain: Sequence[Link],
+) -> None:
+    """Draw what is in the dialog. Arguments as `evidence`; verify: the matcher's name."""
+    if chain and (step := chosen_step(chain)) is not None:
+        id = chain[step].id
+        if step:
+            before = chain[step - 1].id
+            subjects, query = [gallery_subject(engine, before)], engine.prepare(before)
+    try:
+        hit = explained(engine, query, id, verify)
+    except Refused as refusal:
+        st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
+        return
+    st.markdown(verdict(hit))
+    shown = gallery_subject(engine, id).image
+    example = 0 if hit.verification is None else hit.verification.photo
+    tentative = tried(engine, query, id, verify, example)
+    image = example_image(engine, subjects, query, example)
+    region = query.examples[example].region
+    match_viewer(image, shown, hit.verification, f"match-{id}", tentative, region)
+    if credits := credit_html(engine, hit.file):
+        st.html(f'<p class="small">{credits}</p>')
+    if facts := facts_html(engine, hit.file):
+        st.html(f'<p class="small">{facts}</p>')
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(say("Search with this photo"), icon=":material/image_search:", type="primary"):
+            search_with(engine, id)
+            st.rerun()
+        ranks = ", ".join(f"{stage_name(s)} {rank}" for s, rank in hit.stage_ranks.items())
+        told = say("similarity {similarity}", similarity=number(hit.similarity, 3))
+        placed = " · " + say("rank by {ranks}", ranks=ranks) if ranks else ""
+        st.caption(f"{plain(hit.file)} · {told}{placed}")
+
+
+def chosen_step(chain: Sequence[Link]) -> int | None:
+    """Which step of a chain the visitor looks at; None for the photo and the hit directly."""
+    ends = [say("your photo"), *(link.title for link in chain)]
+    names = [
+        f"{one} → {other}"
+        + (f" · {say('{count} {count:point|points}', count=number(points))}" if points else "")
+        for one, other, points in zip(ends, ends[1:], (link.inliers for link in chain))
+    ]
+    directly = say("directly")
+    st.caption(say("This photo was found through others. Each step:"))
+    options = [*range(len(chain)), None]
+    return st.segmented_control(
+        say("Step"),
+        options,
+        default=0,
+        format_func=lambda step: directly if step is None else names[step],
+        label_visibility="collapsed",
+        key="step",
+    )
+
+
+def credit_html(engine: Engine, file: str) -> str:
+    """Whom a photo is by and how it may be used, with a link to where it is from."""
+    said = about(engine.store)
+    text, address = credit_line(said, file), said.of(file).link
+    text = text or urlsplit(address).hostname or ""
+    return link(text, address) if text else ""
+
+
+def facts_html(engine: Engine, file: str) -> str:
+    """What else the gallery's owner says of a photo: each name and value, addresses as links."""
+    more = about(engine.store).of(file).more
+    return " · ".join(
+        f"{html.escape(name)}: {link(value, address_in(value))}" for name, value in more.items()
+    )
+
+
+def address_in(value: str) -> str | None:
+    """A value that is an address of the web, else None."""
+    try:
+        return web_address(value)
+    except ValueError:
+        return None
+
+
+def example_image(
+    engine: Engine, subjects: Sequence[Subject], query: PreparedQuery, number: int
+) -> dict:
+    """The picture of one of `PreparedQuery.examples`: a subject, or a hit called right."""
+    if number < len(subjects):
+        return subjects[number].image
+    id = query.examples[number].id
+    assert id is not None
+    return gallery_subject(engine, id).image
+
+
+def tried(engine: Engine, query: PreparedQuery, id: int, verify: str, number: int) -> np.ndarray:
+    """`Engine.tentative`; nothing if one of the photos cannot be read."""
+    try:
+        return engine.tentative(query, id, verify, number)
+    except UNREADABLE:
+        return np.empty((0, 4))
+
+
+def explained(engine: Engine, query: PreparedQuery, id: int, verify: str) -> Hit:
+    """`Engine.explain`, in a turn if points must be compared. Raises Refused."""
+    if engine.knows(query, id, verify):
+        return engine.explain(query, id, verify)
+    return in_turn(lambda: engine.explain(query, id, verify), say("Matching points…"), quick=True)
+
+
+def verdict(hit: Hit) -> str:
+    """What the points say, in a sentence of Markdown."""
+    points = number(hit.inliers or 0)
+    if hit.verified:
+        return say(
+            "**{points} {points:point|points}** of the two photos {points:fits|fit} together: very "
+            "likely the same thing.",
+            points=points,
+        )
+    if hit.inliers is None:
+        return say(
+            "The points could not be compared: the file of one of the photos has changed or is "
+            "gone."
+        )
+    if hit.inliers:
+        return say(
+            "Only **{points} {points:point|points}** {points:fits|fit} together, too few to prove "
+            "anything.",
+            points=points,
+        )
+    return say(
+        "No points fit together. The two may look alike, or show the same thing from too far apart."
+    )

@@ -1,0 +1,209 @@
+"""The result grid: one pane of tiles, or two side by side that show what reranking moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from index_store import Store
+from search import Hit, SearchResult, fold
+from serving.galleries.about import About, about
+from serving.galleries.pictures import thumbnail_url
+
+from ..i18n.translate import number, say
+from .component import ASSETS as ASSETS
+from .component import component
+
+CLICKS = ("open", "search", "more", "less")
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One of two answers to the same question.
+
+    Attributes:
+        name: what it is called.
+        store: what was searched.
+        result: the answer.
+    """
+
+    name: str
+    store: Store
+    result: SearchResult
+
+    @property
+    def time(self) -> str:
+        """What its stages took, those of before included."""
+        return f"{sum((self.result.reused_ms | self.result.timings_ms).values()):.0f} ms"
+
+
+def movement(rank: int, before: int | None) -> tuple[str, str]:
+    """Text and direction of a hit's way to its rank.
+
+    Args:
+        rank: with reranking, from 1.
+        before: without it; None if the photo was not shown.
+    """
+    if before is None:
+        return say("new"), "new"
+    if before == rank:
+        return "", ""
+    return (f"▲{before - rank}", "up") if before > rank else (f"▼{rank - before}", "down")
+
+
+def credit_line(said: About, file: str) -> str:
+    """Whom a photo is by and how it may be used, as plain text; "" if nothing is said of it."""
+    credit = said.of(file)
+    return ", ".join(filter(None, (credit.credit, credit.licence)))
+
+
+def tile(
+    store: Store,
+    hit: Hit,
+    move: tuple[str, str] = ("", ""),
+    copies: Sequence[Hit] = (),
+    why: str = "",
+) -> dict[str, Any]:
+    """What the browser needs to draw one hit.
+
+    Args:
+        store: it is from.
+        hit: to draw.
+        move: as `movement` gives it.
+        copies: its near-duplicates among the hits.
+        why: more to say of its place, when asked.
+    """
+    said = about(store)
+    chance = ""
+    if hit.probability is not None:
+        chance = say("{percent} % the same thing", percent=number(100 * hit.probability)) + ", "
+    detail = say(
+        "similarity {similarity}, score {score}",
+        similarity=number(hit.similarity, 3),
+        score=number(hit.score, 2),
+    )
+    return {
+        "file": hit.file,
+        "title": said.title(hit.file, hit.title),
+        "credit": credit_line(said, hit.file),
+        "thumbnail": thumbnail_url(store, hit.id),
+        "confidence": hit.confidence,
+        "detail": f"{chance}{detail}{why}",
+        **proof(hit),
+        "remark": remark(hit),
+        "fold": say("{count} more like it", count=number(len(copies))) if copies else "",
+        "move": move[0],
+        "direction": move[1],
+        "copies": [
+            {
+                "file": copy.file,
+                "title": said.title(copy.file, copy.title),
+                "thumbnail": thumbnail_url(store, copy.id),
+            }
+            for copy in copies
+        ],
+    }
+
+
+def proof(hit: Hit) -> dict[str, str]:
+    """Badge of a verified hit and the badge's tooltip, both empty otherwise."""
+    if not hit.verified:
+        return {"points": "", "fit": ""}
+    count = number(hit.inliers or 0)
+    return {
+        "points": say("{count} {count:point|points}", count=count),
+        "fit": say("{count} matched {count:point fits|points fit} together", count=count),
+    }
+
+
+def remark(hit: Hit) -> str:
+    """What there is to say of how a hit was found; "" for most."""
+    if hit.identical:
+        return say("the same photo")
+    if hit.chain:
+        return say("found through {title}", title=hit.chain[-2].title)
+    return say("found by its details") if hit.by_details else ""
+
+
+def photos_in_words(count: int) -> str:
+    """ "12 photos", in the visitor's language."""
+    return say("{count} {count:photo|photos}", count=number(count))
+
+
+def pane(
+    store: Store,
+    hits: Sequence[Hit],
+    heading: str = "",
+    before: Mapping[str, int] | None = None,
+    why: Mapping[str, str] | None = None,
+    time: str = "",
+    folded: bool = True,
+) -> dict[str, Any]:
+    """A grid of tiles.
+
+    Args:
+        store: the hits are from.
+        hits: best first.
+        heading: over the grid.
+        before: file -> rank in the answer that this one is compared with; None: with nothing.
+        why: file -> what there is to say of its place.
+        time: what the answer took, for people.
+        folded: whether near-duplicates stand under the best of them.
+    """
+    ranks = {hit.file: rank for rank, hit in enumerate(hits, 1)}
+    tiles = []
+    for best, *copies in fold(store, hits) if folded else [[hit] for hit in hits]:
+        move = ("", "") if before is None else movement(ranks[best.file], before.get(best.file))
+        tiles.append(tile(store, best, move, copies, (why or {}).get(best.file, "")))
+    return {"heading": heading, "time": time, "hits": tiles}
+
+
+def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
+    """Two answers side by side, each hit of the second with how far it moved."""
+    ranks = {hit.file: rank for rank, hit in enumerate(before.result.hits, 1)}
+    return [
+        pane(p.store, p.result.hits, p.name, moved, time=p.time, folded=False)
+        for p, moved in ((before, None), (after, ranks))
+    ]
+
+
+def results_grid(
+    panes: list[dict[str, Any]], key: str, says: bool = False, busy: bool = False
+) -> Any:
+    """Draw the panes.
+
+    Args:
+        panes: of `pane`.
+        key: of the grid.
+        says: whether hits can be called right or wrong.
+        busy: whether they will still move, which a screen reader then waits for.
+
+    Returns:
+        An object whose `open`, `search`, `more` or `less` is the file of the hit that was just
+        clicked, else None.
+    """
+    callbacks = {f"on_{name}_change": lambda: note_click(key) for name in CLICKS}
+    data = {"panes": panes, "says": says, "busy": busy, "words": words()}
+    return component("results")(data=data, key=key, **callbacks)
+
+
+def note_click(key: str) -> None:
+    """Let the run that a click begins know of it before it draws the grid."""
+    st.session_state.clicked = key
+
+
+def words() -> dict[str, str]:
+    """What the tiles say, in the visitor's language."""
+    return {
+        "open": say("Open {title}"),
+        "again": say("Search with this photo"),
+        "more": say("More like this"),
+        "less": say("Not this"),
+        "copy": say("Open the near-duplicate {title}"),
+        "sure": say("sure"),
+        "likely": say("likely"),
+        "unsure": say("unsure"),
+    }

@@ -1,0 +1,87 @@
+"""What a visitor sees who has not searched yet, and where photos are dropped."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from serving.galleries.about import about
+from serving.galleries.galleries import Gallery
+from serving.galleries.pictures import thumbnail_url
+from serving.settings import settings
+
+from ..i18n.translate import number, say
+from ..state.actions import search_with, take_uploads, uploader_key
+from .arrivals import arrivals
+from .endings import endings
+from .evidence import plain
+
+
+def start_page(gallery: Gallery, others: list[str]) -> None:
+    """What a visitor sees who has not searched yet.
+
+    Args:
+        gallery: what the page opens with.
+        others: names of the other descriptors.
+    """
+    text, drop = st.columns([3, 2], vertical_alignment="bottom", gap="large")
+    text.html(
+        f'<div class="hero"><h1>{html.escape(say("Find photos of the very same thing"))}</h1><p>'
+        + html.escape(
+            say(
+                "Upload a photo of a building, a painting, an object. You get the other photos of "
+                "that very thing first, with the matching points as evidence."
+            )
+        )
+        + "</p></div>"
+    )
+    with drop, st.container(key="upload-first"):
+        uploader("visible")
+        st.html(
+            '<p class="small">'
+            + html.escape(
+                say(
+                    "Your photo is deleted when you leave; its descriptor and keypoints, for its "
+                    "link, after {minutes} {minutes:minute|minutes}.",
+                    minutes=number(settings().link_minutes),
+                )
+            )
+            + "</p>"
+        )
+    st.html(f'<div class="section">{html.escape(say("Or start with one of these"))}</div>')
+    samples, engine, said = gallery.samples, gallery.engine, about(gallery.engine.store)
+    with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
+        for photo in samples:
+            with st.container(key=f"tile-{photo.id}"):
+                title = said.title(photo.file, photo.title)
+                st.html(
+                    f'<img src="{thumbnail_url(engine.store, photo.id)}"'
+                    f' alt="{html.escape(title)}">'
+                )
+                if st.button(plain(title), key=f"sample-{photo.id}", width="stretch"):
+                    search_with(engine, photo.id)
+                    st.rerun()
+    if said.file.note:
+        tip = say("{model} may see it differently.", model=others[0]) if others else ""
+        st.html(f'<p class="small">{html.escape(said.file.note)} {html.escape(tip)}</p>')
+
+
+def uploader(label_visibility: str) -> None:
+    with st.container(key="uploader"):
+        file_uploader(say("Drop photos of one thing here, or choose them"), label_visibility)
+    arrivals(key="arrivals")
+
+
+def file_uploader(label: str, label_visibility: str = "visible", adding: bool = False) -> None:
+    """Draw an uploader. adding: whether what it takes joins the photos searched with."""
+    key = uploader_key("add" if adding else "upload")
+    st.file_uploader(
+        label,
+        type=endings(),
+        accept_multiple_files=True,
+        key=key,
+        on_change=take_uploads,
+        args=(key, adding),
+        label_visibility=label_visibility,
+    )

@@ -1,0 +1,59 @@
+"""Where the time of a search went: one thin bar."""
+
+from __future__ import annotations
+
+import html
+
+from search import MATCHERS, RERANKERS, SearchResult
+
+from ..i18n.translate import number, say
+from ..state.options import label
+
+COLOURS = {  # of the stages, in the order in which they come
+    "decode": "#94a3b8",
+    "describe": "#0ea5a4",
+    "keypoints": "#f8b4b0",
+    "index": "#f59e0b",
+    "details": "#eab308",
+    **dict.fromkeys(RERANKERS, "#8b5cf6"),
+    **dict.fromkeys(MATCHERS, "#ef6461"),
+    "chains": "#22c55e",
+}
+
+
+def stage_name(stage: str) -> str:
+    """What a stage is called, in the visitor's language."""
+    names = {
+        "descriptor": say("descriptor"),
+        "decode": say("decode"),
+        "describe": say("describe"),
+        "keypoints": say("keypoints"),
+        "index": say("index"),
+        "details": say("details"),
+        "chains": say("chains"),
+    }
+    return names.get(stage) or label(stage)
+
+
+def timing_bar(result: SearchResult) -> str:
+    """HTML of one thin stacked bar and its legend; stages whose earlier result was reused are
+    faded.
+    """
+    timings = result.reused_ms | result.timings_ms
+    total = sum(timings.values()) or 1
+    parts, legend = [], []
+    for stage, colour in COLOURS.items():
+        if stage not in timings:
+            continue
+        ms = timings[stage]
+        new = stage in result.timings_ms
+        faded = "" if new else ' class="reused"'
+        title = html.escape(say("just now") if new else say("from before, reused"))
+        shown = number(ms) if ms >= 10 else number(ms, 1)
+        parts.append(f'<i{faded} style="width:{100 * ms / total:.1f}%;background:{colour}"></i>')
+        legend.append(
+            f'<span{faded} title="{title}"><i style="background:{colour}"></i>'
+            f"{html.escape(stage_name(stage))} {shown} ms</span>"
+        )
+    track = f'<div class="track">{"".join(parts)}</div>'
+    return f'<div class="times">{track}<div class="legend">{"".join(legend)}</div></div>'
