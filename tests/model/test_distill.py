@@ -650,9 +650,9 @@ def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_
         ('teacher.layer1="stride5"', "no tensor 'stride5'"),
         ('architecture="resnet18"', "architecture: 'resnet18' is unknown"),
         ("dim=5", "state of another run"),
-        ("teacher.std=[0.5, 0.0, 0.5]", "teacher.std must be above 0"),
-        ("teacher.mean=[0.5, 0.5]", "teacher.mean must have 3 values, not 2"),
-        ("batch=1", "batch must be between 2 and 4096"),
+        ("teacher.std=[0.5, 0.0, 0.5]", "teacher.std.1 must be greater than 0"),
+        ("teacher.mean=[0.5, 0.5]", "teacher.mean.2 is missing"),
+        ("batch=1", "batch must be greater than or equal to 2"),
         ("photos=[]", "photos must have"),
         ('photos="nowhere"', "there are no photos"),
     ):
