@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from extractor import Extractor, ModelCard
-from index_store import Store, build
+from extractor import Extractor, LocalFeatures, ModelCard, local_features
+from index_store import Store, build, extraction
 from search import Engine
 
 # Tests are one visitor who clicks faster than anybody.
@@ -108,6 +108,22 @@ class RememberingExtractor(Extractor):
         if key not in self.known:
             self.known[key] = super().describe_batch(batch)
         return self.known[key].copy()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keypoints_are_found_once_for_each_photo():
+    """Builds of all tests index the same few photos."""
+    known: dict[bytes, LocalFeatures] = {}
+
+    def remembered(photo: np.ndarray) -> LocalFeatures:
+        key = hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).digest()
+        if key not in known:
+            known[key] = local_features(photo)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(extraction, "local_features", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)

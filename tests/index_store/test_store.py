@@ -148,7 +148,8 @@ def test_killed_build_leaves_the_old_generation_serving(photos, tmp_path, extrac
     code = (
         "import sys, time\n"
         "from extractor import Extractor\n"
-        "from index_store import build, publish\n"
+        "from index_store import build\n"
+        "from index_store.storage import publish\n"
         "write = publish.write_catalogue\n"
         "def hang(*args):\n"
         "    write(*args); print('writing', flush=True); time.sleep(60)\n"
