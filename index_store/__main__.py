@@ -42,7 +42,7 @@ from .analysis.copies import copy_lines, list_copies, to_json
 from .analysis.duplicates import duplicates
 from .analysis.similarity_map import kept_map
 from .ann.pareto import save_front
-from .ann.presets import PRESETS, IndexParameters
+from .ann.presets import DEFAULT_PRESET, EXACT_BELOW, PRESETS, IndexParameters
 from .ann.remote.collection import TOKEN
 from .ann.remote.push import push, take_back
 from .ann.tune import choose, replace_index, try_presets
@@ -331,7 +331,8 @@ def main(argv: list[str] | None = None) -> int:
         "--index",
         choices=PRESETS,
         metavar="PRESET",
-        help=f"form of the index: {', '.join(PRESETS)} (default: as it is, or the first)",
+        help=f"form of the index: {', '.join(PRESETS)} (default: as it is; in a new store flat "
+        f"below {EXACT_BELOW:,} photos, else {DEFAULT_PRESET})",
     )
     command.add_argument(
         "--ray",

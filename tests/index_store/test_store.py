@@ -250,7 +250,7 @@ def test_keypoints_of_another_version_are_said(small, monkeypatch):
 def test_info_prints_what_is_inside(small, capsys):
     assert main(["info", "--store", str(small)]) == 0
     printed = capsys.readouterr().out
-    assert "12 from" in printed and "IVF1,PQ64x1" in printed and "resnet101" in printed
+    assert "12 from" in printed and "flat: Flat" in printed and "resnet101" in printed
     assert main(["info", "--store", str(small / "none")]) == 1
     assert "There is no store" in capsys.readouterr().err
     (small / "file").write_text("")

@@ -434,18 +434,18 @@ def test_searches_at_once_are_searches_one_by_one(gallery, extractor):
 
 def test_few_forms_of_index_are_kept_and_none_for_a_large_gallery(served, store_path, monkeypatch):
     gallery = served.first()
-    assert gallery.index == "ivf-pq" == gallery.indexes[0]
+    assert gallery.index == "flat" == gallery.indexes[0]
     assert sorted(gallery.indexes) == sorted(PRESETS)
-    assert gallery.built_for("ivf-pq") is gallery and gallery.built_for("flat") is None
-    built = {form: gallery.build_for(form) for form in ("flat", "hnsw", "pq")}
+    assert gallery.built_for("flat") is gallery and gallery.built_for("ivf-pq") is None
+    built = {form: gallery.build_for(form) for form in ("ivf-flat", "hnsw", "pq")}
     descriptor = gallery.engine.store.descriptors[3].astype(np.float32)
     exact, _ = exact_search(gallery.engine.store.descriptors, descriptor[None], 12)
     for form, other in built.items():
         assert other.index == form and other.engine.store.version == gallery.engine.store.version
         assert set(candidate_ids(other.engine.store.index, descriptor, 12)) == set(range(12))
-    assert candidate_ids(built["flat"].engine.store.index, descriptor, 12).tolist() == [*exact[0]]
-    assert gallery.built_for("flat") is built["flat"]
+    assert candidate_ids(built["ivf-flat"].engine.store.index, descriptor, 12).tolist() == [*exact[0]]
+    assert gallery.built_for("ivf-flat") is built["ivf-flat"]
     gallery.build_for("hnsw-pq")
-    assert gallery.built_for("hnsw") is None and gallery.built_for("flat") is built["flat"]
+    assert gallery.built_for("hnsw") is None and gallery.built_for("ivf-flat") is built["ivf-flat"]
     monkeypatch.setattr("serving.galleries.galleries.OTHER_INDEXES", 11)
-    assert gallery.indexes == ["ivf-pq"]
+    assert gallery.indexes == ["flat"]
