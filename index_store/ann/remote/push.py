@@ -65,7 +65,7 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
         collection = Collection(
             address, f"{family}_{live.generation}", live.generation, live.manifest.content
         )
-        descriptors = cast(np.ndarray, live.descriptors)  # supports the array operations used here
+        descriptors = cast(np.ndarray, live.descriptors)  # reads as one
         index = MilvusIndex(address, collection.name, live.manifest.dim)
         try:
             index.create(collection.description)
