@@ -63,6 +63,7 @@ test: .venv-dev/.ready
 	@$(PYTHON) -m venv .venv
 	@echo "Installing what serving needs (about 500 MB, once)"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 .venv/.figures: requirements-evaluation.txt .venv/.serving
@@ -80,6 +81,7 @@ test: .venv-dev/.ready
 	@echo "Installing what the tests need, torch included (once)"
 	@# Most modules are never imported. Those that are, are compiled then.
 	@.venv-dev/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements-dev.txt
+	@.venv-dev/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 clean:

@@ -14,13 +14,13 @@ from .extraction import Spread, side_by_side
 from .global_artifacts import Derived, Progress, derive, silent
 from .keypoints.keypoint_form import form_for
 from .parameters import (
-    Making,
+    ExtractionSpec,
     comparisons_of,
     derived_parameters,
+    extraction_spec_of,
     index_parameters,
     is_compared,
     is_reusable,
-    making_of,
 )
 from .sources.difference import Confirm, confirm_all
 from .sources.fetch import Web
@@ -29,9 +29,9 @@ from .sources.reading import read_folders, what_changed
 from .sources.removal import known_before
 from .sources.scan import Listing
 from .sources.sources import Sources
-from .storage.extraction_cache import Stock
+from .storage.extraction_cache import ExtractionCache
 from .storage.manifest import Drift, Manifest
-from .storage.publish import Content, changing, replace, tidy
+from .storage.publish import Content, locked, replace, tidy
 from .store import Store
 
 CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly
@@ -93,30 +93,30 @@ def build(
     sources = sources_for(folders, store, exclude, follow_links, lists, manifests, private)
     gather(store, sources, progress, web, recheck)
     listing = list_sources(sources, store)
-    making = making_of(extractor, as_stored)
+    spec = extraction_spec_of(extractor, as_stored)
     with live_store(store, extractor) as live:
-        if live is not None and is_up_to_date(live, sources, listing, making, index, matching):
+        if live is not None and is_up_to_date(live, sources, listing, spec, index, matching):
             if not recheck:
                 tidy(store)
                 return live.manifest
     # Opened again under the lock: another build may have ended in this moment.
-    with changing(store), live_store(store, extractor) as live:
-        reusable = live if live is not None and is_reusable(live.manifest, making) else None
+    with locked(store), live_store(store, extractor) as live:
+        reusable = live if live is not None and is_reusable(live.manifest, spec) else None
         segments = [] if reusable is None else reusable.whole_segments
-        with closing(Stock(store, making.facts, making.dim, segments)) as stock:
+        with closing(ExtractionCache(store, spec.facts, spec.dim, segments)) as cache:
             known = known_before(store, sources, live)
             content = read_folders(
-                sources, listing, known, stock, extractor, making, progress, recheck, spread
+                sources, listing, known, cache, extractor, spec, progress, recheck, spread
             )
             if live is not None:
                 confirm(what_changed(known.before, listing, content))
-            rows = stock.finish([entry.sha256 for entry in content.photos])
+            rows = cache.finish([entry.sha256 for entry in content.photos])
             before = None if live is None else live.manifest
-            parameters = index_parameters(len(rows), making.dim, index, before)
+            parameters = index_parameters(len(rows), spec.dim, index, before)
             compared = is_compared(before) if matching is None else matching
             if live is not None and is_as_derived(live, content, parameters, compared):
                 return replace(store, content, rows, lambda _: Derived.of(live))
-            found = comparisons_of(store, making) if compared else None
+            found = comparisons_of(store, spec) if compared else None
             return replace(
                 store, content, rows, lambda rows: derive(rows, parameters, found, progress)
             )
@@ -139,7 +139,7 @@ def is_up_to_date(
     live: Store,
     sources: Sources,
     listing: Listing,
-    making: Making,
+    spec: ExtractionSpec,
     index: str | None,
     matching: bool | None,
 ) -> bool:
@@ -149,7 +149,7 @@ def is_up_to_date(
     chosen = index_parameters(manifest.photos, manifest.dim, index, manifest)
     compared = is_compared(manifest) if matching is None else matching
     derived = derived_parameters(chosen, form_for(manifest.photos), compared)
-    parameters = {**derived, **making.extraction}
+    parameters = {**derived, **spec.extraction}
     same_making = manifest.parameters == parameters and manifest.drift == Drift()
     return same_photos and same_making and not live.is_damaged
 
@@ -164,9 +164,9 @@ def is_as_derived(
     return (
         [entry.sha256 for entry in before] == [entry.sha256 for entry in after]
         and manifest.parameters
-        == {**derived_parameters(parameters, form, compared), **content.making.extraction}
-        and manifest.fingerprint == content.making.fingerprint
-        and manifest.described_by == content.making.described_by
+        == {**derived_parameters(parameters, form, compared), **content.spec.extraction}
+        and manifest.fingerprint == content.spec.fingerprint
+        and manifest.described_by == content.spec.described_by
         and manifest.drift == Drift()
         and not live.is_damaged
     )

@@ -1,4 +1,4 @@
-"""A store that lives: photos are added and removed without making everything anew."""
+"""A store that lives: photos are added and removed without rebuilding it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .global_artifacts import Derived, Progress, derive, silent
 from .graph.incremental import derive_changed, is_small, moves
 from .parameters import (
     comparisons_of,
+    extraction_spec_in,
+    extraction_spec_of,
     index_parameters,
     is_compared,
     is_reusable,
-    making_in,
-    making_of,
 )
 from .sources.collected import FOLDER
 from .sources.difference import Confirm, Difference, confirm_all
@@ -33,10 +33,10 @@ from .sources.scan import Listing, describe_file
 from .storage.build_journal import digest
 from .storage.catalogue import Entry, Removed, Skipped
 from .storage.compaction import joined
-from .storage.extraction_cache import SEGMENT, Stock, kept_exactly
+from .storage.extraction_cache import SEGMENT, ExtractionCache, kept_exactly
 from .storage.generation import SEGMENTS, opening
 from .storage.manifest import Manifest
-from .storage.publish import Content, changing, content_of, replace, tidy, to_change
+from .storage.publish import Content, content_of, locked, locked_for_update, replace, tidy
 from .storage.rows import Rows
 from .store import Store
 
@@ -76,8 +76,8 @@ def update(
         confirm(Difference())
         return manifest
     sources, as_stored = manifest.sources, "decode" in manifest.parameters
-    making = making_of(extractor, as_stored)
-    if making.fingerprint == manifest.fingerprint and not is_reusable(manifest, making):
+    spec = extraction_spec_of(extractor, as_stored)
+    if spec.fingerprint == manifest.fingerprint and not is_reusable(manifest, spec):
         return build(
             [folder for folder in sources.folders if Path(folder) != store.absolute() / FOLDER],
             store,
@@ -92,17 +92,17 @@ def update(
             web=web,
         )
     with (
-        changing(store),
+        locked(store),
         Store(store, extractor, embedded=True) as live,
-        closing(stock_of(live)) as stock,
+        closing(cache_of(live)) as cache,
     ):
         known = known_before(store, sources, live)
-        content = read_folders(sources, listing, known, stock, extractor, making, progress, recheck)
+        content = read_folders(sources, listing, known, cache, extractor, spec, progress, recheck)
         confirm(what_changed(known.before, listing, content))
         before = content_of(live)
-        if dataclasses.replace(content, making=before.making) == before:  # nothing but a `recheck`
+        if dataclasses.replace(content, spec=before.spec) == before:  # nothing but a `recheck`
             return live.manifest
-        return follow(live, content, stock, progress)
+        return follow(live, content, cache, progress)
 
 
 def compare(store: Path) -> tuple[Manifest, Listing, bool]:
@@ -139,8 +139,8 @@ def add(
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with to_change(store, extractor) as live, closing(stock_of(live)) as stock:
-        if not is_reusable(live.manifest, making_of(extractor, live.as_stored)):
+    with locked_for_update(store, extractor) as live, closing(cache_of(live)) as cache:
+        if not is_reusable(live.manifest, extraction_spec_of(extractor, live.as_stored)):
             raise StoreMismatch(
                 f"The photos in {store} were described in another way than these would be. "
                 "Build it again."
@@ -151,7 +151,7 @@ def add(
             live.roots,
             files,
             extractor,
-            stock,
+            cache,
             lambda items: progress(items, len(files), "photos"),
             kept_exactly(len(live) + len(files)),
             live.as_stored,
@@ -176,9 +176,9 @@ def add(
             + unusable,
             removed=removed,
             about=live.about,
-            making=making_in(live.manifest),
+            spec=extraction_spec_in(live.manifest),
         )
-        return follow(live, content, stock, progress)
+        return follow(live, content, cache, progress)
 
 
 def remove(files: Sequence[str], store: str | Path, progress: Progress = silent) -> Manifest:
@@ -199,7 +199,7 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with to_change(store) as live, closing(stock_of(live)) as stock:
+    with locked_for_update(store) as live, closing(cache_of(live)) as cache:
         gone = {photo_named(live, file) for file in files}
         entries = live.catalogue.entries()
         left = [entry for entry in entries if entry.file not in gone]
@@ -213,9 +213,9 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
             skipped=live.catalogue.skipped() + [Skipped(file, REMOVED) for file in sorted(gone)],
             removed=sorted([*live.catalogue.removed(), *taken]),
             about=live.about,
-            making=making_in(live.manifest),
+            spec=extraction_spec_in(live.manifest),
         )
-        return follow(live, content, stock, progress)
+        return follow(live, content, cache, progress)
 
 
 def copies_of(live: Store, files: Sequence[str]) -> list[str]:
@@ -226,30 +226,30 @@ def copies_of(live: Store, files: Sequence[str]) -> list[str]:
     return [file for file, sha256, _ in entries if sha256 in contents and file not in named]
 
 
-def stock_of(live: Store) -> Stock:
-    """The stock of a store that is built on. The caller holds `writing`."""
-    making = making_in(live.manifest)
-    return Stock(live.path, making.facts, making.dim, live.whole_segments)
+def cache_of(live: Store) -> ExtractionCache:
+    """The extraction cache of a store that is built on. The caller holds `writing`."""
+    spec = extraction_spec_in(live.manifest)
+    return ExtractionCache(live.path, spec.facts, spec.dim, live.whole_segments)
 
 
-def follow(live: Store, content: Content, stock: Stock, progress: Progress) -> Manifest:
+def follow(live: Store, content: Content, cache: ExtractionCache, progress: Progress) -> Manifest:
     """Replace a generation by one that holds other photos, made from it if little has changed."""
     before = [entry.sha256 for entry in live.catalogue.entries()]
     after = [entry.sha256 for entry in content.photos]
     moved = moves(before, after)
-    rows: Rows = stock.finish(after)
+    rows: Rows = cache.finish(after)
     if len(rows.segments) - len(rows) // SEGMENT > MANY:
-        folder, fingerprint = live.path / SEGMENTS, digest(content.making.facts)
+        folder, fingerprint = live.path / SEGMENTS, digest(content.spec.facts)
         rows = joined(rows, folder, fingerprint, drop_unused=False)
 
-    comparisons = comparisons_of(live.path, content.making) if is_compared(live.manifest) else None
+    comparisons = comparisons_of(live.path, content.spec) if is_compared(live.manifest) else None
 
     def derived(rows: Rows) -> Derived:
         if before == after:
             return Derived.of(live)
         if is_small(live, moved):
             return derive_changed(live, moved, rows, comparisons, progress)
-        parameters = index_parameters(len(rows), content.making.dim, None, live.manifest)
+        parameters = index_parameters(len(rows), content.spec.dim, None, live.manifest)
         return derive(rows, parameters, comparisons, progress)
 
     return replace(live.path, content, rows, derived)

@@ -1,7 +1,7 @@
 """Photos -> what the store keeps of each: descriptor, thumbnail, local features.
 
-This takes the longest, so it is resumable: finished photos go into the stock by the SHA-256 of
-their bytes. What is in stock is not made again: photos of a killed build, and of the live
+This takes the longest, so it is resumable: finished photos go into the cache by the SHA-256 of
+their bytes. What is cached is not computed again: photos of a killed build, and of the live
 generation.
 """
 
@@ -35,7 +35,7 @@ from extractor import (
 from .sources.sources import Roots
 from .storage.build_journal import Extracted
 from .storage.catalogue import Skipped
-from .storage.extraction_cache import Stock
+from .storage.extraction_cache import ExtractionCache
 
 THUMBNAIL_SIDE = 480
 THUMBNAIL_QUALITY = 80
@@ -161,32 +161,32 @@ def extract_all(
     roots: Roots | Path,
     files: list[str],
     extractor: Extractor,
-    stock: Stock,
+    cache: ExtractionCache,
     progress: Callable[[Iterable[Read]], Iterable[Read]],
     exact: bool,
     as_stored: bool = False,
     spread: Spread = side_by_side,
     withheld: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, str], list[Skipped]]:
-    """Bring every photo into the stock.
+    """Bring every photo into the cache.
 
     Args:
         roots: The indexed folders.
         files: Names in these.
         extractor: Makes the descriptors.
-        stock: Holds what was made before, and takes what is made now.
+        cache: Holds what was made before, and takes what is made now.
         progress: Is handed all results, one a file, and must yield them.
         exact: As of `LocalFeatures.to_bytes`.
         as_stored: As of `decode`.
         spread: Has the work done.
-        withheld: SHA-256 digests of what shall not be described, nor put into the stock.
+        withheld: SHA-256 digests of what shall not be described, nor cached.
 
     Returns:
         The SHA-256 of each file that can be used, and the files that cannot.
     """
     indexed: dict[str, str] = {}
     skipped: list[Skipped] = []
-    work = Extraction(roots, extractor, Either(stock, withheld), exact, as_stored)
+    work = Extraction(roots, extractor, Either(cache, withheld), exact, as_stored)
     with closing(spread(work, files)) as results:
         for item in progress(results):
             if item.problem:
@@ -195,7 +195,7 @@ def extract_all(
             if item.note:
                 log.warning("%r: %s", item.file, item.note)
             indexed[item.file] = item.sha256
-            if item.photo is not None and item.sha256 not in stock:
-                stock.put(item.sha256, item.photo)
-    stock.journal.commit()
+            if item.photo is not None and item.sha256 not in cache:
+                cache.put(item.sha256, item.photo)
+    cache.journal.commit()
     return indexed, skipped

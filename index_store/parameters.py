@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Making:
+class ExtractionSpec:
     """How photos become what a store keeps of them. Equal makings give equal contents.
 
     Attributes:
@@ -52,9 +52,9 @@ class Making:
         return json.dumps([self.fingerprint, self.described_by, self.extraction], sort_keys=True)
 
 
-def making_of(extractor: Extractor, as_stored: bool) -> Making:
+def extraction_spec_of(extractor: Extractor, as_stored: bool) -> ExtractionSpec:
     """How a build with this extractor makes them."""
-    return Making(
+    return ExtractionSpec(
         extractor.fingerprint,
         extractor.card.output_dim,
         {**dataclasses.asdict(extractor.card), "sha256": extractor.model_sha256},
@@ -63,11 +63,11 @@ def making_of(extractor: Extractor, as_stored: bool) -> Making:
     )
 
 
-def making_in(manifest: Manifest) -> Making:
+def extraction_spec_in(manifest: Manifest) -> ExtractionSpec:
     """How those of a generation were made."""
     stages = ("decode", "colours", "thumbnails", "local_features")
     parameters = manifest.parameters
-    return Making(
+    return ExtractionSpec(
         manifest.fingerprint,
         manifest.dim,
         manifest.model,
@@ -96,7 +96,7 @@ def extraction_parameters(as_stored: bool) -> dict[str, dict]:
 
 
 def described_before(store: Path) -> dict[str, str] | None:
-    """`Making.described_by` of the descriptors that a build would go on with; None without any.
+    """`ExtractionSpec.described_by` of the descriptors that a build would continue with, or None.
 
     That is a killed build's journal first, else the live generation.
     """
@@ -107,21 +107,21 @@ def described_before(store: Path) -> dict[str, str] | None:
     return None
 
 
-def is_reusable(manifest: Manifest, making: Making) -> bool:
+def is_reusable(manifest: Manifest, spec: ExtractionSpec) -> bool:
     """Whether what a store of the same model keeps of each photo is what a build would make now.
 
     Says so in the log if only the descriptors' digits would differ.
     """
-    before = making_in(manifest)
-    if before.extraction != making.extraction:
+    before = extraction_spec_in(manifest)
+    if before.extraction != spec.extraction:
         return False
-    if before.described_by != making.described_by:
+    if before.described_by != spec.described_by:
         log.warning(
             "The store's descriptors are %(precision)s by %(engine)s, "
             "the new ones would not be: all photos are described anew.",
             before.described_by,
         )
-    return before.described_by == making.described_by
+    return before.described_by == spec.described_by
 
 
 def index_parameters(
@@ -145,10 +145,10 @@ def index_parameters(
     return chosen
 
 
-def comparisons_of(store: Path, making: Making) -> Comparisons:
+def comparisons_of(store: Path, spec: ExtractionSpec) -> Comparisons:
     """What is known of pairs of photos in a store. Raises OSError."""
-    made_by = {"local_features": making.extraction["local_features"]}
-    made_by |= {name: making.extraction[name] for name in ("decode",) if name in making.extraction}
+    made_by = {"local_features": spec.extraction["local_features"]}
+    made_by |= {name: spec.extraction[name] for name in ("decode",) if name in spec.extraction}
     return Comparisons(store, {**made_by, "verification": verification.PARAMETERS})
 
 

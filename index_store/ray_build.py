@@ -27,7 +27,7 @@ from extractor import BadModel, available_cores
 
 from .errors import ClusterUnusable
 from .extraction import Extraction, Read, Spread
-from .parameters import Making, making_of
+from .parameters import ExtractionSpec, extraction_spec_of
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -86,7 +86,7 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
     import ray
 
     with connected(address):
-        making = making_of(work.extractor, work.as_stored)
+        spec = extraction_spec_of(work.extractor, work.as_stored)
         tasks = -(-len(files) // PHOTOS_A_TASK)
         cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
         with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
             warnings.simplefilter("ignore", DeprecationWarning)
             results = ray.data.from_items(files, override_num_blocks=tasks).map(
                 cast(Any, Worker),  # classes are taken, too, though the type says functions
-                fn_constructor_args=(pickle.dumps(work), making, files[0]),
+                fn_constructor_args=(pickle.dumps(work), spec, files[0]),
                 compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(tasks, cores)),
                 num_cpus=1,
                 max_task_retries=TRIES - 1,
@@ -135,11 +135,11 @@ class Worker:
 
     Args:
         work: A pickled `Extraction`.
-        making: `making_of` where the store is written.
+        spec: `extraction_spec_of` where the store is written.
         file: One of the files that are to be read.
     """
 
-    def __init__(self, work: bytes, making: Making, file: str):
+    def __init__(self, work: bytes, spec: ExtractionSpec, file: str):
         cv2.setNumThreads(1)
         self.unfit = ""
         try:
@@ -147,7 +147,7 @@ class Worker:
         except (BadModel, OSError) as error:
             self.unfit = f"{platform.node()} cannot describe photos: {error}"
             return
-        if making_of(self.work.extractor, self.work.as_stored) != making:
+        if extraction_spec_of(self.work.extractor, self.work.as_stored) != spec:
             self.unfit = (
                 f"{platform.node()} would describe photos in another way than this machine. It "
                 "needs the same version of this project, the same model and the same engine."

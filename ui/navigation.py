@@ -6,7 +6,7 @@ import streamlit as st
 
 from serving.galleries.about import about
 
-from .i18n.translate import keep_language, say
+from .i18n.translate import keep_language, tr
 from .pages import explore, figures, how, own
 from .pages import search as page
 from .routes import GO
@@ -26,11 +26,11 @@ def run() -> None:
     keep_language()
     st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
     pages = [
-        st.Page(page.render, title=say("Search"), url_path=SEARCH, default=True),
-        st.Page(explore.render, title=say("Explore"), url_path="explore"),
-        st.Page(how.render, title=say("How it works"), url_path="how"),
-        st.Page(own.render, title=say("Own photos"), url_path="own"),
-        st.Page(figures.render, title=say("Figures"), url_path="figures"),
+        st.Page(page.render, title=tr("Search"), url_path=SEARCH, default=True),
+        st.Page(explore.render, title=tr("Explore"), url_path="explore"),
+        st.Page(how.render, title=tr("How it works"), url_path="how"),
+        st.Page(own.render, title=tr("Own photos"), url_path="own"),
+        st.Page(figures.render, title=tr("Figures"), url_path="figures"),
     ]
     current = st.navigation(pages, position="top")
     for other in pages:

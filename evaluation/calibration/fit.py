@@ -30,7 +30,7 @@ from search.fusion.calibration import (
     FITTED,
     REFERENCE,
     Calibration,
-    Curve,
+    CalibrationModel,
     Fitted,
     pair_of,
     read_fitted,
@@ -143,7 +143,7 @@ class Fit:
             gallery.engine.rerankers["diffusion"].share = self.fitted.diffusion_share
 
 
-def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, Curve]) -> Fitted:
+def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, CalibrationModel]) -> Fitted:
     """The fit with one pair's curves replaced; without the pair if a mode was not learned."""
     pairs = {key: modes for key, modes in fitted.pairs.items() if key != pair_of(*setting)}
     if set(curves) == set(log_odds.modes(*setting)):

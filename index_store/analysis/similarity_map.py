@@ -1,4 +1,4 @@
-"""The gallery as a map: photos that look alike lie close together, and crowds have a face.
+"""The gallery as a map: photos that look alike lie close together, and clusters have a medoid.
 
 Positions are t-SNE (van der Maaten and Hinton 2008; Barnes-Hut, van der Maaten 2014) on the exact
 nearest neighbours, begun from the two principal components, so that the same gallery gives the same
@@ -32,8 +32,8 @@ NAME = re.compile(r"[0-9]{6,}-[0-9a-f]{12}\.npy")
 PERPLEXITY = 15.0  # neighbours that a photo feels; three times as many are looked at
 FEW = 8  # photos that are laid on a circle
 MOST = 50_000  # photos on a map; of a larger gallery so many are drawn by lot
-CROWD = 5  # photos of the smallest crowd
-CROWD_SHARE = 200  # in a large gallery a crowd has at least one photo in so many
+CROWD = 5  # photos of the smallest cluster
+CROWD_SHARE = 200  # in a large gallery a cluster has at least one photo in so many
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +43,19 @@ class SimilarityMap:
     """Where photos lie.
 
     Attributes:
-        ids: of the photos on the map, int64 (n,); faces first.
+        ids: of the photos on the map, int64 (n,); medoids first.
         positions: float32 (n, 2), 0 to 1 along each axis.
-        crowds: which crowd each belongs to, int32 (n,), -1 for none.
-        faces: rows of the photo nearest to each crowd's mean, int64 (c,): 0 to c - 1.
+        clusters: which cluster each belongs to, int32 (n,), -1 for none.
+        medoids: rows of the photo nearest to each cluster's mean, int64 (c,): 0 to c - 1.
     """
 
     ids: np.ndarray
     positions: np.ndarray
-    crowds: np.ndarray
+    clusters: np.ndarray
 
     @property
-    def faces(self) -> np.ndarray:
-        return np.arange(self.crowds.max(initial=-1) + 1)
+    def medoids(self) -> np.ndarray:
+        return np.arange(self.clusters.max(initial=-1) + 1)
 
 
 def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = None) -> SimilarityMap:
@@ -70,10 +70,10 @@ def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = Non
         ids = np.sort(np.random.default_rng(SEED).permutation(ids)[:MOST])
     rows = np.asarray(descriptors[ids], np.float32)
     positions = lay_out(rows)
-    crowds = find_crowds(positions)
-    faces = faces_of(rows, crowds)
-    order = np.concatenate([faces, np.setdiff1d(np.arange(len(ids)), faces)])
-    return SimilarityMap(ids[order], positions[order], crowds[order])
+    clusters = find_clusters(positions)
+    medoids = medoids_of(rows, clusters)
+    order = np.concatenate([medoids, np.setdiff1d(np.arange(len(ids)), medoids)])
+    return SimilarityMap(ids[order], positions[order], clusters[order])
 
 
 def lay_out(rows: np.ndarray) -> np.ndarray:
@@ -118,8 +118,8 @@ def principal_components(rows: np.ndarray) -> np.ndarray:
     return (1e-4 * found / (found[:, 0].std() or 1.0) + 1e-6 * noise).astype(np.float32)
 
 
-def find_crowds(positions: np.ndarray) -> np.ndarray:
-    """Which crowd each position (n, 2) belongs to, -1 for none: int32 (n,). Large ones first."""
+def find_clusters(positions: np.ndarray) -> np.ndarray:
+    """Which cluster each position (n, 2) belongs to, -1 for none: int32 (n,). Large ones first."""
     if len(positions) < 2 * CROWD:
         return np.full(len(positions), -1, np.int32)
     from sklearn.cluster import HDBSCAN
@@ -136,21 +136,21 @@ def find_crowds(positions: np.ndarray) -> np.ndarray:
     return np.where(labels >= 0, rank[labels], -1).astype(np.int32)
 
 
-def faces_of(rows: np.ndarray, crowds: np.ndarray) -> np.ndarray:
-    """For each crowd the row nearest to its mean.
+def medoids_of(rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """For each cluster the row nearest to its mean.
 
     Args:
         rows: unit descriptors, float32 (n, D).
-        crowds: of `find_crowds`, (n,).
+        clusters: of `find_clusters`, (n,).
 
     Returns:
         Row numbers int64 (c,).
     """
-    faces = []
-    for crowd in range(crowds.max(initial=-1) + 1):
-        members = np.flatnonzero(crowds == crowd)
-        faces.append(members[(rows[members] @ rows[members].mean(0)).argmax()])
-    return np.array(faces, np.int64)
+    medoids = []
+    for cluster in range(clusters.max(initial=-1) + 1):
+        members = np.flatnonzero(clusters == cluster)
+        medoids.append(members[(rows[members] @ rows[members].mean(0)).argmax()])
+    return np.array(medoids, np.int64)
 
 
 def kept_map(store: Store) -> SimilarityMap:
@@ -188,21 +188,21 @@ def read_map(path: Path, photos: int) -> SimilarityMap:
     """
     count = min(photos, MOST)
     table = np.array(load_array(path, np.float64, (count, 4)))
-    ids, crowds = table[:, 0].astype(np.int64), table[:, 3].astype(np.int32)
+    ids, clusters = table[:, 0].astype(np.int64), table[:, 3].astype(np.int32)
     inside = ((table[:, 1:3] >= 0) & (table[:, 1:3] <= 1)).all()
     if not inside or len(np.unique(ids)) < count or ids.min() < 0 or ids.max() >= photos:
         raise ValueError("it is no map of this gallery")
-    faces = crowds[: crowds.max(initial=-1) + 1]
-    if crowds.min() < -1 or (faces != np.arange(len(faces))).any():
-        raise ValueError("its crowds have no faces")
-    return SimilarityMap(ids, table[:, 1:3].astype(np.float32), crowds)
+    medoids = clusters[: clusters.max(initial=-1) + 1]
+    if clusters.min() < -1 or (medoids != np.arange(len(medoids))).any():
+        raise ValueError("its clusters have no medoids")
+    return SimilarityMap(ids, table[:, 1:3].astype(np.float32), clusters)
 
 
 def write_map(path: Path, made: SimilarityMap) -> None:
     """Keep a map, and delete those of generations before. Raises OSError."""
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.partial.npy")
-    table = np.column_stack([made.ids, made.positions, made.crowds]).astype(np.float64)
+    table = np.column_stack([made.ids, made.positions, made.clusters]).astype(np.float64)
     save_array(partial, table)
     partial.replace(path)
     for other in path.parent.iterdir():

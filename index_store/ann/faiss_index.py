@@ -91,7 +91,7 @@ class VectorIndex(Protocol):
 
 
 class FaissIndex:
-    """A preset of `presets` in faiss. Searching is thread-safe; changing is not.
+    """A preset of `presets` in faiss. Searching is thread-safe; changing it is not.
 
     Inverted files can delete. In other forms what is removed is marked, and passed over by
     searches; its bytes go when the index is built again.

@@ -20,7 +20,7 @@ from ..builder import CANDIDATES
 from ..errors import StoreError
 from ..global_artifacts import Derived
 from ..storage.manifest import Manifest
-from ..storage.publish import content_of, replace, to_change
+from ..storage.publish import content_of, locked_for_update, replace
 from ..storage.rows import Rows
 from .faiss_index import SEED, FaissIndex, VectorIndex
 from .id_map import all_numbered
@@ -219,7 +219,7 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
         StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
         StoreBusy, StoreUnwritable: As `build`.
     """
-    with to_change(path) as live:
+    with locked_for_update(path) as live:
         parameters = choose_parameters(len(live), live.manifest.dim, preset)
         parameters = dataclasses.replace(parameters, effort=effort)
 

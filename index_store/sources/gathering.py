@@ -13,7 +13,7 @@ from ..errors import NothingToIndex, StoreError
 from ..global_artifacts import Progress
 from ..storage.catalogue import Skipped
 from ..storage.generation import opening
-from ..storage.publish import changing
+from ..storage.publish import locked
 from .collected import FOLDER, Collected, failures_of, listed_in
 from .fetch import Web
 from .removal import names_in, removed_in
@@ -79,7 +79,7 @@ def gather(
     mine = web is None
     web = web or Web(sources.private)
     try:
-        with changing(store), closing(Collected(store, web)) as collected:
+        with locked(store), closing(Collected(store, web)) as collected:
             removed = names_in(collected.folder, *removed_in(store))
             collected.collect(
                 sources, removed, lambda items, total: progress(items, total, "lists"), again

@@ -9,12 +9,12 @@ from extractor import Extractor, same_name
 from ..errors import NothingToIndex
 from ..extraction import Spread, extract_all, side_by_side
 from ..global_artifacts import Progress
-from ..parameters import Making
+from ..parameters import ExtractionSpec
 from ..storage.catalogue import Entry, Skipped
-from ..storage.extraction_cache import Stock, kept_exactly
+from ..storage.extraction_cache import ExtractionCache, kept_exactly
 from ..storage.publish import Content
 from .difference import Difference, around, difference
-from .removal import Known, followed, still_removed
+from .removal import KnownPhotos, followed, still_removed
 from .scan import UNREADABLE, Listing
 from .sources import Sources
 
@@ -25,23 +25,23 @@ SAME_REMOVED = "Its content was removed from the store; `python -m index_store a
 def read_folders(
     sources: Sources,
     listing: Listing,
-    known: Known,
-    stock: Stock,
+    known: KnownPhotos,
+    cache: ExtractionCache,
     extractor: Extractor,
-    making: Making,
+    spec: ExtractionSpec,
     progress: Progress,
     recheck: bool = False,
     spread: Spread = side_by_side,
 ) -> Content:
-    """Bring all photos of folders into the stock. Files that look unchanged are not read again.
+    """Bring all photos of folders into the cache. Files that look unchanged are not read again.
 
     Args:
         sources: What is indexed.
         listing: What is in it.
         known: What the store says so far.
-        stock: Takes what is made of the photos.
+        cache: Takes what is made of the photos.
         extractor: Describes them.
-        making: How.
+        spec: How.
         progress: As of `build`.
         recheck: As of `build`.
         spread: As of `build`.
@@ -49,7 +49,7 @@ def read_folders(
     Raises:
         NothingToIndex: No photo can be read.
     """
-    before = [entry for entry in known.before if entry.sha256 in stock]  # but for what is damaged
+    before = [entry for entry in known.before if entry.sha256 in cache]  # but for what is damaged
     removed = {same_name(row.file) for row in known.removed}
     stamps = dict(zip(listing.files, listing.stamps))
     kept_out = {file for file in stamps if same_name(file) in removed} if removed else set()
@@ -66,10 +66,10 @@ def read_folders(
         sources.roots,
         unread,
         extractor,
-        stock,
+        cache,
         lambda items: progress(items, len(unread), "photos"),
         kept_exactly(len(listing.files)),
-        "decode" in making.extraction,
+        "decode" in spec.extraction,
         spread,
         known.withheld,
     )
@@ -96,7 +96,7 @@ def read_folders(
         *(Skipped(file, SAME_REMOVED) for file in sorted(found_again)),
     ]
     rows = followed(known.removed, {file: indexed[file] for file in found_again}, kept_out)
-    return Content(sources, listing.digest, sorted(photos), skipped, rows, listing.about, making)
+    return Content(sources, listing.digest, sorted(photos), skipped, rows, listing.about, spec)
 
 
 def what_changed(before: Sequence[Entry], listing: Listing, content: Content) -> Difference:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPhotos:
     """What a store says so far, by the names that files have in the folders of now.
 
     Attributes:
@@ -48,7 +48,7 @@ class Known:
         return frozenset(row.sha256 for row in self.removed if row.sha256) - held
 
 
-def known_before(store: Path, sources: Sources, live: Store | None) -> Known:
+def known_before(store: Path, sources: Sources, live: Store | None) -> KnownPhotos:
     """What a store says so far.
 
     Args:
@@ -66,7 +66,7 @@ def known_before(store: Path, sources: Sources, live: Store | None) -> Known:
     if old is not None and old != new:
         before = [entry._replace(file=renamed(entry.file, old, new)) for entry in before]
         removed = [row._replace(file=renamed(row.file, old, new)) for row in removed]
-    return Known(before, removed)
+    return KnownPhotos(before, removed)
 
 
 def renamed(file: str, old: Roots, new: Roots) -> str:
@@ -123,7 +123,7 @@ def removed_in(store: Path) -> tuple[Roots | None, list[Removed]]:
 
 
 def still_removed(
-    known: Known,
+    known: KnownPhotos,
     before: Sequence[Entry],
     indexed: Mapping[str, str],
     present: Collection[str],

@@ -11,7 +11,7 @@ from ..global_artifacts import Derived, Progress, silent
 from ..graph import comparisons
 from ..graph.comparisons import pair_keys
 from ..graph.matching_graph import names_of, pairs_in
-from ..parameters import making_in
+from ..parameters import extraction_spec_in
 from ..sources.collected import FOLDER, delete_unlisted
 from ..sources.removal import names_in
 from .build_journal import digest
@@ -19,7 +19,7 @@ from .extraction_cache import SEGMENT
 from .generation import SEGMENTS
 from .keypoint_cache import keep_only
 from .manifest import Manifest
-from .publish import content_of, replace, tidy, to_change
+from .publish import content_of, locked_for_update, replace, tidy
 from .rows import Rows
 from .segment import Segment, verify_segment, write_segment
 
@@ -37,8 +37,8 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with to_change(store) as live:
-        making = making_in(live.manifest)
+    with locked_for_update(store) as live:
+        spec = extraction_spec_in(live.manifest)
         collected, entries = store / FOLDER, live.catalogue.entries()
         delete_unlisted(
             store,
@@ -52,7 +52,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
         rows = joined(
             live.rows,
             store / SEGMENTS,
-            digest(making.facts),
+            digest(spec.facts),
             lambda items, total: progress(items, total, "segments"),
         )
         if rows is not live.rows:

@@ -27,7 +27,7 @@ def kept_exactly(photos: int) -> bool:
     return photos <= EXACT_PHOTOS
 
 
-class Stock:
+class ExtractionCache:
     """Finished photos by the SHA-256 of their files. The caller holds `writing(store)`.
 
     New photos go into the journal; whenever it holds SEGMENT of them, they become a segment. So a

@@ -18,7 +18,7 @@ from ..about import About
 from ..ann.remote.collection import Collection
 from ..errors import StoreBusy, StoreCorrupt, StoreError, StoreUnwritable
 from ..global_artifacts import Derived, shortlist_recall
-from ..parameters import Making, making_in
+from ..parameters import ExtractionSpec, extraction_spec_in
 from ..sources.sources import Sources
 from ..store import Store
 from . import build_journal
@@ -41,7 +41,7 @@ class Content:
         skipped: Files that are left out.
         removed: What was taken out on request.
         about: What the gallery says of itself.
-        making: How what is kept of the photos was made.
+        spec: How what is kept of the photos was made.
     """
 
     sources: Sources
@@ -50,11 +50,11 @@ class Content:
     skipped: list[Skipped]
     removed: list[Removed]
     about: About
-    making: Making
+    spec: ExtractionSpec
 
 
 @contextmanager
-def changing(store: Path) -> Iterator[None]:
+def locked(store: Path) -> Iterator[None]:
     """Hold the store's write lock; whatever the disk refuses is a StoreUnwritable."""
     try:
         with writing(store):
@@ -68,7 +68,7 @@ def changing(store: Path) -> Iterator[None]:
 
 
 @contextmanager
-def to_change(store: Path, extractor: Extractor | None = None) -> Iterator[Store]:
+def locked_for_update(store: Path, extractor: Extractor | None = None) -> Iterator[Store]:
     """The live generation, to be followed by another one. The write lock is held.
 
     Raises:
@@ -76,7 +76,7 @@ def to_change(store: Path, extractor: Extractor | None = None) -> Iterator[Store
             to be damaged: they must be read anew before.
         StoreBusy, StoreUnwritable: As `build`.
     """
-    with changing(store), Store(store, extractor, embedded=True) as live:
+    with locked(store), Store(store, extractor, embedded=True) as live:
         if live.is_damaged:
             raise StoreCorrupt(
                 f"Photos in {store} are damaged; `info` names them. "
@@ -102,7 +102,7 @@ def content_of(live: Store) -> Content:
         catalogue.skipped(),
         catalogue.removed(),
         live.about,
-        making_in(live.manifest),
+        extraction_spec_in(live.manifest),
     )
 
 
@@ -156,18 +156,18 @@ def write_generation(
     save_array(folder / "slots.npy", rows.slots)
     made = derived(rows)
     made.save(folder)
-    making = content.making
+    spec = content.spec
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         sources=content.sources,
         listing=content.listing,
         photos=len(rows),
         skipped=len(content.skipped),
-        dim=making.dim,
-        fingerprint=making.fingerprint,
-        model=making.model,
-        described_by=making.described_by,
-        parameters={**made.parameters, **making.extraction},
+        dim=spec.dim,
+        fingerprint=spec.fingerprint,
+        model=spec.model,
+        described_by=spec.described_by,
+        parameters={**made.parameters, **spec.extraction},
         shortlist_recall=shortlist_recall(made, cast(np.ndarray, Descriptors(rows))),
         neighbour_recall=made.neighbour_recall,
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},

@@ -41,7 +41,7 @@ class BadCalibration(Exception):
 
 
 @dataclass(frozen=True)
-class Curve:
+class CalibrationModel:
     """How one mode's evidence becomes log-odds.
 
     Attributes:
@@ -91,7 +91,7 @@ class Fitted:
     model: str
     fingerprint: str
     diffusion_share: float
-    pairs: Mapping[Pair, Mapping[str, Curve]]
+    pairs: Mapping[Pair, Mapping[str, CalibrationModel]]
     fitted_on: Mapping[str, Any]
 
 
@@ -182,7 +182,7 @@ class Calibration:
         mode = log_odds.mode(rerank, verify, any_verified)
         return self._nearest(rerank, verify)[mode].log_odds(evidence)
 
-    def _nearest(self, rerank: str | None, verify: str | None) -> Mapping[str, Curve]:
+    def _nearest(self, rerank: str | None, verify: str | None) -> Mapping[str, CalibrationModel]:
         wanted = pair_of(rerank, verify)
         instead = pair_of(None if rerank == PAIR else rerank and LEARNED_WITH, verify)
         for fitted in (self._own, self._reference):
@@ -204,7 +204,7 @@ Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST)]
 
 
 class CurveFacts(BaseModel):
-    """A `Curve` as a file holds it."""
+    """A `CalibrationModel` as a file holds it."""
 
     weights: dict[str, Number]
     low: Positive
@@ -212,7 +212,7 @@ class CurveFacts(BaseModel):
     shift: Number
     size: Number
 
-    def curve(self, with_points: bool) -> Curve:
+    def curve(self, with_points: bool) -> CalibrationModel:
         """Raises ValueError: the weights are others than this kind of matcher has, or negative."""
         names = log_odds.feature_names(with_points, "details" in self.weights)
         if set(self.weights) != set(names):
@@ -220,7 +220,7 @@ class CurveFacts(BaseModel):
         weights = np.array([self.weights[name] for name in names])
         if (weights[len(log_odds.OF_THE_QUERY) :] < 0).any():
             raise ValueError("evidence would lower a photo")
-        return Curve(weights, self.low, self.high, self.shift, self.size)
+        return CalibrationModel(weights, self.low, self.high, self.shift, self.size)
 
 
 class CalibrationFile(BaseModel):
@@ -263,7 +263,7 @@ def read_fitted(path: Path) -> Fitted:
     return Fitted(found.model, found.fingerprint, found.diffusion_share, pairs, found.fitted_on)
 
 
-def curves(rerank: str, verify: str, modes: dict[str, CurveFacts]) -> dict[str, Curve]:
+def curves(rerank: str, verify: str, modes: dict[str, CurveFacts]) -> dict[str, CalibrationModel]:
     """The curves of a pair. Raises ValueError: it has other modes than these stages."""
     wanted = log_odds.modes(*(None if name == NONE else name for name in (rerank, verify)))
     if set(modes) != set(wanted):
@@ -289,7 +289,7 @@ def write_fitted(fitted: Fitted, path: Path) -> None:
     path.write_text(content.model_dump_json(indent=1, by_alias=True) + "\n")
 
 
-def curve_facts(curve: Curve) -> CurveFacts:
+def curve_facts(curve: CalibrationModel) -> CurveFacts:
     names = log_odds.names_of(curve.weights)
     return CurveFacts(
         weights={name: round(float(w), 4) for name, w in zip(names, curve.weights)},

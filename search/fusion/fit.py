@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from . import log_odds
-from .calibration import Curve
+from .calibration import CalibrationModel
 
 RIDGE = 1e-4  # weight decay of standardised features: only to keep weights finite
 PRECISION = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-9}  # the loss is in nats
@@ -113,7 +113,7 @@ def order_weights(samples: Samples) -> np.ndarray:
 def beta_calibration(
     z: np.ndarray, relevant: np.ndarray, prior: np.ndarray, photos: np.ndarray
 ) -> tuple[float, float, float, float]:
-    """The most likely low, high, shift and size of a `Curve`.
+    """The most likely low, high, shift and size of a `CalibrationModel`.
 
     Args:
         z: (n,), log-odds of photos that the regression has not seen.
@@ -159,7 +159,7 @@ def thinned(samples: Samples) -> Samples:
     )
 
 
-def fit_curves(samples: Samples) -> dict[str, Curve]:
+def fit_curves(samples: Samples) -> dict[str, CalibrationModel]:
     """Mode -> curve; nothing for a mode that has no relevant photo to learn from."""
     return {
         str(mode): curve
@@ -168,7 +168,7 @@ def fit_curves(samples: Samples) -> dict[str, Curve]:
     }
 
 
-def fit_curve(samples: Samples) -> Curve | None:
+def fit_curve(samples: Samples) -> CalibrationModel | None:
     """Both steps on samples of one mode."""
     if not can_be_learned(samples):
         return None
@@ -180,9 +180,11 @@ def fit_curve(samples: Samples) -> Curve | None:
             known |= inside
     weights = order_weights(samples)
     if not (samples.prior[known] * samples.relevant[known]).any():
-        return Curve(weights)
+        return CalibrationModel(weights)
     seen = samples[known]
-    return Curve(weights, *beta_calibration(z[known], seen.relevant, seen.prior, seen.photos))
+    return CalibrationModel(
+        weights, *beta_calibration(z[known], seen.relevant, seen.prior, seen.photos)
+    )
 
 
 def can_be_learned(samples: Samples) -> bool:

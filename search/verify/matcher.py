@@ -22,7 +22,7 @@ UNREADABLE = (OSError, BadPhoto, StoreCorrupt)
 class Matcher(Protocol):
     """One method on one store: `MATCHERS[name](store)`. Thread-safe.
 
-    Making one raises BadModel if a model it needs is not there.
+    ExtractionSpec one raises BadModel if a model it needs is not there.
 
     Attributes:
         label: the name for people.

@@ -130,7 +130,7 @@ def encode_view(store: Store, id: int) -> bytes:
     return encode_jpeg(store.pixels(id))
 
 
-class Live:
+class ReloadingStore:
     """One store, opened again whenever a build has replaced it.
 
     Args:
@@ -293,7 +293,7 @@ class Galleries:
     """
 
     def __init__(self) -> None:
-        self._lives: dict[Path, Live] = {}
+        self._lives: dict[Path, ReloadingStore] = {}
 
     def first(self) -> Gallery:
         """The first store. Raises NoGallery if it cannot be opened."""
@@ -348,8 +348,8 @@ class Galleries:
                 if position == 0:
                     raise
 
-    def _served(self) -> list[Live]:
-        return [self._lives.setdefault(path, Live(path)) for path in settings().stores]
+    def _served(self) -> list[ReloadingStore]:
+        return [self._lives.setdefault(path, ReloadingStore(path)) for path in settings().stores]
 
 
 @cache

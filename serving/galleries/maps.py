@@ -64,10 +64,10 @@ def maps() -> Maps:
 
 
 def packed(made: SimilarityMap) -> bytes:
-    """A map as it travels: ids uint32, x and y uint16, crowds int16; n of each, little-endian."""
+    """A map as it travels: ids uint32, x and y uint16, clusters int16; n of each, little-endian."""
     x, y = np.round(made.positions.T * STEPS).astype("<u2")
-    crowds = np.minimum(made.crowds, 2**15 - 1)
-    columns = (made.ids.astype("<u4"), x, y, crowds.astype("<i2"))
+    clusters = np.minimum(made.clusters, 2**15 - 1)
+    columns = (made.ids.astype("<u4"), x, y, clusters.astype("<i2"))
     return b"".join(column.tobytes() for column in columns)
 
 

@@ -26,7 +26,7 @@ from extractor import BadPhoto, encode_jpeg
 from index_store import Store, StoreError, build
 from index_store.about import FILE
 from index_store.extraction import Extraction
-from index_store.parameters import making_of
+from index_store.parameters import extraction_spec_of
 from index_store.storage import build_journal
 from index_store.storage.build_journal import Journal
 from index_store.storage.catalogue import title_of
@@ -69,7 +69,7 @@ class OwnGallery:
         titles: of its photos, by file.
         problems: names of files that are not in it, and why.
         done, total: photos looked at, and to look at at most, of those that came last.
-        making: whether photos are being looked at.
+        building: whether photos are being looked at.
         error: a sentence, if making it went wrong.
         files: those that came last, until they are done.
         job: the work on them.
@@ -84,7 +84,7 @@ class OwnGallery:
     problems: list[tuple[str, str]] = field(default_factory=list)
     done: int = 0
     total: int = 0
-    making: bool = False
+    building: bool = False
     error: str = ""
     files: TakenUploads[File] = field(default_factory=lambda: TakenUploads([], 0))
     job: Future[None] | None = None
@@ -110,7 +110,7 @@ class OwnGallery:
         photos, store = self.folder / "photos", self.folder / "store"
         photos.mkdir(exist_ok=True)
         store.mkdir(exist_ok=True)
-        fingerprint = making_of(source.extractor, as_stored=False).facts
+        fingerprint = extraction_spec_of(source.extractor, as_stored=False).facts
         with closing(Journal(store / build_journal.FILE_NAME, fingerprint)) as kept:
             for name, content in photos_in(files, limits.upload_bytes, limits.uploads.formats):
                 if len(self.titles) == limits.own_photos:
@@ -196,8 +196,8 @@ class OwnGallery:
         self.stopped.set()
         if self.job is not None and self.job.cancel():  # it has not begun
             self.files.clear()
-            self.making = False
-        if not self.making:
+            self.building = False
+        if not self.building:
             self._folder.cleanup()
 
 
@@ -252,7 +252,7 @@ class OwnGalleries:
         limits = settings()
         with self._lock:
             own = self._of.get(visitor)
-            if own is not None and own.making:
+            if own is not None and own.building:
                 raise refuse("own gallery busy", 429, "Your photos are still being looked at.", 5)
             if own is None:
                 if len(self._of) >= limits.own_galleries:
@@ -260,7 +260,7 @@ class OwnGalleries:
                     raise refuse("own galleries", 503, sentence, 60)
                 until = self._clock() + 60 * limits.own_minutes
                 own = self._of[visitor] = OwnGallery(visitor, address, until, descriptor)
-            own.making, own.done, own.error = True, 0, ""
+            own.building, own.done, own.error = True, 0, ""
             own.total = min(photos, limits.own_photos - len(own.titles))
             own.problems.clear()
             own.files = TakenUploads(files, sum(len(data) for _, data in files))
@@ -300,7 +300,7 @@ class OwnGalleries:
             own.error = "Your photos cannot be searched at the moment. Please try again later."
         finally:
             own.files.clear()
-            own.making = False
+            own.building = False
             if own.stopped.is_set():
                 own.close()
 

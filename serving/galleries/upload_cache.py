@@ -24,13 +24,13 @@ Described = Mapping[tuple[str, Region | None], QueryPhoto]
 
 
 @dataclass(eq=False)
-class Known:
+class CachedUpload:
     """One upload.
 
     Attributes:
         token: of its link.
         until: when the link expires, seconds since 1970.
-        photos: its descriptions. A snapshot for any thread to read: `Remembered.add` replaces it
+        photos: its descriptions. A snapshot for any thread to read: `UploadCache.add` replaces it
             and never changes it.
     """
 
@@ -39,7 +39,7 @@ class Known:
     photos: Described = field(default_factory=dict)
 
 
-class Remembered:
+class UploadCache:
     """Uploads by a token that cannot be guessed. Thread-safe.
 
     Args:
@@ -56,22 +56,24 @@ class Remembered:
         self._seconds, self._most, self._most_bytes = seconds, most, most_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._known: OrderedDict[str, CachedUpload] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def keep(self) -> Known:
+    def keep(self) -> CachedUpload:
         """Begin to remember an upload."""
-        known = Known(secrets.token_urlsafe(16), self._clock() + self._seconds)
+        known = CachedUpload(secrets.token_urlsafe(16), self._clock() + self._seconds)
         with self._lock:
             self._known[known.token] = known
             while len(self._known) > self._most:
                 self._drop_oldest()
         return known
 
-    def add(self, known: Known, model: str, region: Region | None, photo: QueryPhoto) -> None:
+    def add(
+        self, known: CachedUpload, model: str, region: Region | None, photo: QueryPhoto
+    ) -> None:
         """Keep one more description of an upload; beyond PARTS its oldest part is dropped.
 
         Args:
@@ -89,7 +91,7 @@ class Remembered:
             self._replace(known, photos)
             self._keep_within_bytes()
 
-    def find(self, token: str) -> Known | None:
+    def find(self, token: str) -> CachedUpload | None:
         """What is remembered under a token; None if nothing is, or no more."""
         self.purge()
         return self._known.get(token)
@@ -110,7 +112,7 @@ class Remembered:
         while self._bytes > self._most_bytes:
             self._drop_oldest()
 
-    def _replace(self, known: Known, photos: Described) -> None:
+    def _replace(self, known: CachedUpload, photos: Described) -> None:
         if self._known.get(known.token) is known:
             self._bytes += size(photos) - size(known.photos)
         known.photos = photos
@@ -140,7 +142,7 @@ def buffer(array: np.ndarray) -> np.ndarray:
 
 
 @cache
-def remembered() -> Remembered:
+def remembered() -> UploadCache:
     """The one of this process, as the settings say."""
     limits = settings()
-    return Remembered(60 * limits.link_minutes, limits.links, limits.links * LINK_BYTES)
+    return UploadCache(60 * limits.link_minutes, limits.links, limits.links * LINK_BYTES)

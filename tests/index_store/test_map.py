@@ -12,11 +12,11 @@ from index_store import Store
 from index_store.analysis.similarity_map import (
     PERPLEXITY,
     SimilarityMap,
-    faces_of,
-    find_crowds,
+    find_clusters,
     kept_map,
     lay_out,
     make_map,
+    medoids_of,
     path_of,
     principal_components,
     read_map,
@@ -59,21 +59,21 @@ def test_crowds_and_their_faces():
     corners = np.array([[0.1, 0.1], [0.9, 0.9]])
     spread = np.random.default_rng(0).normal(size=(40, 2)) * 0.01
     positions = np.concatenate([corners[0] + spread[:15], corners[1] + spread[15:]])
-    crowds = find_crowds(positions)
-    assert set(crowds[15:][crowds[15:] >= 0]) == {0}, "the larger one is the first"
-    assert set(crowds[:15][crowds[:15] >= 0]) == {1}
+    clusters = find_clusters(positions)
+    assert set(clusters[15:][clusters[15:] >= 0]) == {0}, "the larger one is the first"
+    assert set(clusters[:15][clusters[:15] >= 0]) == {1}
     rows = np.float32([[1, 0], [0.8, 0.6], [0, 1], [0, 1], [0.6, -0.8]])
-    crowd = np.array([0, 0, 0, 1, -1])
+    cluster = np.array([0, 0, 0, 1, -1])
     means = [rows[:3].mean(0), rows[3]]
     expected = [int((rows[:3] @ means[0]).argmax()), 3]
-    assert faces_of(rows, crowd).tolist() == expected == [1, 3]
+    assert medoids_of(rows, cluster).tolist() == expected == [1, 3]
 
 
 def a_map(count: int) -> SimilarityMap:
     ids = np.random.default_rng(0).permutation(count)
     positions = np.random.default_rng(1).random((count, 2)).astype(np.float32)
-    crowds = np.array([0, 1, *(np.arange(count - 2) % 3 - 1)], np.int32)
-    return SimilarityMap(ids, positions, crowds)
+    clusters = np.array([0, 1, *(np.arange(count - 2) % 3 - 1)], np.int32)
+    return SimilarityMap(ids, positions, clusters)
 
 
 def test_a_map_is_kept_until_the_next_one(tmp_path):
@@ -83,9 +83,9 @@ def test_a_map_is_kept_until_the_next_one(tmp_path):
     write_map(path, made)
     assert {p.name for p in path.parent.iterdir()} == {path.name, "mine.npy"}
     read = read_map(path, 20)
-    for name in ("ids", "positions", "crowds"):
+    for name in ("ids", "positions", "clusters"):
         np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
-    assert read.faces.tolist() == [0, 1]
+    assert read.medoids.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

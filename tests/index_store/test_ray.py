@@ -21,9 +21,9 @@ from index_store import Store, build
 from index_store.__main__ import main
 from index_store.errors import ClusterUnusable
 from index_store.extraction import Extraction
-from index_store.parameters import making_of
+from index_store.parameters import extraction_spec_of
 from index_store.ray_build import Worker, on_cluster
-from index_store.storage.extraction_cache import Stock
+from index_store.storage.extraction_cache import ExtractionCache
 from tests.conftest import GALLERY, ROOT, QuickExtractor
 from tests.support.server import until
 
@@ -199,8 +199,10 @@ def test_a_killed_driver_goes_on_from_its_journal(cluster, many, alone, tmp_path
     store, quick, mark = tmp_path / "s", QuickExtractor(), uuid.uuid4().hex
     ended = drive(many, store, cluster, "30")
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    with closing(Stock(store, making_of(quick, False).facts, quick.card.output_dim)) as stock:
-        kept = pickle.loads(pickle.dumps(stock))
+    with closing(
+        ExtractionCache(store, extraction_spec_of(quick, False).facts, quick.card.output_dim)
+    ) as cache:
+        kept = pickle.loads(pickle.dumps(cache))
     assert len(kept) >= 16
 
     ended = drive(many, store, "local", "-1", **{MARK: mark})
@@ -271,11 +273,11 @@ def test_without_ray_a_sentence_says_what_to_install(many, tmp_path, monkeypatch
 
 def test_a_machine_that_is_not_equipped_says_so(many):
     quick = QuickExtractor()
-    making = making_of(quick, False)
+    spec = extraction_spec_of(quick, False)
 
-    def unfit(extractor, file, making=making):
+    def unfit(extractor, file, spec=spec):
         work = pickle.dumps(Extraction(many, extractor, frozenset(), True))
-        return Worker(work, making, file)({"item": file})["failure"]
+        return Worker(work, spec, file)({"item": file})["failure"]
 
     assert unfit(quick, "again.jpg") == ""
     assert "has no" in unfit(quick, "nosuch.jpg")
@@ -284,12 +286,14 @@ def test_a_machine_that_is_not_equipped_says_so(many):
     shutil.copy(LITE, model)
     lite = Extractor(model)
     model.unlink()
-    assert "There is no descriptor model" in unfit(lite, "again.jpg", making_of(lite, False))
+    assert "There is no descriptor model" in unfit(
+        lite, "again.jpg", extraction_spec_of(lite, False)
+    )
 
 
 def test_an_extractor_is_the_same_in_another_process():
     lite = Extractor(LITE)
     copy = pickle.loads(pickle.dumps(lite))
-    assert making_of(copy, False) == making_of(lite, False)
+    assert extraction_spec_of(copy, False) == extraction_spec_of(lite, False)
     photo = np.random.default_rng(3).integers(0, 256, (200, 300, 3), np.uint8)
     np.testing.assert_allclose(copy.describe([photo]), lite.describe([photo]), atol=1e-5)

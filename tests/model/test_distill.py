@@ -29,8 +29,8 @@ from model.training.common.precision import autocast, trunk_type
 from model.training.common.settings import DistillConfig, TeacherChoice
 from model.training.distill import train as distill
 from model.training.distill.dataset import (
+    DistillationDataset,
     Lesson,
-    Lessons,
     feed,
     find_neighbours,
     find_photos,
@@ -419,8 +419,8 @@ def test_lessons_are_the_same_from_the_background(course):
     config = course("background")
     paths = find_photos(config)
     assert len(paths) == 7, "both folders, the damaged file among them"
-    here = Lessons(config, paths)
-    there = Lessons(dataclasses.replace(config, workers=1), paths)
+    here = DistillationDataset(config, paths)
+    there = DistillationDataset(dataclasses.replace(config, workers=1), paths)
     steps = range(5, 9)
     for expected, found in zip(feed(here, steps), feed(there, steps), strict=True):
         assert expected.views.shape == (3, 3, 32, 32) and expected.views.dtype == torch.uint8

@@ -23,7 +23,7 @@ from search.fusion.calibration import (
     REFERENCE,
     BadCalibration,
     Calibration,
-    Curve,
+    CalibrationModel,
     Fitted,
     read_fitted,
     write_fitted,
@@ -74,11 +74,11 @@ def test_log_odds_written_out():
     weights = np.array([-1.0, 2.0, 3.0, 4.0, 9.0, 5.0, 6.0, 7.0, 8.0])
     expected = -1 + 2 * 0.6 + 3 * 0.5 + 4 * 0.5 * 0.2 + 9 * 0.1
     expected += 5 * 1 + 6 * np.log(21) + 7 * 0.5 + 8 * 0.5
-    assert Curve(weights).log_odds(known) == pytest.approx([expected])
+    assert CalibrationModel(weights).log_odds(known) == pytest.approx([expected])
     plain = -1 + 1.2 + 1.5 + 0.4
-    assert Curve(weights[:4]).log_odds(known) == pytest.approx([plain])
+    assert CalibrationModel(weights[:4]).log_odds(known) == pytest.approx([plain])
     smaller = plain - 0.3 * np.log(log_odds.FULL_SIZE / 50)
-    assert Curve(weights[:4], size=-0.3).log_odds(known) == pytest.approx([smaller])
+    assert CalibrationModel(weights[:4], size=-0.3).log_odds(known) == pytest.approx([smaller])
 
 
 def test_calibration_is_kulls_map_and_keeps_the_order():
@@ -109,7 +109,9 @@ def test_matched_points_outweigh_a_standing_below_the_background():
     verified = np.array([True, False, False])
     known = Evidence(0.6, 0.2, 400, none, standing, verified, none, none, none)
     weights = np.array([0.0, 0.0, 3.0, 4.0, 9.0, 5.0, 6.0, 7.0, 8.0])
-    assert Curve(weights).log_odds(known) == pytest.approx([5.0, -2 * 3 - 2 * 0.2 * 4, 0.0])
+    assert CalibrationModel(weights).log_odds(known) == pytest.approx(
+        [5.0, -2 * 3 - 2 * 0.2 * 4, 0.0]
+    )
 
 
 # -- what is shipped -------------------------------------------------------------------------------
@@ -173,12 +175,12 @@ def test_the_first_photo_is_not_pushed_down_by_points_that_are_too_few_to_verify
 
 
 def made(fingerprint: str = "f" * 64) -> Fitted:
-    alone = {"alone": Curve(np.array([-1.0, 2.0, 3.0, 4.0]), 0.5, 2.0, -0.25)}
+    alone = {"alone": CalibrationModel(np.array([-1.0, 2.0, 3.0, 4.0]), 0.5, 2.0, -0.25)}
     points = np.array([0.5, -1.0, 1.0, 2.0, 7.0, 3.0, 4.0, 5.0, 6.0])
-    both = {"verified": Curve(points), "none verified": Curve(points + 1)}
+    both = {"verified": CalibrationModel(points), "none verified": CalibrationModel(points + 1)}
     pairs = {
         ("none", "none"): alone,
-        ("none", "sift"): {"alone": Curve(points)},
+        ("none", "sift"): {"alone": CalibrationModel(points)},
         ("diffusion", "none"): alone,
         ("diffusion", "sift"): both,
     }

@@ -13,7 +13,8 @@ from serving.middleware import uploads
 from serving.middleware.connections import ConnectionLimits
 from serving.middleware.uploads import UploadLimits
 from serving.operations.sessions import Forgetting
-from serving.settings import Settings
+from serving.queue.quota import Quota
+from serving.settings import Settings, settings
 
 MB = 2**20
 
@@ -368,6 +369,8 @@ def test_text_is_no_message(monkeypatch):
 
 def test_who_talks_without_end_is_cut_short(monkeypatch):
     monkeypatch.setattr(Settings, "messages_per_minute_address", 3)
+    quota = Quota(settings())
+    monkeypatch.setattr("serving.refusal.quota", lambda: quota)
 
     async def scenario():
         limits, loud, other = ConnectionLimits(listens), Socket("6.6.6.6"), Socket("5.5.5.5")

@@ -85,7 +85,7 @@ def test_the_whole_gallery_is_analysed_without_it(damaged_thumbnail, extractor):
     ):
         assert bad not in ids
     assert sorted(seen.map.ids) == store.served_ids.tolist()
-    assert len(seen.map.faces) == seen.map.crowds.max(initial=-1) + 1
+    assert len(seen.map.medoids) == seen.map.clusters.max(initial=-1) + 1
     assert sorted(outliers(store, 100)) == store.served_ids.tolist()
     hits = Engine(store, extractor).search(query, "diffusion", "sift").hits
     assert len(hits) == 10 and bad not in [hit.id for hit in hits]

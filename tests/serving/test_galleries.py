@@ -21,7 +21,7 @@ from extractor import DEFAULT_MODEL, Extractor
 from index_store import PRESETS, Store, build, candidate_ids, verify
 from index_store.ann.nearest import exact_search
 from search import Engine
-from serving.galleries.galleries import Galleries, Gallery, Live, NoGallery, extractor_of
+from serving.galleries.galleries import Galleries, Gallery, NoGallery, ReloadingStore, extractor_of
 from serving.galleries.pictures import Pictures, thumbnail_url, view_url
 from serving.galleries.queries import GalleryQueries
 from serving.galleries.readiness import finds_itself
@@ -211,7 +211,7 @@ def test_a_generation_that_cannot_be_opened_is_tried_again_after_a_while(
 ):
     now, attempts = [0.0], []
     monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda model: extractor)
-    live = Live(store_path, lambda: now[0])
+    live = ReloadingStore(store_path, lambda: now[0])
     old = live.gallery()
     (photos / "dune.jpg").unlink()
     build(photos, store_path, extractor)
@@ -258,7 +258,7 @@ def test_a_replaced_model_file_is_loaded_with_the_next_generation(
 
     monkeypatch.setattr("serving.galleries.galleries.choose_extractor", choose)
     monkeypatch.setattr("serving.galleries.galleries.model_of", lambda *_: model)
-    live = Live(store_path)
+    live = ReloadingStore(store_path)
     assert live.gallery().engine.extractor is extractor
     assert extractor_of(model) is extractor and len(chosen) == 1, "the same file is loaded once"
 

@@ -103,7 +103,7 @@ def owns(shared):
 
 
 def wait(own: OwnGallery) -> OwnGallery:
-    until(lambda: not own.making)
+    until(lambda: not own.building)
     return own
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from extractor import LocalFeatures
 from extractor.keypoints.sift import MAX_POINTS
 from search import QueryPhoto
-from serving.galleries.upload_cache import LINK_BYTES, PARTS, Known, Remembered, size
+from serving.galleries.upload_cache import LINK_BYTES, PARTS, CachedUpload, UploadCache, size
 
 MB = 10**6
 
 
 def test_a_link_works_until_it_said():
     now = [100.0]
-    kept = Remembered(60, 2, MB, clock=lambda: now[0])
+    kept = UploadCache(60, 2, MB, clock=lambda: now[0])
     known = kept.keep()
     token = known.token
     assert known.until == 160 and kept.find(token) is known and kept.find("x") is None
@@ -27,7 +27,7 @@ def test_a_link_works_until_it_said():
 
 
 def test_the_oldest_goes_first():
-    kept = Remembered(60, 2, MB, clock=lambda: 0.0)
+    kept = UploadCache(60, 2, MB, clock=lambda: 0.0)
     tokens = [kept.keep().token for _ in range(3)]
     assert len(set(tokens)) == 3 and [kept.find(t) is not None for t in tokens] == [
         False,
@@ -37,7 +37,7 @@ def test_the_oldest_goes_first():
 
 
 def test_few_parts_are_kept_and_the_whole_always():
-    kept = Remembered(60, 2, MB)
+    kept = UploadCache(60, 2, MB)
     known, photo = kept.keep(), QueryPhoto(np.zeros(2, np.float32))
     kept.add(known, "model", None, photo)
     for left in range(20):
@@ -47,7 +47,7 @@ def test_few_parts_are_kept_and_the_whole_always():
 
 
 def test_another_tab_may_read_while_one_adds():
-    kept = Remembered(60, 2, MB)
+    kept = UploadCache(60, 2, MB)
     known, photo = kept.keep(), QueryPhoto(np.zeros(2, np.float32))
     kept.add(known, "model", None, photo)
     for number, _ in enumerate(known.photos.items()):
@@ -67,7 +67,7 @@ def described(points: int = 2000) -> QueryPhoto:
     return QueryPhoto(descriptor, keypoints={"sift": keypoints})
 
 
-def held(knowns: list[Known]) -> int:
+def held(knowns: list[CachedUpload]) -> int:
     """Bytes of memory that the arrays of these uploads keep alive."""
     buffers = {}
     for known in knowns:
@@ -82,7 +82,7 @@ def held(knowns: list[Known]) -> int:
 
 def test_all_uploads_together_hold_so_many_bytes():
     links, most = 10, 10 * LINK_BYTES + 10**5
-    kept, knowns = Remembered(60, links, most), []
+    kept, knowns = UploadCache(60, links, most), []
     for _ in range(links):
         knowns.append(kept.keep())
         kept.add(knowns[-1], "model", None, described())
@@ -102,7 +102,7 @@ def test_all_uploads_together_hold_so_many_bytes():
 
 def test_links_are_as_large_as_the_setting_says():
     photo = replace(described(MAX_POINTS), descriptor=np.zeros(2048, np.float32))
-    kept = Remembered(60, 1, LINK_BYTES)
+    kept = UploadCache(60, 1, LINK_BYTES)
     known = kept.keep()
     kept.add(known, "model", None, photo)
     assert kept.find(known.token) is known and held([known]) == size(known.photos)

@@ -40,7 +40,7 @@ def test_an_old_address_undoes_nothing(monkeypatch):
     app.query_params["photo"] = ["x"]
     assert shown(app.run()) == "x|"
     assert press(app, "1") == "x|1" and press(app, "2") == "x|2"
-    assert from_browser(app, photo=["x"]) == "x|2", "it has heard of neither"
+    assert from_browser(app, photo=["x"]) == "x|2", "it has tr_known of neither"
     assert app.query_params["part"] in ("2", ["2"]), "and is told again"
     assert from_browser(app, photo=["x"], part=["1"]) == "x|2", "of the first only"
     assert from_browser(app, photo=["x"], part=["3"]) == "x|3", "a link may say anything else"

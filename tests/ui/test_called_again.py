@@ -72,8 +72,8 @@ def page(browser) -> Iterator[Page]:
 def positions(ids: list[int]) -> bytes:
     """As the server packs them: the photos lie on a diagonal, those that come first below."""
     places = np.linspace(65535, 0, len(ids)).astype("<u2").tobytes()
-    crowds = np.full(len(ids), -1, "<i2").tobytes()
-    return np.array(ids, "<u4").tobytes() + 2 * places + crowds
+    clusters = np.full(len(ids), -1, "<i2").tobytes()
+    return np.array(ids, "<u4").tobytes() + 2 * places + clusters
 
 
 def serve(route) -> None:
@@ -109,9 +109,9 @@ def leave(page: Page) -> None:
 
 
 def map_data(generation: int, word: str = "map") -> dict:
-    words = dict.fromkeys(("map", "crowds", "closer", "further", "whole", "missing"), word)
+    words = dict.fromkeys(("map", "clusters", "closer", "further", "whole", "missing"), word)
     url, photos = f"/maps/{generation}.bin", f"/photos/{generation}/"
-    return {"url": url, "photos": photos, "count": 3, "crowds": [], "words": words}
+    return {"url": url, "photos": photos, "count": 3, "clusters": [], "words": words}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from serving.queue.quota import TooMany
 from serving.refusal import busy
 from tests.conftest import PATIENCE, ROOT
 from tests.ui.test_page import html_of
-from ui.i18n.translate import FORMS, LANGUAGES, catalogue, filled, heard, patterns
+from ui.i18n.translate import FORMS, LANGUAGES, catalogue, filled, patterns, tr_known
 
 FACT = re.compile(r"\{(\w+)\}")
 TEXTS = {
@@ -38,10 +38,10 @@ ANY_COUNT = {
 
 
 def calls() -> Iterator[tuple[str, bool]]:
-    """What `say` is called with, anywhere in ui/, and whether with facts."""
+    """What `tr` is called with, anywhere in ui/, and whether with facts."""
     for path in (ROOT / "ui").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tr":
                 if node.args and isinstance(node.args[0], ast.Constant):
                     yield node.args[0].value, bool(node.keywords)
 
@@ -103,7 +103,7 @@ def test_server_sentences_with_counts_are_translated(count, monkeypatch):
         f"search extracts them for at most {photos}. Repeat the search to continue.",
     ]
     monkeypatch.setattr("ui.i18n.translate.language", lambda: "de")
-    assert [heard(sentence) for sentence in sentences] == [
+    assert [tr_known(sentence) for sentence in sentences] == [
         f"Viel los: versuchen Sie es in {sekunden} noch einmal.",
         f"Viel los: versuchen Sie es in {sekunden} noch einmal.",
         f"Das war zu viel in einer Minute. Versuchen Sie es in {sekunden} noch einmal.",
@@ -112,7 +112,7 @@ def test_server_sentences_with_counts_are_translated(count, monkeypatch):
         f"eine Suche ermittelt sie für höchstens {fotos}. Wiederholen Sie die Suche, um "
         "fortzufahren.",
     ]
-    holds = heard(f"A gallery holds at most {photos}.")
+    holds = tr_known(f"A gallery holds at most {photos}.")
     assert holds == f"Eine Galerie enthält höchstens {fotos}."
 
 
@@ -163,14 +163,14 @@ def script() -> None:
     import streamlit as st
 
     from search import Hit, SearchResult
-    from ui.i18n.translate import heard, language, number, say
+    from ui.i18n.translate import language, number, tr, tr_known
     from ui.widgets.results import proof
     from ui.widgets.timing import timing_bar
 
     st.text(language())
-    st.text(say("{count} {count:photo|photos}", count=number(30000)))
-    st.text(heard("Busy, try again in 7 seconds."))
-    st.text(heard("Something that no catalogue knows {x}."))
+    st.text(tr("{count} {count:photo|photos}", count=number(30000)))
+    st.text(tr_known("Busy, try again in 7 seconds."))
+    st.text(tr_known("Something that no catalogue knows {x}."))
     st.text(number(0.998, 3))
     for points in (1, 1200):
         hit = Hit(1, "a.jpg", "A", 1.0, 0.9, 1.0, {}, inliers=points, verified=True)

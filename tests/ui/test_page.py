@@ -506,7 +506,7 @@ def test_the_link_of_an_upload_works_for_a_while(app, monkeypatch):
     assert panes(link) == [expected] and "Its picture was not kept" in html_of(link)
     assert drawn(link, "link")[0]["ends"] > 0 and not drawn(link, "part")
     assert panes(follow(part="25,0,75,100")) == [expected], "no part without a picture"
-    monkeypatch.setattr("serving.galleries.upload_cache.Remembered.find", lambda self, token: None)
+    monkeypatch.setattr("serving.galleries.upload_cache.UploadCache.find", lambda self, token: None)
     late = follow()
     assert not late.exception and "has expired" in late.error[0].value
     assert "very same thing" in html_of(late)

@@ -87,8 +87,8 @@ def test_explore(visit):
             > 0.02
         ), "photos are drawn"
     visit.set_viewport_size({"width": 1360, "height": 900})
-    crowds = visit.locator(".crowds button")
-    assert crowds.count() >= 5
+    clusters = visit.locator(".clusters button")
+    assert clusters.count() >= 5
     expect(visit.get_by_role("heading", name="There more than once")).to_be_visible()
     expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible()
     canvas = visit.get_by_role("application")

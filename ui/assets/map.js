@@ -1,6 +1,6 @@
 // The map of a gallery, drawn on a canvas: thumbnails by their address, only those that can be seen.
-// Data: {url: of the positions, photos: of the thumbnails, count: n, crowds: [text], words: {...}}
-// At the url: ids uint32, x uint16, y uint16, crowds int16, n of each; the first photos are the crowds' faces.
+// Data: {url: of the positions, photos: of the thumbnails, count: n, clusters: [text], words: {...}}
+// At the url: ids uint32, x uint16, y uint16, clusters int16, n of each; the first photos are the clusters' faces.
 const LEAST = 44, MOST = 190; // pixels of a thumbnail
 const KEPT = 600, AT_ONCE = 8; // thumbnails held, and asked for at one time
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -11,7 +11,7 @@ function unpack(buffer, n, aspect) {
     ids: new Uint32Array(buffer, 0, n),
     x: Float32Array.from(new Uint16Array(buffer, 4 * n, n), (x) => (x / 65535) * aspect),
     y: Float32Array.from(new Uint16Array(buffer, 6 * n, n), (y) => y / 65535),
-    crowds: new Int16Array(buffer, 8 * n, n),
+    clusters: new Int16Array(buffer, 8 * n, n),
   };
 }
 
@@ -150,21 +150,21 @@ class PhotoMap {
     }
   }
 
-  // The crowds, below the map.
+  // The clusters, below the map.
   list() {
-    const { crowds, photos, words } = this.data;
-    this.root.querySelector("h2").textContent = crowds.length ? words.crowds : "";
-    this.root.querySelector(".crowds").replaceChildren(
-      ...crowds.map((text, crowd) => {
+    const { clusters, photos, words } = this.data;
+    this.root.querySelector("h2").textContent = clusters.length ? words.clusters : "";
+    this.root.querySelector(".clusters").replaceChildren(
+      ...clusters.map((text, cluster) => {
         const button = document.createElement("button");
         button.type = "button";
         const image = new Image();
         image.alt = "";
         image.loading = "lazy";
-        image.src = `${photos}${this.points.ids[crowd]}/thumbnail.jpg`;
+        image.src = `${photos}${this.points.ids[cluster]}/thumbnail.jpg`;
         button.append(image, text);
         button.onclick = () => {
-          this.fly(this.bounded(this.crowd(crowd)));
+          this.fly(this.bounded(this.cluster(cluster)));
           this.canvas.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
         };
         return button;
@@ -177,12 +177,12 @@ class PhotoMap {
     this.fly({ x: this.aspect / 2, y: 0.5, scale: 0.88 * Math.min(width / this.aspect, height) });
   }
 
-  // Where a crowd lies: its middle, and its reach.
-  crowd(number) {
-    const { x, y, crowds } = this.points;
+  // Where a cluster lies: its middle, and its reach.
+  cluster(number) {
+    const { x, y, clusters } = this.points;
     let [left, right, top, bottom] = [Infinity, 0, Infinity, 0];
-    for (let i = 0; i < crowds.length; i++) {
-      if (crowds[i] !== number) continue;
+    for (let i = 0; i < clusters.length; i++) {
+      if (clusters[i] !== number) continue;
       left = Math.min(left, x[i]); right = Math.max(right, x[i]);
       top = Math.min(top, y[i]); bottom = Math.max(bottom, y[i]);
     }
@@ -263,23 +263,23 @@ class PhotoMap {
       if (left < -size || top < -size || left > width + size || top > height + size) continue;
       const cell = Math.floor(x / size) * 1048576 + Math.floor(y / size);
       if (taken.has(cell)) {
-        const crowd = points.crowds[i];
-        if (!dots.has(crowd)) dots.set(crowd, []);
-        dots.get(crowd).push(left, top);
+        const cluster = points.clusters[i];
+        if (!dots.has(cluster)) dots.set(cluster, []);
+        dots.get(cluster).push(left, top);
       } else {
         taken.add(cell);
         shown.push([i, left, top]);
       }
     }
-    for (const [crowd, at] of dots) {
-      ink.fillStyle = crowd < 0 ? "rgba(128,128,128,0.55)" : `hsl(${(crowd * 137.5) % 360} 55% 50% / 0.75)`;
+    for (const [cluster, at] of dots) {
+      ink.fillStyle = cluster < 0 ? "rgba(128,128,128,0.55)" : `hsl(${(cluster * 137.5) % 360} 55% 50% / 0.75)`;
       for (let i = 0; i < at.length; i += 2) ink.fillRect(at[i] - 1.5, at[i + 1] - 1.5, 3, 3);
     }
     this.thumbnails.wanted = [];
     this.drawn = [];
     for (const [row, left, top] of shown) {
       const image = this.thumbnails.get(points.ids[row]);
-      const face = row < this.data.crowds.length;
+      const face = row < this.data.clusters.length;
       const side = size * (face ? 1.12 : 0.94);
       const fit = image ? side / Math.max(image.naturalWidth, image.naturalHeight) : 0;
       const [w, h] = image ? [image.naturalWidth * fit, image.naturalHeight * fit] : [side * 0.8, side * 0.6];

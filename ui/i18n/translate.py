@@ -17,7 +17,7 @@ PARAMETER = "lang"  # in the page's address
 FORMS = re.compile(r"\{(\w+):([^{}|]+)\|([^{}|]+)\}")
 
 
-def say(english: str, **facts: object) -> str:
+def tr(english: str, **facts: object) -> str:
     """A sentence in the visitor's language.
 
     Args:
@@ -39,7 +39,7 @@ def filled(sentence: str, facts: Mapping[str, object]) -> str:
     return FORMS.sub(fitting, sentence).format(**facts)
 
 
-def heard(sentence: str) -> str:
+def tr_known(sentence: str) -> str:
     """A finished sentence of the server, such as an error's, in the visitor's language."""
     words = catalogue(language())
     if sentence in words:

@@ -15,13 +15,13 @@ from serving.galleries.galleries import Gallery, NoGallery
 from serving.galleries.maps import maps
 from serving.galleries.pictures import thumbnail_url
 
-from ..i18n.translate import heard, number, say
+from ..i18n.translate import number, tr, tr_known
 from ..state.served import first
 from ..state.switch import search_for
 from ..widgets.component import ASSETS
 from ..widgets.results import credit_line, photos_in_words, results_grid
 
-CROWDS = 24  # faces under the map
+CLUSTERS = 24  # medoids under the map
 GROUPS = 12  # of photos that are there more than once
 LOOK_AGAIN = 1.0  # seconds
 
@@ -33,13 +33,13 @@ def render() -> None:
     try:
         gallery = first()
     except NoGallery as error:
-        st.error(heard(str(error)))
+        st.error(tr_known(str(error)))
         return
     store = gallery.engine.store
     st.html(
-        f'<div class="hero"><h1>{html.escape(say("Explore"))}</h1><p>'
+        f'<div class="hero"><h1>{html.escape(tr("Explore"))}</h1><p>'
         + html.escape(
-            say(
+            tr(
                 "{count} {count:photo|photos}. What looks alike lies close together. Click a photo "
                 "to search with it.",
                 count=number(len(store)),
@@ -56,13 +56,13 @@ def render() -> None:
     except Exception:  # whatever failed, the rest of the page works, and the next visit tries again
         log.exception("the overview of the gallery cannot be made")
         maps().drop(gallery)
-        st.error(say("The overview of the gallery cannot be made. Please try again later."))
+        st.error(tr("The overview of the gallery cannot be made. Please try again later."))
         return
     with st.container(key="wide"):
         clicked = photo_map(store, seen.map)
     same = [id for group in seen.copies[:GROUPS] for id in group]
-    grids = [strip(store, say("There more than once"), same, "copies")] if same else []
-    grids.append(strip(store, say("Like no other"), seen.outliers, "outliers"))
+    grids = [strip(store, tr("There more than once"), same, "copies")] if same else []
+    grids.append(strip(store, tr("Like no other"), seen.outliers, "outliers"))
     # The browser names ids of the map; a map belongs to one generation.
     if clicked.open is not None and 0 <= int(clicked.open) < len(store):
         search_for(store.catalogue.photo(int(clicked.open)).file)
@@ -78,7 +78,7 @@ def wait_for(gallery: Gallery) -> None:
     def waiting() -> None:
         if maps().of(gallery).done():
             st.rerun()
-        doing = say(
+        doing = tr(
             "The map of {count} {count:photo|photos} is being built; it is built only once.",
             count=number(len(gallery.engine.store)),
         )
@@ -89,7 +89,7 @@ def wait_for(gallery: Gallery) -> None:
 
 def photo_map(store: Store, made: SimilarityMap) -> Any:
     """Draw the map. Returns an object whose `open` is the id of the photo just clicked, or None."""
-    sizes = [int((made.crowds == crowd).sum()) for crowd in range(len(made.faces))]
+    sizes = [int((made.clusters == cluster).sum()) for cluster in range(len(made.medoids))]
     component = st.components.v2.component(
         "photo_map",
         html=(ASSETS / "map.html").read_text(),
@@ -101,17 +101,17 @@ def photo_map(store: Store, made: SimilarityMap) -> Any:
             "url": f"maps/{store.version}.bin",
             "photos": f"photos/{store.version}/",
             "count": len(made.ids),
-            "crowds": [photos_in_words(size) for size in sizes[:CROWDS]],
+            "clusters": [photos_in_words(size) for size in sizes[:CLUSTERS]],
             "words": {
-                "map": say(
+                "map": tr(
                     "Map of the photos. Arrow keys move, plus and minus zoom, Enter searches with "
                     "the photo in the middle."
                 ),
-                "crowds": say("Crowds"),
-                "closer": say("Closer"),
-                "further": say("Further away"),
-                "whole": say("All of it"),
-                "missing": say("The map cannot be shown at the moment."),
+                "clusters": tr("Clusters"),
+                "closer": tr("Closer"),
+                "further": tr("Further away"),
+                "whole": tr("All of it"),
+                "missing": tr("The map cannot be shown at the moment."),
             },
         },
         key="map",
@@ -132,7 +132,7 @@ def strip(store: Store, heading: str, ids: list[int], key: str) -> Any:
                 "credit": credit_line(said, photo.file),
                 "thumbnail": thumbnail_url(store, photo.id),
                 "confidence": "",
-                "detail": say("similarity with its nearest photo {value}", value=similarity),
+                "detail": tr("similarity with its nearest photo {value}", value=similarity),
                 "points": "",
                 "fit": "",
                 "fold": "",

@@ -14,7 +14,7 @@ import altair as alt
 import streamlit as st
 from pydantic import BaseModel
 
-from ..i18n.translate import say
+from ..i18n.translate import tr
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "results.json"
 COMMAND = "make figures"
@@ -95,7 +95,7 @@ def chart(figures: list[Figure]) -> alt.LayerChart:
         tooltip=["model:N", "series:N", "mean:Q", "low:Q", "high:Q"],
     )
     scale = alt.Scale(domain=[0, 1])
-    title = say("mAP with 95 % intervals")
+    title = tr("mAP with 95 % intervals")
     ranges = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q", scale=scale, title=title), x2="high:Q"
     )
@@ -104,16 +104,16 @@ def chart(figures: list[Figure]) -> alt.LayerChart:
 
 def render() -> None:
     """Draw the page."""
-    st.html(f'<div class="hero"><h1>{html.escape(say("What was measured"))}</h1></div>')
+    st.html(f'<div class="hero"><h1>{html.escape(tr("What was measured"))}</h1></div>')
     try:
         results = read_results(FILE.stat().st_mtime_ns)
     except (OSError, ValueError):
-        st.info(say("The figures are not available: this server came without its documents."))
+        st.info(tr("The figures are not available: this server came without its documents."))
         return
     for photos, figures in by_photos(results.figures).items():
         st.html(f'<h2 class="figures">{html.escape(photos)}</h2>')
         st.altair_chart(chart(figures), key=f"chart-{photos}")
-        with st.expander(say("Values, and how they were measured"), key=f"values-{photos}"):
+        with st.expander(tr("Values, and how they were measured"), key=f"values-{photos}"):
             st.code(COMMAND, language=None)
             st.table([figure.conditions.model_dump() for figure in figures])
             st.table([value for figure in figures for value in figure.values])

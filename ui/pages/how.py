@@ -12,9 +12,9 @@ from serving.galleries.explanation import Explained, explain, pixels_of
 from serving.galleries.galleries import Gallery, NoGallery
 from serving.refusal import Refused
 
-from ..i18n.translate import heard, number, say
+from ..i18n.translate import number, tr, tr_known
 from ..state.answer import prepared
-from ..state.query_image import Subject, gallery_subject
+from ..state.query_image import QueryImage, gallery_subject
 from ..state.question import Question, part_of
 from ..state.served import first
 from ..state.turns import in_turn
@@ -30,14 +30,14 @@ def render() -> None:
     try:
         gallery = first()
     except NoGallery as error:
-        st.error(heard(str(error)))
+        st.error(tr_known(str(error)))
         return
     question = own_question(gallery)
     (subject,) = question.subjects
     st.html(
-        f'<div class="hero"><h1>{html.escape(say("How it works"))}</h1><p>'
+        f'<div class="hero"><h1>{html.escape(tr("How it works"))}</h1><p>'
         + html.escape(
-            say(
+            tr(
                 "Four steps, shown on “{title}”, with the numbers of this search. Search with "
                 "another photo, and they are shown on that.",
                 title=subject.title,
@@ -48,7 +48,7 @@ def render() -> None:
     try:
         told = explained(gallery, question)
     except Refused as refusal:
-        st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
+        st.warning(tr_known(str(refusal)), icon=":material/hourglass_top:")
         return
     looking(gallery, subject, told)
     finding(gallery, told)
@@ -65,7 +65,7 @@ def own_question(gallery: Gallery) -> Question:
     return Question((subject,), part_of(asked.get("part", [""])[-1]) if single else WHOLE)
 
 
-def own_subject(gallery: Gallery) -> Subject:
+def own_subject(gallery: Gallery) -> QueryImage:
     """What the visitor searched with last; without that the first sample."""
     state, catalogue = st.session_state, gallery.engine.store.catalogue
     for upload in state.get("uploaded", {}).values():
@@ -109,29 +109,29 @@ def step(heading: str, sentences: str, place: int) -> object:
     return picture
 
 
-def looking(gallery: Gallery, subject: Subject, told: Explained) -> None:
+def looking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
     card = gallery.engine.extractor.card
-    said = say(
+    said = tr(
         "A network turns the photo into {count} {count:number|numbers}, its descriptor; photos of "
         "the same thing get similar ones.",
         count=number(card.output_dim),
     )
     heat = told.heat
     if heat is None:
-        said += " " + say("Where this model looks cannot be told.")
+        said += " " + tr("Where this model looks cannot be told.")
     elif told.region is None:
-        said += " " + say(
+        said += " " + tr(
             "It takes half of them from the brightest {share} % of the photo.",
             share=number(100 * share_of_half(heat)),
         )
     else:
-        said += " " + say(
+        said += " " + tr(
             "Only the part in the frame counts; it takes half of them from the brightest {share} % "
             "of that.",
             share=number(100 * share_of_half(heat)),
         )
-    label = say("Where the descriptor looks")
-    with step(say("It looks"), said, 1):
+    label = tr("Where the descriptor looks")
+    with step(tr("It looks"), said, 1):
         drawing(heat_picture(subject.image, heat, told.region, label), "heat")
 
 
@@ -147,7 +147,7 @@ def finding(gallery: Gallery, told: Explained) -> None:
     index = store.index.index.stats()
     if not told.lists:
         return  # a form without lists has none to show, and a server shows none
-    said = say(
+    said = tr(
         "The index holds {count} {count:descriptor|descriptors} in {lists} {lists:list|lists} of "
         "similar ones, each packed into {bytes} {bytes:byte|bytes}. This search visited {visited} "
         "{visited:list|lists}, nearest first, with {held} {held:photo|photos}, and compared the "
@@ -158,19 +158,19 @@ def finding(gallery: Gallery, told: Explained) -> None:
         bytes=number(index.code_bytes),
         held=number(held),
     )
-    with step(say("It finds"), said, 2):
+    with step(tr("It finds"), said, 2):
         drawing(lists_picture(store, told), "lists")
 
 
-def walking(gallery: Gallery, subject: Subject, told: Explained) -> None:
+def walking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
     walk = told.walk
     if len(walk.seeds) == 0:
-        said = say(
+        said = tr(
             "Diffusion walks from the photos that have yours among their own nearest. Here none "
             "has, so nothing is walked, and the order stays."
         )
     else:
-        said = say(
+        said = tr(
             "Diffusion starts from the photos that have yours among their own nearest, {seeds} "
             "here, and walks on from neighbour to neighbour. Of the other photos that it reaches, "
             "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
@@ -179,20 +179,20 @@ def walking(gallery: Gallery, subject: Subject, told: Explained) -> None:
             reached=number(len(walk.reached)),
             visits=number(100 * walk.visits.max(initial=0)),
         )
-    with step(say("It walks"), said, 3):
-        drawing(walk_picture(gallery.engine.store, subject, walk, say("The walk")), "walk")
+    with step(tr("It walks"), said, 3):
+        drawing(walk_picture(gallery.engine.store, subject, walk, tr("The walk")), "walk")
 
 
-def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
+def proving(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
     proven = [hit for hit in told.result.hits if hit.verified]
     best = max(proven, key=lambda hit: hit.inliers or 0, default=None)
     if best is None:
-        said = say(
+        said = tr(
             "Points of the photo are matched with those of the best hits; where many fit one view "
             "of one thing, it is proven. Here that is the case for no photo."
         )
     else:
-        said = say(
+        said = tr(
             "Points of the photo are matched with those of the best hits; where many fit one view "
             "of one thing, it is proven. Here {points} {points:point does|points do}; proven "
             "photos: {count} of the first {of}.",
@@ -201,14 +201,14 @@ def proving(gallery: Gallery, subject: Subject, told: Explained) -> None:
             of=number(len(told.result.hits)),
         )
     keypoints = gallery.engine.store.keypoints
-    voting = say(
+    voting = tr(
         "The strongest points of the photo, {points} of them at most, vote for gallery photos with "
         "similar points. Points in the keypoint index: {held}. Photos with many votes are "
         "compared, too, even if the descriptor misses them.",
         points=number(keypoints.form.points),
         held=number(len(keypoints)),
     )
-    with step(say("It proves"), f"{said} {voting}", 4):
+    with step(tr("It proves"), f"{said} {voting}", 4):
         if best is not None:
             shown = gallery_subject(gallery.engine, best.id).image
             match_viewer(

@@ -17,7 +17,7 @@ from serving.galleries.about import about
 from serving.galleries.explanation import Explained
 from serving.galleries.pictures import thumbnail_url
 
-from ..state.query_image import Subject
+from ..state.query_image import QueryImage
 from ..widgets.results import photos_in_words
 
 HEAT_SIDE = 256  # pixels of the heat's longer side
@@ -89,7 +89,7 @@ def thumbnail(store: Store, id: int) -> str:
     return f'<img src="{thumbnail_url(store, id)}" alt="{title}" title="{title}" loading="lazy">'
 
 
-def walk_picture(store: Store, subject: Subject, walk: Walk, label: str) -> str:
+def walk_picture(store: Store, subject: QueryImage, walk: Walk, label: str) -> str:
     """The walk from left to right: the photo, the seeds, the photos reached.
 
     Lines are as thick as what walks along them.

@@ -13,7 +13,7 @@ from serving.galleries.own import OwnGallery, own_galleries
 from serving.refusal import Refused, spend
 from serving.settings import settings
 
-from ..i18n.translate import heard, number, say
+from ..i18n.translate import number, tr, tr_known
 from ..state.actions import start_over
 from ..state.served import own_gallery
 from ..state.switch import open_search, search_for
@@ -30,9 +30,9 @@ def render() -> None:
     """Draw the page."""
     limits = settings()
     st.html(
-        f'<div class="hero"><h1>{html.escape(say("Your own photos"))}</h1><p>'
+        f'<div class="hero"><h1>{html.escape(tr("Your own photos"))}</h1><p>'
         + html.escape(
-            say(
+            tr(
                 "Upload photos (at most {count}), or a zip of them, for a gallery of your own: "
                 "search in it, explore it, see how it works. Nobody else sees it. It is deleted "
                 "when you leave, or after {minutes} {minutes:minute|minutes}.",
@@ -43,12 +43,12 @@ def render() -> None:
         + "</p></div>"
     )
     if limits.own_galleries == 0:
-        st.info(say("This server does not take galleries of visitors."))
+        st.info(tr("This server does not take galleries of visitors."))
         return
     own = own_gallery()
     if problem := st.session_state.pop("own_problem", ""):
-        st.error(heard(problem), icon=":material/hourglass_top:")
-    if own is not None and own.making:
+        st.error(tr_known(problem), icon=":material/hourglass_top:")
+    if own is not None and own.building:
         watch(own)
         return
     choose(first_time=own is None or own.gallery is None)
@@ -61,7 +61,7 @@ def choose(first_time: bool) -> None:
     limits = settings()
     key = f"own-{st.session_state.get('own_uploads', 0)}"
     st.file_uploader(
-        say("Choose photos, or a zip of photos") if first_time else say("Add more photos"),
+        tr("Choose photos, or a zip of photos") if first_time else tr("Add more photos"),
         type=[*endings(), "zip"],
         accept_multiple_files=True,
         key=key,
@@ -71,12 +71,12 @@ def choose(first_time: bool) -> None:
     model = descriptor()
     if first_time and model:
         st.caption(
-            say("{model} will describe them: it is chosen on the search page.", model=plain(model))
+            tr("{model} will describe them: it is chosen on the search page.", model=plain(model))
         )
     st.html(
         '<p class="small">'
         + html.escape(
-            say(
+            tr(
                 "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. "
                 "Formats: {formats}. Of each photo only a picture without its metadata is kept.",
                 formats=names(limits.uploads.formats),
@@ -126,12 +126,12 @@ def watch(own: OwnGallery) -> None:
 
     @st.fragment(run_every=LOOK_AGAIN)
     def progress() -> None:
-        if not own.making:
+        if not own.building:
             st.rerun()
         total = max(own.total, own.done, 1)
         st.progress(
             min(1.0, own.done / total),
-            say(
+            tr(
                 "Looking at your photos: {done} of {total}",
                 done=number(own.done),
                 total=number(total),
@@ -139,18 +139,18 @@ def watch(own: OwnGallery) -> None:
         )
 
     progress()
-    st.button(say("Stop, and forget them"), on_click=forget)
+    st.button(tr("Stop, and forget them"), on_click=forget)
 
 
 def tell(own: OwnGallery) -> None:
     """What has become of the photos."""
     if own.error:
-        st.error(heard(own.error), icon=":material/broken_image:")
+        st.error(tr_known(own.error), icon=":material/broken_image:")
     if own.gallery is not None:
         store = own.gallery.engine.store
         minutes = max(1, round((own.until - time.time()) / 60))
         st.success(
-            say(
+            tr(
                 "{count} {count:photo|photos} can be searched, for {minutes} more "
                 "{minutes:minute|minutes}.",
                 count=number(len(store)),
@@ -159,16 +159,16 @@ def tell(own: OwnGallery) -> None:
             icon=":material/check:",
         )
     if own.problems:
-        with st.expander(say("Left out: {count}", count=number(len(own.problems)))):
+        with st.expander(tr("Left out: {count}", count=number(len(own.problems)))):
             for name, sentence in own.problems:
-                st.text(f"{name}: {heard(sentence)}")
+                st.text(f"{name}: {tr_known(sentence)}")
     with st.container(horizontal=True):
-        if own.gallery is not None and st.button(say("Search in them"), type="primary"):
+        if own.gallery is not None and st.button(tr("Search in them"), type="primary"):
             open_search()
-        st.button(say("Forget them, and go back to the gallery"), on_click=forget)
+        st.button(tr("Forget them, and go back to the gallery"), on_click=forget)
     if own.gallery is not None:
         ids = list(range(min(SHOWN, len(own.gallery.engine.store))))
-        grid = strip(own.gallery.engine.store, say("Search with one of these"), ids, "own")
+        grid = strip(own.gallery.engine.store, tr("Search with one of these"), ids, "own")
         if file := grid.open or grid.search:
             search_for(file)
 

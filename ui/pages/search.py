@@ -14,7 +14,7 @@ from serving.galleries.about import about
 from serving.galleries.galleries import Gallery, NoGallery
 from serving.refusal import Refused
 
-from ..i18n.translate import heard, number, say
+from ..i18n.translate import number, tr, tr_known
 from ..state.actions import search_with, start_over
 from ..state.answer import (
     Answer,
@@ -28,8 +28,8 @@ from ..state.answer import (
     recall,
     search,
 )
-from ..state.options import Way, choose_ways
-from ..state.query_image import Forgotten
+from ..state.options import SearchOptions, choose_options
+from ..state.query_image import UploadExpired
 from ..state.question import Question, call, read_question, shown, write_question
 from ..state.served import served as galleries_served
 from ..widgets.card import query_card
@@ -44,19 +44,19 @@ BUSY_ICON = ":material/hourglass_top:"
 def render() -> None:
     """Draw the page."""
     try:
-        with st.spinner(say("Opening the gallery…")):
+        with st.spinner(tr("Opening the gallery…")):
             served = galleries_served()
     except NoGallery as error:
-        st.error(heard(str(error)))
+        st.error(tr_known(str(error)))
         return
     gallery = next(iter(served.values()))
     question = read_question(gallery.engine)
     searching = question is not None or "arrived" in st.session_state
     header(gallery.engine, with_uploader=searching)
     if problem := st.session_state.get("problem"):
-        st.error(heard(problem), icon=":material/broken_image:")
+        st.error(tr_known(problem), icon=":material/broken_image:")
     if notice := st.session_state.pop("notice", ""):
-        st.warning(heard(notice), icon=BUSY_ICON)
+        st.warning(tr_known(notice), icon=BUSY_ICON)
     if searching:
         results_page(served, question)
     else:
@@ -66,7 +66,7 @@ def render() -> None:
 def header(engine: Engine, with_uploader: bool) -> None:
     brand, right = st.columns([3, 2], vertical_alignment="center")
     title = html.escape(about(engine.store).file.title or "Same Thing")
-    searched = say("search {count} {count:photo|photos} by photo", count=number(len(engine.store)))
+    searched = tr("search {count} {count:photo|photos} by photo", count=number(len(engine.store)))
     brand.html(f'<div class="brand"><b>{title}</b><span>{html.escape(searched)}</span></div>')
     if with_uploader:
         with right, st.container(key="upload-again"):
@@ -88,7 +88,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
-            asked = choose_ways(served)
+            asked = choose_options(served)
         st.session_state.searched_by = asked.way.descriptor
         gallery = served[asked.way.descriptor]  # by its own index
         turn = st.container(key="turn")
@@ -112,17 +112,17 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
             if asked.against is not None:
                 other = other_answer(served, question, asked.against, k)
     except Refused as refusal:
-        st.warning(heard(str(refusal)), icon=BUSY_ICON)
-        st.button(say("Try again"))
+        st.warning(tr_known(str(refusal)), icon=BUSY_ICON)
+        st.button(tr("Try again"))
         react(gallery.engine, question, None, redraw())
         return
-    except Forgotten as sentence:
-        st.warning(heard(str(sentence)), icon=":material/link_off:")
+    except UploadExpired as sentence:
+        st.warning(tr_known(str(sentence)), icon=":material/link_off:")
         return
     with clock:
         st.html(timing_bar(answer.result))
     if problem:
-        st.warning(heard(problem), icon=":material/broken_image:")
+        st.warning(tr_known(problem), icon=":material/broken_image:")
     grids = draw(question, asked, answer, other, k)
     react(gallery.engine, question, answer, grids)
     if answer.provisional:
@@ -138,15 +138,15 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
     others = question.subjects if question is not None and state.get("adding") else ()
     try:
         subjects = look_at_uploads(gallery, files, others)
-    except (BadPhoto, Forgotten) as error:
+    except (BadPhoto, UploadExpired) as error:
         if not others:
             start_over()
         state.pop("arrived", None)
         state.problem = str(error)
     except Refused as refusal:
         del state.arrived
-        not_done = say("Your photo was not looked at: choose it again then.")
-        state.notice = f"{heard(str(refusal))} {not_done}"
+        not_done = tr("Your photo was not looked at: choose it again then.")
+        state.notice = f"{tr_known(str(refusal))} {not_done}"
     else:
         made = Question(tuple(subjects))
         query = kept_query(gallery, made, ("sift",))
@@ -159,22 +159,26 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
     st.rerun()
 
 
-def other_answer(served: dict[str, Gallery], question: Question, way: Way, k: int) -> Answer:
+def other_answer(
+    served: dict[str, Gallery], question: Question, way: SearchOptions, k: int
+) -> Answer:
     """What the answer is compared with. Raises as `prepared`."""
     gallery = gallery_for(served, way)
     query, _ = prepared(gallery, question, way.matchers)
     return ask(gallery, query, way, k)
 
 
-def complete(turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: Way, k: int) -> None:
+def complete(
+    turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: SearchOptions, k: int
+) -> None:
     """Find the full answer while the plain one is looked at, then draw the page again with it."""
     try:
         with turn:
             result = search(gallery, answer.query, way, k)
     except Refused as refusal:
-        so_far = say("These are in the order of their descriptors.")
-        st.warning(f"{heard(str(refusal))} {so_far}", icon=BUSY_ICON)
-        st.button(say("Try again"))
+        so_far = tr("These are in the order of their descriptors.")
+        st.warning(f"{tr_known(str(refusal))} {so_far}", icon=BUSY_ICON)
+        st.button(tr("Try again"))
         return
     # The plain answer has told of the preparation, but is not what stays.
     timings = answer.result.timings_ms | result.timings_ms
@@ -184,7 +188,7 @@ def complete(turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: Way, k
     st.rerun()
 
 
-def completed(query: PreparedQuery, way: Way, k: int) -> Answer | None:
+def completed(query: PreparedQuery, way: SearchOptions, k: int) -> Answer | None:
     """What the last run has completed, if it is the answer to this."""
     answer, hits = st.session_state.pop("completed", (None, 0))
     fits = answer is not None and answer.query is query and (answer.way, hits) == (way, k)
@@ -223,4 +227,4 @@ def react(engine: Engine, question: Question, answer: Answer | None, grids: list
                     chain,
                 )
             else:
-                st.warning(say("This photo is no longer in the gallery."))
+                st.warning(tr("This photo is no longer in the gallery."))

@@ -8,7 +8,7 @@ from search import Engine
 from serving.decoding.taken_uploads import TakenUploads
 from serving.settings import settings
 
-from ..i18n.translate import number, say
+from ..i18n.translate import number, tr
 from .query_image import forget
 from .question import few, leave_question, write_photos
 
@@ -33,7 +33,7 @@ def take_uploads(key: str, adding: bool) -> None:
     if adding:
         most -= len(few("upload", most)) + len(few("photo", most))
     if len(files) > most:
-        st.session_state.notice = say(
+        st.session_state.notice = tr(
             "A search takes at most {count} {count:photo|photos}.",
             count=number(settings().api_photos),
         )

@@ -12,9 +12,9 @@ from serving import searches
 from serving.galleries.galleries import Gallery
 from serving.galleries.originals import OriginalGone
 
-from ..i18n.translate import say
-from .options import Way
-from .query_image import Subject, prepare, read_uploads
+from ..i18n.translate import tr
+from .options import SearchOptions
+from .query_image import QueryImage, prepare, read_uploads
 from .question import Question
 from .turns import in_turn
 
@@ -37,11 +37,11 @@ class Answer:
     gallery: Gallery
     query: PreparedQuery
     result: SearchResult
-    way: Way
+    way: SearchOptions
     provisional: bool = False
 
 
-def gallery_for(served: Mapping[str, Gallery], way: Way) -> Gallery:
+def gallery_for(served: Mapping[str, Gallery], way: SearchOptions) -> Gallery:
     """What a way searches: one of the served galleries, by the form of index that it names.
 
     It is built in a turn, if it was not asked for before. Raises Refused.
@@ -50,10 +50,10 @@ def gallery_for(served: Mapping[str, Gallery], way: Way) -> Gallery:
     known = gallery.built_for(way.index)
     if known is not None:
         return known
-    return in_turn(lambda: gallery.build_for(way.index), say("Building the index…"), counted=False)
+    return in_turn(lambda: gallery.build_for(way.index), tr("Building the index…"), counted=False)
 
 
-def ask(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
+def ask(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer:
     """The answer to a prepared query; in a turn if anything must be compared. Raises Refused."""
     known = recall(gallery, query, way, k)
     if known is not None:
@@ -62,7 +62,7 @@ def ask(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
     return Answer(gallery, query, search(gallery, query, way, k), way)
 
 
-def search(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> SearchResult:
+def search(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> SearchResult:
     """Search in a turn.
 
     For the visitor's quota it is one search with the looking at its photo, if there was that.
@@ -73,16 +73,16 @@ def search(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> SearchRe
         return searches.search(gallery, query, way.rerank, way.verify, k, "page")
 
     counted = st.session_state.pop("counted", False)
-    return in_turn(work, say("Matching points…"), counted=not counted, quick=True)
+    return in_turn(work, tr("Matching points…"), counted=not counted, quick=True)
 
 
-def recall(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer | None:
+def recall(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer | None:
     """The answer if it costs next to nothing."""
     result = searches.recall(gallery, query, way.rerank, way.verify, k, "page")
     return None if result is None else Answer(gallery, query, result, way)
 
 
-def plain_answer(gallery: Gallery, query: PreparedQuery, way: Way, k: int) -> Answer:
+def plain_answer(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer:
     """The order by the descriptor alone, which costs next to nothing: shown until the answer is
     there, and not counted as one.
     """
@@ -107,7 +107,7 @@ def prepared(
     Raises:
         Refused: it is not this visitor's turn, and will not be soon; or the system has failed to
             read a file.
-        Forgotten: only the link of an upload is left, and does not know it like this.
+        UploadExpired: only the link of an upload is left, and does not know it like this.
     """
     query = kept_query(gallery, question, matchers)
     if query is not None:
@@ -118,7 +118,7 @@ def prepared(
         return prepare(gallery, base.subjects, base.region, matchers)
 
     try:
-        made = in_turn(work, say("Looking at the photo…"))
+        made = in_turn(work, tr("Looking at the photo…"))
     except OriginalGone:
         return prepared(gallery, question.whole, matchers)[0], GONE
     st.session_state.counted = True
@@ -129,16 +129,16 @@ def prepared(
 
 
 def look_at_uploads(
-    gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[Subject]
-) -> list[Subject]:
+    gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[QueryImage]
+) -> list[QueryImage]:
     """Decode uploads and make a query of them, in one turn.
 
     Raises:
         Refused: as `prepared`.
         BadPhoto: one cannot be searched with.
-        Forgotten: as `prepared`.
+        UploadExpired: as `prepared`.
     """
-    doing = say("Looking at the photo…")
+    doing = tr("Looking at the photo…")
     subjects, query = in_turn(lambda: read_uploads(gallery, files, others), doing)
     st.session_state.counted = True
     keep(gallery, Question(tuple(subjects)), query)

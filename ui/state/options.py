@@ -12,7 +12,7 @@ from search import MATCHERS, RERANKERS
 from serving.galleries.galleries import Gallery
 from serving.settings import settings
 
-from ..i18n.translate import say
+from ..i18n.translate import tr
 
 NONE = "off"
 LABELS = {
@@ -27,7 +27,7 @@ LABELS = {
 
 
 @dataclass(frozen=True)
-class Way:
+class SearchOptions:
     """One way to search.
 
     Attributes:
@@ -45,14 +45,14 @@ class Way:
     def stages(self) -> str:
         """The stages that are on, for people."""
         names = [label(name) for name in (self.rerank, self.verify) if name is not None]
-        return " + ".join(names) or say("Rerank off")
+        return " + ".join(names) or tr("Rerank off")
 
     @property
     def matchers(self) -> tuple[str, ...]:
         """Whose keypoints are found when a photo is looked at."""
         return tuple(dict.fromkeys(("sift", self.verify or "sift")))
 
-    def name(self, other: Way) -> str:
+    def name(self, other: SearchOptions) -> str:
         """For people, beside another way."""
         apart = [
             mine
@@ -63,7 +63,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChosenOptions:
     """What is asked for.
 
     Attributes:
@@ -71,16 +71,16 @@ class Asked:
         against: another way to compare with, None for nothing.
     """
 
-    way: Way
-    against: Way | None
+    way: SearchOptions
+    against: SearchOptions | None
 
 
 def label(name: str) -> str:
     """A reranker's or matcher's name for people."""
-    return say(LABELS.get(name, name))
+    return tr(LABELS.get(name, name))
 
 
-def choose_ways(served: dict[str, Gallery]) -> Asked:
+def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
     """Draw the switches. All of them stand in the page's address.
 
     Args:
@@ -95,57 +95,59 @@ def choose_ways(served: dict[str, Gallery]) -> Asked:
         value=True,
         key="diffusion",
         bind="query-params",
-        help=say(
+        help=tr(
             "Walks from photo to photo through the gallery: views unlike yours are reached over "
             "views in between."
         )
         if reranker == "diffusion"
-        else say("Finds a better order from the descriptors alone."),
+        else tr("Finds a better order from the descriptors alone."),
     )
     verify = st.toggle(
-        say("{matcher} verification", matcher=label(matcher)),
+        tr("{matcher} verification", matcher=label(matcher)),
         value=True,
         key="sift",
         bind="query-params",
-        help=say(
+        help=tr(
             "Matches points of your photo with the best hits; those that fit together prove the "
             "same thing."
         ),
     )
     compare = st.toggle(
-        say("Compare"),
+        tr("Compare"),
         key="compare",
         bind="query-params",
-        help=say("Two answers side by side, with how far each photo moved."),
+        help=tr("Two answers side by side, with how far each photo moved."),
     )
     descriptor = names[0]
     if len(names) > 1:
-        descriptor = choice(say("Descriptor"), names, "descriptor", hidden=True)
+        descriptor = choice(tr("Descriptor"), names, "descriptor", hidden=True)
     against = None
-    with st.popover(say("Ways"), type="tertiary", icon=":material/tune:"):
+    with st.popover(tr("Ways"), type="tertiary", icon=":material/tune:"):
         with st.container(horizontal=True):
-            reranker = choice(say("Reranker"), rerankers, "reranker")
-            matcher = choice(say("Matcher"), matchers, "matcher")
+            reranker = choice(tr("Reranker"), rerankers, "reranker")
+            matcher = choice(tr("Matcher"), matchers, "matcher")
             index = choice_of_index(served[descriptor], "index")
         if compare:
-            st.caption(say("What stands on the left:"))
+            st.caption(tr("What stands on the left:"))
             same_first = [descriptor, *(name for name in names if name != descriptor)]
             with st.container(horizontal=True):
                 model = descriptor
                 if len(names) > 1:
-                    model = choice(say("Descriptor"), same_first, "left-descriptor")
-                before = choice(say("Reranker"), [NONE, *rerankers], "left-reranker")
-                points = choice(say("Matcher"), [NONE, *matchers], "left-matcher")
+                    model = choice(tr("Descriptor"), same_first, "left-descriptor")
+                before = choice(tr("Reranker"), [NONE, *rerankers], "left-reranker")
+                points = choice(tr("Matcher"), [NONE, *matchers], "left-matcher")
                 form = choice_of_index(served[model], "left-index")
-            against = Way(model, form, named(before), named(points))
-    way = Way(descriptor, index, reranker if rerank else None, matcher if verify else None)
-    return Asked(way, against)
+            against = SearchOptions(model, form, named(before), named(points))
+    way = SearchOptions(
+        descriptor, index, reranker if rerank else None, matcher if verify else None
+    )
+    return ChosenOptions(way, against)
 
 
 def choice_of_index(gallery: Gallery, key: str) -> str:
     """A box with the forms of index that the gallery can be searched by, if there are several."""
     forms = gallery.indexes
-    return choice(say("Index"), forms, key) if len(forms) > 1 else forms[0]
+    return choice(tr("Index"), forms, key) if len(forms) > 1 else forms[0]
 
 
 def named(name: str) -> str | None:

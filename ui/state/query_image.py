@@ -22,7 +22,7 @@ from serving.galleries.about import about
 from serving.galleries.galleries import Gallery
 from serving.galleries.originals import reading_originals
 from serving.galleries.pictures import thumbnail_url, view_url
-from serving.galleries.upload_cache import Known, remembered
+from serving.galleries.upload_cache import CachedUpload, remembered
 
 # A part of an upload is described from the kept picture, because nothing else is left of it. So it
 # has the size that photos are worked on at, and a quality that descriptors do not notice.
@@ -36,12 +36,12 @@ NO_PICTURE = (
 )
 
 
-class Forgotten(Exception):
+class UploadExpired(Exception):
     """An upload is known by its link only, and not well enough; str(error) is for the visitor."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class QueryImage:
     """A photo to search with.
 
     Attributes:
@@ -62,7 +62,7 @@ class Subject:
     small: str
     file: str | None = None
     token: str | None = None
-    known: Known | None = None
+    known: CachedUpload | None = None
     picture: bytes | None = None
 
     @property
@@ -77,8 +77,8 @@ class Subject:
 
 
 def read_uploads(
-    gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[Subject]
-) -> tuple[list[Subject], PreparedQuery]:
+    gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[QueryImage]
+) -> tuple[list[QueryImage], PreparedQuery]:
     """Decode uploads, once, and make one query of them.
 
     Heavy; touches nothing of the session.
@@ -90,7 +90,7 @@ def read_uploads(
 
     Raises:
         BadPhoto: one of them cannot be searched with.
-        Forgotten: as `prepare`.
+        UploadExpired: as `prepare`.
     """
     begin = time.perf_counter()
     decoded = [decoder().read(data) for data, _ in files]
@@ -107,11 +107,11 @@ def read_uploads(
         image = browser_image(src, view.shape, "Your photo")
         picture = encode_jpeg(pixels, PICTURE_QUALITY)
         of_upload = {"token": known.token, "known": known, "picture": picture}
-        subjects.append(Subject(name, "Your photo", image, src, **of_upload))
+        subjects.append(QueryImage(name, "Your photo", image, src, **of_upload))
     return [*others, *subjects], query
 
 
-def linked_upload(token: str) -> Subject | None:
+def linked_upload(token: str) -> QueryImage | None:
     """An upload as its link knows it, None if it is remembered no more."""
     known = remembered().find(token)
     if known is None:
@@ -121,15 +121,15 @@ def linked_upload(token: str) -> Subject | None:
     src = NO_PICTURE.format(width=width, height=height)
     image = browser_image(src, (height, width), "An uploaded photo")
     origin = "Its picture was not kept"
-    return Subject("An uploaded photo", origin, image, src, token=token, known=known)
+    return QueryImage("An uploaded photo", origin, image, src, token=token, known=known)
 
 
-def gallery_subject(engine: Engine, id: int) -> Subject:
+def gallery_subject(engine: Engine, id: int) -> QueryImage:
     """Raises KeyError for an unknown id."""
     photo = engine.store.catalogue.photo(id)
     shape = photo.height, photo.width
     title = about(engine.store).title(photo.file, photo.title)
-    return Subject(
+    return QueryImage(
         title=title,
         origin="From the gallery",
         image=browser_image(view_url(engine.store, id), shape, title),
@@ -144,12 +144,12 @@ def browser_image(src: str, shape: tuple[int, ...], title: str) -> dict:
 
 
 def source_of(
-    gallery: Gallery, subject: Subject, region: Region | None, matchers: Sequence[str]
+    gallery: Gallery, subject: QueryImage, region: Region | None, matchers: Sequence[str]
 ) -> bytes | int | QueryPhoto:
     """What `Engine.prepare` makes this photo's part of a query from.
 
     Raises:
-        Forgotten: only a link is left of an upload, which does not know it like this.
+        UploadExpired: only a link is left of an upload, which does not know it like this.
     """
     engine = gallery.engine
     if subject.file is not None:
@@ -159,7 +159,7 @@ def source_of(
     if photo is not None and photo.keypoints.keys() >= set(matchers):
         return photo
     if subject.picture is None:
-        raise Forgotten(
+        raise UploadExpired(
             "The photo of this link was looked at with other settings, and its picture was not "
             "kept. Go back to them, or choose the photo again."
         )
@@ -168,7 +168,7 @@ def source_of(
 
 def prepare(
     gallery: Gallery,
-    subjects: Sequence[Subject],
+    subjects: Sequence[QueryImage],
     region: Region | None,
     matchers: Sequence[str] = ("sift",),
 ) -> PreparedQuery:
@@ -177,7 +177,7 @@ def prepare(
     Heavy; touches nothing of the session. Uploads become known as they are described.
 
     Raises:
-        Forgotten: as `source_of`.
+        UploadExpired: as `source_of`.
         OriginalGone, Refused: for a part of a gallery photo, see `originals`.
     """
     engine = gallery.engine

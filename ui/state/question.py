@@ -20,9 +20,9 @@ from extractor import Region
 from search import Engine
 from serving.settings import settings
 
-from ..i18n.translate import number, say
+from ..i18n.translate import number, tr
 from ..widgets.part import WHOLE, Percents, as_part, region_of
-from .query_image import Subject, gallery_subject, linked_upload
+from .query_image import QueryImage, gallery_subject, linked_upload
 from .url_params import values, write, write_all
 
 FIRST_PAGE = 24
@@ -42,7 +42,7 @@ class Question:
         more, less: gallery files of photos called right, and wrong.
     """
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[QueryImage, ...]
     part: Percents = WHOLE
     more: tuple[str, ...] = ()
     less: tuple[str, ...] = ()
@@ -75,11 +75,11 @@ def read_question(engine: Engine) -> Question | None:
     """
     uploaded = st.session_state.get("uploaded", {})
     find = engine.store.catalogue.find
-    subjects: list[Subject] = []
+    subjects: list[QueryImage] = []
     for token in few("upload", settings().api_photos):
         upload = uploaded.get(token) or linked_upload(token)
         if upload is None:
-            st.session_state.problem = say(
+            st.session_state.problem = tr(
                 "The uploaded photo of this link has expired: such links work for {minutes} "
                 "{minutes:minute|minutes}. Choose the photo again.",
                 minutes=number(settings().link_minutes),
@@ -89,7 +89,7 @@ def read_question(engine: Engine) -> Question | None:
     for file in few("photo", settings().api_photos - len(subjects)):
         photo = find(file)
         if photo is None:
-            st.session_state.problem = say("The photo this link names is not in the gallery.")
+            st.session_state.problem = tr("The photo this link names is not in the gallery.")
         else:
             subjects.append(gallery_subject(engine, photo.id))
     if not subjects:
@@ -108,14 +108,14 @@ def read_question(engine: Engine) -> Question | None:
     return Question(tuple(subjects), part, said[0], less)
 
 
-def known_part(subject: Subject, part: Percents) -> Percents:
+def known_part(subject: QueryImage, part: Percents) -> Percents:
     """The part, if it was described while there was a picture; else the whole photo."""
     region = region_of(part)
     known = subject.known is not None and any(of == region for _, of in subject.known.photos)
     return part if known else WHOLE
 
 
-def write_question(subjects: Iterable[Subject]) -> None:
+def write_question(subjects: Iterable[QueryImage]) -> None:
     """Put a new question into the address."""
     subjects = list(subjects)
     write_photos(
@@ -155,7 +155,7 @@ def call(file: str, name: str) -> None:
         write(kind, [*files, file][-MOST_SAID:] if kind == name else files)
 
 
-def drop(subject: Subject) -> None:
+def drop(subject: QueryImage) -> None:
     """Search without one of the photos."""
     name, value = ("photo", subject.file) if subject.token is None else ("upload", subject.token)
     write(name, [other for other in few(name, MOST_SAID) if other != value])

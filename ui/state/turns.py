@@ -13,7 +13,7 @@ from serving.operations.streamlit_private import current_session
 from serving.queue.admission import Busy, admission
 from serving.refusal import of_busy, spend
 
-from ..i18n.translate import say
+from ..i18n.translate import tr
 
 T = TypeVar("T")
 AT_ONCE = 0.15  # seconds: what is done by then needs no words
@@ -64,7 +64,7 @@ def in_turn(
 
 def waiting_line(place: int, doing: str) -> str:
     """HTML that says what is waited for. place: how many come before."""
-    said = html.escape(say("{place} ahead of you", place=place) if place else doing)
+    said = html.escape(tr("{place} ahead of you", place=place) if place else doing)
     return f'<div class="turn" role="status">{said}</div>'
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from extractor.photo.formats import BY_KEY
 from serving.settings import settings
 
-from ..i18n.translate import say
+from ..i18n.translate import tr
 from .component import component
 
 
@@ -16,5 +16,5 @@ def arrivals(key: str) -> None:
     """
     taken = [BY_KEY[name] for name in settings().uploads.formats]
     endings = {kind: format.suffixes[0] for format in taken for kind in format.media_types}
-    words = {"camera": say("Take a photo"), "hint": say("or paste one")}
+    words = {"camera": tr("Take a photo"), "hint": tr("or paste one")}
     component("arrivals")(data={**words, "endings": endings}, key=key)

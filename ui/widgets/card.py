@@ -12,7 +12,7 @@ from search import Engine
 from serving.galleries.pictures import thumbnail_url
 from serving.settings import settings
 
-from ..i18n.translate import heard, say
+from ..i18n.translate import tr, tr_known
 from ..state.actions import start_over
 from ..state.question import Question, call, drop, write_part
 from .component import component
@@ -28,40 +28,40 @@ def query_card(engine: Engine, question: Question, uploader: Callable[..., None]
         uploader: draws an uploader for another photo of the same thing.
     """
     first = question.subjects[0]
-    origin = say("A part of it") if question.part != WHOLE else heard(first.origin)
+    origin = tr("A part of it") if question.part != WHOLE else tr_known(first.origin)
     with st.container(key="query", gap="small"):
         with st.container(horizontal=True, wrap=False, vertical_alignment="center"):
             st.html(
-                f'<div class="query"><img src="{first.small}" alt="{html.escape(say(PHOTO))}"><div>'
+                f'<div class="query"><img src="{first.small}" alt="{html.escape(tr(PHOTO))}"><div>'
                 f"<b>{html.escape(first.title)}</b>"
                 f'<span class="small">{html.escape(origin)}</span></div></div>'
             )
             st.button(
-                say("New search"), on_click=start_over, type="tertiary", icon=":material/close:"
+                tr("New search"), on_click=start_over, type="tertiary", icon=":material/close:"
             )
         with st.container(horizontal=True, key="query-actions", gap="small"):
             if len(question.subjects) == 1 and first.can_be_cut:
                 with st.popover(
-                    say("Part"),
+                    tr("Part"),
                     type="tertiary",
                     icon=":material/crop:",
-                    help=say("Search with a part of the photo"),
+                    help=tr("Search with a part of the photo"),
                 ):
                     choose_part(first.image, first.key, question.part, write_part)
             if len(question.subjects) < settings().api_photos:
                 with st.popover(
-                    say("Add"),
+                    tr("Add"),
                     type="tertiary",
                     icon=":material/add_a_photo:",
-                    help=say("Search with several photos of one thing"),
+                    help=tr("Search with several photos of one thing"),
                 ):
-                    uploader(say("Another photo of the same thing"), adding=True)
+                    uploader(tr("Another photo of the same thing"), adding=True)
             component("link")(
                 data={
-                    "label": say("Copy link"),
-                    "done": say("Copied"),
-                    "until": say("until"),
-                    "why": say("So long the descriptor of the photo is remembered"),
+                    "label": tr("Copy link"),
+                    "done": tr("Copied"),
+                    "until": tr("until"),
+                    "why": tr("So long the descriptor of the photo is remembered"),
                     "ends": until(question),
                 },
                 key="link",
@@ -103,9 +103,9 @@ def chips(engine: Engine, question: Question) -> None:
         elif kind in ("more", "less"):
             call(str(name), "")
 
-    words = {"photo": say("One of the photos"), "more": say("More like"), "less": say("Not")}
+    words = {"photo": tr("One of the photos"), "more": tr("More like"), "less": tr("Not")}
     component("chips")(
-        data={"items": items, "words": words, "remove": say("Take away")},
+        data={"items": items, "words": words, "remove": tr("Take away")},
         key="chips",
         on_remove_change=taken_away,
     )

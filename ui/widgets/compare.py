@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from search import Engine, Hit, PreparedQuery
 from serving.galleries.about import about
 
-from ..i18n.translate import number, say
+from ..i18n.translate import number, tr
 from ..state.question import Question
 
 TOP = 10
@@ -18,7 +18,7 @@ def overlap(before: Sequence[Hit], after: Sequence[Hit]) -> str:
     first, second = ({hit.file for hit in hits[:TOP]} for hits in (before, after))
     most = min(TOP, max(len(before), len(after)))
     both = number(len(first & second))
-    return say("{both} of the top {most} {both:is|are} in both.", both=both, most=number(most))
+    return tr("{both} of the top {most} {both:is|are} in both.", both=both, most=number(most))
 
 
 def ranks_of(hits: Sequence[Hit]) -> dict[str, int]:
@@ -36,11 +36,11 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
     """
     more, less = number(len(question.more)), number(len(question.less))
     if not question.less:
-        sentence = say("Moved towards what you called right: {more}.", more=more)
+        sentence = tr("Moved towards what you called right: {more}.", more=more)
     elif not question.more:
-        sentence = say("Moved away from what you called wrong: {less}.", less=less)
+        sentence = tr("Moved away from what you called wrong: {less}.", less=less)
     else:
-        sentence = say(
+        sentence = tr(
             "Moved towards what you called right: {more}, and away from what you called wrong: "
             "{less}.",
             more=more,
@@ -57,7 +57,7 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
         steps.append(None if old is None else old - sum(g < old for g in gone) - rank)
     rose = sum(step is not None and step > 0 for step in steps)
     fell = sum(step is not None and step < 0 for step in steps)
-    effect = say(
+    effect = tr(
         "{rose} {rose:photo|photos} rose, {fell} fell, {new} {new:is|are} new here.",
         rose=number(rose),
         fell=number(fell),
@@ -78,9 +78,9 @@ def reasons(
     ]
     parts = engine.parts(query, [hit.id for hit in hits])
     return {
-        hit.file: say("; of that {own} from the query", own=number(own, 2))
+        hit.file: tr("; of that {own} from the query", own=number(own, 2))
         + "".join(
-            say(", {part} from {title}", part=number(part, 2), title=title)
+            tr(", {part} from {title}", part=number(part, 2), title=title)
             for part, title in zip(rest, titles)
         )
         for hit, (own, *rest) in zip(hits, parts)

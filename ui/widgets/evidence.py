@@ -15,9 +15,9 @@ from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
 from serving.galleries.about import about
 from serving.refusal import Refused
 
-from ..i18n.translate import heard, number, say
-from ..state.options import Way
-from ..state.query_image import Subject, gallery_subject
+from ..i18n.translate import number, tr, tr_known
+from ..state.options import SearchOptions
+from ..state.query_image import QueryImage, gallery_subject
 from ..state.turns import in_turn
 from .footer import link
 from .match import match_viewer
@@ -32,10 +32,10 @@ def plain(text: str) -> str:
 
 def evidence(
     engine: Engine,
-    subjects: Sequence[Subject],
+    subjects: Sequence[QueryImage],
     query: PreparedQuery,
     id: int,
-    way: Way,
+    way: SearchOptions,
     search_with: Callable[[Engine, int], None],
     chain: Sequence[Link] = (),
 ) -> None:
@@ -51,13 +51,13 @@ def evidence(
         chain: photos that lead to the hit, itself last, see `Hit.chain`. Each step is shown by
             itself.
     """
-    dialog = st.dialog(say("The evidence"), width="large")
+    dialog = st.dialog(tr("The evidence"), width="large")
     dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with, chain)
 
 
 def draw(
     engine: Engine,
-    subjects: Sequence[Subject],
+    subjects: Sequence[QueryImage],
     query: PreparedQuery,
     id: int,
     verify: str,
@@ -73,7 +73,7 @@ def draw(
     try:
         hit = explained(engine, query, id, verify)
     except Refused as refusal:
-        st.warning(heard(str(refusal)), icon=":material/hourglass_top:")
+        st.warning(tr_known(str(refusal)), icon=":material/hourglass_top:")
         return
     st.markdown(verdict(hit))
     shown = gallery_subject(engine, id).image
@@ -87,28 +87,28 @@ def draw(
     if facts := facts_html(engine, hit.file):
         st.html(f'<p class="small">{facts}</p>')
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button(say("Search with this photo"), icon=":material/image_search:", type="primary"):
+        if st.button(tr("Search with this photo"), icon=":material/image_search:", type="primary"):
             search_with(engine, id)
             st.rerun()
         ranks = ", ".join(f"{stage_name(s)} {rank}" for s, rank in hit.stage_ranks.items())
-        told = say("similarity {similarity}", similarity=number(hit.similarity, 3))
-        placed = " · " + say("rank by {ranks}", ranks=ranks) if ranks else ""
+        told = tr("similarity {similarity}", similarity=number(hit.similarity, 3))
+        placed = " · " + tr("rank by {ranks}", ranks=ranks) if ranks else ""
         st.caption(f"{plain(hit.file)} · {told}{placed}")
 
 
 def chosen_step(chain: Sequence[Link]) -> int | None:
     """Which step of a chain the visitor looks at; None for the photo and the hit directly."""
-    ends = [say("your photo"), *(link.title for link in chain)]
+    ends = [tr("your photo"), *(link.title for link in chain)]
     names = [
         f"{one} → {other}"
-        + (f" · {say('{count} {count:point|points}', count=number(points))}" if points else "")
+        + (f" · {tr('{count} {count:point|points}', count=number(points))}" if points else "")
         for one, other, points in zip(ends, ends[1:], (link.inliers for link in chain))
     ]
-    directly = say("directly")
-    st.caption(say("This photo was found through others. Each step:"))
+    directly = tr("directly")
+    st.caption(tr("This photo was found through others. Each step:"))
     options = [*range(len(chain)), None]
     return st.segmented_control(
-        say("Step"),
+        tr("Step"),
         options,
         default=0,
         format_func=lambda step: directly if step is None else names[step],
@@ -142,7 +142,7 @@ def address_in(value: str) -> str | None:
 
 
 def example_image(
-    engine: Engine, subjects: Sequence[Subject], query: PreparedQuery, number: int
+    engine: Engine, subjects: Sequence[QueryImage], query: PreparedQuery, number: int
 ) -> dict:
     """The picture of one of `PreparedQuery.examples`: a subject, or a hit called right."""
     if number < len(subjects):
@@ -164,29 +164,29 @@ def explained(engine: Engine, query: PreparedQuery, id: int, verify: str) -> Hit
     """`Engine.explain`, in a turn if points must be compared. Raises Refused."""
     if engine.knows(query, id, verify):
         return engine.explain(query, id, verify)
-    return in_turn(lambda: engine.explain(query, id, verify), say("Matching points…"), quick=True)
+    return in_turn(lambda: engine.explain(query, id, verify), tr("Matching points…"), quick=True)
 
 
 def verdict(hit: Hit) -> str:
     """What the points say, in a sentence of Markdown."""
     points = number(hit.inliers or 0)
     if hit.verified:
-        return say(
+        return tr(
             "**{points} {points:point|points}** of the two photos {points:fits|fit} together: very "
             "likely the same thing.",
             points=points,
         )
     if hit.inliers is None:
-        return say(
+        return tr(
             "The points could not be compared: the file of one of the photos has changed or is "
             "gone."
         )
     if hit.inliers:
-        return say(
+        return tr(
             "Only **{points} {points:point|points}** {points:fits|fit} together, too few to prove "
             "anything.",
             points=points,
         )
-    return say(
+    return tr(
         "No points fit together. The two may look alike, or show the same thing from too far apart."
     )

@@ -8,10 +8,10 @@ import streamlit as st
 
 from search import Hit
 
-from ..i18n.translate import heard, say
+from ..i18n.translate import tr, tr_known
 from ..state.actions import show_weaker
 from ..state.answer import Answer, kept_query, recall
-from ..state.options import Asked
+from ..state.options import ChosenOptions
 from ..state.question import Question, show_more
 from .compare import moved_by, overlap, ranks_of, reasons
 from .results import Pane, pane, results_grid, two_panes
@@ -19,7 +19,9 @@ from .results import Pane, pane, results_grid, two_panes
 GRIDS = ("results", "weak-results")  # keys: of the hits, and of the weaker ones
 
 
-def draw(question: Question, asked: Asked, answer: Answer, other: Answer | None, k: int) -> list:
+def draw(
+    question: Question, asked: ChosenOptions, answer: Answer, other: Answer | None, k: int
+) -> list:
     """Draw the hits.
 
     Args:
@@ -37,9 +39,9 @@ def draw(question: Question, asked: Asked, answer: Answer, other: Answer | None,
     result = replace(result, hits=result.hits[:k])
     answer = replace(answer, result=result)
     for note in result.notes:
-        st.caption(heard(note))
+        st.caption(tr_known(note))
     if not result.hits:
-        st.info(say("There is no other photo in the gallery."))
+        st.info(tr("There is no other photo in the gallery."))
         return []
     if other is not None:
         st.caption(overlap(other.result.hits, result.hits))
@@ -56,7 +58,7 @@ def draw(question: Question, asked: Asked, answer: Answer, other: Answer | None,
         why = reasons(engine, answer.query, question, result.hits)
         grids, more = folded_results(answer, more, before and ranks_of(before), why)
     if more:
-        st.button(say("Show more"), on_click=show_more, width="stretch")
+        st.button(tr("Show more"), on_click=show_more, width="stretch")
     return grids
 
 
@@ -86,7 +88,7 @@ def folded_results(
     """
     store, result = answer.gallery.engine.store, answer.result
     if result.hits[0].confidence == "unsure":
-        st.caption(say("Nothing here is likely to be the same thing. These look most alike."))
+        st.caption(tr("Nothing here is likely to be the same thing. These look most alike."))
         return [grid([pane(store, result.hits, "", before, why)], GRIDS[0], answer)], more
     strong = [hit for hit in result.hits if not hit.is_weak]
     weak = result.hits[len(strong) :]
@@ -94,11 +96,11 @@ def folded_results(
     if not weak:
         return grids, more
     if not st.session_state.get("weaker"):
-        st.button(say("Show weaker matches"), on_click=show_weaker, width="stretch")
+        st.button(tr("Show weaker matches"), on_click=show_weaker, width="stretch")
         return grids, False
     # Weaker ones are ranked behind the strong ones.
     shifted = before and {file: rank - len(strong) for file, rank in before.items()}
-    weaker = pane(store, weak, say("Weaker matches"), shifted, why)
+    weaker = pane(store, weak, tr("Weaker matches"), shifted, why)
     grids.append(grid([weaker], GRIDS[1], answer))
     return grids, more
 

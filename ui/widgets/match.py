@@ -9,7 +9,7 @@ import numpy as np
 from extractor import Region
 from search import Verification, relative_homography, relative_points
 
-from ..i18n.translate import say
+from ..i18n.translate import tr
 from .component import component
 
 
@@ -48,18 +48,18 @@ def match_viewer(
 def words() -> dict[str, str]:
     """What the viewer says, in the visitor's language."""
     return {
-        "how": say("How to show the evidence"),
-        "lines": say("Lines"),
-        "overlay": say("Overlay"),
-        "points": say("Points"),
-        "frame": say("Frame"),
-        "frame-help": say("The outline of the query, as it lies in the hit"),
-        "tentative": say("Tentative"),
-        "tentative-help": say("All points that look alike, before their geometry was checked"),
-        "query": say("Query"),
-        "opacity": say("Opacity"),
-        "blink": say("Blink"),
-        "zoom": say("Zoom"),
-        "in": say("Zoom in"),
-        "out": say("Zoom out"),
+        "how": tr("How to show the evidence"),
+        "lines": tr("Lines"),
+        "overlay": tr("Overlay"),
+        "points": tr("Points"),
+        "frame": tr("Frame"),
+        "frame-help": tr("The outline of the query, as it lies in the hit"),
+        "tentative": tr("Tentative"),
+        "tentative-help": tr("All points that look alike, before their geometry was checked"),
+        "query": tr("Query"),
+        "opacity": tr("Opacity"),
+        "blink": tr("Blink"),
+        "zoom": tr("Zoom"),
+        "in": tr("Zoom in"),
+        "out": tr("Zoom out"),
     }

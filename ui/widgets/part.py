@@ -10,7 +10,7 @@ import streamlit as st
 
 from extractor import Region
 
-from ..i18n.translate import say
+from ..i18n.translate import tr
 from .component import component, key_of
 
 LEAST = 5  # percent of width and height
@@ -47,8 +47,8 @@ def choose_part(
     component("part")(
         data={
             "src": image["src"],
-            "alt": say("The photo searched with. Draw a frame on it, or use the sliders below."),
-            "whole": say("Whole photo"),
+            "alt": tr("The photo searched with. Draw a frame on it, or use the sliders below."),
+            "whole": tr("Whole photo"),
             "frame": part,
             "gesture": state.get(gestures, 0),
         },
@@ -59,7 +59,7 @@ def choose_part(
         # Only then: what is set here overrules what is being slid meanwhile.
         if state.get(slider) != ends:
             state[slider] = ends
-    labels = say("From left to right"), say("From top to bottom")
+    labels = tr("From left to right"), tr("From top to bottom")
     for label, slider in zip(labels, (across, down)):
         st.slider(label, 0, 100, format="%d %%", key=slider, on_change=slid)
 

@@ -13,7 +13,7 @@ from search import Hit, SearchResult, fold
 from serving.galleries.about import About, about
 from serving.galleries.pictures import thumbnail_url
 
-from ..i18n.translate import number, say
+from ..i18n.translate import number, tr
 from .component import ASSETS as ASSETS
 from .component import component
 
@@ -48,7 +48,7 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
         before: without it; None if the photo was not shown.
     """
     if before is None:
-        return say("new"), "new"
+        return tr("new"), "new"
     if before == rank:
         return "", ""
     return (f"▲{before - rank}", "up") if before > rank else (f"▼{rank - before}", "down")
@@ -79,8 +79,8 @@ def tile(
     said = about(store)
     chance = ""
     if hit.probability is not None:
-        chance = say("{percent} % the same thing", percent=number(100 * hit.probability)) + ", "
-    detail = say(
+        chance = tr("{percent} % the same thing", percent=number(100 * hit.probability)) + ", "
+    detail = tr(
         "similarity {similarity}, score {score}",
         similarity=number(hit.similarity, 3),
         score=number(hit.score, 2),
@@ -94,7 +94,7 @@ def tile(
         "detail": f"{chance}{detail}{why}",
         **proof(hit),
         "remark": remark(hit),
-        "fold": say("{count} more like it", count=number(len(copies))) if copies else "",
+        "fold": tr("{count} more like it", count=number(len(copies))) if copies else "",
         "move": move[0],
         "direction": move[1],
         "copies": [
@@ -114,23 +114,23 @@ def proof(hit: Hit) -> dict[str, str]:
         return {"points": "", "fit": ""}
     count = number(hit.inliers or 0)
     return {
-        "points": say("{count} {count:point|points}", count=count),
-        "fit": say("{count} matched {count:point fits|points fit} together", count=count),
+        "points": tr("{count} {count:point|points}", count=count),
+        "fit": tr("{count} matched {count:point fits|points fit} together", count=count),
     }
 
 
 def remark(hit: Hit) -> str:
     """What there is to say of how a hit was found; "" for most."""
     if hit.identical:
-        return say("the same photo")
+        return tr("the same photo")
     if hit.chain:
-        return say("found through {title}", title=hit.chain[-2].title)
-    return say("found by its details") if hit.by_details else ""
+        return tr("found through {title}", title=hit.chain[-2].title)
+    return tr("found by its details") if hit.by_details else ""
 
 
 def photos_in_words(count: int) -> str:
     """ "12 photos", in the visitor's language."""
-    return say("{count} {count:photo|photos}", count=number(count))
+    return tr("{count} {count:photo|photos}", count=number(count))
 
 
 def pane(
@@ -198,12 +198,12 @@ def note_click(key: str) -> None:
 def words() -> dict[str, str]:
     """What the tiles say, in the visitor's language."""
     return {
-        "open": say("Open {title}"),
-        "again": say("Search with this photo"),
-        "more": say("More like this"),
-        "less": say("Not this"),
-        "copy": say("Open the near-duplicate {title}"),
-        "sure": say("sure"),
-        "likely": say("likely"),
-        "unsure": say("unsure"),
+        "open": tr("Open {title}"),
+        "again": tr("Search with this photo"),
+        "more": tr("More like this"),
+        "less": tr("Not this"),
+        "copy": tr("Open the near-duplicate {title}"),
+        "sure": tr("sure"),
+        "likely": tr("likely"),
+        "unsure": tr("unsure"),
     }

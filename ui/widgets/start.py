@@ -11,7 +11,7 @@ from serving.galleries.galleries import Gallery
 from serving.galleries.pictures import thumbnail_url
 from serving.settings import settings
 
-from ..i18n.translate import number, say
+from ..i18n.translate import number, tr
 from ..state.actions import search_with, take_uploads, uploader_key
 from .arrivals import arrivals
 from .endings import endings
@@ -27,9 +27,9 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
     """
     text, drop = st.columns([3, 2], vertical_alignment="bottom", gap="large")
     text.html(
-        f'<div class="hero"><h1>{html.escape(say("Find photos of the very same thing"))}</h1><p>'
+        f'<div class="hero"><h1>{html.escape(tr("Find photos of the very same thing"))}</h1><p>'
         + html.escape(
-            say(
+            tr(
                 "Upload a photo of a building, a painting, an object. You get the other photos of "
                 "that very thing first, with the matching points as evidence."
             )
@@ -41,7 +41,7 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
         st.html(
             '<p class="small">'
             + html.escape(
-                say(
+                tr(
                     "Your photo is deleted when you leave; its descriptor and keypoints, for its "
                     "link, after {minutes} {minutes:minute|minutes}.",
                     minutes=number(settings().link_minutes),
@@ -49,7 +49,7 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
             )
             + "</p>"
         )
-    st.html(f'<div class="section">{html.escape(say("Or start with one of these"))}</div>')
+    st.html(f'<div class="section">{html.escape(tr("Or start with one of these"))}</div>')
     samples, engine, said = gallery.samples, gallery.engine, about(gallery.engine.store)
     with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
         for photo in samples:
@@ -63,13 +63,13 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
                     search_with(engine, photo.id)
                     st.rerun()
     if said.file.note:
-        tip = say("{model} may see it differently.", model=others[0]) if others else ""
+        tip = tr("{model} may see it differently.", model=others[0]) if others else ""
         st.html(f'<p class="small">{html.escape(said.file.note)} {html.escape(tip)}</p>')
 
 
 def uploader(label_visibility: str) -> None:
     with st.container(key="uploader"):
-        file_uploader(say("Drop photos of one thing here, or choose them"), label_visibility)
+        file_uploader(tr("Drop photos of one thing here, or choose them"), label_visibility)
     arrivals(key="arrivals")
 
 

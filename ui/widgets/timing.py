@@ -6,7 +6,7 @@ import html
 
 from search import MATCHERS, RERANKERS, SearchResult
 
-from ..i18n.translate import number, say
+from ..i18n.translate import number, tr
 from ..state.options import label
 
 COLOURS = {  # of the stages, in the order in which they come
@@ -24,13 +24,13 @@ COLOURS = {  # of the stages, in the order in which they come
 def stage_name(stage: str) -> str:
     """What a stage is called, in the visitor's language."""
     names = {
-        "descriptor": say("descriptor"),
-        "decode": say("decode"),
-        "describe": say("describe"),
-        "keypoints": say("keypoints"),
-        "index": say("index"),
-        "details": say("details"),
-        "chains": say("chains"),
+        "descriptor": tr("descriptor"),
+        "decode": tr("decode"),
+        "describe": tr("describe"),
+        "keypoints": tr("keypoints"),
+        "index": tr("index"),
+        "details": tr("details"),
+        "chains": tr("chains"),
     }
     return names.get(stage) or label(stage)
 
@@ -48,7 +48,7 @@ def timing_bar(result: SearchResult) -> str:
         ms = timings[stage]
         new = stage in result.timings_ms
         faded = "" if new else ' class="reused"'
-        title = html.escape(say("just now") if new else say("from before, reused"))
+        title = html.escape(tr("just now") if new else tr("from before, reused"))
         shown = number(ms) if ms >= 10 else number(ms, 1)
         parts.append(f'<i{faded} style="width:{100 * ms / total:.1f}%;background:{colour}"></i>')
         legend.append(

@@ -21,9 +21,9 @@ from index_store import Store, StoreError
 from index_store.ann.presets import IndexParameters
 from index_store.global_artifacts import Progress, silent
 from index_store.global_artifacts import derive as derive_all
-from index_store.parameters import making_of
+from index_store.parameters import extraction_spec_of
 from index_store.storage.build_journal import Extracted
-from index_store.storage.extraction_cache import Stock
+from index_store.storage.extraction_cache import ExtractionCache
 from index_store.storage.generation import writing
 from index_store.storage.publish import Content, replace
 
@@ -129,7 +129,7 @@ def derive(
         return Store(path, extractor)
     except StoreError:
         pass
-    making = making_of(extractor, store.as_stored)
+    spec = extraction_spec_of(extractor, store.as_stored)
     catalogue = store.catalogue
     content = Content(
         store.manifest.sources,
@@ -138,19 +138,19 @@ def derive(
         catalogue.skipped(),
         catalogue.removed(),
         store.about,
-        making,
+        spec,
     )
-    with writing(path), closing(Stock(path, making.facts, making.dim)) as stock:
+    with writing(path), closing(ExtractionCache(path, spec.facts, spec.dim)) as cache:
         for photo in catalogue.photos():
-            if photo.sha256 not in stock:
+            if photo.sha256 not in cache:
                 extracted = Extracted(
                     descriptor=descriptors[photo.id].astype(np.float16),
                     size=(photo.height, photo.width),
                     thumbnail=store.thumbnail(photo.id),
                     features=store.stored_features(photo.id),
                 )
-                stock.put(photo.sha256, extracted)
-        rows = stock.finish([entry.sha256 for entry in content.photos])
+                cache.put(photo.sha256, extracted)
+        rows = cache.finish([entry.sha256 for entry in content.photos])
         parameters = IndexParameters(**store.manifest.parameters["ann"])
         replace(path, content, rows, lambda rows: derive_all(rows, parameters, None, progress))
     return Store(path, extractor)

@@ -44,7 +44,7 @@ VIEWPORT = {"width": 1360, "height": 900}
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 PATIENCE = 120_000  # milliseconds
 MAP_FRAMES = 300
-CROWDS = 40
+CLUSTERS = 40
 INSIDE = Path(__file__).with_suffix(".js")  # what takes the times, within the page
 
 
@@ -157,8 +157,8 @@ def map_frames(browser: Browser, points: int) -> list[float]:
         "url": "map.bin",
         "photos": "photos/",
         "count": points,
-        "crowds": [f"{points // CROWDS} photos"] * CROWDS,
-        "words": dict.fromkeys(("map", "crowds", "closer", "further", "whole", "missing"), "-"),
+        "clusters": [f"{points // CLUSTERS} photos"] * CLUSTERS,
+        "words": dict.fromkeys(("map", "clusters", "closer", "further", "whole", "missing"), "-"),
     }
     given = f"{{ data: {json.dumps(data)}, parentElement: document.body, setTriggerValue() {{}} }}"
     mount = f"import mount from './map.js'; mount({given})"
@@ -184,13 +184,13 @@ def map_frames(browser: Browser, points: int) -> list[float]:
 
 
 def made_points(count: int) -> bytes:
-    """Positions in crowds, as map.js reads them."""
+    """Positions in clusters, as map.js reads them."""
     rng = np.random.default_rng(0)
-    crowds = np.arange(count) % CROWDS
-    centres = rng.uniform(0.1, 0.9, (CROWDS, 2))
-    places = np.clip(centres[crowds] + rng.normal(0, 0.05, (count, 2)), 0, 1)
+    clusters = np.arange(count) % CLUSTERS
+    centres = rng.uniform(0.1, 0.9, (CLUSTERS, 2))
+    places = np.clip(centres[clusters] + rng.normal(0, 0.05, (count, 2)), 0, 1)
     x, y = (65535 * places.T).astype(np.uint16)
-    parts = np.arange(count, dtype=np.uint32), x, y, crowds.astype(np.int16)
+    parts = np.arange(count, dtype=np.uint32), x, y, clusters.astype(np.int16)
     return b"".join(part.tobytes() for part in parts)
 
 

@@ -39,7 +39,7 @@ from index_store.extraction import (
     extract_all,
 )
 from index_store.sources.scan import scan
-from index_store.storage.extraction_cache import Stock
+from index_store.storage.extraction_cache import ExtractionCache
 
 BATCH = 8
 
@@ -64,9 +64,9 @@ def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) ->
 def side_by_side(root: Path, files: list[str], extractor: Extractor) -> None:
     """As `index_store build` does it: one core to a photo."""
     with tempfile.TemporaryDirectory() as folder:
-        stock = Stock(Path(folder), extractor.fingerprint, extractor.card.output_dim)
-        extract_all(root, files, extractor, stock, iter, exact=True)
-        stock.close()
+        extracted = ExtractionCache(Path(folder), extractor.fingerprint, extractor.card.output_dim)
+        extract_all(root, files, extractor, extracted, iter, exact=True)
+        extracted.close()
 
 
 def in_processes(root: Path, files: list[str], extractor: Extractor) -> None:

@@ -24,9 +24,9 @@ from extractor import (
     read_photo,
 )
 from extractor.keypoints.learn_codebook import GALLERY
-from index_store.parameters import making_of
+from index_store.parameters import extraction_spec_of
 from index_store.storage.build_journal import Extracted
-from index_store.storage.extraction_cache import Stock
+from index_store.storage.extraction_cache import ExtractionCache
 from index_store.storage.generation import writing
 
 IN_A_FOLDER = 1000
@@ -116,7 +116,7 @@ def inject(
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
     total: int = 0,
 ) -> None:
-    """Put made photos in stock, numbered from 0, so that no build needs to make anything of them.
+    """Cache made photos, numbered from 0, so that a build extracts nothing.
 
     Args:
         store: The store's folder.
@@ -126,13 +126,13 @@ def inject(
         progress: Called once as progress(items, total); must yield the items.
         total: How many photos there are, for it.
     """
-    making = making_of(extractor, False)
+    spec = extraction_spec_of(extractor, False)
     rows = (row for block in blocks for row in block.astype(np.float16))
-    with writing(store), closing(Stock(store, making.facts, making.dim)) as stock:
+    with writing(store), closing(ExtractionCache(store, spec.facts, spec.dim)) as cache:
         for number, row in progress(enumerate(rows), total):
             sha256 = hashlib.sha256(content(number)).hexdigest()
             noise = np.random.default_rng(number)
-            stock.put(
+            cache.put(
                 sha256,
                 Extracted(
                     row,

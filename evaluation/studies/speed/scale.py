@@ -62,7 +62,7 @@ def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
 
 
 def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
-    """A build that finds all photos in stock."""
+    """A build that finds all photos cached."""
     stages = Stages()
     manifest = build(work / "photos", work / "store", MadeExtractor(dim), stages)
     with Store(work / "store") as store:

@@ -47,7 +47,7 @@ LOOK_S = 0.2
 
 
 class MilvusIndex:
-    """A collection of a Milvus server. Searching is thread-safe; changing is not.
+    """A collection of a Milvus server. Searching is thread-safe; changing it is not.
 
     Attributes:
         address: Of the server.

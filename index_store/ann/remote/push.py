@@ -12,7 +12,7 @@ import numpy as np
 from index_store.errors import StoreError
 from index_store.global_artifacts import Derived, Progress, silent
 from index_store.storage.manifest import Manifest
-from index_store.storage.publish import content_of, replace, to_change
+from index_store.storage.publish import content_of, locked_for_update, replace
 
 from .collection import Collection, checked_address, new_family
 from .milvus import MilvusIndex, rows_in_a_message
@@ -59,7 +59,7 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
         StoreBusy, StoreUnwritable: As `build`.
     """
     store, address = Path(store), checked_address(address)
-    with to_change(store) as live:
+    with locked_for_update(store) as live:
         before = live.manifest.collection
         family = new_family() if before is None else before.family
         collection = Collection(
@@ -97,7 +97,7 @@ def take_back(store: str | Path) -> Manifest:
         StoreBusy, StoreUnwritable: As `build`.
     """
     store = Path(store)
-    with to_change(store) as live:
+    with locked_for_update(store) as live:
         collection = live.manifest.searched_in
         if collection is None:
             return live.manifest

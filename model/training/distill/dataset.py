@@ -1,4 +1,4 @@
-"""Lessons: views of photos, and what the teacher sees in them. Made while the student learns.
+"""Batches for distillation: views of photos and the teacher's descriptors of them.
 
 A lesson depends on the seed and its number only, so a run that goes on gets the lessons it would
 have got. The photos are read once and kept in memory as small JPEGs.
@@ -46,7 +46,7 @@ class Lesson(NamedTuple):
     photos: torch.Tensor
 
 
-class Classroom(Dataset):
+class ViewWorkers(Dataset):
     """Photos with the teacher beside them.
 
     Both are opened where they are first used: a teacher does not move between processes.
@@ -84,7 +84,7 @@ class Classroom(Dataset):
         raise BadTrainingData("none of the photos can be read")
 
 
-class Lessons(Classroom):
+class DistillationDataset(ViewWorkers):
     """The lesson of each step: `lessons[step]`.
 
     Args:
@@ -135,7 +135,7 @@ class Lessons(Classroom):
         return np.repeat(photos, 2)[:count]  # two views of each
 
 
-class PlainDescriptors(Classroom):
+class PlainDescriptors(ViewWorkers):
     """The teacher's descriptors of whole photos, `batch` at a time, float32 (b, D)."""
 
     def __len__(self) -> int:
@@ -224,7 +224,7 @@ def find_photos(config: DistillConfig) -> list[Path]:
     return paths
 
 
-def feed(room: Classroom, places: range | None = None) -> DataLoader:
+def feed(room: ViewWorkers, places: range | None = None) -> DataLoader:
     """What a classroom gives, in order, prepared by background processes if there are some.
 
     Args:

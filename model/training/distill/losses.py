@@ -28,7 +28,7 @@ SMALLEST = 1e-4  # deviation of a channel that never changes
 NEGATIVES = 4  # hardest views of other photos in the batch, in the loss over instances
 
 
-class Apprentice(nn.Module):
+class DistillationModel(nn.Module):
     """A student with all that it needs while it learns.
 
     Args:

@@ -31,8 +31,8 @@ from ..common.run import Run
 from ..common.run_folder import write_weights
 from ..common.settings import DistillConfig
 from ..finetune.losses import make_loss
-from .dataset import AHEAD, Lesson, Lessons, feed, find_neighbours, find_photos
-from .losses import Apprentice, instance_loss
+from .dataset import AHEAD, DistillationDataset, Lesson, feed, find_neighbours, find_photos
+from .losses import DistillationModel, instance_loss
 from .muon import MuonAdamW
 
 NOTE_EVERY = 25  # steps between two lines of the log
@@ -64,8 +64,8 @@ class Distillation(Run):
         self.paths = find_photos(config)
         torch.manual_seed(config.seed)
         network, self.provenance = begin(config)
-        probe = Lessons(dataclasses.replace(config, batch=2, workers=0), self.paths)[0]
-        self.apprentice = Apprentice(
+        probe = DistillationDataset(dataclasses.replace(config, batch=2, workers=0), self.paths)[0]
+        self.apprentice = DistillationModel(
             network,
             [i for i, name in enumerate(names) if name],
             [m.shape[1] for m in probe.maps],
@@ -88,7 +88,7 @@ class Distillation(Run):
         self.began = 0  # step at which the student had its present depth
         self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
-        self.lessons = Lessons(config, self.paths, find_neighbours(config, self.paths))
+        self.lessons = DistillationDataset(config, self.paths, find_neighbours(config, self.paths))
         self.resume()
 
     def fit(self) -> None:

@@ -1,0 +1,96 @@
+"""same-thing COMMAND: every command of the project by one name, from any folder."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from command import CommandParser, complain, run_command
+
+ROOT = Path(__file__).resolve().parent
+STORE_COMMANDS = {
+    "build": "index a folder of photos, or bring its store up to date",
+    "update": "bring a store up to date with its folders",
+    "watch": "keep a store up to date while photos come and go",
+    "add": "add photos of the store's folder",
+    "remove": "remove photos from a store",
+    "info": "say what is in a store",
+    "duplicates": "list photos that are one picture",
+    "compact": "drop the bytes of removed photos",
+    "tune": "measure all forms of index and keep the best",
+    "push": "search in a Milvus server",
+}
+ROOM_COMMANDS = {
+    "search": ("search", "find photos of the same thing"),
+    "export": ("export", "turn a descriptor network into one ONNX file"),
+    "train": ("model", "train descriptor networks"),
+    "evaluate": ("evaluation", "measure what each stage is worth"),
+}
+EPILOGUE = "`same-thing COMMAND --help` describes each; `python -m ROOM` does the same."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the process's exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in STORE_COMMANDS:
+        return room("index_store", words)
+    if words and words[0] in ROOM_COMMANDS:
+        return room(ROOM_COMMANDS[words[0]][0], words[1:])
+    parser = CommandParser(prog="same-thing", description=__doc__, epilog=EPILOGUE)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, help in STORE_COMMANDS.items():
+        commands.add_parser(name, help=help)
+    for name, (_, help) in ROOM_COMMANDS.items():
+        commands.add_parser(name, help=help)
+    add_serve(commands)
+    args = parser.parse_args(words)
+    return int(args.run(args))
+
+
+def room(name: str, words: list[str]) -> int:
+    """Run `python -m NAME WORDS...` in this process."""
+    try:
+        module = importlib.import_module(f"{name}.__main__")
+    except ModuleNotFoundError as error:  # of a package that only this room needs
+        complain(error)
+        return 1
+    return int(module.main(words))
+
+
+def add_serve(commands: argparse._SubParsersAction) -> None:
+    """`same-thing serve`."""
+    command = commands.add_parser("serve", help="serve the page and the API")
+    command.add_argument(
+        "stores", nargs="+", type=Path, metavar="STORE", help="several are descriptors to choose"
+    )
+    command.add_argument("--model", type=Path, metavar="FILE", help="of stores of a model file")
+    command.add_argument("--port", type=int, default=8501)
+    command.set_defaults(run=serve)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Replace this process with Streamlit's server; returns only if a store is missing."""
+    for store in args.stores:
+        if not store.is_dir():
+            complain(
+                FileNotFoundError(f"There is no store {store}; build it with `same-thing build`.")
+            )
+            return 1
+    os.environ["GEM_STORE"] = os.pathsep.join(str(store.resolve()) for store in args.stores)
+    if args.model:
+        os.environ["GEM_MODEL"] = str(args.model.resolve())
+    os.chdir(ROOT)  # Streamlit's options are in its .streamlit
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={args.port}"]
+    os.execv(sys.executable, command)
+
+
+def run() -> None:
+    """The entry point of the installed command."""
+    run_command(main)
+
+
+if __name__ == "__main__":
+    run()
