@@ -29,8 +29,8 @@ from ..graph.matching_graph import PROVEN, background_rank
 from ..store import Store
 
 # Both fitted by `evaluation things`, on landmarks, covers, paintings, cartons and other things.
-POINTS = (-5.2, 8.9, 6.2)
-LIKENESS = (-2.7, 12.8)
+POINTS = (-5.0, 8.9, 5.9)
+LIKENESS = (-3.0, 13.5)
 LIKELY = 0.7  # worth from which on groups are joined; the page calls such a probability likely
 DOUBT = 0.1
 # A photo keeps only its best edges, so of two large groups most pairs were never compared.
