@@ -298,7 +298,7 @@ class ThingFacts(BaseModel):
     """Photos of the gallery that show the same thing, found without any label."""
 
     number: int = Field(description="Numbers belong to one generation, as ids do.")
-    sure: float = Field(description="How sure it is that they do, 0.7 to 1.")
+    sure: float = Field(description="How sure it is that they do, 0 to 1.")
     count: int = Field(description="How many photos show it.")
     face: PhotoFacts = Field(description="The photo that most evidence leads to.")
 

@@ -8,24 +8,30 @@ photo and few matches contradict them, or the descriptors are far more alike tha
     probability = 1 - (1 - logistic(POINTS . (1, root of coverage, inliers / matches)))
                       (1 - logistic(LIKENESS . (1, similarity above the background)))
 
-Groups of photos are then joined by average linkage, the surest first, while their worth is LIKELY:
+Photos are then joined to groups by two rules, one after the other, the surest joins first:
 
-    worth = sum of the probabilities between them / (edges between them + DOUBT x missing edges)
+1. Average linkage: the worth of a join is at least LIKELY, where
 
-Missing edges, of at most EXPECTED, are weak evidence against: so a single wrong pair joins two
-photos but does not melt two groups.
+       worth = sum of the probabilities between the groups / (edges + DOUBT x missing edges)
+
+   Missing edges, of at most EXPECTED, are weak evidence against: so a single wrong pair joins two
+   photos but does not melt two groups.
+2. Likeness of the groups: the probabilities between them sum up to LINKED, and their descriptors
+   are on average ALIKE above the background. Views of a building of which few pairs match are put
+   together so; covers of a series, whose pictures differ, are not.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import NotCompared
 from ..graph.matching_graph import PROVEN, background_rank
+from ..storage.rows import Descriptors
 from ..store import Store
 
 # Both fitted by `evaluation things`, on landmarks, covers, paintings, cartons and other things.
@@ -35,6 +41,8 @@ LIKELY = 0.7  # worth from which on groups are joined; the page calls such a pro
 DOUBT = 0.1
 # A photo keeps only its best edges, so of two large groups most pairs were never compared.
 EXPECTED = 25
+LINKED = 0.5
+ALIKE = 0.22
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Thing:
 
     Attributes:
         ids: Of the photos; the face first, which most evidence leads to, then by their evidence.
-        sure: The worth of the weakest join that made it, LIKELY to 1.
+        sure: Mean probability of the edges between them, 0 to 1.
     """
 
     ids: tuple[int, ...]
@@ -62,8 +70,9 @@ def things(store: Store) -> list[Thing]:
             "known; `build --matching` compares them."
         )
     pairs, edges = proven_pairs(store.edges, store.damaged)
-    above = above_background(pairs, edges["similarity"], store.list_sims)
-    return group(pairs, probability(proofs(edges, above)))
+    background = background_of(store.list_sims)
+    judged = probability(proofs(pairs, edges, background))
+    return group(pairs, judged, store.descriptors, background)
 
 
 def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,30 +94,28 @@ def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np
     return pairs[served], found[first][served]
 
 
-def above_background(
-    pairs: np.ndarray, similarity: np.ndarray, list_sims: np.ndarray
-) -> np.ndarray:
-    """How far similarities are above the background of one photo of each pair, the lower: (m,).
+def background_of(list_sims: np.ndarray) -> np.ndarray:
+    """The similarity at which photos have nothing in common with each photo, float64 (N,).
+
+    Args:
+        list_sims: Similarities of each photo's nearest, (N, k), as of `Store`.
+    """
+    return list_sims[:, background_rank(*list_sims.shape)].astype(np.float64)
+
+
+def proofs(pairs: np.ndarray, edges: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """What the proofs are judged by: root of coverage, inliers over matches, similarity above the
+    background of one of the two photos, the lower one.
 
     Args:
         pairs: Ids, int (m, 2).
-        similarity: Of these, (m,).
-        list_sims: Similarities of each photo's nearest, (N, k), as of `Store`.
-    """
-    rank = background_rank(*list_sims.shape)
-    return similarity.astype(np.float64) - list_sims[pairs, rank].astype(np.float64).min(1)
-
-
-def proofs(edges: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """What the proofs are judged by: root of coverage, inliers over matches, similarity above.
-
-    Args:
-        edges: EDGE (m,).
-        above: Of `above_background`, (m,).
+        edges: EDGE (m,), between these.
+        background: Of each photo, (N,).
 
     Returns:
         float64 (m, 3).
     """
+    above = edges["similarity"].astype(np.float64) - background[pairs].min(1)
     coverage = np.sqrt(edges["coverage"].astype(np.float64))
     agreement = edges["inliers"] / np.maximum(edges["matches"], 1).astype(np.float64)
     return np.stack([coverage, agreement, above], axis=1)
@@ -136,12 +143,19 @@ def logistic(z: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(z / 2))
 
 
-def group(pairs: np.ndarray, probability: np.ndarray) -> list[Thing]:
+def group(
+    pairs: np.ndarray,
+    probability: np.ndarray,
+    descriptors: np.ndarray | Descriptors,
+    background: np.ndarray,
+) -> list[Thing]:
     """Join photos to things.
 
     Args:
         pairs: Ids, int (m, 2), each pair once. In whatever order, the result is the same.
         probability: That the two show the same thing, (m,), 0 to 1.
+        descriptors: Of all photos, unit rows (N, D).
+        background: Of `background_of`, (N,).
 
     Returns:
         Those of two photos or more, the largest first, then by their faces.
@@ -151,66 +165,106 @@ def group(pairs: np.ndarray, probability: np.ndarray) -> list[Thing]:
     ids, ends = np.unique(pairs, return_inverse=True)
     ends = ends.reshape(-1, 2)
     evidence = np.bincount(ends.ravel(), np.repeat(probability, 2), len(ids))
+    groups = Groups(np.asarray(descriptors[ids]), background[ids])
+    groups.join(ends, probability)
     found = []
-    for members, sure in join(len(ids), ends, probability):
+    for members, sure in groups.joined():
         members.sort(key=lambda member: (-round(evidence[member], 9), member))
         found.append(Thing(tuple(ids[members].tolist()), sure))
     return sorted(found, key=lambda thing: (-len(thing.ids), thing.ids[0]))
 
 
-def join(count: int, pairs: np.ndarray, probability: np.ndarray) -> list[tuple[list[int], float]]:
-    """Average linkage over the edges of a sparse graph.
+class Groups:
+    """Groups of photos that are being joined. A group that has been joined to another is empty."""
 
-    Args:
-        count: Nodes.
-        pairs: int (m, 2), each once.
-        probability: Of these, (m,).
+    def __init__(self, rows: np.ndarray, background: np.ndarray):
+        """Begin with each photo alone.
 
-    Returns:
-        The nodes of each group of two or more, and the worth of the weakest join that made it.
-    """
-    members: list[list[int]] = [[node] for node in range(count)]
-    sure = [1.0] * count
-    # For each group those that edges lead to: sum of the probabilities, number of edges.
-    near: list[dict[int, tuple[float, int]]] = [{} for _ in range(count)]
-    for (one, other), value in zip(pairs.tolist(), probability.tolist()):
-        near[one][other] = near[other][one] = value, 1
-    waiting: list[tuple[float, int, int]] = []
+        Args:
+            rows: Unit descriptors, (n, D).
+            background: Of these photos, (n,).
+        """
+        self._members: list[list[int]] = [[photo] for photo in range(len(rows))]
+        self._descriptors: list[np.ndarray | None] = list(rows)  # sum over the members
+        self._background = background.tolist()  # likewise
+        self._inside = [(0.0, 0)] * len(rows)  # probabilities within: their sum and number
+        # For each group those that edges lead to: sum of the probabilities, number of edges.
+        self._near: list[dict[int, tuple[float, int]]] = [{} for _ in rows]
 
-    def propose(one: int, other: int) -> None:
-        total, edges = near[one][other]
-        missing = min(len(members[one]) * len(members[other]), EXPECTED) - edges
-        worth = total / (edges + DOUBT * max(0, missing))
-        if worth >= LIKELY:
-            heapq.heappush(waiting, (-worth, min(one, other), max(one, other)))
+    def join(self, pairs: np.ndarray, probability: np.ndarray) -> None:
+        """Join as long as the first rule allows it, then as long as the second one does.
 
-    for one, other in pairs.tolist():
-        propose(one, other)
-    while waiting:
-        worth, one, other = heapq.heappop(waiting)
-        if not members[one] or not members[other]:
-            continue  # joined with others since
-        new = len(members)
-        members.append(members[one] + members[other])
-        sure.append(min(-worth, sure[one], sure[other]))
-        near.append(
-            {
-                third: added(near[one].get(third), near[other].get(third))
-                for third in sorted((near[one].keys() | near[other].keys()) - {one, other})
-            }
+        Args:
+            pairs: Photos, int (m, 2), each pair once.
+            probability: Of these, (m,).
+        """
+        for (one, other), value in zip(pairs.tolist(), probability.tolist()):
+            self._near[one][other] = self._near[other][one] = value, 1
+        for rule in (self._linkage, self._likeness):
+            waiting = [
+                (-worth, one, other)
+                for one, near in enumerate(self._near)
+                for other in near
+                if one < other and (worth := rule(one, other)) is not None
+            ]
+            heapq.heapify(waiting)
+            while waiting:
+                _, one, other = heapq.heappop(waiting)
+                if not self._members[one] or not self._members[other]:
+                    continue
+                new = self._unite(one, other)
+                for third in self._near[new]:
+                    if (worth := rule(third, new)) is not None:
+                        heapq.heappush(waiting, (-worth, third, new))
+
+    def joined(self) -> Iterator[tuple[list[int], float]]:
+        """The photos of each group of two or more, and the mean probability within."""
+        for members, (total, edges) in zip(self._members, self._inside):
+            if len(members) > 1:
+                yield members, total / edges
+
+    def _linkage(self, one: int, other: int) -> float | None:
+        """The worth of a join by the first rule; None if it does not allow it."""
+        total, edges = self._near[one][other]
+        possible = min(len(self._members[one]) * len(self._members[other]), EXPECTED)
+        worth = total / (edges + DOUBT * max(0, possible - edges))
+        return worth if worth >= LIKELY else None
+
+    def _likeness(self, one: int, other: int) -> float | None:
+        """How far the mean similarity of two groups is above the background of one of them; None
+        if the second rule does not allow to join them.
+        """
+        if self._near[one][other][0] < LINKED:
+            return None
+        (first, size), (second, count) = (
+            (np.float32(self._descriptors[number]), len(self._members[number]))
+            for number in (one, other)
         )
+        background = min(self._background[one] / size, self._background[other] / count)
+        alike = float(first @ second) / (size * count) - background
+        return alike if alike >= ALIKE else None
+
+    def _unite(self, one: int, other: int) -> int:
+        """Make one group of two; its number."""
+        new, near = len(self._members), self._near
+        between = near[one].pop(other)
+        del near[other][one]
+        self._members.append(self._members[one] + self._members[other])
+        sums = (np.float32(self._descriptors[number]) for number in (one, other))
+        self._descriptors.append(sum(sums))
+        self._background.append(self._background[one] + self._background[other])
+        self._inside.append(added(between, added(self._inside[one], self._inside[other])))
+        near.append({})
         for old in (one, other):
-            for third in near[old]:
-                near[third].pop(old, None)
-            near[old], members[old] = {}, []
-        for third, between in near[new].items():
-            near[third][new] = between
-            propose(new, third)
-    return [(nodes, sure[number]) for number, nodes in enumerate(members) if len(nodes) > 1]
+            for third, edges in near[old].items():
+                near[new][third] = added(near[new].get(third, (0.0, 0)), edges)
+                del near[third][old]
+            near[old], self._members[old], self._descriptors[old] = {}, [], None
+        for third, edges in near[new].items():
+            near[third][new] = edges
+        return new
 
 
-def added(one: tuple[float, int] | None, other: tuple[float, int] | None) -> tuple[float, int]:
-    """What leads to a third group from two groups together."""
-    total, edges = one or (0.0, 0)
-    more, others = other or (0.0, 0)
-    return total + more, edges + others
+def added(one: tuple[float, int], other: tuple[float, int]) -> tuple[float, int]:
+    """Two sums of probabilities, each with their number, together."""
+    return one[0] + other[0], one[1] + other[1]

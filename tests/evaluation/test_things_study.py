@@ -51,7 +51,7 @@ def a_graph(seed: int, kinds: list[str]) -> LabelledGraph:
     same = thing[pairs[:, 0]] == thing[pairs[:, 1]]
     rows = rng.random((len(pairs), 3)) * [0.5, 0.5, 0.2] + same[:, None] * [0.3, 0.2, 0.15]
     kind = np.array([kinds[number % len(kinds)] for number in thing])
-    return LabelledGraph(f"store {seed}", pairs, rows, thing, kind)
+    return LabelledGraph(f"store {seed}", pairs, rows, np.eye(30), np.zeros(30), thing, kind)
 
 
 def test_weights_are_fitted_to_what_is_labelled():

@@ -24,7 +24,7 @@ from index_store import Store
 from index_store.analysis.things import (
     LIKENESS,
     POINTS,
-    above_background,
+    background_of,
     group,
     logistic,
     probability,
@@ -51,6 +51,8 @@ class LabelledGraph:
         name: Of the store.
         pairs: Ids, int (m, 2).
         proofs: Of `things.proofs`, (m, 3).
+        descriptors: Of the photos, unit rows (N, D).
+        background: Of `things.background_of`, (N,).
         thing: Number of what each photo shows, int (N,); a photo of no group has one of its own.
         kind: Of each photo, str (N,); "" of no group.
     """
@@ -58,6 +60,8 @@ class LabelledGraph:
     name: str
     pairs: np.ndarray
     proofs: np.ndarray
+    descriptors: np.ndarray
+    background: np.ndarray
     thing: np.ndarray
     kind: np.ndarray
 
@@ -114,8 +118,16 @@ def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) 
             thing[ids] = len(store) + number
             kind[ids] = kind_of.get(name, "/".join(groups_file.absolute().parts[-3:-1]))
         pairs, edges = proven_pairs(store.edges, store.damaged)
-        above = above_background(pairs, edges["similarity"], store.list_sims)
-        return LabelledGraph(path.name, pairs, proofs(edges, above), thing, kind.astype(str))
+        background = background_of(store.list_sims)
+        return LabelledGraph(
+            path.name,
+            pairs,
+            proofs(pairs, edges, background),
+            store.descriptors[np.arange(len(store))],
+            background,
+            thing,
+            kind.astype(str),
+        )
 
 
 def fitted(graphs: Sequence[LabelledGraph], without: str | None = None) -> Weights:
@@ -224,8 +236,9 @@ def pair_score(thing: np.ndarray, together: np.ndarray, part: np.ndarray) -> Pai
 
 def put_together(graph: LabelledGraph, judged: np.ndarray) -> np.ndarray:
     """What each photo is put to by the probabilities of the pairs, int (N,)."""
+    found = group(graph.pairs, judged, graph.descriptors, graph.background)
     together = -1 - np.arange(len(graph.thing))
-    for number, thing in enumerate(group(graph.pairs, judged)):
+    for number, thing in enumerate(found):
         together[list(thing.ids)] = number
     return together
 
