@@ -100,7 +100,8 @@ def update(
         content = read_folders(sources, listing, known, cache, extractor, spec, progress, recheck)
         confirm(what_changed(known.before, listing, content))
         before = content_of(live)
-        if dataclasses.replace(content, spec=before.spec) == before:  # nothing but a `recheck`
+        same = dataclasses.replace(content, spec=before.spec) == before
+        if same and not live.is_damaged:  # there was nothing but a `recheck`
             return live.manifest
         return follow(live, content, cache, progress)
 

@@ -43,9 +43,9 @@ def main(facts: str) -> None:
     package = types.ModuleType("extractor")
     package.__path__ = [str(Path(__file__).resolve().parents[1])]
     sys.modules["extractor"] = package
-    from .codecs.openers import prepare
-    from .decode import BadPhoto, ImageTooLarge, read
-    from .limits import Limits
+    from extractor.photo.codecs.openers import prepare
+    from extractor.photo.decode import BadPhoto, ImageTooLarge, read
+    from extractor.photo.limits import Limits
 
     limits = Limits(**json.loads(facts))
     prepare()

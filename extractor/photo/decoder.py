@@ -10,6 +10,7 @@ import atexit
 import errno
 import json
 import logging
+import os
 import queue
 import signal
 import subprocess
@@ -18,7 +19,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -255,9 +255,22 @@ def read_exactly(file: IO[bytes], count: int) -> bytes:
     return data
 
 
-@cache
+_decoders: dict[Limits, Decoder] = {}
+
+
 def decoder_for(limits: Limits) -> Decoder:
     """The decoder of this process for photos of such limits, with a worker a core."""
-    made = Decoder(limits, available_cores())
-    atexit.register(made.close)
-    return made
+    if limits not in _decoders:
+        _decoders.setdefault(limits, Decoder(limits, available_cores()))
+    return _decoders[limits]
+
+
+def close_decoders() -> None:
+    """End the workers of all decoders of `decoder_for`."""
+    for decoder in _decoders.values():
+        decoder.close()
+
+
+atexit.register(close_decoders)
+# The workers of a forked process's parent answer to the parent alone: the child starts its own.
+os.register_at_fork(after_in_child=_decoders.clear)

@@ -25,7 +25,7 @@ from PIL import Image
 from extractor import OWNER, VISITOR, BadPhoto, ImageTooLarge, UnsupportedImage, decode
 from extractor.photo.codecs.openers import prepare
 from extractor.photo.containers import inspect
-from extractor.photo.decoder import CRASHED, TOO_LONG
+from extractor.photo.decoder import CRASHED, TOO_LONG, close_decoders, decoder_for
 from extractor.photo.limits import NEEDS_MEMORY, memory_of
 from serving.decoding.decoder import UploadDecoder
 from serving.decoding.decoder import decoder as server_decoder
@@ -317,3 +317,17 @@ def test_a_worker_loads_no_more_than_decoding_needs(decoder):
     assert "PIL" in maps and not any(
         name in maps for name in ("onnxruntime", "torch", "faiss", "cv2")
     )
+
+
+def test_a_forked_process_starts_workers_of_its_own():
+    before = decoder_for(VISITOR).decode(PHOTO)
+    child = os.fork()
+    if not child:
+        try:
+            alike = (decoder_for(VISITOR).decode(PHOTO) == before).all()
+            close_decoders()
+            os._exit(0 if alike else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (decoder_for(VISITOR).decode(PHOTO) == before).all(), "the parent's worker is unharmed"

@@ -50,7 +50,7 @@ from tests.model.test_training import (
     widened,
     write_start,
 )
-from tests.support.networks import SMALL
+from tests.support.networks import DEEPER, SMALL
 
 
 def test_a_deeper_network_computes_what_the_small_one_did_and_can_be_cut_again():
@@ -351,10 +351,10 @@ def test_a_run_goes_on_deeper(course):
     begun.train()
     message = "make it the start of a deeper run"
     with pytest.raises(BadConfig, match=message):
-        Distillation(dataclasses.replace(begun.config, architecture="resnet50"))
+        Distillation(dataclasses.replace(begun.config, architecture=DEEPER))
     shallow = Distillation(course("deeper", 'start = "begun/student.safetensors"\nfit = 6'))
     shallow.train()
-    config = dataclasses.replace(shallow.config, architecture="resnet50", steps=8)
+    config = dataclasses.replace(shallow.config, architecture=DEEPER, steps=8)
     deep = Distillation(config)
     x = torch.randn(1, 3, 64, 64)
     for one, other in (
@@ -650,9 +650,9 @@ def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_
         ('teacher.layer1="stride5"', "no tensor 'stride5'"),
         ('architecture="resnet18"', "architecture: 'resnet18' is unknown"),
         ("dim=5", "state of another run"),
-        ("teacher.std=[0.5, 0.0, 0.5]", "teacher.std must be above 0"),
-        ("teacher.mean=[0.5, 0.5]", "teacher.mean must have 3 values, not 2"),
-        ("batch=1", "batch must be between 2 and 4096"),
+        ("teacher.std=[0.5, 0.0, 0.5]", "teacher.std.1 must be greater than 0"),
+        ("teacher.mean=[0.5, 0.5]", "teacher.mean.2 is missing"),
+        ("batch=1", "batch must be greater than or equal to 2"),
         ("photos=[]", "photos must have"),
         ('photos="nowhere"', "there are no photos"),
     ):

@@ -10,3 +10,5 @@ from model.network import BLOCKS
 
 SMALL = "resnet14"
 BLOCKS[SMALL] = (1, 1, 1, 1)
+DEEPER = "resnet17"  # SMALL with one block more
+BLOCKS[DEEPER] = (1, 2, 1, 1)

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from command import print_lines
-from extractor import encode_jpeg
+from extractor import encode_jpeg, read
 from index_store import (
     Store,
     StoreError,
@@ -27,6 +29,7 @@ from index_store import (
     add,
     build,
     compact,
+    extraction,
     remove,
     update,
     verify,
@@ -215,13 +218,13 @@ def kill_everywhere(name: str, work: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def small_steps() -> Iterator[None]:
-    """Segments and commits of a few photos."""
-    sizes = extraction_cache.SEGMENT, build_journal.COMMIT_EVERY
-    extraction_cache.SEGMENT, build_journal.COMMIT_EVERY = SEGMENT, COMMIT_EVERY
-    try:
+    """Segments and commits of a few photos, which are decoded without a worker for each fork."""
+    with (
+        patch.object(extraction_cache, "SEGMENT", SEGMENT),
+        patch.object(build_journal, "COMMIT_EVERY", COMMIT_EVERY),
+        patch.object(extraction, "decoder_for", lambda limits: SimpleNamespace(read=read)),
+    ):
         yield
-    finally:
-        extraction_cache.SEGMENT, build_journal.COMMIT_EVERY = sizes
 
 
 def prepare(name: str, work: Path) -> None:

@@ -102,8 +102,11 @@ def sentence(error: ValidationError) -> str:
         return f"unknown key {key}"
     if first["type"] == "missing":
         return f"{key} is missing"
-    before, wanted, said = first["msg"].partition("Input should be ")
-    return f"{key} must be {said}" if wanted else f"{key}: {before.removeprefix('Value error, ')}"
+    said = first["msg"].replace(" after validation", "").removeprefix("Value error, ")
+    for subject in ("Input should", "Value should"):
+        if said.startswith(subject):
+            return f"{key} must{said.removeprefix(subject)}"
+    return f"{key}: {said}"
 
 
 def overlay(table: dict[str, Any], change: dict[str, Any]) -> None:
