@@ -264,6 +264,10 @@ def test_a_photo_is_found_by_its_file(server, client, with_hidden):
 def test_the_client_lists_all_pages_of_one_generation(server, client, with_hidden, monkeypatch):
     monkeypatch.setattr(same_thing, "PAGE", 2)
     assert [one["id"] for one in server.photos()] == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    for thing in (listed := list(server.things())):
+        of_thing = list(server.photos_of_thing(thing["number"]))
+        assert of_thing[0] == thing["face"] and len(of_thing) == thing["count"]
+    assert [thing["number"] for thing in listed] == list(range(len(listed))) != []
     begun = server.photos()
     assert next(begun)["id"] == 1
     monkeypatch.setattr(endpoints, "served", lambda _: {"generation": "another", "model": "x"})
