@@ -164,12 +164,14 @@ def group(
     pairs, probability = pairs[order], probability[order]
     ids, ends = np.unique(pairs, return_inverse=True)
     ends = ends.reshape(-1, 2)
-    evidence = np.bincount(ends.ravel(), np.repeat(probability, 2), len(ids))
+    evidence = np.zeros(len(ids))
+    np.add.at(evidence, ends, probability[:, None])
+    evidence = evidence.round(9)  # whatever the last bits of sums decide
     groups = Groups(np.asarray(descriptors[ids]), background[ids])
     groups.join(ends, probability)
     found = []
     for members, sure in groups.joined():
-        members.sort(key=lambda member: (-round(evidence[member], 9), member))
+        members.sort(key=lambda member: (-evidence[member], member))
         found.append(Thing(tuple(ids[members].tolist()), sure))
     return sorted(found, key=lambda thing: (-len(thing.ids), thing.ids[0]))
 
@@ -185,7 +187,7 @@ class Groups:
             background: Of these photos, (n,).
         """
         self._members: list[list[int]] = [[photo] for photo in range(len(rows))]
-        self._descriptors: list[np.ndarray | None] = list(rows)  # sum over the members
+        self._descriptors: list[np.ndarray] = list(rows)  # sum over the members
         self._background = background.tolist()  # likewise
         self._inside = [(0.0, 0)] * len(rows)  # probabilities within: their sum and number
         # For each group those that edges lead to: sum of the probabilities, number of edges.
@@ -237,7 +239,7 @@ class Groups:
         if self._near[one][other][0] < LINKED:
             return None
         (first, size), (second, count) = (
-            (np.float32(self._descriptors[number]), len(self._members[number]))
+            (self._descriptors[number].astype(np.float32), len(self._members[number]))
             for number in (one, other)
         )
         background = min(self._background[one] / size, self._background[other] / count)
@@ -250,8 +252,8 @@ class Groups:
         between = near[one].pop(other)
         del near[other][one]
         self._members.append(self._members[one] + self._members[other])
-        sums = (np.float32(self._descriptors[number]) for number in (one, other))
-        self._descriptors.append(sum(sums))
+        first, second = self._descriptors[one], self._descriptors[other]
+        self._descriptors.append(first.astype(np.float32) + second)
         self._background.append(self._background[one] + self._background[other])
         self._inside.append(added(between, added(self._inside[one], self._inside[other])))
         near.append({})
@@ -259,7 +261,7 @@ class Groups:
             for third, edges in near[old].items():
                 near[new][third] = added(near[new].get(third, (0.0, 0)), edges)
                 del near[third][old]
-            near[old], self._members[old], self._descriptors[old] = {}, [], None
+            near[old], self._members[old], self._descriptors[old] = {}, [], np.empty(0)
         for third, edges in near[new].items():
             near[third][new] = edges
         return new
