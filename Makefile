@@ -30,11 +30,13 @@ demo: .venv/.serving
 		{ test -e "$$MODEL" || .venv/bin/python -m export --out "$$MODEL" -- "$$name"; } || exit;; \
 	esac && \
 	base="$${STORE:-$$($(NAMED_STORE))}" && served= && set -- "$${MODEL:-gem-resnet101}" && \
-	if [ "$$PHOTOS$$STORE$$MODEL" = gallery/photos ]; then set -- "$$@" efficientnet-lite2; fi && \
+	index= && if [ "$$PHOTOS$$STORE$$MODEL" = gallery/photos ]; then \
+		set -- "$$@" efficientnet-lite2 && index=--index=ivf-pq; \
+	fi && \
 	for model; do \
 		name="$$(basename -- "$$model" .onnx)" && store="$$base" && \
 		if [ "$$name" != gem-resnet101 ] && [ -z "$$STORE" ]; then store="$$base-$$name"; fi && \
-		.venv/bin/python -m index_store build --store "$$store" --model="$$model" -- "$$PHOTOS" || exit; \
+		.venv/bin/python -m index_store build --store "$$store" --model="$$model" $$index -- "$$PHOTOS" || exit; \
 		served="$$served$${served:+:}$$store"; \
 	done && \
 	printf 'Serving %s at http://127.0.0.1:%s   (Ctrl-C ends it)\n' "$$PHOTOS" $(PORT) && \

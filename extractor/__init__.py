@@ -2,7 +2,7 @@
 
 from joblib import cpu_count as available_cores  # as far as affinity and control groups allow
 
-from .descriptor.choice import choose_extractor, int8_beside
+from .descriptor.choice import choose_extractor, int8_beside, open_extractor
 from .descriptor.extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
 from .descriptor.sealing import is_sealed, seal
 from .keypoints.sift import LocalFeatures, local_features
@@ -54,6 +54,7 @@ __all__ = [
     "int8_beside",
     "is_sealed",
     "local_features",
+    "open_extractor",
     "open_regular",
     "owner_limits",
     "read",

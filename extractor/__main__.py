@@ -1,14 +1,69 @@
-"""python -m extractor: print the table of the formats that are read, in Markdown."""
+"""python -m extractor: print the table of the formats that are read, in Markdown.
+
+python -m extractor benchmark [--model NAME] [--store STORE]: measure every engine.
+"""
 
 from __future__ import annotations
 
-from command import print_text, run_command
+import argparse
+from pathlib import Path
 
+from command import (
+    CommandParser,
+    complain,
+    print_lines,
+    print_text,
+    run_command,
+)
+
+from .descriptor.choice import fastest, measure
+from .descriptor.extractor import BadModel
+from .descriptor.registry import DEFAULT, model_path
 from .photo.formats import table
 
 
-def main() -> int:
-    print_text(table())
+def run_benchmark(args: argparse.Namespace) -> None:
+    """Print what was measured; with a store, write down what was chosen."""
+    if args.store is None:
+        trials = measure(model_path(args.model or DEFAULT))
+    else:
+        # This room is below index_store, which knows where a store keeps its choice.
+        from index_store.engine_choice import write_engine
+        from index_store.errors import StoreError
+        from index_store.store import model_of
+
+        try:
+            model = model_of(args.store, args.model)
+        except StoreError as error:
+            raise BadModel(str(error)) from error
+        trials = measure(model)
+    chosen = fastest(trials)
+    print_lines(*trials, f"chosen: {chosen.choice}")
+    if args.store is not None:
+        write_engine(args.store, chosen.choice.engine, chosen.choice.precision)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = CommandParser(prog="python -m extractor", description="Formats and engines.")
+    commands = parser.add_subparsers(dest="command", metavar="benchmark")
+    benchmark = commands.add_parser("benchmark", help="measure every engine, choose the fastest")
+    benchmark.add_argument(
+        "--model", metavar="NAME", help="a name of `python -m export --models` or a model file"
+    )
+    benchmark.add_argument(
+        "--store", type=Path, help="for the model of this store, which the choice is written into"
+    )
+    args = parser.parse_args(argv)
+    if args.command is None:
+        print_text(table())
+        return 0
+    try:
+        run_benchmark(args)
+    except BrokenPipeError:
+        raise  # for run_command
+    except (OSError, BadModel) as error:
+        complain(error)
+        return 1
     return 0
 
 

@@ -6,6 +6,7 @@ from .ann.presets import PRESETS
 from .ann.remote.push import push, take_back
 from .builder import CANDIDATES, build
 from .changes import add, remove, update
+from .engine_choice import engine_of
 from .errors import (
     BadAbout,
     BadList,
@@ -58,6 +59,7 @@ __all__ = [
     "compact",
     "current_version",
     "duplicates",
+    "engine_of",
     "model_of",
     "push",
     "remove",

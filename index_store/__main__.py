@@ -33,7 +33,6 @@ from extractor import (
     BadModel,
     Extractor,
     available_cores,
-    choose_extractor,
 )
 from extractor.descriptor.registry import MODELS, model_path
 from plurals import quantity
@@ -44,16 +43,16 @@ from .analysis.duplicates import duplicates
 from .analysis.similarity_map import kept_map
 from .analysis.things import things
 from .ann.pareto import save_front
-from .ann.presets import PRESETS, IndexParameters
+from .ann.presets import DEFAULT_PRESET, EXACT_BELOW, PRESETS, IndexParameters
 from .ann.remote.collection import TOKEN
 from .ann.remote.push import push, take_back
 from .ann.tune import choose, replace_index, try_presets
 from .builder import CANDIDATES, build
 from .changes import add, compare, copies_of, remove, update
 from .confirmation import Asking
+from .engine_choice import extractor_for
 from .errors import PhotosDamaged, StoreError
 from .extraction import side_by_side
-from .parameters import described_before
 from .ray_build import on_cluster
 from .report import (
     change_lines,
@@ -101,9 +100,7 @@ def run_build(args: argparse.Namespace) -> None:
     """Build, and say what was left out."""
     roots = [folder_of(path) for path in args.photos]  # said before a model is looked for
     spread = side_by_side if args.ray is None else on_cluster(args.ray)
-    extractor, choice = choose_extractor(
-        args.model, calls=available_cores(), prefer=described_before(args.store)
-    )
+    extractor, choice = extractor_for(args.store, args.model, calls=available_cores())
     print_status(f"descriptors: {choice}")
     asking = Asking(args.yes)
     manifest = build(
@@ -152,7 +149,7 @@ def run_info(args: argparse.Namespace) -> None:
 
 def run_add(args: argparse.Namespace) -> None:
     """Add photos, described as those of the store are."""
-    manifest = add(args.photos, args.store, extractor_for(args.store, args.model), bar)
+    manifest = add(args.photos, args.store, extractor_of(args.store, args.model), bar)
     print_lines(*change_lines(args.store, manifest))
 
 
@@ -171,7 +168,7 @@ def run_update(args: argparse.Namespace) -> None:
     asking = Asking(args.yes)
     fetched = manifest.sources.lists or manifest.sources.manifests
     if not current or args.recheck or fetched:
-        extractor = extractor_for(args.store, args.model)
+        extractor = extractor_of(args.store, args.model)
         manifest = update(args.store, extractor, bar, args.recheck, asking)
     if args.json:
         print_text(json.dumps(difference_json(args.store, manifest, asking.found), indent=2))
@@ -189,7 +186,7 @@ def run_watch(args: argparse.Namespace) -> None:
     """Update whenever the folders have changed; ends by Ctrl-C."""
     with Store(args.store, embedded=True) as store:
         sources = store.manifest.sources
-    extractor = extractor_for(args.store, args.model)
+    extractor = extractor_of(args.store, args.model)
     own = args.store.absolute() / FOLDER  # changes when an update has fetched something
     folders = [Path(folder) for folder in sources.folders if Path(folder) != own]
     folders += [Path(path).parent for path in sources.lists]
@@ -238,11 +235,9 @@ def run_things(args: argparse.Namespace) -> None:
             print_lines(*thing_list.thing_lines(store, found))
 
 
-def extractor_for(store: Path, model: Path | None) -> Extractor:
+def extractor_of(store: Path, model: Path | None) -> Extractor:
     """What describes photos as those in a store are described, if this machine can."""
-    extractor, choice = choose_extractor(
-        model_of(store, model), calls=available_cores(), prefer=described_before(store)
-    )
+    extractor, choice = extractor_for(store, model_of(store, model), calls=available_cores())
     print_status(f"descriptors: {choice}")
     return extractor
 
@@ -343,7 +338,8 @@ def main(argv: list[str] | None = None) -> int:
         "--index",
         choices=PRESETS,
         metavar="PRESET",
-        help=f"form of the index: {', '.join(PRESETS)} (default: as it is, or the first)",
+        help=f"form of the index: {', '.join(PRESETS)} (default: as it is; in a new store flat "
+        f"below {EXACT_BELOW:,} photos, else {DEFAULT_PRESET})",
     )
     command.add_argument(
         "--ray",

@@ -67,7 +67,7 @@ def build(
         extractor: Describes the photos.
         progress: Called as progress(items, total, what) for each long stage; must yield the items.
         as_stored: Decode the photos as published code does, see `decode`. The manifest records it.
-        index: A name of `presets.PRESETS`; None for what the store has, or the first.
+        index: A name of `presets.PRESETS`; None for what the store has, or `default_preset`.
         spread: Has the photos read and described: here, or `cluster.on_cluster`.
         matching: Whether photos are compared with each other, see `matching_graph`; None for as
             before, or yes.

@@ -15,7 +15,7 @@ from extractor.keypoints import keypoint_codes, sift
 from matching import verification
 
 from . import extraction
-from .ann.presets import DEFAULT_PRESET, IndexParameters, choose_parameters
+from .ann.presets import IndexParameters, choose_parameters, default_preset
 from .errors import StoreError
 from .graph import affinity, matching_graph
 from .graph import offline_diffusion as diffusion
@@ -127,7 +127,7 @@ def is_reusable(manifest: Manifest, spec: ExtractionSpec) -> bool:
 def index_parameters(
     count: int, dim: int, preset: str | None, before: Manifest | None
 ) -> IndexParameters:
-    """The form of a store's index: the one asked for, or as before, or the first.
+    """The form of a store's index: the one asked for, or as before, or `default_preset`.
 
     A tuned effort is kept as long as the index has the form that it was tuned for.
 
@@ -138,10 +138,12 @@ def index_parameters(
         before: Of the live generation, or None.
     """
     stored = None if before is None else IndexParameters(**before.parameters["ann"])
-    fallback = DEFAULT_PRESET if stored is None else stored.preset
-    chosen = choose_parameters(count, dim, preset or fallback)
+    if preset is None and stored is not None and not stored.automatic:
+        preset = stored.preset
+    chosen = choose_parameters(count, dim, preset or default_preset(count))
+    chosen = dataclasses.replace(chosen, automatic=preset is None)
     if stored is not None and stored.factory == chosen.factory:
-        return stored
+        return dataclasses.replace(stored, automatic=chosen.automatic)
     return chosen
 
 

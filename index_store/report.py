@@ -12,7 +12,7 @@ from plurals import quantity
 
 from .about import key as about_key
 from .ann.pareto import on_front
-from .ann.presets import PRESETS, IndexParameters
+from .ann.presets import EXACT_BELOW, PRESETS, IndexParameters
 from .ann.remote.collection import Collection
 from .ann.remote.milvus import LEAST_INDEXED
 from .ann.remote.push import Pushed
@@ -224,7 +224,8 @@ def index_line(parameters: IndexParameters) -> str:
     """The form of an index and how it is searched."""
     preset = PRESETS[parameters.preset]
     how = f", {preset.knob} {parameters.effort}" if preset.knob else ""
-    return f"{parameters.preset}: {parameters.factory}{how}"
+    why = f", fewer than {EXACT_BELOW:,} photos" if parameters.automatic and preset.exact else ""
+    return f"{parameters.preset}: {parameters.factory}{how}{why}"
 
 
 def searched_line(manifest: Manifest, pushed: Collection) -> str:

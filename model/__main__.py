@@ -1,13 +1,15 @@
 """python -m model train CONFIG.toml [KEY=VALUE ...] | distill CONFIG.toml [KEY=VALUE ...] | compare
-CHECKPOINT ... | whitenings CHECKPOINT
+CHECKPOINT ... | whitenings CHECKPOINT | pack POOL --out PARTS
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from command import (
     CommandParser,
@@ -30,13 +32,16 @@ from .training.common.whitenings import compare_whitenings
 from .training.distill.teacher import BadTeacher
 from .training.distill.train import Distillation, benchmark
 from .training.finetune.train import FineTuning
+from .training.packs.pack import pack
+from .training.packs.parts import MB, BadParts
 
+REFUSALS = (BadConfig, BadCheckpoint, BadParts, BadPhoto, BadTeacher, BadTrainingData)
 DIMS = (TRUNK_DIM, 1024, 512)  # of the descriptors that whitenings are compared at
 
 
 def run_train(args: argparse.Namespace) -> None:
     config = read_config(args.config, TrainConfig, args.changes)
-    run = FineTuning(config)
+    run = FineTuning(config, args.seconds)
     if run.state.epoch or run.state.tuples is not None:
         print_lines(f"going on at epoch {run.state.epoch}, step {run.state.step}")
     print_lines(
@@ -48,16 +53,17 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 def run_distill(args: argparse.Namespace) -> None:
-    run = Distillation(read_config(args.config, DistillConfig, args.changes))
+    run = Distillation(read_config(args.config, DistillConfig, args.changes), args.seconds)
     if args.benchmark:
-        bare, whole = benchmark(run)
+        bare, whole, operations = benchmark(run)
         print_lines(
-            f"bare step {bare:.2f} photos/s, whole run {whole:.2f} photos/s: {whole / bare:.2f}"
+            f"bare step {bare:.2f} photos/s, whole run {whole:.2f} photos/s: {whole / bare:.2f}",
+            f"{operations / 1e9:.1f} GFLOP a photo: {bare * operations / 1e12:.2f} TFLOP/s",
         )
         return
     if run.step:
         print_lines(f"going on at step {run.step}")
-    print_lines(f"{quantity(len(run.paths), 'photo')}; log and weights go to {run.config.out}")
+    print_lines(f"{quantity(len(run.room), 'photo')}; log and weights go to {run.config.out}")
     run.train()
     print_lines(f"{quantity(run.step, 'step')}: {run.config.out / 'student.safetensors'}")
 
@@ -97,6 +103,23 @@ def labelled(command: argparse.ArgumentParser) -> None:
     )
 
 
+def above_zero(text: str) -> float:
+    """An argument that is a number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def run_pack(args: argparse.Namespace) -> None:
+    packed = pack(args.pool, args.out, args.side, lambda files: tqdm(files, "packing", unit=""))
+    size = sum(part.size for part in packed.parts) / MB
+    print_lines(
+        f"{quantity(packed.photos, 'photo')} in {quantity(len(packed.parts), 'part')} of together "
+        f"{size:.1f} MB, {packed.left_out} left out: {args.out}"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = CommandParser(prog="python -m model", description="Train descriptor networks.")
     commands = parser.add_subparsers(required=True)
@@ -111,6 +134,13 @@ def main(argv: list[str] | None = None) -> int:
             nargs="*",
             metavar="KEY=VALUE",
             help="other values than the file's, such as loss.name='\"n-tuple\"'",
+        )
+        command.add_argument(
+            "--seconds",
+            type=above_zero,
+            metavar="N",
+            help="end training N seconds from now; state and weights are written, and the same "
+            "command goes on from there",
         )
         command.set_defaults(run=run)
         if name == "distill":
@@ -139,12 +169,19 @@ def main(argv: list[str] | None = None) -> int:
         "leave directions unseen",
     )
     command.set_defaults(run=run_whitenings)
+    command = commands.add_parser("pack", help="write photos as WebP in parts, for training")
+    command.add_argument("pool", type=Path, nargs="+", metavar="POOL", help="folders of photos")
+    command.add_argument(
+        "--side", type=int, default=192, help="pixels of their longest side (default: 192)"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="PARTS", help="empty folder")
+    command.set_defaults(run=run_pack)
     args = parser.parse_args(argv)
     try:
         args.run(args)
     except BrokenPipeError:
         raise  # for run_command
-    except (BadConfig, BadCheckpoint, BadPhoto, BadTeacher, BadTrainingData, OSError) as error:
+    except (*REFUSALS, OSError) as error:
         complain(error)
         return 1
     except KeyboardInterrupt:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from extractor import Extractor, ModelCard
-from index_store import Store, build
+from extractor import Extractor, LocalFeatures, ModelCard, local_features
+from index_store import Store, build, extraction
 from search import Engine
 
 # Tests are one visitor who clicks faster than anybody.
@@ -110,6 +110,22 @@ class RememberingExtractor(Extractor):
         return self.known[key].copy()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def keypoints_are_found_once_for_each_photo():
+    """Builds of all tests index the same few photos."""
+    known: dict[bytes, LocalFeatures] = {}
+
+    def remembered(photo: np.ndarray) -> LocalFeatures:
+        key = hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).digest()
+        if key not in known:
+            known[key] = local_features(photo)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(extraction, "local_features", remembered)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def the_main_module_stays():
     """Streamlit puts a visitor's script in its place. Processes that are started later would look
@@ -134,7 +150,7 @@ def gallery_path(tmp_path_factory, extractor, worker_id) -> Path:
     own = tmp_path_factory.getbasetemp()
     built = (own if worker_id == "master" else own.parent) / "gallery"
     with FileLock(f"{built}.lock"):
-        build(GALLERY, built, extractor)  # does nothing to what is complete
+        build(GALLERY, built, extractor, index="ivf-pq")  # does nothing to what is complete
     return shutil.copytree(built, own / "stores" / "gallery")
 
 

@@ -31,7 +31,7 @@ from .results import BadResults, typed
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results.json"
 PLOT = "figures.png"  # beside the results
-TABLES = (ROOT / "README.md", ROOT / "docs" / "measurements.md")  # that show them
+TABLES = (ROOT / "README.md", ROOT / "docs" / "RESULTS.md")  # that show them
 BEGIN, END = "<!-- figures: `make figures` writes these lines -->", "<!-- end of figures -->"
 SCHEMA = 1
 SETS = (GALLERY, *open_names())
@@ -197,4 +197,4 @@ def run(args: argparse.Namespace) -> None:
         found = Figures(merged(found.figures, rows))
         publish(found, RESULTS, TABLES)
     print_text(format_figures(found))
-    print_lines("", f"Written: {RESULTS}, its plot, and the tables of README and measurements.")
+    print_lines("", f"Written: {RESULTS}, its plot, and the tables of README and RESULTS.")

@@ -1,21 +1,23 @@
-"""Which model and engine to use on this machine, decided by trying them.
+"""Which engine and precision describe photos: measured once, then opened as it was written down.
 
-An int8 model or a bfloat16 engine is much faster on one processor and slower, or wrong, on another.
-So at start-up each candidate describes a few photos beside the float32 model, and the fastest whose
-descriptors agree is taken.
+A GPU, an int8 model or a bfloat16 engine is much faster on one machine and slower, or wrong, on
+another. So when a store is built, or by `python -m extractor benchmark`, each candidate describes a
+few photos beside the float32 model, and the fastest whose descriptors agree is chosen. What opens a
+store later takes the engine that was chosen, whatever its speed, if it still agrees.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..photo.decode import read_photo
+from .cuda import is_worth_trying
 from .extractor import DEFAULT_MODEL, BadModel, Extractor
-from .runtime import is_available
+from .runtime import ENGINES, is_available
 
 PROBES = tuple(
     DEFAULT_MODEL.parents[2] / "gallery" / "photos" / f"{name}.jpg"
@@ -24,23 +26,51 @@ PROBES = tuple(
 MIN_COSINE = 0.99  # median over the probes
 WORTH_IT = 1.2  # times faster than float32: less is not worth other digits
 REPEATS = 2
+PROBLEM = 200  # characters of an error that are repeated
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What decides the digits of a descriptor, besides the model.
+
+    Attributes:
+        engine: One of `engines.ENGINES`.
+        precision: Of the model file, "float32" or "int8".
+    """
+
+    engine: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.precision} on {self.engine}"
+
+
+REFERENCE = Choice("onnxruntime", "float32")
+"""Runs everywhere. The others are compared with it."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate.
+    """One candidate, measured.
 
     Attributes:
-        name: of engine and precision.
-        milliseconds: a photo, best of REPEATS.
-        cosine: median with float32.
-        problem: why it could not run, "" if it did.
+        choice: What it is.
+        extractor: None if it cannot be used.
+        cosine: Median with the reference.
+        problem: Why it cannot be used, or "".
+        milliseconds: A photo; infinite if it cannot be used.
     """
 
-    name: str
-    milliseconds: float = float("inf")
+    choice: Choice
+    extractor: Extractor | None
     cosine: float = 0.0
     problem: str = ""
+    milliseconds: float = float("inf")
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"{self.choice}: {self.problem}"
+        return f"{self.choice} {self.milliseconds:.0f} ms, cosine {self.cosine:.4f}"
 
 
 def int8_beside(model: Path) -> Path:
@@ -48,98 +78,138 @@ def int8_beside(model: Path) -> Path:
     return model.with_name(f"{model.stem}.int8.onnx")
 
 
-def candidates(model: Path) -> list[tuple[str, Path, str]]:
-    """Everything that could replace the float32 model on onnxruntime here.
-
-    Returns:
-        Name, model file and engine of each.
-    """
-    found = []
-    int8 = int8_beside(model)
-    if int8.is_file():
-        found.append(("int8", int8, "onnxruntime"))
+def candidates(model: Path) -> list[Choice]:
+    """Everything that could replace the reference here."""
+    engines = ["onnxruntime-cuda"] if is_worth_trying() else []
     if is_available("openvino"):
-        found.append(("OpenVINO bf16", model, "openvino-bf16"))
-        if int8.is_file():
-            found.append(("OpenVINO int8", int8, "openvino"))
-    return found
+        engines.append("openvino-bf16")
+    found = [Choice(engine, "float32") for engine in engines]
+    if int8_beside(model).is_file():
+        found += [Choice(engine, "int8") for engine in ("onnxruntime", "openvino")]
+    return [choice for choice in found if choice.engine != "openvino" or is_available("openvino")]
 
 
-def time_and_describe(extractor: Extractor, photos: list[np.ndarray]) -> tuple[float, np.ndarray]:
-    """Milliseconds a photo (best of REPEATS, after a first run) and descriptors (N, D)."""
-    descriptors = np.concatenate([extractor.describe([photo]) for photo in photos])
+def probes() -> list[np.ndarray]:
+    """The photos that engines are compared on."""
+    return [read_photo(path) for path in PROBES if path.is_file()]
+
+
+def describe_each(extractor: Extractor, photos: list[np.ndarray]) -> np.ndarray:
+    """Descriptors (N, D) of photos, one call each."""
+    return np.concatenate([extractor.describe([photo]) for photo in photos])
+
+
+def milliseconds(extractor: Extractor, photos: list[np.ndarray]) -> float:
+    """Milliseconds a photo, best of REPEATS, after a first run."""
+    describe_each(extractor, photos)
     best = float("inf")
     for _ in range(REPEATS):
         begin = time.perf_counter()
-        for photo in photos:
-            extractor.describe([photo])
+        describe_each(extractor, photos)
         best = min(best, (time.perf_counter() - begin) * 1000 / len(photos))
-    return best, descriptors
+    return best
 
 
-def choose_extractor(
-    model: str | Path = DEFAULT_MODEL, calls: int = 1, prefer: dict[str, str] | None = None
-) -> tuple[Extractor, str]:
-    """Choose what describes photos on this machine.
+def prove(
+    model: Path, choice: Choice, reference: Extractor, photos: list[np.ndarray], calls: int
+) -> Trial:
+    """Start a candidate and compare its descriptors with the reference's. It is not timed.
+
+    Args:
+        model: Of the reference; the int8 model lies beside it.
+        choice: The candidate.
+        reference: What it is compared with.
+        photos: To describe.
+        calls: As of `Extractor`.
+    """
+    path = model if choice.precision == reference.card.precision else int8_beside(model)
+    try:
+        if choice.engine not in ENGINES:
+            raise BadModel("there is no such engine")
+        if not photos:
+            raise BadModel("the sample gallery, which it would be compared on, is missing")
+        extractor = Extractor(path, engine=choice.engine, calls=calls)
+        if extractor.fingerprint != reference.fingerprint:
+            raise BadModel(f"{path.name} was made from another model")
+        pairs = describe_each(extractor, photos) * describe_each(reference, photos)
+    except Exception as error:  # engines raise families of their own; the reference still runs
+        return Trial(choice, None, problem=(str(error).splitlines() or ["it fails"])[0][:PROBLEM])
+    cosine = float(np.median(pairs.sum(1)))
+    if not cosine >= MIN_COSINE:  # also when it is not a number
+        return Trial(choice, None, cosine, f"cosine {cosine:.4f} is below {MIN_COSINE}")
+    return Trial(choice, extractor, cosine)
+
+
+def measure(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> list[Trial]:
+    """Measure the reference and every candidate.
 
     Args:
         model: The float32 model's file.
         calls: How many calls will run side by side, see `Extractor`.
-        prefer: "engine" and "precision" that descriptors at hand were made with. What gives the
-            same digits is taken whatever its speed, if it agrees with the float32 model here.
 
     Returns:
-        The fastest extractor that agrees with the float32 model, and a sentence that says what was
-        chosen and why.
+        The reference first.
 
     Raises:
-        FileNotFoundError, BadModel: As `Extractor` for the float32 model. A candidate that fails
-            only drops out.
+        FileNotFoundError, BadModel: As `Extractor` for the reference.
     """
-    model = Path(model)
+    reference, photos = Extractor(model, calls=calls), probes()
+    first = Choice(reference.engine, reference.card.precision)
+    trials = [Trial(first, reference, 1.0, milliseconds=milliseconds(reference, photos))]
+    for choice in candidates(Path(model)):
+        trial = prove(Path(model), choice, reference, photos, calls)
+        if trial.extractor is not None:
+            trial = replace(trial, milliseconds=milliseconds(trial.extractor, photos))
+        trials.append(trial)
+    return trials
+
+
+def fastest(trials: list[Trial]) -> Trial:
+    """The fastest that agrees; the reference, which is first, if none is WORTH_IT."""
+    reference = trials[0]
+    best = min(trials, key=lambda trial: trial.milliseconds)
+    return best if best.milliseconds * WORTH_IT <= reference.milliseconds else reference
+
+
+def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple[Extractor, str]:
+    """Choose what describes photos on this machine, by measuring.
+
+    Args and errors are those of `measure`.
+
+    Returns:
+        The fastest extractor that agrees with the reference, and a sentence on what was tried.
+    """
+    if not candidates(Path(model)) or not probes():
+        return Extractor(model, calls=calls), f"{REFERENCE} (nothing else is installed)"
+    trials = measure(model, calls)
+    chosen = fastest(trials)
+    assert chosen.extractor is not None
+    return chosen.extractor, f"{chosen.choice} ({'; '.join(map(str, trials))})"
+
+
+def open_extractor(
+    model: str | Path = DEFAULT_MODEL, written: dict[str, str] | None = None, calls: int = 1
+) -> tuple[Extractor, str]:
+    """What describes photos as it was written down. Nothing is timed.
+
+    Args:
+        model: The float32 model's file.
+        written: "engine" and "precision"; None for the reference.
+        calls: As of `Extractor`.
+
+    Returns:
+        The extractor and a sentence. It is the reference, and the sentence says why, if what was
+        written down cannot be used here or does not agree with it.
+
+    Raises:
+        FileNotFoundError, BadModel: As `Extractor` for the reference.
+    """
     reference = Extractor(model, calls=calls)
-    options = candidates(model)
-    photos = [read_photo(path) for path in PROBES if path.is_file()]
-    if not options or not photos:
-        return reference, "float32 on onnxruntime (nothing else is installed)"
-    base, expected = time_and_describe(reference, photos)
-    agreeing, trials = [(base / WORTH_IT, reference)], []
-    for name, path, engine in options:
-        try:
-            extractor = Extractor(path, engine=engine, calls=calls)
-            if extractor.fingerprint != reference.fingerprint:
-                raise BadModel("it was made from another model")
-            milliseconds, descriptors = time_and_describe(extractor, photos)
-        except (
-            Exception
-        ) as error:  # engines raise families of their own; whatever it is, float32 still runs
-            trials.append(Trial(name, problem=str(error).splitlines()[0][:120]))
-            continue
-        cosine = float(np.median((descriptors * expected).sum(1)))
-        trials.append(Trial(name, milliseconds, cosine))
-        if cosine >= MIN_COSINE:
-            agreeing.append((milliseconds, extractor))
-    preferred = [
-        (milliseconds, extractor)
-        for milliseconds, extractor in agreeing
-        if prefer is not None
-        and prefer == {"engine": extractor.engine, "precision": extractor.card.precision}
-    ]
-    best, chosen = min(preferred or agreeing, key=lambda pair: pair[0])
-    return chosen, describe_choice(base, trials, chosen is not reference, best)
-
-
-def describe_choice(base: float, trials: list[Trial], replaced: bool, best: float) -> str:
-    """One line: the choice, then every trial."""
-    name = (
-        next((t.name for t in trials if t.milliseconds == best), "float32")
-        if replaced
-        else "float32"
-    )
-    tried = [
-        f"{t.name} {t.problem}"
-        if t.problem
-        else f"{t.name} {t.milliseconds:.0f} ms, cosine {t.cosine:.4f}"
-        for t in trials
-    ]
-    return f"{name} (float32 {base:.0f} ms a photo; {'; '.join(tried)})"
+    own = Choice(reference.engine, reference.card.precision)
+    wanted = Choice(written["engine"], written["precision"]) if written else own
+    if wanted == own:
+        return reference, str(own)
+    trial = prove(Path(model), wanted, reference, probes(), calls)
+    if trial.extractor is None:
+        return reference, f"{own}, instead of {trial}"
+    return trial.extractor, f"{wanted}, as chosen before"

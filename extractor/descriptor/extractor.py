@@ -17,7 +17,8 @@ from plurals import quantity
 from ..photo.crop import Region, crop_region
 from ..photo.limits import WORKING_SIDE
 from ..photo.strips import parts_of
-from .runtime import start
+from .batched import MAX_BATCH, Batched
+from .runtime import Runtime, start
 from .sealing import is_sealed
 
 DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "model" / "weights" / "gem-resnet101.onnx"
@@ -137,12 +138,15 @@ class Extractor:
                 f"{path.name} is damaged, or not a descriptor model made by `python -m export`."
             )
         try:
-            self._engine = start(engine, data, threads or cpu_count(), calls)
+            self._engine: Runtime = start(engine, data, threads or cpu_count(), calls)
         except Exception as error:  # engines raise families of their own, without a base class
-            raise BadModel(f"{path.name} cannot be run by {engine}.") from error
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise BadModel(f"{path.name} cannot be run by {engine}: {why}") from error
         self.path = path
         self.engine = engine
         self.card = read_card(self._engine.metadata, path.name)
+        if engine == "onnxruntime-cuda":
+            self._engine = Batched(self._engine, self.card.max_batch or MAX_BATCH)
         self.model_sha256 = hashlib.sha256(data).hexdigest()
         self._mean = np.array(self.card.mean, np.float32)
         self._std = np.array(self.card.std, np.float32)

@@ -1,4 +1,4 @@
-"""What runs the network: onnxruntime, or, where it is installed, OpenVINO."""
+"""What runs the network: onnxruntime on the CPU or a GPU, or, where it is installed, OpenVINO."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from .cuda import cuda_session, has_provider
 from .untracked import import_openvino, ort
 
-ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
+ENGINES = ("onnxruntime", "onnxruntime-cuda", "openvino", "openvino-bf16")
 
 
 class Runtime(Protocol):
@@ -29,6 +30,19 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self._session.run(["descriptor"], {"image": batch})[0]
+
+
+class CudaRuntime:
+    """onnxruntime on a GPU, in float32. Raises NoCuda where it cannot."""
+
+    def __init__(self, model: bytes):
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        self._session = cuda_session(model, options)
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -66,6 +80,8 @@ class OpenVino:
 
 def is_available(engine: str) -> bool:
     """Whether the packages an engine needs are installed."""
+    if engine == "onnxruntime-cuda":
+        return has_provider()
     return engine == "onnxruntime" or importlib.util.find_spec("openvino") is not None
 
 
@@ -76,4 +92,6 @@ def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
     """
     if engine == "onnxruntime":
         return OnnxRuntime(model, threads, calls)
+    if engine == "onnxruntime-cuda":
+        return CudaRuntime(model)
     return OpenVino(model, threads, calls, bfloat16=engine == "openvino-bf16")

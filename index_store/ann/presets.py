@@ -69,6 +69,12 @@ PRESETS = {
     "ivf-rabitq": Preset("IVF, RaBitQ, fast scan", "RR{dim},IVF{nlist},RaBitQfs", "nprobe"),
 }
 DEFAULT_PRESET = "ivf-pq"
+EXACT_BELOW = 10_000  # photos: comparing with all of them takes a query less than a millisecond
+
+
+def default_preset(count: int) -> str:
+    """The preset of a gallery of `count` photos for which nobody has chosen one."""
+    return "flat" if count < EXACT_BELOW else DEFAULT_PRESET
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,13 @@ class IndexParameters:
         preset: A name of PRESETS.
         factory: faiss' index factory string.
         effort: The value of the preset's knob; 0 without one.
+        automatic: Whether the preset is `default_preset`'s choice, and follows the gallery's size.
     """
 
     preset: str
     factory: str
     effort: int
+    automatic: bool = False
 
 
 def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> IndexParameters:

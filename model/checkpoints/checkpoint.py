@@ -1,6 +1,7 @@
 """Checkpoint file -> descriptor network. Every published kind of GeM-ResNet, by looking inside.
 
     ours         safetensors, metadata in the header
+    ours, parts  the same in parts, see `weight_parts`; the folder or its weights.json
     ours, ONNX   a file written by `python -m export`, its initialisers
     others       cirtorch, SOLAR and torchvision, see `foreign`
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from ..provenance import (
     Provenance,
     three_numbers,
 )
+from ..training.packs.parts import BadParts
 from .foreign import read_cirtorch, read_torchvision
 from .published import PUBLISHED
 from .state import (
@@ -40,6 +43,7 @@ from .state import (
     kind_of,
     shown,
 )
+from .weight_parts import join_weights, manifest_at
 
 WHITEN = "whiten.weight"
 LEARNED = "learned.whitening."  # begins the names that `export` gives to one learned afterwards
@@ -59,9 +63,12 @@ def load_checkpoint(path: str | Path) -> tuple[GeMResNet, Provenance]:
     Raises FileNotFoundError, or BadCheckpoint when the file is damaged or holds something else.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
     try:
+        if manifest := manifest_at(path):
+            state, provenance = read_parts(manifest)
+            return build_network(state), provenance
+        if not path.is_file():
+            raise FileNotFoundError(f"no checkpoint at {path}")
         state, provenance = read_file(path)
         return build_network(state), provenance
     except BadCheckpoint as error:
@@ -163,6 +170,17 @@ def read_own(path: Path) -> tuple[State, Provenance]:
         training=meta.get("training", "unknown"),
         licence=meta.get("licence", "unknown"),
     )
+
+
+def read_parts(manifest: Path) -> tuple[State, Provenance]:
+    """The project's safetensors in parts. Raises BadCheckpoint, which names a damaged part."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "weights.safetensors"
+        try:
+            join_weights(manifest, whole)
+        except BadParts as error:
+            raise BadCheckpoint(str(error)) from error
+        return read_own(whole)
 
 
 def read_onnx(path: Path) -> tuple[State, Provenance]:

@@ -21,9 +21,9 @@ import numpy as np
 from extractor import (
     BadModel,
     Extractor,
-    choose_extractor,
     encode_jpeg,
     int8_beside,
+    open_extractor,
 )
 from extractor.descriptor.registry import MODELS, name_of
 from index_store import (
@@ -33,6 +33,7 @@ from index_store import (
     Store,
     StoreError,
     current_version,
+    engine_of,
     model_of,
     verify,
 )
@@ -203,7 +204,7 @@ class ReloadingStore:
         behind_clicks()  # this thread, and those of the extractor that it makes
         try:
             model = model_of(self.path, settings().model or None)
-            extractor = extractor_of(model)
+            extractor = extractor_of(model, engine_of(self.path))
             engine = Engine(shielded(Store(self.path, extractor)), extractor)
             if not engine.is_calibrated("diffusion", "sift"):
                 log.warning(UNCALIBRATED)
@@ -258,22 +259,27 @@ class ReloadingStore:
         log.error("%s: %s", what, error, exc_info=None if known else error)
 
 
-def extractor_of(model: Path) -> Extractor:
-    """The fastest extractor for a model on this machine, shared by all stores of that model.
+def extractor_of(model: Path, written: dict[str, str] | None = None) -> Extractor:
+    """What describes queries, shared by all stores of a model with the same engine.
 
     A model file that has been replaced is loaded again.
+
+    Args:
+        model: The float32 model's file.
+        written: The engine, as of `open_extractor`.
     """
-    with choosing:  # engines are timed: two choices at once would slow each other down
-        return chosen_extractor(model, tuple(map(version_of, (model, int8_beside(model)))))
+    versions = tuple(map(version_of, (model, int8_beside(model))))
+    with opening_models:  # else two stores that are opened at once would load a model twice
+        return opened_extractor(model, tuple(sorted((written or {}).items())), versions)
 
 
-choosing = threading.Lock()
+opening_models = threading.Lock()
 
 
 @lru_cache(MODELS_KEPT)
-def chosen_extractor(model: Path, versions: tuple) -> Extractor:
-    """`choose_extractor`, cached. versions: `version_of` the files that it reads."""
-    extractor, choice = choose_extractor(model)
+def opened_extractor(model: Path, written: tuple, versions: tuple) -> Extractor:
+    """`open_extractor`, cached. versions: `version_of` the files that it reads."""
+    extractor, choice = open_extractor(model, dict(written))
     log.warning("%s: %s", model.stem, choice)
     return extractor
 

@@ -26,6 +26,7 @@ from model import (
     load_checkpoint,
     pca_whitening,
 )
+from model.checkpoints.weight_parts import split_weights
 from model.depth import with_depth, without_idle_blocks
 from tests.conftest import GALLERY
 from tests.support.networks import SMALL
@@ -277,6 +278,18 @@ def test_a_parameter_that_float16_would_spoil_is_stored_whole(tmp_path, capsys):
     assert "parameters as float32" in capsys.readouterr().out
     found = initialisers(onnx.load(str(tmp_path / "net.onnx")))
     np.testing.assert_array_equal(found["features.0.weight"], network.features[0].weight.detach())
+
+
+def test_weights_in_parts_are_exported_as_the_whole_is(network, tmp_path, capsys):
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
+    whole, parts = tmp_path / "net.safetensors", tmp_path / "parts"
+    save_file(state, whole, metadata={"image_size": "64", "licence": "CC0-1.0"})
+    split_weights(whole, parts, 10**7)
+    assert len(list(parts.glob("*.part"))) > 1
+    for given, out in ((whole, "whole.onnx"), (parts, "joined.onnx")):
+        arguments = ["--checkpoint", str(given), "--out", str(tmp_path / out), "--count", "1"]
+        assert command.main(arguments) == 0, capsys.readouterr().err
+    assert (tmp_path / "whole.onnx").read_bytes() == (tmp_path / "joined.onnx").read_bytes()
 
 
 def test_a_stored_whitening_can_be_left_out(tmp_path, capsys):

@@ -1,8 +1,10 @@
-"""int8 models, and the choice of model and engine by trying them."""
+"""int8 models, and the choice of engine and precision."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import threading
 from contextlib import suppress
 
@@ -22,7 +24,9 @@ from extractor import (
     read_photo,
     seal,
 )
+from extractor.__main__ import main as extractor_command
 from extractor.descriptor import choice
+from index_store import Store, engine_choice, engine_of
 from model import GeMResNet, Provenance
 from tests.conftest import GALLERY
 from tests.support.networks import SMALL
@@ -130,32 +134,46 @@ class Candidate:
         return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize(
-    "noise, speed, fingerprint, taken",
-    [
-        (0.001, 0.2, None, True),
-        (0.1, 0.2, None, False),  # fast and wrong
-        (0.001, 0.95, None, False),  # right and hardly faster
-        (0.001, 0.2, "another", False),  # made from another model
-    ],
-)
-def test_a_candidate_is_taken_only_if_it_is_right_and_faster(
-    extractor, monkeypatch, noise, speed, fingerprint, taken
-):
-    candidate = Candidate(extractor, noise, fingerprint)
+INT8 = choice.Choice("test", "int8")
+
+
+def stand_in(monkeypatch, extractor: Extractor, candidate: Candidate, speed: float) -> None:
+    """Let a candidate be found beside the reference, which takes 100 ms a photo."""
 
     def start(model, engine="onnxruntime", calls=1):
         return candidate if engine == "test" else extractor
 
     def timed(which, photos):
-        return (100 * speed if which is candidate else 100.0), which.describe(photos)
+        return 100 * speed if which is candidate else 100.0
 
     monkeypatch.setattr(choice, "Extractor", start)
-    monkeypatch.setattr(choice, "time_and_describe", timed)
-    monkeypatch.setattr(choice, "candidates", lambda model: [("int8", model, "test")])
+    monkeypatch.setattr(choice, "ENGINES", ("onnxruntime", "test"))
+    monkeypatch.setattr(choice, "milliseconds", timed)
+    monkeypatch.setattr(choice, "candidates", lambda model: [INT8])
+
+
+@pytest.mark.parametrize(
+    "noise, speed, fingerprint, taken, opened",
+    [
+        (0.001, 0.2, None, True, True),
+        (0.1, 0.2, None, False, False),  # fast and wrong
+        (0.001, 0.95, None, False, True),  # right and hardly faster
+        (0.001, 0.2, "another", False, False),  # made from another model
+    ],
+)
+def test_a_candidate_is_chosen_if_it_is_right_and_faster_and_opened_if_it_is_right(
+    extractor, monkeypatch, noise, speed, fingerprint, taken, opened
+):
+    candidate = Candidate(extractor, noise, fingerprint)
+    stand_in(monkeypatch, extractor, candidate, speed)
     chosen, sentence = choice.choose_extractor()
     assert (chosen is candidate) == taken
-    assert sentence.startswith("int8 (" if taken else "float32 (")
+    assert sentence.startswith("int8 on test (" if taken else "float32 on onnxruntime (")
+    monkeypatch.setattr(choice, "milliseconds", None)  # nothing is timed
+    found, sentence = choice.open_extractor(DEFAULT_MODEL, {"engine": "test", "precision": "int8"})
+    assert (found is candidate) == opened
+    whole = "int8 on test, as chosen before"
+    assert sentence == whole if opened else "instead of int8 on test: " in sentence
 
 
 def test_a_candidate_that_does_not_run_drops_out(extractor, monkeypatch):
@@ -164,16 +182,58 @@ def test_a_candidate_that_does_not_run_drops_out(extractor, monkeypatch):
             raise BadModel("no such instruction")
         return extractor
 
+    stand_in(monkeypatch, extractor, None, 1.0)
     monkeypatch.setattr(choice, "Extractor", start)
-    monkeypatch.setattr(choice, "candidates", lambda model: [("int8", model, "test")])
     chosen, sentence = choice.choose_extractor()
-    assert chosen is extractor and "no such instruction" in sentence
+    assert chosen is extractor and "int8 on test: no such instruction" in sentence
 
 
 def test_without_candidates_nothing_is_tried(monkeypatch):
     monkeypatch.setattr(choice, "candidates", lambda model: [])
     chosen, sentence = choice.choose_extractor(DEFAULT_MODEL)
     assert chosen.card.precision == "float32" and "nothing else" in sentence
+
+
+@pytest.mark.parametrize("written", [None, {"engine": "onnxruntime", "precision": "float32"}])
+def test_the_reference_is_opened_without_a_proof(extractor, monkeypatch, written):
+    stand_in(monkeypatch, extractor, Candidate(extractor, 0.0), 0.1)
+    monkeypatch.setattr(choice, "probes", None)
+    opened, sentence = choice.open_extractor(DEFAULT_MODEL, written)
+    assert opened is extractor and sentence == "float32 on onnxruntime"
+
+
+def test_an_engine_that_is_none_is_refused_with_a_sentence(extractor, monkeypatch):
+    stand_in(monkeypatch, extractor, Candidate(extractor, 0.0), 0.1)
+    strange = {"engine": "../evil", "precision": "float32"}
+    opened, sentence = choice.open_extractor(DEFAULT_MODEL, strange)
+    assert opened is extractor and sentence.endswith("there is no such engine")
+
+
+def test_the_command_measures_and_writes_the_choice_into_a_store(
+    extractor, small_built, tmp_path, monkeypatch, capsys
+):
+    store = tmp_path / "store"
+    shutil.copytree(small_built / "store", store)
+    assert engine_of(store) == {"engine": "onnxruntime", "precision": "float32"}
+    stand_in(monkeypatch, extractor, Candidate(extractor, 0.001), 0.2)
+    monkeypatch.setattr(engine_choice, "ENGINES", ("onnxruntime", "test"))
+    assert extractor_command(["benchmark"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "float32 on onnxruntime 100 ms, cosine 1.0000"
+    assert said[1].startswith("int8 on test 20 ms, cosine 0.99")
+    assert said[2] == "chosen: int8 on test" and not (store / "engine.json").exists()
+    monkeypatch.setattr(choice, "candidates", lambda model: [])
+    assert extractor_command(["benchmark", "--store", str(store)]) == 0
+    text = (store / "engine.json").read_text()
+    assert json.loads(text) == {"engine": "onnxruntime", "precision": "float32"}
+    engine_choice.write_engine(store, "openvino", "int8")
+    assert engine_of(store) == {"engine": "openvino", "precision": "int8"}
+    Store(store, extractor).close()
+    for damage in ("{", '{"engine": "none", "precision": "int8"}', "x" * 20_000):
+        (store / "engine.json").write_text(damage)
+        assert engine_of(store) == {"engine": "onnxruntime", "precision": "float32"}
+    assert extractor_command(["benchmark", "--store", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_benchmark_lists_every_way(float_model, tmp_path, monkeypatch):

@@ -310,7 +310,7 @@ def test_much_change_is_a_build(photos, tmp_path):
 
 def test_commands_change_a_store(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "index_store.__main__.choose_extractor", lambda *_, **__: (QuickExtractor(), "quick")
+        "index_store.__main__.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
     )
     monkeypatch.setattr("index_store.__main__.model_of", lambda *_: "quick")
     store = ["--store", str(tmp_path / "s")]

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from index_store import Store, build
+from index_store import Store, build, update
 from index_store.__main__ import main
-from index_store.ann import nearest
+from index_store.ann import nearest, presets
 from index_store.ann.faiss_index import FaissIndex
 from index_store.ann.presets import PRESETS, choose_parameters
 from index_store.graph import neighbours
@@ -247,14 +247,18 @@ def test_a_store_has_the_index_it_was_asked_for_and_keeps_it(photos, tmp_path, c
     store = tmp_path / "store"
     build(photos, store, QuickExtractor())
     with Store(store) as first:
-        assert first.manifest.parameters["ann"]["preset"] == "ivf-pq"
+        assert first.manifest.parameters["ann"] == {
+            "preset": "flat", "factory": "Flat", "effort": 0, "automatic": True
+        }  # fmt: skip
+    assert main(["info", "--store", str(store)]) == 0
+    assert "flat: Flat, fewer than 10,000 photos" in capsys.readouterr().out
     build(photos, store, QuickExtractor(), index="hnsw")
     extractor = QuickExtractor()
     build(photos, store, extractor)
     assert extractor.described == 0
     with Store(store) as second:
         assert second.manifest.parameters["ann"] == {
-            "preset": "hnsw", "factory": "HNSW32,Flat", "effort": 64
+            "preset": "hnsw", "factory": "HNSW32,Flat", "effort": 64, "automatic": False
         }  # fmt: skip
         query = np.asarray(second.descriptors[4], np.float32)
         assert nearest.candidate_ids(second.index, query, 3)[0] == 4
@@ -262,3 +266,22 @@ def test_a_store_has_the_index_it_was_asked_for_and_keeps_it(photos, tmp_path, c
     assert "hnsw: HNSW32,Flat, efSearch 64" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["build", str(photos), "--store", str(store), "--index", "no-such"])
+
+
+def test_a_gallery_that_grows_leaves_flat_search_if_nobody_chose_it(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "EXACT_BELOW", 12)
+    """Small changes keep the form; at the next full derivation it follows the gallery's size."""
+    later = tmp_path / "later"
+    later.mkdir()
+    for path in sorted(photos.iterdir())[6:]:
+        path.rename(later / path.name)
+    for name, index in (("chosen", "flat"), ("automatic", None)):
+        build(photos, tmp_path / name, QuickExtractor(), index=index)
+    for path in later.iterdir():
+        path.rename(photos / path.name)
+    for name, expected in (("chosen", "flat"), ("automatic", "ivf-pq")):
+        manifest = update(tmp_path / name, QuickExtractor())
+        assert manifest.photos == 12 and manifest.parameters["ann"]["preset"] == expected
+        with Store(tmp_path / name) as store:
+            query = np.asarray(store.descriptors[4], np.float32)
+            assert 4 in nearest.candidate_ids(store.index, query, 12)

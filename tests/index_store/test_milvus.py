@@ -253,7 +253,7 @@ def test_a_push_that_fails_leaves_nothing(server, store, monkeypatch):
 
 def test_visitors_are_told_when_the_server_falls_silent(server, pushed, extractor, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(pushed))
-    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda model: extractor)
+    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda *_: extractor)
     monkeypatch.setattr("index_store.ann.remote.milvus.ANSWER_S", 1.0)
     galleries().settle()
     client = TestClient(Starlette(routes=ROUTES), client=("9.9.9.9", 1))
@@ -321,7 +321,7 @@ def test_without_the_server_nothing_is_searched_and_all_else_works(
     with pytest.raises(IndexUnavailable, match=f"server at {address}"):
         Store(store, extractor)
     monkeypatch.setenv("GEM_STORE", str(store))
-    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda model: extractor)
+    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda *_: extractor)
     with pytest.raises(NoGallery, match="cannot be opened at the moment"):
         Galleries().first()
     # Whoever changes a store needs no server.

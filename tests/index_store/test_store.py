@@ -10,12 +10,12 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from extractor import BadPhoto, decode
-from extractor.descriptor import choice
 from extractor.keypoints import keypoint_codes
 from index_store import (
     Catalogue,
@@ -28,6 +28,7 @@ from index_store import (
     StoreUnwritable,
     add,
     build,
+    engine_choice,
     extraction,
 )
 from index_store.__main__ import main
@@ -148,7 +149,8 @@ def test_killed_build_leaves_the_old_generation_serving(photos, tmp_path, extrac
     code = (
         "import sys, time\n"
         "from extractor import Extractor\n"
-        "from index_store import build, publish\n"
+        "from index_store import build\n"
+        "from index_store.storage import publish\n"
         "write = publish.write_catalogue\n"
         "def hang(*args):\n"
         "    write(*args); print('writing', flush=True); time.sleep(60)\n"
@@ -249,7 +251,7 @@ def test_keypoints_of_another_version_are_said(small, monkeypatch):
 def test_info_prints_what_is_inside(small, capsys):
     assert main(["info", "--store", str(small)]) == 0
     printed = capsys.readouterr().out
-    assert "12 from" in printed and "IVF1,PQ64x1" in printed and "resnet101" in printed
+    assert "12 from" in printed and "flat: Flat" in printed and "resnet101" in printed
     assert main(["info", "--store", str(small / "none")]) == 1
     assert "There is no store" in capsys.readouterr().err
     (small / "file").write_text("")
@@ -356,24 +358,25 @@ def test_a_killed_build_goes_on_with_the_engine_it_began_with(photos, tmp_path):
     assert other.described == 12
 
 
-@pytest.mark.parametrize("preferred, taken", [(None, "fast"), ("slow", "slow"), ("wrong", "fast")])
-def test_the_engine_of_a_store_is_taken_again_if_it_agrees(monkeypatch, preferred, taken):
-    speed = {"onnxruntime": 100.0, "fast": 20.0, "slow": 90.0, "wrong": 10.0}
+def test_a_build_goes_on_with_the_engine_that_was_written_down(photos, tmp_path, monkeypatch):
+    opened = []
 
-    def timed(which, photos):
-        descriptors = which.describe(photos)
-        return speed[which.engine], descriptors[::-1] if which.engine == "wrong" else descriptors
+    def open_(model, written, calls):
+        opened.append(written)
+        return QuickExtractor(), "opened"
 
-    monkeypatch.setattr(
-        choice, "Extractor", lambda model, engine="onnxruntime", calls=1: QuickExtractor(engine)
-    )
-    monkeypatch.setattr(choice, "time_and_describe", timed)
-    monkeypatch.setattr(choice, "MIN_COSINE", 0.99999)
-    options = [(name, "model", name) for name in ("fast", "slow", "wrong")]
-    monkeypatch.setattr(choice, "candidates", lambda model: options)
-    prefer = {"engine": preferred, "precision": "float32"} if preferred else None
-    chosen, sentence = choice.choose_extractor(prefer=prefer)
-    assert chosen.engine == taken and sentence.startswith(taken)
+    monkeypatch.setattr(engine_choice, "choose_extractor", lambda model, calls: (None, "measured"))
+    monkeypatch.setattr(engine_choice, "open_extractor", open_)
+    store = tmp_path / "s"
+    assert engine_choice.extractor_for(store, Path("x"))[1] == "measured", "its first build"
+    build(photos, store, QuickExtractor("openvino", "int8"))
+    assert engine_choice.extractor_for(store, Path("x"))[1] == "opened"
+    engine_choice.write_engine(store, "onnxruntime-cuda", "float32")
+    engine_choice.extractor_for(store, Path("x"))
+    assert opened == [
+        {"engine": "openvino", "precision": "int8"},
+        {"engine": "onnxruntime-cuda", "precision": "float32"},
+    ]
 
 
 ARTEFACTS = (
@@ -431,7 +434,7 @@ def test_no_file_can_grow_any_more(photos, tmp_path, limit):
 def quick_build(monkeypatch, *arguments: str) -> int:
     """The command with a model that needs no trial."""
     monkeypatch.setattr(
-        "index_store.__main__.choose_extractor", lambda *_, **__: (QuickExtractor(), "quick")
+        "index_store.__main__.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
     )
     return main(["build", *arguments])
 

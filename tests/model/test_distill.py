@@ -28,6 +28,7 @@ from model.training.common.photos import PLAIN, Feed, Photos
 from model.training.common.precision import autocast, trunk_type
 from model.training.common.settings import DistillConfig, TeacherChoice
 from model.training.distill import train as distill
+from model.training.distill.classroom import ViewWorkers
 from model.training.distill.dataset import (
     DistillationDataset,
     Lesson,
@@ -419,8 +420,8 @@ def test_lessons_are_the_same_from_the_background(course):
     config = course("background")
     paths = find_photos(config)
     assert len(paths) == 7, "both folders, the damaged file among them"
-    here = DistillationDataset(config, paths)
-    there = DistillationDataset(dataclasses.replace(config, workers=1), paths)
+    here = DistillationDataset(ViewWorkers(config, paths))
+    there = DistillationDataset(ViewWorkers(dataclasses.replace(config, workers=1), paths))
     steps = range(5, 9)
     for expected, found in zip(feed(here, steps), feed(there, steps), strict=True):
         assert expected.views.shape == (3, 3, 32, 32) and expected.views.dtype == torch.uint8
@@ -450,15 +451,16 @@ def test_lessons_for_instances_show_each_photo_twice_beside_its_like(course):
     assert run.step == 4 and log_of(run)[-1]["instances"] > 0
     for path in paths:  # mined once: a run that goes on does not look at them again
         path.write_bytes(b"")
-    np.testing.assert_array_equal(find_neighbours(config, paths), neighbours)
+    room = ViewWorkers(config, paths)
+    np.testing.assert_array_equal(find_neighbours(room), neighbours)
     with pytest.raises(BadConfig, match="of other photos"):
-        find_neighbours(config, paths[1:])
+        find_neighbours(ViewWorkers(config, paths[1:]))
     truncate(config.out / "neighbours.npy")
     with pytest.raises(BadConfig, match="neighbours.npy is damaged or of other photos"):
-        find_neighbours(config, paths)
+        find_neighbours(room)
     (config.out / "neighbours.npy").write_bytes(b"")
     with pytest.raises(BadConfig, match="neighbours.npy is damaged or of other photos"):
-        find_neighbours(config, paths)
+        find_neighbours(room)
 
 
 def test_nearest_is_brute_force_without_the_all_but_equal(rng):
@@ -625,7 +627,7 @@ def test_a_step_has_the_gradient_of_a_loop_over_views(course, tmp_path, in_float
     for name, buffer in run.apprentice.named_buffers(recurse=False):
         if name.startswith(("mean", "std")):
             buffer.uniform_(0.5, 2)
-    lesson = run.lessons[0]
+    lesson = run.lessons[2]  # others have hinges and maxima where rounding decides
     losses, expected = slow_step(run, lesson)
     run.optimiser.step = lambda: None
     assert run.learn(lesson) == pytest.approx(losses, rel=1e-3)
@@ -643,7 +645,9 @@ def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_
     before = (tmp_path / "command" / "last.pt").read_bytes()
     assert main(["distill", str(tmp_path / "command.toml"), "--benchmark"]) == 0
     assert re.search(
-        r"bare step [\d.]+ photos/s, whole run [\d.]+ photos/s", capsys.readouterr().out
+        r"bare step [\d.]+ photos/s, whole run [\d.]+ photos/s: [\d.]+\n"
+        r"[\d.]+ GFLOP a photo: [\d.]+ TFLOP/s\n",
+        capsys.readouterr().out,
     )
     assert (tmp_path / "command" / "last.pt").read_bytes() == before
     for change, sentence in (

@@ -44,7 +44,7 @@ def damaged_keypoints(small):
 @pytest.fixture
 def served(damaged_thumbnail, extractor, monkeypatch):
     """The gallery of that store; nothing verifies it."""
-    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda model: extractor)
+    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda *_: extractor)
     monkeypatch.setattr("serving.galleries.galleries.verify", lambda store: None)
     monkeypatch.setenv("GEM_STORE", str(damaged_thumbnail))
     galleries().settle()

@@ -43,7 +43,7 @@ def store_path(photos, small_built, tmp_path, extractor, monkeypatch):
 @pytest.fixture
 def served(monkeypatch, extractor) -> Galleries:
     """Fresh ones, that do not try engines out."""
-    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda model: extractor)
+    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda *_: extractor)
     return Galleries()
 
 
@@ -210,7 +210,7 @@ def test_a_generation_that_cannot_be_opened_is_tried_again_after_a_while(
     store_path, photos, extractor, monkeypatch
 ):
     now, attempts = [0.0], []
-    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda model: extractor)
+    monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda *_: extractor)
     live = ReloadingStore(store_path, lambda: now[0])
     old = live.gallery()
     (photos / "dune.jpg").unlink()
@@ -235,7 +235,9 @@ def test_a_model_file_that_is_gone_leaves_the_last_generation(
 ):
     old = served.first()
     monkeypatch.setattr("serving.galleries.galleries.model_of", lambda *_: tmp_path / "gone.onnx")
-    monkeypatch.setattr("serving.galleries.galleries.extractor_of", Extractor)
+    monkeypatch.setattr(
+        "serving.galleries.galleries.extractor_of", lambda model, _: Extractor(model)
+    )
     (photos / "dune.jpg").unlink()
     build(photos, store_path, extractor)
     failed = prometheus.NOT_OPENED._value.get()
@@ -252,15 +254,17 @@ def test_a_replaced_model_file_is_loaded_with_the_next_generation(
     other.path = model
     shutil.copy(DEFAULT_MODEL, model)
 
-    def choose(path):
+    def choose(path, written):
+        assert written == {"engine": "onnxruntime", "precision": "float32"}, "the store's own"
         chosen.append(path.read_bytes()[-64:])
         return (extractor if len(chosen) == 1 else other), "chosen"
 
-    monkeypatch.setattr("serving.galleries.galleries.choose_extractor", choose)
+    monkeypatch.setattr("serving.galleries.galleries.open_extractor", choose)
     monkeypatch.setattr("serving.galleries.galleries.model_of", lambda *_: model)
     live = ReloadingStore(store_path)
     assert live.gallery().engine.extractor is extractor
-    assert extractor_of(model) is extractor and len(chosen) == 1, "the same file is loaded once"
+    same = extractor_of(model, live.gallery().engine.store.manifest.described_by)
+    assert same is extractor and len(chosen) == 1, "the same file is loaded once"
 
     (tmp_path / "new.onnx").write_bytes(model.read_bytes()[:-1] + b"x")
     os.replace(tmp_path / "new.onnx", model)
@@ -434,18 +438,20 @@ def test_searches_at_once_are_searches_one_by_one(gallery, extractor):
 
 def test_few_forms_of_index_are_kept_and_none_for_a_large_gallery(served, store_path, monkeypatch):
     gallery = served.first()
-    assert gallery.index == "ivf-pq" == gallery.indexes[0]
+    assert gallery.index == "flat" == gallery.indexes[0]
     assert sorted(gallery.indexes) == sorted(PRESETS)
-    assert gallery.built_for("ivf-pq") is gallery and gallery.built_for("flat") is None
-    built = {form: gallery.build_for(form) for form in ("flat", "hnsw", "pq")}
+    assert gallery.built_for("flat") is gallery and gallery.built_for("ivf-pq") is None
+    built = {form: gallery.build_for(form) for form in ("ivf-flat", "hnsw", "pq")}
     descriptor = gallery.engine.store.descriptors[3].astype(np.float32)
     exact, _ = exact_search(gallery.engine.store.descriptors, descriptor[None], 12)
     for form, other in built.items():
         assert other.index == form and other.engine.store.version == gallery.engine.store.version
         assert set(candidate_ids(other.engine.store.index, descriptor, 12)) == set(range(12))
-    assert candidate_ids(built["flat"].engine.store.index, descriptor, 12).tolist() == [*exact[0]]
-    assert gallery.built_for("flat") is built["flat"]
+    assert candidate_ids(built["ivf-flat"].engine.store.index, descriptor, 12).tolist() == [
+        *exact[0]
+    ]
+    assert gallery.built_for("ivf-flat") is built["ivf-flat"]
     gallery.build_for("hnsw-pq")
-    assert gallery.built_for("hnsw") is None and gallery.built_for("flat") is built["flat"]
+    assert gallery.built_for("hnsw") is None and gallery.built_for("ivf-flat") is built["ivf-flat"]
     monkeypatch.setattr("serving.galleries.galleries.OTHER_INDEXES", 11)
-    assert gallery.indexes == ["ivf-pq"]
+    assert gallery.indexes == ["flat"]

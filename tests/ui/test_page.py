@@ -304,7 +304,7 @@ def test_photo_routes(gallery, gallery_path, monkeypatch):
 
 def test_a_part_of_the_photo_is_searched_with(app):
     upload(app, "taj-mahal.jpg")
-    engine = galleries().first().engine  # the page's own: the extractor is chosen by its speed
+    engine = galleries().first().engine  # the page's own
     whole = panes(app)
     across = next(s for s in app.slider if s.key.startswith("across"))
     across.set_value((25, 75)).run()

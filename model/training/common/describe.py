@@ -15,6 +15,7 @@ from evaluation.metrics import mean_average_precision
 from model.network import GeMResNet
 from model.provenance import Provenance
 
+from ..device.feed import DeviceFeed
 from .config import BadConfig
 from .photos import PLAIN, Feed, Photos, View
 from .precision import autocast
@@ -48,7 +49,9 @@ def describe(network: GeMResNet, images: Sequence[torch.Tensor]) -> torch.Tensor
 
 
 @torch.inference_mode()
-def describe_all(network: GeMResNet, feed: Feed, wanted: Sequence[View], what: str) -> np.ndarray:
+def describe_all(
+    network: GeMResNet, feed: Feed | DeviceFeed, wanted: Sequence[View], what: str
+) -> np.ndarray:
     """Descriptors of many views.
 
     Args:

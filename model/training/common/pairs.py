@@ -46,8 +46,12 @@ def photos_under(folder: Path) -> list[Path]:
 
 
 def read_unlabelled(root: Path) -> TrainingSet:
+    """Any photos below a folder."""
+    return unlabelled(photos_under(root))
+
+
+def unlabelled(paths: list[Path]) -> TrainingSet:
     """Any photos: each is a thing of its own, its pairs are two random views of it."""
-    paths = photos_under(root)
     own = np.arange(len(paths))
     return TrainingSet(paths, own, np.stack([own, own], axis=1))
 

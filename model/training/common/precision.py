@@ -1,4 +1,4 @@
-"""In how many digits a trunk computes while it learns: in bfloat16 where the processor has it."""
+"""Where a network learns, and in how many digits: in bfloat16 where the processor has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import torch
 
 # As `torch.cpu.get_capabilities` calls the instructions, of x86 and of ARM.
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+def training_device() -> torch.device:
+    """The first GPU, set up for images of one size, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.benchmark = True  # the fastest algorithm of each convolution, tried once
+    return torch.device("cuda", 0)
 
 
 def trunk_type(device: str = "cpu") -> torch.dtype:

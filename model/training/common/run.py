@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model.checkpoints.weight_parts import split_weights
+from model.network import GeMResNet
+from model.provenance import Provenance
+
 from ..distill.muon import MuonAdamW
 from .describe import read_validation
+from .precision import training_device
 from .run_folder import (
     append_line,
     draw_curve,
     load_optimiser,
     save_state,
     saved_state,
+    write_weights,
 )
 from .settings import DistillConfig, TrainConfig
 
@@ -25,10 +33,15 @@ class Run(ABC):
 
     Its folder holds `last.pt` to resume from, `log.jsonl` and `curve.png`.
 
-    Attributes:
+    Args:
         config: of the run.
+        limit: seconds from now after which training ends; None for no such limit.
+
+    Attributes:
+        device: a GPU if there is one.
         optimiser: set by the subclass.
         seconds: of training so far.
+        deadline: on the clock of `time.monotonic`, infinite for none.
 
     Raises:
         BadConfig: the photos to validate on cannot be read.
@@ -38,8 +51,10 @@ class Run(ABC):
     losses: tuple[str, ...]  # keys of the log that are drawn
     optimiser: torch.optim.Optimizer | MuonAdamW
 
-    def __init__(self, config: TrainConfig | DistillConfig):
+    def __init__(self, config: TrainConfig | DistillConfig, limit: float | None = None):
         self.config = config
+        self.deadline = math.inf if limit is None else time.monotonic() + limit
+        self.device = training_device()
         if config.validation:
             read_validation(config.validation)  # now rather than after half an hour
         self.seconds = 0.0
@@ -57,14 +72,35 @@ class Run(ABC):
     def position(self) -> dict[str, Any]:
         """Where the run is, for its log."""
 
+    def write_weights(
+        self, network: GeMResNet, provenance: Provenance, name: str, how: str
+    ) -> Path:
+        """Write a network as `name` into the run's folder, and in parts if the run wants that.
+
+        Args:
+            network: to be written.
+            provenance: what its numbers mean.
+            name: of the safetensors file.
+            how: is added to its history.
+
+        Returns:
+            The file.
+        """
+        path = self.config.out / name
+        write_weights(network, provenance, path, how)
+        if self.config.in_parts:
+            split_weights(path, self.config.out / "weights")
+        return path
+
     @property
     def state_path(self) -> Path:
         return self.config.out / "last.pt"
 
     @property
     def is_over(self) -> bool:
-        """Whether the budget is spent."""
-        return self.seconds >= 60 * self.config.minutes
+        """Whether the budget is spent, or the time of this start."""
+        spent = self.seconds >= 60 * self.config.minutes
+        return spent or time.monotonic() >= self.deadline
 
     def save(self) -> None:
         """Everything needed to resume at this very step, atomically."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,19 +15,8 @@ from model.network import GeMResNet
 from model.provenance import Provenance
 
 from ..distill.muon import MuonAdamW
+from ..packs.atomic import settle
 from .config import BadConfig
-
-
-def settle(partial: Path, path: Path) -> None:
-    """Give a finished file its name, so that a power cut leaves the old one or the new one."""
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def save_state(content: dict[str, Any], path: Path) -> None:

@@ -107,8 +107,9 @@ class TrainConfig:
         epochs: training ends after them.
         minutes: budget, training ends after it.
         seed: of everything random.
+        in_parts: as of `DistillConfig`.
         save_every: steps between two states saved.
-        gigabytes: of memory for photos kept as small JPEGs.
+        gigabytes: of memory for photos, kept as small JPEGs; on a GPU and from packs, decoded.
         workers: background processes that read photos and make views; 0 does it between the
             steps. Each keeps photos of its own.
     """
@@ -131,6 +132,7 @@ class TrainConfig:
     epochs: Count = 100
     minutes: Minutes = INF
     seed: Seed = 0
+    in_parts: bool = False
     save_every: Count = 10
     gigabytes: Gigabytes = 2.0
     workers: Workers = 1
@@ -213,13 +215,15 @@ class DistillConfig:
         cosines: weight of the loss over the batch's pairwise cosines.
         instances: a loss over tuples of views, added to these; none if left out.
         fit: views on which adapters and whitening are fitted before the first step.
-        gigabytes: of memory for photos kept as small JPEGs.
+        gigabytes: of memory for photos, kept as small JPEGs; on a GPU and from packs, decoded.
         workers: background processes that make views and run the teacher; 0 makes them between
             the steps. Each keeps photos of its own.
         minutes: budget, training ends after it.
         save_minutes: between two states saved.
         validate_minutes: between two measurements.
         seed: of everything random.
+        in_parts: whether the weights are written as parts of at most 16 MB, too, into the folder
+            `weights` of the run's.
     """
 
     architecture: Annotated[str, OneOf(BLOCKS)]
@@ -249,3 +253,4 @@ class DistillConfig:
     save_minutes: Minutes = 10.0
     validate_minutes: Minutes = 30.0
     seed: Seed = 0
+    in_parts: bool = False

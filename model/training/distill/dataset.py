@@ -1,7 +1,7 @@
 """Batches for distillation: views of photos and the teacher's descriptors of them.
 
-A lesson depends on the seed and its number only, so a run that goes on gets the lessons it would
-have got. The photos are read once and kept in memory as small JPEGs.
+A lesson depends on the seed and its number only, so a run that resumes gets the lessons it would
+have got. The photos are read once and kept in memory.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import faiss
 import numpy as np
 import torch
@@ -17,18 +16,15 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from extractor import BadPhoto, available_cores
-
 from ..common.config import BadConfig
 from ..common.pairs import BadTrainingData, photos_under
-from ..common.photos import PhotoMemory
-from ..common.run_folder import settle
 from ..common.settings import DistillConfig
-from ..common.views import plain_view, random_view
-from .teacher import Teacher
+from ..device.classroom import DeviceClassroom
+from ..packs.atomic import settle
+from ..packs.packed import is_pack
+from .classroom import Room, ViewWorkers
 
 AHEAD = 3  # lessons each background process prepares
-LARGER = 3  # photos are kept with a longest side of so many times the teacher's view
 
 
 class Lesson(NamedTuple):
@@ -46,86 +42,40 @@ class Lesson(NamedTuple):
     photos: torch.Tensor
 
 
-class ViewWorkers(Dataset):
-    """Photos with the teacher beside them.
-
-    Both are opened where they are first used: a teacher does not move between processes.
-
-    Args:
-        config: the run.
-        paths: its photos.
-    """
-
-    def __init__(self, config: DistillConfig, paths: list[Path]):
-        self.config, self.paths = config, paths
-        self.large = round(config.size * config.teacher.zoom)  # pixels, what the teacher sees
-        self._teacher: Teacher | None = None
-        self._photos: PhotoMemory | None = None
-
-    @property
-    def teacher(self) -> Teacher:
-        """Ready to run. Raises BadTeacher."""
-        if self._teacher is None:
-            cv2.setNumThreads(1)
-            threads = 1 if self.config.workers else available_cores()
-            self._teacher = Teacher(self.config.teacher, threads)
-        return self._teacher
-
-    def photo(self, number: int) -> np.ndarray:
-        """A photo, or the next one that can be read, uint8 RGB (H, W, 3)."""
-        if self._photos is None:
-            budget = self.config.gigabytes * 1e9 / max(1, self.config.workers)
-            self._photos = PhotoMemory(self.paths, LARGER * self.large, budget)
-        for following in range(len(self.paths)):
-            try:
-                return self._photos[(number + following) % len(self.paths)]
-            except (BadPhoto, OSError):
-                continue
-        raise BadTrainingData("none of the photos can be read")
-
-
-class DistillationDataset(ViewWorkers):
+class DistillationDataset(Dataset):
     """The lesson of each step: `lessons[step]`.
 
     Args:
-        config: the run.
-        paths: its photos.
+        room: where they come from.
         neighbours: int (N, K), photos that look like each photo; -1 for none. A lesson about
             instances then shows photos beside those they are easily taken for.
     """
 
-    def __init__(
-        self, config: DistillConfig, paths: list[Path], neighbours: np.ndarray | None = None
-    ):
-        super().__init__(config, paths)
-        self.neighbours = neighbours
+    def __init__(self, room: Room, neighbours: np.ndarray | None = None):
+        self.room, self.neighbours = room, neighbours
 
     def __len__(self) -> int:
-        return self.config.steps
+        return self.room.config.steps
 
     def __getitem__(self, step: int) -> Lesson:
-        config = self.config
+        config = self.room.config
         rng = np.random.default_rng([config.seed, step])
         chosen = self.choose(rng)
-        views = np.stack([random_view(self.photo(int(i)), self.large, rng) for i in chosen])
-        small = [
-            cv2.resize(view, (config.size, config.size), interpolation=cv2.INTER_AREA)
-            for view in views
-        ]
-        maps, descriptors = self.teacher(views)
+        views, maps, descriptors = self.room.random(chosen, rng)
         return Lesson(
-            torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2).copy()),
+            views,
             [on_grid(m, side) for m, side in zip(maps, grids(config))],
-            torch.from_numpy(descriptors),
-            torch.from_numpy(chosen),
+            descriptors,
+            torch.from_numpy(chosen).to(views.device),
         )
 
     def choose(self, rng: np.random.Generator) -> np.ndarray:
         """The photos of a lesson, int (B,)."""
-        count = self.config.batch
-        if self.config.instances is None:
-            return rng.integers(len(self.paths), size=count)
-        photos = rng.integers(len(self.paths), size=(count + 1) // 2)
+        config, known = self.room.config, len(self.room)
+        count = config.batch
+        if config.instances is None:
+            return rng.integers(known, size=count)
+        photos = rng.integers(known, size=(count + 1) // 2)
         if self.neighbours is not None:  # every other photo looks like the one before it
             for i in range(1, len(photos), 2):
                 like = self.neighbours[photos[i - 1]]
@@ -135,27 +85,29 @@ class DistillationDataset(ViewWorkers):
         return np.repeat(photos, 2)[:count]  # two views of each
 
 
-class PlainDescriptors(ViewWorkers):
-    """The teacher's descriptors of whole photos, `batch` at a time, float32 (b, D)."""
+class PlainDescriptors(Dataset):
+    """The teacher's descriptors of a room's whole photos, `batch` at a time, float32 (b, D)."""
+
+    def __init__(self, room: Room):
+        self.room = room
 
     def __len__(self) -> int:
-        return -(-len(self.paths) // self.config.batch)
+        return -(-len(self.room) // self.room.config.batch)
 
-    def __getitem__(self, place: int) -> np.ndarray:
-        first = place * self.config.batch
-        numbers = range(first, min(first + self.config.batch, len(self.paths)))
-        return self.teacher(np.stack([plain_view(self.photo(i), self.large) for i in numbers]))[1]
+    def __getitem__(self, place: int) -> torch.Tensor:
+        first = place * self.room.config.batch
+        numbers = range(first, min(first + self.room.config.batch, len(self.room)))
+        return self.room.plain(numbers)[1].cpu()
 
 
-def find_neighbours(config: DistillConfig, paths: list[Path]) -> np.ndarray | None:
+def find_neighbours(room: Room) -> np.ndarray | None:
     """Mine the whole pool for photos that are easily taken for one another.
 
     What the teacher finds nearest is mined once and kept in the run's folder. Photos that are all
     but equal to one another (`instances.alike`) may show one thing, and are passed over.
 
     Args:
-        config: the run.
-        paths: its N photos.
+        room: with N photos.
 
     Returns:
         Int (N, K), nearest first, -1 where there are fewer; None if no neighbours are asked for.
@@ -163,11 +115,12 @@ def find_neighbours(config: DistillConfig, paths: list[Path]) -> np.ndarray | No
     Raises:
         BadConfig: if the folder's file is damaged or of other photos.
     """
+    config = room.config
     if config.instances is None or config.instances.neighbours == 0:
         return None
     file = config.out / "neighbours.npy"
     if file.is_file():
-        wanted = (len(paths), config.instances.neighbours)
+        wanted = (len(room), config.instances.neighbours)
         try:
             found = np.load(file, allow_pickle=False)
         except (ValueError, EOFError):  # cut short, or no array
@@ -175,8 +128,8 @@ def find_neighbours(config: DistillConfig, paths: list[Path]) -> np.ndarray | No
         if found is None or found.shape != wanted:
             raise BadConfig(f"{file} is damaged or of other photos; delete it to mine them again")
         return found
-    batches = feed(PlainDescriptors(config, paths))
-    descriptors = np.concatenate(list(tqdm(batches, "mining neighbours", unit="batch")))
+    batches = tqdm(feed(PlainDescriptors(room)), "mining neighbours", unit="batch")
+    descriptors = torch.cat(list(batches)).numpy()
     found = nearest(descriptors, config.instances.neighbours, config.instances.alike)
     partial = file.with_name(".neighbours.npy")
     np.save(partial, found)
@@ -211,9 +164,9 @@ def grids(config: DistillConfig) -> list[int]:
     return [-(-config.size // stride) for stride, name in zip((4, 8, 16, 32), stages) if name]
 
 
-def on_grid(map: np.ndarray, side: int) -> torch.Tensor:
+def on_grid(map: torch.Tensor, side: int) -> torch.Tensor:
     """A map (B, C, h, w) averaged onto (B, C, side, side), float16."""
-    return F.adaptive_avg_pool2d(torch.from_numpy(map), side).half()
+    return F.adaptive_avg_pool2d(map, side).half()
 
 
 def find_photos(config: DistillConfig) -> list[Path]:
@@ -224,18 +177,30 @@ def find_photos(config: DistillConfig) -> list[Path]:
     return paths
 
 
-def feed(room: ViewWorkers, places: range | None = None) -> DataLoader:
-    """What a classroom gives, in order, prepared by background processes if there are some.
+def open_room(config: DistillConfig, device: torch.device) -> Room:
+    """Where a run's lessons come from: on a GPU, and of packed photos, on the student's device.
+
+    Raises:
+        BadParts, BadTeacher: a pack or the teacher cannot be read.
+        BadTrainingData: there are no photos, or too many for the memory.
+    """
+    if device.type == "cuda" or any(map(is_pack, config.photos)):
+        return DeviceClassroom(config, device)
+    return ViewWorkers(config, find_photos(config))
+
+
+def feed(items: DistillationDataset | PlainDescriptors, places: range | None = None) -> DataLoader:
+    """What a room gives, in order, prepared by background processes if there are some.
 
     Args:
-        room: lessons, or descriptors.
+        items: lessons, or descriptors.
         places: which of them; all if left out.
     """
-    workers = room.config.workers
+    workers = items.room.workers
     return DataLoader(
-        room,
+        items,
         batch_size=None,
-        sampler=range(len(room)) if places is None else places,
+        sampler=range(len(items)) if places is None else places,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
         # A forked process would inherit locks of the parent's thread pools.

@@ -65,7 +65,7 @@ class DistillationModel(nn.Module):
             memory_format=torch.channels_last
         )
         self.network.features.train(self.training and not self.keeps_statistics)
-        with autocast():
+        with autocast(x.device.type):
             maps = stage_maps(self.network, x)
         return [maps[i] for i in self.stages], l2n(self.network.pool(maps[-1].float()))
 
@@ -83,7 +83,7 @@ class DistillationModel(nn.Module):
     def losses(self, lesson: Lesson) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Losses by name, and the student's descriptors (B, dim)."""
         maps, pooled = self.see(lesson.views)
-        with autocast():
+        with autocast(pooled.device.type):
             guessed = [adapter(m) for adapter, m in zip(self.adapters, maps)]
         taught = self.standardised(lesson.maps)
         descriptors = l2n(self.network.whiten(pooled))
@@ -107,7 +107,9 @@ class DistillationModel(nn.Module):
             pooled.append(vectors)
             descriptors.append(lesson.descriptors)
             for place, (mine, theirs) in enumerate(zip(maps, lesson.maps)):
-                some = torch.from_numpy(rng.integers(theirs[0, 0].numel(), size=POSITIONS))
+                some = torch.from_numpy(rng.integers(theirs[0, 0].numel(), size=POSITIONS)).to(
+                    mine.device
+                )
                 seen[place].append(rows_at(mine, some))
                 taught[place].append(rows_at(theirs, some))
         for place, (stage, adapter) in enumerate(zip(self.stages, self.adapters)):
@@ -115,15 +117,20 @@ class DistillationModel(nn.Module):
             mean, std = y.mean(0), y.std(0).clamp(min=SMALLEST)
             getattr(self, f"mean{stage}").copy_(mean[:, None, None])
             getattr(self, f"std{stage}").copy_(std[:, None, None])
-            weights, bias = ridge(torch.cat(seen[place]).numpy(), ((y - mean) / std).numpy())
+            weights, bias = ridge(on_cpu(seen[place]), on_cpu([(y - mean) / std]))
             adapter.weight.copy_(torch.from_numpy(weights)[:, :, None, None])
             adapter.bias.copy_(torch.from_numpy(bias))
-        found = half_whitening(torch.cat(descriptors).numpy(), len(self.projection))
+        found = half_whitening(on_cpu(descriptors), len(self.projection))
         self.projection[: len(found), :] = torch.from_numpy(found)
         targets = self.target(torch.cat(descriptors))
-        weights, bias = ridge(torch.cat(pooled).numpy(), targets.numpy())
+        weights, bias = ridge(on_cpu(pooled), on_cpu([targets]))
         self.network.whiten.weight.copy_(torch.from_numpy(weights))
         self.network.whiten.bias.copy_(torch.from_numpy(bias))
+
+
+def on_cpu(rows: list[torch.Tensor]) -> np.ndarray:
+    """Tensors (n, D) one below the other, as an array."""
+    return torch.cat(rows).cpu().numpy()
 
 
 def rows_at(maps: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -176,7 +183,7 @@ def instance_loss(descriptors: torch.Tensor, photos: torch.Tensor, loss: Loss) -
         The mean over tuples; 0 if no photo has two views and enough others.
     """
     same = photos[:, None] == photos[None, :]
-    pairs = (same & ~torch.eye(len(photos), dtype=torch.bool)).nonzero()
+    pairs = (same & ~torch.eye(len(photos), dtype=torch.bool, device=photos.device)).nonzero()
     count = min(NEGATIVES, int((~same).sum(1).min()))
     if len(pairs) == 0 or count == 0:
         return descriptors.sum() * 0

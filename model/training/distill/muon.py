@@ -36,7 +36,7 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     """
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(trunk_type())
+    x = (matrix.T if tall else matrix).to(trunk_type(matrix.device.type))
     x = x / x.norm().clamp(min=SMALLEST)  # so that no singular value is above 1
     for _ in range(ITERATIONS):
         squares = x @ x.T

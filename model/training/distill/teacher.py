@@ -11,6 +11,7 @@ import onnx
 import torch
 
 from extractor.descriptor.untracked import import_openvino, ort
+from model.network import l2n
 
 from ..common.settings import TeacherChoice
 
@@ -36,11 +37,7 @@ class Teacher:
     """
 
     def __init__(self, choice: TeacherChoice, threads: int, quick: bool = True):
-        stages = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
-        self._maps = [name for name in stages if name]
-        if not self._maps:
-            raise BadTeacher("teacher names no map for any of layer1 to layer4")
-        self._pooled = choice.pooled or self._maps[-1]
+        self._maps, self._pooled = tensors_of(choice)
         self._p = choice.p
         self._mean, self._std = np.float32(choice.mean), np.float32(choice.std)
         model, self._input = with_outputs(choice.model, [*self._maps, self._pooled])
@@ -69,19 +66,27 @@ class Teacher:
         """Likewise, of a few photos."""
         batch = (photos.astype(np.float32) / 255 - self._mean) / self._std
         found = self._infer({self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})
-        return [found[name] for name in self._maps], pool(found[self._pooled], self._p)
+        pooled = pool(torch.from_numpy(found[self._pooled]), self._p)
+        return [found[name] for name in self._maps], pooled.numpy()
 
 
-def pool(x: np.ndarray, p: float) -> np.ndarray:
+def tensors_of(choice: TeacherChoice) -> tuple[list[str], str]:
+    """Names of a teacher's maps and of what is pooled. Raises BadTeacher if there is no map."""
+    stages = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
+    maps = [name for name in stages if name]
+    if not maps:
+        raise BadTeacher("teacher names no map for any of layer1 to layer4")
+    return maps, choice.pooled or maps[-1]
+
+
+def pool(x: torch.Tensor, p: float) -> torch.Tensor:
     """Unit rows (B, D) of vectors (B, D) or, by GeM with exponent p, of maps (B, D, h, w)."""
     if x.ndim == 4:
         if p == 1 or x.shape[2:] == (1, 1):
-            x = x.mean(axis=(2, 3))
+            x = x.mean(dim=(2, 3))
         else:
-            powers = torch.from_numpy(x).clamp(min=SMALLEST).pow(p)
-            x = powers.mean(dim=(2, 3)).pow(1 / p).numpy()
-    x = x.reshape(len(x), -1)
-    return x / (np.linalg.norm(x, axis=1, keepdims=True) + SMALLEST)
+            x = x.clamp(min=SMALLEST).pow(p).mean(dim=(2, 3)).pow(1 / p)
+    return l2n(x.flatten(1), SMALLEST)
 
 
 def with_outputs(path: Path, wanted: list[str]) -> tuple[bytes, str]:

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.flop_counter import FlopCounterMode
 
 from command import print_lines
 from model.checkpoints.checkpoint import load_checkpoint
@@ -28,10 +28,9 @@ from plurals import quantity
 from ..common.config import BadConfig
 from ..common.describe import validate
 from ..common.run import Run
-from ..common.run_folder import write_weights
 from ..common.settings import DistillConfig
 from ..finetune.losses import make_loss
-from .dataset import AHEAD, DistillationDataset, Lesson, feed, find_neighbours, find_photos
+from .dataset import AHEAD, DistillationDataset, Lesson, feed, find_neighbours, open_room
 from .losses import DistillationModel, instance_loss
 from .muon import MuonAdamW
 
@@ -57,22 +56,22 @@ class Distillation(Run):
     across = "crops"
     losses = ("maps", "descriptor", "cosines", "instances")
 
-    def __init__(self, config: DistillConfig):
-        super().__init__(config)
+    def __init__(self, config: DistillConfig, limit: float | None = None):
+        super().__init__(config, limit)
         choice = config.teacher
         names = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
-        self.paths = find_photos(config)
+        self.room = open_room(config, self.device)
         torch.manual_seed(config.seed)
         network, self.provenance = begin(config)
-        probe = DistillationDataset(dataclasses.replace(config, batch=2, workers=0), self.paths)[0]
+        maps, descriptors = self.room.plain([0])
         self.apprentice = DistillationModel(
             network,
             [i for i, name in enumerate(names) if name],
-            [m.shape[1] for m in probe.maps],
-            probe.descriptors.shape[1],
+            [m.shape[1] for m in maps],
+            descriptors.shape[1],
             keeps_statistics=config.start is not None,
         )
-        self.apprentice.to(memory_format=torch.channels_last)
+        self.apprentice.to(self.device, memory_format=torch.channels_last)
         self.mean = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
         )
@@ -85,10 +84,11 @@ class Distillation(Run):
             chosen = config.instances
             self.instances = make_loss(chosen.name, chosen.margin, chosen.second_order)
         self.step = 0
+        self.started = time.monotonic()
         self.began = 0  # step at which the student had its present depth
         self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
-        self.lessons = DistillationDataset(config, self.paths, find_neighbours(config, self.paths))
+        self.lessons = DistillationDataset(self.room, find_neighbours(self.room))
         self.resume()
 
     def fit(self) -> None:
@@ -100,14 +100,16 @@ class Distillation(Run):
         self.save()
 
     def rate(self) -> float:
-        """Learning rate of the present step: linear warm-up, times a cosine that starts anew."""
+        """Learning rate of the present step: linear warm-up, times a cosine that restarts."""
         config = self.config
         warm = min(1.0, (self.step - self.began + 1) / max(1, config.warmup))
         phase = self.step % config.cycle / config.cycle
+        if math.isfinite(self.deadline):  # one cosine to the end, however many steps that takes
+            phase = min(1.0, (time.monotonic() - self.started) / (self.deadline - self.started))
         return config.rate * warm * 0.5 * (1 + math.cos(math.pi * phase))
 
-    def learn(self, lesson: Lesson) -> dict[str, float]:
-        """One step on one lesson; the losses by name."""
+    def learn(self, lesson: Lesson) -> dict[str, torch.Tensor]:
+        """One step on one lesson; the losses by name, scalars on the device."""
         config = self.config
         self.apprentice.train()
         for group in self.optimiser.param_groups:
@@ -126,7 +128,7 @@ class Distillation(Run):
         self.optimiser.step()
         self.mean.update_parameters(self.apprentice.network)
         self.step += 1
-        return {name: loss.item() for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def train(self) -> None:
         """Train to the end of the budget. Saves before it raises KeyboardInterrupt."""
@@ -136,14 +138,17 @@ class Distillation(Run):
                 self.fit()
             if self.validated is None:
                 self.validate()  # where the run begins
-            recent: list[dict[str, float]] = []
-            clock, saved = time.monotonic(), self.seconds
+            recent: list[dict[str, torch.Tensor]] = []  # read seldom: that waits for a GPU
+            self.started = clock = time.monotonic()
+            saved = self.seconds
             for lesson in feed(self.lessons, range(self.step, config.steps)):
                 recent.append(self.learn(lesson))
                 self.seconds += time.monotonic() - clock
                 clock = time.monotonic()
                 if self.step % NOTE_EVERY == 0 or self.step == config.steps:
-                    self.note(**{k: np.mean([r[k] for r in recent]).item() for k in recent[0]})
+                    self.note(
+                        **{k: torch.stack([r[k] for r in recent]).mean().item() for k in recent[0]}
+                    )
                     recent = []
                 if self.is_over:
                     break
@@ -175,7 +180,8 @@ class Distillation(Run):
         if self.config.validation is None:
             return
         network, provenance = load_checkpoint(student)
-        self.note(validation=validate(network.eval(), provenance, self.config.validation))
+        network.to(self.device, memory_format=torch.channels_last).eval()
+        self.note(validation=validate(network, provenance, self.config.validation))
 
     def position(self) -> dict[str, float]:
         crops = self.step * self.config.batch
@@ -189,10 +195,9 @@ class Distillation(Run):
 
     def write(self) -> Path:
         """Write the mean of the weights as a checkpoint of the project; returns its path."""
-        path = self.config.out / "student.safetensors"
         history = f"distilled from {self.config.teacher.model.name}, {quantity(self.step, 'step')}"
-        write_weights(self.mean.module, self.provenance, path, history)
-        return path
+        network = self.mean.module
+        return self.write_weights(network, self.provenance, "student.safetensors", history)
 
     def save(self) -> None:
         """The student by itself, and everything needed to resume at this very step."""
@@ -251,7 +256,7 @@ def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
     return network, dataclasses.replace(provenance, longest_side=config.image_size)
 
 
-def benchmark(run: Distillation, steps: int = 12) -> tuple[float, float]:
+def benchmark(run: Distillation, steps: int = 12) -> tuple[float, float, float]:
     """How much the student waits. The run's folder stays as it is.
 
     Args:
@@ -259,19 +264,25 @@ def benchmark(run: Distillation, steps: int = 12) -> tuple[float, float]:
         steps: to be timed of each kind.
 
     Returns:
-        Views a second of the bare step on a lesson in memory, and of the whole run.
+        Views a second of the bare step on a lesson in memory, and of the whole run; and
+        operations of the bare step a view (a product and its sum are two).
     """
-    batch, first = run.config.batch, AHEAD * max(1, run.config.workers) + 1
+    batch, first = run.config.batch, AHEAD * max(1, run.room.workers) + 1
     whole = iter(feed(run.lessons, range(first + steps)))
     for _ in range(first):  # until the queue is as full as it stays
         lesson = next(whole)
-        run.learn(lesson)
+        done = run.learn(lesson)
+    done["maps"].item()  # waits until a GPU has computed it
     clock = time.perf_counter()
     for following in whole:
-        run.learn(following)
+        done = run.learn(following)
+    done["maps"].item()
     fed = time.perf_counter() - clock
     clock = time.perf_counter()
     for _ in range(steps):
-        run.learn(lesson)
+        done = run.learn(lesson)
+    done["maps"].item()
     bare = time.perf_counter() - clock
-    return batch * steps / bare, batch * steps / fed
+    with FlopCounterMode(display=False) as counter:
+        run.learn(lesson)
+    return batch * steps / bare, batch * steps / fed, counter.get_total_flops() / batch

@@ -28,17 +28,30 @@ from ..common.pairs import (
     read_sfm,
     read_unlabelled,
     sample_epoch,
+    unlabelled,
 )
 from ..common.photos import PLAIN, POSITIVE, QUERY, Feed, Photos, View
 from ..common.run import Run
-from ..common.run_folder import write_weights
 from ..common.settings import TrainConfig
+from ..device.feed import DeviceFeed
+from ..device.pool import Pool
+from ..packs.packed import is_pack
 from .losses import make_loss
 from .mining import hard_negatives
 
 
-def read_data(config: TrainConfig) -> TrainingSet:
-    """The collection a configuration names. Raises BadConfig, BadTrainingData."""
+def read_data(config: TrainConfig, pool: Pool | None) -> TrainingSet:
+    """The collection a configuration names.
+
+    Args:
+        config: of the run.
+        pool: its photos if they are in memory; they have no labels.
+
+    Raises:
+        BadConfig, BadTrainingData: it cannot be used.
+    """
+    if pool is not None:
+        return unlabelled(pool.paths)
     data = config.data
     if data.kind in ("sfm", "landmarks-csv") and data.table is None:
         raise BadConfig(f"data.table is missing; {data.kind} needs it")
@@ -52,7 +65,11 @@ def read_data(config: TrainConfig) -> TrainingSet:
 
 
 def mine(
-    network: GeMResNet, training: TrainingSet, feed: Feed, config: TrainConfig, epoch: int
+    network: GeMResNet,
+    training: TrainingSet,
+    feed: Feed | DeviceFeed,
+    config: TrainConfig,
+    epoch: int,
 ) -> np.ndarray:
     """Choose an epoch's tuples.
 
@@ -106,29 +123,25 @@ class FineTuning(Run):
         BadConfig: for a validation that cannot be read, or a `last.pt` that is damaged or of
             another run.
         BadCheckpoint: if the start cannot be read.
-        BadTrainingData: if the photos cannot be used.
+        BadParts, BadTrainingData: if the photos cannot be used.
     """
 
     config: TrainConfig
     across = "epoch"
     losses = ("loss",)
 
-    def __init__(self, config: TrainConfig):
-        super().__init__(config)
-        self.training = read_data(config)
+    def __init__(self, config: TrainConfig, limit: float | None = None):
+        super().__init__(config, limit)
+        pool = None
+        if config.data.kind == "unlabelled" and (
+            self.device.type == "cuda" or is_pack(config.data.root)
+        ):
+            pool = Pool([config.data.root], config.size, config.gigabytes)
+        self.training = read_data(config, pool)
         self.network, self.provenance = load_checkpoint(config.start)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # In evaluation mode BatchNorm statistics stay as they are.
-        self.network.to(device, memory_format=torch.channels_last).eval()
-        photos = Photos(
-            self.training.paths,
-            self.provenance,
-            config.size,
-            with_views=config.data.kind == "unlabelled",
-            seed=config.seed,
-            budget=config.gigabytes * 1e9 / max(1, config.workers),
-        )
-        self.feed = Feed(photos, config.workers)
+        self.network.to(self.device, memory_format=torch.channels_last).eval()
+        self.feed = self.open_feed(pool)
         self.loss = make_loss(config.loss.name, config.loss.margin, config.loss.second_order)
         p = self.network.pool.p
         others = [parameter for parameter in self.network.parameters() if parameter is not p]
@@ -143,6 +156,21 @@ class FineTuning(Run):
         )
         self.state = State(epoch=0, step=0, loss=0.0, tuples=None, best=-math.inf)
         self.resume()
+
+    def open_feed(self, pool: Pool | None) -> Feed | DeviceFeed:
+        """Views from the background, or of a pool on the network's device."""
+        config = self.config
+        if pool is not None:
+            return DeviceFeed(pool, self.provenance, config.size, config.seed, self.device)
+        photos = Photos(
+            self.training.paths,
+            self.provenance,
+            config.size,
+            with_views=config.data.kind == "unlabelled",
+            seed=config.seed,
+            budget=config.gigabytes * 1e9 / max(1, config.workers),
+        )
+        return Feed(photos, config.workers)
 
     def train(self) -> float:
         """Train to the end of the budget.
@@ -230,9 +258,7 @@ class FineTuning(Run):
         value = validate(self.network, self.provenance, self.config.validation)
         if value > self.state.best:
             self.state.best = value
-            write_weights(
-                self.network, self.provenance, self.config.out / "best.safetensors", self.recipe()
-            )
+            self.write_weights(self.network, self.provenance, "best.safetensors", self.recipe())
         return value
 
     def recipe(self) -> str:

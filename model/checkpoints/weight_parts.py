@@ -1,0 +1,99 @@
+"""Weights in parts of at most 16 MB: one safetensors file, cut, with a manifest.
+
+    weights.json        name, size and SHA-256 of each part, and of the whole
+    weights-000.part
+    weights-001.part
+
+They are joined and checked wherever a checkpoint is read: `load_checkpoint` takes the folder or the
+manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..training.packs.parts import (
+    MAX_PARTS,
+    MB,
+    BadParts,
+    Part,
+    read_manifest,
+    read_part,
+    write_manifest,
+    write_part,
+)
+
+FILE = "weights.json"
+MAX_PART = 16 * MB
+
+
+class WeightPart(Part):
+    """A part of the file."""
+
+    size: Annotated[int, Field(ge=1, le=MAX_PART)]
+
+
+class Weights(BaseModel):
+    """The manifest. sha256: of the whole file. parts: in order."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    layout: Literal[1] = 1
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    parts: Annotated[list[WeightPart], Field(min_length=1, max_length=MAX_PARTS)]
+
+
+def split_weights(path: Path, folder: Path, most: int = MAX_PART) -> None:
+    """Write a safetensors file as parts, those of an earlier state replaced.
+
+    Args:
+        path: Of the file.
+        folder: Of the parts.
+        most: Bytes of a part.
+
+    Raises:
+        OSError: It cannot be read, or the parts cannot be written.
+    """
+    data = path.read_bytes()
+    folder.mkdir(exist_ok=True)
+    parts = [
+        write_part(folder, f"weights-{number:03}.part", data[start : start + most])
+        for number, start in enumerate(range(0, len(data), most))
+    ]
+    manifest = Weights(
+        sha256=hashlib.sha256(data).hexdigest(),
+        parts=[WeightPart(**part.model_dump()) for part in parts],
+    )
+    write_manifest(folder / FILE, manifest)
+
+
+def manifest_at(path: Path) -> Path | None:
+    """The manifest that a path names, itself or by its folder; None if it names something else."""
+    if path.is_dir():
+        path = path / FILE
+    return path if path.name == FILE and path.is_file() else None
+
+
+def join_weights(manifest: Path, out: Path) -> None:
+    """Write the whole file again.
+
+    Args:
+        manifest: Of the parts, beside them.
+        out: The safetensors file.
+
+    Raises:
+        BadParts: A part is missing or damaged; the message names it.
+    """
+    weights = read_manifest(manifest, Weights)
+    whole = hashlib.sha256()
+    with open(out, "wb") as file:
+        for part in weights.parts:
+            data = read_part(manifest.parent, part)
+            whole.update(data)
+            file.write(data)
+    if whole.hexdigest() != weights.sha256:
+        raise BadParts(f"the parts of {manifest} do not make the file that it describes")

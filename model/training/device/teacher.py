@@ -1,0 +1,99 @@
+"""The teacher beside the student: views and maps stay on the device, numpy sees none of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from command import print_status
+from extractor.descriptor.cuda import NoCuda, cuda_session
+from extractor.descriptor.untracked import ort
+
+from ..common.settings import TeacherChoice
+from ..distill.teacher import BadTeacher, pool, tensors_of, with_outputs
+
+CHUNK = 64  # views it sees at a time: less than 2 GB in an EfficientNet at 192 pixels
+
+
+class DeviceTeacher:
+    """A teacher run by onnxruntime, on the GPU if it can, in float32 (on a GPU in TF32).
+
+    Args:
+        choice: the file, its tensors and its normalisation.
+        device: where the views are.
+
+    Raises:
+        BadTeacher: for an unreadable file, or a tensor that is not in it.
+    """
+
+    def __init__(self, choice: TeacherChoice, device: torch.device):
+        self._maps, self._pooled = tensors_of(choice)
+        self._wanted = list(dict.fromkeys([*self._maps, self._pooled]))
+        self._p, self._name = choice.p, choice.model.name
+        model, self._input = with_outputs(choice.model, self._wanted)
+        try:
+            self._session, self._device = open_session(model, device)
+        except Exception as error:  # onnxruntime raises types of its own
+            raise BadTeacher(f"{self._name} cannot be run: {error}") from error
+        self._mean = torch.tensor(choice.mean, device=self._device).view(3, 1, 1)
+        self._std = torch.tensor(choice.std, device=self._device).view(3, 1, 1)
+        self._shapes: dict[torch.Size, dict[str, tuple[int, ...]]] = {}
+
+    def __call__(self, views: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """What the teacher sees.
+
+        Args:
+            views: uint8 RGB (B, 3, H, W), on the device.
+
+        Returns:
+            Its maps, float32 (B, C, h, w) each, and its unit descriptors, float32 (B, D), on the
+            device.
+        """
+        parts = [self._see(chunk) for chunk in views.split(CHUNK)]
+        found = {name: torch.cat([part[name] for part in parts]) for name in self._wanted}
+        maps = [found[name].to(views.device) for name in self._maps]
+        return maps, pool(found[self._pooled], self._p).to(views.device)
+
+    def _see(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Tensors by name, where the session computes."""
+        batch = (views.to(self._device).float() / 255 - self._mean) / self._std
+        batch = batch.contiguous()
+        outputs = {
+            name: torch.empty((len(batch), *shape), device=self._device)
+            for name, shape in self._shapes_for(batch).items()
+        }
+        binding = self._session.io_binding()
+        where = (self._device.type, 0, np.float32)
+        binding.bind_input(self._input, *where, tuple(batch.shape), batch.data_ptr())
+        for name, tensor in outputs.items():
+            binding.bind_output(name, *where, tuple(tensor.shape), tensor.data_ptr())
+        if self._device.type == "cuda":  # onnxruntime has a stream of its own
+            torch.cuda.current_stream().synchronize()
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return outputs
+
+    def _shapes_for(self, batch: torch.Tensor) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs for one view of that size, found by running one."""
+        size = batch.shape[1:]
+        if size not in self._shapes:
+            found = self._session.run(self._wanted, {self._input: batch[:1].cpu().numpy()})
+            if any(array.dtype != np.float32 or len(array) != 1 for array in found):
+                raise BadTeacher(f"{self._name} must give float32 tensors (B, ...)")
+            self._shapes[size] = {
+                name: array.shape[1:] for name, array in zip(self._wanted, found, strict=True)
+            }
+        return self._shapes[size]
+
+
+def open_session(model: bytes, device: torch.device) -> tuple[ort.InferenceSession, torch.device]:
+    """A session, and where it computes: on the CPU, with a sentence, if the GPU cannot be had."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if device.type == "cuda":
+        try:
+            return cuda_session(model, options, tf32=True), device
+        except NoCuda as error:
+            print_status(f"the teacher runs on the processor, much slower: {error}")
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session, torch.device("cpu")

@@ -1,0 +1,108 @@
+"""Where lessons come from: photos with the teacher beside them, on the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from extractor import BadPhoto, available_cores
+
+from ..common.pairs import BadTrainingData
+from ..common.photos import PhotoMemory
+from ..common.settings import DistillConfig
+from ..common.views import plain_view, random_view
+from .teacher import Teacher
+
+LARGER = 3  # photos are kept with a longest side of so many times the teacher's view
+
+
+class Room(Protocol):
+    """Makes views of photos and asks the teacher about them. len(room): its photos.
+
+    Attributes:
+        config: of the run.
+        workers: background processes that lessons are prepared in.
+        device: where tensors of a lesson are.
+    """
+
+    config: DistillConfig
+    workers: int
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def plain(self, numbers: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """What the teacher sees in whole photos: its maps and descriptors."""
+
+    def random(
+        self, numbers: np.ndarray, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+        """Random views for the student, uint8 (B, 3, s, s), and what the teacher sees in them."""
+
+
+def large_side(config: DistillConfig) -> int:
+    """Pixels, side of the views that the teacher sees."""
+    return round(config.size * config.teacher.zoom)
+
+
+class ViewWorkers:
+    """A room on the processor.
+
+    Photos and teacher are opened where they are first used: they do not move between processes.
+
+    Args:
+        config: the run.
+        paths: its photos.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, config: DistillConfig, paths: list[Path]):
+        self.config, self.paths = config, paths
+        self.workers = config.workers
+        self._large = large_side(config)
+        self._teacher: Teacher | None = None
+        self._photos: PhotoMemory | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_teacher": None, "_photos": None}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def plain(self, numbers: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        return self._ask(np.stack([plain_view(self.photo(i), self._large) for i in numbers]))
+
+    def random(
+        self, numbers: np.ndarray, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+        size = (self.config.size, self.config.size)
+        views = np.stack([random_view(self.photo(int(i)), self._large, rng) for i in numbers])
+        small = [cv2.resize(view, size, interpolation=cv2.INTER_AREA) for view in views]
+        return torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2).copy()), *self._ask(views)
+
+    def _ask(self, views: np.ndarray) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The teacher's maps and descriptors. Raises BadTeacher."""
+        if self._teacher is None:
+            cv2.setNumThreads(1)
+            threads = 1 if self.workers else available_cores()
+            self._teacher = Teacher(self.config.teacher, threads)
+        maps, descriptors = self._teacher(views)
+        return [torch.from_numpy(m) for m in maps], torch.from_numpy(descriptors)
+
+    def photo(self, number: int) -> np.ndarray:
+        """A photo, or the next one that can be read, uint8 RGB (H, W, 3)."""
+        if self._photos is None:
+            budget = self.config.gigabytes * 1e9 / max(1, self.workers)
+            self._photos = PhotoMemory(self.paths, LARGER * self._large, budget)
+        for following in range(len(self.paths)):
+            try:
+                return self._photos[(number + following) % len(self.paths)]
+            except (BadPhoto, OSError):
+                continue
+        raise BadTrainingData("none of the photos can be read")

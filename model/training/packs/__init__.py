@@ -1,0 +1,1 @@
+"""Training pools packed into parts, and weights in parts."""

@@ -1,0 +1,29 @@
+"""Work on many items on all cores, its results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from extractor import available_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AHEAD = 64  # items that are worked on before the consumer asks for them
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map` in one thread a core, without running away from the consumer."""
+    queue: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(available_cores()) as threads:
+        try:
+            for item in items:
+                queue.append(threads.submit(work, item))
+                if len(queue) >= AHEAD:
+                    yield queue.popleft().result()
+            while queue:
+                yield queue.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,173 @@
+"""Packs a pool of photos for training elsewhere. See `packed` for the layout."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from extractor import BadPhoto, read_photo, resize
+
+from ..common.pairs import BadTrainingData, photos_under
+from .in_order import in_order
+from .packed import (
+    FILE,
+    MAX_PART,
+    MAX_SIDE,
+    MIN_SIDE,
+    Pack,
+    PhotoPart,
+    entry_name,
+    part_name,
+)
+from .parts import (
+    MAX_PARTS,
+    BadParts,
+    read_manifest,
+    write_manifest,
+    write_part,
+)
+
+QUALITY = 80  # of the WebP files
+ENTRY = 128  # bytes that zip adds to an entry, at most
+Progress = Callable[[Iterable[Path]], Iterable[Path]]
+
+
+def pack(
+    pool: Sequence[Path],
+    out: Path,
+    side: int,
+    progress: Progress = iter,
+    most: int = MAX_PART,
+) -> Pack:
+    """Write a pool as WebP files in parts. Resumes a pack of the same pool that was interrupted.
+
+    Args:
+        pool: Folders of photos, searched with their sub-folders.
+        out: Folder of the parts; empty, new, or of an interrupted `pack` of the same pool.
+        side: Pixels to which the longest side is shrunk.
+        progress: Is handed the files that are left to pack, and must yield them.
+        most: Bytes of a part.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        BadTrainingData: There are no photos, or `side` is out of range.
+        BadParts: `out` holds other files, or a pack of another pool.
+        OSError: It cannot be written.
+    """
+    if not MIN_SIDE <= side <= MAX_SIDE:
+        raise BadTrainingData(f"--side must be from {MIN_SIDE} to {MAX_SIDE}, not {side}")
+    files = [path for folder in pool for path in photos_under(folder)]
+    if not files:
+        raise BadTrainingData(f"there are no photos in {', '.join(map(str, pool))}")
+    manifest = begin(out, Pack(side=side, quality=QUALITY, pool=digest(files), files=len(files)))
+    if manifest.is_complete:
+        return manifest
+    done = manifest.parts[-1].read if manifest.parts else 0
+    part = Builder(out, manifest, done)
+    for photo in in_order(lambda path: shrink(path, side), progress(files[done:])):
+        if photo is not None and part.size + len(photo) + ENTRY > most:
+            part.close()
+        part.add(photo)
+    part.close()
+    if not manifest.parts:
+        raise BadTrainingData(f"none of the photos in {', '.join(map(str, pool))} can be read")
+    manifest.is_complete = True
+    write_manifest(out / FILE, manifest)
+    return manifest
+
+
+def begin(out: Path, fresh: Pack) -> Pack:
+    """The manifest to go on with: of the parts that are there, or a fresh one. Raises BadParts."""
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / FILE).is_file():
+        found = read_manifest(out / FILE, Pack)
+        if (found.side, found.quality, found.pool) != (fresh.side, fresh.quality, fresh.pool):
+            raise BadParts(
+                f"{out} holds a pack of other photos or of another side; choose another folder"
+            )
+        return found
+    if any(out.iterdir()):
+        raise BadParts(f"{out} holds other files; choose an empty folder")
+    write_manifest(out / FILE, fresh)
+    return fresh
+
+
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 over names and sizes of the files, which says whether a pool is the same."""
+    above = os.path.commonpath([path.parent for path in files])
+    facts = [(os.fsencode(path.relative_to(above)).hex(), path.stat().st_size) for path in files]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def shrink(path: Path, side: int) -> bytes | None:
+    """A photo with its longest side shrunk to `side`, as a WebP file; None if it is of no use."""
+    try:
+        pixels = resize(read_photo(path), side)
+    except (BadPhoto, OSError):
+        return None
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        return None
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY, method=4)
+    return buffer.getvalue()
+
+
+class Builder:
+    """The part that is being filled.
+
+    Args:
+        out: Folder of the parts.
+        manifest: Gets a line for each part.
+        read: Photos of the pool before it.
+    """
+
+    def __init__(self, out: Path, manifest: Pack, read: int):
+        self._out, self._manifest, self._read = out, manifest, read
+        self._start()
+
+    def _start(self) -> None:
+        self._photos: list[bytes] = []
+        self._left_out = 0
+        self.size = ENTRY  # of the archive's end
+
+    def add(self, photo: bytes | None) -> None:
+        """Take the next photo of the pool; None for one of no use."""
+        self._read += 1
+        if photo is None:
+            self._left_out += 1
+        else:
+            self._photos.append(photo)
+            self.size += len(photo) + ENTRY
+
+    def close(self) -> None:
+        """Write the part and the manifest. Raises BadParts when there are too many."""
+        manifest = self._manifest
+        manifest.left_out += self._left_out
+        if self._photos:
+            number = len(manifest.parts)
+            if number == MAX_PARTS:
+                raise BadParts(f"{MAX_PARTS} parts do not hold the pool; choose a smaller --side")
+            written = write_part(self._out, part_name(number), archive_of(self._photos))
+            manifest.parts.append(
+                PhotoPart(**written.model_dump(), photos=len(self._photos), read=self._read)
+            )
+            write_manifest(self._out / FILE, manifest)
+        self._start()
+
+
+def archive_of(photos: Sequence[bytes]) -> bytes:
+    """A zip archive of photos, not compressed; equal for equal photos."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for number, photo in enumerate(photos):
+            archive.writestr(zipfile.ZipInfo(entry_name(number)), photo)
+    return buffer.getvalue()

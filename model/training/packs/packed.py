@@ -1,0 +1,135 @@
+"""Packed photos: a pool of training photos as small WebP files, in zip archives of limited size.
+
+    pack.json           what is in the archives, with their SHA-256
+    photos-000.zip      000000.webp, 000001.webp, ...; stored, not compressed again
+    photos-001.zip
+
+`pack` writes them, and training decodes them all into memory.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from extractor import Limits
+
+from .parts import MAX_PARTS, MB, BadParts, Part, read_manifest, read_part
+
+FILE = "pack.json"
+MAX_PART = 60 * MB
+MIN_SIDE, MAX_SIDE = 32, 1024  # pixels, longest side of the packed photos
+MAX_PHOTOS = 500_000  # of a part: a zip entry takes more than a hundred bytes
+LIMITS = Limits(("webp",), megabytes=4, megapixels=2, memory=200, seconds=5.0)
+"""What a packed photo may be and cost."""
+
+Number = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class PhotoPart(Part):
+    """An archive of a pack. photos: how many it holds. read: photos of the pool up to its end."""
+
+    size: Annotated[int, Field(ge=1, le=MAX_PART)]
+    photos: Annotated[int, Field(ge=1, le=MAX_PHOTOS)]
+    read: Number
+
+
+class Pack(BaseModel):
+    """The manifest.
+
+    Attributes:
+        layout: Of this file and the archives.
+        side: Pixels, longest side of a photo.
+        quality: Of the WebP files.
+        pool: SHA-256 over the names and sizes of the files that are packed.
+        files: How many these are.
+        left_out: Of them, those that cannot be used: unreadable, or narrower than 32 pixels.
+        parts: The archives, in order.
+        is_complete: Whether all files have been read.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    layout: Literal[1] = 1
+    side: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+    quality: Annotated[int, Field(ge=1, le=100)]
+    pool: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    files: Number
+    left_out: Number = 0
+    parts: Annotated[list[PhotoPart], Field(max_length=MAX_PARTS)] = []
+    is_complete: bool = False
+
+    @model_validator(mode="after")
+    def check_names(self) -> Pack:
+        for number, part in enumerate(self.parts):
+            if part.name != part_name(number):
+                raise ValueError(f"part {number} must be {part_name(number)}")
+        return self
+
+    @property
+    def photos(self) -> int:
+        return sum(part.photos for part in self.parts)
+
+
+def part_name(number: int) -> str:
+    """The file of a part."""
+    return f"photos-{number:03}.zip"
+
+
+def entry_name(number: int) -> str:
+    """The entry of a photo in its part."""
+    return f"{number:06}.webp"
+
+
+def is_pack(folder: Path) -> bool:
+    """Whether a folder holds packed photos."""
+    return (folder / FILE).is_file()
+
+
+def read_pack(folder: Path) -> Pack:
+    """The manifest of a finished pack. Raises BadParts."""
+    pack = read_manifest(folder / FILE, Pack)
+    if not pack.is_complete or not pack.parts:
+        raise BadParts(f"{folder} is not finished; run the same `python -m model pack` again")
+    return pack
+
+
+def packed_photos(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """All photos of a pack: where each lies (for messages), and its WebP file.
+
+    Raises:
+        BadParts: A part is missing, damaged, or not an archive as `pack` writes them.
+    """
+    for part in read_pack(folder).parts:
+        data = read_part(folder, part)
+        for name, photo in read_archive(data, part):
+            yield folder / part.name / name, photo
+
+
+def read_archive(data: bytes, part: PhotoPart) -> list[tuple[str, bytes]]:
+    """Names and contents of an archive's entries.
+
+    Raises:
+        BadParts: It is no zip archive, or its entries are not the expected ones, stored plainly.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if [entry.filename for entry in entries] != [
+                entry_name(number) for number in range(part.photos)
+            ]:
+                raise BadParts(f"{part.name} does not hold the photos that its manifest counts")
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+            # Entries that overlap would be more than the archive.
+            if not stored or sum(entry.file_size for entry in entries) > len(data):
+                raise BadParts(f"{part.name} is compressed, or its entries overlap")
+            return [(entry.filename, archive.read(entry)) for entry in entries]
+    except BadParts:
+        raise
+    except Exception as error:  # zipfile raises whatever its parts raise on a hostile archive
+        raise BadParts(f"{part.name} is no archive that `pack` writes ({error})") from error

@@ -1,0 +1,91 @@
+"""Large data in parts of limited size: files in one folder, with a manifest of their SHA-256.
+
+Parts travel over channels that limit a file's size, so they are files from outside: each is read
+only as far as its manifest says, and refused by name if it is not that file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from extractor import open_regular, read_at_most
+
+from .atomic import write_whole
+
+MB = 10**6  # bytes
+MAX_MANIFEST = 1 * MB
+MAX_PARTS = 999  # names have three digits
+
+
+class BadParts(Exception):
+    """Parts are missing, damaged or not what the manifest says. The message names the file."""
+
+
+class Part(BaseModel):
+    """A part as its manifest lists it.
+
+    Attributes:
+        name: Of the file, beside the manifest.
+        size: Of the file in bytes.
+        sha256: Of the file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z]{1,20}-[0-9]{3}\.[a-z]{1,8}$")]
+    size: Annotated[int, Field(ge=1, le=100 * MB)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+Manifest = TypeVar("Manifest", bound=BaseModel)
+
+
+def write_part(folder: Path, name: str, data: bytes) -> Part:
+    """Write a part; returns its line of the manifest."""
+    write_whole(folder / name, data)
+    return Part(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def read_part(folder: Path, part: Part) -> bytes:
+    """The bytes of a part. Raises BadParts."""
+    try:
+        with open_regular(folder / part.name) as file:
+            data = file.read(part.size + 1)
+    except FileNotFoundError:
+        raise BadParts(f"{part.name} is missing in {folder}") from None
+    except OSError as error:
+        raise BadParts(f"{folder / part.name}: {error.strerror}") from error
+    if len(data) != part.size or hashlib.sha256(data).hexdigest() != part.sha256:
+        raise BadParts(f"{folder / part.name} is damaged or of another set; copy it again")
+    return data
+
+
+def write_manifest(path: Path, manifest: BaseModel) -> None:
+    """Write a manifest as JSON."""
+    write_whole(path, manifest.model_dump_json(indent=1).encode() + b"\n")
+
+
+def read_manifest(path: Path, kind: type[Manifest]) -> Manifest:
+    """A manifest from JSON.
+
+    Args:
+        path: Of the file.
+        kind: Its model.
+
+    Raises:
+        BadParts: It is missing, too large, or not of that kind.
+    """
+    try:
+        return kind.model_validate_json(read_at_most(path, MAX_MANIFEST))
+    except FileNotFoundError:
+        raise BadParts(f"{path} is missing") from None
+    except OSError as error:
+        raise BadParts(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "its JSON"
+        raise BadParts(f"{path} is damaged: {key[:80]}: {first['msg'][:120]}") from None
