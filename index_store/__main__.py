@@ -1,5 +1,5 @@
 """python -m index_store build PHOTOS... | update | watch | add PHOTOS | remove FILE... | compact |
-duplicates | info | tune | push
+duplicates | things | info | tune | push
 
 Each with --store STORE.
 """
@@ -37,9 +37,11 @@ from extractor import (
 from extractor.descriptor.registry import MODELS, model_path
 from plurals import quantity
 
+from .analysis import thing_list
 from .analysis.copies import copy_lines, list_copies, to_json
 from .analysis.duplicates import duplicates
 from .analysis.similarity_map import kept_map
+from .analysis.things import things
 from .ann.pareto import save_front
 from .ann.presets import DEFAULT_PRESET, EXACT_BELOW, PRESETS, IndexParameters
 from .ann.remote.collection import TOKEN
@@ -221,6 +223,16 @@ def run_duplicates(args: argparse.Namespace) -> None:
         print_text(json.dumps(to_json(groups, changed), indent=2))
     else:
         print_lines(*copy_lines(groups, changed))
+
+
+def run_things(args: argparse.Namespace) -> None:
+    """Every thing with more than one photo, its face first."""
+    with Store(args.store, embedded=True) as store:
+        found = things(store)
+        if args.json:
+            print_text(json.dumps(thing_list.to_json(store, found), indent=2))
+        else:
+            print_lines(*thing_list.thing_lines(store, found))
 
 
 def extractor_of(store: Path, model: Path | None) -> Extractor:
@@ -457,6 +469,21 @@ def main(argv: list[str] | None = None) -> int:
         "path, width, height, bytes, sha256), and changed, files that differ from what was indexed",
     )
     command.set_defaults(run=run_duplicates)
+    command = commands.add_parser(
+        "things",
+        help="list photos that show the same thing",
+        description="List photos that show the same thing: one building, one painting, one object, "
+        "found by the comparisons that `build` made. Nothing is said of photos that are alone. "
+        "Rather too few photos are put together than too many.",
+    )
+    command.add_argument("--store", type=folder, required=True)
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object: photos, how many there are, and things, each with its face, "
+        "how sure it is (0 to 1), and the files of its photos, the face first",
+    )
+    command.set_defaults(run=run_things)
     args = parser.parse_args(argv)
     try:
         args.run(args)
