@@ -85,6 +85,26 @@ class PhotosQuery(BaseModel):
     )
 
 
+class ThingsQuery(BaseModel):
+    """Which things to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
+    start: int = Field(0, ge=0, lt=10**9, description="Lowest number to list.")
+    limit: int = Field(20, ge=1, le=100, description="Things in a page at most.")
+
+
+class ThingQuery(BaseModel):
+    """Which photos of a thing to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
+    start: int = Field(0, ge=0, lt=10**9, description="Place of the first photo, from 0.")
+    limit: int = Field(100, ge=1, le=1000, description="Photos in a page at most.")
+
+
 class SearchForm(Form):
     """What to search with, and how."""
 
@@ -181,6 +201,13 @@ class LinkAnswer(BaseModel):
     )
 
 
+class HitThing(BaseModel):
+    """The thing that a photo of the gallery shows."""
+
+    number: int = Field(description="For `/things/{number}`, in this generation.")
+    others: int = Field(description="How many more photos of the gallery show it.")
+
+
 class HitAnswer(BaseModel):
     """A photo of the gallery that may show the same thing."""
 
@@ -206,6 +233,9 @@ class HitAnswer(BaseModel):
     chain: list[LinkAnswer] = Field(
         description="Photos that lead from the one searched with to this one, itself last, where "
         "they say more than the two alone; else empty."
+    )
+    thing: HitThing | None = Field(
+        description="What it shows; null if no other photo is known to show it."
     )
     stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was on.")
 
@@ -260,6 +290,34 @@ class PhotosAnswer(Served):
     """A page of the gallery's photos, by ascending id."""
 
     total: int = Field(description="Photos in all pages.")
+    next: int | None = Field(description="`start` of the next page; null on the last.")
+    photos: list[PhotoFacts]
+
+
+class ThingFacts(BaseModel):
+    """Photos of the gallery that show the same thing, found without any label."""
+
+    number: int = Field(description="Numbers belong to one generation, as ids do.")
+    sure: float = Field(description="How sure it is that they do, 0 to 1.")
+    count: int = Field(description="How many photos show it.")
+    face: PhotoFacts = Field(description="The photo that most evidence leads to.")
+
+
+class ThingsAnswer(Served):
+    """A page of the gallery's things, those with most photos first."""
+
+    compared: bool = Field(
+        description="Whether the photos were compared with each other when the gallery was built; "
+        "if not, no thing is known."
+    )
+    total: int = Field(description="Things in all pages.")
+    next: int | None = Field(description="`start` of the next page; null on the last.")
+    things: list[ThingFacts]
+
+
+class ThingAnswer(Served, ThingFacts):
+    """A thing, and a page of its photos, the face first, then by their evidence."""
+
     next: int | None = Field(description="`start` of the next page; null on the last.")
     photos: list[PhotoFacts]
 

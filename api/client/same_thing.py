@@ -120,18 +120,26 @@ class SameThing:
         Raises:
             Problem: the server has refused, or the gallery was rebuilt meanwhile, with status 409.
         """
-        start, generation = 0, None
-        while start is not None:
-            page = self._list({"start": start, "limit": PAGE, "descriptor": descriptor})
-            if page["generation"] != (generation := generation or page["generation"]):
-                detail = "The gallery was rebuilt while its photos were listed. List them again."
-                raise Problem(409, {"detail": detail})
-            yield from page["photos"]
-            start = page["next"]
+        return self._pages("photos", "photos", PAGE, descriptor)
+
+    def things(self, descriptor: str | None = None) -> Iterator[dict[str, Any]]:
+        """What more than one photo shows, most photos first: "number", "count", "sure", "face".
+
+        Raises:
+            Problem: as `photos`.
+        """
+        return self._pages("things", "things", min(PAGE, 100), descriptor)
+
+    def photos_of_thing(
+        self, number: int, descriptor: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The photos that show a thing, the face first. Raises Problem, as `photos`."""
+        return self._pages(f"things/{number}", "photos", PAGE, descriptor)
 
     def find(self, file: str, descriptor: str | None = None) -> dict[str, Any] | None:
         """The photo of this exact path in the gallery, None without one. Raises Problem."""
-        return next(iter(self._list({"file": file, "descriptor": descriptor})["photos"]), None)
+        found = self._list("photos", {"file": file, "descriptor": descriptor})
+        return next(iter(found["photos"]), None)
 
     def photo(self, id: int) -> dict[str, Any]:
         """What is known of a photo of the gallery. Raises Problem."""
@@ -141,9 +149,22 @@ class SameThing:
         """JPEG of a photo of the gallery. Raises Problem."""
         return self._send("GET", f"/api/v1/photos/{id}/thumbnail").content
 
-    def _list(self, query: dict[str, Any]) -> dict[str, Any]:
+    def _pages(
+        self, name: str, listed: str, limit: int, descriptor: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """What all pages of a list hold under a name."""
+        start, generation = 0, None
+        while start is not None:
+            page = self._list(name, {"start": start, "limit": limit, "descriptor": descriptor})
+            if page["generation"] != (generation := generation or page["generation"]):
+                detail = "The gallery was rebuilt while its photos were listed. List them again."
+                raise Problem(409, {"detail": detail})
+            yield from page[listed]
+            start = page["next"]
+
+    def _list(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         said = {name: value for name, value in query.items() if value is not None}
-        return self._send("GET", "/api/v1/photos", params=said).json()
+        return self._send("GET", f"/api/v1/{name}", params=said).json()
 
     def _post(
         self, name: str, photos: tuple[Photo, ...], fields: dict[str, str | None]

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from command import need, print_lines, print_text
+from command import bar, need, print_lines, print_text
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 from extractor.descriptor.registry import MODELS, model_path
-from index_store.__main__ import bar
 
 from ..arguments import amount
 from ..data import add_mirrors
@@ -31,7 +30,7 @@ from .results import BadResults, typed
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results.json"
 PLOT = "figures.png"  # next to the results
-TABLES = (ROOT / "README.md", ROOT / "docs" / "measurements.md")  # documents that show the table
+TABLES = (ROOT / "README.md", ROOT / "docs" / "RESULTS.md")  # documents that show the table
 BEGIN, END = "<!-- figures: `make figures` writes these lines -->", "<!-- end of figures -->"
 SCHEMA = 1
 SETS = (GALLERY, *open_names())
@@ -197,4 +196,4 @@ def run(args: argparse.Namespace) -> None:
         found = Figures(merged(found.figures, rows))
         publish(found, RESULTS, TABLES)
     print_text(format_figures(found))
-    print_lines("", f"Written: {RESULTS}, its plot, and the tables of README and measurements.")
+    print_lines("", f"Written: {RESULTS}, its plot, and the tables of README and RESULTS.")

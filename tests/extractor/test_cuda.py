@@ -16,7 +16,7 @@ from extractor.descriptor.registry import MODELS
 from extractor.descriptor.untracked import ort
 from tests.conftest import unit_rows
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODEL = MODELS["efficientnet-lite2"].path  # the one that loads quickly
 
 

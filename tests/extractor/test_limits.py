@@ -24,7 +24,7 @@ from index_store import Store, build, update
 from serving.settings import BadSettings, Settings, settings
 from tests.conftest import QuickExtractor
 from tests.support.every_format import KINDS, encoded, large, picture
-from ui.i18n.translate import heard
+from ui.i18n.translate import tr_known
 from ui.widgets.endings import endings
 
 
@@ -129,4 +129,4 @@ def test_what_visitors_are_told_is_told_in_german_as_well(data, monkeypatch):
     monkeypatch.setattr("ui.i18n.translate.language", lambda: "de")
     with pytest.raises(BadPhoto) as error:
         decode(data, limits=VISITOR)
-    assert heard(str(error.value)) != str(error.value)
+    assert tr_known(str(error.value)) != str(error.value)

@@ -569,11 +569,11 @@ def test_what_a_manifest_says_at_length_is_cut_and_can_be_read(server, web, tmp_
     said = store.about.of(*files(store))
     assert said.credit == "x" * 600 + ", " + "y" * 398
     assert list(said.more) == [f"Date {number}" for number in range(8)], "no Canvas so long"
-    for module in ("about", "collected"):
+    for module in ("about", "sources.collected"):
         monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 4000)
     store = built(tmp_path, web, address)
     assert list(store.about.of(*files(store)).more) == ["Date 0", "Date 1"]
-    for module in ("about", "collected"):
+    for module in ("about", "sources.collected"):
         monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 1000)
     with pytest.raises(BadList, match="say too much"):
         built(tmp_path, web, address)
@@ -603,7 +603,7 @@ def test_the_command_fetches_from_this_machine_only_when_it_may(
     server, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        "index_store.__main__.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
+        "index_store.commands.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
     )
     shutil.copy(GALLERY / "wine.jpg", tmp_path)
     url = server.put("/petra.jpg", PETRA)

@@ -38,7 +38,7 @@ from index_store.ann.remote.collection import TOKEN, Collection
 from index_store.ann.remote.milvus import MilvusIndex, connect
 from index_store.global_artifacts import Derived
 from index_store.storage.manifest import Manifest
-from index_store.storage.publish import changing, content_of, replace
+from index_store.storage.publish import content_of, locked, replace
 from search import Engine
 from serving.galleries.galleries import Galleries, NoGallery, galleries
 from serving.galleries.remote_index import SENTENCE
@@ -92,7 +92,7 @@ def manifest_of(path: Path) -> Manifest:
 
 def name_collection(path: Path, **other: str) -> Collection:
     """Let a store's manifest name a collection without any push."""
-    with changing(path), Store(path, embedded=True) as live:
+    with locked(path), Store(path, embedded=True) as live:
         collection = Collection(**(COLLECTION | {"content": live.manifest.content} | other))
         replace(path, content_of(live), live.rows, lambda _: Derived.of(live), collection)
         return collection

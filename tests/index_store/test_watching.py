@@ -76,9 +76,9 @@ def test_the_command_takes_in_what_comes(photos, tmp_path):
     build(photos, store, QuickExtractor())
     code = (
         "import sys\n"
-        "from index_store import __main__ as command\n"
+        "from index_store import __main__ as command, commands\n"
         "from tests.conftest import QuickExtractor\n"
-        "command.extractor_for = lambda *_: QuickExtractor()\n"
+        "commands.extractor_of = lambda *_: QuickExtractor()\n"
         f"sys.exit(command.main(['watch', '--store', {str(store)!r}]))\n"
     )
     process = subprocess.Popen(

@@ -111,7 +111,7 @@ def test_a_hit_that_only_details_have_found_says_so(engine):
         found = engine.search(query, verify="sift", k=12)
         assert "details" in found.timings_ms
         for hit in found.hits:
-            if hit.by_details:
+            if hit.by_details and hit.verified:
                 said[hit.file] = thing
                 assert hit.stage_ranks["details"] <= 100 < hit.stage_ranks["descriptor"]
         again = engine.recall(query, verify="sift", k=12)

@@ -39,7 +39,7 @@ ANY_COUNT = {
 
 def calls() -> Iterator[tuple[str, bool]]:
     """What `tr` is called with, anywhere in ui/, and whether with facts."""
-    for path in (ROOT / "ui").glob("*.py"):
+    for path in (ROOT / "ui").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tr":
                 if node.args and isinstance(node.args[0], ast.Constant):

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from extractor import BadPhoto, read_photo, resize
-from extractor.photo import decode
+from extractor import BadPhoto, decode, read_photo, resize
 
 from ..common.pairs import BadTrainingData, photos_under
 from ..common.views import ALIASES
