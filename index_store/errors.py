@@ -71,4 +71,4 @@ class BadList(StoreError):
 
 
 class NotCompared(StoreError):
-    """The store's photos were not compared with each other."""
+    """The store has no matching graph."""

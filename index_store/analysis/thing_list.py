@@ -1,4 +1,4 @@
-"""What `python -m index_store things` lists: the files of each thing, its face first."""
+"""Output of `python -m index_store things`: the files of each thing, its face first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def summary(things: Sequence[Thing]) -> str:
 
 
 def thing_lines(store: Store, things: Sequence[Thing]) -> list[str]:
-    """The things of `things.things` for people."""
+    """The things as lines of text. things: output of `things.things`."""
     shown = sum(len(thing.ids) for thing in things)
     lines = [f"{summary(things)}: {shown} of {quantity(len(store.served_ids), 'photo')}"]
     for thing, files in zip(things, files_of(store, things)):
@@ -28,7 +28,7 @@ def thing_lines(store: Store, things: Sequence[Thing]) -> list[str]:
 
 
 def to_json(store: Store, things: Sequence[Thing]) -> dict[str, Any]:
-    """The things of `things.things` as a JSON object."""
+    """The things as a JSON object. things: output of `things.things`."""
     return {
         "photos": len(store.served_ids),
         "things": [

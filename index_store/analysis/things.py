@@ -1,24 +1,25 @@
-"""Things: gallery photos of one building, one painting, one object, found without any label.
+"""Group gallery photos by the thing they show (a building, a painting, an object), without labels.
 
-The edges of the matching graph are the evidence (compare Philbin and Zisserman 2008, "Object mining
-using a matching graph"). Covers of one series share their logos, so matched points alone prove
-little. An edge shows the same thing if one of two proofs holds: the matched points cover much of a
-photo and few matches contradict them, or the descriptors are far more alike than those of strangers
+The evidence is the matching graph (compare Philbin and Zisserman 2008, "Object mining using a
+matching graph"). Matched points alone prove little: covers of one series share their logos. The
+photos of an edge show the same thing if one of two proofs holds: the matched points cover much of a
+photo and few matches contradict them, or the descriptors are far more similar than those of
+unrelated photos.
 
     probability = 1 - (1 - logistic(POINTS . (1, root of coverage, inliers / matches)))
                       (1 - logistic(LIKENESS . (1, similarity above the background)))
 
-Photos are then joined to groups by two rules, one after the other, the surest joins first:
+Photos are then merged into groups by two rules, one after the other, the surest merges first:
 
-1. Average linkage: the worth of a join is at least LIKELY, where
+1. Average linkage: the worth of a merge is at least LIKELY, where
 
        worth = sum of the probabilities between the groups / (edges + DOUBT x missing edges)
 
-   Missing edges, of at most EXPECTED, are weak evidence against: so a single wrong pair joins two
-   photos but does not melt two groups.
-2. Likeness of the groups: the probabilities between them sum up to LINKED, and their descriptors
-   are on average ALIKE above the background. Views of a building of which few pairs match are put
-   together so; covers of a series, whose pictures differ, are not.
+   Missing edges (of at most EXPECTED possible ones) are weak evidence against a merge. So a single
+   wrong pair can merge two photos, but not two groups.
+2. Similarity of the groups: the probabilities between them sum to at least LINKED, and the mean
+   similarity of their descriptors is at least ALIKE above the background. This merges views of a
+   building of which few pairs match, but not covers of a series, whose pictures differ.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from ..graph.matching_graph import PROVEN, background_rank
 from ..storage.rows import Descriptors
 from ..store import Store
 
-# Both fitted by `evaluation things`, on landmarks, covers, paintings, cartons and other things.
+# Fitted by `evaluation things` on landmarks, covers, paintings, cartons and other things.
 POINTS = (-5.0, 8.9, 5.9)
 LIKENESS = (-3.0, 13.5)
-LIKELY = 0.7  # worth from which on groups are joined; the page calls such a probability likely
+LIKELY = 0.7  # minimum worth of a merge; the page calls such a probability likely
 DOUBT = 0.1
-# A photo keeps only its best edges, so of two large groups most pairs were never compared.
+# A photo keeps only its best edges, so most pairs of two large groups were never compared.
 EXPECTED = 25
 LINKED = 0.5
 ALIKE = 0.22
@@ -47,11 +48,11 @@ ALIKE = 0.22
 
 @dataclass(frozen=True)
 class Thing:
-    """Photos that show the same thing, two or more.
+    """Two or more photos that show the same thing.
 
     Attributes:
-        ids: Of the photos; the face first, which most evidence leads to, then by their evidence.
-        sure: Mean probability of the edges between them, 0 to 1.
+        ids: ids of the photos, by decreasing evidence; the first is the face.
+        sure: mean probability of the edges between them, 0 to 1.
     """
 
     ids: tuple[int, ...]
@@ -59,10 +60,10 @@ class Thing:
 
 
 def things(store: Store) -> list[Thing]:
-    """The things of a gallery, those with most photos first. Damaged photos are in none.
+    """The things of a gallery, largest first, without damaged photos.
 
     Raises:
-        NotCompared: The store has no matching graph.
+        NotCompared: the store has no matching graph.
     """
     if not store.edges.shape[1]:
         raise NotCompared(
@@ -76,14 +77,14 @@ def things(store: Store) -> list[Thing]:
 
 
 def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each pair of photos with PROVEN matched points, once.
+    """Pairs of photos with at least PROVEN matched points, each once.
 
     Args:
-        edges: EDGE (N, k), of the whole gallery.
-        damaged: Ids of photos that are left out, int (d,).
+        edges: edges of the whole gallery, EDGE (N, k).
+        damaged: ids of photos to exclude, int (d,).
 
     Returns:
-        Ids int64 (m, 2), the smaller one first, in order; and their edges EDGE (m,).
+        Ids int64 (m, 2), sorted, the smaller one of each pair first, and their edges EDGE (m,).
     """
     proven = (edges["inliers"] >= PROVEN) & (edges["id"] >= 0) & (edges["id"] < len(edges))
     one, slot = np.nonzero(proven)
@@ -95,22 +96,22 @@ def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np
 
 
 def background_of(list_sims: np.ndarray) -> np.ndarray:
-    """The similarity at which photos have nothing in common with each photo, float64 (N,).
+    """For each photo, its similarity to photos that have nothing in common with it, float64 (N,).
 
     Args:
-        list_sims: Similarities of each photo's nearest, (N, k), as of `Store`.
+        list_sims: similarities of each photo's nearest photos, (N, k), as in `Store`.
     """
     return list_sims[:, background_rank(*list_sims.shape)].astype(np.float64)
 
 
 def proofs(pairs: np.ndarray, edges: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """What the proofs are judged by: root of coverage, inliers over matches, similarity above the
-    background of one of the two photos, the lower one.
+    """Features of the proofs: root of coverage, inliers / matches, and similarity above the lower
+    background of the two photos.
 
     Args:
-        pairs: Ids, int (m, 2).
-        edges: EDGE (m,), between these.
-        background: Of each photo, (N,).
+        pairs: ids, int (m, 2).
+        edges: their edges, EDGE (m,).
+        background: output of `background_of`, (N,).
 
     Returns:
         float64 (m, 3).
@@ -126,12 +127,12 @@ def probability(
     points: Sequence[float] = POINTS,
     likeness: Sequence[float] = LIKENESS,
 ) -> np.ndarray:
-    """How probable it is that pairs show the same thing, float64 (m,), 0 to 1.
+    """Probability that each pair shows the same thing, float64 (m,), 0 to 1.
 
     Args:
-        proofs: Of `proofs`, (m, 3).
-        points: Bias and weights of coverage and agreement.
-        likeness: Bias and weight of the similarity.
+        proofs: output of `proofs`, (m, 3).
+        points: bias, and weights of coverage and agreement.
+        likeness: bias, and weight of the similarity.
     """
     by_points = points[0] + proofs[:, :2] @ np.asarray(points[1:])
     by_likeness = likeness[0] + likeness[1] * proofs[:, 2]
@@ -149,16 +150,16 @@ def group(
     descriptors: np.ndarray | Descriptors,
     background: np.ndarray,
 ) -> list[Thing]:
-    """Join photos to things.
+    """Group photos into things.
 
     Args:
-        pairs: Ids, int (m, 2), each pair once. In whatever order, the result is the same.
-        probability: That the two show the same thing, (m,), 0 to 1.
-        descriptors: Of all photos, unit rows (N, D).
-        background: Of `background_of`, (N,).
+        pairs: ids, int (m, 2), each pair once. Their order does not affect the result.
+        probability: probability that the two show the same thing, (m,), 0 to 1.
+        descriptors: descriptors of all photos, unit rows (N, D).
+        background: output of `background_of`, (N,).
 
     Returns:
-        Those of two photos or more, the largest first, then by their faces.
+        Things of two or more photos, largest first, then by the id of the face.
     """
     order = np.lexsort(pairs.T)
     pairs, probability = pairs[order], probability[order]
@@ -166,7 +167,7 @@ def group(
     ends = ends.reshape(-1, 2)
     evidence = np.zeros(len(ids))
     np.add.at(evidence, ends, probability[:, None])
-    evidence = evidence.round(9)  # whatever the last bits of sums decide
+    evidence = evidence.round(9)  # the order of summation must not decide
     groups = Groups(np.asarray(descriptors[ids]), background[ids])
     groups.join(ends, probability)
     found = []
@@ -177,28 +178,28 @@ def group(
 
 
 class Groups:
-    """Groups of photos that are being joined. A group that has been joined to another is empty."""
+    """Groups of photos while they are merged. A group that was merged into a new one is empty."""
 
     def __init__(self, rows: np.ndarray, background: np.ndarray):
-        """Begin with each photo alone.
+        """Start with a group for each photo.
 
         Args:
-            rows: Unit descriptors, (n, D).
-            background: Of these photos, (n,).
+            rows: descriptors of the photos, unit rows (n, D).
+            background: their backgrounds, (n,).
         """
         self._members: list[list[int]] = [[photo] for photo in range(len(rows))]
         self._descriptors: list[np.ndarray] = list(rows)  # sum over the members
-        self._background = background.tolist()  # likewise
-        self._inside = [(0.0, 0)] * len(rows)  # probabilities within: their sum and number
-        # For each group those that edges lead to: sum of the probabilities, number of edges.
+        self._background = background.tolist()  # sum over the members, too
+        self._inside = [(0.0, 0)] * len(rows)  # probabilities within a group: sum, number of edges
+        # For each group its neighbours: sum of the probabilities, number of edges.
         self._near: list[dict[int, tuple[float, int]]] = [{} for _ in rows]
 
     def join(self, pairs: np.ndarray, probability: np.ndarray) -> None:
-        """Join as long as the first rule allows it, then as long as the second one does.
+        """Merge groups while the first rule allows it, then while the second one does.
 
         Args:
-            pairs: Photos, int (m, 2), each pair once.
-            probability: Of these, (m,).
+            pairs: indices of photos, int (m, 2), each pair once.
+            probability: probability of each pair, (m,).
         """
         for (one, other), value in zip(pairs.tolist(), probability.tolist()):
             self._near[one][other] = self._near[other][one] = value, 1
@@ -220,21 +221,21 @@ class Groups:
                         heapq.heappush(waiting, (-worth, third, new))
 
     def joined(self) -> Iterator[tuple[list[int], float]]:
-        """The photos of each group of two or more, and the mean probability within."""
+        """The photos of each group of two or more, and the mean probability of its edges."""
         for members, (total, edges) in zip(self._members, self._inside):
             if len(members) > 1:
                 yield members, total / edges
 
     def _linkage(self, one: int, other: int) -> float | None:
-        """The worth of a join by the first rule; None if it does not allow it."""
+        """Worth of a merge by the first rule; None if the rule does not allow it."""
         total, edges = self._near[one][other]
         possible = min(len(self._members[one]) * len(self._members[other]), EXPECTED)
         worth = total / (edges + DOUBT * max(0, possible - edges))
         return worth if worth >= LIKELY else None
 
     def _likeness(self, one: int, other: int) -> float | None:
-        """How far the mean similarity of two groups is above the background of one of them; None
-        if the second rule does not allow to join them.
+        """Mean similarity of two groups above the lower background of the two; None if the second
+        rule does not allow the merge.
         """
         if self._near[one][other][0] < LINKED:
             return None
@@ -247,7 +248,7 @@ class Groups:
         return alike if alike >= ALIKE else None
 
     def _unite(self, one: int, other: int) -> int:
-        """Make one group of two; its number."""
+        """Merge two groups. Returns the number of the new one."""
         new, near = len(self._members), self._near
         between = near[one].pop(other)
         del near[other][one]
@@ -268,5 +269,5 @@ class Groups:
 
 
 def added(one: tuple[float, int], other: tuple[float, int]) -> tuple[float, int]:
-    """Two sums of probabilities, each with their number, together."""
+    """Add two pairs of (sum of probabilities, number of edges)."""
     return one[0] + other[0], one[1] + other[1]

@@ -1,8 +1,9 @@
-"""`evaluation things`: whether photos that are put together show the same thing.
+"""`evaluation things`: precision and recall of the grouping of photos into things.
 
-Pairs of photos count: precision is the share of pairs put together that are labelled so, photos of
-no group being things of their own; recall is the share of the labelled pairs. Once with the weights
-in use; and, if there are several kinds of things, once with weights that were fitted on the others.
+Pairs of photos are counted. Precision is the share of grouped pairs that are labelled as the same
+thing; a photo without a label is a thing of its own. Recall is the share of labelled pairs that are
+grouped. Both are measured with the weights in use and, if there are several kinds of things, also
+with weights that were fitted on the other kinds.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from index_store.analysis.things import (
 )
 from plurals import quantity
 
-RIDGE = 1e-4  # of standardised features: only to keep weights finite
+RIDGE = 1e-4  # for standardised features; only keeps the weights finite
 START = np.array([-1.0, 1.0, 1.0, -1.0, 1.0])
 EVERY = "all"
 IN_USE, HELD_OUT = "in use", "held out"
@@ -45,16 +46,16 @@ Weights = tuple[Sequence[float], Sequence[float]]
 
 @dataclass(frozen=True)
 class LabelledGraph:
-    """The proven pairs of one store, m in all, of N photos.
+    """The m proven pairs of a store of N photos.
 
     Attributes:
-        name: Of the store.
-        pairs: Ids, int (m, 2).
-        proofs: Of `things.proofs`, (m, 3).
-        descriptors: Of the photos, unit rows (N, D).
-        background: Of `things.background_of`, (N,).
-        thing: Number of what each photo shows, int (N,); a photo of no group has one of its own.
-        kind: Of each photo, str (N,); "" of no group.
+        name: name of the store.
+        pairs: ids, int (m, 2).
+        proofs: output of `things.proofs`, (m, 3).
+        descriptors: descriptors of the photos, unit rows (N, D).
+        background: output of `things.background_of`, (N,).
+        thing: number of the thing in each photo, int (N,); unique for a photo without a group.
+        kind: kind of the thing in each photo, str (N,); "" for a photo without a group.
     """
 
     name: str
@@ -73,19 +74,19 @@ class LabelledGraph:
 
     @property
     def pair_kind(self) -> np.ndarray:
-        """With which kind each pair is judged, str (m,)."""
+        """The kind each pair counts for, str (m,)."""
         one, other = self.kind[self.pairs].T
         return np.where(one != "", one, other)
 
     def without(self, kind: str | None) -> LabelledGraph:
-        """The same without the pairs of which a photo is of a kind."""
+        """A copy without the pairs that contain a photo of a kind."""
         kept = (self.kind[self.pairs] != kind).all(1)
         return replace(self, pairs=self.pairs[kept], proofs=self.proofs[kept])
 
     def weight(self) -> np.ndarray:
-        """How much each pair counts in a fit, (m,).
+        """Weight of each pair in a fit, (m,).
 
-        Things of a kind count alike, a kind by the root of the number of its things.
+        Things of a kind weigh about the same; a kind weighs the square root of their number.
         """
         ends = self.thing[self.pairs]
         degree = np.bincount(ends.ravel(), minlength=self.thing.max() + 1)
@@ -99,16 +100,15 @@ class LabelledGraph:
 
 
 def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) -> LabelledGraph:
-    """Read a store and what its photos show.
+    """Read a store and the labels of its photos.
 
     Args:
-        path: Of the store.
-        groups_file: JSON, {"name": ["file", ...], ...}.
-        kinds: Kind -> names of groups; the others are of a kind that is named for the file's
-            folder.
+        path: path of the store.
+        groups_file: JSON file, {"name": ["file", ...], ...}.
+        kinds: kind -> names of groups. The kind of other groups is named after the file's folder.
 
     Raises:
-        StoreError, BadGroups, OSError: One of them cannot be read.
+        StoreError, BadGroups, OSError: the store or the groups file cannot be read.
     """
     kind_of = {name: kind for kind, names in kinds.items() for name in names}
     with Store(path, embedded=True) as store:
@@ -131,11 +131,11 @@ def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) 
 
 
 def fitted(graphs: Sequence[LabelledGraph], without: str | None = None) -> Weights:
-    """The most likely POINTS and LIKENESS.
+    """Maximum-likelihood values of POINTS and LIKENESS.
 
     Args:
-        graphs: What they are fitted on.
-        without: A kind that is left out.
+        graphs: training data.
+        without: a kind to exclude.
     """
     kept = [graph.without(without) for graph in graphs]
     rows = np.concatenate([graph.proofs for graph in kept])
@@ -166,15 +166,15 @@ def fitted(graphs: Sequence[LabelledGraph], without: str | None = None) -> Weigh
 
 
 def kinds_of(graphs: Sequence[LabelledGraph]) -> list[str]:
-    """The kinds of things that are left out one after the other."""
+    """The kinds of things, each of which is held out once."""
     return sorted({str(kind) for graph in graphs for kind in np.unique(graph.pair_kind)})
 
 
 def held_out(graphs: Sequence[LabelledGraph]) -> list[np.ndarray]:
-    """How probable each pair of each graph is by weights that saw no pair of its kind.
+    """Probability of each pair of each graph, by weights that were fitted without its kind.
 
     Args:
-        graphs: With two kinds or more.
+        graphs: graphs with at least two kinds in all.
     """
     kinds = kinds_of(graphs)
     weights = {kind: fitted(graphs, kind) for kind in kinds}
@@ -188,14 +188,14 @@ def held_out(graphs: Sequence[LabelledGraph]) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class PairScore:
-    """How well photos are put together.
+    """Quality of the grouping.
 
     Attributes:
-        things: Labelled ones.
-        pairs: Pairs of photos that were put together.
-        precision: Share of these that show the same thing; nan without any.
-        recall: Share of the labelled pairs that were put together.
-        by_thing: The same for each thing, averaged.
+        things: number of labelled things.
+        pairs: number of grouped pairs.
+        precision: share of grouped pairs that show the same thing; NaN if there are none.
+        recall: share of labelled pairs that are grouped.
+        by_thing: mean recall of the things.
     """
 
     things: int
@@ -206,12 +206,12 @@ class PairScore:
 
 
 def pair_score(thing: np.ndarray, together: np.ndarray, part: np.ndarray) -> PairScore:
-    """Compare what was put together with what is labelled.
+    """Compare the groups with the labels.
 
     Args:
-        thing: What each photo shows, int (N,).
-        together: What each photo was put to, int (N,).
-        part: Which photos count, bool (N,). A pair put together counts if one of its photos does.
+        thing: labelled thing of each photo, int (N,).
+        together: group of each photo, int (N,).
+        part: photos that count, bool (N,). A grouped pair counts if one of its photos does.
     """
 
     def pairs(*labels: np.ndarray, among: np.ndarray) -> int:
@@ -235,7 +235,7 @@ def pair_score(thing: np.ndarray, together: np.ndarray, part: np.ndarray) -> Pai
 
 
 def put_together(graph: LabelledGraph, judged: np.ndarray) -> np.ndarray:
-    """What each photo is put to by the probabilities of the pairs, int (N,)."""
+    """Group of each photo, int (N,). judged: probabilities of the graph's pairs."""
     found = group(graph.pairs, judged, graph.descriptors, graph.background)
     together = -1 - np.arange(len(graph.thing))
     for number, thing in enumerate(found):
