@@ -162,7 +162,7 @@ def test_back_on_the_search_page_the_photo_is_still_there(visit):
 
 def test_figures(visit):
     go(visit, "Figures", "What was measured")
-    expect(visit.get_by_test_id("stVegaLiteChart").first.locator("canvas")).to_be_visible()
+    expect(visit.get_by_test_id("stVegaLiteChart").first.locator("svg.marks")).to_be_visible()
     for _ in at_both_widths(visit):
         pass
     visit.set_viewport_size({"width": 1360, "height": 900})
