@@ -1,4 +1,4 @@
-"""python -m evaluation COMMAND, see --help: how good and how fast each stage is."""
+"""python -m evaluation COMMAND: quality and speed of each stage. See --help."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args.run(args)
     except BrokenPipeError:
-        raise  # for run_command
+        raise  # handled by run_command
     except (
         BadCalibration,
         BadDataset,
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         BadResults,
         DownloadFailed,
         MissingPeers,
-        ModuleNotFoundError,  # of `need`: a package of another requirements file
+        ModuleNotFoundError,  # raised by `need`: a package from another requirements file
         NoBrowser,
         StoreError,
         OSError,

@@ -1,4 +1,4 @@
-"""Numbers on the command line, refused with a sentence when they cannot be meant."""
+"""Argument types for numbers, which reject invalid values with a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def share(text: str) -> float:
 
 
 def size(text: str) -> float:
-    """A number that is not negative, for argparse."""
+    """A non-negative number, for argparse."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no size")
@@ -22,7 +22,7 @@ def size(text: str) -> float:
 
 
 def count(text: str, least: int = 1) -> int:
-    """A whole number from `least` on, for argparse."""
+    """An integer of at least `least`, for argparse."""
     value = int(text)
     if value < least:
         raise argparse.ArgumentTypeError(f"{text} is not {least} or more")
@@ -30,5 +30,5 @@ def count(text: str, least: int = 1) -> int:
 
 
 def amount(text: str) -> int:
-    """A whole number from 0 on, for argparse."""
+    """A non-negative integer, for argparse."""
     return count(text, least=0)

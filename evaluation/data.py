@@ -1,4 +1,4 @@
-"""Data sets by name: what there is, and one command that fetches and checks it."""
+"""`evaluation data`: list the named data sets; download, check and lay out one of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .report.results import format_rows
 
 
 def format_sets(folder: Path = DOWNLOADS) -> str:
-    """Markdown table of all data sets, and whether they are below a folder."""
+    """Markdown table of all data sets, and whether they are in a folder."""
     rows = [["name", "what", "from", "licence", "here"]]
     for name in set_names():
         if name == GALLERY:
@@ -43,7 +43,7 @@ def format_sets(folder: Path = DOWNLOADS) -> str:
 
 
 def where(name: str, folder: Path) -> str:
-    """Where a data set is, or "no"."""
+    """Path of a data set, "in part", or "no"."""
     if name == GALLERY:
         return GALLERY_PHOTOS.relative_to(GALLERY_PHOTOS.parent.parent).as_posix()
     try:
@@ -84,7 +84,7 @@ def run_list(_: argparse.Namespace) -> None:
 
 
 def run_get(args: argparse.Namespace) -> None:
-    """Fetch a data set, and say what it is."""
+    """Fetch a data set, and print a summary."""
     root = args.to or DOWNLOADS / args.name
     benchmark = get_dataset(args.name, root, named_mirrors(args.mirror), bar)
     print_lines(

@@ -1,4 +1,4 @@
-"""Published protocols rank the whole gallery, where the page looks at what its index proposes."""
+"""Exact ranking of the whole gallery, for published protocols; the page ranks candidates only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from index_store import Store
 
 
 class WholeGallery:
-    """Stands for a store's index: it proposes every photo, and the exact similarities order them.
+    """Replaces a store's index: proposes every photo, so exact similarities order them all.
 
     Attributes:
-        ntotal: how many photos there are, as faiss calls it.
+        ntotal: number of photos, as faiss calls it.
     """
 
     def __init__(self, count: int):
@@ -24,17 +24,17 @@ class WholeGallery:
 
         Args:
             descriptors: queries, float32 (n, D).
-            k: how many photos would be enough; there are always all.
+            k: ignored; all photos are returned.
 
         Returns:
-            Distances float32 (n, N), all 0 because nobody has measured, and ids int64 (n, N).
+            Distances float32 (n, N), all 0 as they are not computed, and ids int64 (n, N).
         """
         ids = np.tile(np.arange(self.ntotal), (len(descriptors), 1))
         return np.zeros(ids.shape, np.float32), ids
 
 
 def exactly(store: Store) -> Store:
-    """The same store with an index that leaves nothing out."""
+    """The same store with an index that proposes all photos."""
     whole = copy.copy(store)
     whole.index = WholeGallery(len(store))
     return whole

@@ -1,8 +1,8 @@
-"""The groups protocol on a store as it is: what each stage is worth, in a few lines.
+"""Groups protocol on an existing store: the quality of each stage in a short table.
 
-`run` gives intervals, and keeps all. The rules are those of `evaluation/datasets/groups.py`. Each
-photo of a group is the query once, and is removed from its own results and from the diffusion
-graph. Queries are averaged over their group before groups are.
+`run` adds intervals, and saves everything. The rules are those of `evaluation/datasets/groups.py`.
+Each photo of a group is the query once, and is removed from its own results and from the diffusion
+graph. Queries are averaged by group before groups are.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Score:
     """One method on one set of groups.
 
     Attributes:
-        groups, queries: how many.
+        groups, queries: number of groups and of queries.
         map: mean over groups of the mean average precision of their queries, 0 to 1.
         recall_at_1: likewise, the share of queries whose first hit is right.
     """
@@ -73,10 +73,10 @@ class MethodResult:
     """One row of the table.
 
     Attributes:
-        method: a key of METHODS.
-        all: on all groups.
-        few, many: on groups of few and of many photos, None if there are none.
-        group_map: mAP of each group.
+        method: key in METHODS.
+        all: score on all groups.
+        few, many: scores on groups of few and of many photos, None if there are none.
+        group_map: mAP by group.
     """
 
     method: str
@@ -87,18 +87,18 @@ class MethodResult:
 
 
 def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
-    """Groups of photos of a store.
+    """Load groups of photos of a store.
 
     Args:
         path: JSON file, {"name": ["file", ...], ...}.
-        store: holds the photos.
+        store: store of the photos.
 
     Returns:
         Group name -> gallery files.
 
     Raises:
-        BadGroups: the file is no such JSON, or names what is not in the store.
-        OSError: it cannot be read.
+        BadGroups: the file is not such JSON, or names photos that are not in the store.
+        OSError: the file cannot be read.
     """
     return check_groups(
         load_groups(path),
@@ -109,7 +109,7 @@ def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
 
 
 def store_group_ids(path: Path, store: Store) -> dict[str, list[int]]:
-    """Group name -> gallery ids. Arguments and errors as of `store_groups`."""
+    """Group name -> gallery ids. Arguments and errors as in `store_groups`."""
     ids = {photo.file: photo.id for photo in store.catalogue.photos()}
     return {
         name: [ids[file] for file in files] for name, files in store_groups(path, store).items()
@@ -130,7 +130,7 @@ def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
 def evaluate_groups(
     engine: Engine, groups: dict[str, list[str]], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[MethodResult]:
-    """All METHODS on all groups (of `store_groups`). progress wraps the list of queries."""
+    """Run all METHODS on groups from `store_groups`. progress: wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
     queries = ask(
         engine, of_groups("groups", engine.store.roots, gallery, groups), METHODS, progress
@@ -151,7 +151,7 @@ def evaluate_groups(
 
 
 def format_table(results: list[MethodResult]) -> str:
-    """Markdown table: mAP / recall@1, each a mean over groups."""
+    """Markdown table of mAP / recall@1, as means over groups."""
     first = results[0]
 
     def title(name: str, score: Score | None) -> str:
@@ -166,7 +166,7 @@ def format_table(results: list[MethodResult]) -> str:
 
 
 def add_labelled_store(command: argparse.ArgumentParser) -> None:
-    """The options of commands that measure one store with known groups."""
+    """Add the options of commands that measure one store with labelled groups."""
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'

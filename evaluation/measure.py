@@ -1,4 +1,4 @@
-"""Ask a benchmark's queries with several methods, and sum the answers up."""
+"""Run a benchmark's queries with several methods, and summarise the results."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .metrics.bootstrap import Estimate, estimate
 from .report.results import JudgedAnswer, QueryResult, SetupResult
 
 Methods = Mapping[str, Mapping[str, Any]]
-"""Name -> arguments of `Engine.search` that make it."""
+"""Name of a method -> arguments of `Engine.search`."""
 
-FIRST = 10  # files kept of each answer
-# A prepared query keeps what these found, for all methods: what they cost the first one, all pay.
+FIRST = 10  # files kept per result
+# A prepared query caches the results of these, so every method is charged what the first one paid.
 SHARED = ("decode", "describe", "keypoints", "index", *MATCHERS)
-RERANK = "rerank"  # what the stage of every global reranker is called here
+RERANK = "rerank"  # common name here for the stage of every global reranker
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What was asked and found.
+    """Results of a benchmark run.
 
     Attributes:
-        queries: in the benchmark's order.
-        stage_ms: method -> stage -> mean milliseconds a query.
-        notes: of the engine.
+        queries: results in the benchmark's order.
+        stage_ms: method -> stage -> mean milliseconds per query.
+        notes: notes of the engine.
     """
 
     queries: list[QueryResult]
@@ -45,21 +45,21 @@ def ask(
     methods: Methods,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Answers:
-    """All queries with all methods.
+    """Run all queries with all methods.
 
-    A query whose own photo the protocol leaves out is asked as that gallery photo, and the engine
-    leaves it out; the others are asked as uploads. A pair of photos is verified once, so verifying
-    costs a method what it cost the first one that verified.
+    If the protocol excludes a query's own photo, the query is that gallery photo, which the engine
+    excludes; others are uploads. A pair of photos is verified once, so verification is charged to
+    each method at the cost of the first one that verified.
 
     Args:
-        engine: on the benchmark's gallery.
-        benchmark: what to ask, and what is right.
-        methods: how to ask.
+        engine: engine on the benchmark's gallery.
+        benchmark: queries and ground truth.
+        methods: methods to run.
         progress: wraps the list of queries.
 
     Raises:
-        BadDataset: for a query that the store does not hold.
-        OSError, BadPhoto: for one that cannot be read.
+        BadDataset: a query is not in the store.
+        OSError, BadPhoto: a query cannot be read.
     """
     warm_up(engine, benchmark, methods)
     results, notes = [], Counter()
@@ -93,26 +93,26 @@ def ask(
 
 
 def prepare(engine: Engine, query: Query, methods: Methods) -> PreparedQuery:
-    """A query of a benchmark, with the keypoints that the methods will want. Raises as `ask`."""
+    """Prepare a query with the keypoints that the methods need. Raises as `ask`."""
     source = gallery_id(engine, query) if query.own else read_bytes(query.photo)
     matchers = {arguments.get("verify") for arguments in methods.values()} - {None}
     return engine.prepare(source, query.region, sorted(matchers))
 
 
 def costs_of(result: SearchResult, verify: str | None) -> dict[str, float]:
-    """What an answer cost, reused stages included, in milliseconds.
+    """Cost of a result in milliseconds by stage, including reused stages.
 
-    The keypoints of an upload are found with the first method, whichever that is; they are counted
-    where something is verified.
+    The keypoints of an upload are detected with the first method, whichever it is; they are only
+    charged to methods that verify.
     """
     stages = {**result.reused_ms, **result.timings_ms}
     return {stage: ms for stage, ms in stages.items() if verify or stage != "keypoints"}
 
 
 def warm_up(engine: Engine, benchmark: Benchmark, methods: Methods) -> None:
-    """Have every reranker made.
+    """Create every reranker.
 
-    One that prepares itself when it is first asked must not charge that to a query.
+    Otherwise one that prepares itself on first use would charge that to a query.
     """
     for query in benchmark.queries[:1]:
         prepared = prepare(engine, query, methods)
@@ -121,7 +121,7 @@ def warm_up(engine: Engine, benchmark: Benchmark, methods: Methods) -> None:
 
 
 def gallery_id(engine: Engine, query: Query) -> int:
-    """The gallery photo that a query is. Raises BadDataset."""
+    """Gallery id of a query's photo. Raises BadDataset."""
     photo = engine.store.catalogue.find(query.own)
     if photo is None:
         raise BadDataset(
@@ -134,7 +134,7 @@ def gallery_id(engine: Engine, query: Query) -> int:
 def by_group(
     queries: list[QueryResult], method: str, setup: str, metric: str
 ) -> dict[str, list[float]]:
-    """Values of one column by group (queries without positives are left out)."""
+    """Values of one column by group, without queries that have no positives."""
     values = defaultdict(list)
     for query in queries:
         if setup in query.answers[method].values:
@@ -145,7 +145,7 @@ def by_group(
 def gain_by_group(
     queries: list[QueryResult], method: str, base: str, setup: str, metric: str
 ) -> dict[str, list[float]]:
-    """As `by_group`, of the differences to the method `base`."""
+    """As `by_group`, for the differences to the method `base`."""
     ours, theirs = (by_group(queries, name, setup, metric) for name in (method, base))
     return {group: [a - b for a, b in zip(ours[group], theirs[group])] for group in ours}
 
@@ -153,15 +153,15 @@ def gain_by_group(
 def summarise(
     benchmark: Benchmark, queries: list[QueryResult], methods: Iterable[str], seed: int
 ) -> list[SetupResult]:
-    """Means with intervals, setup by setup.
+    """Means with intervals, by setup.
 
-    Setups are left out that have no queries, or that ask just what an earlier one asked.
+    Setups without queries, or with the same ground truth as an earlier one, are skipped.
 
     Args:
-        benchmark: what was asked.
-        queries: the answers.
-        methods: gains are against the first.
-        seed: of the bootstrap.
+        benchmark: the benchmark.
+        queries: results of its queries.
+        methods: names of the methods; gains are relative to the first.
+        seed: seed of the bootstrap.
 
     Raises:
         BadDataset: no query has positives.

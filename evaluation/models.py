@@ -1,4 +1,4 @@
-"""Descriptor models side by side: what each finds at every stage, its time a photo, its size."""
+"""`evaluation models`: compare descriptor models by mAP at each stage, time per photo, and size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 GALLERY_GROUPS = GALLERY.with_name("groups.json")
-TIMED = 24  # photos, after a first one
+TIMED = 24  # photos timed, after a warm-up
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class ModelRow:
     """One model on one set of photos.
 
     Attributes:
-        model: its name, or its file's.
+        model: name of the model, or of its file.
         photos: name of the set.
-        dimensions: of a descriptor.
-        longest_side: pixels that photos are shrunk to.
-        megabytes: of the file.
-        milliseconds: to describe a decoded photo, median.
+        dimensions: components of a descriptor.
+        longest_side: size in pixels to which photos are shrunk.
+        megabytes: size of the file.
+        milliseconds: median time to describe a decoded photo.
         maps: mAP by stage, with its interval.
     """
 
@@ -51,7 +51,7 @@ class ModelRow:
 
 
 def milliseconds(extractor: Extractor, photos: Sequence[Path]) -> float:
-    """Median time to describe a decoded photo by itself, on the cores the extractor has."""
+    """Median time to describe a single decoded photo, on the extractor's cores."""
     decoded = [read_photo(path) for path in photos]
     extractor.describe(decoded[:1])
     times = []
@@ -63,13 +63,13 @@ def milliseconds(extractor: Extractor, photos: Sequence[Path]) -> float:
 
 
 def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> list[ModelRow]:
-    """One model on all sets of photos.
+    """Measure one model on all sets of photos.
 
     Args:
-        name: of the registry, or the path of a model file.
-        sets: benchmarks by the name to show.
-        stores: folder of the stores, which are built where they are missing.
-        seed: of the bootstrap.
+        name: name in the registry, or path of a model file.
+        sets: benchmarks by display name.
+        stores: folder of the stores; missing ones are built.
+        seed: seed of the bootstrap.
     """
     path = model_path(name)
     extractor = Extractor(path)
@@ -107,7 +107,7 @@ def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> l
 
 
 def format_models(rows: Sequence[ModelRow]) -> str:
-    """Markdown table, a row for each model and set of photos."""
+    """Markdown table, one row per model and set of photos."""
     head = ["model", "photos", "dimensions", "side", "MB", "ms a photo", *STAGES]
     cells = [
         [

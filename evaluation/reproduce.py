@@ -1,4 +1,4 @@
-"""A published network on published data sets: the published figures beside those measured here.
+"""`evaluation reproduce`: published figures of a network next to those measured here.
 
 Scales, size and whitening are those of the published table (`model/checkpoints/published.json`),
 photos are decoded as the published code does, and every query ranks the whole gallery.
@@ -33,8 +33,8 @@ class Comparison:
 
     Attributes:
         dataset, setup, metric: what was measured.
-        published: in percent; None if its authors do not give it.
-        measured: in percent.
+        published: percent; None if the authors do not report it.
+        measured: percent.
     """
 
     dataset: str
@@ -45,10 +45,10 @@ class Comparison:
 
 
 def compare(results: Results, expected: dict[str, dict[str, float]]) -> list[Comparison]:
-    """The figures of a run beside the published ones.
+    """Pair the figures of a run with the published ones.
 
     Args:
-        results: of one method.
+        results: results of one method.
         expected: setup -> metric -> percent.
     """
     return [
@@ -66,7 +66,7 @@ def compare(results: Results, expected: dict[str, dict[str, float]]) -> list[Com
 
 
 def format_comparisons(rows: Sequence[Comparison]) -> str:
-    """Markdown table, published against measured."""
+    """Markdown table of published and measured figures."""
     head = ["data set", "setup", "metric", "published", "measured", "difference"]
     cells = [
         [
@@ -83,16 +83,16 @@ def format_comparisons(rows: Sequence[Comparison]) -> str:
 
 
 def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path:
-    """The model file of a network as its published table was made, exported once.
+    """Export a network's model file as used for its published table, once.
 
     Args:
         name: a GeM-ResNet of `model.checkpoints.published.PUBLISHED`.
-        mirrors: addresses that are tried before the published one.
-        folder: where checkpoint and model are kept.
+        mirrors: URLs that are tried before the published one.
+        folder: folder of checkpoint and model.
 
     Raises:
-        BadDataset: it has no published results.
-        DownloadFailed, BadCheckpoint, BadRecipe, ParityError, OSError: as the export.
+        BadDataset: there are no published results for it.
+        DownloadFailed, BadCheckpoint, BadRecipe, ParityError, OSError: raised by the export.
     """
     from export import check_parity, choose_recipe, in_torch, to_onnx, write_model
     from export.__main__ import SAMPLE_PHOTOS, sample
@@ -135,7 +135,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Fetch what is missing, measure, and print both figures."""
+    """Fetch missing files, measure, and print both figures."""
     from command import need
 
     need("torch", "requirements-train.txt")

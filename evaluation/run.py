@@ -1,4 +1,4 @@
-"""From photos to the table: a store is built if need be, queries are asked, answers judged."""
+"""`evaluation run`: build a store if necessary, run a data set's queries, judge the results."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ METHODS: Methods = {
     "SIFT": {"verify": "sift"},
     **{f"{name} + SIFT": {"rerank": name, "verify": "sift"} for name in RERANKERS},
 }
-STAGES = (BASE, "diffusion", "SIFT", "diffusion + SIFT")  # what the page's toggles can be set to
-LEARNED: Methods = {  # only when asked for: their models are not part of the repository
+STAGES = (BASE, "diffusion", "SIFT", "diffusion + SIFT")  # combinations of the page's toggles
+LEARNED: Methods = {  # only on request: their models are not part of the repository
     "XFeat": {"verify": "xfeat"},
     "diffusion + XFeat": {"rerank": "diffusion", "verify": "xfeat"},
 }
@@ -50,21 +50,21 @@ LEARNED: Methods = {  # only when asked for: their models are not part of the re
 def open_or_build(
     benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent
 ) -> Store:
-    """The store of exactly the benchmark's gallery.
+    """Open or build the store of exactly the benchmark's gallery.
 
-    It is the one at `path`, or is made there; a killed build goes on where it was. A folder that
-    holds more photos than the gallery is not indexed itself (revisited Oxford's holds the queries,
-    too). Then the store gets a folder of links beside it.
+    The store is at `path`, or is built there; a killed build resumes. A folder with more photos
+    than the gallery is not indexed directly (revisited Oxford's includes the queries). Then a
+    folder of links is created next to the store.
 
     Args:
-        benchmark: says which photos, and how they are decoded.
-        path: of the store.
-        extractor: describes them.
-        progress: wraps what takes long.
+        benchmark: gallery, and how its photos are decoded.
+        path: path of the store.
+        extractor: extractor that describes the photos.
+        progress: wraps long stages.
 
     Raises:
-        BadDataset: the store at `path` is of other photos, or they were decoded in another way.
-        StoreError, BadModel, OSError: as `Store` and `build`.
+        BadDataset: the store at `path` holds other photos, or they were decoded differently.
+        StoreError, BadModel, OSError: see `Store` and `build`.
     """
     try:
         store = Store(path, extractor)
@@ -92,20 +92,20 @@ def open_or_build(
 
 
 def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
-    """A folder with links to the gallery's photos, and nothing else.
+    """Create a folder with links to the gallery's photos, and nothing else.
 
-    The links are made in a fresh folder, which takes its name when it is complete. A folder that is
-    there already is used if it holds just these links. Otherwise it is left alone, whoever made it.
+    The links are created in a temporary folder, which is renamed when it is complete. An existing
+    folder is used if it holds exactly these links. Otherwise it is left alone.
 
     Args:
-        benchmark: says which photos; their names lead nowhere but down from `benchmark.root`.
-        folder: where the links are wanted.
+        benchmark: gallery; its file names must stay inside `benchmark.root`.
+        folder: target folder.
 
     Returns:
         `folder`.
 
     Raises:
-        BadDataset: something else is at `folder`, or a photo's name leads out of it.
+        BadDataset: there is something else at `folder`, or a photo's name leads outside.
     """
     try:
         wanted = {inside(file): (benchmark.root / file).resolve() for file in benchmark.gallery}
@@ -130,7 +130,7 @@ def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
 
 
 def links_in(folder: Path) -> dict[str, Path] | None:
-    """Links below a folder and where they lead; None if there is anything else but folders."""
+    """Links in a folder and their targets; None if it contains anything else except folders."""
     if folder.is_symlink() or not folder.is_dir():
         return None
     found = {}
@@ -152,16 +152,16 @@ def evaluate(
     command: str,
     progress: Callable[[list], Iterable] = iter,
 ) -> Results:
-    """All methods on all queries, with everything a reader must know beside the numbers.
+    """Run all methods on all queries, and add the facts that a reader needs.
 
     Args:
-        store: of the benchmark's gallery.
-        extractor: that the store was made with.
-        benchmark: what to ask, and what is right.
-        methods: how to ask.
-        seed: of the bootstrap.
-        model: the name to show.
-        command: what was typed.
+        store: store of the benchmark's gallery.
+        extractor: extractor that the store was built with.
+        benchmark: queries and ground truth.
+        methods: methods to run.
+        seed: seed of the bootstrap.
+        model: display name of the model.
+        command: command line.
         progress: wraps the list of queries.
 
     Raises:
@@ -272,7 +272,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
-    """The benchmark's photos among ever more others: the table, and its picture beside --out."""
+    """The benchmark's photos among increasingly many others: print a table, plot next to --out."""
     extractor = Extractor(args.model)
     if args.out is None:
         raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")
@@ -294,12 +294,12 @@ def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
 
 
 def queries_bar(queries: list) -> Iterable:
-    """Progress through a list of queries."""
+    """Progress bar over a list of queries."""
     return bar(queries, len(queries), "queries")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Ask a data set's queries, or the same among other photos."""
+    """Run a data set's queries, on its own or among other photos."""
     benchmark = read_dataset(args.dataset, args.root, args.groups)
     if args.distractors:
         run_hidden(args, benchmark)

@@ -1,4 +1,4 @@
-"""A part of a store as a store of its own: small galleries to ask, without building them."""
+"""A part of a store as a store of its own: small galleries for searching, without a build."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from index_store.storage.manifest import Manifest
 
 
 class SubGallery:
-    """What the engine reads of a store, for some of its photos, which are numbered anew from 0.
+    """The engine's view of a store, restricted to some photos, which are renumbered from 0.
 
-    Descriptors and keypoints are those of the whole store. Neighbours and diffusion rows are made
-    as a build of these photos alone would make them. The index is exact. Everything is in memory.
+    Descriptors and keypoints are those of the whole store. Neighbours and diffusion rows are
+    computed as in a build of these photos alone. The index is exact. Everything is in memory.
     """
 
     def __init__(self, store: Store, ids: np.ndarray):
-        """Take the photos of `store` with these ids, int (n,), rising."""
+        """Take the photos of `store` with these ids, int (n,), ascending."""
         self._whole, self._ids = store, ids
         self.path, self.roots, self.version = store.path, store.roots, store.version
         self.as_stored = store.as_stored
@@ -47,7 +47,7 @@ class SubGallery:
         self.keypoints = part_of(store.keypoints, ids)
         numbers = numbers_of(len(store), ids)
         self.marks = store.marks.renumbered(numbers)
-        self.edges = no_edges(len(ids))  # what is learned from parts needs no chains
+        self.edges = no_edges(len(ids))  # calibration on parts needs no chains
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)
@@ -58,15 +58,15 @@ class SubGallery:
         return len(self._ids)
 
     def stored_features(self, id: int) -> bytes:
-        """As of the whole. Raises as `Store.stored_features`."""
+        """See `Store.stored_features`."""
         return self._whole.stored_features(int(self._ids[id]))
 
     def thumbnail_features(self, id: int) -> LocalFeatures:
-        """As of the whole. Raises as `Store.thumbnail_features`."""
+        """See `Store.thumbnail_features`."""
         return self._whole.thumbnail_features(int(self._ids[id]))
 
     def pixels(self, id: int) -> np.ndarray:
-        """The decoded original. Raises as `Store.pixels`."""
+        """See `Store.pixels`."""
         return self._whole.pixels(int(self._ids[id]))
 
 
@@ -80,14 +80,14 @@ def part_of(whole: KeypointIndex, ids: np.ndarray) -> KeypointIndex:
 
 
 def numbers_of(photos: int, ids: np.ndarray) -> np.ndarray:
-    """For each of so many photos its number among `ids`, int (n,); -1 if it is not there."""
+    """Index of each of the whole store's photos in `ids`, int (n,); -1 if it is not there."""
     numbers = np.full(photos, -1)
     numbers[ids] = np.arange(len(ids))
     return numbers
 
 
 class SubCatalogue:
-    """The catalogue's entries of a part's photos, by their new numbers."""
+    """Catalogue entries of a part's photos, by their new numbers."""
 
     def __init__(self, store: Store, ids: np.ndarray):
         self._photos = [
@@ -103,11 +103,12 @@ class SubCatalogue:
     served = photo
 
     def photos(self) -> list[Photo]:
-        """All, by their numbers."""
+        """All photos, by number."""
         return list(self._photos)
 
     def photos_of(self, ids: Sequence[int] | np.ndarray) -> list[Photo]:
-        """Those with these numbers, in their order. Raises KeyError for an unknown one."""
+        """The photos with these numbers, in this order. Raises KeyError for an unknown one."""
+
         return [self.photo(int(id)) for id in ids]
 
     def find(self, file: str) -> Photo | None:

@@ -1,9 +1,9 @@
-"""Descriptor network -> ONNX, with proof that nothing was lost.
+"""Export descriptor networks to ONNX, and prove that the file reproduces the network.
 
-It needs torch and onnx. Serving does not import it.
+Requires torch and onnx. Serving does not import it.
 """
 
-import model  # noqa: F401 - first, because it says what to install where torch is missing
+import model  # noqa: F401 - first, as its error says what to install if torch is missing
 
 from .backbone import Backbone, read_backbone, to_descriptor
 from .cut import BadBackbone

@@ -78,7 +78,7 @@ def sample(folder: Path, count: int) -> list[Path]:
 
 
 def parity_photos(args: argparse.Namespace) -> list[Path]:
-    """The photos that a file is compared with its original on. Raises BadRecipe."""
+    """The photos for comparing a file with its original. Raises BadRecipe."""
     photos = sample(args.photos, args.count)
     if not photos:
         raise BadRecipe(f"there are no photos for the parity check in {args.photos}")
@@ -91,7 +91,7 @@ def shown(what: str) -> Progress:
 
 
 def report(out: Path, half: bool) -> None:
-    """Say what was written."""
+    """Print what was written."""
     stored = "" if half else ", parameters as float32: float16 would change the descriptors"
     print_lines(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB{stored})")
 
@@ -133,13 +133,13 @@ def run_checkpoint(args: argparse.Namespace) -> None:
 def whitening_for(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
 ) -> Whitening:
-    """A whitening learned on the photos of a folder, described as the recipe says.
+    """Learn a whitening on the photos in a folder, described by the recipe.
 
     Args:
-        network: describes them.
-        provenance: of the network.
-        recipe: without a whitening.
-        folder: of the photos.
+        network: network that describes them.
+        provenance: provenance of the network.
+        recipe: recipe without a whitening.
+        folder: folder of the photos.
         groups: JSON of photos of the same thing, for Lw; None for PCA.
     """
     describe = in_torch(network, provenance, recipe)
@@ -200,7 +200,7 @@ def run_backbone(args: argparse.Namespace) -> None:
 
 
 def chosen_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> float:
-    """The exponent of GeM that finds most among labelled photos."""
+    """The GeM exponent with the highest mAP on labelled photos."""
     groups = args.groups or args.photos.parent / "groups.json"
     rows, row_of = describe_folder(
         Pooler(backbone, side, EXPONENTS), args.photos, shown("choosing p")
@@ -228,7 +228,7 @@ def run_int8(args: argparse.Namespace) -> None:
 
 
 def scales(text: str) -> tuple[float, ...] | str:
-    """ "published", or numbers with commas between."""
+    """ "published", or numbers separated by commas, for argparse."""
     if text == "published":
         return text
     values = tuple(float(part) for part in text.split(","))
@@ -238,7 +238,7 @@ def scales(text: str) -> tuple[float, ...] | str:
 
 
 def sha256(text: str) -> str:
-    """A digest of the command line."""
+    """A full SHA-256 digest, for argparse."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError("a SHA-256 has 64 hexadecimal digits")
     return text.lower()
@@ -361,7 +361,7 @@ def main(argv: list[str] | None = None) -> int:
                     prepare(args, Path(folder))
                 (run_backbone if args.backbone else run_checkpoint)(args)
     except BrokenPipeError:
-        raise  # for run_command
+        raise  # handled by run_command
     except (
         OSError,
         ValueError,

@@ -1,9 +1,9 @@
-"""Any ONNX image network -> a descriptor model of ours.
+"""Convert any ONNX image network to a descriptor model.
 
 The graph is cut at a tensor: a feature map (B, C, h, w), tokens (B, T, C), or a vector that is
-pooled already, (B, C) or (B, C, 1, 1). GeM pooling, a whitening and lengths of one are put behind
-it, and before it whatever the network needs to take photos of every size. What was found out by
-running the network is said in `Backbone`.
+already pooled, (B, C) or (B, C, 1, 1). GeM pooling, a whitening and normalisation are appended, and
+whatever the network needs to accept photos of any size is prepended. `Backbone` holds what was
+determined by running the network.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .cut import BadBackbone, cut_at, free_sizes, photo_input, to_multiples
 from .onnx_graph import INPUT, OLDEST_OPSET, Parts, opset_of, store_as_float16
 from .to_onnx import with_facts
 
-MULTIPLES = (1, 14, 16, 28, 32)  # sides that networks want to be multiples of, tried in this order
-LARGEST_FILE = 2 * 2**30  # of one protobuf message
+MULTIPLES = (1, 14, 16, 28, 32)  # multiples that networks require for sides, tried in this order
+LARGEST_FILE = 2 * 2**30  # limit of a protobuf message
 MAP, TOKENS, VECTOR = "map", "tokens", "vector"
 
 
@@ -34,19 +34,19 @@ class Backbone:
     """An ONNX network, and the tensor whose values are pooled.
 
     Attributes:
-        original: as it was read.
-        model: cut at the tensor, its input called `image` and as free in its sizes as the network
+        original: the model as read.
+        model: cut at the tensor, with an input called `image` whose size is as free as the network
             allows.
-        tensor: the tensor's name.
+        tensor: name of the tensor.
         kind: "map", "tokens" or "vector".
         channels: C of the tensor.
-        mean, std: of the network's photos, RGB in 0 to 1.
-        input: the original's own name for its photos.
-        size: (height, width) that the network is fixed to; None for free sizes.
-        multiple: of pixels, that sides must be of.
+        mean, std: normalisation of the network's photos, for RGB in 0 to 1.
+        input: name of the photo input in the original.
+        size: (height, width) that the network requires; None for any size.
+        multiple: number of pixels of which sides must be multiples.
         channels_last: whether the original takes (B, H, W, 3).
-        max_batch: photos that it takes at a time; None for any number.
-        name: of the file.
+        max_batch: maximum photos per run; None for no limit.
+        name: name of the file.
     """
 
     original: onnx.ModelProto
@@ -67,18 +67,18 @@ class Backbone:
 def read_backbone(
     path: Path, tensor: str, mean: Sequence[float], std: Sequence[float], longest_side: int
 ) -> Backbone:
-    """Read an ONNX file, cut it at a tensor, and find out by running it which photos it takes.
+    """Read an ONNX file, cut it at a tensor, and determine by running it which photos it takes.
 
     Args:
-        path: one self-contained ONNX file with one image input, (B, 3, H, W) or (B, H, W, 3).
+        path: a self-contained ONNX file with one image input, (B, 3, H, W) or (B, H, W, 3).
         tensor: name of the tensor to pool, an output or any other.
-        mean, std: that the network's photos are normalised with, one or three numbers each, of RGB
-            in 0 to 1, or in 0 to 255 if any of them is above 1.
-        longest_side: pixels that photos will be shrunk to.
+        mean, std: normalisation of the network's photos, one or three numbers each, for RGB in 0 to
+            1, or in 0 to 255 if any of them is above 1.
+        longest_side: size in pixels to which photos will be shrunk.
 
     Raises:
         BadBackbone: the file is damaged, has no such tensor, or does not run on photos.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     original = read_model(path)
     mean, std = colours(mean, std)
@@ -131,7 +131,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 def colours(
     mean: Sequence[float], std: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation as three numbers each, of RGB in 0 to 1. Raises BadBackbone."""
+    """Mean and standard deviation as three numbers each, for RGB in 0 to 1. Raises BadBackbone."""
     scale = 255 if max(*mean, *std) > 1 else 1
     values = []
     for name, given in (("mean", mean), ("std", std)):
@@ -144,13 +144,13 @@ def colours(
 
 
 def examples(longest_side: int) -> np.ndarray:
-    """Two made photos, normalised float32 (2, 3, h, w), whose sides are multiples of nothing."""
+    """Two synthetic photos, normalised float32 (2, 3, h, w); their sides are no round numbers."""
     rng = np.random.default_rng(0)
     return rng.normal(size=(2, 3, longest_side * 3 // 4 + 1, longest_side - 1)).astype(np.float32)
 
 
 def session(model: onnx.ModelProto) -> ort.InferenceSession:
-    """An onnxruntime session, quiet, on all cores."""
+    """A quiet onnxruntime session on all cores."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = available_cores()
     options.log_severity_level = 4
@@ -160,32 +160,32 @@ def session(model: onnx.ModelProto) -> ort.InferenceSession:
 
 
 def run(model: onnx.ModelProto, batch: np.ndarray) -> np.ndarray:
-    """The tensor that a cut model gives for normalised photos (B, 3, H, W)."""
+    """The output of a cut model for normalised photos (B, 3, H, W)."""
     return session(model).run(None, {INPUT: batch})[0]
 
 
 def runs(model: onnx.ModelProto, longest_side: int) -> bool:
-    """Whether a cut model takes single photos, lying and standing."""
+    """Whether a cut model runs on single photos, landscape and portrait."""
     try:
         here = session(model)
         for photo in (examples(longest_side)[:1], examples(longest_side)[:1].swapaxes(2, 3)):
             here.run(None, {INPUT: np.ascontiguousarray(photo)})
-    except Exception:  # onnxruntime raises families of its own
+    except Exception:  # onnxruntime's exceptions share no public base class
         return False
     return True
 
 
 def takes_batches(model: onnx.ModelProto, one: np.ndarray, longest_side: int) -> bool:
-    """Whether two photos together give what each gives alone; `one` is what the first gives."""
+    """Whether a batch of two gives the same as single photos; `one` is the first one's output."""
     try:
         both = run(model, examples(longest_side))
-    except Exception:  # onnxruntime raises families of its own; one photo at a time is allowed
+    except Exception:  # onnxruntime's exceptions share no base class; single photos still work
         return False
     return len(both) == 2 and np.allclose(both[:1], one, rtol=1e-2, atol=1e-3)
 
 
 def kind_of(value: np.ndarray, tensor: str) -> tuple[str, int]:
-    """What a tensor of one photo is, and its channels. Raises BadBackbone."""
+    """Kind and channels of a tensor, from its value for one photo. Raises BadBackbone."""
     if not np.issubdtype(value.dtype, np.floating):
         raise BadBackbone(f"{tensor!r} does not hold float numbers")
     if value.ndim == 4 and value.shape[2:] != (1, 1):
@@ -207,18 +207,18 @@ def to_descriptor(
     facts: dict[str, object],
     half: bool = True,
 ) -> onnx.ModelProto:
-    """The whole descriptor model.
+    """Build the complete descriptor model.
 
     Args:
-        backbone: of `read_backbone`.
-        longest_side: pixels that photos are shrunk to.
-        p: exponent of GeM; None for a vector, which is not pooled.
-        whitening: learned on unit pooled vectors, or None.
-        facts: what the file shall say of itself beside what it must.
-        half: store matrices and filters as float16.
+        backbone: output of `read_backbone`.
+        longest_side: size in pixels to which photos are shrunk.
+        p: GeM exponent; None for a vector, which is not pooled.
+        whitening: whitening learned on unit pooled vectors, or None.
+        facts: additional metadata.
+        half: whether to store matrices and filters as float16.
 
     Raises:
-        ValueError: a parameter does not fit into float16.
+        ValueError: a parameter exceeds the range of float16.
     """
     model = onnx.ModelProto()
     model.CopyFrom(backbone.model)

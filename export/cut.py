@@ -1,4 +1,4 @@
-"""An ONNX graph, cut at a tensor and made to take photos of every size."""
+"""Cut an ONNX graph at a tensor, and make it accept photos of any size."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PHOTO_DIMS = 4
 
 
 class BadBackbone(Exception):
-    """The ONNX file cannot become a descriptor model; the message is one sentence."""
+    """The ONNX file cannot become a descriptor model. The message is one sentence."""
 
 
 def cut_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
-    """The part of a graph that makes a tensor, now its only output. Raises BadBackbone."""
+    """The part of a graph that computes a tensor, as its only output. Raises BadBackbone."""
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
     if tensor not in makers:
@@ -50,7 +50,7 @@ def cut_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
 
 
 def captured(node: onnx.NodeProto) -> list[str]:
-    """Names that the branches of a node take from the graph around them."""
+    """Names that a node's subgraphs read from the surrounding graph."""
     names = []
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -60,14 +60,13 @@ def captured(node: onnx.NodeProto) -> list[str]:
 
 
 def photo_input(model: onnx.ModelProto) -> tuple[str, tuple[int, int] | None, bool]:
-    """What a cut graph says of its one input.
+    """Inspect the single input of a cut graph.
 
     Returns:
-        Its name, the (height, width) that it is fixed to or None, and whether it wants the channels
-        last.
+        Its name, its fixed (height, width) or None, and whether the channels come last.
 
     Raises:
-        BadBackbone: it is no batch of photos.
+        BadBackbone: the input is not a batch of photos.
     """
     value = model.graph.input[0]
     dims = value.type.tensor_type.shape.dim
@@ -84,10 +83,10 @@ def photo_input(model: onnx.ModelProto) -> tuple[str, tuple[int, int] | None, bo
 def free_sizes(
     model: onnx.ModelProto, name: str, size: tuple[int, int] | None, channels_last: bool
 ) -> None:
-    """Call the input `image`, (batch, 3, height, width) of any size; changes the model.
+    """Make the input `image`, (batch, 3, height, width) of any size; changes the model in place.
 
-    A network for one size sees photos stretched to it. One that wants the channels last gets them
-    last. The arguments are those that `photo_input` returns.
+    For a network with a fixed size, photos are stretched to it. Channels are moved last if the
+    network needs that. The arguments are the results of `photo_input`.
     """
     parts = Parts(model, "photo")
     seen = INPUT if size is None else stretched(parts, INPUT, *size)
@@ -102,12 +101,12 @@ def free_sizes(
 
 
 def rename(model: onnx.ModelProto, old: str, new: str) -> None:
-    """Let all nodes read one tensor where they read another; changes the model.
+    """Make all nodes read one tensor in place of another; changes the model in place.
 
     Args:
-        model: the graph.
+        model: the model.
         old: name of the tensor that was read.
-        new: name of the tensor to read. What is called so already makes room.
+        new: name of the tensor to read. Existing tensors with this name are renamed.
     """
     for node in model.graph.node:
         for names in (node.input, node.output):
@@ -122,7 +121,7 @@ def rename(model: onnx.ModelProto, old: str, new: str) -> None:
 
 
 def stretched(parts: Parts, image: str, height: int, width: int) -> str:
-    """The photo (B, 3, H, W) at one size in pixels, whatever its own."""
+    """The photo (B, 3, H, W) stretched to one size in pixels."""
     shape = parts.node("Shape", [image], "shape")
     ends = [
         parts.constant(f"leading.{x}", np.array([v], np.int64)) for x, v in (("from", 0), ("to", 2))
@@ -134,11 +133,11 @@ def stretched(parts: Parts, image: str, height: int, width: int) -> str:
 
 
 def to_multiples(model: onnx.ModelProto, multiple: int) -> onnx.ModelProto:
-    """A model that shrinks photos to sides that are multiples of something.
+    """A model that shrinks photos to sides that are multiples of a number.
 
     Args:
-        model: takes photos of such sides only.
-        multiple: in pixels; each side keeps one of them at least.
+        model: model that only accepts photos with such sides.
+        multiple: the number, in pixels; each side is at least this long.
     """
     if multiple == 1:
         return model

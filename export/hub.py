@@ -1,6 +1,6 @@
-"""Published networks of other libraries -> ONNX files that `backbone.read_backbone` reads.
+"""Convert published networks of other libraries to ONNX files for `backbone.read_backbone`.
 
-TorchScript files run without their project's code; timm downloads and makes its networks itself.
+TorchScript files run without their project's code; timm downloads and builds its networks itself.
 Both are traced, and the file is compared with the network at sizes other than the traced one.
 """
 
@@ -31,15 +31,15 @@ TRACED, CHECKED = (256, 192), ((256, 192), (160, 224))  # height, width in pixel
 
 @dataclass(frozen=True)
 class HubNetwork:
-    """A network of another library, and how its photos are prepared.
+    """A network of another library, and the preprocessing of its photos.
 
     Attributes:
         module: normalised photos (B, 3, H, W) -> map (B, C, h, w), tokens (B, T, C) or vectors
             (B, C).
-        mean, std: of RGB in 0 to 1.
-        side: pixels, longest side.
-        fixed: whether it takes square photos of `side` alone.
-        licence: of the weights.
+        mean, std: normalisation, for RGB in 0 to 1.
+        side: longest side in pixels.
+        fixed: whether it only takes square photos of `side`.
+        licence: licence of the weights.
     """
 
     module: nn.Module
@@ -51,7 +51,7 @@ class HubNetwork:
 
 
 class Features(nn.Module):
-    """What a network of timm gives before its head: channels first, without class tokens."""
+    """Output of a timm network before its head: channels first, without class tokens."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -67,13 +67,13 @@ class Features(nn.Module):
 
 
 def read_torchscript(path: Path, side: int, licence: str) -> HubNetwork:
-    """A TorchScript file whose network gives vectors.
+    """Load a TorchScript file whose network returns vectors.
 
-    Loading it runs the operators that it names, so that it must be a file whose SHA-256 is known
-    (`fetch_network` sees to it), or that the user has put in place.
+    Loading it runs the operators it contains, so its SHA-256 must be known (`fetch_network`
+    ensures that), or the user must have placed the file.
 
     Raises:
-        BadBackbone: it is damaged or no TorchScript.
+        BadBackbone: the file is damaged or not TorchScript.
     """
     try:
         module = torch.jit.load(str(path), map_location="cpu").eval()
@@ -83,12 +83,12 @@ def read_torchscript(path: Path, side: int, licence: str) -> HubNetwork:
 
 
 def read_timm(name: str, side: int | None, pretrained: bool = True) -> HubNetwork:
-    """A network of timm; mean, deviation and size are those of its configuration.
+    """Load a network of timm with the mean, deviation and size of its configuration.
 
     Args:
-        name: as timm knows it.
+        name: timm's name of the network.
         side: longest side in pixels; None for that of the configuration.
-        pretrained: False leaves the weights at random and downloads nothing.
+        pretrained: False for random weights without a download.
 
     Raises:
         BadBackbone: timm is not installed, or has no such network.
@@ -107,7 +107,7 @@ def read_timm(name: str, side: int | None, pretrained: bool = True) -> HubNetwor
         network = timm.create_model(
             name, pretrained=pretrained, num_classes=0, global_pool="", **options
         )
-    except Exception as error:  # of hubs, requests and timm: each has its own family
+    except Exception as error:  # hubs, requests and timm each raise their own exceptions
         raise DownloadFailed(f"timm cannot make {name}: {str(error)[:200]}") from error
     return HubNetwork(
         Features(network).eval(),
@@ -124,14 +124,14 @@ def write_backbone(hub: HubNetwork, path: Path) -> str:
 
     Args:
         hub: the network.
-        path: of the file.
+        path: path of the file.
 
     Returns:
         Name of the tensor to pool: "map", "tokens" or "vector".
 
     Raises:
-        BadBackbone: it gives something else, or cannot be traced.
-        ParityError: the file gives other values than the network.
+        BadBackbone: the network's output is something else, or it cannot be traced.
+        ParityError: the file's output differs from the network's.
     """
     height, width = (hub.side, hub.side) if hub.fixed else TRACED
     photo = torch.zeros(1, 3, height, width)
@@ -152,7 +152,7 @@ def write_backbone(hub: HubNetwork, path: Path) -> str:
                 output_names=[name],
                 dynamic_axes={"image": free},
                 opset_version=OPSET,
-                dynamo=False,  # TorchScript has no other way
+                dynamo=False,  # the only exporter that supports TorchScript
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise BadBackbone(f"the network cannot be traced: {str(error)[:200]}") from error
@@ -161,7 +161,7 @@ def write_backbone(hub: HubNetwork, path: Path) -> str:
 
 
 def compare(hub: HubNetwork, path: Path, sizes: tuple[tuple[int, int], ...]) -> None:
-    """Raise ParityError unless file and network agree on noise of these sizes."""
+    """Raise ParityError unless file and network agree on noise of these sizes (height, width)."""
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     for height, width in sizes:

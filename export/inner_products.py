@@ -1,7 +1,7 @@
-"""The product of two byte matrices as ONNX models.
+"""ONNX models for the product of two byte matrices.
 
-onnxruntime runs them on the processor's byte instructions. `search.verify.ratio_test` serves with
-the files that this makes: serving has no onnx package.
+onnxruntime computes them with the processor's byte instructions. `matching.ratio_test` uses the
+generated files, because serving has no onnx package.
 
     python -m export.inner_products
 """
@@ -23,8 +23,7 @@ def inner_products(signed: bool) -> bytes:
     """The model of query @ hit.T: uint8 (n, d) and (k, d) to int32 (n, k).
 
     Args:
-        signed: whether it takes the hit's bytes as int8, 128 less than they are. The product is the
-            same.
+        signed: whether it takes the hit's bytes as int8, reduced by 128. The product is the same.
     """
     value = helper.make_tensor_value_info
     hit = TensorProto.INT8 if signed else TensorProto.UINT8

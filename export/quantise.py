@@ -1,9 +1,8 @@
-"""Exported float model -> int8 model for CPUs: static quantisation with QDQ nodes, weights per
-channel.
+"""Quantise an exported float model to int8 for CPUs: static, QDQ nodes, weights per channel.
 
-Ranges of activations come from real photos. Not every layer bears 8 bits equally: each residual
-block is first quantised alone and its harm to the descriptors measured; then blocks are kept in
-float, most harmful first, until the fully quantised rest is near enough. GeM, whitening and norms
+Ranges of activations come from real photos. Not every layer tolerates 8 bits equally: each residual
+block is first quantised alone to measure its harm to the descriptors; then blocks are kept in
+float, most harmful first, until the quantised rest is accurate enough. GeM, whitening and norms
 always stay float.
 """
 
@@ -29,9 +28,9 @@ from extractor.descriptor.untracked import ort
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 OPERATORS = [*PRODUCTS, "Add", "Relu", "Clip", "MaxPool"]
-PARTS = 16  # of a network whose blocks are not known by name
-HEAD = ("head.", "learned.", "scales.", "pool", "whiten")  # begin the names of what the export adds
-TARGET = 0.995  # median cosine with the float model on photos that were not calibrated on
+PARTS = 16  # number of blocks for networks without block names
+HEAD = ("head.", "learned.", "scales.", "pool", "whiten")  # prefixes of names that export adds
+TARGET = 0.995  # median cosine with the float model on photos outside the calibration
 CALIBRATION_PHOTOS = 32
 TEST_PHOTOS = 8
 
@@ -40,13 +39,13 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Quantised:
-    """An int8 model, and what it cost.
+    """An int8 model, and its accuracy.
 
     Attributes:
-        model: the file's bytes.
+        model: content of the file.
         harm: 1 - median cosine when only this block is quantised, by block, worst first.
-        kept_float: blocks that were left alone.
-        cosine: median over the test photos, of the finished model with the float one.
+        kept_float: blocks kept in float.
+        cosine: median cosine of the final model with the float one, over the test photos.
     """
 
     model: bytes
@@ -67,14 +66,14 @@ class Inputs(CalibrationDataReader):
 
 
 def blocks_of(model: onnx.ModelProto) -> dict[str, list[str]]:
-    """Which products of the network are quantised or left alone together.
+    """Groups of the network's products that are quantised or kept in float together.
 
-    Of a ResNet of ours a block is a residual block or the stem, by the names of its weights
-    ("features.5.2"). Another network's products are parted into PARTS, one after the other. The
-    head (pooling, whitening, lengths) is in no block.
+    For our ResNets a block is a residual block or the stem, by the names of its weights
+    ("features.5.2"). Another network's products are split into PARTS, in order. The head (pooling,
+    whitening, normalisation) is in no block.
 
     Returns:
-        Block -> names of its nodes, in their order.
+        Block -> names of its nodes, in order.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     products = [
@@ -91,16 +90,16 @@ def blocks_of(model: onnx.ModelProto) -> dict[str, list[str]]:
 
 
 def is_head(node: onnx.NodeProto) -> bool:
-    """Whether a node belongs to what stands behind the network: pooling, whitening, lengths."""
+    """Whether a node belongs to the head: pooling, whitening, normalisation."""
     return any(name.startswith(HEAD) for name in (node.name, *node.input))
 
 
 def fold(path: Path, folder: Path) -> Path:
-    """The model with casts and BatchNorms folded into the convolutions, for quantisation."""
+    """Fold casts and BatchNorms into the convolutions, for quantisation."""
     options = ort.SessionOptions()
     options.graph_optimization_level = (
         ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    )  # nothing that is tied to this machine
+    )  # no optimisations specific to this machine
     options.optimized_model_filepath = str(folder / "folded.onnx")
     options.log_severity_level = 3
     ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -108,7 +107,7 @@ def fold(path: Path, folder: Path) -> Path:
 
 
 def measure_ranges(folded: Path, batches: list[np.ndarray], folder: Path) -> TensorsData:
-    """Smallest and largest value of every activation over the photos."""
+    """Minimum and maximum of every activation over the photos."""
     augmented = str(folder / "augmented.onnx")
     calibrator = create_calibrator(folded, OPERATORS, augmented, CalibrationMethod.MinMax)
     calibrator.collect_data(Inputs(batches))
@@ -116,7 +115,7 @@ def measure_ranges(folded: Path, batches: list[np.ndarray], folder: Path) -> Ten
 
 
 def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelProto:
-    """The model with the products of `blocks`, and what lies between them, in int8."""
+    """The model with the products of `blocks`, and the operators between them, in int8."""
     model = onnx.load(str(folded))
     constants = {tensor.name for tensor in model.graph.initializer}
     chosen = {
@@ -125,10 +124,10 @@ def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelP
     if not chosen:
         return model
     keep = [n.name for n in model.graph.node if n.op_type in PRODUCTS and n.name not in chosen]
-    # The additions of the norms, "+ epsilon": 8 bits would make the length of every descriptor
-    # wrong.
+    # The additions of the norms, "+ epsilon": with 8 bits every descriptor would have a wrong
+    # length.
     keep += [n.name for n in model.graph.node if n.op_type == "Add" and constants & set(n.input)]
-    # A clip behind a product is its activation; any other one is GeM's clamp.
+    # A clip after a product is its activation; any other is GeM's clamp.
     made = {name: node.op_type for node in model.graph.node for name in node.output}
     clips = [n for n in model.graph.node if n.op_type == "Clip"]
     keep += [n.name for n in clips if made.get(n.input[0]) not in PRODUCTS]
@@ -160,16 +159,16 @@ def run_all(model: bytes, batches: list[np.ndarray]) -> np.ndarray:
 
 
 def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> Quantised:
-    """An int8 model of an exported one.
+    """Create an int8 model from an exported one.
 
     Args:
-        path: of the exported model.
-        photos: at least CALIBRATION_PHOTOS + TEST_PHOTOS. The first ones test, the others
-            calibrate.
+        path: path of the exported model.
+        photos: at least CALIBRATION_PHOTOS + TEST_PHOTOS. The first ones are for testing, the
+            others for calibration.
         progress: wraps the list of blocks.
 
     Raises:
-        BadModel: the file is of another kind.
+        BadModel: the file is not an exported model.
         ValueError: there are too few photos.
     """
     if len(photos) < CALIBRATION_PHOTOS + TEST_PHOTOS:

@@ -1,4 +1,4 @@
-"""How descriptors are made with a net: the published way, unless asked otherwise."""
+"""Recipe for descriptors with a network; by default the published one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from model import GeMResNet, Provenance, Whitening
 
 
 class BadRecipe(Exception):
-    """What is asked for does not go together; the message is one sentence."""
+    """The requested options are incompatible. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done with a photo beside the network itself.
+    """Processing of a photo besides the network itself.
 
     Attributes:
-        longest_side: pixels that photos are shrunk to.
+        longest_side: size in pixels to which photos are shrunk.
         scales: factors of that size at which each photo is described.
-        whitening: learned after training, applied last; None for none.
+        whitening: whitening learned after training, applied last; None for none.
     """
 
     longest_side: int
@@ -27,21 +27,21 @@ class Recipe:
     whitening: Whitening | None = None
 
     def output_dim(self, network: GeMResNet) -> int:
-        """Components of the descriptors that this recipe makes with a network."""
+        """Components of the descriptors that this recipe produces with a network."""
         return network.output_dim if self.whitening is None else len(self.whitening.projection)
 
     def msp(self, network: GeMResNet) -> float:
-        """The power by which the scales' descriptors are averaged, as published.
+        """The power for averaging the descriptors of several scales, as published.
 
-        It is the network's own GeM exponent. Whitened values can be negative and have no power, so
-        there it is 1.
+        It is the network's own GeM exponent. Whitened values can be negative, which rules out a
+        power, so for them it is 1.
         """
         powered = len(self.scales) > 1 and network.whiten is None
         return float(network.pool.p.detach()) if powered else 1.0
 
 
 def check_side(longest_side: int) -> int:
-    """The longest side in pixels, if photos can have it. Raises BadRecipe."""
+    """Validate the longest side, in pixels. Raises BadRecipe."""
     if not 32 <= longest_side <= WORKING_SIDE:
         raise BadRecipe(f"the longest side must be 32 to {WORKING_SIDE} pixels, not {longest_side}")
     return longest_side
@@ -54,20 +54,19 @@ def choose_recipe(
     dim: int | None = None,
     whitened: bool = True,
 ) -> Recipe:
-    """The recipe for a checkpoint.
+    """Choose the recipe for a checkpoint.
 
-    A whitening that the checkpoint holds is used in its form for several scales ("ms") or for one
-    ("ss").
+    If the checkpoint has a whitening, its version for several scales ("ms") or one ("ss") is used.
 
     Args:
-        provenance: what the checkpoint says of itself.
-        longest_side: pixels; None for what the checkpoint was made for.
+        provenance: provenance of the checkpoint.
+        longest_side: pixels; None for that of the checkpoint.
         scales: numbers, or "published".
-        dim: dimensions to keep of a whitening learned afterwards; None for all.
-        whitened: False leaves a stored whitening out.
+        dim: dimensions to keep of a learned whitening; None for all.
+        whitened: False to ignore a stored whitening.
 
     Raises:
-        BadRecipe: these do not go together.
+        BadRecipe: the options are incompatible.
     """
     side = check_side(provenance.longest_side if longest_side is None else longest_side)
     scales = provenance.published_scales if scales == "published" else scales

@@ -1,8 +1,7 @@
-"""GeM-ResNet -> one self-contained ONNX file with free batch, height and width.
+"""Export a GeM-ResNet to one self-contained ONNX file with free batch, height and width.
 
-The parameters stand in it under their own names, stored as float16. A Cast after each restores
-float32 before anything is computed; onnxruntime folds the Casts (and the BatchNorms) away when it
-loads the model.
+Parameters keep their names and are stored as float16. A Cast after each restores float32 before any
+computation; onnxruntime folds the Casts (and the BatchNorms) away when it loads the model.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def trace(network: GeMResNet) -> onnx.ModelProto:
             dynamic_shapes={"x": {0: free, 2: free, 3: free}},
             opset_version=OPSET,
             dynamo=True,
-            # The default would melt BatchNorm into the convolutions and lose the parameters.
+            # The default would fold BatchNorm into the convolutions and lose the parameters.
             optimize=False,
             verbose=False,
         )
@@ -58,9 +57,9 @@ def trace(network: GeMResNet) -> onnx.ModelProto:
 
 
 def strip_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes about the Python source, and name the free axes.
+    """Remove the exporter's notes about the Python source, and name the free axes.
 
-    Those notes hold file paths of the machine that exported.
+    The notes contain file paths of the exporting machine.
     """
     parts = [proto, proto.graph, *proto.graph.node, *proto.graph.initializer]
     parts += [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
@@ -80,9 +79,9 @@ def strip_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def drop_zero_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop the zeros that the exporter gives to each bias-free convolution as its bias.
+    """Remove the zero biases that the exporter adds to bias-free convolutions.
 
-    Without them the initialisers are the network's.
+    Then the initialisers are exactly the network's.
     """
     zeros = {t.name for t in proto.graph.initializer if not numpy_helper.to_array(t).any()}
     dropped = set()
@@ -98,7 +97,7 @@ def drop_zero_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
 def describe_model(
     model: onnx.ModelProto, network: GeMResNet, provenance: Provenance, recipe: Recipe
 ) -> onnx.ModelProto:
-    """Write into the file all that a reader needs to use it rightly."""
+    """Add the metadata that readers need to use the file correctly."""
     facts = {
         "architecture": network.architecture,
         "pooling": "gem",
@@ -121,7 +120,7 @@ def describe_model(
 
 
 def with_facts(model: onnx.ModelProto, facts: dict[str, object]) -> onnx.ModelProto:
-    """Write strings, numbers and lists into the file's metadata, as JSON under METADATA_PREFIX."""
+    """Add strings, numbers and lists to the metadata, as JSON under METADATA_PREFIX."""
     facts = {"schema": METADATA_SCHEMA, **facts}
     helper.set_model_props(
         model, {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()}
@@ -132,16 +131,16 @@ def with_facts(model: onnx.ModelProto, facts: dict[str, object]) -> onnx.ModelPr
 def to_onnx(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, half: bool = True
 ) -> onnx.ModelProto:
-    """The whole export: a checked, self-describing model of all but the preparation of photos.
+    """Complete export: a checked, self-describing model of everything after decoding and shrinking.
 
     Args:
-        network: in eval mode.
-        provenance: where the parameters come from.
-        recipe: scales and a whitening learned afterwards go into the graph, too.
-        half: store the parameters as float16, computed in float32 all the same.
+        network: network in eval mode.
+        provenance: provenance of its parameters.
+        recipe: recipe, whose scales and whitening become part of the graph.
+        half: whether to store the parameters as float16; computation is in float32 either way.
 
     Raises:
-        ValueError: a parameter does not fit into float16.
+        ValueError: a parameter exceeds the range of float16.
     """
     model = with_scales(trace(network), recipe.scales, recipe.msp(network))
     model = with_whitening(model, recipe.whitening)
@@ -153,21 +152,23 @@ def to_onnx(
 def write_model(
     make: Callable[[bool], onnx.ModelProto], out: str | Path, accept: Callable[[Path], None]
 ) -> bool:
-    """Write a model to `out`, but only once it was compared with what it was made from.
+    """Write a model to `out` after it has passed a comparison with its original.
 
-    Half precision halves the file. Where it costs more than the comparison allows, the parameters
-    are stored whole.
+    Half precision halves the file. If that costs more accuracy than the comparison allows, the
+    parameters are stored as float32.
 
     Args:
-        make: gives the model; its argument says whether to store the parameters as float16.
-        out: replaced at once, when the finished file was accepted.
-        accept: looks at the finished file, and raises ParityError if it is not what it should be.
+        make: function that builds the model; its argument is whether to store the parameters as
+            float16.
+        out: target path, replaced atomically once the finished file is accepted.
+        accept: function that checks the finished file, and raises ParityError if it fails.
 
     Returns:
         Whether the parameters are stored as float16.
 
     Raises:
-        ParityError: the file does not give the original's descriptors in float32 either.
+        ParityError: the file does not reproduce the original's descriptors in float32 either.
+
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Photo bytes -> RGB array -> unit descriptor. Serving side: onnxruntime and Pillow, no torch."""
+"""Photo bytes -> RGB array -> unit descriptor. For serving: onnxruntime and Pillow, no torch."""
 
-from joblib import cpu_count as available_cores  # as far as affinity and control groups allow
+from joblib import cpu_count as available_cores  # respects CPU affinity and cgroup limits
 
 from .descriptor.choice import choose_extractor, int8_beside, open_extractor
 from .descriptor.extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card

@@ -1,6 +1,6 @@
-"""python -m extractor: print the table of the formats that are read, in Markdown.
+"""python -m extractor: print the supported photo formats as a Markdown table.
 
-python -m extractor benchmark [--model NAME] [--store STORE]: measure every engine.
+python -m extractor benchmark [--model NAME] [--store STORE]: measure every available engine.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .photo.formats import table
 
 
 def run_benchmark(args: argparse.Namespace) -> None:
-    """Print what was measured; with a store, write down what was chosen."""
+    """Print the measurements; with a store, save the chosen engine there."""
     if args.store is None:
         trials = measure(model_path(args.model or DEFAULT))
     else:
-        # This room is below index_store, which knows where a store keeps its choice.
+        # Imported here: index_store, which is a layer above, knows where a store saves its engine.
         from index_store.engine_choice import write_engine
         from index_store.errors import StoreError
         from index_store.store import model_of
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run_benchmark(args)
     except BrokenPipeError:
-        raise  # for run_command
+        raise  # handled by run_command
     except (OSError, BadModel) as error:
         complain(error)
         return 1

@@ -1,4 +1,4 @@
-"""Everything prebuilt and on disk: build a store from a folder of photos, open it, read it."""
+"""Persistent store: build one from folders of photos, open it, read it."""
 
 from .analysis.duplicates import duplicates
 from .ann.nearest import candidate_ids

@@ -1,21 +1,21 @@
-"""What a gallery says of itself: `gallery.toml` in the folder of its photos, and a table beside it.
+"""A gallery's description: `gallery.toml` in the folder of its photos, with an optional table.
 
-    title = "Our town"                 instead of the page's own name
-    sentence = "1,200 photos of ..."   under it
-    licence = "CC BY 4.0"              of the photos
+    title = "Our town"                 replaces the page's own name
+    sentence = "1,200 photos of ..."   shown under it
+    licence = "CC BY 4.0"              licence of the photos
     licence_link = "https://..."
-    credit = "City archive"            for all photos that the table names nobody for
-    samples = ["gate.jpg", ...]        what the first page proposes to search with
+    credit = "City archive"            for all photos without a credit in the table
+    samples = ["gate.jpg", ...]        queries that the first page suggests
     note = "The last one is hard ..."  a sentence under the samples
     photos = "photos.csv"              columns: file, title, credit, licence, link, any others
     [[links]]
     label = "Archive"
     url = "https://..."
 
-Every line may be left out. `tables` tells how the table may be written; columns that are not named
-here are shown with the photo as they are. Whoever filled the folder may not be whoever serves it:
-all of this is bounded, checked, and shown as plain text. Credits and licences hang on it, so a
-build refuses what it cannot read, and keeps what it has read in the store.
+Every line is optional. `tables` describes the format of the table; columns not listed here are
+shown with the photo as they are. The person who filled the folder may not be the one who serves it:
+all of this is bounded, validated, and shown as plain text. Credits and licences depend on it, so a
+build fails on anything it cannot read, and keeps what it has read in the store.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ FILE = "gallery.toml"
 MAX_BYTES = 64 * 2**10
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_TITLE = 60  # characters of a gallery's title
-MAX_CELL = 200  # characters of a title; a longer one is cut
+MAX_CELL = 200  # characters of a photo's title; a longer one is truncated
 MAX_CREDIT = 1000  # characters of a credit, a licence, or another column
 MAX_LINK = 2000
 COLUMNS = frozenset({"file", "title", "credit", "licence", "link"})
 
 
 def plain_text(text: str) -> str:
-    """A line of text. Raises ValueError for control characters and for marks that turn its
+    """A line of text. Raises ValueError for control characters and for marks that change the text
     direction.
     """
     if not text.isprintable():
@@ -57,7 +57,7 @@ def plain_text(text: str) -> str:
 
 
 def web_address(text: str) -> str:
-    """An address to link to. Raises ValueError unless it is one of the web."""
+    """A URL to link to. Raises ValueError unless it is an HTTP or HTTPS URL."""
     parts = urlsplit(text)
     if parts.scheme not in ("https", "http") or not parts.hostname or not text.isprintable():
         raise ValueError("is no address that begins with https:// or http://")
@@ -65,7 +65,7 @@ def web_address(text: str) -> str:
 
 
 def inner_path(text: str) -> str:
-    """A path inside the gallery. Raises ValueError for one that may lead out of it."""
+    """A path inside the gallery. Raises ValueError if it could lead outside."""
     path = PurePosixPath(plain_text(text))
     if path.is_absolute() or ".." in path.parts or "\\" in text or not path.parts:
         raise ValueError("is no path inside the folder of photos")
@@ -78,7 +78,7 @@ Inside = Annotated[str, Field(max_length=1000), AfterValidator(inner_path)]
 
 
 class Link(BaseModel):
-    """A link at the page's foot."""
+    """A link in the page's footer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -87,7 +87,7 @@ class Link(BaseModel):
 
 
 class GalleryFile(BaseModel):
-    """The file as it may be written."""
+    """Contents of `gallery.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -104,10 +104,10 @@ class GalleryFile(BaseModel):
 
 @dataclass(frozen=True)
 class Credit:
-    """What the table says of one photo; "" for what it does not say.
+    """The table's entries for one photo; "" for missing ones.
 
     Attributes:
-        more: Further columns, by their names.
+        more: additional columns, by name.
     """
 
     title: str = ""
@@ -123,11 +123,11 @@ NO_FILE = GalleryFile()
 
 @dataclass(frozen=True)
 class About:
-    """What a gallery says of itself.
+    """Description of a gallery.
 
     Attributes:
-        files: The checked files, by the folder's name in `Roots`.
-        photos: What the tables say, by `key` of the photo's name.
+        files: the validated files, by the folder's name in `Roots`.
+        photos: the tables' entries, by `key` of the photo's name.
     """
 
     files: Mapping[str, GalleryFile] = field(default_factory=dict)
@@ -135,11 +135,11 @@ class About:
 
     @property
     def file(self) -> GalleryFile:
-        """The first of the files, which speaks for the gallery as a whole."""
+        """The first of the files, which describes the gallery as a whole."""
         return next(iter(self.files.values()), NO_FILE)
 
     def of(self, file: str) -> Credit:
-        """What is said of a photo; what holds for all photos where nothing is said of it alone."""
+        """The entries for a photo, completed by those that apply to all photos."""
         said = self.photos.get(key(file), NOTHING)
         whole = self.files.get("") or self.files.get(file.partition("/")[0], NO_FILE)
         return Credit(
@@ -151,33 +151,33 @@ class About:
         )
 
     def title(self, file: str, otherwise: str) -> str:
-        """A photo's title. otherwise: what the catalogue calls it."""
+        """A photo's title. otherwise: title in the catalogue, used if the table has none."""
         return self.photos.get(key(file), NOTHING).title or otherwise
 
     def to_json(self) -> str:
-        """As text, to be kept in a store."""
+        """Serialise for the store."""
         files = {name: file.model_dump() for name, file in self.files.items()}
         photos = {name: dataclasses.asdict(said) for name, said in self.photos.items()}
         return json.dumps({"files": files, "photos": photos})
 
     @staticmethod
     def from_json(text: str) -> About:
-        """What `to_json` gave. Raises ValueError, TypeError, LookupError."""
+        """Parse the output of `to_json`. Raises ValueError, TypeError, LookupError."""
         facts = json.loads(text)
         files = {name: GalleryFile(**file) for name, file in facts["files"].items()}
         return About(files, {name: Credit(**said) for name, said in facts["photos"].items()})
 
 
 def key(file: str) -> str:
-    """Equal for names of one photo, with backslashes or slashes, in any Unicode form."""
+    """Canonical form of a photo's name: forward slashes, Unicode NFC."""
     return same_name(file.replace("\\", "/"))
 
 
 def read_about(roots: Path | Roots) -> About:
-    """Read what lies in the folders of photos.
+    """Read the descriptions in the folders of photos.
 
     Raises:
-        BadAbout: A file is there and cannot be read as a whole.
+        BadAbout: a file exists but cannot be read completely.
     """
     if isinstance(roots, Path):
         roots = Roots.of([roots])
@@ -197,7 +197,7 @@ def read_about(roots: Path | Roots) -> About:
 
 
 def read_file(path: Path) -> GalleryFile | None:
-    """A checked `gallery.toml`, None if there is none. Raises BadAbout."""
+    """A validated `gallery.toml`, None if there is none. Raises BadAbout."""
     try:
         return GalleryFile.model_validate(tomllib.loads(read_text(path, MAX_BYTES)))
     except FileNotFoundError:
@@ -206,12 +206,12 @@ def read_file(path: Path) -> GalleryFile | None:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise BadAbout(f"{path} cannot be used: {where}: {problem['msg']}") from None
-    except (OSError, ValueError, RecursionError) as error:  # also bad TOML
+    except (OSError, ValueError, RecursionError) as error:  # ValueError includes malformed TOML
         raise BadAbout(f"{path} cannot be read: {error}") from None
 
 
 def read_photos(root: Path, table: str) -> dict[str, Credit]:
-    """The table of a folder's photos, by their paths in it. Raises BadAbout."""
+    """The table of a folder's photos, by their paths in the folder. Raises BadAbout."""
     path = root / table
     try:
         if not path.resolve(strict=True).is_relative_to(root.resolve()):  # a link that leads out
@@ -222,14 +222,14 @@ def read_photos(root: Path, table: str) -> dict[str, Credit]:
 
 
 def read_table(text: str, root: Path = Path("/")) -> dict[str, Credit]:
-    """The table of photos. Of two lines for one photo the last one holds.
+    """Parse the table of photos. The last of several lines for one photo wins.
 
     Args:
-        text: The file's.
-        root: The folder of photos; full paths in it count as paths from there.
+        text: content of the file.
+        root: folder of photos; absolute paths in it are made relative to it.
 
     Raises:
-        ValueError: It is no such table, or holds what cannot be shown.
+        ValueError: the text is not such a table, or contains unprintable text.
     """
     if "file" not in columns_of(text, COLUMNS):
         raise ValueError("its first line names no column `file`")
@@ -244,7 +244,7 @@ def read_table(text: str, root: Path = Path("/")) -> dict[str, Credit]:
 
 
 def credit_of(row: Row) -> Credit:
-    """What a line says of its photo. Raises ValueError for what cannot be shown."""
+    """A line's entries for its photo. Raises ValueError for unprintable or too long cells."""
     cells = {name: shown(row.line, name, row.cells.get(name, "")) for name in COLUMNS}
     link = row.cells.get("link", "")
     try:
@@ -267,7 +267,7 @@ def credit_of(row: Row) -> Credit:
 
 
 def shown(line: int, name: str, cell: str) -> str:
-    """A cell as one line. Raises ValueError for one that cannot be shown."""
+    """A cell as one line. Raises ValueError if it is unprintable or too long."""
     text = " ".join(cell.split())
     if not text.isprintable():
         raise ValueError(f"line {line}: {name[:30]} holds a character that cannot be printed")

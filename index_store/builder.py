@@ -1,4 +1,4 @@
-"""Folder of photos -> store."""
+"""Build a store from folders of photos."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .storage.manifest import Drift, Manifest
 from .storage.publish import Content, locked, replace, tidy
 from .store import Store
 
-CANDIDATES = 1000  # candidates the index proposes to a query, rescored exactly
+CANDIDATES = 1000  # candidates that the index proposes per query, rescored exactly
 
 
 def build(
@@ -55,38 +55,41 @@ def build(
     private: bool = False,
     web: Web | None = None,
 ) -> Manifest:
-    """Index all photos under folders; the store's live generation is replaced at the very end.
+    """Index all photos in folders; the store's live generation is replaced at the very end.
 
-    Unusable files are left out with their reason. A killed build goes on where it was. What is in
-    the store of a photo is not made again. If nothing has changed at all, the generation stays.
-    What was removed from the store stays out, wherever it lies now.
+    Unusable files are skipped and listed with their reason. A killed build resumes where it
+    stopped. Existing results for a photo are reused. If nothing has changed, the generation stays.
+    Photos that were removed from the store stay excluded, even if they have been moved.
 
     Args:
-        photos: The folder or folders, searched with their sub-folders.
-        store: The store's folder, made if it is missing.
-        extractor: Describes the photos.
-        progress: Called as progress(items, total, what) for each long stage; must yield the items.
-        as_stored: Decode the photos as published code does, see `decode`. The manifest records it.
-        index: A name of `presets.PRESETS`; None for what the store has, or `default_preset`.
-        spread: Has the photos read and described: here, or `cluster.on_cluster`.
-        matching: Whether photos are compared with each other, see `matching_graph`; None for as
-            before, or yes.
-        exclude: Patterns of what is left out, see `exclusion`; None for what the store has.
-        follow_links: Go into folders that are links; None for what the store has, or no.
-        recheck: Compare the content of all files; else sizes and times tell which have changed.
-        confirm: Is called with what has changed, if there was a store, before anything is.
+        photos: the folder or folders, searched with their sub-folders.
+        store: folder of the store, created if it is missing.
+        extractor: extractor that describes the photos.
+        progress: called as progress(items, total, what) for each long stage; must yield the items.
+        as_stored: decode photos as published code does, see `decode`. Recorded in the manifest.
+        index: name of a preset in `presets.PRESETS`; None to keep the store's, or for
+            `default_preset`.
+        spread: function that reads and describes the photos: locally, or `ray_build.on_cluster`.
+        matching: whether photos are compared with each other, see `matching_graph`; None to keep
+            the store's setting, or True.
+        exclude: patterns of files to exclude, see `exclusion`; None to keep the store's.
+        follow_links: whether to follow links to folders; None to keep the store's setting, or
+            False.
+        recheck: compare the content of all files; otherwise sizes and times decide which have
+            changed.
+        confirm: called with the changes, if there was a store, before anything is changed.
         lists: CSV files that name photos, see `listed`.
-        manifests: Addresses of IIIF manifests and collections of photos, see `iiif`.
-        private: Fetch photos from this machine and from local networks, too.
-        web: Fetches them; None for what `private` asks for.
+        manifests: URLs of IIIF manifests and collections of photos, see `iiif`.
+        private: also fetch photos from this machine and from local networks.
+        web: client that fetches photos; None for one that follows `private`.
 
     Raises:
-        NothingToIndex: There is no such folder, or no photo in it can be read.
-        BadPatterns: What says which files are left out cannot be read.
-        BadAbout: What the gallery says of itself cannot be read.
-        BadList: A list or a manifest cannot be read.
-        StoreBusy: Another build is writing this store.
-        StoreUnwritable: The disk is full, or the store's folder may not be written.
+        NothingToIndex: there is no such folder, or no readable photo in it.
+        BadPatterns: the exclusion patterns cannot be read.
+        BadAbout: the gallery's description cannot be read.
+        BadList: a list or a manifest cannot be read.
+        StoreBusy: another build is writing this store.
+        StoreUnwritable: the disk is full, or the store's folder is not writable.
     """
     store = Path(store)
     folders = [photos] if isinstance(photos, str | Path) else photos
@@ -99,7 +102,7 @@ def build(
             if not recheck:
                 tidy(store)
                 return live.manifest
-    # Opened again under the lock: another build may have ended in this moment.
+    # Reopened under the lock: another build may have finished in between.
     with locked(store), live_store(store, extractor) as live:
         reusable = live if live is not None and is_reusable(live.manifest, spec) else None
         segments = [] if reusable is None else reusable.whole_segments
@@ -124,7 +127,7 @@ def build(
 
 @contextmanager
 def live_store(store: Path, extractor: Extractor) -> Iterator[Store | None]:
-    """The store as it is, to build on; None if it is new, damaged or of another model."""
+    """The existing store to build on; None if it is new, damaged or of another model."""
     live = None
     with suppress(StoreError):
         live = Store(store, extractor, embedded=True)
@@ -143,7 +146,7 @@ def is_up_to_date(
     index: str | None,
     matching: bool | None,
 ) -> bool:
-    """Whether a build would give what is there already."""
+    """Whether a build would reproduce the existing generation."""
     manifest = live.manifest
     same_photos = manifest.sources == sources and manifest.listing == listing.digest
     chosen = index_parameters(manifest.photos, manifest.dim, index, manifest)
@@ -157,7 +160,7 @@ def is_up_to_date(
 def is_as_derived(
     live: Store, content: Content, parameters: IndexParameters, compared: bool
 ) -> bool:
-    """Whether what a build makes of all photos together is what a store has already."""
+    """Whether a store's derived data is what a build would derive from the same photos."""
     manifest = live.manifest
     before, after = live.catalogue.entries(), content.photos
     form = form_for(manifest.photos)

@@ -1,4 +1,4 @@
-"""A store that lives: photos are added and removed without rebuilding it."""
+"""Add and remove photos without rebuilding the store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .storage.publish import Content, content_of, locked, locked_for_update, rep
 from .storage.rows import Rows
 from .store import Store
 
-MANY = 64  # small segments: each is an open file, so that more of them are joined at once
+MANY = 64  # small segments: each is an open file, so a larger number of them is merged
 
 
 def update(
@@ -51,20 +51,20 @@ def update(
     confirm: Confirm = confirm_all,
     web: Web | None = None,
 ) -> Manifest:
-    """Bring a store up to date with its folders. Only files that look new or changed are read.
+    """Bring a store up to date with its folders. Only new or changed files are read.
 
     Args:
-        store: The store's folder.
-        extractor: Describes the photos.
-        progress: As of `build`.
-        recheck: As of `build`.
-        confirm: Is called with what has changed before anything is; also if nothing has.
-        web: As of `build`.
+        store: folder of the store.
+        extractor: extractor that describes the photos.
+        progress: see `build`.
+        recheck: see `build`.
+        confirm: called with the changes before anything is changed; also if there are none.
+        web: see `build`.
 
     Raises:
-        StoreMissing, StoreCorrupt, StoreMismatch: As `Store`.
-        NothingToIndex, BadPatterns, StoreBusy, StoreUnwritable: As `build`.
-        Exception: What `confirm` raises; then the store stays as it was.
+        StoreMissing, StoreCorrupt, StoreMismatch: see `Store`.
+        NothingToIndex, BadPatterns, StoreBusy, StoreUnwritable: see `build`.
+        Exception: raised by `confirm`; the store is then unchanged.
     """
     store = Path(store)
     with opening(store) as generation:
@@ -101,15 +101,15 @@ def update(
         confirm(what_changed(known.before, listing, content))
         before = content_of(live)
         same = dataclasses.replace(content, spec=before.spec) == before
-        if same and not live.is_damaged:  # there was nothing but a `recheck`
+        if same and not live.is_damaged:  # the recheck found no changes
             return live.manifest
         return follow(live, content, cache, progress)
 
 
 def compare(store: Path) -> tuple[Manifest, Listing, bool]:
-    """A store's manifest, what is in its folders now, and whether the store says just that.
+    """A store's manifest, the current listing of its folders, and whether the store matches it.
 
-    Raises as `update`.
+    Raises the same errors as `update`.
     """
     with Store(store, embedded=True) as live:
         listing = list_sources(live.manifest.sources, store)
@@ -123,21 +123,21 @@ def add(
     extractor: Extractor,
     progress: Progress = silent,
 ) -> Manifest:
-    """Take photos into a store; one that has changed is read again.
+    """Add photos to a store; a photo whose file has changed is read again.
 
-    A photo that was removed comes back if it is named itself, and not with a folder.
+    A removed photo comes back only if its file is named, not if its folder is.
 
     Args:
-        photos: Files and folders, inside of the folders that the store holds.
-        store: The store's folder.
-        extractor: Describes them, as the store's photos were described.
-        progress: As of `build`.
+        photos: files and folders inside the store's folders.
+        store: folder of the store.
+        extractor: extractor that describes them; must match the store's.
+        progress: see `build`.
 
     Raises:
-        NothingToIndex: One of them is no photo inside of the store's folders.
-        BadPatterns: What says which files are left out cannot be read.
-        StoreMissing, StoreCorrupt, StoreMismatch: As `Store`.
-        StoreBusy, StoreUnwritable: As `build`.
+        NothingToIndex: a file is not a photo inside the store's folders.
+        BadPatterns: the exclusion patterns cannot be read.
+        StoreMissing, StoreCorrupt, StoreMismatch: see `Store`.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     store = Path(store)
     with locked_for_update(store, extractor) as live, closing(cache_of(live)) as cache:
@@ -183,21 +183,21 @@ def add(
 
 
 def remove(files: Sequence[str], store: str | Path, progress: Progress = silent) -> Manifest:
-    """Take photos out of a store. No build or update brings them back, only `add` does.
+    """Remove photos from a store. Builds and updates do not bring them back, only `add` does.
 
-    Their names and contents are kept, so that they stay out when they are moved or renamed. They
-    are in no answer from now on. Their bytes lie on the disk until `compact`.
+    Their names and hashes are kept, so that they stay excluded when they are moved or renamed. They
+    no longer appear in results. Their bytes stay on disk until `compact`.
 
     Args:
-        files: Photos by their names in the store, as results show them, or by paths to them.
-        store: The store's folder.
-        progress: As of `build`.
+        files: names of photos in the store, as results show them, or paths to them.
+        store: folder of the store.
+        progress: see `build`.
 
     Raises:
-        UnknownPhoto: One of them is not in the store; then none is removed.
-        NothingToIndex: They are all photos that the store holds.
-        StoreMissing, StoreCorrupt, StoreMismatch: As `Store`.
-        StoreBusy, StoreUnwritable: As `build`.
+        UnknownPhoto: one of them is not in the store; then none is removed.
+        NothingToIndex: no photo would be left.
+        StoreMissing, StoreCorrupt, StoreMismatch: see `Store`.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     store = Path(store)
     with locked_for_update(store) as live, closing(cache_of(live)) as cache:
@@ -220,7 +220,7 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
 
 
 def copies_of(live: Store, files: Sequence[str]) -> list[str]:
-    """Names of the other photos that have the content of some photos. Raises UnknownPhoto."""
+    """Names of other photos with the same content as the given ones. Raises UnknownPhoto."""
     named = {photo_named(live, file) for file in files}
     entries = live.catalogue.entries()
     contents = {sha256 for file, sha256, _ in entries if file in named}
@@ -228,13 +228,13 @@ def copies_of(live: Store, files: Sequence[str]) -> list[str]:
 
 
 def cache_of(live: Store) -> ExtractionCache:
-    """The extraction cache of a store that is built on. The caller holds `writing`."""
+    """The extraction cache of an existing store. The caller holds the lock of `writing`."""
     spec = extraction_spec_in(live.manifest)
     return ExtractionCache(live.path, spec.facts, spec.dim, live.whole_segments)
 
 
 def follow(live: Store, content: Content, cache: ExtractionCache, progress: Progress) -> Manifest:
-    """Replace a generation by one that holds other photos, made from it if little has changed."""
+    """Replace a generation by one with other photos, incrementally if little has changed."""
     before = [entry.sha256 for entry in live.catalogue.entries()]
     after = [entry.sha256 for entry in content.photos]
     moved = moves(before, after)

@@ -1,4 +1,4 @@
-"""The question before much of a store goes."""
+"""Confirmation before many photos are removed from a store."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .sources.difference import Difference
 
 
 class Asking:
-    """Keeps what has changed, and asks before much of a store goes.
+    """Records the changes, and asks for confirmation before many photos are removed.
 
     Args:
-        yes: Accept whatever has changed.
-        ask: Ask the person at the terminal, if there is one.
+        yes: accept any change.
+        ask: ask at the terminal, if there is one.
 
     Attributes:
-        found: What has changed.
+        found: the changes.
     """
 
     def __init__(self, yes: bool, ask: bool = True):
@@ -26,7 +26,7 @@ class Asking:
         self.found = Difference()
 
     def __call__(self, found: Difference) -> None:
-        """Raise TooMuchGone unless so many photos may go."""
+        """Raise TooMuchGone unless the removals are few or confirmed."""
         self.found = found
         if self.yes or not found.doubtful:
             return

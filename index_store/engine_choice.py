@@ -1,7 +1,7 @@
-"""Which engine describes a store's photos and its queries, as it was chosen once.
+"""The engine chosen for a store's photos and queries.
 
-A build chooses, and its manifest keeps what every descriptor was made with. `python -m extractor
-benchmark --store` may choose again: that is kept beside the generations.
+A build chooses it, and the manifest records what all descriptors were computed with. `python -m
+extractor benchmark --store` can choose again; that choice is saved outside the generations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class EngineChoice(BaseModel):
-    """What `engine.json` holds."""
+    """Content of `engine.json`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -33,17 +33,17 @@ class EngineChoice(BaseModel):
 
 
 def write_engine(store: Path, engine: str, precision: str) -> None:
-    """Choose what describes from now on. Raises OSError."""
+    """Save the choice for future descriptors. Raises OSError."""
     partial = store / f".{FILE}"
     partial.write_text(EngineChoice(engine=engine, precision=precision).model_dump_json() + "\n")
     partial.replace(store / FILE)
 
 
 def engine_of(store: Path) -> dict[str, str] | None:
-    """ "engine" and "precision" that were chosen for a store; None before its first build.
+    """The "engine" and "precision" chosen for a store; None before its first build.
 
-    A damaged `engine.json` is passed over with a warning: what the descriptors were made with is
-    known without it.
+    A damaged `engine.json` is ignored with a warning: the manifest also records what the
+    descriptors were computed with.
     """
     try:
         return EngineChoice.model_validate_json(read_at_most(store / FILE, MAX_BYTES)).model_dump()
@@ -55,15 +55,15 @@ def engine_of(store: Path) -> dict[str, str] | None:
 
 
 def extractor_for(store: Path, model: Path, calls: int = 1) -> tuple[Extractor, str]:
-    """What describes photos for a store, and a sentence on why.
+    """The extractor for a store, and a sentence that explains the choice.
 
     Args:
-        store: Its folder. For one that is not there yet the engine is chosen by measuring.
-        model: The float32 model's file.
-        calls: As of `Extractor`.
+        store: folder of the store. If it does not exist yet, the engine is chosen by measuring.
+        model: path of the float32 model.
+        calls: see `Extractor`.
 
     Raises:
-        FileNotFoundError, BadModel: As `Extractor`.
+        FileNotFoundError, BadModel: see `Extractor`.
     """
     written = engine_of(store)
     if written is None:

@@ -1,4 +1,4 @@
-"""What can be wrong with a store; each message is a sentence that says what to do."""
+"""Store errors. Each message is a sentence that says what to do."""
 
 
 class StoreError(Exception):
@@ -14,11 +14,11 @@ class StoreCorrupt(StoreError):
 
 
 class PhotosDamaged(StoreCorrupt):
-    """What is kept of a few photos is damaged; the others are served.
+    """The stored data of a few photos is damaged; the others are served.
 
     Attributes:
-        ids: Of these photos, in the generation that was verified. Empty if only photos that were
-            removed are concerned.
+        ids: ids of these photos, in the generation that was verified. Empty if only removed photos
+            are affected.
     """
 
     def __init__(self, message: str, ids: list[int]):
@@ -27,7 +27,7 @@ class PhotosDamaged(StoreCorrupt):
 
 
 class StoreMismatch(StoreError):
-    """The store was made with another descriptor model, or by another version of this program."""
+    """The store was built with another descriptor model, or by another version of this program."""
 
 
 class StoreBusy(StoreError):
@@ -35,7 +35,7 @@ class StoreBusy(StoreError):
 
 
 class StoreUnwritable(StoreError):
-    """The store's files cannot be written: the disk is full, or nobody may."""
+    """The store's files cannot be written: the disk is full, or the store is not writable."""
 
 
 class NothingToIndex(StoreError):
@@ -47,23 +47,23 @@ class UnknownPhoto(StoreError):
 
 
 class ClusterUnusable(StoreError):
-    """The machines that were to do the work cannot be reached, or cannot do it."""
+    """The cluster that was to do the work cannot be reached, or cannot do it."""
 
 
 class IndexUnavailable(StoreError):
-    """The server that holds a store's index does not answer, or holds something else."""
+    """The server that holds a store's index does not answer, or holds other data."""
 
 
 class BadAbout(StoreError):
-    """What a gallery says of itself, or of its photos, cannot be read."""
+    """A gallery's description, or the table of its photos, cannot be read."""
 
 
 class BadPatterns(StoreError):
-    """What says which files are left out cannot be read."""
+    """The exclusion patterns cannot be read."""
 
 
 class TooMuchGone(StoreError):
-    """So many photos have gone that nobody may have meant it."""
+    """So many photos would be removed that it may be a mistake."""
 
 
 class BadList(StoreError):

@@ -1,7 +1,7 @@
-"""Photos -> what the store keeps of each: descriptor, thumbnail, local features.
+"""Photos -> stored data of each: descriptor, thumbnail, local features.
 
-This takes the longest, so it is resumable: finished photos go into the cache by the SHA-256 of
-their bytes. What is cached is not computed again: photos of a killed build, and of the live
+This is the longest stage, so it is resumable: finished photos go into the cache by the SHA-256 of
+their bytes. Cached photos are not computed again: those of a killed build, and those of the live
 generation.
 """
 
@@ -45,14 +45,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Read:
-    """One photo file as a worker leaves it.
+    """Result for one photo file.
 
     Attributes:
-        file: As `Roots` names it.
-        sha256: Of its bytes.
-        problem: Why it cannot be used, or "".
-        note: What is not as it should be, though it is used, or "".
-        photo: None if its content was known.
+        file: name in `Roots`.
+        sha256: SHA-256 of its bytes.
+        problem: why it cannot be used, or "".
+        note: a defect that does not prevent its use, or "".
+        photo: the extracted data; None if the content was known.
     """
 
     file: str
@@ -64,15 +64,15 @@ class Read:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Reads a photo and makes all that is kept of it, unless its content is known.
+    """Reads a photo and computes its stored data, unless its content is known.
 
     Attributes:
-        roots: The indexed folders.
-        extractor: Makes the descriptors.
+        roots: the indexed folders.
+        extractor: extractor that computes descriptors.
         known: SHA-256 digests of photos that need no work.
-        exact: As of `LocalFeatures.to_bytes`.
-        as_stored: As of `decode`.
-        limits: What a photo may be and cost.
+        exact: see `LocalFeatures.to_bytes`.
+        as_stored: see `decode`.
+        limits: limits on a photo and its cost.
     """
 
     roots: Roots | Path
@@ -83,7 +83,7 @@ class Extraction:
     limits: Limits = field(default_factory=owner_limits)
 
     def __call__(self, file: str) -> Read:
-        """All of one photo. `file` is its name in `roots`."""
+        """Process one photo. `file` is its name in `roots`."""
         try:
             data = read_bytes(self.roots / file, self.limits)
             sha256 = hashlib.sha256(data).hexdigest()
@@ -110,7 +110,7 @@ class Extraction:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """OpenCV's own threads would compete with the photos that are handled side by side."""
+    """Turn off OpenCV's own threads, which would compete with the photos processed in parallel."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -120,12 +120,11 @@ def one_thread_each() -> Iterator[None]:
 
 
 def side_by_side(work: Extraction, files: list[str]) -> Generator[Read, None, None]:
-    """The work on many files in one thread a core, in order.
+    """Process files in one thread per core, yielding results in order.
 
-    Each core takes a photo through all stages by itself; an extractor made for as many `calls` as
-    there are cores suits that best. (Batches of equal shape gain less, see
-    `python -m evaluation extraction`.) A few results are kept ready, without running away from the
-    consumer.
+    Each thread takes a photo through all stages; an extractor with as many `calls` as there are
+    cores suits that best. (Batches of equal shape gain less, see `python -m evaluation
+    extraction`.) A few results are kept ready, but the work does not run ahead of the consumer.
     """
     workers = available_cores()
     queue: deque[Future[Read]] = deque()
@@ -143,7 +142,7 @@ def side_by_side(work: Extraction, files: list[str]) -> Generator[Read, None, No
 
 @dataclass(frozen=True)
 class Either:
-    """What is in one of two containers."""
+    """The union of two containers."""
 
     first: Container[str]
     second: Container[str]
@@ -152,8 +151,8 @@ class Either:
         return item in self.first or item in self.second
 
 
-# Does the work on every file, here or elsewhere, and yields what came of it, one `Read` a file, in
-# any order.
+# Function that processes every file, here or elsewhere, and yields one `Read` per file, in any
+# order.
 Spread = Callable[[Extraction, list[str]], Generator[Read, None, None]]
 
 
@@ -171,18 +170,19 @@ def extract_all(
     """Bring every photo into the cache.
 
     Args:
-        roots: The indexed folders.
-        files: Names in these.
-        extractor: Makes the descriptors.
-        cache: Holds what was made before, and takes what is made now.
-        progress: Is handed all results, one a file, and must yield them.
-        exact: As of `LocalFeatures.to_bytes`.
-        as_stored: As of `decode`.
-        spread: Has the work done.
-        withheld: SHA-256 digests of what shall not be described, nor cached.
+        roots: the indexed folders.
+        files: names in these folders.
+        extractor: extractor that computes descriptors.
+        cache: holds previous results and receives new ones.
+        progress: receives the results, one per file, and must yield them.
+        exact: see `LocalFeatures.to_bytes`.
+        as_stored: see `decode`.
+        spread: function that processes the files.
+        withheld: SHA-256 digests of photos that must not be described or cached.
 
     Returns:
-        The SHA-256 of each file that can be used, and the files that cannot.
+        The SHA-256 of each usable file, and the unusable files.
+
     """
     indexed: dict[str, str] = {}
     skipped: list[Skipped] = []

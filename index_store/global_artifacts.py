@@ -1,4 +1,4 @@
-"""What is made of all photos together: index, neighbour lists, diffusion rows, marks."""
+"""Data derived from all photos together: index, neighbour lists, diffusion rows, marks."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ from .storage.rows import Descriptors, Rows
 from .store import Store
 
 RECALL_QUERIES = 200
-# The index is judged by a shortlist this small: a query's would hold all of a small gallery.
+# Recall is measured at this small a shortlist: a query's would hold all of a small gallery.
 RECALL_CANDIDATES = 100
 
-STAGES = ("ann", "graph", "diffusion", "keypoints", "matching")  # of `derived_parameters`
+STAGES = ("ann", "graph", "diffusion", "keypoints", "matching")  # keys of `derived_parameters`
 
 Progress = Callable[[Iterable, int, str], Iterable]
 
 
 def silent(items: Iterable, total: int, what: str) -> Iterable:
-    """The progress display of a caller that wants none."""
+    """Progress display for callers that want none."""
     return items
 
 
 @dataclass
 class Derived:
-    """Everything derived of a gallery, in memory.
+    """All derived data of a gallery, in memory.
 
     Attributes:
-        parameters: As of `derived_parameters`, as they were used.
-        index: Over all descriptors.
+        parameters: the `derived_parameters` that were used.
+        index: index over all descriptors.
         neighbour_ids: int32 (N, BACKGROUND + 1), lists of `self_first`.
         neighbour_sims: float32, their similarities.
-        neighbour_recall: Share of the exact neighbours in them.
-        row_ids: int32 (N, KEPT), of `diffusion_rows`.
+        neighbour_recall: share of the exact neighbours in the lists.
+        row_ids: int32 (N, KEPT), ids of `diffusion_rows`.
         row_values: float16, their values.
-        keypoints: What the keypoint index is to be.
-        marks: Whose keypoints are not in it.
-        edges: Makes the matching graph, EDGE (N, k), of the keypoint index once that is written.
-        drift: From what `derive` would make.
+        keypoints: content of the keypoint index.
+        marks: marks, whose keypoints are not in it.
+        edges: computes the matching graph, EDGE (N, k), once the keypoint index is written.
+        drift: difference from what `derive` would compute.
     """
 
     parameters: dict[str, dict]
@@ -73,7 +73,7 @@ class Derived:
 
     @staticmethod
     def of(live: Store) -> Derived:
-        """What a generation has."""
+        """The derived data of an existing generation."""
         return Derived(
             parameters={key: live.manifest.parameters[key] for key in STAGES},
             index=live.index,
@@ -89,7 +89,7 @@ class Derived:
         )
 
     def save(self, folder: Path) -> None:
-        """Write it all into a generation's folder. Raises OSError."""
+        """Write everything into a generation's folder. Raises OSError."""
         self.index.index.save(folder / "index.faiss")
         save_array(folder / "index_ids.npy", self.index.ids)
         save_array(folder / "neighbour_ids.npy", self.neighbour_ids)
@@ -109,13 +109,13 @@ def derive(
     comparisons: Comparisons | None,
     progress: Progress = silent,
 ) -> Derived:
-    """Make everything of all photos at once.
+    """Compute the derived data of all photos at once.
 
     Args:
-        rows: Where the photos lie.
-        parameters: Of the index.
-        comparisons: What is known of pairs of photos; None if they are not to be compared.
-        progress: As of `build`.
+        rows: the photos' stored data.
+        parameters: parameters of the index.
+        comparisons: known comparisons of pairs; None if photos are not compared.
+        progress: see `build`.
     """
     count, descriptors = len(rows), cast(np.ndarray, Descriptors(rows))  # reads as one
     form = form_for(count)
@@ -160,13 +160,13 @@ def derive(
 
 
 def empty_rows(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and values of diffusion rows of `count` photos that hold nothing yet."""
+    """Empty ids and values for the diffusion rows of `count` photos."""
     shape = (count, min(count, diffusion.KEPT))
     return np.full(shape, -1, np.int32), np.zeros(shape, np.float16)
 
 
 def shortlist_recall(derived: Derived, descriptors: np.ndarray) -> float:
-    """How many of the 10 nearest the index finds among its first RECALL_CANDIDATES, on a sample."""
+    """Share of the 10 nearest among the index's first RECALL_CANDIDATES, on a sample."""
     sample = np.random.default_rng(SEED).permutation(len(descriptors))[:RECALL_QUERIES]
     near = derived.neighbour_ids[sample, :10]
     queries = np.ascontiguousarray(descriptors[sample], np.float32)

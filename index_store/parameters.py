@@ -1,4 +1,4 @@
-"""What shapes a store besides its photos, and whether what is kept of a photo can be used again."""
+"""Parameters that define a store's content, and whether existing results can be reused."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExtractionSpec:
-    """How photos become what a store keeps of them. Equal makings give equal contents.
+    """Everything that determines the extracted data of a photo. Equal specs give equal results.
 
     Attributes:
         fingerprint: `Extractor.fingerprint` of the model.
-        dim: Components of a descriptor (D).
-        model: The model's card, and the SHA-256 of its file.
-        described_by: What besides the model decides the digits of a descriptor.
-        extraction: Parameters of everything else that is kept of a photo.
+        dim: components of a descriptor (D).
+        model: the model's card, and the SHA-256 of its file.
+        described_by: engine and precision, which affect a descriptor's digits besides the model.
+        extraction: parameters of all other data that is extracted from a photo.
     """
 
     fingerprint: str
@@ -48,12 +48,12 @@ class ExtractionSpec:
 
     @property
     def facts(self) -> str:
-        """Equal for makings that would keep the same of a photo."""
+        """The spec as a string, equal for specs with equal results."""
         return json.dumps([self.fingerprint, self.described_by, self.extraction], sort_keys=True)
 
 
 def extraction_spec_of(extractor: Extractor, as_stored: bool) -> ExtractionSpec:
-    """How a build with this extractor makes them."""
+    """The spec of a build with this extractor."""
     return ExtractionSpec(
         extractor.fingerprint,
         extractor.card.output_dim,
@@ -64,7 +64,7 @@ def extraction_spec_of(extractor: Extractor, as_stored: bool) -> ExtractionSpec:
 
 
 def extraction_spec_in(manifest: Manifest) -> ExtractionSpec:
-    """How those of a generation were made."""
+    """The spec that a generation was built with."""
     stages = ("decode", "colours", "thumbnails", "local_features")
     parameters = manifest.parameters
     return ExtractionSpec(
@@ -77,7 +77,7 @@ def extraction_spec_in(manifest: Manifest) -> ExtractionSpec:
 
 
 def extraction_parameters(as_stored: bool) -> dict[str, dict]:
-    """What shapes the thumbnails and keypoints kept of each photo."""
+    """Parameters of the thumbnails and keypoints of each photo."""
     return {
         **({"decode": {"as_stored": 1}} if as_stored else {"colours": {"srgb": 1}}),
         "thumbnails": {
@@ -98,7 +98,7 @@ def extraction_parameters(as_stored: bool) -> dict[str, dict]:
 def described_before(store: Path) -> dict[str, str] | None:
     """`ExtractionSpec.described_by` of the descriptors that a build would continue with, or None.
 
-    That is a killed build's journal first, else the live generation.
+    A killed build's journal takes precedence over the live generation.
     """
     with suppress(ValueError, TypeError, LookupError, RecursionError):
         return json.loads(build_journal.read_fingerprint(store / build_journal.FILE_NAME) or "")[1]
@@ -108,9 +108,9 @@ def described_before(store: Path) -> dict[str, str] | None:
 
 
 def is_reusable(manifest: Manifest, spec: ExtractionSpec) -> bool:
-    """Whether what a store of the same model keeps of each photo is what a build would make now.
+    """Whether a store's extracted data equals what a build with this spec would extract.
 
-    Says so in the log if only the descriptors' digits would differ.
+    Assumes the same model. Logs a warning if only the descriptors' digits would differ.
     """
     before = extraction_spec_in(manifest)
     if before.extraction != spec.extraction:
@@ -127,15 +127,15 @@ def is_reusable(manifest: Manifest, spec: ExtractionSpec) -> bool:
 def index_parameters(
     count: int, dim: int, preset: str | None, before: Manifest | None
 ) -> IndexParameters:
-    """The form of a store's index: the one asked for, or as before, or `default_preset`.
+    """Parameters of a store's index: the requested preset, or the previous one, or the default.
 
     A tuned effort is kept as long as the index has the form that it was tuned for.
 
     Args:
-        count: How many photos.
-        dim: Components of a descriptor.
-        preset: A name of PRESETS, or None.
-        before: Of the live generation, or None.
+        count: number of photos.
+        dim: components of a descriptor.
+        preset: name of a preset in PRESETS, or None.
+        before: manifest of the live generation, or None.
     """
     stored = None if before is None else IndexParameters(**before.parameters["ann"])
     if preset is None and stored is not None and not stored.automatic:
@@ -148,21 +148,21 @@ def index_parameters(
 
 
 def comparisons_of(store: Path, spec: ExtractionSpec) -> Comparisons:
-    """What is known of pairs of photos in a store. Raises OSError."""
+    """The store's cached comparisons that were made with the same parameters. Raises OSError."""
     made_by = {"local_features": spec.extraction["local_features"]}
     made_by |= {name: spec.extraction[name] for name in ("decode",) if name in spec.extraction}
     return Comparisons(store, {**made_by, "verification": verification.PARAMETERS})
 
 
 def is_compared(manifest: Manifest | None) -> bool:
-    """Whether the photos of a generation were compared with each other; True for no generation."""
+    """Whether a generation's photos were compared with each other; True for no generation."""
     return manifest is None or bool(manifest.parameters.get("matching"))
 
 
 def derived_parameters(
     index: IndexParameters, keypoints: KeypointForm, matching: bool
 ) -> dict[str, dict]:
-    """What shapes all that is made of all photos at once. matching: whether they are compared."""
+    """Parameters of the derived data. matching: whether photos are compared with each other."""
     return {
         "ann": dataclasses.asdict(index),
         "graph": {"neighbours": affinity.NEIGHBOURS, "background": affinity.BACKGROUND},

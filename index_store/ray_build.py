@@ -1,11 +1,11 @@
-"""Photos described on many machines, by Ray Data (https://docs.ray.io/en/latest/data/data.html).
+"""Photo extraction on a cluster, by Ray Data (https://docs.ray.io/en/latest/data/data.html).
 
-Only the names of photos go out, and what a store keeps of them comes back. So every machine needs
-the folder of photos, this project and the model's file at the paths that they have here: one shared
-folder, mounted everywhere, is enough. Sending the photos themselves would need no mount, but the
-network of this one machine would then bound how many others can work for it.
+Only the names of photos are sent out, and their extracted data comes back. So every machine needs
+the folder of photos, this project and the model's file at the same paths as here: one shared
+folder, mounted everywhere, is enough. Sending the photos themselves would need no mount, but then
+this machine's network would limit the number of workers.
 
-The store is written here alone, from the same results by the same code as without a cluster.
+Only this machine writes the store, from the same results by the same code as without a cluster.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from .parameters import ExtractionSpec, extraction_spec_of
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-HERE = "local"  # the address that starts a cluster of this machine alone
-PHOTOS_A_TASK = 16  # a killed process costs the work on so many at the most
-TRIES = 5  # of each task; photos that end every process that reads them would else do so for ever
-OBJECT_STORE = 256 * 2**20  # bytes of shared memory for results on their way, if we start it
+HERE = "local"  # address that starts a cluster on this machine only
+PHOTOS_A_TASK = 16  # a killed process loses the work on at most this many
+TRIES = 5  # per task; otherwise photos that crash every reader would be retried forever
+OBJECT_STORE = 256 * 2**20  # bytes of shared memory for results in transit, if we start the cluster
 PATIENCE = 10.0  # seconds for a cluster to answer
 CLIENT = "ray://"
 
 
 def on_cluster(address: str) -> Spread:
-    """What `build` takes as `spread`, to have the work done by a Ray cluster.
+    """The `spread` argument of `build` for doing the work on a Ray cluster.
 
     Args:
-        address: "auto" for the cluster that this machine belongs to, HOST:PORT to say which, or
-            HERE.
+        address: "auto" for the cluster that this machine belongs to, HOST:PORT for a specific one,
+            or HERE.
 
     Raises:
-        ClusterUnusable: Ray is not installed, or the address is one that it cannot stream through.
+        ClusterUnusable: Ray is not installed, or results cannot be streamed through the address.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray starts: nothing of us is reported
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what concerns users is raised, too
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray starts: turns off usage reports
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # relevant errors are raised, too
     try:
         import ray.data  # noqa: F401
     except ImportError:
@@ -67,19 +67,19 @@ def on_cluster(address: str) -> Spread:
 
 
 def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[Read, None, None]:
-    """The work on many files by a cluster, in the order in which it is done.
+    """Process files on a cluster, yielding results in order of completion.
 
-    What a machine cannot read is read here once more, so that a photo is left out only for a reason
-    that holds here too.
+    Files that a machine could not read are read again here, so a photo is only skipped for a reason
+    that holds on this machine.
 
     Args:
-        address: As of `on_cluster`.
-        work: Is sent to each machine.
-        files: Paths relative to `work.roots`.
+        address: see `on_cluster`.
+        work: function to send to each machine.
+        files: names of files in `work.roots`.
 
     Raises:
-        ClusterUnusable: It cannot be reached, a machine is not equipped as this one, or a task
-            failed TRIES times.
+        ClusterUnusable: the cluster cannot be reached, a machine has a different setup from this
+            one, or a task failed TRIES times.
     """
     if not files:
         return
@@ -90,11 +90,11 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
         tasks = -(-len(files) // PHOTOS_A_TASK)
         cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
         with warnings.catch_warnings():
-            # Processes are started again without end by default. So would be tasks: Ray means to
-            # take away this way of saying otherwise, and has no other yet.
+            # By default processes are restarted without limit, and so would be tasks. Ray
+            # deprecates this way of limiting them, but has no other yet.
             warnings.simplefilter("ignore", DeprecationWarning)
             results = ray.data.from_items(files, override_num_blocks=tasks).map(
-                cast(Any, Worker),  # classes are taken, too, though the type says functions
+                cast(Any, Worker),  # classes are allowed, though the type says functions
                 fn_constructor_args=(pickle.dumps(work), spec, files[0]),
                 compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(tasks, cores)),
                 num_cpus=1,
@@ -115,11 +115,10 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
 
 
 def rows_of(results: Dataset) -> Generator[dict[str, Any], None, None]:
-    """The rows of a data set while they are made, read in the thread of whoever asks.
+    """The rows of a data set as they are computed, read in the caller's thread.
 
-    `Dataset.iter_rows` reads ahead in threads that it leaves running when it is given up halfway.
-    One of them that asks Ray for a block after `ray.shutdown` ends this whole process, with exit
-    code 1 and without a word.
+    `Dataset.iter_rows` reads ahead in threads that keep running when iteration stops early. If one
+    of them requests a block from Ray after `ray.shutdown`, this process exits silently with code 1.
     """
     import ray
     from ray.data.block import BlockAccessor
@@ -131,12 +130,12 @@ def rows_of(results: Dataset) -> Generator[dict[str, Any], None, None]:
 
 
 class Worker:
-    """The work, in a process that has one core and a model of its own.
+    """The work, in a process with one core and its own model.
 
     Args:
-        work: A pickled `Extraction`.
-        spec: `extraction_spec_of` where the store is written.
-        file: One of the files that are to be read.
+        work: a pickled `Extraction`.
+        spec: `extraction_spec_of` on the machine that writes the store.
+        file: one of the files to be read.
     """
 
     def __init__(self, work: bytes, spec: ExtractionSpec, file: str):
@@ -159,20 +158,20 @@ class Worker:
             )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row of Ray Data's: the name of a photo -> the pickled `Read`, or why there is none."""
+        """A row with the name of a photo -> the pickled `Read`, or the reason for failure."""
         if self.unfit:
             return {"failure": self.unfit, "read": b""}
         try:
             return {"failure": "", "read": pickle.dumps(self.work(row["item"]))}
-        except Exception as error:  # of no kind that is known, or it would be in the `Read`
+        except Exception as error:  # an unexpected error: known ones are in the `Read`
             return {"failure": f"{platform.node()} fails at {row['item']}: {error!r}", "read": b""}
 
 
 def knock(address: str) -> None:
-    """Make sure that a cluster answers; Ray itself would try for many minutes.
+    """Check that a cluster answers; Ray itself would retry for many minutes.
 
     Raises:
-        OSError, ValueError: None does, or that is no address.
+        OSError, ValueError: there is no answer, or the address is invalid.
     """
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
@@ -181,13 +180,13 @@ def knock(address: str) -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """What an error says at its end, below the tracebacks from other machines."""
+    """The last line of an error's message, below the tracebacks of other machines."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
 
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Be the driver of a cluster for a while. Raises ClusterUnusable."""
+    """Connect to a cluster as its driver. Raises ClusterUnusable."""
     import ray
 
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
@@ -210,7 +209,7 @@ def connected(address: str) -> Iterator[None]:
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        log = logging.getLogger("ray.data")  # goes on into Ray's own file, with its tracebacks
+        log = logging.getLogger("ray.data")  # still goes to Ray's own log file, with tracebacks
         log.handlers = [handler for handler in log.handlers if handler.name != "console"]
         yield
     finally:

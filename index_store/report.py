@@ -1,4 +1,4 @@
-"""What the command line says of a store: lines of text."""
+"""Reports about a store for the command line, as lines of text."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from .storage.manifest import Manifest
 from .store import Store
 
 SHOWN_MARKS = 5
-FEW_ALIKE = 3  # files that are left out for one reason, and are named each
-NUMBERS = re.compile(r"\d[\d.,]*")  # in which reasons of one kind differ
+FEW_ALIKE = 3  # skipped files per reason up to which each is named
+NUMBERS = re.compile(r"\d[\d.,]*")  # numbers, in which reasons of the same kind differ
 
 
 def info_lines(store: Store, verified: bool) -> list[str]:
-    """What is in a store, a line for each fact.
+    """Facts about a store, one line each.
 
     Args:
         store: the store.
-        verified: whether all of it has been read and compared with its checksums.
+        verified: whether all files have been read and compared with their checksums.
     """
     manifest, drift, unused = store.manifest, store.manifest.drift, store.rows.unused
     pushed = manifest.collection
@@ -72,7 +72,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
 
 
 def matching_line(edges: np.ndarray) -> str:
-    """What comparing photos with each other has found. edges: EDGE (N, k)."""
+    """Summary of the matching graph. edges: EDGE (N, k)."""
     if not edges.shape[1]:
         return "the photos were not compared with each other; `build --matching` does so"
     pairs = unique_pairs([pairs_in(edges)], len(edges))
@@ -86,7 +86,7 @@ def matching_line(edges: np.ndarray) -> str:
 
 
 def sources_facts(sources: Sources) -> dict[str, str]:
-    """What decides besides its folders which photos a store holds."""
+    """Facts about a store's sources, besides its folders."""
     facts = {
         "excluded": " ".join(sources.exclude),
         "links": "to folders are followed" if sources.follow_links else "",
@@ -96,13 +96,13 @@ def sources_facts(sources: Sources) -> dict[str, str]:
 
 
 def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
-    """Every photo that is not served because its bytes are damaged."""
+    """The photos that are not served because their data is damaged."""
     found = store.catalogue.photos_of(ids)
     return [f"  damaged, not served: {photo.file}" for photo in found]
 
 
 def mark_lines(store: Store) -> list[str]:
-    """Where in how many photos marks are ignored, the most frequent first: at most SHOWN_MARKS."""
+    """Place and number of photos of at most SHOWN_MARKS marks, the most frequent first."""
     lines = [
         f"  a mark {place} of {quantity(photos, 'photo')} is ignored"
         for place, photos in described_marks(store.marks.placed)
@@ -115,10 +115,10 @@ def mark_lines(store: Store) -> list[str]:
 def described_marks(placed: np.ndarray) -> list[tuple[str, int]]:
     """Place in words and number of photos of each mark, the most frequent first.
 
-    Parts of one overlay are several marks. Those that are mostly on the same photos count as one.
+    Parts of one overlay are separate marks; marks that are mostly on the same photos count as one.
 
     Args:
-        placed: PLACED (n,), as of `Marks`.
+        placed: PLACED (n,), see `Marks`.
     """
     bearers = {
         int(mark): np.unique(placed["photo"][placed["mark"] == mark])
@@ -140,7 +140,7 @@ def described_marks(placed: np.ndarray) -> list[tuple[str, int]]:
 
 
 def place_in_words(boxes: np.ndarray) -> str:
-    """Where most of some boxes lie. boxes: float32 (n, 4), left, top, right, bottom in 0 to 1."""
+    """Where most boxes are. boxes: float32 (n, 4), left, top, right, bottom in 0 to 1."""
     thirds = ((boxes[:, :2] + boxes[:, 2:]) / 2 * 3).astype(int).clip(0, 2)
     cells, counts = np.unique(thirds, axis=0, return_counts=True)
     cells = cells[counts >= counts.max() / 3]
@@ -155,12 +155,12 @@ def place_in_words(boxes: np.ndarray) -> str:
 
 
 def left_out_lines(store: Store) -> list[str]:
-    """Every file that is not in a store, with the reason."""
+    """Every skipped file with its reason."""
     return [f"  left out: {entry.file}: {entry.reason}" for entry in store.catalogue.skipped()]
 
 
 def summed_up_lines(store: Store) -> list[str]:
-    """What is not in a store, by reason, the most frequent first; few files are named each."""
+    """Skipped files by reason, the most frequent first; files are named if there are few."""
     alike: dict[str, list[Skipped]] = {}
     for entry in store.catalogue.skipped():
         alike.setdefault(NUMBERS.sub("#", entry.reason), []).append(entry)
@@ -177,7 +177,7 @@ def summed_up_lines(store: Store) -> list[str]:
 
 
 def unmatched_lines(store: Store) -> list[str]:
-    """That the tables of photos name files that are not there: their credits are shown nowhere."""
+    """A warning about entries of the photo tables that match no file, whose credits are unused."""
     about = store.about
     known = {about_key(photo.file) for photo in store.catalogue.photos()} if about.photos else set()
     known |= {about_key(entry.file) for entry in store.catalogue.skipped()}
@@ -189,14 +189,14 @@ def unmatched_lines(store: Store) -> list[str]:
 
 
 def difference_line(found: Difference) -> str:
-    """What an update did, each kind with its number."""
+    """Counts of the changes of an update, by kind."""
     kinds = ["came", "changed", "moved", "gone"] + (["left_out"] if found.left_out else [])
     words = {"left_out": "no longer usable or excluded"}
     return ", ".join(f"{words.get(kind, kind)}: {len(getattr(found, kind))}" for kind in kinds)
 
 
 def difference_lines(found: Difference) -> list[str]:
-    """The names of all that an update did."""
+    """Names of all files that an update changed."""
     return [
         *(f"  came: {file}" for file in found.came),
         *(f"  changed: {file}" for file in found.changed),
@@ -207,7 +207,7 @@ def difference_lines(found: Difference) -> list[str]:
 
 
 def difference_json(path: Path, manifest: Manifest, found: Difference) -> dict[str, object]:
-    """What an update did, as a JSON object."""
+    """The changes of an update as a JSON object."""
     return {
         "store": str(path),
         "photos": manifest.photos,
@@ -221,7 +221,7 @@ def difference_json(path: Path, manifest: Manifest, found: Difference) -> dict[s
 
 
 def index_line(parameters: IndexParameters) -> str:
-    """The form of an index and how it is searched."""
+    """Preset, factory string and search parameter of an index."""
     preset = PRESETS[parameters.preset]
     how = f", {preset.knob} {parameters.effort}" if preset.knob else ""
     why = f", fewer than {EXACT_BELOW:,} photos" if parameters.automatic and preset.exact else ""
@@ -229,7 +229,7 @@ def index_line(parameters: IndexParameters) -> str:
 
 
 def searched_line(manifest: Manifest, pushed: Collection) -> str:
-    """What proposes candidates of a store that was pushed there."""
+    """Which index is searched, for a store that was pushed."""
     named = f"collection {pushed.name} at {pushed.address}"
     if manifest.searched_in is not None:
         return named
@@ -237,7 +237,7 @@ def searched_line(manifest: Manifest, pushed: Collection) -> str:
 
 
 def change_lines(path: Path, manifest: Manifest) -> list[str]:
-    """What a store holds after a change, and whether it has drifted or should be pushed again."""
+    """Size of a store after a change, and whether it should be rebuilt or pushed again."""
     lines = [
         f"{quantity(manifest.photos, 'photo')}, {manifest.skipped} left out, "
         f"{quantity(len(manifest.segments), 'segment')}: {path}"
@@ -254,7 +254,7 @@ def change_lines(path: Path, manifest: Manifest) -> list[str]:
 
 
 def push_lines(done: Pushed) -> list[str]:
-    """What a push has put into a server's collection."""
+    """Summary of a push."""
     where = done.collection
     lines = [
         f"{quantity(done.photos, 'photo')} in collection {where.name} at {where.address}, "
@@ -269,7 +269,7 @@ def push_lines(done: Pushed) -> list[str]:
 
 
 def trial_lines(trials: Sequence[Trial]) -> list[str]:
-    """A table; what nothing beats in recall and speed has a star."""
+    """Table of trials; those on the Pareto front of recall and speed have a star."""
     best = on_front(np.array([t.recall10 for t in trials]), np.array([t.speed for t in trials]))
     lines = [
         "   preset           knob          rescored  recall 10@10  1@10  queries/s  "

@@ -1,7 +1,7 @@
 """Store: read access to the live generation.
 
-Opening compares sizes and the checksums of what is small or is read whole; `integrity` compares
-all of it.
+Opening compares all sizes, and the checksums of files that are small or read completely;
+`integrity` compares everything.
 """
 
 from __future__ import annotations
@@ -50,38 +50,38 @@ from .storage.manifest import Manifest, check_sizes, verify_artefact
 from .storage.rows import Descriptors, Rows
 from .storage.segment import Segment
 
-# Longest side in which keypoints are found that the store has no room for: in larger pictures it
-# takes too long, in smaller ones far fewer of them match.
+# Longest side for detecting keypoints that the store has no room for: in larger pictures detection
+# takes too long, in smaller ones far fewer keypoints match.
 THUMBNAIL_SIFT_SIDE = 400
 
 
 class Store:
-    """An opened generation: thread-safe and read-only. A later build does not disturb it.
+    """An open generation: thread-safe and read-only. Later builds do not affect it.
 
-    Closed by `close`, at the end of a `with` block, or when nobody has it any more.
+    Closed by `close`, at the end of a `with` block, or by garbage collection.
 
     Attributes:
-        path: The store's folder.
-        manifest: What the generation was made from and with.
-        generation: Its name, such as "000001".
-        version: Another one after each build.
-        manifest_sha256: The same in full.
-        roots: The folders that its photos lie in.
-        as_stored: How its photos were decoded; queries must be, too. See `decode`.
-        catalogue: Which photo is which row.
-        rows: Where in the segments each photo lies.
-        damaged: int64 (n,), ids of the photos left out, see `leave_out`.
+        path: folder of the store.
+        manifest: the generation's manifest.
+        generation: name of the generation, such as "000001".
+        version: short hash of the manifest, which differs after each build.
+        manifest_sha256: the full hash.
+        roots: folders of its photos.
+        as_stored: how its photos were decoded; queries must be decoded the same way, see `decode`.
+        catalogue: the photos by row.
+        rows: the photos' data in segments.
+        damaged: int64 (n,), ids of excluded photos, see `leave_out`.
         descriptors: float16 (N, D), unit rows.
-        index: Over them: the one that lies in the store, or a collection of a server.
+        index: index over the descriptors: the store's own, or a collection of a server.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
         neighbour_sims: float32 (N, K), their similarities.
-        lists: int32 (N, BACKGROUND + 1), the whole lists that the graph is made of.
+        lists: int32 (N, BACKGROUND + 1), the complete lists that the graph is built from.
         list_sims: float32, their similarities.
         diffusion_ids: int32 (N, M), photos of the offline diffusion rows (see `diffusion_rows`).
         diffusion_values: float16 (N, M), their values.
-        keypoints: The keypoint index of all photos.
-        edges: EDGE (N, k), the matching graph: what comparing photos with each other has found.
-        marks: Logos, stamps and the like. Their keypoints are not in it.
+        keypoints: keypoint index of all photos.
+        edges: EDGE (N, k), the matching graph, with the evidence of compared pairs.
+        marks: logos, date stamps and the like; their keypoints are not in the keypoint index.
     """
 
     def __init__(
@@ -90,18 +90,18 @@ class Store:
         """Open the live generation.
 
         Args:
-            path: The store's folder.
-            extractor: What queries will be described with; None if there will be none.
-            embedded: Open the index that lies in the store, as it lies there, even if the
-                generation is in a collection of a server: what is to be changed is changed there.
+            path: folder of the store.
+            extractor: extractor for queries; None if there will be none.
+            embedded: whether to open the store's own index unchanged, even if the generation is
+                searched in a collection of a server: changes are made to that index.
 
         Raises:
-            StoreMissing: There is no store.
-            StoreMismatch: The store was made with another model than `extractor`'s, or by another
+            StoreMissing: there is no store.
+            StoreMismatch: the store was built with another model than `extractor`'s, or by another
                 version of this program.
-            StoreCorrupt: A file is damaged or missing.
-            IndexUnavailable: The generation is searched in a collection of a Milvus server, and
-                that cannot be had.
+            StoreCorrupt: a file is damaged or missing.
+            IndexUnavailable: the generation is searched in a collection of a Milvus server, which
+                is unavailable.
         """
         self.path = Path(path)
         self._leaving = threading.Lock()
@@ -155,7 +155,7 @@ class Store:
             raise ValueError(f"its descriptors are {self.descriptors.shape}")
         self.lists = load_array(folder / "neighbour_ids.npy", np.int32, (count, None))
         self.list_sims = load_array(folder / "neighbour_sims.npy", np.float32, self.lists.shape)
-        # Queries ask for these few only: the graph's edges and the reach of each photo.
+        # Queries only need these few: the graph's edges and the reach of each photo.
         self.neighbour_ids = self.lists[:, : affinity.NEIGHBOURS + 1]
         self.neighbour_sims = self.list_sims[:, : affinity.NEIGHBOURS + 1]
         self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
@@ -194,16 +194,16 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of the catalogue's file; nothing can be looked up in it afterwards.
+        """Close the catalogue's file; it cannot be queried afterwards.
 
-        The arrays let go of theirs when nobody uses them any more.
+        The arrays release their files when they are garbage-collected.
         """
         self.catalogue.close()
 
     def proposed_by(self, preset: str) -> Store:
-        """The same generation, whose candidates another form of index proposes.
+        """The same generation, with candidates from another form of index.
 
-        That is built now, in memory, and not kept. Raises KeyError for no name of `PRESETS`.
+        That index is built in memory and not saved. Raises KeyError for names not in `PRESETS`.
         """
         parameters = choose_parameters(len(self), self.manifest.dim, preset)
         other = copy.copy(self)
@@ -212,10 +212,10 @@ class Store:
         return other
 
     def leave_out(self, ids: np.ndarray) -> None:
-        """Exclude damaged photos from all further answers, and as queries.
+        """Exclude damaged photos from all further results, and as queries.
 
         Args:
-            ids: int (n,). Photos excluded before stay excluded.
+            ids: int (n,). Previously excluded photos stay excluded.
         """
         with self._leaving:
             self.damaged = np.union1d(self.damaged, ids).astype(np.int64)
@@ -224,7 +224,7 @@ class Store:
 
     @cached_property
     def about(self) -> About:
-        """What the gallery says of itself. Raises StoreCorrupt."""
+        """The gallery's description. Raises StoreCorrupt."""
         try:
             return About.from_json(self.catalogue.about())
         except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError) as error:
@@ -234,25 +234,25 @@ class Store:
 
     @property
     def root(self) -> Path:
-        """The folder that its photos lie in, the first of several."""
+        """The folder of its photos, the first of several."""
         return next(iter(self.roots.folders.values()))
 
     @property
     def served_ids(self) -> np.ndarray:
-        """Ids of all photos but the damaged ones, ascending, int64 (n,).
+        """Ids of all photos except damaged ones, ascending, int64 (n,).
 
-        Whatever analyses or lists the whole gallery takes its photos from here.
+        Code that analyses or lists the whole gallery must use these ids.
         """
         return np.delete(np.arange(len(self)), self.damaged)
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a photo was known to be damaged at the opening, be it one that was removed."""
+        """Whether any photo was known to be damaged on opening, including removed photos."""
         return len(self._damaged_slots) > 0
 
     @property
     def whole_segments(self) -> list[Segment]:
-        """Those in which no photo is known to be damaged."""
+        """Segments in which no photo is known to be damaged."""
         segments = self.rows.segments
         damaged = set(self.rows.numbers(self._damaged_slots).tolist())
         return [segment for number, segment in enumerate(segments) if number not in damaged]
@@ -261,13 +261,13 @@ class Store:
         """JPEG bytes, longest side at most 480 pixels.
 
         Raises:
-            IndexError: There is no such id.
-            StoreCorrupt: The thumbnail is damaged; the photo is left out from now on.
+            IndexError: there is no such id.
+            StoreCorrupt: the thumbnail is damaged; the photo is excluded from now on.
         """
         return self._read(id, Segment.thumbnail)
 
     def photo_path(self, id: int) -> Path:
-        """Where the original was when it was indexed. Raises KeyError."""
+        """Path of the original when it was indexed. Raises KeyError."""
         return self.roots / self.catalogue.photo(id).file
 
     def pixels(self, id: int) -> np.ndarray:
@@ -277,9 +277,9 @@ class Store:
             uint8 RGB (H, W, 3).
 
         Raises:
-            KeyError: There is no such id.
-            OSError: The file is gone.
-            BadPhoto: It has changed.
+            KeyError: there is no such id.
+            OSError: the file no longer exists or cannot be read.
+            BadPhoto: the file has changed.
         """
         limits = owner_limits()
         data = read_bytes(self.photo_path(id), limits)
@@ -288,11 +288,11 @@ class Store:
         return decoder_for(limits).decode(data, self.as_stored)
 
     def stored_features(self, id: int) -> bytes:
-        """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises as `thumbnail`."""
+        """`LocalFeatures.to_bytes` of a photo; empty beyond the budget. Raises like `thumbnail`."""
         return self._read(id, Segment.features)
 
     def _read(self, id: int, read: Callable[[Segment, int], bytes]) -> bytes:
-        """What a segment keeps of a photo. Raises as `thumbnail`."""
+        """Data of a photo in its segment. Raises like `thumbnail`."""
         segment, row = self.rows.place(id)
         try:
             return read(segment, row)
@@ -301,7 +301,7 @@ class Store:
             raise
 
     def local_features(self, id: int) -> LocalFeatures:
-        """Stored keypoints; beyond the budget those of `thumbnail_features`.
+        """Stored keypoints of a photo; beyond the budget, those of `thumbnail_features`.
 
         Raises KeyError, StoreCorrupt.
         """
@@ -309,9 +309,9 @@ class Store:
         return LocalFeatures.from_bytes(data) if data else self.thumbnail_features(id)
 
     def thumbnail_features(self, id: int) -> LocalFeatures:
-        """Keypoints found in the thumbnail, in pixels of the photo as `local_features` shrinks it.
+        """Keypoints detected in the thumbnail, in pixels of the photo shrunk for `local_features`.
 
-        They are fewer and coarser than the original's, but need no original.
+        They are fewer and coarser than the original's, but do not need the original.
 
         Raises KeyError, StoreCorrupt.
         """
@@ -322,7 +322,7 @@ class Store:
 
 
 def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
-    """Raise StoreMismatch if descriptors of `extractor` cannot be compared with the store's."""
+    """Raise StoreMismatch if descriptors of `extractor` are not comparable with the store's."""
     if extractor is not None and extractor.fingerprint != manifest.fingerprint:
         raise StoreMismatch(
             f"The store was made with another model ({manifest.model['architecture']}, "
@@ -333,7 +333,7 @@ def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
 
 
 def check_keypoints(manifest: Manifest) -> None:
-    """Raise StoreMismatch if this version does not read the store's keypoints."""
+    """Raise StoreMismatch if this version does not support the store's keypoints."""
     kept = manifest.parameters.get("local_features", {})
     mine = {"layout": keypoint_codes.LAYOUT, "codebook": keypoint_codes.shipped().digest}
     if any(kept.get(name) != value for name, value in mine.items()):
@@ -346,12 +346,13 @@ def model_of(path: Path, given: str | Path | None = None) -> Path:
     """The model file for a store.
 
     Args:
-        path: The store's folder.
-        given: A name of `extractor.descriptor.registry.MODELS` or a model file, for a store of a
-            model that is not among them. None or empty: the project's first model is tried.
+        path: folder of the store.
+        given: name in `extractor.descriptor.registry.MODELS` or path of a model file, for a store
+            whose model is not in the registry. None or empty for the project's default model.
 
     Raises:
-        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
+        StoreMissing, StoreMismatch, StoreCorrupt: see `Store`.
+
     """
     with opening(Path(path)) as generation:
         known = name_of(generation.manifest.fingerprint)

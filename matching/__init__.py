@@ -1,4 +1,4 @@
-"""Two photos, point by point: which points match, and do they agree on one geometry?"""
+"""Matching of two photos' keypoints, and geometric verification of the matches."""
 
 from .verification import Verification, verify, verify_many
 

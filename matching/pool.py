@@ -1,4 +1,4 @@
-"""The threads that keypoints are found and compared in: one for each core, for all searches."""
+"""Thread pool for detecting and comparing keypoints: one thread per core, for all searches."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Result = TypeVar("Result")
 
 
 def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """The function of each item, in order. It must not call `on_all_cores` itself.
+    """Apply a function to each item, in order. It must not call `on_all_cores` itself.
 
-    Raises what the function raises.
+    Raises whatever the function raises.
     """
     return list(_pool().map(function, items))
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """One for all searches of this process: searches at once share the cores."""
+    """One pool per process: concurrent searches share the cores."""
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="verify")
 
 
-if hasattr(os, "register_at_fork"):  # a forked process has the object without its threads
+if hasattr(os, "register_at_fork"):  # a forked process inherits the pool without its threads
     os.register_at_fork(after_in_child=_pool.cache_clear)

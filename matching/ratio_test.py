@@ -1,12 +1,13 @@
-"""Descriptors of two photos -> which point of one is which point of the other.
+"""Descriptors of two photos -> pairs of matching keypoints.
 
 The ratio test (Lowe 2004) on RootSIFT bytes. All inner products of two photos are one product of
-byte matrices, exact in 32-bit integers whatever the processor, which onnxruntime runs on the
+byte matrices, exact in 32-bit integers on any processor, which onnxruntime computes with the
 processor's byte instructions (MatMulInteger). That is several times faster than float32 products,
-and it keeps to the thread it is called from: the product of two small matrices by a multi-threaded
-BLAS spends its time waiting for the other thread as soon as other work wants the cores.
+and it stays on the calling thread: a multi-threaded BLAS multiplying two small matrices spends its
+time waiting for the other thread as soon as other work needs the cores.
 
-The product is made a block of rows at a time, and searched while it is still in the core's cache.
+The product is computed one block of rows at a time, and searched while it is still in the core's
+cache.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ import numpy as np
 from extractor.descriptor.untracked import ort
 from extractor.keypoints.sift import DESCRIPTOR_SCALE
 
-RATIO = 0.9  # loose on purpose: the geometry is the judge
-# Of a cosine: two that are both nearer are equally near, as windows of a drawn or a modern facade
-# are.
+RATIO = 0.9  # loose on purpose: the geometry decides
+# Of a cosine: two neighbours that are both nearer count as equally near, like the windows of a
+# drawn or a modern facade.
 NOISE = 0.025
 
-BLOCK = 256  # rows of the product made at a time
-ROOM = 2000 * 2000  # products of two photos that a thread keeps the memory of
-# Made by `export.inner_products`. The second one takes the hit's bytes as signed ones.
+BLOCK = 256  # rows of the product computed at a time
+ROOM = 2000 * 2000  # elements of the buffer that each thread keeps for products
+# Written by `export.inner_products`. The second one takes the hit's bytes as signed.
 PRODUCTS_MODEL = Path(__file__).with_name("inner_products.onnx")
 SIGNED_MODEL = Path(__file__).with_name("inner_products_signed.onnx")
 
@@ -37,23 +38,24 @@ _own = threading.local()
 def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarray:
     """One-to-one matches of two photos' keypoints.
 
-    Two points match if each is the other's nearest and, seen from one of them at least, nearer than
-    `ratio` times the second nearest. So `match(b, a)` are the pairs of `match(a, b)`, ties aside.
-    The cosine is the inner product over DESCRIPTOR_SCALE squared: bytes keep the norms of RootSIFT
+    Two points match if each is the other's nearest and, for at least one of them, nearer than
+    `ratio` times the second nearest. So `match(b, a)` are the pairs of `match(a, b)`, up to ties.
+    The cosine is the inner product over DESCRIPTOR_SCALE squared: bytes preserve the norms of
+    RootSIFT to half a percent.
     to half a percent.
 
     Args:
         query, hit: RootSIFT descriptors as bytes, uint8 (n, 128) and (k, 128).
-        ratio: of the distances to the nearest and to the second nearest, 0 to 1.
+        ratio: maximum ratio of the distances to the nearest and second nearest, 0 to 1.
 
     Returns:
-        Rows of both, int (m, 2), most distinctive first.
+        Row indices into both, int (m, 2), most distinctive first.
     """
     if len(query) < 2 or len(hit) < 2:
         return np.empty((0, 2), np.int64)
     products = room(len(query), len(hit))
     nearest = np.empty(len(query), np.int64)
-    highest = np.empty((-(-len(query) // BLOCK), len(hit)), np.int32)  # of a column, in each block
+    highest = np.empty((-(-len(query) // BLOCK), len(hit)), np.int32)  # column maxima per block
     for block in range(len(highest)):
         rows = slice(block * BLOCK, (block + 1) * BLOCK)
         inner_products(query[rows], hit, products[rows])
@@ -61,7 +63,7 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
         highest[block] = products[rows].max(0)
     best = products[np.arange(len(query)), nearest]
     mutual = np.flatnonzero(best == highest.max(0)[nearest])
-    _, first = np.unique(nearest[mutual], return_index=True)  # equally near rows: one of them
+    _, first = np.unique(nearest[mutual], return_index=True)  # of equally near rows, keep one
     rows = mutual[np.sort(first)]
     columns, best = nearest[rows], best[rows]
     products[rows, columns] = -1
@@ -78,7 +80,7 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
 
 
 def room(n: int, k: int) -> np.ndarray:
-    """Memory for a product, int32 (n, k), which this thread uses again: fresh memory costs time."""
+    """Buffer for a product, int32 (n, k), reused by this thread: new memory costs time."""
     if n * k > ROOM:
         return np.empty((n, k), np.int32)
     if not hasattr(_own, "room"):
@@ -91,7 +93,7 @@ def inner_products(query: np.ndarray, hit: np.ndarray, out: np.ndarray) -> np.nd
 
     Args:
         query, hit: uint8 (n, d) and (k, d), contiguous.
-        out: int32 (n, k), contiguous: gets query @ hit.T.
+        out: int32 (n, k), contiguous; receives query @ hit.T.
 
     Returns:
         `out`.
@@ -103,7 +105,7 @@ def inner_products(query: np.ndarray, hit: np.ndarray, out: np.ndarray) -> np.nd
 def multiply(
     session: ort.InferenceSession, signed: bool, query: np.ndarray, hit: np.ndarray, out: np.ndarray
 ) -> None:
-    """See `inner_products`. signed: whether the session takes the hit's bytes as signed ones."""
+    """See `inner_products`. signed: whether the session takes the hit's bytes as signed."""
     binding = session.io_binding()
     binding.bind_cpu_input("query", query)
     binding.bind_cpu_input("hit", (hit ^ 128).view(np.int8) if signed else hit)
@@ -115,8 +117,8 @@ def multiply(
 def fastest() -> tuple[ort.InferenceSession, bool]:
     """A session for `multiply`, and whether it is the signed one.
 
-    Signed bytes are more than twice as fast where the processor has instructions for them (VNNI).
-    Without those, onnxruntime adds pairs of products in 16 bits, and too large ones are cut off.
+    Signed bytes are more than twice as fast on processors with instructions for them (VNNI). On
+    others, onnxruntime adds pairs of products in 16 bits, which saturates.
     """
     signed = opened(SIGNED_MODEL)
     query = np.full((BLOCK, 128), 255, np.uint8)
@@ -129,7 +131,7 @@ def fastest() -> tuple[ort.InferenceSession, bool]:
 
 
 def opened(path: Path) -> ort.InferenceSession:
-    """A session that keeps to the thread it is called from."""
+    """A session that runs on the calling thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

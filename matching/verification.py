@@ -1,14 +1,14 @@
-"""Do two photos show the same thing? Matches that agree on one homography say so, and where.
+"""Geometric verification: whether two photos show the same thing, and where.
 
 1. Matching is one to one (`ratio_test`). Many matches onto one target point make a degenerate model
-   look supported (OpenCV issue 25546). Matches in the same margin of both photos are left out,
+   look supported (OpenCV issue 25546). Matches in the same margin of both photos are dropped,
    because captions, watermarks and logos are there.
-2. Vote. A keypoint has a size and an angle, so that a single match is a guess of the whole
-   similarity transform (Philbin et al. 2007, section 4). The guess that most matches agree with
-   names the candidates. Mostly there are too few, and the photo is done with. What is left is
-   nearly clean, which is why matching may be loose and few points suffice.
-3. Model. The candidates' homography is estimated by USAC with the MAGSAC++ score (Barath et al.
-   2020). It is refused when it mirrors, folds or collapses the picture. All matches that agree with
+2. Vote. A keypoint has a size and an angle, so a single match implies a whole similarity transform
+   (Philbin et al. 2007, section 4). The transform that most matches agree with selects the
+   candidates. For most photos these are too few, and verification ends here. The remaining matches
+   are nearly clean, which is why matching may be loose and few points suffice.
+3. Model. USAC estimates the candidates' homography with the MAGSAC++ score (Barath et al. 2020). A
+   homography that mirrors, folds or collapses the picture is rejected. All matches that agree with
    it count, once per spot.
 """
 
@@ -26,23 +26,23 @@ from extractor import LocalFeatures
 from .pool import on_all_cores
 from .ratio_test import NOISE, RATIO, match
 
-EDGE = 0.1  # of a photo's side: a line of text along it, its margin included
-# Of both sides: a logo with its margin. No true pair of the development set rests on one corner of
-# this size.
+EDGE = 0.1  # share of a photo's side: a line of text along it, including its margin
+# Share of both sides: a logo with its margin. No true pair of the development set depends on one
+# corner of this size.
 CORNER = 0.25
-GUESSES = 100  # matches that guess, most distinctive first: of a true pair some are among them
-# Pixels at the larger of the two scales: a similarity models a facade from the side roughly.
+GUESSES = 100  # most distinctive matches, which propose transforms; true pairs have some here
+# Pixels at the larger of the two scales: a similarity only roughly models a facade from the side.
 VOTE_ERROR = 25.0
 VOTE_TURN = 30.0  # degrees
-VOTE_ZOOM = 2.0  # times larger or smaller than guessed
+VOTE_ZOOM = 2.0  # maximum ratio to the proposed zoom, either way
 MAX_ERROR = 6.0  # reprojection error, pixels at the features' size (640 longest side)
-MIN_MATCHES = 6  # below this a homography says nothing
-# Of a photo's area, 25 x 25 pixels: points in a dot or on a line leave the homography undetermined.
+MIN_MATCHES = 6  # with fewer, a homography means nothing
+# Share of a photo's area, 25 x 25 pixels: points in a dot or on a line determine no homography.
 MIN_COVERAGE = 0.002
 MAX_ITERATIONS = 2000
 RANSAC_CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
-MAX_STRETCH = 6.0  # longer over shorter axis of a small circle after the homography
+MAX_STRETCH = 6.0  # ratio of the axes of a small circle's image
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
 PARAMETERS = {
     "ratio": RATIO,
@@ -58,17 +58,17 @@ class Verification:
     """Evidence that query and hit show the same thing.
 
     Attributes:
-        inliers: how many distinct matched spots agree with the homography, 0 if none was found.
+        inliers: number of distinct matched spots that agree with the homography, 0 without one.
         homography: float64 (3, 3) from query to hit pixels, or None.
         query_points, hit_points: the matched spots, most distinctive first, float32 (inliers, 2), x
             and y in pixels of the sizes below.
-        query_size, hit_size: (height, width) of the photos as the features saw them.
-        matches: how many one-to-one matches were tried for agreement. Those in the same margin of
-            both photos are left out.
-        coverage: share of a photo inside the convex hull of its matched spots, 0 to 1. Of the two
-            photos it is the larger: a crop covers little of the whole, but the whole crop is
-            covered.
-        photo: number of the query's photo that matched, 0 for a query of one photo.
+        query_size, hit_size: (height, width) of the photos in feature coordinates.
+        matches: number of one-to-one matches that entered verification, without those in the same
+            margin of both photos.
+        coverage: share of a photo inside the convex hull of its matched spots, 0 to 1; the larger
+            of the two photos' shares: a crop covers little of the whole photo, but all of the crop
+            is covered.
+        photo: index of the query's photo that matched, 0 for a query of one photo.
     """
 
     inliers: int
@@ -83,7 +83,7 @@ class Verification:
 
 
 def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
-    """Match two photos' RootSIFT features and `judge` the matches. It keeps to one core."""
+    """Match two photos' RootSIFT features and `judge` the matches. Uses one core."""
     pairs = in_scene(query, hit, match(query.descriptors, hit.descriptors))
     turn = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
     return judge(query, hit, pairs, vote(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], turn))
@@ -97,18 +97,18 @@ def verify_many(
     """Verify a query against many hits, on all cores.
 
     Args:
-        query: its features.
-        hits: theirs.
-        verify: compares two photos on one core.
+        query: features of the query.
+        hits: features of the hits.
+        verify: function that compares two photos on one core.
 
     Returns:
-        The evidence for each hit, in their order.
+        The evidence for each hit, in the order of `hits`.
     """
     return on_all_cores(partial(verify, query), hits)
 
 
 def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
-    """The matches int (m, 2) that do not lie in the same margin of both photos, see `is_margin`."""
+    """The matches int (m, 2) that are not in the same margin of both photos, see `is_margin`."""
     return pairs[
         ~is_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)
     ]
@@ -117,15 +117,15 @@ def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.
 def judge(
     query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray, candidates: np.ndarray
 ) -> Verification:
-    """Fit a homography to matches, and say what it is worth.
+    """Fit a homography to matches and collect the evidence.
 
     Args:
         query, hit: features of the two photos.
-        pairs: matched rows of their points, most distinctive first, int (m, 2).
-        candidates: which of the matches the homography is estimated from, int (c,).
+        pairs: row indices of matched points, most distinctive first, int (m, 2).
+        candidates: indices of the matches from which to estimate the homography, int (c,).
 
     Returns:
-        The evidence, without inliers where no homography is plausible.
+        The evidence, with no inliers if no homography is plausible.
     """
     source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
     homography, inside = fit(source, target, candidates)
@@ -144,9 +144,9 @@ def is_margin(
     target: np.ndarray,
     target_size: tuple[int, int],
 ) -> np.ndarray:
-    """Which matches lie along the same edge of both photos, or in the same corner.
+    """Which matches are along the same edge of both photos, or in the same corner.
 
-    Captions, watermarks and logos are there. A thing that two photos show is rarely in the same
+    Captions, watermarks and logos are there. The thing that two photos show is rarely in the same
     margin of both.
 
     Args:
@@ -157,22 +157,22 @@ def is_margin(
         bool (m,).
     """
     source, target = source / np.float32(source_size[::-1]), target / np.float32(target_size[::-1])
-    # Distance to the same side, of the end that is further from it.
+    # Distance to each side, of the end that is further from it.
     nearer = np.minimum(np.maximum(source, target), 1 - np.minimum(source, target))
     return (nearer < EDGE).any(1) | (nearer < CORNER).all(1)
 
 
 def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """The matches that agree with the guess that most matches agree with.
+    """The matches that agree with the transform that most matches agree with.
 
-    A guess is the similarity transform that one match stands for.
+    Each of the first GUESSES matches proposes the similarity transform that it implies.
 
     Args:
         source, target: matched points in pixels, float32 (m, 2) each, most distinctive first.
-        turn: from each keypoint to its match, zoom x exp(i rotation), complex (m,).
+        turn: zoom x exp(i rotation) from each keypoint to its match, complex (m,).
 
     Returns:
-        Their positions, int (c,).
+        Indices of the agreeing matches, int (c,).
     """
     if len(turn) == 0:
         return np.empty(0, np.int64)
@@ -199,11 +199,11 @@ def fit(
 
     Args:
         source, target: matched points in pixels, float32 (m, 2) each.
-        candidates: which of them it is estimated from, int (c,).
+        candidates: indices of the matches from which to estimate it, int (c,).
 
     Returns:
-        float64 (3, 3) from source to target, and the positions int (n,) of all matched spots that
-        agree. None and no positions where none is plausible.
+        float64 (3, 3) from source to target, and the indices int (n,) of all matched spots that
+        agree. None and no indices if no homography is plausible.
     """
     nothing = None, np.empty(0, np.int64)
     if len(candidates) < MIN_MATCHES:
@@ -234,7 +234,7 @@ def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
 
     Args:
         homography: (3, 3).
-        points: the matched area, (n, 2). The corners of its bounding box are what is looked at.
+        points: the matched points, (n, 2). The corners of their bounding box are tested.
     """
     (left, top), (right, bottom) = points.min(0), points.max(0)
     corners = np.array([(x, y, 1.0) for x in (left, right) for y in (top, bottom)])
@@ -267,14 +267,14 @@ def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
 def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarray:
     """Which matches are separate evidence: one per cell of SPOT pixels in each photo.
 
-    SIFT gives one corner several keypoints, of other orientations and scales. Counted one by one
-    they would pass for many.
+    SIFT detects several keypoints at one corner, with other orientations and scales. Counted
+    individually they would inflate the evidence.
 
     Args:
         query_points, hit_points: matched points in pixels, (n, 2) each.
 
     Returns:
-        Positions of those that are kept, int (k,), rising.
+        Indices of the matches to keep, int (k,), ascending.
     """
     kept = np.arange(len(query_points))
     for points in (query_points, hit_points):
@@ -284,7 +284,7 @@ def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarr
 
 
 def covered(points: np.ndarray, size: tuple[int, int]) -> float:
-    """Share of a photo inside the convex hull of some points.
+    """Share of a photo inside the convex hull of the points.
 
     Args:
         points: float32 (n, 2), in pixels.

@@ -1,9 +1,9 @@
-"""Votes: which photos have many details like those of a query, before any geometry.
+"""Keypoint voting: which photos share many details with a query, before any geometry.
 
-Each keypoint of the query votes for the photos of its NEAREST keypoints in the gallery, the more
-the nearer they are next to the last of them, once for each photo (Jégou et al. 2010 vote by rank
-alone). Weak geometric consistency (Jégou et al. 2008), burstiness and idf (Jégou et al. 2009) gain
-nothing on it (docs/measurements.md).
+Each keypoint of the query votes for the photos of its NEAREST keypoints in the gallery, once per
+photo; a vote weighs more the nearer its keypoint is relative to the last of them (Jégou et al. 2010
+vote by rank alone). Weak geometric consistency (Jégou et al. 2008), burstiness and idf (Jégou et
+al. 2009) add nothing to it (docs/measurements.md).
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEAREST = 12  # keypoints of the gallery that one of the query votes by
-LUCK = 0.5  # votes that a stranger may get by chance, on top of what strangers get on average
+NEAREST = 12  # gallery keypoints per query keypoint that cast votes
+LUCK = 0.5  # votes that an unrelated photo may get by chance, above the average of such photos
 
 
 @dataclass(frozen=True)
 class Votes:
-    """Photos that details speak for, m of them.
+    """The m photos that received votes.
 
     Attributes:
         ids: int (m,), most votes first.
-        scores: float64 (m,), how many times more votes than a stranger gets, as `relative`.
+        scores: float64 (m,), votes relative to those of an unrelated photo, see `relative`.
     """
 
     ids: np.ndarray
     scores: np.ndarray
 
     def of(self, ids: np.ndarray) -> np.ndarray:
-        """The scores of photos, (n,); 0 for those without votes."""
+        """The scores of photos by id, (n,); 0 for photos without votes."""
         if not len(self.ids):
             return np.zeros(len(ids))
         order = np.argsort(self.ids)
@@ -41,19 +41,19 @@ class Votes:
 def count_votes(
     distances: np.ndarray, photos: np.ndarray, gallery: int, apart: np.ndarray
 ) -> Votes:
-    """Let keypoints vote.
+    """Count the votes of a query's keypoints.
 
     Args:
-        distances, photos: of `Neighbours`, (n, k).
-        gallery: how many photos it has.
-        apart: ids of the photos that are the query. They get votes, but leave those of others as
-            they were without them.
+        distances, photos: see `Neighbours`, (n, k).
+        gallery: number of photos in the gallery.
+        apart: ids of the photos that are the query. They get votes, but do not affect the votes of
+            others.
     """
     own = np.isin(photos, apart)
     others = np.where(own, np.inf, distances)
     last = nth_finite(others, NEAREST)
     weights = np.where(distances < last, 1 - distances / np.maximum(last, 1e-6), 0)
-    # Nearest first: the first of a photo's keypoints in a row is its nearest.
+    # Rows are ordered by distance: a photo's first keypoint in a row is its nearest.
     keypoint, place = np.nonzero(weights)
     voted = photos[keypoint, place].astype(np.int64)
     _, first = np.unique(keypoint * gallery + voted, return_index=True)
@@ -65,20 +65,20 @@ def count_votes(
 
 
 def nth_finite(distances: np.ndarray, n: int) -> np.ndarray:
-    """The n-th least of each row, or the last finite one: (rows, 1). 0 for a row without any."""
+    """The n-th smallest of each row, or the last finite one, (rows, 1). 0 for a row without any."""
     ordered = np.sort(distances, axis=1)[:, :n]
     return np.where(np.isfinite(ordered), ordered, 0).max(1, initial=0)[:, None]
 
 
 def strangers(weights: np.ndarray, gallery: int) -> float:
-    """Votes that a photo gets that has nothing in common with the query.
+    """Expected votes of a photo that has nothing in common with the query.
 
-    They are estimated by the second half of each keypoint's votes: the first may be for the thing
+    Estimated from the second half of each keypoint's votes: the first half may be for the thing
     itself, however many photos show it.
 
     Args:
-        weights: of the neighbours, nearest first, (n, k); 0 for those that are not counted.
-        gallery: how many photos it has.
+        weights: weights of the neighbours, nearest first, (n, k); 0 for those that do not count.
+        gallery: number of photos in the gallery.
     """
     counted = weights > 0
     late = counted & (np.cumsum(counted, axis=1) > NEAREST // 2)

@@ -1,6 +1,6 @@
-"""The GeM-ResNet descriptor network, and the checkpoints it is read from.
+"""The GeM-ResNet descriptor network, and the checkpoints it is loaded from.
 
-It needs torch. Serving does not import it.
+Requires torch. Serving does not import it.
 """
 
 from command import need

@@ -36,7 +36,7 @@ from .training.packs.pack import pack
 from .training.packs.parts import MB, BadParts
 
 REFUSALS = (BadConfig, BadCheckpoint, BadParts, BadPhoto, BadTeacher, BadTrainingData)
-DIMS = (TRUNK_DIM, 1024, 512)  # of the descriptors that whitenings are compared at
+DIMS = (TRUNK_DIM, 1024, 512)  # descriptor dimensions at which whitenings are compared
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -96,7 +96,7 @@ def run_whitenings(args: argparse.Namespace) -> None:
 
 
 def labelled(command: argparse.ArgumentParser) -> None:
-    """Add the options that name labelled photos."""
+    """Add the options for labelled photos."""
     command.add_argument("--photos", type=Path, required=True)
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
@@ -104,7 +104,7 @@ def labelled(command: argparse.ArgumentParser) -> None:
 
 
 def above_zero(text: str) -> float:
-    """An argument that is a number above 0."""
+    """A number above 0, for argparse."""
     value = float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError("must be above 0")
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args.run(args)
     except BrokenPipeError:
-        raise  # for run_command
+        raise  # handled by run_command
     except (*REFUSALS, OSError) as error:
         complain(error)
         return 1

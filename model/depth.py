@@ -1,4 +1,4 @@
-"""A network made deeper or shallower, its own blocks kept."""
+"""Change the depth of a network, keeping its blocks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from .network import BLOCKS, Bottleneck, GeMResNet
 
 
 def with_depth(network: GeMResNet, architecture: str) -> GeMResNet:
-    """A GeMResNet of another depth.
+    """A GeMResNet with another depth.
 
-    Blocks come and go at the end of their stage. A new block is a copy of one that was there, so
-    it sees what has been learned at its stage; where the first block is the only one, it is random.
-    But it begins as the identity: its last convolution, and the bias and mean that follow, are 0,
-    and ReLU leaves the non-negative shortcut alone. So a deeper network computes exactly what
-    `network` computes, and that convolution can learn at once if batch norms keep the statistics
-    they have. A shallower network lacks what its last blocks had learned.
+    Blocks are added and removed at the end of their stage. A new block is a copy of an existing
+    one, so it starts from what was learned at its stage; if the first block is the only one, it is
+    random. It starts as the identity, though: its last convolution, and the bias and mean that
+    follow, are 0, and ReLU leaves the non-negative shortcut unchanged. So a deeper network computes
+    exactly what `network` computes, and that convolution can learn immediately if batch norms keep
+    their statistics. A shallower network lacks what its last blocks had learned.
 
     Args:
-        network: stays as it is.
-        architecture: one of BLOCKS.
+        network: original network, which is not changed.
+        architecture: name in BLOCKS.
     """
     changed = GeMResNet(
         architecture,
@@ -32,7 +32,7 @@ def with_depth(network: GeMResNet, architecture: str) -> GeMResNet:
     with torch.no_grad():
         for stage, before in zip(changed.features[4:], BLOCKS[network.architecture]):
             for place, block in enumerate(stage[before:]):
-                if before > 1:  # the first block has another shape; the others take turns
+                if before > 1:  # the first block has another shape; cycle through the others
                     block.load_state_dict(stage[1 + place % (before - 1)].state_dict())
                 for part in (block.conv3.weight, block.bn3.bias, block.bn3.running_mean):
                     part.zero_()
@@ -42,10 +42,10 @@ def with_depth(network: GeMResNet, architecture: str) -> GeMResNet:
 def without_idle_blocks(network: GeMResNet) -> GeMResNet:
     """The shallowest network of BLOCKS that computes exactly what `network` computes.
 
-    Blocks that `with_depth` has added and that have not learned yet cost time and change nothing.
+    Blocks that `with_depth` has added and that have not learned yet take time but change nothing.
 
     Args:
-        network: stays as it is.
+        network: original network, which is not changed.
     """
     stages = network.features[4:]
     for architecture in sorted(BLOCKS, key=lambda name: sum(BLOCKS[name])):
@@ -59,7 +59,7 @@ def without_idle_blocks(network: GeMResNet) -> GeMResNet:
 def is_idle(block: Bottleneck) -> bool:
     """Whether a block without a convolution in its shortcut is the identity.
 
-    Its branch gives exactly 0, and what comes in has gone through ReLU.
+    Its branch outputs exactly 0, and its input is non-negative after ReLU.
     """
     parts = (block.conv3.weight, block.bn3.bias, block.bn3.running_mean)
     return block.downsample is None and not any(part.any() for part in parts)
@@ -68,13 +68,13 @@ def is_idle(block: Bottleneck) -> bool:
 def state_with_depth(
     state: dict[str, torch.Tensor], prefix: str, before: str, after: str
 ) -> dict[str, torch.Tensor]:
-    """A state that holds a network, with the network brought to another depth.
+    """Change the depth of a network inside a larger state.
 
     Args:
         state: tensors by name.
-        prefix: of the network's names in it.
-        before: the network's architecture.
-        after: the wanted one.
+        prefix: prefix of the network's tensors.
+        before: current architecture of the network.
+        after: target architecture.
     """
     held = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     network = GeMResNet(before, len(held["whiten.weight"]))

@@ -5,7 +5,7 @@
 Sources: ResNet, He et al. 2016, with torchvision's bottleneck (stride on the 3x3 convolution); GeM
 pooling and the whitening layer, Radenovic et al. 2018, "Fine-tuning CNN image retrieval with no
 human annotation", Eq. 3 and section 3.3. The trunk is one `Sequential` of torchvision's children,
-so parameters are named as in the published files: `features.0` conv1, `features.1` bn1,
+so parameters have the names of the published files: `features.0` conv1, `features.1` bn1,
 `features.4` to `features.7` layer1 to layer4, `pool.p`, `whiten.*`.
 """
 
@@ -31,7 +31,7 @@ def l2n(x: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
 class GeM(nn.Module):
     """Generalised-mean pooling over all positions: (B, C, h, w) -> (B, C).
 
-    Its one exponent p is learned. p = 1 is the average, p -> infinity the maximum. Activations are
+    Its exponent p is learned. p = 1 is the average, p -> infinity the maximum. Activations are
     clamped from below at eps, so that the power is defined.
     """
 
@@ -96,9 +96,9 @@ def resnet_trunk(architecture: str) -> nn.Sequential:
 class SecondOrderAttention(nn.Module):
     """Adds to each position what it has in common with all others: (B, C, h, w) -> (B, C, h, w).
 
-    SOLAR, Ng et al. 2020, Eq. 2 to 4: A = softmax(mid^-1/2 f^T g), out = x + v(A h). `v` begins as
-    zero, so that a fresh block is the identity. The map is (h w) x (h w): memory grows with the
-    fourth power of the photo's side.
+    SOLAR, Ng et al. 2020, Eq. 2 to 4: A = softmax(mid^-1/2 f^T g), out = x + v(A h). `v` is
+    initialised to zero, so that a new block is the identity. The map is (h w) x (h w): memory grows
+    with the fourth power of the photo's side.
     """
 
     def __init__(self, channels: int, mid: int):
@@ -122,13 +122,14 @@ class SecondOrderAttention(nn.Module):
 class GeMResNet(nn.Module):
     """The descriptor network.
 
-    It maps normalised RGB, float32 (B, 3, H, W) with free H and W of at least 32, to unit
+    Maps normalised RGB, float32 (B, 3, H, W) with arbitrary H and W of at least 32, to unit
     descriptors float32 (B, D).
 
     Args:
-        architecture: one of BLOCKS.
-        output_dim: D of the whitening layer. None leaves it out, and D is 2048.
-        attention: SOLAR's second-order blocks after layer3 and layer4 ("soa4", "soa5").
+        architecture: name in BLOCKS.
+        output_dim: D of the whitening layer. None for no such layer and D = 2048.
+        attention: whether to add SOLAR's second-order blocks after layer3 and layer4 ("soa4",
+            "soa5").
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class GeMResNet(nn.Module):
         return TRUNK_DIM if self.whiten is None else self.whiten.out_features
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """What is pooled: (B, 3, H, W) -> (B, 2048, h, w)."""
+        """Feature maps before pooling: (B, 3, H, W) -> (B, 2048, h, w)."""
         if self.soa4 is None:
             return self.features(x)
         x = self.soa4(self.features[:-1](x))

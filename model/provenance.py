@@ -1,4 +1,4 @@
-"""What the numbers in a checkpoint mean."""
+"""Provenance of a checkpoint: preprocessing, training and licence."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from .whitening import Whitening
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PUBLISHED_SIDE = 1024  # longest side of all published tables
-# Scales of the published tables: nets whitened inside (and SOLAR), nets whitened afterwards.
+PUBLISHED_SIDE = 1024  # longest side in all published tables
+# Scales of the published tables: for nets whitened inside (and SOLAR), and whitened afterwards.
 SCALES_WHITENED = (1.0, 2**0.5, 2**-0.5)
 SCALES_LW = (1.0, 2**-0.5, 0.5)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the numbers in a checkpoint mean: how photos are prepared, and whose weights they are.
+    """Preprocessing, training and licence of a checkpoint.
 
     Attributes:
-        longest_side: pixels that photos are shrunk to.
-        mean, std: of the normalisation, for RGB in 0 to 1.
-        training: what the weights were trained on, for people.
-        licence: of the weights.
-        published_scales: what the net's published table was made with.
-        learned_whitening: learned after training, on descriptors of one scale ("ss") and of several
-            ("ms"). Empty for most nets.
+        longest_side: size in pixels to which photos are shrunk.
+        mean, std: mean and standard deviation for normalising RGB in 0 to 1.
+        training: description of the training, for readers.
+        licence: licence of the weights.
+        published_scales: scales of the network's published table.
+        learned_whitening: whitenings learned after training, on descriptors of one scale ("ss") and
+            of several ("ms"). Empty for most networks.
     """
 
     longest_side: int
@@ -41,7 +41,7 @@ class Provenance:
 
 
 def three_numbers(values: Any, name: str, positive: bool = False) -> tuple[float, ...]:
-    """Mean or deviation of the colours. Raises BadCheckpoint naming it."""
+    """Mean or standard deviation of the colours. Raises BadCheckpoint naming it."""
     try:
         found = tuple(float(value) for value in values)
     except (TypeError, ValueError, OverflowError):

@@ -1,7 +1,7 @@
 """Whitening learned after training: from matching pairs (Lw), or from the descriptors alone (PCA).
 
 Lw: Radenovic et al. 2018, section 3.4 (after Mikolajczyk and Matas 2007). Rows of P are sorted by
-eigenvalue, so the first d of them reduce to d dimensions.
+eigenvalue, so the first d rows reduce to d dimensions.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from scipy import linalg
 
 from plurals import quantity
 
-EPS = 1e-6  # added to norms, as in the published nets
+EPS = 1e-6  # added to norms, as in the published networks
 WHITENING_POWER = -0.2
-SMALLEST = 1e-8  # eigenvalues below this share of the largest are treated as this
+SMALLEST = 1e-8  # minimum eigenvalue, as a share of the largest
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Whitening:
     projection: np.ndarray
 
     def __call__(self, descriptors: np.ndarray) -> np.ndarray:
-        """Descriptors (N, D) -> whitened, unit (N, d): P (x - m), divided by its norm."""
+        """Descriptors (N, D) -> whitened, unit norm (N, d): P (x - m), divided by its norm."""
         y = (descriptors - self.mean) @ self.projection.T
         return y / (np.linalg.norm(y, axis=1, keepdims=True) + EPS)
 
@@ -52,8 +52,8 @@ class Whitening:
 def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
     """Lw, from matching pairs.
 
-    The differences within pairs are whitened. Then the space is turned to the principal axes of all
-    descriptors seen that way.
+    The differences within pairs are whitened. Then the space is rotated to the principal axes of
+    all descriptors after that map.
 
     Args:
         descriptors: (N, D).
@@ -71,10 +71,10 @@ def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
 
 
 def cholesky(matrix: np.ndarray) -> np.ndarray:
-    """The lower factor of a symmetric matrix.
+    """Cholesky factor (lower) of a symmetric matrix.
 
-    Few pairs make a singular matrix. Then its diagonal is raised, from 1e-10 on, until there is
-    one.
+    Few pairs give a singular matrix. Then its diagonal is increased, starting at 1e-10, until the
+    factor exists.
     """
     raised = 0.0
     while True:
@@ -87,7 +87,7 @@ def cholesky(matrix: np.ndarray) -> np.ndarray:
 def pca_whitening(descriptors: np.ndarray) -> Whitening:
     """PCA whitening of descriptors (N, D): diag(eigenvalue^-1/2) V^T.
 
-    Vanishing eigenvalues count as SMALLEST times the largest.
+    Eigenvalues below SMALLEST times the largest are raised to that.
     """
     x = descriptors.astype(np.float64)
     mean = x.mean(0)
@@ -101,8 +101,8 @@ def power_whitening(descriptors: np.ndarray, power: float = WHITENING_POWER) -> 
     """Partial whitening: each principal direction is weighted by its eigenvalue to a power.
 
     The second moments are taken about zero, not about the mean. All D directions are kept,
-    strongest first, so that it can be cut. A power of -1/2 is PCA whitening; -0.2 only evens the
-    directions out, and needs no more photos than dimensions.
+    strongest first, so that the result can be truncated. A power of -1/2 is PCA whitening; -0.2
+    only evens the directions out, and needs no more photos than dimensions.
 
     Args:
         descriptors: unit rows (N, D).

@@ -42,11 +42,11 @@ from .result import SearchResult
 from .stages.agreement import DIFFERENT
 from .verify.matcher import MATCHERS
 
-STDIN = "-"  # in a photo's place
+STDIN = "-"  # stands for a photo from standard input
 
 
 def format_hits(result: SearchResult) -> list[str]:
-    """The lines of the answer as a plain-text table, with the time of each stage."""
+    """The result as a plain-text table, with the time of each stage."""
     lines = ["rank  the same?     similarity  points  photo"]
     for rank, hit in enumerate(result.hits, 1):
         points = str(hit.inliers) if hit.verified else ""
@@ -65,7 +65,7 @@ def format_hits(result: SearchResult) -> list[str]:
 
 
 def region(text: str) -> Region:
-    """Four fractions with commas between, for argparse."""
+    """Parse four fractions separated by commas, for argparse."""
     left, top, right, bottom = (float(part) for part in text.split(","))
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise ValueError(text)
@@ -73,7 +73,7 @@ def region(text: str) -> Region:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of the command."""
+    """The parser of the command line."""
     parser = CommandParser(prog="python -m search", description="Find photos of the same thing.")
     parser.add_argument(
         "photos",
@@ -128,24 +128,24 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def read_query(name: str) -> bytes:
-    """A photo's bytes, from standard input for STDIN. Raises BadPhoto, OSError."""
+    """Bytes of a photo, read from standard input for STDIN. Raises BadPhoto, OSError."""
     limits = owner_limits()
     return read_stream(sys.stdin.buffer, limits) if name == STDIN else read_bytes(name, limits)
 
 
 def search_each(names: Sequence[str], search: Callable[[list[str]], SearchResult]) -> int:
-    """Search with each photo by itself; print an object on each line.
+    """Search with each photo separately; print one JSON object per line.
 
     Args:
-        names: of the photos.
-        search: the answer to a query of these photos. Raises BadPhoto and OSError for photos that
-            cannot be read.
+        names: names of the photos.
+        search: function that searches with the named photos. Raises BadPhoto and OSError for
+            photos that cannot be read.
 
     Returns:
         The exit code: 1 if a photo could not be read.
     """
     failed = False
-    hidden = True if sys.stdout.isatty() else None  # None: unless standard error is a terminal
+    hidden = True if sys.stdout.isatty() else None  # None: hidden unless stderr is a terminal
     for name in tqdm(names, desc="photos", unit="", disable=hidden):
         try:
             found = search([name]).to_dict(name)
@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
             return search_each(names, search)
         result = search(names)
     except BrokenPipeError:
-        raise  # for run_command
+        raise  # handled by run_command
     except (BadCalibration, BadLimit, BadPhoto, BadModel, StoreError, OSError) as error:
         complain(error)
         return 1

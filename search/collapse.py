@@ -1,4 +1,4 @@
-"""Duplicates among hits: one picture saved twice fills no two places of an answer."""
+"""Collapse duplicates among hits, so that one picture saved twice appears once."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .result import Hit
 
 
 def fold(store: Store, hits: Sequence[Hit]) -> list[list[Hit]]:
-    """Hits in groups of duplicates, by the rule of `index_store.analysis.one_picture`.
+    """Group duplicate hits, by the rule of `index_store.analysis.one_picture`.
 
-    A group is built around its best hit: all of it is the same picture as that one. Thumbnails are
-    compared, at most 480 pixels a side.
+    A group is built around its best hit: all its members are the same picture as that one.
+    Thumbnails are compared, at most 480 pixels a side.
 
     Args:
-        store: they are from.
-        hits: best first.
+        store: store of the hits.
+        hits: hits, best first.
 
     Returns:
-        The groups in the order of their best hits; in each, best first.
+        The groups in the order of their best hits; within each, best first.
     """
     if not hits:
         return []
     ids = [hit.id for hit in hits]
     rows = store.descriptors[ids].astype(np.float32)
-    slots = store.rows.slots[ids]  # photos of equal content share one
+    slots = store.rows.slots[ids]  # photos with equal content share a slot
     similar = (rows @ rows.T >= SIMILARITY) | (slots[:, None] == slots)
 
     def near(position: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The walk of diffusion, told for people: where it starts, and where it leads."""
+"""Trace of diffusion for display: where the walk starts, and where it leads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .query import PreparedQuery
 from .rerank.diffusion import Removal, diffuse, nearest_seeds, values_at
 
 Step = tuple[int, int, float]
-"""From a seed (its place among the seeds) to a reached photo (its place), and how much arrives."""
+"""From a seed (its index) to a reached photo (its index), and how much of the walk arrives."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Walk:
     """The first round of diffusion.
 
     Attributes:
-        seeds: gallery ids of the photos it starts from, int (s,). None of them if no photo of the
-            gallery has the query among its own nearest.
-        weights: how far the query lies inside each seed's neighbourhood, float (s,).
-        reached: ids of other photos, those that the walk visits most, int (r,).
-        visits: how much of the walk is at each, the most visited photo of all being 1, float (r,).
-        steps: which seed brings each.
+        seeds: gallery ids of the photos it starts from, int (s,). Empty if no photo of the gallery
+            has the query among its own nearest.
+        weights: how far the query is inside each seed's neighbourhood, float (s,).
+        reached: ids of the other photos that the walk visits most, int (r,).
+        visits: share of the walk at each, relative to the most visited photo of all, float (r,).
+        steps: contributions of the seeds to the reached photos.
     """
 
     seeds: np.ndarray
@@ -36,12 +36,12 @@ class Walk:
 
 
 def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
-    """What diffusion does with a query before anything is verified.
+    """Trace what diffusion does with a query before anything is verified.
 
     Args:
-        query: prepared for this store's generation.
+        query: query prepared for this store's generation.
         store: the gallery.
-        most: how many reached photos are told of.
+        most: maximum number of reached photos.
     """
     seeds, weights = nearest_seeds(query, query.candidates, store)
     own = np.unique(query.in_gallery)

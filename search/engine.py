@@ -3,8 +3,8 @@
 photo -> prepare -> candidates -> [votes of keypoints] -> [rerank] -> [verify, and rerank again]
       -> fuse -> [chains] -> hits
 
-Prepared once, a query can be asked many times: with and without each stage, for more hits, for the
-evidence of one photo.
+A query is prepared once and can be searched many times: with and without each stage, for more hits,
+for the evidence of one photo.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from .verify.shortlist import (
     verify_shortlist,
 )
 
-OTHER = -1  # stands for the id of a photo that is compared without being in the gallery
+OTHER = -1  # id of a photo that is compared without being in the gallery
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """What all stages before fusion found out.
+    """Result of all stages before fusion.
 
     Attributes:
-        ranking: the order, with the evidence.
-        trusted: what the reranker's second round started from, None if there was none.
+        ranking: the ranking, with the evidence.
+        trusted: photos that the reranker's second round started from, None if there was none.
         stages: gallery ids in the order after each stage, best first.
     """
 
@@ -58,13 +58,13 @@ class Ranked:
 
 
 class Engine:
-    """Searches one store. Thread-safe; keeps nothing of a query.
+    """Searches one store. Thread-safe; keeps no state of queries.
 
     Attributes:
-        store, extractor: the gallery, and what describes photos to compare with it.
-        fusion: judges the evidence.
-        graph: the store's matching graph; false where its photos were not compared.
-        rerankers, matchers: by name, each made when it is first asked for.
+        store, extractor: the gallery, and the extractor that describes query photos.
+        fusion: turns evidence into an order and probabilities.
+        graph: the store's matching graph; false if its photos were not compared.
+        rerankers, matchers: methods by name, each created on first use.
 
     Raises:
         BadCalibration: a calibration file is damaged, or two are for the store's model.
@@ -84,24 +84,25 @@ class Engine:
         region: Region | None = None,
         matchers: Sequence[str] = ("sift",),
     ) -> PreparedQuery:
-        """Look at what to search with, once.
+        """Decode and describe the photos of a query, once.
 
         Args:
-            photo: a file's bytes, decoded pixels uint8 RGB (H, W, 3), a gallery id, or what another
-                query knows of an upload. Or several of them that show the same thing. A gallery
-                photo is not its own hit.
-            region: the part of a single photo that counts, as fractions (left, top, right, bottom)
-                of its upright width and height; None for all of it.
-            matchers: whose keypoints are found in an upload now: later there are no pixels left.
+            photo: bytes of a file, decoded pixels uint8 RGB (H, W, 3), a gallery id, or a photo of
+                another query. Or several of them that show the same thing. A gallery photo is not
+                its own hit.
+            region: part of a single photo to search with, as fractions (left, top, right, bottom)
+                of its upright width and height; None for the whole photo.
+            matchers: names of the matchers whose keypoints are detected in an upload now; its
+                pixels are not kept for later.
 
         Raises:
-            BadPhoto: for bytes that are no usable photo.
-            KeyError: for an unknown id.
-            TypeError: for what is no photo, such as a path: read its bytes.
-            ValueError: for no photo, pixels of another shape, a region that is empty, outside or of
-                several photos, and an unknown matcher.
-            BadModel: for a matcher whose models are not there.
-            OSError, BadPhoto: for a region of a gallery photo whose file is gone or has changed.
+            BadPhoto: bytes that are not a usable photo.
+            KeyError: an unknown id.
+            TypeError: not a photo at all, such as a path: read its bytes.
+            ValueError: no photo, pixels of another shape, a region that is empty, outside or of
+                several photos, or an unknown matcher.
+            BadModel: the models of a matcher are missing.
+            OSError, BadPhoto: a region of a gallery photo whose file is missing or has changed.
         """
         photos = list(photo) if isinstance(photo, list | tuple) else [photo]
         if not photos:
@@ -115,13 +116,13 @@ class Engine:
     def renew(self, query: PreparedQuery) -> PreparedQuery:
         """The same query for this engine's generation of the gallery.
 
-        An upload keeps descriptor and keypoints; only its candidates are found anew. Gallery photos
-        are looked up by their file.
+        An upload keeps its descriptor and keypoints; only its candidates are searched again.
+        Gallery photos are looked up by their file.
 
         Raises:
-            KeyError: for a gallery photo whose file is not in this generation.
-            ValueError: for a query that was prepared with another model.
-            OSError, BadPhoto: as `prepare`.
+            KeyError: the file of a gallery photo is not in this generation.
+            ValueError: the query was prepared with another model.
+            OSError, BadPhoto: see `prepare`.
         """
         if query.model != self.extractor.fingerprint:
             raise ValueError("The query was prepared with another model; prepare the photo again.")
@@ -137,16 +138,16 @@ class Engine:
     def refine(
         self, query: PreparedQuery, relevant: Sequence[int] = (), non_relevant: Sequence[int] = ()
     ) -> PreparedQuery:
-        """The same query moved by what is said of gallery photos, see `feedback`.
+        """The same query, adjusted by relevance feedback on gallery photos, see `feedback`.
 
         Args:
-            query: prepared for this generation of the gallery. What was said before counts no more.
+            query: query prepared for this generation of the gallery. Replaces earlier feedback.
             relevant: ids of photos that show the same thing.
             non_relevant: ids of photos that do not.
 
         Raises:
-            KeyError: for an unknown id.
-            ValueError: for a query that was prepared for another generation.
+            KeyError: an unknown id.
+            ValueError: the query was prepared for another generation.
         """
         self._check(query)
         watch = Stopwatch()
@@ -158,10 +159,10 @@ class Engine:
         return propose(query.photos, query.region, self.store, query.model, watch, said)
 
     def parts(self, query: PreparedQuery, ids: Sequence[int]) -> np.ndarray:
-        """Why gallery photos are where they are: `Feedback.parts` of their similarity.
+        """Contributions to the similarity of gallery photos, see `Feedback.parts`.
 
         Raises:
-            ValueError: for a query that was prepared for another generation.
+            ValueError: the query was prepared for another generation.
         """
         self._check(query)
         asked = together([photo.descriptor for photo in query.photos])
@@ -177,15 +178,15 @@ class Engine:
         """The k best photos.
 
         Args:
-            query: prepared for this generation of the gallery.
-            rerank: one of RERANKERS, None to leave the stage out.
-            verify: one of MATCHERS, None to leave the stage out.
-            k: how many hits.
+            query: query prepared for this generation of the gallery.
+            rerank: name in RERANKERS, or None to skip the stage.
+            verify: name in MATCHERS, or None to skip the stage.
+            k: number of hits.
 
         Raises:
-            ValueError: for an unknown reranker or matcher, for fewer than no hits, and for a query
-                that was prepared for another generation or without the matcher's keypoints.
-            BadModel: for a matcher whose models are not there.
+            ValueError: an unknown reranker or matcher, a negative k, or a query that was prepared
+                for another generation or without the matcher's keypoints.
+            BadModel: the models of the matcher are missing.
         """
         watch = Stopwatch()
         return self._answer(
@@ -199,15 +200,15 @@ class Engine:
         verify: str | None = None,
         k: int = 20,
     ) -> SearchResult | None:
-        """The answer that `search` would give, if no photo has to be compared for it.
+        """The result of `search`, if all comparisons of photos it needs are cached in the query.
 
-        This is what a toggle costs once its stage has been asked for: milliseconds.
+        This is the cost of toggling a stage that has run before: milliseconds.
 
         Args:
-            query, rerank, verify, k: as for `search`.
+            query, rerank, verify, k: see `search`.
 
         Returns:
-            The answer, or None if photos would have to be compared.
+            The result, or None if photos would have to be compared.
 
         Raises:
             As `search`.
@@ -217,7 +218,7 @@ class Engine:
         return None if ranked is None else self._answer(query, ranked, rerank, verify, k, watch)
 
     def knows(self, query: PreparedQuery, id: int, verify: str = "sift") -> bool:
-        """Whether `explain` has nothing to compare."""
+        """Whether the evidence that `explain` needs is cached."""
         return id in query.verifications[verify]
 
     def _answer(
@@ -229,7 +230,7 @@ class Engine:
         k: int,
         watch: Stopwatch,
     ) -> SearchResult:
-        """What `search` returns, from the stages before fusion."""
+        """The result of `search`, from the stages before fusion."""
         if k < 0:
             raise ValueError(f"There cannot be {k} hits.")
         ranking, odds = self.fusion.fuse(query, ranked.ranking, rerank, verify, ranked.trusted)
@@ -246,8 +247,8 @@ class Engine:
             stages = stages | {CHAINS: ranking.ids}
         same = identical_ids(query, self.store)
         ranking = with_identical(ranking, same)
-        _, ranking = ranking.parted(self.store.damaged)  # by now some may have been found damaged
-        for stage in {DETAILS, verify} & watch.ms.keys():  # the evidence is kept with the query
+        _, ranking = ranking.parted(self.store.damaged)  # some may have turned out damaged
+        for stage in {DETAILS, verify} & watch.ms.keys():  # the query caches the evidence
             query.cost_ms[stage] = query.cost_ms.get(stage, 0.0) + watch.ms[stage]
         timings = query.unreported_ms | watch.ms
         query.unreported_ms = {}
@@ -269,16 +270,16 @@ class Engine:
         )
 
     def explain(self, query: PreparedQuery, id: int, verify: str = "sift") -> Hit:
-        """One gallery photo as a hit, verified whether or not it is among the best.
+        """One gallery photo as a hit, verified even if it is not among the best.
 
         Args:
-            query: prepared for this generation of the gallery.
-            id: of the gallery photo.
-            verify: one of MATCHERS.
+            query: query prepared for this generation of the gallery.
+            id: id of the gallery photo.
+            verify: name in MATCHERS.
 
         Raises:
-            KeyError: for an unknown id.
-            ValueError, BadModel: as `search`.
+            KeyError: an unknown id.
+            ValueError, BadModel: see `search`.
         """
         self._check(query)
         self.store.catalogue.served(id)
@@ -291,22 +292,22 @@ class Engine:
     def tentative(
         self, query: PreparedQuery, id: int, verify: str = "sift", photo: int = 0
     ) -> np.ndarray:
-        """Points of a query and of a gallery photo that look alike, before any geometry.
+        """Matched points of a query and a gallery photo, before any geometric verification.
 
         Args:
-            query: prepared for this generation of the gallery.
-            id: of the gallery photo.
-            verify: one of MATCHERS.
-            photo: which of the query's `examples`.
+            query: query prepared for this generation of the gallery.
+            id: id of the gallery photo.
+            verify: name in MATCHERS.
+            photo: index into the query's `examples`.
 
         Returns:
-            float32 (m, 4), the surest first: x and y in the query's photo, then in the gallery's,
-            as fractions of width and height.
+            float32 (m, 4), most distinctive first: x and y in the query's photo, then in the
+            gallery's, as fractions of width and height.
 
         Raises:
-            KeyError: for an unknown id.
-            OSError, BadPhoto, StoreCorrupt: for a photo that cannot be read (UNREADABLE).
-            ValueError, BadModel: as `search`.
+            KeyError: an unknown id.
+            OSError, BadPhoto, StoreCorrupt: a photo that cannot be read (UNREADABLE).
+            ValueError, BadModel: see `search`.
         """
         self._check(query)
         self.store.catalogue.served(id)
@@ -326,9 +327,9 @@ class Engine:
         """Whether a photo shows the same thing as the query, judged by these two alone.
 
         Args:
-            query: prepared for this generation of the gallery, with the matcher's keypoints.
-            photo: as for `prepare`; it need not be in the gallery.
-            verify: one of MATCHERS.
+            query: query prepared for this generation of the gallery, with the matcher's keypoints.
+            photo: as for `prepare`; need not be in the gallery.
+            verify: name in MATCHERS.
 
         Raises:
             As `prepare` and `search`.
@@ -353,13 +354,13 @@ class Engine:
     def evidence(
         self, query: PreparedQuery, rerank: str | None = None, verify: str | None = None
     ) -> tuple[np.ndarray, Evidence, bool]:
-        """What `search` judges by.
+        """The evidence from which `search` computes probabilities.
 
         Args:
-            query, rerank, verify: as for `search`.
+            query, rerank, verify: see `search`.
 
         Returns:
-            The ids in global order, int (n,); what speaks for each; and whether the reranker's
+            The ids in global order, int (n,); the evidence for each; and whether the reranker's
             second round had verified photos to start from.
 
         Raises:
@@ -373,8 +374,8 @@ class Engine:
         """Whether hits have a probability with these stages.
 
         Args:
-            rerank: one of RERANKERS, or None.
-            verify: one of MATCHERS, or None. A probability is fitted for model, reranker and
+            rerank: name in RERANKERS, or None.
+            verify: name in MATCHERS, or None. Probabilities are fitted per model, reranker and
                 matcher.
         """
         return self.fusion.is_fitted(rerank, verify)
@@ -387,9 +388,9 @@ class Engine:
         watch: Stopwatch,
         known_only: bool = False,
     ) -> Ranked | None:
-        """All stages but fusion, one after the other.
+        """Run all stages except fusion.
 
-        With `known_only` None, if photos would have to be compared.
+        With `known_only`, returns None if photos would have to be compared.
         """
         self._check(query)
         reranker = None if rerank is None else self.rerankers[rerank]
@@ -422,7 +423,7 @@ class Engine:
         return Ranked(ranking, trusted, stages)
 
     def _again(self, photo: QueryPhoto, watch: Stopwatch) -> QueryPhoto:
-        """A photo of a query of another generation. Raises as `renew`."""
+        """A photo of a query of another generation, for this one. Raises as `renew`."""
         if photo.file is None:
             return photo
         found = self.store.catalogue.find(photo.file)

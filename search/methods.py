@@ -1,4 +1,4 @@
-"""The rerankers and matchers of one store, each made when it is first asked for."""
+"""Rerankers and matchers of one store, each created on first use."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Method = TypeVar("Method")
 
 
 class Methods(Generic[Method]):
-    """Methods by name. Thread-safe: each is made once, however many ask for it.
+    """Methods by name. Thread-safe: each is created once.
 
     Args:
-        store: what they are made for.
-        known: name -> what makes one.
-        kind: what they are called in sentences.
+        store: store to create them for.
+        known: factory of each method, by name.
+        kind: word for the methods in error messages.
     """
 
     def __init__(self, store: Store, known: Mapping[str, Callable[[Store], Method]], kind: str):
         self._store, self._known, self._kind = store, known, kind
         self._made: dict[str, Method] = {}
-        self._lock = threading.Lock()  # making one may take long: not the lock of anything else
+        self._lock = threading.Lock()  # creating one may take long, hence an own lock
 
     def __getitem__(self, name: str) -> Method:
-        """Raises ValueError for an unknown name, and what making the method raises."""
+        """Raises ValueError for an unknown name, and errors of the method's factory."""
         if name not in self._known:
             raise ValueError(f"There is no {self._kind} {name!r}, only {', '.join(self._known)}.")
         if name not in self._made:

@@ -1,4 +1,4 @@
-"""From photos to a prepared query: each is decoded once, described once, and let go."""
+"""Prepare a query from photos: decode, describe, propose candidates; pixels are not kept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .stages.feedback import NO_FEEDBACK, Feedback
 from .stopwatch import Stopwatch
 from .verify.matcher import Matcher
 
-KEYPOINTS = "keypoints"  # the stage that finds them
+KEYPOINTS = "keypoints"  # the stage that detects keypoints
 Source = bytes | np.ndarray | Decoded | int | QueryPhoto
-"""A photo to search with: a file's bytes, decoded pixels uint8 RGB (H, W, 3) or what `read` gave, a
-gallery id, or what another query by the same model knows of an upload."""
+"""A photo to search with: bytes of a file, decoded pixels uint8 RGB (H, W, 3), the output of
+`read`, a gallery id, or a photo of another query by the same model."""
 
 
 def read_photo(
@@ -33,19 +33,19 @@ def read_photo(
     """Describe one photo.
 
     Args:
-        source: what to search with. A whole gallery photo has its descriptor in the store already.
-        region: the part of it that counts, as fractions; None for all of it.
-        matchers: name -> whose keypoints are found in an upload now, because its pixels are not
-            kept. Keypoints of a gallery photo wait until they are needed.
+        source: photo to search with. The descriptor of a whole gallery photo is in the store.
+        region: part of the photo to search with, as fractions; None for the whole photo.
+        matchers: matchers by name whose keypoints are detected in an upload now, because its pixels
+            are not kept. Keypoints of a gallery photo are loaded on demand.
         store: the gallery.
-        extractor: what describes photos.
-        watch: gets the stages "decode", "describe" and "keypoints".
+        extractor: extractor that describes photos.
+        watch: records the stages "decode", "describe" and "keypoints".
 
     Raises:
-        BadPhoto: for bytes that are no usable photo.
-        KeyError: for an unknown id.
-        TypeError, ValueError: for what is no Source, and a region that is empty or outside.
-        OSError, BadPhoto: for a region of a gallery photo whose file is gone or has changed.
+        BadPhoto: bytes that are not a usable photo.
+        KeyError: an unknown id.
+        TypeError, ValueError: not a Source, or a region that is empty or outside.
+        OSError, BadPhoto: a region of a gallery photo whose file is missing or has changed.
     """
     if isinstance(source, QueryPhoto):
         return source
@@ -77,7 +77,7 @@ def read_photo(
 
 
 def check_source(source: object) -> None:
-    """Raise TypeError or ValueError in a sentence unless it is a Source."""
+    """Raise TypeError or ValueError with a sentence unless the object is a Source."""
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             raise ValueError(
@@ -94,14 +94,14 @@ def check_source(source: object) -> None:
 def together(descriptors: Sequence[np.ndarray]) -> np.ndarray:
     """One descriptor for several photos of one thing: their plain mean, at unit length.
 
-    Weights by mutual similarity, or by how far each photo's best candidate stands out, gain nothing
-    on it: `python -m evaluation several` measures them (docs/measurements.md).
+    Weights by mutual similarity, or by how far each photo's best candidate stands out, do not
+    improve on it: `python -m evaluation several` measures them (docs/measurements.md).
 
     Args:
         descriptors: unit vectors float32, each (D,).
 
     Returns:
-        Unit vector float32 (D,). A single descriptor comes back as it is.
+        Unit vector float32 (D,). A single descriptor is returned unchanged.
     """
     if len(descriptors) == 1:
         return descriptors[0]
@@ -117,20 +117,20 @@ def propose(
     watch: Stopwatch,
     feedback: Feedback = NO_FEEDBACK,
 ) -> PreparedQuery:
-    """Make a query of described photos: one descriptor, and its candidates in the gallery.
+    """Build a query from described photos: one descriptor, and its candidates in the gallery.
 
     Args:
-        photos: as `read_photo` gives them.
-        region: the part of them that counts.
+        photos: output of `read_photo`.
+        region: part of the photos to search with.
         store: the gallery.
         model: fingerprint of the model that described them.
-        watch: gets the stage "index"; the query remembers all of its stages.
-        feedback: what was said of gallery photos.
+        watch: records the stage "index"; the query keeps the times of all stages so far.
+        feedback: relevance feedback on gallery photos.
     """
     descriptor = feedback.move(together([photo.descriptor for photo in photos]))
     with watch.stage("index"):
         candidates, copy_ids = find_candidates(store, descriptor, photos, feedback.ids)
-    others = ~np.isin(candidates.ids, copy_ids)  # a copy says nothing of others
+    others = ~np.isin(candidates.ids, copy_ids)  # copies say nothing about other photos
     query = PreparedQuery(
         photos=tuple(photos),
         region=region,

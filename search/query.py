@@ -1,4 +1,4 @@
-"""A prepared query: what is known of the photo asked with. Asked once, it serves every search."""
+"""A prepared query: descriptor, candidates and cached evidence, shared by all its searches."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class QueryPhoto:
     Attributes:
         descriptor: unit vector float32 (D,).
         id: gallery id, None for an upload.
-        file: gallery file, None for an upload. Other generations may know it by another id.
-        keypoints: by the matcher's name. An upload has those it was prepared with, a gallery photo
-            gets its from the store when they are first needed.
-        region: the part of it that counts, None for all of it.
-        note: a sentence on what is not as it should be with its file, or "".
+        file: gallery file, None for an upload. Its id may differ in other generations.
+        keypoints: keypoints by matcher. An upload has those it was prepared with; those of a
+            gallery photo are loaded from the store on demand.
+        region: part of the photo to search with, None for the whole photo.
+        note: a sentence about a defect of its file, or "".
     """
 
     descriptor: np.ndarray
@@ -39,28 +39,28 @@ class QueryPhoto:
 
 @dataclass
 class PreparedQuery:
-    """What is known of one query so far; grows as stages are asked for.
+    """State of one query; grows as stages run.
 
-    Made by `Engine.prepare`, kept by whoever asks, thrown away at will.
+    Created by `Engine.prepare` and owned by the caller, who may discard it at any time.
 
     Attributes:
         photos: one or several photos of one thing.
-        region: the part of the photo that counts, None for all of it.
+        region: part of the photo to search with, None for the whole photo.
         descriptor: of all photos together, moved by the feedback, unit vector float32 (D,).
-        model: fingerprint of the model that made the descriptors.
+        model: fingerprint of the model that computed the descriptors.
         generation: `Store.version` of the gallery that the ids below belong to.
         candidates: the first ranking.
-        copy_ids: gallery photos that are one of the query's photos again, int (c,). They are hits,
+        copy_ids: gallery photos that are copies of the query's photos, int (c,). They are hits,
             but in reranking they count as the query.
-        scale: the query's own yardstick of similarity.
-        feedback: what was said of gallery photos since.
-        votes: matcher -> what its keypoints vote for, see `details`.
+        scale: the query's own scale of similarity.
+        feedback: relevance feedback on gallery photos.
+        votes: votes of its keypoints, by matcher, see `details`.
         verifications: matcher -> gallery id -> evidence, None for a photo that could not be read.
         pairs: matcher -> evidence for the pairs of `photos`, numbered in the order of
             `np.triu_indices`; None if one of the photos could not be read. See `agreement`.
-        cost_ms: what every stage cost whose result is kept here. A caller that decoded the photo
-            itself may add what that cost, as "decode".
-        unreported_ms: stages of the preparation that no answer has told of yet.
+        cost_ms: time of every stage whose result is kept here. A caller that decoded the photo
+            itself may add that time, as "decode".
+        unreported_ms: stages of the preparation that no result has reported yet.
     """
 
     photos: tuple[QueryPhoto, ...]
@@ -82,15 +82,15 @@ class PreparedQuery:
 
     @property
     def examples(self) -> tuple[QueryPhoto, ...]:
-        """All photos of the thing: those asked with, then those called relevant.
+        """All photos of the thing: the query's own, then those marked as relevant.
 
-        `Verification.photo` counts in this order.
+        `Verification.photo` is an index into this tuple.
         """
         return self.photos + self.feedback.relevant
 
     @property
     def own_ids(self) -> np.ndarray:
-        """Gallery photos it was made of, or that something was said of, int (n,); never hits."""
+        """Gallery photos of the query and of its feedback, int (n,); they are never hits."""
         asked = [photo.id for photo in self.photos if photo.id is not None]
         return np.array(asked + self.feedback.ids, np.int64)
 
@@ -100,6 +100,6 @@ class PreparedQuery:
         return np.concatenate([self.own_ids, self.copy_ids])
 
     def spend(self, stage: str, ms: float) -> None:
-        """Note what a stage of the preparation has cost; the next answer tells of it."""
+        """Record the time of a preparation stage; the next result reports it."""
         self.cost_ms[stage] = self.cost_ms.get(stage, 0.0) + ms
         self.unreported_ms[stage] = self.unreported_ms.get(stage, 0.0) + ms

@@ -1,4 +1,4 @@
-"""Photos in an order, with what speaks for each. Every stage takes one and returns one."""
+"""Rankings: photos in an order, with their evidence. Every stage takes one and returns one."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy as np
 if TYPE_CHECKING:
     from matching.verification import Verification
 
-BACKGROUND = 50  # rank of the candidate taken for "nothing in common"
-SMALL_BACKGROUND = 5  # it is at most one in so many candidates
-# Shares of the candidates. The similarities at these two ranks give mean and deviation of those of
-# strangers, however many photos before them show the thing: the median, and one deviation below.
+BACKGROUND = 50  # rank of the candidate assumed to have nothing in common with the query
+SMALL_BACKGROUND = 5  # the rank is at most this fraction (1 / n) of the candidates
+# Ranks, as shares of the candidates, at which similarities give mean and deviation of strangers,
+# however many photos before them show the thing: the median, and one deviation below.
 STRANGERS = 0.5, 0.84
-MARGIN = 0.15  # of similarity: look-alikes raise the background by at most so much
+MARGIN = 0.15  # of similarity: look-alikes raise the background by at most this much
 MIN_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What verification says about the photos it was asked about.
+    """Evidence of verification for the photos it compared.
 
     Attributes:
-        found: gallery id -> evidence, None where a photo could not be read.
-        floor: matched points from which on two photos are taken to show the same thing.
-        notes: sentences on what could not be looked at, for a person.
+        found: gallery id -> evidence, None for a photo that could not be read.
+        floor: matched points from which two photos are assumed to show the same thing.
+        notes: sentences for the user about photos that could not be compared.
     """
 
     found: Mapping[int, Verification | None]
@@ -43,14 +43,14 @@ class Verified:
 
 @dataclass(frozen=True)
 class Ranking:
-    """An order in the making, best score first.
+    """Photos in an order, best score first.
 
     Attributes:
         ids: gallery ids, int (n,).
         similarity: cosine with the query's descriptor, (n,).
-        scores: what the order is by, (n,). They compare within one ranking only.
-        verified: what verification found, None before that stage.
-        probability: that each photo shows the same thing, (n,). None before fusion, and where no
+        scores: scores that determine the order, (n,). Only comparable within one ranking.
+        verified: results of verification, None before that stage.
+        probability: that each photo shows the same thing, (n,). None before fusion, and if no
             probability was fitted.
     """
 
@@ -61,7 +61,7 @@ class Ranking:
     probability: np.ndarray | None = None
 
     def __getitem__(self, which: slice | np.ndarray) -> Ranking:
-        """The photos at these positions, or where this mask (n,) is true."""
+        """The photos at these positions, or where a mask (n,) is true."""
         probability = None if self.probability is None else self.probability[which]
         return Ranking(
             self.ids[which], self.similarity[which], self.scores[which], self.verified, probability
@@ -76,11 +76,11 @@ class Ranking:
         return replace(self, scores=scores).sorted()
 
     def extended(self, ids: np.ndarray, similarity: np.ndarray) -> Ranking:
-        """These photos too, after the others. Their score is their similarity until all are
+        """The ranking with more photos appended. Their score is their similarity until all are
         rescored.
 
         Args:
-            ids: gallery ids that are not here yet, int (m,).
+            ids: gallery ids that are not in the ranking yet, int (m,).
             similarity: their cosine with the query's descriptor, (m,).
         """
         return replace(
@@ -92,14 +92,14 @@ class Ranking:
         )
 
     def parted(self, ids: np.ndarray) -> tuple[Ranking, Ranking]:
-        """Two rankings: the photos with these ids (m,), and all others. Both keep their order."""
+        """Split into the photos with these ids (m,), and all others. Both keep their order."""
         among = np.isin(self.ids, ids)
         return self[among], self[~among]
 
     def followed_by(self, rest: Ranking) -> Ranking:
-        """This ranking, then all of the other one.
+        """This ranking, followed by another one.
 
-        The other's scores are lowered together if they reach too high.
+        The other's scores are lowered by a constant if they reach too high.
         """
         floor = self.scores.min(initial=np.inf)
         excess = max(0.0, rest.scores.max(initial=-np.inf) - floor)
@@ -121,13 +121,13 @@ class Trusted:
     weights: np.ndarray
 
     def without(self, ids: np.ndarray) -> Trusted:
-        """The others."""
+        """The trusted photos except those with these ids."""
         others = ~np.isin(self.ids, ids)
         return Trusted(self.ids[others], self.weights[others])
 
 
 def order(scores: np.ndarray) -> np.ndarray:
-    """Positions by falling score (n,), or for each row of (m, n); ties keep their order."""
+    """Indices by descending score (n,), or for each row of (m, n); ties keep their order."""
     return np.argsort(-scores, kind="stable")
 
 
@@ -135,24 +135,24 @@ def cosine(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Exact cosine of a query with stored descriptors.
 
     Args:
-        descriptor: the query's, unit vector float32 (D,).
-        rows: the stored ones, (n, D).
+        descriptor: descriptor of the query, unit vector float32 (D,).
+        rows: stored descriptors, (n, D).
 
     Returns:
         float32 (n,), -1 to 1.
     """
-    # Rows stored as float16 are unit to three digits only.
+    # Rows stored as float16 have unit norm to three digits only, hence the clip.
     return np.clip(rows.astype(np.float32) @ descriptor, -1, 1)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A query's own yardstick.
+    """A query's own scale of similarity.
 
     Attributes:
         background: similarity at which photos have nothing in common with the query.
         spread: how far the best similarity is above it, at least MIN_SPREAD.
-        rank: of the first candidate that is not above the background, from 1.
+        rank: rank of the first candidate that is not above the background, from 1.
     """
 
     background: float
@@ -160,7 +160,7 @@ class Scale:
     rank: int
 
     def of(self, scores: np.ndarray) -> tuple[float, float]:
-        """Background and spread of a reranker's scores (n,), best first: at the same rank."""
+        """Background and spread of a reranker's scores (n,), best first, at the same rank."""
         if not len(scores):
             return 0.0, 1.0
         background = float(scores[min(self.rank, len(scores)) - 1])
@@ -168,19 +168,19 @@ class Scale:
 
 
 def scale(similarity: np.ndarray, gallery: int) -> Scale:
-    """The yardstick of a query whose candidates have these similarities.
+    """The scale of a query whose candidates have these similarities.
 
-    The background is the similarity at the BACKGROUND-th candidate, in a small gallery at the best
-    but a fifth. If more photos than that show the thing, this rank measures the thing itself. So
-    the background is at most MARGIN above the value expected at this rank among strangers, whose
-    similarities are taken as normally distributed and estimated by STRANGERS.
+    The background is the similarity at the BACKGROUND-th candidate, in a small gallery at the end
+    of the best fifth. If more photos than that show the thing, this rank measures the thing itself.
+    So the background is at most MARGIN above the value expected at this rank among unrelated
+    photos, whose similarities are assumed to be normal and estimated at STRANGERS.
 
     Args:
         similarity: best first, without copies of the query, (n,).
-        gallery: how many photos it has.
+        gallery: number of photos in the gallery.
 
     Returns:
-        Background 0, spread 1 without candidates.
+        The scale; background 0 and spread 1 without candidates.
     """
     n = len(similarity)
     if n == 0:
@@ -198,7 +198,7 @@ def scale(similarity: np.ndarray, gallery: int) -> Scale:
 
 
 def normal_deviate(rank: int, count: int) -> float:
-    """Where the `rank`-th largest of `count` normally distributed values is expected, in standard
+    """Expected value of the `rank`-th largest of `count` normally distributed values, in standard
     deviations above their mean."""
     return NormalDist().inv_cdf(1 - (min(rank, count) - 0.5) / count)
 
@@ -209,8 +209,8 @@ def nearest(similarity: np.ndarray, k: int) -> np.ndarray:
     A photo comes first in its own list even among exact duplicates; ties keep their order.
 
     Args:
-        similarity: of each photo with each, (n, n).
-        k: how many neighbours.
+        similarity: similarities of all pairs of photos, (n, n).
+        k: number of neighbours.
 
     Returns:
         int (n, min(k + 1, n)).

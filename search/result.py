@@ -1,4 +1,4 @@
-"""What a search returns. The page, the command line and the evaluation all read this one object."""
+"""Result of a search, as used by the page, the command line and the evaluation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Link:
     """A photo on a chain of evidence.
 
     Attributes:
-        id, file, title: of the gallery photo.
-        inliers: points that match those of the photo before it, of the query for the first one.
-            None if the two were not compared.
+        id, file, title: identification of the gallery photo.
+        inliers: points matched with the photo before it, or with the query for the first one. None
+            if the two were not compared.
     """
 
     id: int
@@ -34,25 +34,25 @@ class Link:
 
 @dataclass(frozen=True)
 class Hit:
-    """One photo of the answer.
+    """One photo of the result.
 
     Attributes:
-        id, file, title: of the gallery photo.
-        score: what the order is by: the similarity; reranked globally, that method's score; with
-            verification the log-odds of fusion. It falls from hit to hit and compares only within
-            one answer.
+        id, file, title: identification of the gallery photo.
+        score: score that determines the order: the similarity; after global reranking, that
+            method's score; with verification, the log-odds of fusion. Descending, and only
+            comparable within one result.
         similarity: cosine of the descriptors, -1 to 1.
-        probability: that the photo shows the same thing, 0 to 1, as far as the stages that were on
-            can tell. None where that was not fitted.
-        stage_ranks: rank from 1 after each stage ("descriptor", "details", the reranker's name, the
-            matcher's) that was on and had it.
-        inliers: matched points. None if the photo was not looked at, 0 if nothing plausible was
+        probability: that the photo shows the same thing, 0 to 1, given the stages in use. None if
+            it was not fitted.
+        stage_ranks: rank from 1 after each stage in use ("descriptor", "details", the names of
+            reranker and matcher) that included the photo.
+        inliers: matched points. None if the photo was not compared, 0 if no plausible match was
             found.
-        verified: whether those are enough.
+        verified: whether there are enough matched points.
         verification: the evidence itself.
         identical: whether it is a photo of the query, pixel for pixel.
-        chain: photos that lead from the query to this one, itself last, where they say more than
-            its own evidence; else empty.
+        chain: photos that lead from the query to this one, itself last, if they are stronger
+            evidence than its own; else empty.
     """
 
     id: int
@@ -75,27 +75,27 @@ class Hit:
 
     @property
     def by_details(self) -> bool:
-        """Whether details have found it and the descriptor has not: it is among the first PROPOSED
-        of them alone."""
+        """Whether the photo was found by its details and not by the descriptor: it is among the
+        first PROPOSED only of the details."""
         ranks = self.stage_ranks
         return DETAILS in ranks and ranks.get("descriptor", PROPOSED + 1) > PROPOSED
 
     @property
     def is_weak(self) -> bool:
-        """Whether it is better folded away."""
+        """Whether the page should collapse it."""
         return self.probability is not None and self.probability < CUT
 
 
 @dataclass(frozen=True)
 class Match:
-    """What two photos have to do with each other.
+    """Comparison of a photo with a query.
 
     Attributes:
         similarity: cosine of the descriptors, -1 to 1.
-        probability: that they show the same thing, 0 to 1. None where that was not fitted.
+        probability: that they show the same thing, 0 to 1. None if it was not fitted.
         verified: whether enough points match.
-        verification: the points; None if one of the photos could not be read again.
-        timings_ms: what the stages cost.
+        verification: the matched points; None if one of the photos could not be read again.
+        timings_ms: time of each stage.
     """
 
     similarity: float
@@ -106,19 +106,19 @@ class Match:
 
     @property
     def confidence(self) -> str:
-        """The probability as a word, as `Hit.confidence`."""
+        """The probability as a word, see `Hit.confidence`."""
         return "" if self.probability is None else word(self.probability)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """An answer.
+    """Result of a search.
 
     Attributes:
-        hits: best first.
-        timings_ms: stages that were run since the last answer to this query.
-        reused_ms: stages whose earlier result served, and what that had cost.
-        notes: sentences for a person, on what was left out and on photos that do not agree.
+        hits: hits, best first.
+        timings_ms: times of stages that ran since the last result of this query.
+        reused_ms: original times of stages whose cached results were used.
+        notes: sentences for the user about skipped photos, and about photos that disagree.
     """
 
     hits: tuple[Hit, ...]
@@ -127,7 +127,7 @@ class SearchResult:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self, query: str | list[str]) -> dict[str, Any]:
-        """The object `python -m search --json` prints. query: the photo's name, or their names."""
+        """The object that `python -m search --json` prints. query: name or names of the photos."""
         return {
             "query": query,
             "hits": [
@@ -162,11 +162,11 @@ def hits_of(
     """The photos of a ranking as hits.
 
     Args:
-        store: names them.
-        ranking: after the last stage, best first.
+        store: store that names them.
+        ranking: ranking after the last stage, best first.
         stages: gallery ids in the order after each stage, best first.
         identical: ids of the photos that are the query, pixel for pixel.
-        links: gallery id -> the photos that lead to it from the query.
+        links: gallery id -> photos that lead to it from the query.
     """
     photos = store.catalogue.photos_of(ranking.ids)
     ranks = {
@@ -198,12 +198,12 @@ def hits_of(
 
 
 def chain_of(store: Store, ranking: Ranking, id: int, links: tuple[int, ...]) -> tuple[Link, ...]:
-    """The photos that lead to one, itself last; nothing without links.
+    """The chain of photos that leads to one, itself last; empty without links.
 
     Args:
         store: the gallery.
-        ranking: after the last stage.
-        id: of the photo.
+        ranking: ranking after the last stage.
+        id: id of the photo.
         links: ids of the photos that lead to it.
     """
     if not links:

@@ -1,4 +1,4 @@
-"""What each stage costs, in milliseconds."""
+"""Stopwatch: milliseconds per stage."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Milliseconds by stage; a stage that is entered twice adds up."""
+    """Milliseconds by stage; repeated stages add up."""
 
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is done inside."""
+        """Time the `with` block."""
         start = time.perf_counter()
         try:
             yield

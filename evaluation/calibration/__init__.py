@@ -1,1 +1,1 @@
-"""Fitting fusion and probabilities on labelled photos."""
+"""Fit fusion weights and probabilities on labelled photos."""

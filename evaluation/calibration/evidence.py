@@ -1,8 +1,8 @@
-"""What `evaluation fit` learns from: every photo of a store asked, in the store and in parts of it.
+"""Training data of `evaluation fit`: every photo as a query, in whole stores and in parts of them.
 
-A probability that holds in a gallery of 400 photos need not hold in one of 40. So parts of the
-store are drawn at random, of several sizes, and asked as galleries of their own. No photo is
-decoded for that, and no pair of photos is verified twice.
+A probability that holds in a gallery of 400 photos need not hold in one of 40. So random parts of
+the store, of several sizes, are searched as galleries of their own. This decodes no photo, and
+verifies no pair of photos twice.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from search.verify.matcher import Matcher
 
 from ..subgallery import SubGallery
 
-PART_SIZES = (30, 60, 120)  # photos of a part; only those of at most half the store
-DRAWS = 6  # parts of each size
-MOST_VIEWS = 3  # photos of one thing that are drawn into a part while there are other things
-CROWDED = 3  # parts of each size that also have all photos of a thing with more
-# Weight of a part in the regression, relative to a whole store. The regression settles the order,
-# which matters where there are many photos. The calibration weighs both alike.
+PART_SIZES = (30, 60, 120)  # sizes of parts; only those of at most half the store are used
+DRAWS = 6  # parts per size
+MOST_VIEWS = 3  # photos of one thing drawn into a part, as long as there are other things
+CROWDED = 3  # parts per size that also contain a thing with more photos
+# Weight of a part in the regression, relative to a whole store. The regression determines the
+# order, which matters where there are many photos. The calibration weighs both alike.
 PART_WEIGHT = 0.1
-VIEWS = 2.0  # a query's relevant photos weigh together no more than so many in the calibration
+VIEWS = 2.0  # maximum total weight of a query's relevant photos in the calibration
 SEED = 0
-CACHED = 1000  # photos whose keypoints are held
+CACHED = 1000  # photos whose keypoints are cached
 
 Setting = tuple[str | None, str | None]
 Progress = Callable[[Sequence], Iterable]
@@ -41,17 +41,17 @@ Progress = Callable[[Sequence], Iterable]
 
 @dataclass(frozen=True)
 class LabelledGallery:
-    """A store or a part of it, ready to be asked.
+    """A store or a part of it, ready to be searched.
 
     Attributes:
-        engine: that searches it.
-        groups: ids of photos of the same thing. Of a part's groups some have one photo or none.
-        share: how much the gallery weighs in a fit; all parts of one size weigh 1 together, as a
-            whole store does.
-        offset: number of its first query, so that no two galleries' queries share one.
-        first_group: number of its first group, so that no two stores' groups share one.
+        engine: engine that searches it.
+        groups: ids of photos of the same thing. In a part, some groups have one photo or none.
+        share: weight of the gallery in a fit; all parts of one size together weigh 1, like a whole
+            store.
+        offset: index of its first query; queries of different galleries have different indices.
+        first_group: index of its first group; groups of different stores have different indices.
         is_whole: whether it is a store, not a part of one.
-        queries: photos that were asked, by their ids: what they voted for is not counted again.
+        queries: prepared queries by id, so that votes are not counted again.
     """
 
     engine: Engine
@@ -63,7 +63,7 @@ class LabelledGallery:
     queries: dict[int, PreparedQuery] = field(default_factory=dict)
 
     def query(self, id: int) -> PreparedQuery:
-        """A photo as a query, prepared once."""
+        """The query for a photo, prepared once."""
         if id not in self.queries:
             self.queries[id] = self.engine.prepare(id)
         return self.queries[id]
@@ -75,16 +75,16 @@ class LabelledGallery:
 def evidence_of(
     gallery: LabelledGallery, id: int, setting: Setting
 ) -> tuple[np.ndarray, Evidence, bool]:
-    """Ask one photo of a gallery. This is all that the fit knows of how an engine is asked.
+    """Search with one photo of a gallery. The fit uses engines only through this function.
 
     Args:
-        gallery: that is asked.
-        id: of the photo, which is left out of its own answer.
+        gallery: gallery to search.
+        id: id of the photo, which is excluded from its own result.
         setting: names of the reranker and the matcher, None for none.
 
     Returns:
-        Ids (n,) in global order, what speaks for each, and whether a reranker started from verified
-        photos.
+        Ids (n,) in global order, the evidence for each, and whether a reranker started from
+        verified photos.
     """
     rerank, verify = setting
     engine, query = gallery.engine, gallery.query(id)
@@ -97,13 +97,13 @@ def evidence_of(
 def collect(
     galleries: Sequence[LabelledGallery], setting: Setting, progress: Progress = iter
 ) -> Samples:
-    """Ask every photo of every gallery.
+    """Collect the candidates of every photo of every gallery.
 
-    A group weighs as much as any other, however many photos it has. Photos that are alone must find
-    nothing. They count for the calibration only, and weigh there as much as all groups.
+    All groups have the same weight, however many photos they have. Photos without a group have
+    nothing to find. They count only for the calibration, with the same total weight as all groups.
 
     Args:
-        galleries: of `galleries_of`.
+        galleries: output of `galleries_of`.
         setting: names of the reranker and the matcher, None for none.
         progress: wraps the list of queries.
     """
@@ -115,13 +115,13 @@ def collect(
 
 
 def queries_of(gallery: LabelledGallery) -> list[tuple[int, int, float, bool]]:
-    """Id, group, share and whether there is anything to find, of each photo."""
+    """Id, group, share and whether there is anything to find, for each photo."""
     pairs = [members for members in gallery.groups if len(members) > 1]
     group_of = {id: group for group, members in enumerate(gallery.groups) for id in members}
     alone = len(gallery) - sum(map(len, pairs))
     queries = []
     for id in range(len(gallery)):
-        # A photo that is in no group is left out together with some group, each with as many.
+        # Photos without a group are held out with the groups, spread evenly over them.
         group = group_of.get(id, id % len(gallery.groups))
         size = len(gallery.groups[group]) if id in group_of else 0
         share = gallery.share / (size * len(pairs) if size > 1 else alone)
@@ -161,14 +161,14 @@ def galleries_of(
     matcher: str,
     before: Sequence[LabelledGallery] = (),
 ) -> list[LabelledGallery]:
-    """The store as a gallery, then its parts.
+    """The store as a gallery, followed by its parts.
 
     Args:
-        store: of photos of known things.
-        extractor: the store's.
+        store: store of labelled photos.
+        extractor: extractor of the store.
         groups: ids of photos of the same thing, at least two each.
-        matcher: whose verifications are kept, for all galleries together.
-        before: galleries of other stores; queries and groups are numbered after theirs.
+        matcher: name of the matcher whose verifications are shared by all galleries.
+        before: galleries of other stores; query and group indices continue after theirs.
     """
     rng = np.random.default_rng(SEED)
     everyone = np.arange(len(store))
@@ -190,7 +190,7 @@ def galleries_of(
             engine = Engine(SubGallery(store, ids), extractor)
         once.take_over(engine.matchers[matcher], ids)
         number = {int(id): n for n, id in enumerate(ids)}
-        # A group keeps its number in every part, even one of which no two photos are there.
+        # A group keeps its index in every part, even with fewer than two photos there.
         inside = [[number[id] for id in members if id in number] for members in groups]
         is_whole = ids is everyone
         share = 1.0 if is_whole else 1 / DRAWS
@@ -202,15 +202,15 @@ def galleries_of(
 def draw(
     groups: list[list[int]], count: int, size: int, rng: np.random.Generator, crowded: bool = False
 ) -> np.ndarray:
-    """Ids int (size,), rising, of a made gallery: one to MOST_VIEWS photos of things at random.
+    """Ids int (size,), ascending, of a random gallery: one to MOST_VIEWS photos of random things.
 
     Args:
         groups: ids of photos of the same thing.
-        count: photos to draw from; those in no group are a thing each.
-        size: photos wanted, at most `count`.
-        rng: source of chance.
-        crowded: whether the photos of one thing that has more of them are drawn first, up to half
-            of the gallery.
+        count: photos to draw from; those without a group are a thing each.
+        size: number of photos, at most `count`.
+        rng: random generator.
+        crowded: whether photos of a thing that has more of them are drawn first, up to half of the
+            gallery.
     """
     alone = np.setdiff1d(np.arange(count), [id for members in groups for id in members])
     things = [rng.permutation(members) for members in [*groups, *alone[:, None]]]
@@ -228,26 +228,26 @@ def draw(
 
 
 class OncePerPair:
-    """Verifies two photos once, whichever of them asks and in whichever gallery.
+    """Verifies each pair of photos once, for either query and in every gallery.
 
-    Which photo of a pair is the query makes hardly a difference to a matcher.
+    Which photo of a pair is the query makes hardly any difference to a matcher.
     """
 
     def __init__(self, matcher: Matcher):
-        """Keep what this matcher of the whole store finds."""
+        """Create a cache for the results of the whole store's matcher."""
         self._verify_many = matcher.verify_many
         self._features = lru_cache(CACHED)(matcher.gallery_features)
         self._query_features = lru_cache(CACHED)(matcher.query_features)
         self._found: dict[tuple[int, int], Verification] = {}
 
     def take_over(self, matcher: Matcher, ids: np.ndarray) -> None:
-        """Have a gallery's matcher look pairs up here. ids: int (n,), its photos in the store."""
+        """Redirect a gallery's matcher to this cache. ids: int (n,), its photos in the store."""
         matcher.query_features = lambda id: Known(int(ids[id]), self._query_features)
         matcher.gallery_features = matcher.at_hand = lambda id: int(ids[id])
         matcher.verify_many = self.verify_many
 
     def verify_many(self, query: int, hits: Sequence[int]) -> list[Verification]:
-        """As `Matcher.verify_many`, of ids in the store in place of keypoints."""
+        """As `Matcher.verify_many`, for ids in the store in place of keypoints."""
         new = [hit for hit in hits if pair(query, hit) not in self._found]
         if new:
             features: list[LocalFeatures] = [self._features(id) for id in new]
@@ -257,7 +257,7 @@ class OncePerPair:
 
 
 class Known(int):
-    """A photo's id in the store, in place of its keypoints; votes ask for those."""
+    """A photo's id in the store, in place of its keypoints, which votes can still read."""
 
     def __new__(cls, id: int, read: Callable[[int], LocalFeatures]) -> Known:
         known = super().__new__(cls, id)
@@ -267,7 +267,7 @@ class Known(int):
     _read: Callable[[int], LocalFeatures]
 
     def strongest(self, points: int) -> LocalFeatures:
-        """As of `LocalFeatures`."""
+        """See `LocalFeatures.strongest`."""
         return self._read(int(self)).strongest(points)
 
 

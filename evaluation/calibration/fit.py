@@ -1,12 +1,12 @@
-"""`evaluation fit`: a model's calibration file, from groups of photos of the same thing.
+"""`evaluation fit`: fit a model's calibration file on groups of photos of the same thing.
 
-For each pair of a reranker and a matcher: collect what the engine finds out about each photo's
-candidates (`evidence`), fit what that is worth (`search.fusion.fit`), and write it where the caller
-says (`search.fusion.calibration`). Diffusion's share is chosen first, by mAP.
+For each pair of a reranker and a matcher: collect the engine's evidence for each photo's candidates
+(`evidence`), fit its weights (`search.fusion.fit`), and write them to the given file
+(`search.fusion.calibration`). Diffusion's share is chosen first, by mAP.
 
-What is printed of a fit is cross-fitted: weights and calibration never saw the group they judge.
-Two things are not: diffusion's share, and the curve by which the second round of a reranker chooses
-its seeds, have seen all groups. Neither is a fit of more than a few numbers.
+All printed figures are cross-fitted: weights and calibration never saw the group they judge. There
+are two exceptions: diffusion's share, and the curve by which a reranker's second round chooses its
+seeds, have seen all groups. Both have only a few parameters.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
 from .fit_tables import print_quality, set_rows, setting_name
 
 SHARES = (1.0, 2.0, 4.0, 6.0)
-FEWEST_GROUPS = 5  # fewer things say nothing of others
+FEWEST_GROUPS = 5  # with fewer, nothing can be said about other things
 
 
 def settings_of(matcher: str) -> list[Setting]:
-    """What is fitted with a matcher. Learned ones are too slow to be fitted with every reranker."""
+    """The settings to fit with a matcher. Learned matchers are too slow for every reranker."""
     if matcher != "sift":
         return [(None, matcher), ("diffusion", matcher)]
     settings = [(rerank, verify) for verify in (None, matcher) for rerank in (None, *RERANKERS)]
@@ -60,7 +60,7 @@ def settings_of(matcher: str) -> list[Setting]:
 
 
 def check_enough(groups: Sequence[Sequence[int]]) -> None:
-    """Raise BadDataset where a fit would be of nothing."""
+    """Raise BadDataset if there are too few groups for a fit."""
     if len(groups) < FEWEST_GROUPS:
         raise BadDataset(
             f"There is too little to fit: {quantity(len(groups), 'group')}; at least "
@@ -69,14 +69,14 @@ def check_enough(groups: Sequence[Sequence[int]]) -> None:
 
 
 class Fit:
-    """A fit in the making: what was collected and fitted so far, on one store and matcher."""
+    """State of a fit: collected samples and fitted curves, for stores and one matcher."""
 
     def __init__(self, galleries: Sequence[LabelledGallery], fitted: Fitted):
-        """Begin.
+        """Start a fit.
 
         Args:
-            galleries: of `galleries_of`, for one or several stores of the same model.
-            fitted: what is known already, which this replaces pair by pair.
+            galleries: output of `galleries_of`, for one or several stores of the same model.
+            fitted: existing calibration, whose pairs are replaced one by one.
         """
         self.galleries = galleries
         self.fitted = fitted
@@ -84,20 +84,21 @@ class Fit:
         self._tell()
 
     def add(self, setting: Setting, progress: Progress) -> None:
-        """Collect and fit one setting, which the engines then judge by."""
+        """Collect and fit one setting, and use it in the engines from then on."""
         samples = collect(self.galleries, setting, progress)
         self.samples[setting] = samples
         self.fitted = with_curves(self.fitted, setting, fit_curves(thinned(samples)))
         self._tell()
 
     def choose_share(self, shares: Sequence[float], verify: str, progress: Progress) -> list:
-        """Take the share of diffusion with the best mAP, alone and with the matcher together.
+        """Choose the share of diffusion with the best mAP, summed over diffusion with and without
+        the matcher.
 
-        Only whole stores are asked: mAP is theirs.
+        Only whole stores are searched, as mAP is defined on them.
 
         Returns:
-            Of each share: itself, mAP alone, mAP with the matcher. The weights of fusion have not
-            seen the group they judge; the seeds' curve has.
+            For each share: itself, mAP without, and mAP with the matcher. The weights of fusion
+            have not seen the group they judge; the seeds' curve has.
         """
         stores = [gallery for gallery in self.galleries if gallery.is_whole]
         rows = []
@@ -115,10 +116,10 @@ class Fit:
         return rows
 
     def group_maps(self, samples: Samples, odds: np.ndarray) -> list[np.ndarray]:
-        """mAP of each group in the stores as a whole: of each store, float (groups,).
+        """mAP of each group in the whole stores: for each store, float (groups,).
 
         Args:
-            samples: of all galleries, n in all.
+            samples: samples of all galleries, n in all.
             odds: their log-odds (n,).
         """
         maps = []
@@ -132,11 +133,11 @@ class Fit:
         return maps
 
     def mean_ap(self, samples: Samples, odds: np.ndarray) -> float:
-        """Mean over the stores of their mAP. Arguments as `group_maps`."""
+        """Mean over the stores of their mAP. Arguments as in `group_maps`."""
         return float(np.mean([np.mean(maps) for maps in self.group_maps(samples, odds)]))
 
     def _tell(self) -> None:
-        """Have all engines judge by what is fitted so far."""
+        """Pass the current fit to all engines."""
         calibration = Calibration(self.fitted, read_fitted(FITTED / REFERENCE))
         for gallery in self.galleries:
             gallery.engine.fusion.calibration = calibration
@@ -144,7 +145,7 @@ class Fit:
 
 
 def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, CalibrationModel]) -> Fitted:
-    """The fit with one pair's curves replaced; without the pair if a mode was not learned."""
+    """Replace the curves of one pair; drop the pair if a mode could not be fitted."""
     pairs = {key: modes for key, modes in fitted.pairs.items() if key != pair_of(*setting)}
     if set(curves) == set(log_odds.modes(*setting)):
         pairs[pair_of(*setting)] = curves
@@ -152,18 +153,18 @@ def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, CalibrationM
 
 
 def group_maps(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
-    """mAP of an order for each group that has two photos or more, float (groups,).
+    """mAP of an order for each group with two or more photos, float (groups,).
 
     Args:
-        samples: of one gallery.
-        scores: (n,), what its candidates are ordered by.
-        groups: the gallery's. What is missing from a ranking counts as not found.
+        samples: samples of one gallery.
+        scores: (n,), scores that order the candidates.
+        groups: groups of the gallery. Photos missing from a ranking count as not found.
     """
     by_group: list[list[float]] = [[] for _ in groups]
     starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
     for start, end in zip(starts, np.r_[starts[1:], len(scores)]):
         if samples.weight[start] == 0:
-            continue  # a photo that is alone
+            continue  # a photo without a group
         order = np.argsort(-scores[start:end], kind="stable")
         hits = np.flatnonzero(samples.relevant[start:end][order])
         wanted = len(groups[samples.group[start]]) - 1
@@ -214,12 +215,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def begin(path: Path, model: str, fingerprint: str) -> Fitted:
-    """What the file holds that is to be written, if it is there; otherwise nothing fitted yet.
+    """The existing content of the output file, or an empty calibration.
 
     Raises:
-        BadDataset: it belongs to another model.
-        BadCalibration: it is something else.
-        OSError: it cannot be read.
+        BadDataset: the file belongs to another model.
+        BadCalibration: the file is not a calibration.
+        OSError: the file cannot be read.
     """
     if not path.exists():
         return Fitted(model, fingerprint, SHARES[-1], {}, {})
@@ -257,12 +258,12 @@ def run(args: argparse.Namespace) -> None:
     def progress(what: str) -> Progress:
         return lambda queries: tqdm(queries, desc=what, disable=None)
 
-    # Without a reranker first: the second round of the others starts from photos so judged.
+    # Without a reranker first: the second round of the others starts from photos judged by it.
     settings = settings_of(args.matcher)
     for setting in settings:
         if setting[0] in (None, log_odds.PAIR):
             fit.add(setting, progress(setting_name(setting)))
-    if args.matcher == "sift":  # the share is diffusion's own and holds with every matcher
+    if args.matcher == "sift":  # the share belongs to diffusion and is used with every matcher
         rows = fit.choose_share(SHARES, args.matcher, progress("shares"))
         cells = [[f"{share:g}", f"{alone:.4f}", f"{both:.4f}"] for share, alone, both in rows]
         print_text(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))

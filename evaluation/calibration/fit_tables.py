@@ -1,4 +1,4 @@
-"""What `evaluation fit` prints of a fit, all of it with the judged groups held out."""
+"""Tables that `evaluation fit` prints, all with the judged groups held out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .evidence import Setting
 if TYPE_CHECKING:
     from .fit import Fit
 
-VIEWS = (1, 2, 5, 20)  # photos of the thing besides the query: where rows of a table begin
+VIEWS = (1, 2, 5, 20)  # photos of the thing besides the query: first number of each row of a table
 WORDS = ("sure", "likely", "unsure")
 LEADING = [(rerank, verify) for verify in (None, "sift") for rerank in (None, "diffusion")]
 
@@ -32,7 +32,7 @@ def setting_name(setting: Setting) -> str:
 
 
 def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list[str]:
-    """mAP in the whole store, log-loss, and how far off probabilities are by size of gallery."""
+    """mAP in the whole stores, log-loss, and calibration errors by size of gallery."""
     loss = log_loss(odds, samples.relevant, samples.prior)
     row = [name, f"{fit.mean_ap(samples, odds):.4f}", f"{loss:.4f}"]
     for photos in np.unique(samples.photos)[::-1]:
@@ -45,12 +45,12 @@ def quality_row(name: str, fit: Fit, samples: Samples, odds: np.ndarray) -> list
 def set_rows(
     fit: Fit, names: Sequence[Sequence[str]], kinds: Mapping[str, Sequence[str]]
 ) -> list[list[str]]:
-    """mAP by store, by number of photos of a group, and by kind of thing.
+    """mAP by store, by number of photos per group, and by kind of thing.
 
     Args:
-        fit: with samples.
-        names: of each store's groups.
-        kinds: name -> names of groups; of groups that are in none nothing is said by kind.
+        fit: fit with samples.
+        names: names of each store's groups.
+        kinds: names of groups by kind; groups without a kind are not in these rows.
     """
     settings = [s for s in LEADING if s in fit.samples]
     maps = [fit.group_maps(fit.samples[s], held_out(fit.samples[s])) for s in settings]
@@ -69,10 +69,10 @@ def set_rows(
 
 
 def views_rows(samples: Samples, odds: np.ndarray) -> list[list[str]]:
-    """How probable right photos are, and how far off probabilities are, by how many are right.
+    """Probabilities of right photos, and calibration errors, by the number of right photos.
 
     Args:
-        samples: of all galleries, n in all.
+        samples: samples of all galleries, n in all.
         odds: their log-odds (n,).
     """
     _, number = np.unique(samples.query, return_inverse=True)
@@ -94,10 +94,10 @@ def views_rows(samples: Samples, odds: np.ndarray) -> list[list[str]]:
 
 
 def print_quality(fit: Fit, leading: Setting) -> dict:
-    """Print how good everything fitted is, groups held out.
+    """Print the quality of everything fitted, with groups held out.
 
     Args:
-        fit: with samples.
+        fit: fit with samples.
         leading: the setting whose reliability is printed in full.
 
     Returns:

@@ -1,6 +1,6 @@
 """Data sets, published and private, behind one interface.
 
-Read one by its name, ask its queries, let it judge the rankings.
+Read one by name, search with its queries, let it judge the rankings.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ READERS = {
 
 
 def read_dataset(name: str, root: Path, groups: Path | None = None) -> Benchmark:
-    """A data set in its published layout.
+    """Read a data set in its published layout.
 
     Args:
-        name: one of READERS.
+        name: name in READERS.
         root: folder of the data set.
-        groups: file that sorts the photos; of the data set "groups" only.
+        groups: file with groups of photos; only for the data set "groups".
 
     Raises:
-        BadDataset: something is missing or does not fit; it says where to get what is missing.
+        BadDataset: something is missing or invalid; the message says where to get what is missing.
     """
     if not root.is_dir():
         raise BadDataset(f"There is no folder {root}.")

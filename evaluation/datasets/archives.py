@@ -1,4 +1,4 @@
-"""Published archives, unpacked into one folder of photos."""
+"""Download published archives, and unpack them into one folder of photos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from download import download
 from . import BadDataset
 from .catalogue import Piece, PublishedSet
 
-ARCHIVES = ".archives"  # folder of a set, gone in the end
+ARCHIVES = ".archives"  # temporary folder of a set
 MOST_PHOTOS = 20_000
 LARGEST_PHOTO = 64 * 2**20  # bytes
 DAMAGED = (
@@ -34,20 +34,20 @@ DAMAGED = (
 
 
 def get_pieces(published: PublishedSet, root: Path, mirrors: Sequence[str]) -> None:
-    """Fetch what is missing of a published set, and lay it out as its reader wants it.
+    """Fetch missing parts of a published set, and lay it out for its reader.
 
-    A folder of photos takes its name once all its archives are unpacked. The archives are then
+    A folder of photos gets its final name once all its archives are unpacked. The archives are then
     deleted.
 
     Args:
-        published: what to fetch.
+        published: set to fetch.
         root: folder of the set.
-        mirrors: addresses that are tried before the published ones.
+        mirrors: URLs that are tried before the published ones.
 
     Raises:
-        DownloadFailed: a file cannot be fetched or is another one.
-        BadDataset: an archive is damaged or holds something else.
-        OSError: something cannot be written.
+        DownloadFailed: a file cannot be fetched or has the wrong checksum.
+        BadDataset: an archive is damaged or has unexpected content.
+        OSError: a file cannot be written.
     """
     root.mkdir(parents=True, exist_ok=True)
     for to in dict.fromkeys(piece.to for piece in published.pieces):
@@ -62,7 +62,7 @@ def get_pieces(published: PublishedSet, root: Path, mirrors: Sequence[str]) -> N
             for piece in pieces
         ]
         partial = root / f".{to}.partial"
-        shutil.rmtree(partial, ignore_errors=True)  # ours: a run that was interrupted
+        shutil.rmtree(partial, ignore_errors=True)  # left by our own interrupted run
         partial.mkdir()
         for piece, archive in zip(pieces, archives):
             unpack(archive, piece, partial)
@@ -75,11 +75,12 @@ def get_pieces(published: PublishedSet, root: Path, mirrors: Sequence[str]) -> N
 def unpack(archive: Path, piece: Piece, folder: Path) -> None:
     """Write the photos of an archive into a folder, by their names without folders.
 
-    Only regular files that fit `piece.members` are read, so that no path in the archive leads
-    anywhere.
+    Only regular files that match `piece.members` are read, so no path in the archive can lead
+    outside.
 
     Raises:
-        BadDataset: it is damaged, holds no photo, one twice, or more than any data set has.
+        BadDataset: the archive is damaged, or contains no photo, a duplicate name, or more than any
+            data set has.
     """
     read = read_zip if archive.suffix == ".zip" else read_tar
     count = 0
@@ -105,7 +106,7 @@ def unpack(archive: Path, piece: Piece, folder: Path) -> None:
 
 
 def read_tar(archive: Path, members: str) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Name, size in bytes and content of the files that fit a pattern."""
+    """Name, size in bytes and content of the files that match a pattern."""
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile() and fnmatch.fnmatch(member.name, members):
@@ -115,7 +116,7 @@ def read_tar(archive: Path, members: str) -> Iterator[tuple[str, int, IO[bytes]]
 
 
 def read_zip(archive: Path, members: str) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Name, size in bytes and content of the files that fit a pattern."""
+    """Name, size in bytes and content of the files that match a pattern."""
     with zipfile.ZipFile(archive) as zipped:
         for entry in zipped.infolist():
             if not entry.is_dir() and fnmatch.fnmatch(entry.filename, members):

@@ -1,4 +1,4 @@
-"""A data set as a benchmark: gallery, queries, and for each query what is right."""
+"""A data set as a benchmark: gallery, queries, and the right photos for each query."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..metrics import without
 
 Metric = Callable[[Sequence[str], Collection[str]], float]
 Values = dict[str, dict[str, float]]
-"""Setup -> metric -> value of one query."""
+"""Setup -> metric -> value for one query."""
 
 
-ALL = "all queries"  # the setup of protocols that have only one
+ALL = "all queries"  # setup of protocols with a single one
 
 
 class BadDataset(Exception):
-    """The data set cannot be used. The message, a sentence, says where to get what is missing."""
+    """The data set cannot be used. The message is a sentence on where to get what is missing."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What one query should find.
+    """Ground truth of one query.
 
     Attributes:
         positives: gallery files that are right.
-        ignored: gallery files that are neither right nor wrong, and are taken out of the ranking.
+        ignored: gallery files that are neither right nor wrong, and are removed from the ranking.
     """
 
     positives: frozenset[str]
@@ -38,17 +38,16 @@ class Truth:
 
 @dataclass(frozen=True)
 class Query:
-    """One question.
+    """One query.
 
     Attributes:
-        name: unique in its benchmark.
-        photo: its file.
-        truths: by setup.
-        group: queries of one group are averaged before groups are, and a bootstrap draws them
-            together.
-        own: the gallery file that it is, if the protocol leaves the query's own photo out of its
-            results. None if the photo is not in the gallery, or is there and counts as found.
-        region: the part of the photo that is asked, None for all of it.
+        name: name, unique in the benchmark.
+        photo: file of the photo.
+        truths: ground truth by setup.
+        group: queries are averaged by group before groups are, and a bootstrap draws whole groups.
+        own: the query's own gallery file, if the protocol excludes it from the results. None if the
+            photo is not in the gallery, or is there and counts as found.
+        region: part of the photo to search with, None for the whole photo.
     """
 
     name: str
@@ -61,18 +60,18 @@ class Query:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Photos to search, questions, and what is right.
+    """Gallery, queries and ground truth.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         root: folder of the photos.
-        gallery: files below it with forward slashes, sorted: all that is searched, and no more.
-        queries: the questions.
-        setups: names, in the order of tables.
-        main: the setup that pictures and single numbers are of.
-        metrics: of every setup, the leading one first.
-        notes: sentences on what differs from the published data set.
-        published: whether figures of others exist. Then photos are decoded as the published code
+        gallery: all searched files in it, with forward slashes, sorted.
+        queries: the queries.
+        setups: names of the setups, in the order of tables.
+        main: setup for pictures and single numbers.
+        metrics: metrics of every setup, the leading one first.
+        notes: sentences on differences from the published data set.
+        published: whether published figures exist. Then photos are decoded as the published code
             does (see `extractor.photo.decode`), and each query ranks the whole gallery exactly.
     """
 
@@ -87,7 +86,7 @@ class Benchmark:
     published: bool = False
 
     def judge(self, query: Query, ranking: Sequence[str]) -> Values:
-        """Every metric, in every setup in which the query has positives.
+        """All metrics, in every setup in which the query has positives.
 
         Args:
             query: one of `queries`.
@@ -110,10 +109,10 @@ class Benchmark:
         return "relevant" if file in truth.positives else "irrelevant"
 
     def things(self) -> list[list[str]]:
-        """Gallery files that show the same thing, for protocols that know all of them.
+        """Groups of gallery files that show the same thing, for protocols with complete groups.
 
         Raises:
-            BadDataset: the protocol does not sort its gallery into things.
+            BadDataset: the protocol does not partition its gallery into things.
         """
         things = {
             frozenset({query.own} | query.truths[self.main].positives) for query in self.queries
@@ -126,14 +125,14 @@ class Benchmark:
 
 
 def need(path: Path, what: str, address: str) -> Path:
-    """The path, which must exist. Raises BadDataset saying what it is and where to get it."""
+    """The path, which must exist. Raises BadDataset with what it is and where to get it."""
     if not path.exists():
         raise BadDataset(f"{path} is missing: {what}. Get it from {address}")
     return path
 
 
 def expect(found: tuple[int, int], published: tuple[int, int]) -> list[str]:
-    """A note if (gallery photos, queries) are not those of the published data set."""
+    """A note if the counts (gallery photos, queries) differ from the published data set."""
     if found == published:
         return []
     return [

@@ -1,6 +1,6 @@
-"""Oxford and Paris by two protocols: the classic one (Philbin et al. 2007, 2008) and the revisited.
+"""Oxford and Paris by two protocols: classic (Philbin et al. 2007, 2008) and revisited.
 
-The revisited protocol is of Radenovic et al. 2018.
+The revisited protocol is by Radenovic et al. 2018.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .plain_pickle import BadPickle, read_plain_pickle
 REVISITED = "http://cmp.felk.cvut.cz/revisitop/data/datasets"
 CLASSIC = "https://www.robots.ox.ac.uk/~vgg/data"
 
-# (gallery photos, queries) as published; 20 of the 6412 files of Paris are damaged, and nobody
-# counts them
+# (gallery photos, queries) as published; 20 of the 6412 files of Paris are damaged, but are counted
+# everywhere
 COUNTS = {
     "roxford5k": (4993, 70),
     "rparis6k": (6322, 70),
@@ -30,7 +30,7 @@ COUNTS = {
     "paris6k": (6412, 55),
 }
 
-# What a setup takes for positive, and what it ignores.
+# Positive and ignored labels of each setup.
 SETUPS = {
     "Easy": (("easy",), ("junk", "hard")),
     "Medium": (("easy", "hard"), ("junk",)),
@@ -39,17 +39,17 @@ SETUPS = {
 
 
 def stored_region(photo: Path, box: tuple[float, float, float, float]) -> Region:
-    """The part of a photo that a published box marks.
+    """The part of a photo inside a published box.
 
     Args:
-        photo: its file.
-        box: left, top, right, bottom in pixels of the photo as it is stored.
+        photo: path of the photo.
+        box: left, top, right, bottom in pixels of the photo as stored.
 
     Returns:
-        The same as fractions of the stored photo.
+        The box as fractions of the stored photo.
 
     Raises:
-        BadDataset: the photo cannot be read, or the box is empty or outside of it.
+        BadDataset: the photo cannot be read, or the box is empty or outside the photo.
     """
     try:
         size = read_size(photo)
@@ -67,8 +67,8 @@ def stored_region(photo: Path, box: tuple[float, float, float, float]) -> Region
 def read_revisited(name: str, root: Path) -> Benchmark:
     """Revisited Oxford or Paris, as published.
 
-    ROOT/gnd_NAME.pkl is the ground truth. ROOT/jpg/ holds the photos, those of the queries among
-    them, which are no part of the gallery. The setups are Easy, Medium and Hard. The metrics of
+    ROOT/gnd_NAME.pkl is the ground truth. ROOT/jpg/ holds all photos, including those of the
+    queries, which are not part of the gallery. The setups are Easy, Medium and Hard. The metrics of
     each are mAP (trapezoid) and mP@1, 5 and 10. A query without positives in a setup does not count
     there.
 
@@ -127,7 +127,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
 
 
 def indices(values: Iterable) -> list[int]:
-    """A list or array of indices from 0. Raises ValueError for others."""
+    """A list or array of indices as a list. Raises ValueError for negative or other values."""
     found = [int(i) for i in values]
     if any(i < 0 for i in found):
         raise ValueError("a negative index")
@@ -163,7 +163,7 @@ def read_classic(name: str, root: Path) -> Benchmark:
     folder, photos, lists = ARCHIVES[name]
     images = need(root / folder, f"the photos ({photos})", CLASSIC)
     truth = need(root / "gt_files", f"the lists of {lists}, unpacked there", CLASSIC)
-    # Paris has its photos in sub-folders; its lists name them without.
+    # Paris has its photos in sub-folders, which its lists omit.
     paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
     files = {path.stem: path.relative_to(images).as_posix() for path in paths}
     if not files:
@@ -202,13 +202,13 @@ def read_classic(name: str, root: Path) -> Benchmark:
 
 
 def read_list(table: Path, files: dict[str, str], images: Path) -> frozenset[str]:
-    """Gallery files that a list of stems names. Raises BadDataset."""
+    """Gallery files for the stems in a list. Raises BadDataset."""
     stems = need(table, "a list of the ground truth", CLASSIC).read_text().split()
     return frozenset(find(stem, files, images, table) for stem in stems)
 
 
 def find(stem: str, files: dict[str, str], images: Path, table: Path) -> str:
-    """The gallery file of that stem. Raises BadDataset."""
+    """The gallery file with a stem. Raises BadDataset."""
     if stem not in files:
         raise BadDataset(
             f"{table.name} names {stem}, and there is no such photo in {images}. Get it from "

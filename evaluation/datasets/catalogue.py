@@ -1,10 +1,10 @@
-"""The data sets that have a name.
+"""Catalogue of named data sets.
 
     gallery                landmarks of the sample gallery, in the repository
     landmarks, things      own labels on photos of public repositories: `open/NAME.json`
     roxford5k and others   published sets: `published.json`
 
-The photos of none but the first are part of this repository, and none is redistributed.
+Only the photos of the first are part of this repository, and no others are redistributed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Piece:
     """A file of a published set.
 
     Attributes:
-        remote: where it comes from.
-        to: what it becomes below the set's folder: a file, or, of an archive, a folder of photos.
-        members: pattern of an archive's photos, "" for a file that is no archive.
+        remote: URL and checksum.
+        to: target in the set's folder: a file, or a folder of photos for an archive.
+        members: pattern of the photos in an archive, "" for other files.
     """
 
     remote: Remote
@@ -43,14 +43,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A set of others.
+    """A data set published by others.
 
     Attributes:
-        name: one of `datasets.READERS`.
-        title: with its published size.
-        page: of its authors.
-        licence: as they state it.
-        pieces: what to download.
+        name: name in `datasets.READERS`.
+        title: title with its published size.
+        page: web page of its authors.
+        licence: licence as they state it.
+        pieces: files to download.
     """
 
     name: str
@@ -62,14 +62,14 @@ class PublishedSet:
 
 @dataclass(frozen=True)
 class OpenPhoto:
-    """A photo of a public repository.
+    """A photo in a public repository.
 
     Attributes:
-        file: its name in the data set.
+        file: name in the data set.
         remote: the original at its commit.
-        rendering: SHA-256 of the file that `render` makes of it, with the libraries that
-            requirements.txt pins.
-        group: the thing that it shows; None for a distractor.
+        rendering: SHA-256 of the output of `render`, with the library versions pinned in
+            requirements.txt.
+        group: the thing it shows; None for a distractor.
         repository: "owner/name".
     """
 
@@ -82,14 +82,14 @@ class OpenPhoto:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """The project's own labels on photos of public repositories.
+    """The project's own labels on photos in public repositories.
 
     Attributes:
-        name: of the set, and of its file in `open/`.
-        title: for people.
-        photos: all of them.
-        licences: repository -> licence that it states for itself.
-        kinds: kind -> groups; empty for a set of one kind.
+        name: name of the set, and of its file in `open/`.
+        title: display title.
+        photos: all photos.
+        licences: stated licence by repository.
+        kinds: groups by kind; empty for a set of one kind.
     """
 
     name: str
@@ -109,7 +109,7 @@ class OpenSet:
 
 
 def set_names() -> list[str]:
-    """All data sets that have a name."""
+    """Names of all data sets."""
     return [GALLERY, *open_names(), *published_sets()]
 
 
@@ -119,7 +119,7 @@ def open_names() -> list[str]:
 
 @cache
 def open_set(name: str) -> OpenSet:
-    """One of `open_names`. Raises BadDataset for another name."""
+    """The open data set with a name. Raises BadDataset for unknown names."""
     if name not in open_names():
         raise BadDataset(f"There is no data set {name!r}; there are {', '.join(set_names())}.")
     facts = json.loads((HERE / "open" / f"{name}.json").read_text("utf-8"))
@@ -138,7 +138,7 @@ def open_set(name: str) -> OpenSet:
 
 @cache
 def published_sets() -> dict[str, PublishedSet]:
-    """The sets of others, by name."""
+    """Data sets published by others, by name."""
     table = json.loads((HERE / "published.json").read_text("utf-8"))
     return {
         name: PublishedSet(

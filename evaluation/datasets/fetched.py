@@ -1,4 +1,4 @@
-"""Any data set by its name: fetched, checked, and read as a benchmark."""
+"""Fetch, check and read any named data set."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from .photos import IMAGES, Progress, check_photos, get_photos
 
 
 def get_dataset(name: str, root: Path, mirrors: Sequence[str], progress: Progress) -> Benchmark:
-    """Fetch what is missing of a data set, and check and read it.
+    """Fetch missing parts of a data set, and check and read it.
 
     Args:
-        name: one of `set_names`.
-        root: folder of the set; it is made.
-        mirrors: addresses that are tried before the published ones.
+        name: name in `set_names`.
+        root: folder of the set, created if necessary.
+        mirrors: URLs that are tried before the published ones.
         progress: wraps photos that are fetched one by one.
 
     Returns:
-        As `named_dataset`.
+        See `named_dataset`.
 
     Raises:
-        DownloadFailed: something cannot be fetched or is another file.
-        BadDataset: the name is unknown, or what came is no such data set.
-        OSError: something cannot be written.
+        DownloadFailed: a file cannot be fetched or has the wrong checksum.
+        BadDataset: the name is unknown, or the downloads are not such a data set.
+        OSError: a file cannot be written.
     """
     if name in open_names():
         get_photos(open_set(name), root, mirrors, progress)
@@ -47,14 +47,14 @@ def get_dataset(name: str, root: Path, mirrors: Sequence[str], progress: Progres
 
 
 def named_dataset(name: str, root: Path | None = None) -> Benchmark:
-    """A data set that is on this machine, as a benchmark.
+    """A data set on this machine, as a benchmark.
 
     Args:
-        name: one of `set_names`.
+        name: name in `set_names`.
         root: its folder; by default DOWNLOADS/NAME. The sample gallery is in the repository.
 
     Raises:
-        BadDataset: the name is unknown, or something is missing; it says how to get it.
+        BadDataset: the name is unknown, or something is missing; the message says how to get it.
     """
     if name not in set_names():
         raise BadDataset(f"There is no data set {name!r}; there are {', '.join(set_names())}.")

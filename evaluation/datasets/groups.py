@@ -1,6 +1,6 @@
-"""Any photos that are sorted into groups.
+"""Groups protocol: any photos with labelled groups of the same thing.
 
-Each photo of a group is the query once, and the others are what it should find.
+Each photo of a group is the query once, and should find the others.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from extractor import SUFFIXES, read_text, same_name
 from ..metrics import average_precision, recall_at_1
 from .benchmark import BadDataset, Benchmark, Query, Truth
 
-MAX_BYTES = 2**28  # of a groups file
-FEW = 3  # groups of at most so many photos are "few-view"
+MAX_BYTES = 2**28  # maximum size of a groups file
+FEW = 3  # groups of at most this many photos are "few-view"
 EVERY, FEW_VIEW, MANY_VIEW = "all groups", "few-view, 2-3", "many-view"
 
 
 class BadGroups(BadDataset):
-    """The groups do not fit the photos."""
+    """The groups do not match the photos."""
 
 
 def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[str]]) -> Benchmark:
-    """The groups protocol on some photos.
+    """Create a benchmark with the groups protocol.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         root: folder of the photos.
-        gallery: all photos below it.
-        groups: name -> at least two of them, as `check_groups` wants them.
+        gallery: all photos in it.
+        groups: at least two of the photos per name, as `check_groups` returns them.
     """
     queries = []
     for group, files in groups.items():
@@ -44,7 +44,7 @@ def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[
 
 
 def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object as a dictionary. Raises ValueError if it has a key twice."""
+    """A JSON object as a dictionary. Raises ValueError for duplicate keys."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -54,10 +54,10 @@ def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def load_groups(path: Path) -> dict[str, list[str]]:
-    """Groups of photos from a JSON file, {"name": ["file", ...], ...}.
+    """Load groups of photos from a JSON file, {"name": ["file", ...], ...}.
 
     Raises:
-        BadGroups: the file holds something else, or no group.
+        BadGroups: the file has other content, or no group.
     """
     try:
         named = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
@@ -83,17 +83,17 @@ def check_groups(
     where: str,
     inside: Callable[[Path], str | None] = lambda path: None,
 ) -> dict[str, list[str]]:
-    """The groups, if they fit a gallery, with its files named as the gallery names them.
+    """Check groups against a gallery, and return them with the gallery's file names.
 
     Args:
-        groups: name -> files, in any Unicode form, as "./x.jpg" or by full paths.
-        gallery: the files that there are.
-        where: what a message calls the gallery.
-        inside: what the gallery calls the file of a full path.
+        groups: files by name, in any Unicode form, as "./x.jpg" or as absolute paths.
+        gallery: the existing files.
+        where: name of the gallery in messages.
+        inside: function from an absolute path to the gallery's name of the file.
 
     Raises:
-        BadGroups: a group has fewer than two photos, one twice, one of another group, or one that
-            is not in the gallery.
+        BadGroups: a group has fewer than two photos, a photo twice, one of another group, or one
+            that is not in the gallery.
     """
     known = {same_name(file): file for file in gallery}
     group_of: dict[str, str] = {}
@@ -115,10 +115,9 @@ def check_groups(
 
 
 def photos_below(root: Path) -> list[str]:
-    """All photos below a folder: relative paths with forward slashes, sorted.
+    """All photos in a folder and its sub-folders: relative paths with forward slashes, sorted.
 
-    Hidden files and folders are passed over, and links to folders are not followed, as when a store
-    is built.
+    Hidden files and folders are skipped, and links to folders are not followed, as in a build.
 
     Raises:
         BadDataset: there are none.
@@ -148,16 +147,16 @@ def is_text(name: str) -> bool:
 
 
 def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
-    """All photos below a folder, with groups from a JSON file.
+    """Read all photos in a folder, with groups from a JSON file.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         root: folder of the photos.
-        table: the file; by default groups.json in `root` or beside it.
+        table: groups file; by default groups.json in `root` or next to it.
 
     Raises:
         BadDataset: there are no photos.
-        BadGroups: the file is missing or damaged, or its groups do not fit the photos.
+        BadGroups: the file is missing or damaged, or its groups do not match the photos.
     """
     tables = [table] if table else [root / "groups.json", root.resolve().parent / "groups.json"]
     found = next((path for path in tables if path.is_file()), None)
@@ -176,17 +175,17 @@ def read_groups(name: str, root: Path, table: Path | None = None) -> Benchmark:
 
 
 def read_folders(name: str, root: Path) -> Benchmark:
-    """All photos below a folder whose sub-folders are things.
+    """Read a folder whose sub-folders are things.
 
     Photos that are alone in their sub-folder, or in none, are distractors.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         root: folder of the photos.
 
     Raises:
         BadDataset: there are no photos.
-        BadGroups: no sub-folder holds two photos.
+        BadGroups: no sub-folder has two photos.
     """
     gallery = photos_below(root)
     groups: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Data sets whose file numbers say what belongs together: INRIA Holidays and UKBench."""
+"""INRIA Holidays and UKBench, whose file numbers define the groups."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ UKBENCH = "https://archive.org/details/ukbench"
 def read_holidays(name: str, root: Path) -> Benchmark:
     """INRIA Holidays (Jegou et al. 2008), as published: ROOT/jpg/100000.jpg and so on.
 
-    Numbers // 100 are things. The photo whose number is a multiple of 100 is the query. Its own
-    photo is junk, which is the same as leaving it out of its own results, as the engine does. The
-    metric is mAP (trapezoid). Say in a table which photos they are: those of "jpg1" and "jpg2" lie
-    as they are stored, those of "holidaysmanrot" were turned upright by hand.
+    Number // 100 identifies the thing. The photo whose number is a multiple of 100 is the query.
+    Its own photo is junk, which is equivalent to excluding it from its own results, as the engine
+    does. The metric is mAP (trapezoid). State the version of the photos in a table: "jpg1" and
+    "jpg2" have the stored orientation, "holidaysmanrot" was rotated upright by hand.
 
     Args:
         name: "holidays".
@@ -62,9 +62,9 @@ def read_holidays(name: str, root: Path) -> Benchmark:
 
 
 def n_s(ranking: Sequence[str], positives: Collection[str]) -> int:
-    """1 + how many of the other three are among the first three: N-S, 1 to 4.
+    """N-S, 1 to 4: 1 + the number of the other three photos among the first three.
 
-    The protocol looks at the first four, the query itself among them. The engine leaves it out of
+    The protocol evaluates the first four including the query itself. The engine excludes it from
     its own results, where it would come first or tie with an identical photo, so it is added here.
     """
     return 1 + found_among(ranking, positives, 3)
@@ -73,7 +73,7 @@ def n_s(ranking: Sequence[str], positives: Collection[str]) -> int:
 def read_ukbench(name: str, root: Path) -> Benchmark:
     """UKBench (Nister and Stewenius 2006), as published: ROOT/full/ukbench00000.jpg and so on.
 
-    Numbers // 4 are things. Each photo is the query once. The metric is N-S, see `n_s`.
+    Number // 4 identifies the thing. Each photo is the query once. The metric is N-S, see `n_s`.
 
     Args:
         name: "ukbench".
@@ -111,17 +111,18 @@ def read_ukbench(name: str, root: Path) -> Benchmark:
 
 
 def numbered(folder: Path, pattern: str, address: str) -> dict[int, str]:
-    """The JPEGs in a folder whose names fit.
+    """The JPEGs in a folder whose names match a pattern.
 
     Args:
-        folder: is not searched further down.
-        pattern: of a name without its ending; its first group is the number.
+        folder: folder to list, without sub-folders.
+        pattern: pattern of a name without its suffix; its first group is the number.
         address: where to get the photos.
 
     Returns:
-        Number -> file name, by number.
+        File name by number, sorted by number.
 
     Raises:
+        BadDataset: there are none.
         BadDataset: there are none.
     """
     fits = re.compile(pattern + r"\.jpe?g", re.IGNORECASE)

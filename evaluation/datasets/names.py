@@ -1,21 +1,21 @@
-"""Names of photos that a file from outside gives. They must stay under the data set's folder."""
+"""Validate untrusted photo names, which must stay in the data set's folder."""
 
 from __future__ import annotations
 
-SHOWN = 60  # characters of a refused name that are repeated to the reader
+SHOWN = 60  # characters of a rejected name that are quoted
 
 
 def inside(name: object) -> str:
-    """The name itself, if it is a relative path with forward slashes that leads nowhere but down.
+    """The name itself, if it is a relative path with forward slashes inside the folder.
 
     Args:
-        name: what a ground truth, a table or a groups file gives as a photo's path.
+        name: path of a photo in a ground truth, a table or a groups file.
 
     Returns:
-        The same name. It can be joined to the folder of the data set.
+        The same name, safe to join to the folder of the data set.
 
     Raises:
-        ValueError: the name is no text, is empty or absolute, or holds "..".
+        ValueError: the name is not text, is empty or absolute, or contains "..".
     """
     if not isinstance(name, str):
         raise ValueError(f"a photo's name is a {type(name).__name__}, not text")

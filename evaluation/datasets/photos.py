@@ -1,4 +1,4 @@
-"""Photos of public repositories: each is fetched from its own, and shrunk to 640 pixels."""
+"""Fetch photos of open data sets from their public repositories, and shrink them to 640 pixels."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from plurals import quantity
 from . import BadDataset
 from .catalogue import OpenPhoto, OpenSet
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "PPM")  # of the originals, whose SHA-256 is known
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "PPM")  # of the originals, which are verified by SHA-256
 SIDE, QUALITY = 640, 90  # of a rendering: longest side in pixels, JPEG quality
-CONNECTIONS = 8  # at a time
-IMAGES, ORIGINALS = "images", ".originals"  # folders of a set; the second is gone in the end
+CONNECTIONS = 8  # concurrent downloads
+IMAGES, ORIGINALS = "images", ".originals"  # folders of a set; the second is temporary
 
 Progress = Callable[[Iterable, int, str], Iterable]
-"""Wraps things to go through: the things, how many, what they are called."""
+"""Progress display: called with an iterable, its length and a label."""
 
 
 def render(original: Path) -> bytes:
-    """A photo as the figures are measured on it: upright, at most SIDE pixels, as JPEG.
+    """Render a photo as used for all figures: upright, at most SIDE pixels, as JPEG.
 
     Raises:
-        BadDataset: it cannot be decoded.
+        BadDataset: the photo cannot be decoded.
     """
     try:
         with Image.open(original, formats=FORMATS) as image:
@@ -47,23 +47,23 @@ def render(original: Path) -> bytes:
 
 
 def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: Progress) -> None:
-    """Fetch what is missing below ROOT/images, and write groups.json and kinds.json beside it.
+    """Fetch missing photos into ROOT/images, and write groups.json and kinds.json next to it.
 
-    A photo takes its name once it is complete, so that an interrupted run goes on where it was.
+    A photo gets its final name once it is complete, so an interrupted run can be resumed.
 
     Args:
-        open_set: what to fetch.
+        open_set: set to fetch.
         root: folder of the set.
-        mirrors: addresses that are tried before the repositories' own.
+        mirrors: URLs that are tried before the repositories' own.
         progress: wraps the photos.
 
     Raises:
-        DownloadFailed: a photo cannot be fetched or is another one.
-        BadDataset, OSError: it cannot be decoded or written.
+        DownloadFailed: a photo cannot be fetched or has the wrong checksum.
+        BadDataset, OSError: a photo cannot be decoded or written.
     """
     missing = missing_photos(open_set, root)
     if not missing and (root / "groups.json").exists():
-        return  # somebody's folder may be read-only
+        return  # the folder may be read-only
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         done = pool.map(partial(get_photo, root=root, mirrors=mirrors), missing)
@@ -91,7 +91,7 @@ def get_photo(photo: OpenPhoto, root: Path, mirrors: Sequence[str]) -> None:
 
 
 def delete_originals(open_set: OpenSet, folder: Path) -> None:
-    """Delete what interrupted runs have left, and the folder unless something else is in it."""
+    """Delete leftovers of interrupted runs, and the folder if it is then empty."""
     for photo in open_set.photos:
         for name in (photo.file, f"{photo.file}.rendering"):
             (folder / name).unlink(missing_ok=True)
@@ -100,12 +100,12 @@ def delete_originals(open_set: OpenSet, folder: Path) -> None:
 
 
 def missing_photos(open_set: OpenSet, root: Path) -> list[OpenPhoto]:
-    """Those that are not below ROOT/images."""
+    """Photos that are not in ROOT/images."""
     return [photo for photo in open_set.photos if not (root / IMAGES / photo.file).is_file()]
 
 
 def check_photos(open_set: OpenSet, root: Path) -> list[str]:
-    """Notes on photos that are not the ones that the set's figures are of, by their SHA-256.
+    """Notes on photos whose SHA-256 differs from those that the published figures were measured on.
 
     Raises:
         BadDataset: photos are missing.
@@ -130,7 +130,7 @@ def check_photos(open_set: OpenSet, root: Path) -> list[str]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Replace a JSON file at once."""
+    """Replace a JSON file atomically."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     partial.replace(path)

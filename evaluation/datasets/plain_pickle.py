@@ -1,7 +1,7 @@
-"""Pickled tables of plain values, such as published ground truths.
+"""Read pickled tables of plain values, such as published ground truths, safely.
 
-Unpickling a file can run code or end the process. Therefore a child process reads it, with an
-unpickler that resolves the names in NAMES only, and sends the values back as JSON.
+Unpickling a file can run code or crash the process. So a child process reads it, with an unpickler
+that only resolves the names in NAMES, and returns the values as JSON.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-MEMORY_BYTES = 8 * 2**30  # of the child process
+MEMORY_BYTES = 8 * 2**30  # limit for the child process
 
 
 class BadPickle(Exception):
-    """The file is damaged or holds more than plain values; the message is a clause on "it"."""
+    """The file is damaged or contains more than plain values. The message is a clause on "it"."""
 
 
 class PlainType:
-    """Stands for `numpy.dtype`: truth values, integers and floats."""
+    """Replacement for `numpy.dtype`: booleans, integers and floats."""
 
     def __init__(self, name: str, align: object = False, copy: object = False):
         if not re.fullmatch("b1|[iu][1248]|f[248]", name):
@@ -37,9 +37,9 @@ class PlainType:
 
 
 class PlainArray:
-    """Stands for `numpy.ndarray`: the `values` are copied from the bytes in the file.
+    """Replacement for `numpy.ndarray`, whose `values` are copied from the bytes in the file.
 
-    numpy's own classes trust the state in a pickle, and follow it to any address.
+    numpy's own classes trust the state in a pickle, and read from any address in it.
     """
 
     values: np.ndarray = np.empty(0)
@@ -72,7 +72,7 @@ NAMES: dict[str, Any] = {
     "__builtin__.bytes": bytes,
     "builtins.bytes": bytes,
 }
-"""Every name that a file may hold, and what stands for it."""
+"""Every name that a file may contain, and its replacement."""
 for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
     NAMES[f"{_core}.multiarray._reconstruct"] = _reconstruct
     NAMES[f"{_core}.multiarray.scalar"] = lambda kind, data: _array(data, kind, ()).values.item()
@@ -80,7 +80,7 @@ for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Resolves nothing but NAMES."""
+    """Resolves only the names in NAMES."""
 
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in NAMES:
@@ -89,11 +89,12 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """The value in a pickle file, as JSON has it: arrays and tuples become lists.
+    """Read the value in a pickle file in JSON form: arrays and tuples become lists.
 
     Raises:
         OSError: the file cannot be read.
-        BadPickle: it is damaged, or holds more than dictionaries, lists, arrays, text and numbers.
+        BadPickle: the file is damaged, or contains more than dictionaries, lists, arrays, text and
+            numbers.
     """
     command = [sys.executable, "-P", __file__]
     child = subprocess.run(command, input=path.read_bytes(), capture_output=True)
@@ -109,7 +110,7 @@ def main() -> None:
     try:
         value = PlainUnpickler(sys.stdin.buffer, encoding="latin1").load()
         sys.stdout.write(json.dumps(value, default=lambda array: array.values.tolist()))
-    except Exception as error:  # Python and numpy raise whatever fits on a damaged file
+    except Exception as error:  # a damaged file can raise any exception
         why = str(error)[:200]
         sys.exit(why if why.startswith("it ") else f"it is damaged or not of plain values ({why})")
 

@@ -1,4 +1,4 @@
-"""Retrieval metrics: rankings in, numbers out. It knows no photos, stores or networks."""
+"""Retrieval metrics: rankings in, numbers out. Independent of photos, stores and networks."""
 
 from .means import group_means, mean_average_precision, mean_over_groups
 from .ranking import (

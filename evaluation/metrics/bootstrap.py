@@ -1,4 +1,4 @@
-"""How far a mean can be trusted: percentile bootstrap (Efron and Tibshirani 1993, chapter 13)."""
+"""Confidence intervals of means: percentile bootstrap (Efron and Tibshirani 1993, chapter 13)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, and how far it can be trusted.
+    """A mean with its confidence interval.
 
     Attributes:
-        mean: over groups.
-        low, high: ends of the interval that holds LEVEL of the means of resampled groups.
+        mean: mean over groups.
+        low, high: ends of the interval that contains LEVEL of the means of resampled groups.
     """
 
     mean: float
@@ -30,18 +30,18 @@ class Estimate:
 def interval(
     units: np.ndarray, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The interval of a mean, by drawing as many values again with replacement.
+    """Confidence interval of a mean, by resampling with replacement.
 
-    Equal seeds draw the same values, so that methods are compared on the same resamples.
+    Equal seeds draw the same samples, so that methods are compared on the same resamples.
 
     Args:
-        units: what the mean is over, (n,).
-        seed: of the draws.
-        level: share of the resampled means that the interval holds, 0 to 1.
-        resamples: how many draws.
+        units: values to average, (n,).
+        seed: seed of the random draws.
+        level: share of the resampled means inside the interval, 0 to 1.
+        resamples: number of resamples.
 
     Returns:
-        Its low and its high end.
+        Its lower and upper end.
 
     Raises:
         ValueError: there are no values.
@@ -55,11 +55,11 @@ def interval(
 
 
 def estimate(values: Mapping[str, Sequence[float]], seed: int) -> Estimate:
-    """Mean over groups of the mean over each group's queries. Groups are what is resampled.
+    """Mean over groups of the mean over each group's queries. Groups are resampled.
 
     Args:
-        values: of the queries, by group.
-        seed: of the draws.
+        values: values of the queries, by group.
+        seed: seed of the random draws.
 
     Raises:
         ValueError: there are no groups.

@@ -1,4 +1,4 @@
-"""Many queries, one number."""
+"""Averages over queries and groups."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .ranking import average_precision
 
 
 def group_means(values: Mapping[str, Sequence[float]]) -> np.ndarray:
-    """Mean value of each group's queries, float64 (groups,); a group without values is left out."""
+    """Mean value of each group's queries, float64 (groups,), without groups that have no values."""
     return np.array([np.mean(group) for group in values.values() if len(group)], np.float64)
 
 
 def mean_over_groups(values: Mapping[str, Sequence[float]]) -> float:
     """Mean over groups of the mean over their queries.
 
-    So a thing with 80 photos counts no more than one with two.
+    A thing with 80 photos counts no more than one with two.
 
     Raises:
         ValueError: no group has a value.
@@ -31,8 +31,8 @@ def mean_over_groups(values: Mapping[str, Sequence[float]]) -> float:
 def mean_average_precision(descriptors: np.ndarray, groups: list[list[int]]) -> float:
     """mAP of plain descriptors by the groups protocol.
 
-    Each photo of a group is the query once, and is left out of its own ranking. The mean is over
-    groups of the mean over their queries.
+    Each photo of a group is the query once, and is excluded from its own ranking. The result is the
+    mean over groups of the mean over their queries.
 
     Args:
         descriptors: unit rows (N, D).

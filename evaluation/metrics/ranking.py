@@ -1,10 +1,10 @@
-"""What one ranking is worth.
+"""Metrics of one ranking.
 
-A ranking holds items (ids or file names), best first, each at most once. It may end before all
-positives have been found; those that are missing add nothing. An item that is named twice among the
-positives counts once. Protocols that do not count the query itself, or ignore junk, take it out
-with `without` first. A query without positives has no value: the metrics raise ValueError, and who
-averages must leave such queries out, and count them.
+A ranking contains items (ids or file names), best first, each at most once. It may end before all
+positives have been found; missing ones add nothing. An item that is listed twice among the
+positives counts once. Protocols that do not count the query itself, or ignore junk, remove them
+with `without` first. A query without positives has no value: the metrics raise ValueError, and
+callers that average must skip and count such queries.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def positions(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> np.ndarray:
-    """Where the ranking holds positives: positions from 0, int (n,), rising.
+    """Positions of positives in the ranking, from 0, int (n,), ascending.
 
     Raises:
         ValueError: there are no positives, or the ranking names an item twice.
@@ -29,9 +29,9 @@ def positions(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> n
 
 
 def without(ranking: Sequence[Hashable], ignored: Collection[Hashable]) -> list:
-    """The ranking without the ignored items, such as junk and the query's own photo.
+    """The ranking without ignored items, such as junk and the query's own photo.
 
-    What stood behind them moves up.
+    Later items move up.
     """
     ignored = set(ignored)
     return [item for item in ranking if item not in ignored]
@@ -66,11 +66,11 @@ def trapezoid_average_precision(
 def precision_at(ranking: Sequence[Hashable], positives: Collection[Hashable], k: int) -> float:
     """Share of positives among the first min(k, rank of the last positive found), 0 to 1.
 
-    This is mP@k of Radenovic et al. 2018 (revisited Oxford and Paris). What comes after the last
-    positive is not held against a query with fewer than k positives. It is 0 if none was found.
+    This is mP@k of Radenovic et al. 2018 (revisited Oxford and Paris): photos after the last
+    positive do not count against a query with fewer than k positives. It is 0 if none was found.
 
     Raises:
-        ValueError: as `positions`.
+        ValueError: see `positions`.
     """
     at = positions(ranking, positives)
     if len(at) == 0:
@@ -85,9 +85,9 @@ def recall_at_1(ranking: Sequence[Hashable], positives: Collection[Hashable]) ->
 
 
 def found_among(ranking: Sequence[Hashable], positives: Collection[Hashable], k: int) -> int:
-    """How many positives are among the first k. Raises ValueError.
+    """Number of positives among the first k. Raises ValueError.
 
-    UKBench's N-S is this with k = 4, where ranking and positives hold the query itself (Nister and
-    Stewenius 2006).
+    UKBench's N-S is this with k = 4, where ranking and positives include the query itself (Nister
+    and Stewenius 2006).
     """
     return int(np.sum(positions(ranking, positives) < k))

@@ -1,1 +1,1 @@
-"""Results: files, tables, charts, the page of results."""
+"""Results: files, tables, charts, results page."""

@@ -1,7 +1,7 @@
-"""Charts as inline SVG: sharp at any size, no library, coloured by the page's own style.
+"""Charts as inline SVG: sharp at any size, without a library, coloured by the page's style sheet.
 
 All are WIDTH units wide, so that on a phone one unit is about one pixel and text stays readable.
-Classes are those of report.css, which knows light and dark. Every text is escaped.
+Classes are those of report.css, which has light and dark colours. All text is escaped.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 from ..metrics.bootstrap import Estimate
 
 WIDTH = 340
-ROW = 26  # height of a row of a horizontal chart
+ROW = 26  # height of a row in a horizontal chart
 LABEL = 132  # width of its labels
 VALUE = 42  # width of the numbers at its right end
 PLOT = 180  # height of a chart with a vertical axis
 MARGIN = 40
 MAX_BARS = 400
-LOG_RANGE = 30  # largest over smallest x from which on the axis is logarithmic
+LOG_RANGE = 30  # ratio of largest to smallest x from which the axis is logarithmic
 
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> str:
     """A line of text.
 
     Args:
-        x, y: of its anchor, in units.
-        content: is escaped.
+        x, y: position of the anchor, in units.
+        content: text, which is escaped.
         kind: class in report.css.
         anchor: "start", "middle" or "end".
     """
@@ -52,7 +52,7 @@ def rect(x: float, y: float, width: float, height: float, kind: str, title: str)
 
 
 def svg(height: float, title: str, parts: Sequence[str]) -> str:
-    """The parts as one picture, which a screen reader calls by its title."""
+    """Combine the parts into one picture. title: label for screen readers."""
     head = f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
     return head + "".join(parts) + "</svg>"
 
@@ -62,7 +62,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
     Args:
         low, high: ends of an axis.
-        wanted: about how many.
+        wanted: approximate number of ticks.
     """
     if not high > low:
         return [low]
@@ -76,12 +76,12 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
-    """One row a method: a dot at the mean, a bar over the interval.
+    """One row per method: a dot at the mean, a bar over the interval.
 
-    A line goes down from the first method's mean.
+    A vertical line marks the first method's mean.
 
     Args:
-        title: what a screen reader calls the picture.
+        title: label for screen readers.
         rows: name and estimate of each method.
     """
     low, high = min(e.low for _, e in rows), max(e.high for _, e in rows)
@@ -113,12 +113,12 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
 def stacked_chart(
     title: str, parts_of: Sequence[tuple[str, dict[str, float]]], names: Sequence[str]
 ) -> str:
-    """One row a method, its stages' milliseconds end to end.
+    """One row per method, with its stages' milliseconds end to end.
 
     Args:
-        title: what a screen reader calls the picture.
-        parts_of: name of each method, and stage -> milliseconds.
-        names: of all stages. A stage's colour is its place in them.
+        title: label for screen readers.
+        parts_of: name of each method, and its milliseconds by stage.
+        names: names of all stages; their order determines the colours.
     """
     longest = max((sum(parts.values()) for _, parts in parts_of), default=0.0) or 1.0
     scale = (WIDTH - LABEL - VALUE) / longest
@@ -145,11 +145,11 @@ def stacked_chart(
 
 
 def bars_chart(title: str, values: Sequence[float]) -> str:
-    """Values sorted from the largest to the smallest, as bars up and down.
+    """Values sorted in descending order, as bars up and down.
 
     Args:
-        title: what a screen reader calls the picture.
-        values: of which many are thinned out to MAX_BARS evenly.
+        title: label for screen readers.
+        values: values; more than MAX_BARS are thinned out evenly.
     """
     ordered = np.sort(np.asarray(values, float))[::-1]
     if len(ordered) > MAX_BARS:
@@ -180,10 +180,10 @@ def bars_chart(title: str, values: Sequence[float]) -> str:
 def curve_chart(
     title: str, x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str
 ) -> str:
-    """y over x (at least one point), joined in their order.
+    """Line chart of y over x (at least one point), connected in their order.
 
-    The x axis is logarithmic if x spans a factor of LOG_RANGE. If all x and y are shares (0 to 1)
-    both axes are drawn in full, with the diagonal on which they agree: a reliability plot.
+    The x axis is logarithmic if x spans a factor of LOG_RANGE. If all x and y are shares (0 to 1),
+    both axes are drawn in full, with the diagonal where they agree: a reliability plot.
     """
     shares = all(0 <= value <= 1 for value in (*x, *y)) and len(x) > 1
     logarithmic = not shares and min(x) > 0 and max(x) / min(x) >= LOG_RANGE
@@ -234,13 +234,13 @@ def curve_chart(
 
 
 def padded(low: float, high: float) -> tuple[float, float]:
-    """The range with some air around it, never empty."""
+    """The range with a margin around it, never empty."""
     margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
 
 
 def powers(first: float, last: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from first to last, powers alone where that is enough."""
+    """1, 2 and 5 times powers of ten from first to last; powers only if those are enough."""
     exponents = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
     found = [
         f * 10.0**e

@@ -1,4 +1,4 @@
-"""Under which conditions a figure was measured: code, day, processor, threads, engine."""
+"""Measurement conditions: code, date, processor, threads, engine."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from extractor import available_cores
 from plurals import quantity
 
 ROOT = Path(__file__).resolve().parents[2]
-WRITTEN = (":!docs", ":!README.md")  # what a measurement writes itself does not change the code
+WRITTEN = (":!docs", ":!README.md")  # written by measurements, and not part of the code
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a reader must know of a figure.
+    """Conditions under which a figure was measured.
 
     Attributes:
-        commit: of this repository; "+" follows where files were changed since, "unknown" stands
-            for a copy without its history.
-        date: UTC, ISO 8601.
-        processor: its name, and which of the instructions that engines choose by it has.
-        threads: that were to be had.
-        engine: that described the photos.
+        commit: commit of this repository; followed by "+" if files were changed since, "unknown"
+            for a copy without history.
+        date: UTC date, ISO 8601.
+        processor: name, and those of its instruction sets that affect the choice of engine.
+        threads: number of available threads.
+        engine: engine that described the photos.
     """
 
     commit: str
@@ -41,13 +41,13 @@ class Conditions:
 
 
 def conditions(engine: str) -> Conditions:
-    """Those of now and here."""
+    """The current conditions."""
     date = datetime.now(UTC).date().isoformat()
     return Conditions(commit(), date, processor(), available_cores(), engine)
 
 
 def commit() -> str:
-    """The commit that this code is of."""
+    """The current commit of this code."""
     try:
         found = git("rev-parse", "--short=12", "HEAD")
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *WRITTEN)
@@ -63,7 +63,7 @@ def git(*arguments: str) -> str:
 
 
 def processor() -> str:
-    """Name of the processor, and those of FEATURES that it has."""
+    """Name of the processor, and the FEATURES it has."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(
@@ -76,5 +76,5 @@ def processor() -> str:
 
 
 def hardware() -> str:
-    """One line on what was measured on, for what runs several engines or none."""
+    """One line about the machine, for commands that run several engines or none."""
     return str(conditions("")).removesuffix(", ")

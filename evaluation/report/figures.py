@@ -1,7 +1,7 @@
-"""The project's own table: measured by one command, kept in docs/results.json, shown in README.
+"""`evaluation figures`: measure the table of docs/results.json and show it in README.
 
-Every row carries the conditions it was measured under. Sets and models that are not measured this
-time keep their rows.
+Every row carries its measurement conditions. Sets and models that are not measured this time keep
+their rows.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .results import BadResults, typed
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results.json"
-PLOT = "figures.png"  # beside the results
-TABLES = (ROOT / "README.md", ROOT / "docs" / "RESULTS.md")  # that show them
+PLOT = "figures.png"  # next to the results
+TABLES = (ROOT / "README.md", ROOT / "docs" / "RESULTS.md")  # documents that show the table
 BEGIN, END = "<!-- figures: `make figures` writes these lines -->", "<!-- end of figures -->"
 SCHEMA = 1
 SETS = (GALLERY, *open_names())
@@ -38,7 +38,7 @@ SETS = (GALLERY, *open_names())
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table, what it was measured under, and the seed of its intervals."""
+    """One row of the table, its conditions, and the seed of its intervals."""
 
     row: ModelRow
     conditions: Conditions
@@ -51,17 +51,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """What docs/results.json holds."""
+    """Content of docs/results.json."""
 
     figures: list[Figure]
     schema: int = SCHEMA
 
 
 def read_figures(path: Path) -> Figures:
-    """The content of a results file; no rows if there is none yet.
+    """Read a results file; no rows if it does not exist yet.
 
     Raises:
-        BadResults: it holds something else.
+        BadResults: the file has other content.
     """
     try:
         found = typed(Figures, json.loads(path.read_text("utf-8")))
@@ -75,21 +75,21 @@ def read_figures(path: Path) -> Figures:
 
 
 def write_figures(figures: Figures, path: Path) -> None:
-    """Replace a results file at once."""
+    """Replace a results file atomically."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(dataclasses.asdict(figures), indent=1) + "\n", "utf-8")
     partial.replace(path)
 
 
 def merged(old: Sequence[Figure], new: Sequence[Figure]) -> list[Figure]:
-    """All rows, new ones in the place of old ones, by set in the order of SETS."""
+    """All rows, with new ones replacing old ones, by set in the order of SETS."""
     rows = {figure.key: figure for figure in [*old, *new]}
     order = {name: place for place, name in enumerate(SETS)}
     return sorted(rows.values(), key=lambda figure: order.get(figure.row.photos, len(order)))
 
 
 def format_figures(figures: Figures) -> str:
-    """Markdown: the table, and a line for each of the conditions."""
+    """Markdown of the table, and one line per set of conditions."""
     by_conditions: dict[str, list[str]] = {}
     for figure in figures.figures:
         text = str(figure.conditions)
@@ -103,10 +103,10 @@ def format_figures(figures: Figures) -> str:
 
 
 def insert(text: str, document: str, name: str) -> str:
-    """A document with other text between its marks.
+    """Replace the text between a document's markers.
 
     Raises:
-        BadResults: the marks are not there, or not once.
+        BadResults: the markers are missing or not unique.
     """
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -116,10 +116,10 @@ def insert(text: str, document: str, name: str) -> str:
 
 
 def publish(figures: Figures, results: Path, tables: Sequence[Path]) -> None:
-    """Write the results, their plot, and the tables between the marks of the documents.
+    """Write the results, their plot, and the tables between the markers of the documents.
 
     Raises:
-        BadResults: a document has no marks; nothing is written then.
+        BadResults: a document has no markers; nothing is written then.
     """
     text = format_figures(figures)
     documents = {path: insert(text, path.read_text("utf-8"), path.name) for path in tables}
@@ -130,7 +130,7 @@ def publish(figures: Figures, results: Path, tables: Sequence[Path]) -> None:
 
 
 def draw_figures(figures: Sequence[Figure], out: Path) -> None:
-    """mAP of every stage with its interval, a panel for each set, as a picture."""
+    """Plot mAP of every stage with its interval, one panel per set, and save the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
@@ -178,8 +178,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure each model on each set; the results are written after every model."""
-    need("matplotlib", "requirements-evaluation.txt")  # now, not after an hour of measuring
+    """Measure each model on each set; results are written after every model."""
+    need("matplotlib", "requirements-evaluation.txt")  # fail now, not after an hour of measuring
     found = read_figures(RESULTS)
     if args.tables:
         publish(found, RESULTS, TABLES)

@@ -1,5 +1,5 @@
-"""Results as one HTML page that needs nothing else: pictures inside it, charts as SVG, light or
-dark as the reader likes.
+"""Results as one self-contained HTML page: embedded pictures, charts as SVG, light and dark
+colours.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from .results import (
     stages_of,
 )
 
-SHOWN = 8  # results of a query that are pictured
-PICKED = 3  # queries that are pictured of each kind
+SHOWN = 8  # pictured results per query
+PICKED = 3  # pictured queries of each kind
 PICTURE_SIDE = 144
 PICTURE_QUALITY = 72
 MARKS = {"relevant": "✓", "irrelevant": "✗", "junk": "–"}
 STYLE = Path(__file__).with_name("report.css")
-# Says to a browser what the page promises: it loads nothing.
+# Makes the browser enforce that the page loads nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """A measurement from elsewhere.
+    """A curve from another measurement.
 
     Attributes:
-        title: for people.
-        x, y: equally many numbers.
-        xlabel, ylabel: what they are.
+        title: display title.
+        x, y: coordinates, of equal length.
+        xlabel, ylabel: labels of the axes.
     """
 
     title: str
@@ -61,7 +61,7 @@ class MeasuredCurve:
 
 
 def read_curve(facts: dict[str, Any]) -> MeasuredCurve:
-    """{"title", "x", "y", "xlabel", "ylabel"}. Raises BadResults."""
+    """Parse {"title", "x", "y", "xlabel", "ylabel"}. Raises BadResults."""
     try:
         x, y = ([float(value) for value in facts[axis]] for axis in "xy")
         if len(x) != len(y) or not x or not all(abs(value) <= LARGEST for value in x + y):
@@ -74,7 +74,7 @@ def read_curve(facts: dict[str, Any]) -> MeasuredCurve:
 
 
 def read_file(path: Path) -> Results | MeasuredCurve:
-    """What a file holds, by its content. Raises BadResults naming it, OSError."""
+    """Read results or a curve, by content. Raises BadResults with the file's name, OSError."""
     try:
         facts = json.loads(path.read_text())
         if not isinstance(facts, dict):
@@ -87,7 +87,7 @@ def read_file(path: Path) -> Results | MeasuredCurve:
 
 
 class Thumbnails:
-    """Thumbnails as data URIs, from the results' store while it is there."""
+    """Thumbnails as data URIs, from the results' store if it still exists."""
 
     def __init__(self, results: Results):
         self._as_stored = "decode" in results.store["parameters"]
@@ -100,12 +100,12 @@ class Thumbnails:
         return self._store is not None
 
     def of_gallery(self, file: str) -> str | None:
-        """None if the photo is not to be had."""
+        """Thumbnail of a gallery photo; None if it is unavailable."""
         photo = self._store.catalogue.find(file) if self._store else None
         return None if photo is None else data_uri(decode(self._store.thumbnail(photo.id)))
 
     def of_query(self, query: QueryResult) -> str | None:
-        """The part of the query that was asked; None if its photo is not to be had."""
+        """Thumbnail of the part of the query that was searched; None if it is unavailable."""
         if query.own and not query.region:
             return self.of_gallery(query.own)
         try:
@@ -131,7 +131,7 @@ def data_uri(photo: np.ndarray) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """HTML table, head first; what stands in brackets is printed small."""
+    """HTML table, head first; text in brackets is small."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
     lines = [
         "".join(f"<td>{interval_small(escape(cell))}</td>" for cell in row) for row in rows[1:]
@@ -146,7 +146,7 @@ def interval_small(cell: str) -> str:
 
 
 def photo_tag(kind: str, file: str, uri: str | None) -> str:
-    """One framed picture; its frame, its mark and its text say the same."""
+    """One framed picture; frame, mark and text show the same verdict."""
     name, kind_name = escape(file, quote=True), escape(kind, quote=True)
     inside = f'<img src="{uri}" alt="{name}" loading="lazy">' if uri else f"<span>{name}</span>"
     mark = f"<b>{MARKS[kind]}</b>" if kind in MARKS else ""
@@ -156,7 +156,7 @@ def photo_tag(kind: str, file: str, uri: str | None) -> str:
 def question(
     results: Results, query: QueryResult, methods: Sequence[str], pictures: Thumbnails
 ) -> str:
-    """One query with the first answers of each method."""
+    """One query with the first results of each method."""
     strips = []
     for method in methods:
         answer = query.answers[method]
@@ -180,12 +180,12 @@ def question(
 
 
 def of_one(metric: str) -> str:
-    """The metric's name for a single query: no mean."""
+    """The metric's name for a single query, without "mean"."""
     return metric.removeprefix("m")
 
 
 def pick(results: Results, method: str) -> dict[str, list[QueryResult]]:
-    """The queries worth looking at: title -> at most PICKED of them, no query twice."""
+    """The most interesting queries: title -> at most PICKED of them, no query twice."""
     base = results.methods[0]
 
     def value(query: QueryResult, name: str) -> float:
@@ -207,7 +207,7 @@ def pick(results: Results, method: str) -> dict[str, list[QueryResult]]:
 
 
 def gains(results: Results, method: str) -> list[float]:
-    """The leading metric above the first method's, for each query that is judged."""
+    """Gain in the leading metric over the first method, for each judged query."""
     values = [
         [
             query.answers[name].values[results.main][results.metric]
@@ -225,7 +225,7 @@ def card(title: str, content: str, note: str = "") -> str:
 
 
 def results_section(results: Results) -> str:
-    """Everything about one run."""
+    """HTML section of one run."""
     means = results.main_setup.estimates[results.metric]
     base, best = results.methods[0], max(results.methods, key=lambda method: means[method].mean)
     lead = f"{base} {means[base].mean:.3f}"
@@ -294,7 +294,7 @@ def curves_section(curves: Sequence[MeasuredCurve]) -> str:
 
 
 def make_report(contents: Sequence[Results | MeasuredCurve]) -> str:
-    """The page as HTML: results in their order, then all curves."""
+    """The page as HTML: results in the given order, then all curves."""
     curves = [content for content in contents if isinstance(content, MeasuredCurve)]
     results = [content for content in contents if isinstance(content, Results)]
     sections = [results_section(result) for result in results] + (
@@ -326,5 +326,5 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     page = make_report([read_file(path) for path in args.files])
-    args.out.write_bytes(page.encode("utf-8", "replace"))  # JSON may hold halves of characters
+    args.out.write_bytes(page.encode("utf-8", "replace"))  # JSON may contain lone surrogates
     print_lines(f"{args.out}: {len(page) / 2**20:.1f} MB")

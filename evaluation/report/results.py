@@ -1,4 +1,4 @@
-"""What a run found, as it is kept in a file, printed as tables and shown by the report."""
+"""Results of a run: file format, tables, input of the report."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ..datasets import Values
 from ..metrics.bootstrap import LEVEL, Estimate
 
 SCHEMA = 1
-LARGEST = 1e100  # no measurement is larger, and a chart's arithmetic ends not far above
+LARGEST = 1e100  # no measurement is larger, and chart arithmetic overflows not far above
 
 
 class BadResults(Exception):
-    """The file holds no results; the message is one sentence."""
+    """The file does not contain results. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """One method's answer to one query.
+    """One method's result for one query.
 
     Attributes:
-        values: what it is worth, by setup and metric. Setups without positives are left out.
+        values: metrics by setup, for setups with positives.
         first: the first files, each with "relevant", "irrelevant" or "junk" in the main setup.
     """
 
@@ -40,15 +40,15 @@ class JudgedAnswer:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One query and its answers.
+    """One query and its results.
 
     Attributes:
-        name: of the query.
-        group: that it is averaged with.
-        photo: its file.
-        own: its gallery file, if it was left out of its own results.
-        region: the part of the photo that was asked, None for all of it.
-        answers: by method.
+        name: name of the query.
+        group: group that it is averaged with.
+        photo: path of its photo.
+        own: its gallery file, if it was excluded from its own results.
+        region: part of the photo that was searched, None for the whole photo.
+        answers: results by method.
     """
 
     name: str
@@ -61,14 +61,14 @@ class QueryResult:
 
 @dataclass(frozen=True)
 class SetupResult:
-    """One table.
+    """Results in one setup: one table.
 
     Attributes:
-        name: of the setup.
-        queries, groups: how many count.
-        skipped: queries without positives, which do not count.
+        name: name of the setup.
+        queries, groups: numbers of counted queries and groups.
+        skipped: number of queries without positives, which do not count.
         estimates: metric -> method -> mean with interval.
-        gains: method -> how far the leading metric is above the first method's, query by query.
+        gains: method -> gain in the leading metric over the first method, paired by query.
     """
 
     name: str
@@ -84,19 +84,19 @@ class Results:
     """A whole run.
 
     Attributes:
-        dataset: its name.
-        created: when, in ISO 8601.
-        command: that was typed.
-        seed: of the bootstrap.
-        hardware: that it ran on.
-        model, store: facts for a reader.
-        notes: sentences on what to mind.
-        methods: in the order of tables. Gains are against the first.
+        dataset: name of the data set.
+        created: time of the run, ISO 8601.
+        command: command line.
+        seed: seed of the bootstrap.
+        hardware: description of the machine.
+        model, store: facts for readers.
+        notes: sentences on caveats.
+        methods: methods in the order of tables. Gains are relative to the first.
         main: name of the leading setup.
         setups: the tables.
-        stage_ms: method -> stage -> mean milliseconds a query.
-        queries: in the benchmark's order.
-        schema: of the file.
+        stage_ms: method -> stage -> mean milliseconds per query.
+        queries: results by query, in the benchmark's order.
+        schema: schema of the file.
     """
 
     dataset: str
@@ -130,13 +130,13 @@ def write_results(results: Results, path: Path) -> None:
 
 
 def results_from(facts: Any) -> Results:
-    """The object that `write_results` has written.
+    """Parse what `write_results` wrote.
 
     Args:
-        facts: what was read from the JSON file.
+        facts: content of the JSON file.
 
     Raises:
-        BadResults: it holds something else, or tables that do not fit its queries.
+        BadResults: the content is not results, or its tables do not match its queries.
     """
     try:
         if facts["schema"] != SCHEMA:
@@ -153,7 +153,7 @@ def results_from(facts: Any) -> Results:
 
 
 def typed(hint: Any, value: Any) -> Any:
-    """A value from JSON as the type that a dataclass asks for. Raises TypeError or ValueError."""
+    """Convert a JSON value to the type of a dataclass field. Raises TypeError or ValueError."""
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):
@@ -169,7 +169,7 @@ def typed(hint: Any, value: Any) -> Any:
     if origin is dict and isinstance(value, dict):
         return {name: typed(parts[1], part) for name, part in value.items()}
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number and abs(value) <= LARGEST:  # nor what is no number
+    if hint is float and number and abs(value) <= LARGEST:  # also rejects NaN
         return float(value)
     if hint in (int, str) and type(value) is hint:
         return value
@@ -177,7 +177,7 @@ def typed(hint: Any, value: Any) -> Any:
 
 
 def check_whole(results: Results) -> None:
-    """Raise ValueError or LookupError unless what the tables and the report look up is there."""
+    """Raise ValueError or LookupError unless everything the tables and the report read exists."""
     if not results.methods or not results.metric:
         raise ValueError("no methods")
     for name in ("name", "architecture", "dimensions", "longest_side", "fingerprint"):
@@ -211,7 +211,7 @@ def check_whole(results: Results) -> None:
 
 
 def stages_of(results: Results) -> list[str]:
-    """Names of all stages, in the order in which they run."""
+    """Names of all stages, in execution order."""
     names = list(dict.fromkeys(stage for stages in results.stage_ms.values() for stage in stages))
     return sorted(names, key=lambda stage: stage in MATCHERS)  # stable: verification is last
 
@@ -233,7 +233,7 @@ def setup_title(setup: SetupResult) -> str:
 
 
 def setup_rows(results: Results, setup: SetupResult) -> list[list[str]]:
-    """Table of a setup, head first: methods down, metrics and the gain across."""
+    """Table of a setup, head first: one row per method, one column per metric, and the gain."""
     head = ["method", *setup.estimates, f"gain in {next(iter(setup.estimates))}"]
     rows = [
         [
@@ -247,7 +247,7 @@ def setup_rows(results: Results, setup: SetupResult) -> list[list[str]]:
 
 
 def stage_rows(results: Results) -> list[list[str]]:
-    """Table of mean milliseconds a query, head first: methods down, stages and their sum across."""
+    """Table of mean milliseconds per query, head first: one row per method, stages and sum."""
     stages = stages_of(results)
     rows = []
     for method in results.methods:
@@ -263,7 +263,7 @@ def stage_rows(results: Results) -> list[list[str]]:
 
 
 def facts_of(results: Results) -> dict[str, str]:
-    """What a reader must know beside the numbers."""
+    """Facts that a reader needs besides the numbers."""
     model, store = results.model, results.store
     return {
         "Data set": f"{results.dataset}, {quantity(store['photos'], 'gallery photo')}, "
@@ -290,7 +290,7 @@ def format_rows(rows: list[list[str]]) -> str:
 
 
 def format_results(results: Results) -> str:
-    """Everything but the single queries, as Markdown."""
+    """Everything except single queries, as Markdown."""
     parts = ["\n".join(f"{name}: {printable(text)}" for name, text in facts_of(results).items())]
     if results.notes:
         parts.append("\n".join(f"- {printable(note)}" for note in results.notes))

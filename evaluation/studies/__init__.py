@@ -1,1 +1,1 @@
-"""Benchmarks of single rooms: what one part costs, and what it is worth beside its rivals."""
+"""Studies of single parts: their cost, and comparisons with alternatives."""

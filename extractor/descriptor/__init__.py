@@ -1,1 +1,1 @@
-"""RGB array -> unit descriptor: models, runtimes and their choice."""
+"""RGB array -> unit descriptor: models, runtimes and the choice between them."""

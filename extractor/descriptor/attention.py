@@ -1,13 +1,13 @@
-"""Where a GeM descriptor looks: what each place of a photo has contributed to it.
+"""Attention map of a GeM descriptor: the contribution of each location of a photo.
 
-GeM pooling (Radenovic et al. 2018, equation 3) makes one number of each channel of the feature map,
-f_c = (mean over places x of a_cx^p)^(1/p). So the place x has given a_cx^p / sum_y a_cy^p of it.
-The heat of a place is the mean of these shares over the channels, each weighted by f_c^2, its part
-of the descriptor's length before whitening.
+GeM pooling (Radenovic et al. 2018, equation 3) reduces each channel of the feature map to one
+number, f_c = (mean over locations x of a_cx^p)^(1/p). Location x therefore contributes the share
+a_cx^p / sum_y a_cy^p. The heat of a location is the mean of these shares over channels, weighted
+by f_c^2, the channel's part of the descriptor's squared length before whitening.
 
-The powers a^p are inside the network. onnxruntime gives out what the graph names as an output; a
-protobuf message may be continued by appending (see `sealing`), so one more is named at the end of
-the model's bytes. The file, its fingerprint and what it computes stay as they are.
+The powers a^p are inside the network, and onnxruntime returns only tensors that the graph names as
+outputs. Appending to a serialised protobuf message extends it (see `sealing`), so another output is
+named at the end of the model's bytes. The file, its fingerprint and its results do not change.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .extractor import Extractor
 from .untracked import ort
 
 # Fields of the ONNX format, onnx/onnx.proto.
-GRAPH, NODE, OUTPUT = 7, 1, 12  # of ModelProto, of GraphProto, of GraphProto
-NODE_OUTPUT, NODE_TYPE = 2, 4  # of NodeProto
-POWER = b"Pow"  # the first one is GeM's: a^p
+GRAPH, NODE, OUTPUT = 7, 1, 12  # in ModelProto, GraphProto, GraphProto
+NODE_OUTPUT, NODE_TYPE = 2, 4  # in NodeProto
+POWER = b"Pow"  # the first one in the graph is GeM's a^p
 
 
 class Attention:
-    """Runs one descriptor model up to its pooling. Thread-safe; holds the weights once more.
+    """Runs one descriptor model up to its pooling. Thread-safe; holds a second copy of the weights.
 
     Args:
-        extractor: the model is read from its file.
-        threads: cores to use.
+        extractor: extractor whose model file is loaded.
+        threads: number of cores to use.
 
     Raises:
         ValueError: the model has no GeM pooling.
-        OSError: the file is gone.
+        OSError: the model file no longer exists or cannot be read.
     """
 
     def __init__(self, extractor: Extractor, threads: int = 1):
@@ -55,14 +55,14 @@ class Attention:
         )
 
     def heat(self, photo: np.ndarray, region: Region | None = None) -> np.ndarray:
-        """The share of each place in the descriptor.
+        """Share of each location in the descriptor.
 
         Args:
             photo: uint8 RGB (H, W, 3).
-            region: the part of it that counts, None for all of it.
+            region: part of the photo to describe; None for the whole photo.
 
         Returns:
-            float64 (h, w), sums to 1, in the network's own coarse grid over the region.
+            float64 (h, w), sums to 1, on the network's coarse grid over the region.
         """
         seen = crop_region(photo, region, self._extractor.card.longest_side)
         batch = self._extractor.normalise(seen)[None]
@@ -73,23 +73,23 @@ class Attention:
 
 
 def contributions(powers: np.ndarray, p: float) -> np.ndarray:
-    """Heat (n,) from the powers a^p of all channels at n places, (C, n), and GeM's exponent."""
+    """Heat (n,) from the powers a^p of all channels at n locations, (C, n), and GeM's exponent."""
     pooled = powers.mean(1) ** (1 / p)
     weights = pooled**2 / (pooled**2).sum()
     return weights @ (powers / powers.sum(1, keepdims=True))
 
 
 def grid(places: int, ratio: float) -> tuple[int, int]:
-    """Height and width of a grid of so many places. ratio: height / width of the photo."""
+    """Height and width of a grid with `places` cells. ratio: height / width of the photo."""
     heights = [h for h in range(1, places + 1) if places % h == 0]
     height = min(heights, key=lambda h: abs(np.log(h * h / places / ratio)))
     return height, places // height
 
 
 def first_power(model: bytes) -> str:
-    """Name of what the graph's first Pow gives, "" if it has none. model: a serialised ModelProto.
+    """Output name of the graph's first Pow node, "" if there is none. model: serialised ModelProto.
 
-    Weights are stepped over, so this takes no time.
+    Weights are skipped by their length, so this is fast.
     """
     view = memoryview(model)
     for graph in fields(view, GRAPH):
@@ -100,7 +100,7 @@ def first_power(model: bytes) -> str:
 
 
 def named_output(name: str) -> bytes:
-    """Bytes that, appended to a ModelProto, name one more output of its graph."""
+    """Bytes that add one output to the graph when they are appended to a ModelProto."""
     output = delimited(OUTPUT, delimited(1, name.encode()))
     return delimited(GRAPH, output)
 
@@ -111,7 +111,7 @@ def delimited(field: int, content: bytes) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """A protobuf number, seven bits a byte, the lowest first."""
+    """A protobuf varint: seven bits a byte, least significant first."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -120,9 +120,9 @@ def varint(number: int) -> bytes:
 
 
 def fields(message: memoryview, wanted: int) -> Iterator[memoryview]:
-    """The length-delimited fields of one number in a protobuf message.
+    """The length-delimited fields with a given number in a protobuf message.
 
-    The message is one that was parsed before: the model that is being served.
+    Does not validate: onnxruntime has already parsed the message.
     """
     at = 0
     while at < len(message):
@@ -140,7 +140,7 @@ def fields(message: memoryview, wanted: int) -> Iterator[memoryview]:
 
 
 def read_varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number at a place, and the place after it."""
+    """The varint at an offset, and the offset after it."""
     number = shift = 0
     while True:
         byte = message[at]

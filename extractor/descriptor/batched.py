@@ -1,7 +1,7 @@
-"""Batches by size: what several threads ask of an engine at a time runs together.
+"""Dynamic batching: concurrent calls with photos of the same shape run as one batch.
 
-A GPU takes hardly longer for sixteen photos than for one. The threads that decode photos need not
-know of each other: while one batch runs, requests gather for the next.
+A GPU takes hardly longer for sixteen photos than for one. Decoding threads need no coordination:
+while one batch runs, requests queue up for the next.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 
 from .runtime import Runtime
 
-MAX_BATCH = 32  # photos of 320 pixels: less than 3 GB in a ResNet-101
+MAX_BATCH = 32  # photos of 320 pixels: less than 3 GB with a ResNet-101
 
 
-@dataclass(eq=False)  # each call is itself
+@dataclass(eq=False)  # compared by identity
 class Request:
-    """One call: its batch, then its result or what went wrong."""
+    """One call: its batch, then its result or error."""
 
     batch: np.ndarray
     result: np.ndarray | None = None
@@ -33,23 +33,23 @@ class Batched:
     """A `Runtime` that joins concurrent calls whose photos have the same shape.
 
     Args:
-        runtime: Runs the joined batches, one at a time.
-        most: Photos in a batch; a single call with more runs by itself.
+        runtime: runs the joined batches, one at a time.
+        most: maximum photos in a batch; a single call with more runs alone.
     """
 
     def __init__(self, runtime: Runtime, most: int = MAX_BATCH):
         self.metadata = runtime.metadata
         self._runtime, self._most = runtime, most
         self._waiting: list[Request] = []
-        self._gate = threading.Lock()  # of the list
-        self._engine = threading.Lock()  # whoever has it runs a batch, for others as well
+        self._gate = threading.Lock()  # guards the list
+        self._engine = threading.Lock()  # its holder runs a batch, for other callers too
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         request = Request(batch)
         with self._gate:
             self._waiting.append(request)
         with self._engine:
-            if not request.is_done:  # else another thread ran it while this one waited
+            if not request.is_done:  # another thread may have run it meanwhile
                 self._run_together(self._take(request))
         if request.error is not None:
             raise request.error
@@ -57,7 +57,7 @@ class Batched:
         return request.result
 
     def _take(self, first: Request) -> list[Request]:
-        """A request and those that fit beside it, no longer waiting."""
+        """Dequeue a request and the others that fit into its batch."""
         with self._gate:
             taken, room = [first], self._most - len(first.batch)
             for other in self._waiting:
@@ -71,7 +71,7 @@ class Batched:
     def _run_together(self, taken: list[Request]) -> None:
         try:
             rows = self._runtime.run(np.concatenate([request.batch for request in taken]))
-        except Exception as error:  # whatever the engine raises is every caller's error
+        except Exception as error:  # any engine error is reported to every caller
             for request in taken:
                 request.error = error
             return

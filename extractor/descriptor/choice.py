@@ -1,9 +1,9 @@
-"""Which engine and precision describe photos: measured once, then opened as it was written down.
+"""Engine and precision of the descriptor model: measured once, then reused from the saved choice.
 
 A GPU, an int8 model or a bfloat16 engine is much faster on one machine and slower, or wrong, on
 another. So when a store is built, or by `python -m extractor benchmark`, each candidate describes a
-few photos beside the float32 model, and the fastest whose descriptors agree is chosen. What opens a
-store later takes the engine that was chosen, whatever its speed, if it still agrees.
+few photos next to the float32 model, and the fastest one whose descriptors agree is chosen. Later
+processes open the store with the saved engine, whatever its speed, if it still agrees.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ PROBES = tuple(
     DEFAULT_MODEL.parents[2] / "gallery" / "photos" / f"{name}.jpg"
     for name in ("petra", "wine", "taj-mahal", "animal-bee")
 )
-MIN_COSINE = 0.99  # median over the probes
-WORTH_IT = 1.2  # times faster than float32: less is not worth other digits
+MIN_COSINE = 0.99  # median over the probe photos
+WORTH_IT = 1.2  # minimum speed-up over float32 that justifies different digits
 REPEATS = 2
-PROBLEM = 200  # characters of an error that are repeated
+PROBLEM = 200  # maximum length of a reported error, in characters
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What decides the digits of a descriptor, besides the model.
+    """Engine and precision: what determines a descriptor's digits besides the model.
 
     Attributes:
-        engine: One of `engines.ENGINES`.
-        precision: Of the model file, "float32" or "int8".
+        engine: one of `runtime.ENGINES`.
+        precision: precision of the model file, "float32" or "int8".
     """
 
     engine: str
@@ -46,7 +46,7 @@ class Choice:
 
 
 REFERENCE = Choice("onnxruntime", "float32")
-"""Runs everywhere. The others are compared with it."""
+"""Runs everywhere. All other choices are compared with it."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Trial:
     """One candidate, measured.
 
     Attributes:
-        choice: What it is.
-        extractor: None if it cannot be used.
-        cosine: Median with the reference.
-        problem: Why it cannot be used, or "".
-        milliseconds: A photo; infinite if it cannot be used.
+        choice: the candidate's engine and precision.
+        extractor: the running extractor; None if the candidate is unusable.
+        cosine: median cosine with the reference's descriptors.
+        problem: why the candidate is unusable, or "".
+        milliseconds: time per photo; infinite if the candidate is unusable.
     """
 
     choice: Choice
@@ -74,12 +74,12 @@ class Trial:
 
 
 def int8_beside(model: Path) -> Path:
-    """Where `python -m export --int8` leaves the int8 model by default."""
+    """Default path of the int8 model that `python -m export --int8` writes."""
     return model.with_name(f"{model.stem}.int8.onnx")
 
 
 def candidates(model: Path) -> list[Choice]:
-    """Everything that could replace the reference here."""
+    """Every choice that could replace the reference on this machine."""
     engines = ["onnxruntime-cuda"] if is_worth_trying() else []
     if is_available("openvino"):
         engines.append("openvino-bf16")
@@ -90,17 +90,17 @@ def candidates(model: Path) -> list[Choice]:
 
 
 def probes() -> list[np.ndarray]:
-    """The photos that engines are compared on."""
+    """The photos on which engines are compared."""
     return [read_photo(path) for path in PROBES if path.is_file()]
 
 
 def describe_each(extractor: Extractor, photos: list[np.ndarray]) -> np.ndarray:
-    """Descriptors (N, D) of photos, one call each."""
+    """Descriptors (N, D) of photos, described one call at a time."""
     return np.concatenate([extractor.describe([photo]) for photo in photos])
 
 
 def milliseconds(extractor: Extractor, photos: list[np.ndarray]) -> float:
-    """Milliseconds a photo, best of REPEATS, after a first run."""
+    """Milliseconds per photo, best of REPEATS, after one warm-up run."""
     describe_each(extractor, photos)
     best = float("inf")
     for _ in range(REPEATS):
@@ -113,14 +113,14 @@ def milliseconds(extractor: Extractor, photos: list[np.ndarray]) -> float:
 def prove(
     model: Path, choice: Choice, reference: Extractor, photos: list[np.ndarray], calls: int
 ) -> Trial:
-    """Start a candidate and compare its descriptors with the reference's. It is not timed.
+    """Start a candidate and compare its descriptors with the reference's, without timing it.
 
     Args:
-        model: Of the reference; the int8 model lies beside it.
-        choice: The candidate.
-        reference: What it is compared with.
-        photos: To describe.
-        calls: As of `Extractor`.
+        model: path of the reference's model; the int8 model is in the same folder.
+        choice: the candidate.
+        reference: extractor to compare with.
+        photos: photos to describe.
+        calls: number of concurrent calls, see `Extractor`.
     """
     path = model if choice.precision == reference.card.precision else int8_beside(model)
     try:
@@ -132,10 +132,10 @@ def prove(
         if extractor.fingerprint != reference.fingerprint:
             raise BadModel(f"{path.name} was made from another model")
         pairs = describe_each(extractor, photos) * describe_each(reference, photos)
-    except Exception as error:  # engines raise families of their own; the reference still runs
+    except Exception as error:  # engines share no base class; the reference still runs
         return Trial(choice, None, problem=(str(error).splitlines() or ["it fails"])[0][:PROBLEM])
     cosine = float(np.median(pairs.sum(1)))
-    if not cosine >= MIN_COSINE:  # also when it is not a number
+    if not cosine >= MIN_COSINE:  # also true for NaN
         return Trial(choice, None, cosine, f"cosine {cosine:.4f} is below {MIN_COSINE}")
     return Trial(choice, extractor, cosine)
 
@@ -144,14 +144,14 @@ def measure(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> list[Trial]:
     """Measure the reference and every candidate.
 
     Args:
-        model: The float32 model's file.
-        calls: How many calls will run side by side, see `Extractor`.
+        model: path of the float32 model.
+        calls: number of concurrent calls, see `Extractor`.
 
     Returns:
-        The reference first.
+        One trial per choice, the reference first.
 
     Raises:
-        FileNotFoundError, BadModel: As `Extractor` for the reference.
+        FileNotFoundError, BadModel: see `Extractor`; raised for the reference only.
     """
     reference, photos = Extractor(model, calls=calls), probes()
     first = Choice(reference.engine, reference.card.precision)
@@ -165,19 +165,19 @@ def measure(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> list[Trial]:
 
 
 def fastest(trials: list[Trial]) -> Trial:
-    """The fastest that agrees; the reference, which is first, if none is WORTH_IT."""
+    """The fastest trial that agrees; the reference (first in the list) if no gain is WORTH_IT."""
     reference = trials[0]
     best = min(trials, key=lambda trial: trial.milliseconds)
     return best if best.milliseconds * WORTH_IT <= reference.milliseconds else reference
 
 
 def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple[Extractor, str]:
-    """Choose what describes photos on this machine, by measuring.
+    """Choose the extractor for this machine by measuring.
 
-    Args and errors are those of `measure`.
+    Takes the arguments of `measure` and raises the same errors.
 
     Returns:
-        The fastest extractor that agrees with the reference, and a sentence on what was tried.
+        The fastest extractor that agrees with the reference, and a sentence that lists the trials.
     """
     if not candidates(Path(model)) or not probes():
         return Extractor(model, calls=calls), f"{REFERENCE} (nothing else is installed)"
@@ -190,19 +190,19 @@ def choose_extractor(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> tuple
 def open_extractor(
     model: str | Path = DEFAULT_MODEL, written: dict[str, str] | None = None, calls: int = 1
 ) -> tuple[Extractor, str]:
-    """What describes photos as it was written down. Nothing is timed.
+    """Open the extractor with a saved choice, without timing anything.
 
     Args:
-        model: The float32 model's file.
-        written: "engine" and "precision"; None for the reference.
-        calls: As of `Extractor`.
+        model: path of the float32 model.
+        written: saved choice with "engine" and "precision"; None for the reference.
+        calls: number of concurrent calls, see `Extractor`.
 
     Returns:
-        The extractor and a sentence. It is the reference, and the sentence says why, if what was
-        written down cannot be used here or does not agree with it.
+        The extractor and a sentence about it. If the saved choice is unusable here or does not
+        agree with the reference, this is the reference, and the sentence says why.
 
     Raises:
-        FileNotFoundError, BadModel: As `Extractor` for the reference.
+        FileNotFoundError, BadModel: see `Extractor`; raised for the reference only.
     """
     reference = Extractor(model, calls=calls)
     own = Choice(reference.engine, reference.card.precision)

@@ -1,4 +1,4 @@
-"""RGB photo -> unit descriptor. The model file says itself how photos must be prepared."""
+"""RGB photo -> unit descriptor. The model file's metadata defines the preprocessing."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ from .sealing import is_sealed
 DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "model" / "weights" / "gem-resnet101.onnx"
 METADATA_PREFIX = "gem."
 METADATA_SCHEMA = 2
-PLAIN_SCHEMA = 1  # files of one scale and without a learned whitening are the same in both
-OUTSIDE_WHITENING = "whitening.npz"  # where earlier versions kept what now lies in the graph
+PLAIN_SCHEMA = 1  # identical to schema 2 for single-scale files without a learned whitening
+OUTSIDE_WHITENING = "whitening.npz"  # earlier versions kept the whitening outside the graph
 PREPROCESSING = f"exif, draft and lanczos to {WORKING_SIDE}, lanczos to longest side, mean/std"
 
 
 class BadModel(Exception):
-    """The file is no descriptor model of this project, or damaged. The message is one sentence."""
+    """The file is not a descriptor model of this project, or is damaged. The message is one
+    sentence."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the model file says of itself (its `gem.*` metadata).
+    """Metadata of a model file (its `gem.*` entries).
 
     Attributes:
-        architecture: of the network.
-        output_dim: components of its descriptors.
-        longest_side: pixels that photos are shrunk to.
-        mean, std: of RGB in 0 to 1, taken off and divided by before the network.
-        p: exponent of its GeM pooling; None for a network that pools in its own way.
-        training: where the parameters come from.
-        licence: of the parameters.
-        scales, msp: of multi-scale descriptors, see `export.recipe.Recipe`.
-        max_batch: photos that the network takes at a time; None for any number.
+        architecture: name of the network.
+        output_dim: number of descriptor components, D.
+        longest_side: size in pixels to which photos are shrunk.
+        mean, std: RGB mean and standard deviation, in 0 to 1, for normalising the input.
+        p: exponent of the GeM pooling; None for a network with another pooling.
+        training: origin of the parameters.
+        licence: licence of the parameters.
+        scales, msp: multi-scale parameters, see `export.recipe.Recipe`.
+        max_batch: maximum photos per run of the network; None for no limit.
         precision: "float32" or "int8".
-        source: of an int8 model the SHA-256 of the float model's file.
+        source: SHA-256 of the float model's file, for an int8 model.
     """
 
     architecture: str
@@ -67,7 +68,7 @@ class ModelCard:
 
 
 def read_card(metadata: dict[str, str], name: str) -> ModelCard:
-    """ModelCard from an ONNX file's metadata. Raises BadModel when the file is not one of ours."""
+    """ModelCard from an ONNX file's metadata. Raises BadModel if the file is not one of ours."""
     try:
         facts = {
             k.removeprefix(METADATA_PREFIX): json.loads(v)
@@ -111,15 +112,15 @@ class Extractor:
 
     Args:
         model: path of an ONNX file written by `python -m export`.
-        threads: cores to use; None for all that this process may run on.
-        engine: one of `engines.ENGINES`.
-        calls: how many calls will run side by side, from threads of the caller, and share the
-            cores. One photo at a time wants 1. Many photos are done sooner with one core each than
-            with all cores on one after the other.
+        threads: number of cores to use; None for all that are available to this process.
+        engine: one of `runtime.ENGINES`.
+        calls: number of calls that the caller's threads run concurrently; they share the cores.
+            Use 1 for one photo at a time. Many photos finish sooner with one core each than one
+            after another on all cores.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        BadModel: it is damaged, not one of ours, or cannot be run.
+        FileNotFoundError: the file does not exist.
+        BadModel: the file is damaged, not one of ours, or the engine cannot run it.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Extractor:
             )
         try:
             self._engine: Runtime = start(engine, data, threads or cpu_count(), calls)
-        except Exception as error:  # engines raise families of their own, without a base class
+        except Exception as error:  # engines' exceptions share no base class
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise BadModel(f"{path.name} cannot be run by {engine}: {why}") from error
         self.path = path
@@ -153,7 +154,7 @@ class Extractor:
         self._check()
 
     def __reduce__(self) -> tuple:
-        """Another process reads the same file, for a single core: there is one process to each."""
+        """Another process reloads the same file, for one core: there is one process per core."""
         return type(self), (self.path.resolve(), 1, self.engine)
 
     def _check(self) -> None:
@@ -164,15 +165,15 @@ class Extractor:
                 f"The model's descriptors must have {quantity(self.card.output_dim, 'value')}, "
                 f"as its card says, not {len(descriptor)}."
             )
-        if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also when it is not a number
+        if not abs(np.linalg.norm(descriptor) - 1) < 1e-3:  # also true for NaN
             raise BadModel("The model does not give descriptors of length 1.")
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over model file and preparation of photos.
+        """SHA-256 over the model file and the preprocessing of photos.
 
-        Descriptors of equal fingerprints can be compared. An int8 model counts as the float model
-        that it was made from.
+        Descriptors with equal fingerprints are comparable. An int8 model has the fingerprint of the
+        float model it was quantised from.
         """
         facts = [
             self.card.source or self.model_sha256,
@@ -184,8 +185,8 @@ class Extractor:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def normalise(self, photo: np.ndarray) -> np.ndarray:
-        """uint8 RGB (H, W, 3) -> float32 (3, H, W), with the mean and deviation of the model's
-        training.
+        """uint8 RGB (H, W, 3) -> float32 (3, H, W), normalised by the mean and standard deviation
+        of the model's training.
         """
         return ((photo.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)
 
@@ -194,11 +195,11 @@ class Extractor:
     ) -> np.ndarray:
         """Unit descriptors of decoded photos. Photos of equal shape run as one batch.
 
-        A strip is described by its parts, see `strips`.
+        The descriptor of a strip is the mean over its parts, see `strips`.
 
         Args:
             photos: N arrays, uint8 RGB (H, W, 3).
-            regions: for each photo the part of it that counts, or None for all of it.
+            regions: part of each photo to describe, or None for the whole photo.
 
         Returns:
             float32 (N, D).
@@ -236,7 +237,7 @@ def means(descriptors: np.ndarray, owners: np.ndarray) -> np.ndarray:
 
     Args:
         descriptors: unit vectors float32 (n, D).
-        owners: int (n,), whose each is, ascending from 0.
+        owners: int (n,), index of each descriptor's owner, ascending from 0.
 
     Returns:
         float32 (N, D).

@@ -1,4 +1,4 @@
-"""The models that come with the project, by name: what each is, how good it is, and whose."""
+"""Registry of the bundled models: file, size, speed, accuracy and licence of each."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Entry:
     """One model.
 
     Attributes:
-        file: in WEIGHTS.
-        title: for people.
-        dim: components of a descriptor.
-        longest_side: pixels that photos are shrunk to.
-        milliseconds: a photo on two cores of an AMD EPYC with AVX-512, by the fastest engine of
-            requirements.txt.
-        map_alone, map_full: on the development set, without reranking and with diffusion and SIFT.
-            By `python -m evaluation models`.
-        licence: of the parameters.
-        source: where they come from.
-        fingerprint: of the extractor (`Extractor.fingerprint`), by which a store knows its model.
+        file: file name in WEIGHTS.
+        title: display name.
+        dim: number of descriptor components.
+        longest_side: size in pixels to which photos are shrunk.
+        milliseconds: time per photo on two cores of an AMD EPYC with AVX-512, with the fastest
+            engine of requirements.txt.
+        map_alone, map_full: mAP on the development set, without reranking, and with diffusion and
+            SIFT. Printed by `python -m evaluation models`.
+        licence: licence of the parameters.
+        source: origin of the parameters.
+        fingerprint: `Extractor.fingerprint`, by which a store identifies its model.
     """
 
     file: str
@@ -72,12 +72,12 @@ DEFAULT = "gem-resnet101"
 
 
 def model_path(name: str) -> Path:
-    """The file of a model: one of MODELS by its name, any other by its path."""
+    """Path of a model's file: a name in MODELS, or else a path."""
     return MODELS[name].path if name in MODELS else Path(name)
 
 
 def name_of(fingerprint: str) -> str | None:
-    """The name in MODELS of the model with this fingerprint; None for another model."""
+    """Name in MODELS of the model with this fingerprint; None for any other model."""
     return next((name for name, entry in MODELS.items() if entry.fingerprint == fingerprint), None)
 
 

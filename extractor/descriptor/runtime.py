@@ -1,4 +1,4 @@
-"""What runs the network: onnxruntime on the CPU or a GPU, or, where it is installed, OpenVINO."""
+"""Inference runtimes: onnxruntime on the CPU or a GPU, or OpenVINO where it is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENGINES = ("onnxruntime", "onnxruntime-cuda", "openvino", "openvino-bf16")
 
 
 class Runtime(Protocol):
-    """Thread-safe. run: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D)."""
+    """A thread-safe engine. run: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D)."""
 
     metadata: dict[str, str]
 
@@ -22,7 +22,7 @@ class Runtime(Protocol):
 
 
 class OnnxRuntime:
-    """onnxruntime on the CPU. It refuses a model that keeps its weights in other files."""
+    """onnxruntime on the CPU. Rejects models with weights in external files."""
 
     def __init__(self, model: bytes, threads: int, calls: int):
         options = ort.SessionOptions()
@@ -37,7 +37,7 @@ class OnnxRuntime:
 
 
 class CudaRuntime:
-    """onnxruntime on a GPU, in float32. Raises NoCuda where it cannot."""
+    """onnxruntime on a GPU, in float32. Raises NoCuda if that is impossible."""
 
     def __init__(self, model: bytes):
         options = ort.SessionOptions()
@@ -50,7 +50,7 @@ class CudaRuntime:
 
 
 class OpenVino:
-    """OpenVINO on the CPU; bfloat16 computes in half the digits on processors that can."""
+    """OpenVINO on the CPU; optionally bfloat16, on processors that support it."""
 
     def __init__(self, model: bytes, threads: int, calls: int, bfloat16: bool):
         openvino = import_openvino()
@@ -62,12 +62,11 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": calls,
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-            # Else all processes that infer with one thread share the first core.
+            # With pinning, all single-threaded processes would share the first core.
             "ENABLE_CPU_PINNING": False,
         }
         self._compiled = core.compile_model(graph, "CPU", settings)
-        # OpenVINO does not keep the file's metadata; onnxruntime reads it without optimising
-        # anything.
+        # OpenVINO drops the file's metadata, so onnxruntime reads it, without optimising the graph.
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3
@@ -79,16 +78,16 @@ class OpenVino:
 
 
 def is_available(engine: str) -> bool:
-    """Whether the packages an engine needs are installed."""
+    """Whether the packages that an engine needs are installed."""
     if engine == "onnxruntime-cuda":
         return has_provider()
     return engine == "onnxruntime" or importlib.util.find_spec("openvino") is not None
 
 
 def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
-    """An engine by its name in ENGINES; `calls` calls side by side share the threads.
+    """Start an engine by its name in ENGINES; `calls` concurrent calls share the threads.
 
-    Raises what the engine raises for a model it cannot run.
+    Raises whatever the engine raises for a model it cannot run.
     """
     if engine == "onnxruntime":
         return OnnxRuntime(model, threads, calls)

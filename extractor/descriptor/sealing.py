@@ -1,7 +1,7 @@
-"""A checksum inside the model file: a last metadata entry with the SHA-256 of all bytes before.
+"""Checksum inside the model file: a final metadata entry with the SHA-256 of all bytes before it.
 
-A protobuf message may be continued by appending, so the sealed file is still an ordinary ONNX
-model. onnxruntime itself loads a file with damaged weights without a word, and gives wrong
+Appending to a serialised protobuf message extends it, so the sealed file is still an ordinary ONNX
+model. onnxruntime itself loads a file with damaged weights without complaint, and computes wrong
 descriptors.
 """
 
@@ -13,7 +13,7 @@ KEY = b"seal.sha256"
 
 
 def suffix(digest: str) -> bytes:
-    """The bytes of ModelProto.metadata_props (field 14) = {key: KEY, value: digest}.
+    """Bytes of ModelProto.metadata_props (field 14) = {key: KEY, value: digest}.
 
     Args:
         digest: 64 hexadecimal digits.
@@ -31,5 +31,5 @@ def seal(model: bytes) -> bytes:
 
 
 def is_sealed(data: bytes) -> bool:
-    """Whether a file's content is what `seal` returned, to the last bit."""
+    """Whether a file is exactly what `seal` returned."""
     return data[-LENGTH:] == suffix(hashlib.sha256(data[:-LENGTH]).hexdigest())

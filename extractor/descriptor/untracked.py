@@ -1,6 +1,6 @@
-"""onnxruntime and OpenVINO with their telemetry off. They are imported from here, nowhere else.
+"""onnxruntime and OpenVINO with telemetry off. Import them only from here.
 
-Left alone, both keep events or an identity in the home folder and look up their vendors' addresses.
+By default both store events or an identity in the home folder and contact their vendors' servers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import sys
 from types import ModuleType
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, while the library is loaded
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when the library loads
 
 import onnxruntime as ort  # noqa: E402
 
@@ -17,8 +17,8 @@ ort.disable_telemetry_events()
 
 
 def import_openvino() -> ModuleType:
-    """OpenVINO, if it is installed. Raises ImportError."""
-    # Its converter is imported along, and reports that unless its reporter cannot be imported.
+    """Import OpenVINO. Raises ImportError if it is not installed."""
+    # Importing it also imports its converter, which reports that unless this module is missing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 

@@ -1,1 +1,1 @@
-"""RGB array -> local features: SIFT, XFeat and the codes they are stored in."""
+"""RGB array -> local features: SIFT, XFeat and their stored encoding."""

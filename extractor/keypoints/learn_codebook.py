@@ -1,4 +1,4 @@
-"""The words that RootSIFT descriptors are spelled with, learned from photos by k-means.
+"""Learn the codebook for RootSIFT descriptors from photos, by k-means.
 
 python -m extractor.keypoints.learn_codebook
 """
@@ -21,17 +21,17 @@ from .sift import local_features
 
 GALLERY = Path(__file__).resolve().parents[2] / "gallery" / "photos"
 PARTS = 32
-SAMPLE = 100_000  # descriptors, drawn from all
+SAMPLE = 100_000  # maximum number of training descriptors, drawn at random
 ROUNDS = 25
 SEED = 0
 
 
 def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
-    """Words for each part of a descriptor. The same descriptors give the same words.
+    """Learn the words of each part of a descriptor. Deterministic for the same input.
 
     Args:
-        descriptors: uint8 (n, 128) of many photos; of more than SAMPLE some are drawn.
-        parts: M, bytes that a descriptor will take.
+        descriptors: uint8 (n, 128) from many photos; at most SAMPLE of them are used.
+        parts: M, number of bytes per encoded descriptor.
     """
     drawn = np.random.default_rng(SEED).permutation(len(descriptors))[:SAMPLE]
     rows = descriptors[drawn].astype(np.float32)
@@ -54,7 +54,7 @@ def to_bytes(words: np.ndarray) -> np.ndarray:
 
 
 def descriptors_of(photos: Iterable[Path]) -> np.ndarray:
-    """uint8 (n, 128), the RootSIFT descriptors of all photos, one after the other."""
+    """uint8 (n, 128), the RootSIFT descriptors of all photos, concatenated."""
     return np.concatenate([local_features(read_photo(path)).descriptors for path in photos])
 
 

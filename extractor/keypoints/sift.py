@@ -1,6 +1,6 @@
 """RGB photo -> RootSIFT keypoints, for verifying that two photos show the same thing.
 
-SIFT: Lowe 2004. RootSIFT: Arandjelovic and Zisserman 2012 (L1-normalise, square root), here held
+SIFT: Lowe 2004. RootSIFT: Arandjelovic and Zisserman 2012 (L1-normalise, square root), here stored
 as bytes.
 """
 
@@ -15,11 +15,11 @@ from ..photo.crop import Region
 from ..photo.decode import resize
 from . import keypoint_codes
 
-# Longest side that photos are shrunk to before detection; points are in pixels of that size.
+# Photos are shrunk to this longest side before detection; points are in pixels of that size.
 SIFT_SIDE = 640
-MAX_POINTS = 2000  # of a query
-STORED_POINTS = 1050  # of a photo in a large gallery, in 40 kB
-DESCRIPTOR_SCALE = 512  # RootSIFT values rarely pass 0.5: bytes resolve 1/512 and clip the rest
+MAX_POINTS = 2000  # per query
+STORED_POINTS = 1050  # per photo of a large gallery, in 40 kB
+DESCRIPTOR_SCALE = 512  # RootSIFT values rarely exceed 0.5: bytes resolve 1/512 and clip the rest
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class LocalFeatures:
         points: float32 (n, 2), x and y in pixels of the photo shrunk to SIFT_SIDE.
         frames: complex64 (n,), diameter in those pixels times exp(i angle), the angle from the x
             axis towards the y axis.
-        descriptors: (n, d): of SIFT uint8 (n, 128), RootSIFT times DESCRIPTOR_SCALE; of XFeat
+        descriptors: (n, d): for SIFT uint8 (n, 128), RootSIFT times DESCRIPTOR_SCALE; for XFeat
             float16 (n, 64).
-        size: Height and width of the shrunk photo.
+        size: height and width of the shrunk photo.
     """
 
     points: np.ndarray
@@ -41,36 +41,36 @@ class LocalFeatures:
     size: tuple[int, int]
 
     def taken(self, rows: np.ndarray | slice) -> LocalFeatures:
-        """Some of the keypoints, as numpy takes them: by their numbers, bool (n,), or a slice."""
+        """A subset of the keypoints, by a numpy index: integers, bool (n,), or a slice."""
         return LocalFeatures(
             self.points[rows], self.frames[rows], self.descriptors[rows], self.size
         )
 
     def inside(self, region: Region) -> LocalFeatures:
-        """Those keypoints that lie in a region of the photo; coordinates stay the whole photo's."""
+        """The keypoints inside a region of the photo, in coordinates of the whole photo."""
         left, top, right, bottom = region
         x, y = (self.points / (self.size[1], self.size[0])).T
         return self.taken((left <= x) & (x <= right) & (top <= y) & (y <= bottom))
 
     def strongest(self, points: int) -> LocalFeatures:
-        """The first so many of SIFT's keypoints."""
+        """The first `points` of the keypoints, which SIFT orders by strength."""
         return self.taken(slice(points))
 
     def best(self, points: int) -> LocalFeatures:
-        """At most so many of SIFT's keypoints, in their order.
+        """At most `points` of the SIFT keypoints, in their order.
 
-        They are those with the largest diameter for their rank in strength. Larger ones are found
-        again more often in other photos of the same thing.
+        Selects those with the largest diameter relative to their rank in strength: larger keypoints
+        are more often detected again in other photos of the same thing.
         """
         rank = np.arange(1, len(self.points) + 1)
         return self.taken(np.sort(np.argsort(-np.abs(self.frames) / rank, kind="stable")[:points]))
 
     def to_bytes(self, exact: bool = False) -> bytes:
-        """SIFT's keypoints, encoded as `keypoint_codes` tells.
+        """The SIFT keypoints in the encoding of `keypoint_codes`.
 
         Args:
-            exact: All of them, their descriptors as they are, 134 bytes each; else the best
-                STORED_POINTS, 38 bytes each.
+            exact: True for all keypoints with unquantised descriptors, 134 bytes each; False for
+                the best STORED_POINTS, 38 bytes each.
         """
         kept = self if exact else self.best(STORED_POINTS)
         codebook = keypoint_codes.exact() if exact else keypoint_codes.shipped()
@@ -80,36 +80,36 @@ class LocalFeatures:
 
     @staticmethod
     def from_bytes(data: bytes) -> LocalFeatures:
-        """Read what `to_bytes` returned.
+        """Decode the output of `to_bytes`.
 
         Raises:
-            ValueError: These are other bytes, or of another codebook.
+            ValueError: the data is malformed or uses another codebook.
         """
         codebooks = keypoint_codes.shipped(), keypoint_codes.exact()
         return LocalFeatures(*keypoint_codes.decode(data, *codebooks))
 
     def at_size(self, size: tuple[int, int]) -> LocalFeatures:
-        """The same keypoints in pixels of another size (height, width) of the same photo."""
+        """The same keypoints in pixels of the photo at another size (height, width)."""
         zoom = np.divide(size[::-1], self.size[::-1], dtype=np.float32)
         frames = self.frames * np.float32(np.sqrt(zoom.prod()))
         return LocalFeatures(self.points * zoom, frames, self.descriptors, size)
 
 
 def shrunk(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width that a photo of this height and width has when its longest side is at most
-    SIFT_SIDE, to a pixel."""
+    """Height and width of a photo after shrinking its longest side to at most SIFT_SIDE, rounded to
+    a pixel."""
     zoom = min(1, SIFT_SIDE / max(size))
     return max(1, round(size[0] * zoom)), max(1, round(size[1] * zoom))
 
 
 def local_features(photo: np.ndarray) -> LocalFeatures:
-    """At most MAX_POINTS RootSIFT keypoints of a photo, strongest first. A flat photo has none.
+    """At most MAX_POINTS RootSIFT keypoints of a photo, strongest first; none for a flat photo.
 
     Args:
-        photo: Decoded, uint8 RGB (H, W, 3).
+        photo: decoded photo, uint8 RGB (H, W, 3).
     """
     grey = cv2.cvtColor(resize(photo, SIFT_SIDE), cv2.COLOR_RGB2GRAY)
-    # OpenCV may return a few more than asked for where the weakest tie, hence the cut.
+    # OpenCV may return a few more than requested where the weakest tie, hence the cut.
     keypoints, sift = cv2.SIFT.create(nfeatures=MAX_POINTS).detectAndCompute(grey, None)
     if not keypoints:
         return LocalFeatures(

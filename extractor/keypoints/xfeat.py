@@ -1,7 +1,7 @@
-"""RGB photo -> XFeat keypoints, a learned alternative to SIFT's.
+"""RGB photo -> XFeat keypoints, a learned alternative to SIFT.
 
 Potje et al. 2024, "XFeat: Accelerated Features for Lightweight Image Matching". The network is an
-ONNX file that `python -m export --xfeat` makes; it is optional and not part of the repository.
+ONNX file written by `python -m export --xfeat`; it is optional and not part of the repository.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ..photo.decode import resize
 from .sift import SIFT_SIDE, LocalFeatures
 
 XFEAT_MODEL = DEFAULT_MODEL.with_name("xfeat.onnx")
-STRIDE = 32  # the network takes sides that are multiples of this
+STRIDE = 32  # sides must be multiples of this
 
 
 def read_matching_model(path: Path, threads: int) -> ort.InferenceSession:
-    """Start an ONNX file of `python -m export --xfeat`.
+    """Load an ONNX file that `python -m export --xfeat` wrote.
 
     Args:
-        path: The file.
-        threads: How many cores it may use.
+        path: path of the file.
+        threads: number of cores to use.
 
     Raises:
-        BadModel: It is missing or damaged.
+        BadModel: the file is missing or damaged.
     """
     try:
         data = path.read_bytes()
@@ -48,25 +48,25 @@ def read_matching_model(path: Path, threads: int) -> ort.InferenceSession:
 
 
 class XFeatKeypoints:
-    """The strongest XFeat keypoints of a photo. Thread-safe. Raises BadModel."""
+    """Detects the strongest XFeat keypoints of a photo. Thread-safe. Raises BadModel."""
 
     def __init__(self, model: Path = XFEAT_MODEL):
         self._session = read_matching_model(model, cpu_count())
 
     def __call__(self, photo: np.ndarray) -> LocalFeatures:
-        """Find a photo's keypoints.
+        """Detect a photo's keypoints.
 
         Args:
-            photo: Decoded, uint8 RGB (H, W, 3).
+            photo: decoded photo, uint8 RGB (H, W, 3).
 
         Returns:
             Points in pixels of the photo shrunk to SIFT_SIDE, strongest first. Descriptors are
-            float16 (n, 64), unit vectors. Frames are all 1: these keypoints have neither size nor
+            float16 (n, 64), unit vectors. Frames are all 1: XFeat keypoints have neither size nor
             angle.
         """
         small = resize(photo, SIFT_SIDE)
         height, width = small.shape[:2]
-        # As the authors' code: squeezed to the next smaller multiple, then points stretched back.
+        # As in the authors' code: resize to the next smaller multiple, then scale points back.
         fitted = max(STRIDE, width // STRIDE * STRIDE), max(STRIDE, height // STRIDE * STRIDE)
         image = cv2.resize(small.astype(np.float32) / 255, fitted, interpolation=cv2.INTER_LINEAR)
         points, scores, descriptors = self._session.run(

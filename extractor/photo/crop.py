@@ -1,4 +1,4 @@
-"""Queries that are a part of a photo, by the rule of the revisited Oxford and Paris protocol.
+"""Crop a query region by the rule of the revisited Oxford and Paris protocol.
 
 Radenovic et al. 2018.
 """
@@ -16,15 +16,15 @@ Region = tuple[float, float, float, float]
 
 
 def crop_region(photo: np.ndarray, region: Region | None, longest_side: int) -> np.ndarray:
-    """The region at the size it has inside the photo shrunk to `longest_side`.
+    """The region, at the size it has inside the photo shrunk to `longest_side`.
 
     Published rule: crop first, then shrink to longest_side x (longest side of the crop) / (longest
-    side of the photo), never enlarging. A part of a strip keeps as much as a photo of its own.
+    side of the photo), never enlarging. A part of a strip keeps as many pixels as a whole photo.
 
     Args:
         photo: uint8 RGB (H, W, 3).
-        region: the part of it; None for all of it.
-        longest_side: pixels.
+        region: part of the photo; None for the whole photo.
+        longest_side: size in pixels to which the whole photo would be shrunk.
 
     Returns:
         uint8 RGB (h, w, 3).

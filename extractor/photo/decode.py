@@ -1,8 +1,8 @@
 """Photo bytes -> safe, upright sRGB array.
 
-Gallery photos and queries take this one path, so their pixels agree. Order matters: formats from an
-allow-list only, dimensions and cost checked before any pixel is decoded, JPEGs decoded at reduced
-size by the codec itself, every failure one typed error with a sentence for a person.
+Gallery photos and queries are decoded by the same code, so their pixels agree. Order matters: only
+formats on an allow-list, dimensions and cost checked before any pixel is decoded, JPEGs decoded at
+reduced size by the codec itself, every failure one typed error with a sentence for the user.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-FLIPS = {3: 3, 5: 8, 6: 6}  # LibRaw's number of a turn -> EXIF's
-MAX_EXIF = 2**17  # bytes that are read for the orientation; cameras write less than half of that
-RAW_EXIF = "Raw profile type exif"  # where older programs put it in a PNG
-PREVIEW_SIDE = 1024  # pixels of a raw photo's preview, at least
-# Photos being decoded at one time, over all threads.
+FLIPS = {3: 3, 5: 8, 6: 6}  # LibRaw's orientation code -> EXIF's
+MAX_EXIF = 2**17  # maximum bytes parsed for the orientation; cameras write less than half of that
+RAW_EXIF = "Raw profile type exif"  # where older programs store it in a PNG
+PREVIEW_SIDE = 1024  # minimum longer side of a raw photo's preview, pixels
+# Photos decoded at a time, over all threads.
 DECODING = threading.BoundedSemaphore(2)
 
-# The sizes are checked below, more strictly than Pillow's limit does.
+# The size limits below are stricter than Pillow's.
 Image.MAX_IMAGE_PIXELS = None
-# One file can hold 65,536 oddities, and Pillow warns of each.
+# One file can contain 65,536 oddities, and Pillow warns about each of them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Decoded(NamedTuple):
-    """A photo.
+    """A decoded photo.
 
     Attributes:
         pixels: uint8 sRGB (H, W, 3), upright.
-        note: a sentence on what is not as it should be, or "".
+        note: a sentence about a defect of the file, or "".
     """
 
     pixels: np.ndarray
@@ -71,7 +71,7 @@ def decode(
     places: AbstractContextManager = DECODING,
     limits: Limits = OWNER,
 ) -> np.ndarray:
-    """The pixels of a photo. Arguments, result and errors as `read`."""
+    """The pixels of a photo. See `read` for arguments, result and errors."""
     return read(data, as_stored, places, limits).pixels
 
 
@@ -81,22 +81,22 @@ def read(
     places: AbstractContextManager = DECODING,
     limits: Limits = OWNER,
 ) -> Decoded:
-    """The pixels of a photo, shrunk to WORKING_SIDE if it is larger, and what is to be said of it.
+    """Decode a photo, shrunk to WORKING_SIDE if it is larger.
 
-    A strip keeps more of its longer side, see `strips`.
+    A strip keeps more pixels on its longer side, see `strips`.
 
     Args:
-        data: the file.
-        as_stored: leave the photo turned as it is stored and in its own colours, and drop
-            transparency instead of laying the photo on white. People want neither; code that has
-            published figures does all of it.
-        places: entered while pixels are decoded. Visitors share DECODING; who counts the photos in
-            hand in another way brings `nullcontext()`.
-        limits: what the photo may be and cost.
+        data: content of the file.
+        as_stored: keep the stored orientation and colours, and drop transparency instead of
+            compositing over white. Users want neither; code that reproduces published figures
+            needs this.
+        places: context entered while pixels are decoded. Visitors share DECODING; callers that
+            limit concurrent decoding themselves pass `nullcontext()`.
+        limits: limits on the file and on the cost of decoding it.
 
     Raises:
-        UnsupportedImage: it is no photo of a format that is read, or a damaged one.
-        ImageTooLarge: it passes the limits.
+        UnsupportedImage: the photo is damaged or not of a supported format.
+        ImageTooLarge: the photo exceeds the limits.
     """
     limits.check_bytes(len(data))
     try:
@@ -124,16 +124,16 @@ def read(
     ) as error:  # codecs raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
         raise damaged(error) from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of a codec written in Rust
+        if type(error).__name__ != "PanicException":  # raised by codecs written in Rust
             raise
         raise damaged(error) from None
 
 
 def finished(image: Image.Image, data: bytes, found: Container, as_stored: bool) -> Decoded:
-    """An opened image, decoded. The arguments as in `read`."""
+    """Decode an opened image. Arguments as in `read`."""
     note = ""
     try:
-        image.load()  # first frame of phones' multi-picture JPEGs and of animations
+        image.load()  # first frame of multi-picture JPEGs and of animations
     except OSError:
         rest = rescued(data, found) if found.kind == "jpeg" else None
         if rest is None:
@@ -141,7 +141,7 @@ def finished(image: Image.Image, data: bytes, found: Container, as_stored: bool)
         image, note = rest, CUT_OFF
     deep = None if as_stored else deep_image(image, data, found)
     side = longest_side(*image.size, WORKING_SIDE)
-    # Shrunk before anything is copied: a PNG of few bytes can have 40 million pixels.
+    # Shrink before anything is copied: a PNG of few bytes can have 40 million pixels.
     if as_stored:
         return Decoded(np.asarray(fit(opaque(image), side)), note)
     small = fit(resizable(image if deep is None else deep), side)
@@ -151,7 +151,7 @@ def finished(image: Image.Image, data: bytes, found: Container, as_stored: bool)
 def preview(
     data: bytes, as_stored: bool, places: AbstractContextManager, limits: Limits
 ) -> Decoded:
-    """`read` of the preview in a raw photo."""
+    """`read` for the preview of a raw photo."""
     with places:
         jpeg, flip = raw_preview(data)
         found = inspect(jpeg)
@@ -172,16 +172,16 @@ def preview(
 
 
 def check_start(data: bytes, limits: Limits) -> None:
-    """`check_format` by a file's first bytes, before its container is inspected."""
+    """`check_format` by a file's first bytes, before the container is inspected."""
     start = formats.format_of(data[: formats.START])
     kind = start.key if start else ""
     if kind == "tiff" and "raw" in limits.formats:
-        return  # many raw photos begin as TIFFs do
+        return  # many raw photos start like a TIFF
     check_format(kind, limits)
 
 
 def check_format(kind: str, limits: Limits) -> None:
-    """Raise UnsupportedImage for a file of a format that is not taken."""
+    """Raise UnsupportedImage for a format that is not accepted."""
     taken = formats.names(limits.formats)
     if not kind:
         raise UnsupportedImage(f"This is not a photo of a format that is read ({taken}).")
@@ -191,29 +191,29 @@ def check_format(kind: str, limits: Limits) -> None:
 
 
 def damaged(error: BaseException) -> UnsupportedImage:
-    """What to say of a file that a codec gives up."""
+    """The error for a file that a codec failed to decode."""
     if isinstance(error, Image.UnidentifiedImageError) or not str(error):
         return UnsupportedImage("The photo is damaged and cannot be read.")
     return UnsupportedImage(f"The photo is damaged and cannot be read ({error}).")
 
 
 def read_bytes(path: str | Path, limits: Limits = OWNER) -> bytes:
-    """A photo file's bytes, refused by its size before it is read.
+    """Read a photo file, checking its size first.
 
     Raises:
-        OSError: It cannot be opened, or is a pipe, a device or a folder.
-        ImageTooLarge: It has more bytes than the limits allow.
+        OSError: the file cannot be opened, or is a pipe, a device or a folder.
+        ImageTooLarge: the file has more bytes than the limits allow.
     """
     with open_regular(path) as file:
         limits.check_bytes(os.fstat(file.fileno()).st_size)
-        return read_stream(file, limits)  # it may grow meanwhile
+        return read_stream(file, limits)  # the file may have grown meanwhile
 
 
 def read_stream(file: BinaryIO, limits: Limits = OWNER) -> bytes:
-    """A photo's bytes from an open file or a pipe, of which no more than the limits allow are read.
+    """Read a photo from an open file or a pipe, up to the limits.
 
     Raises:
-        ImageTooLarge: It has more bytes.
+        ImageTooLarge: there are more bytes than the limits allow.
     """
     data = file.read(limits.megabytes * 2**20 + 1)
     limits.check_bytes(len(data))
@@ -226,7 +226,7 @@ def read_photo(path: str | Path, as_stored: bool = False) -> np.ndarray:
 
 
 def read_size(path: str | Path) -> tuple[int, int] | None:
-    """Width and height in pixels that a photo's file says, as stored; None if it says none.
+    """Width and height in pixels that a photo's file declares, as stored; None if undeclared.
 
     Raises OSError.
     """
@@ -237,30 +237,30 @@ def read_size(path: str | Path) -> tuple[int, int] | None:
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """8-bit RGB as Pillow converts it: the colours that transparency hides come to light."""
+    """8-bit RGB as Pillow converts it: transparency is dropped, which shows the hidden colours."""
     deep = image.mode.startswith(("I", "F"))
     return (resizable(image) if deep else image).convert("RGB")
 
 
 def upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """Pixels turned as a photo's EXIF orientation says.
+    """Pixels rotated by a photo's EXIF orientation.
 
     Args:
-        pixels: to be turned. They stay as they are where the tag is absent or broken.
-        image: that has the tag.
+        pixels: image to rotate; returned unchanged if the tag is absent or broken.
+        image: image with the EXIF metadata.
     """
     if any(len(image.info.get(name) or "") > MAX_EXIF for name in ("exif", RAW_EXIF)):
-        return pixels  # each of its entries may repeat all of it
+        return pixels  # each of its entries may reference all of it
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION)
-    except Exception:  # damaged metadata is no reason to refuse sound pixels
+    except Exception:  # damaged metadata is no reason to reject intact pixels
         return pixels
     turn = TURNS.get(orientation) if isinstance(orientation, int) else None
     return pixels if turn is None else pixels.transpose(turn)
 
 
 def fit(image: Image.Image, longest_side: int) -> Image.Image:
-    """The image shrunk by Lanczos, never enlarged, to at most `longest_side` pixels a side."""
+    """The image shrunk by Lanczos, never enlarged, to sides of at most `longest_side` pixels."""
     image.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     return image
 
@@ -275,7 +275,7 @@ def resize(photo: np.ndarray, longest_side: int) -> np.ndarray:
 
 
 def encode_jpeg(photo: np.ndarray, quality: int = 85) -> bytes:
-    """A fresh JPEG of RGB pixels (H, W, 3) uint8, without any metadata of the original."""
+    """A new JPEG of RGB pixels (H, W, 3) uint8, without any metadata of the original."""
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
     return buffer.getvalue()

@@ -1,16 +1,16 @@
-"""The process that decodes photos: run by `decoder`, by its path, with pipes for stdin and stdout.
+"""Decoding worker process, started by `decoder` by its path, with pipes for stdin and stdout.
 
-It writes READY when it can decode. Then it reads a request and writes an answer, again and again,
-until its input ends.
+It writes READY when it can decode. Then it reads requests and writes one answer each, until its
+input ends.
 
     request: bytes of the photo (uint64), as_stored (uint8), the photo
     answer:  0, height, width, bytes of the note (uint32 each), the note, pixels uint8 RGB;
              or 1 or 2, bytes (uint32), a sentence
 
-All numbers are little-endian. 1 stands for UnsupportedImage, 2 for ImageTooLarge.
+All numbers are little-endian. 1 means UnsupportedImage, 2 ImageTooLarge.
 
-It ends with SIGPROF when a photo has used up its processor time, and with NO_MEMORY when it has no
-memory left to read a photo or to write an answer.
+It dies of SIGPROF when a photo has used up its processor time, and exits with NO_MEMORY when memory
+runs out while it reads a photo or writes an answer.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ NO_MEMORY = 3  # exit status
 
 
 def main(facts: str) -> None:
-    """Answer until the input ends.
+    """Answer requests until the input ends.
 
     Args:
-        facts: the `Limits` as JSON. Memory counts on top of what the process has already, processor
-            time is that of all threads, for one photo.
+        facts: the `Limits` as JSON. The memory limit excludes what the process already uses;
+            processor time is per photo, over all threads.
     """
-    # Only the decoder, without the package around it: onnxruntime is large and slow to load.
+    # Load the decoder without its package: onnxruntime is large and slow to load.
     package = types.ModuleType("extractor")
     package.__path__ = [str(Path(__file__).resolve().parents[1])]
     sys.modules["extractor"] = package
@@ -59,8 +59,8 @@ def main(facts: str) -> None:
     while head := source.read(REQUEST.size):
         count, as_stored = REQUEST.unpack(head)
         data = source.read(count)
-        # RLIMIT_CPU counts in whole seconds, over the life of the process. The kernel stops this
-        # timer's process without any help of Python, which does not run while a codec does.
+        # RLIMIT_CPU counts whole seconds over the life of the process, hence this timer. Its signal
+        # kills the process in the kernel: Python handlers do not run while a codec does.
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
         try:
             pixels, note = read(data, bool(as_stored), limits=limits)

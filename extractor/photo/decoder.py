@@ -1,7 +1,7 @@
-"""Photos are decoded in processes of their own: a crash in a codec costs one photo, no more.
+"""Photo decoding in worker processes: a crash in a codec costs one photo only.
 
-A photo is refused for what it costs: processor time and memory, and for a crash of its codec. What
-the machine is short of (processes, cores, memory) is never blamed on the photo.
+A photo is rejected for exceeding its processor time or memory, and for crashing its codec. A
+shortage on the machine (processes, cores, memory) is never blamed on the photo.
 """
 
 from __future__ import annotations
@@ -41,12 +41,10 @@ from .limits import NEEDS_MEMORY, Limits
 WORKER = Path(__file__).with_name("decode_worker.py")
 CRASHED = "The photo cannot be decoded."
 TOO_LONG = "The photo takes too long to decode."
-START_SECONDS = (
-    60.0  # a process may take to load the decoder; it needs about half a second of a core
-)
-# A photo may take so many times its processor time by the clock. Decoders inherit the niceness of
-# the turns (`admission.behind_clicks`): beside one busy thread of normal priority they get a tenth
-# of a core.
+START_SECONDS = 60.0  # limit for loading the decoder, which needs about half a second of a core
+# Limit on wall-clock time, as a multiple of a photo's processor time. Decoders inherit the niceness
+# of request processing (`admission.behind_clicks`): next to one busy thread of normal priority they
+# get a tenth of a core.
 CLOCK_FACTOR = 12
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
@@ -55,17 +53,17 @@ log = logging.getLogger(__name__)
 
 
 class NoDecoder(OSError):
-    """No photo can be decoded at the moment, whatever it is; the message says why, for a log."""
+    """No photo can be decoded at the moment. The message gives the reason, for a log."""
 
 
 class Decoder:
-    """A few worker processes. Thread-safe: callers wait for a free one.
+    """A pool of worker processes. Thread-safe: callers wait for a free one.
 
     Args:
-        limits: what a photo may be and cost. When it has used up its processor time, the kernel
-            ends the worker. After CLOCK_FACTOR times as long by the clock the worker is killed.
-        workers: how many processes.
-        photos: after so many a worker is replaced, whatever its codecs may have leaked.
+        limits: limits on a photo and its cost. When a photo has used up its processor time, the
+            kernel ends the worker. After CLOCK_FACTOR times as much wall-clock time it is killed.
+        workers: number of processes.
+        photos: number of photos after which a worker is replaced, in case its codecs leak memory.
     """
 
     def __init__(self, limits: Limits, workers: int = 2, photos: int = 500):
@@ -77,19 +75,19 @@ class Decoder:
         self._count = workers
 
     def decode(self, data: bytes, as_stored: bool = False) -> np.ndarray:
-        """The pixels of a photo. Arguments, result and errors as `read`."""
+        """The pixels of a photo. See `read` for arguments, result and errors."""
         return self.read(data, as_stored).pixels
 
     def read(self, data: bytes, as_stored: bool = False) -> Decoded:
-        """A photo, decoded. Arguments, result and errors as `extractor.photo.decode.read`.
+        """Decode a photo. Takes the arguments of `extractor.photo.decode.read`.
 
         Raises:
-            UnsupportedImage: also for a photo whose codec crashed. A codec that crashes because it
-                gets no memory cannot be told from one that crashes on damaged data. libwebp, and
-                libjpeg for progressive photos, report failed allocations as damaged data.
-            ImageTooLarge: also for a photo that takes too much processor time or memory.
-            NoDecoder: No worker can be started, it was killed from outside, as by the kernel when
-                the machine has no memory left, or it got too little of the processor.
+            UnsupportedImage: as in `read`, and if the codec crashed. A crash for lack of memory
+                cannot be distinguished from one on damaged data. libwebp, and libjpeg for
+                progressive photos, report failed allocations as damaged data.
+            ImageTooLarge: as in `read`, and if the photo takes too much processor time or memory.
+            NoDecoder: no worker can be started, or the worker was killed from outside (as by the
+                kernel when the machine is out of memory) or got too little processor time.
         """
         worker = self._free.get()
         try:
@@ -100,10 +98,10 @@ class Decoder:
             self._free.put(worker)
 
     def ended(self, why: str) -> None:
-        """Note that a worker has ended, for whoever counts that."""
+        """Hook for counting: called with the reason whenever a worker has ended."""
 
     def close(self) -> None:
-        """End all workers, each when it has finished. The next photo starts them again."""
+        """Stop all workers, each when it is idle. The next photo starts them again."""
         workers = [self._free.get() for _ in range(self._count)]
         for worker in workers:
             worker.end()
@@ -111,10 +109,10 @@ class Decoder:
 
 
 class Worker:
-    """One process, started when it is first needed, and again after it died. Not thread-safe.
+    """One process, started on first use and restarted after it died. Not thread-safe.
 
     Attributes:
-        served: photos of the present process.
+        served: number of photos that the current process has decoded.
     """
 
     def __init__(self, limits: Limits, ended: Callable[[str], None]):
@@ -138,7 +136,7 @@ class Worker:
             log.warning("a decoding process has ended (%s); another one will take its place", why)
             raise (error or NoDecoder(why)) from None
         except BaseException:
-            self.end()  # what it says next would be the answer to this photo
+            self.end()  # its next output would answer this photo, not the next one
             raise
         self.served += 1
         if isinstance(answer, Exception):
@@ -149,7 +147,7 @@ class Worker:
         """Kill the process, if there is one.
 
         Returns:
-            Its exit status, negative for a signal. One that was ending already keeps its own.
+            Its exit status, negative for a signal. A process that was already ending keeps its own.
         """
         process, self._process, self.served = self._process, None, 0
         if process is None:
@@ -159,7 +157,7 @@ class Worker:
         return process.returncode
 
     def _started(self) -> subprocess.Popen[bytes]:
-        """The process, ready for a photo: what it takes to start is not held against the photo.
+        """The process, ready for a photo; its start-up time is not charged to the photo.
 
         Raises NoDecoder.
         """
@@ -188,9 +186,9 @@ class Worker:
 def killed_after(
     process: subprocess.Popen[bytes], seconds: float, late: threading.Event
 ) -> Iterator[None]:
-    """Kill a process that is not done in time, and set `late` then.
+    """Kill a process that has not finished in time, and then set `late`.
 
-    Raises OSError if no thread can be started for that.
+    Raises OSError if the timer's thread cannot be started.
     """
 
     def stop() -> None:
@@ -209,14 +207,15 @@ def killed_after(
 
 
 def reason_of(code: int | None, is_late: bool) -> tuple[str, Exception | None]:
-    """Why a worker has ended in the middle of a photo.
+    """Why a worker ended in the middle of a photo.
 
     Args:
-        code: its exit status, negative for a signal.
-        is_late: whether it was killed because of the clock.
+        code: exit status, negative for a signal.
+        is_late: whether the worker was killed for exceeding its wall-clock time.
 
     Returns:
-        A name for metrics and log; and what to raise, None if the photo is not to blame.
+        The reason's name for metrics and the log, and the error to raise; None if the photo is not
+        to blame.
     """
     if code == -signal.SIGPROF:
         return "processor time", ImageTooLarge(TOO_LONG)
@@ -230,7 +229,7 @@ def reason_of(code: int | None, is_late: bool) -> tuple[str, Exception | None]:
 def ask(
     process: subprocess.Popen[bytes], data: bytes, as_stored: bool
 ) -> Decoded | UnsupportedImage | ImageTooLarge:
-    """What a worker says of a photo. Raises OSError or EOFError if it died of it."""
+    """A worker's answer for a photo. Raises OSError or EOFError if the worker died."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(REQUEST.pack(len(data), as_stored))
     process.stdin.write(data)
@@ -248,7 +247,7 @@ def ask(
 
 
 def read_exactly(file: IO[bytes], count: int) -> bytes:
-    """Just so many bytes. Raises EOFError if there are fewer."""
+    """Exactly `count` bytes. Raises EOFError if there are fewer."""
     data = file.read(count)
     if len(data) < count:
         raise EOFError
@@ -259,18 +258,18 @@ _decoders: dict[Limits, Decoder] = {}
 
 
 def decoder_for(limits: Limits) -> Decoder:
-    """The decoder of this process for photos of such limits, with a worker a core."""
+    """This process's decoder for photos with these limits, one worker per core."""
     if limits not in _decoders:
         _decoders.setdefault(limits, Decoder(limits, available_cores()))
     return _decoders[limits]
 
 
 def close_decoders() -> None:
-    """End the workers of all decoders of `decoder_for`."""
+    """Stop the workers of all decoders of `decoder_for`."""
     for decoder in _decoders.values():
         decoder.close()
 
 
 atexit.register(close_decoders)
-# The workers of a forked process's parent answer to the parent alone: the child starts its own.
+# Inherited workers answer the parent only, so a forked child starts its own.
 os.register_at_fork(after_in_child=_decoders.clear)

@@ -1,4 +1,4 @@
-"""What is said of a photo that cannot be used."""
+"""Errors for photos that cannot be used."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ class BadPhoto(Exception):
 
 
 class UnsupportedImage(BadPhoto):
-    """Not a photo of a format that is read, or a damaged one."""
+    """The photo is damaged or not of a supported format."""
 
 
 class ImageTooLarge(BadPhoto):
-    """More bytes, pixels, memory or time than the limits allow."""
+    """The photo exceeds the limits on bytes, pixels, memory or time."""

@@ -1,4 +1,4 @@
-"""Files that somebody else put there: regular files only, never a wait, and one name each."""
+"""Open untrusted paths: regular files only, non-blocking, and one spelling per name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 def open_regular(path: str | Path) -> BufferedReader:
     """Open a regular file (or a link to one) for reading, as binary.
 
-    A pipe would be waited for until somebody writes into it, and a device may have no end.
+    Opening a pipe would block until there is a writer, and a device may have no end.
 
     Raises:
-        OSError: The file cannot be opened, or is a pipe, a device, a socket or a folder.
+        OSError: the file cannot be opened, or is a pipe, a device, a socket or a folder.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -26,10 +26,10 @@ def open_regular(path: str | Path) -> BufferedReader:
 
 
 def read_at_most(path: str | Path, most: int) -> bytes:
-    """All bytes of a regular file that should be small.
+    """All bytes of a regular file, limited to `most` bytes.
 
     Raises:
-        OSError: As `open_regular`, and if the file has more than `most` bytes.
+        OSError: as for `open_regular`, or if the file has more than `most` bytes.
     """
     with open_regular(path) as file:
         data = file.read(most + 1)
@@ -39,6 +39,6 @@ def read_at_most(path: str | Path, most: int) -> bytes:
 
 
 def same_name(file: str) -> str:
-    """Equal for names of one photo: written in any Unicode form, and with or without "./"."""
+    """Canonical form of a photo's name: Unicode NFC, without "./" and double slashes."""
     parts = [part for part in file.split("/") if part not in ("", ".")]
     return unicodedata.normalize("NFC", "/".join(parts))

@@ -1,26 +1,26 @@
-"""The formats of photos: the one table that folders, the page, zip archives and the API go by."""
+"""Table of photo formats, shared by folders, the page, zip archives and the API."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-START = 64  # bytes of a file that tell its format, but for a raw photo that looks like a TIFF
-MOST_BRANDS = 16  # of an ISO media file that are compared
+START = 64  # leading bytes that identify the format, except of a raw photo that looks like a TIFF
+MOST_BRANDS = 16  # maximum brands of an ISO media file that are compared
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """One photo format.
 
     Attributes:
-        key: Its name in `GEM_FORMATS`.
-        name: For people.
-        suffixes: Of its files' names, lower case, with the dot.
-        media_types: As browsers name it; those of one subtype that browsers know come first.
-        openers: Pillow's names for it.
-        is_uploaded: Whether visitors may send it unless `GEM_FORMATS` says otherwise.
-        scope: What of it is read.
+        key: name in `GEM_FORMATS`.
+        name: display name.
+        suffixes: file name suffixes, lower case, with the dot.
+        media_types: browsers' media types; within a subtype, those that browsers know come first.
+        openers: Pillow's names of the format.
+        is_uploaded: whether visitors may upload it by default, without `GEM_FORMATS`.
+        scope: which variants are supported.
     """
 
     key: str
@@ -155,15 +155,15 @@ STARTS = (
     ("jpeg2000", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
     ("jpegxl", (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")),
 )
-BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes of the second header
+BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # possible sizes of the second header, bytes
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}
 
 
 def format_of(start: bytes) -> Format | None:
-    """What the first START bytes of a file say of its format, None if it is none of these.
+    """The format of a file by its first START bytes, None for an unknown one.
 
-    `containers.inspect` distinguishes a raw photo that is built as a TIFF.
+    `containers.inspect` recognises raw photos that are built as TIFFs.
     """
     for key, heads in STARTS:
         if start.startswith(heads):
@@ -179,7 +179,7 @@ def format_of(start: bytes) -> Format | None:
 
 
 def of_brands(start: bytes) -> Format | None:
-    """The format of an ISO media file by the brands in its first box."""
+    """The format of an ISO media file, by the brands in its first box."""
     end = min(int.from_bytes(start[:4], "big"), len(start), 16 + 4 * MOST_BRANDS)
     brands = {start[8:12], *(start[at : at + 4] for at in range(16, end - 3, 4))}
     if b"crx " in brands:
@@ -190,17 +190,17 @@ def of_brands(start: bytes) -> Format | None:
 
 
 def names(keys: Iterable[str]) -> str:
-    """Formats for people, commas between."""
+    """Display names of formats, separated by commas."""
     return ", ".join(BY_KEY[key].name for key in keys)
 
 
 def suffixes(keys: Iterable[str]) -> tuple[str, ...]:
-    """All suffixes of some formats."""
+    """All suffixes of the formats."""
     return tuple(suffix for key in keys for suffix in BY_KEY[key].suffixes)
 
 
 def table() -> str:
-    """All formats in Markdown, a row each."""
+    """All formats as a Markdown table, one row each."""
     rows = [
         "| format | `GEM_FORMATS` | suffixes | folders | uploads | what is read |",
         "|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""How much a photo may be: of visitors' uploads, and of photos in the owner's own folder."""
+"""Limits on photos: visitors' uploads, and photos in the owner's folders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WORKING_SIDE = (
 )
 MIN_SIDE = 16
 NEEDS_MEMORY = "The photo needs more memory than there is."
-# Bytes of memory a pixel while a photo of a kind is decoded and shrunk, the most over modes and
-# ways of packing (`tests/extractor/test_decoder.py` holds each to it).
+# Bytes of memory per pixel for decoding and shrinking a photo, at most, over modes and compressions
+# (`tests/extractor/test_decoder.py` verifies each).
 COST = {
     "png": 10,
-    "webp": 25,  # its decoder holds three canvases of 4 bytes a pixel
+    "webp": 25,  # its decoder holds three canvases of 4 bytes per pixel
     "heic": 10,
     "avif": 10,
     "bmp": 10,
@@ -28,22 +28,22 @@ COST = {
     "jpeg2000": 22,
     "jpegxl": 22,
 }
-LAYERED = 20  # with transparency, or with the four colours of print
-DEEP = 24  # what is scaled by its range, as numbers of 16 and more bits
+LAYERED = 20  # with transparency, or CMYK
+DEEP = 24  # numbers of 16 and more bits, which are scaled by their range
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a photo may be, and what it may cost.
+    """Limits on a photo and on the cost of decoding it.
 
     Attributes:
-        formats: Keys of the formats that are taken.
-        megabytes: Of the file (2^20 bytes).
-        megapixels: Of the picture (10^6).
-        memory: Megabytes that decoding it may take.
-        seconds: Of processor time that decoding it may take.
-        prefix: Of the environment variables that change the last four, "" where the person who
-            sent the photo cannot change them.
+        formats: keys of the accepted formats.
+        megabytes: file size (2^20 bytes).
+        megapixels: picture size (10^6 pixels).
+        memory: megabytes that decoding may use.
+        seconds: processor time that decoding may use.
+        prefix: prefix of the environment variables that change the last four; "" where the sender
+            of the photo cannot change them.
     """
 
     formats: tuple[str, ...]
@@ -54,11 +54,11 @@ class Limits:
     prefix: str = ""
 
     def hint(self, name: str) -> str:
-        """How to raise a limit, for who can."""
+        """A sentence on how to raise a limit, or "" if the sender cannot."""
         return f" {self.prefix}{name} sets the limit." if self.prefix else ""
 
     def check_bytes(self, count: int) -> None:
-        """Raise ImageTooLarge for a file of more than `megabytes`."""
+        """Raise ImageTooLarge if a file has more than `megabytes`."""
         if count > self.megabytes * 2**20:
             raise ImageTooLarge(
                 f"The file has {count / 2**20:.0f} MB; at most {self.megabytes} MB are allowed."
@@ -66,10 +66,10 @@ class Limits:
             )
 
     def check_size(self, width: int, height: int) -> None:
-        """Check a photo's size in pixels.
+        """Check a photo's size in pixels and its aspect ratio.
 
         Raises:
-            ImageTooLarge, UnsupportedImage: it is not.
+            ImageTooLarge, UnsupportedImage: the size is outside the limits.
         """
         if width * height > self.megapixels * 10**6:
             raise ImageTooLarge(
@@ -88,14 +88,14 @@ class Limits:
             )
 
     def check(self, found: Container, count: int) -> None:
-        """Refuse a file that no codec should open.
+        """Reject a file before any codec opens it.
 
         Args:
-            found: in the file.
-            count: its bytes.
+            found: result of inspecting the file.
+            count: size of the file in bytes.
 
         Raises:
-            ImageTooLarge, UnsupportedImage: it should not.
+            ImageTooLarge, UnsupportedImage: the file exceeds the limits or is not supported.
         """
         if found.kind == "jpeg" and found.depth not in (0, 8):
             raise UnsupportedImage(
@@ -114,10 +114,10 @@ class Limits:
             )
 
 
-# Of photos in a folder of one's own, unless `owner_limits` are asked; of what strangers send.
+# Defaults for photos in one's own folder (see `owner_limits`), and for visitors' uploads.
 OWNER = Limits(tuple(formats.BY_KEY), 1024, 500, 3000, 60.0, "GEM_PHOTO_")
 VISITOR = Limits(formats.UPLOADED, 12, 64, 400, 5.0)
-# What `owner_limits` reads: name after `GEM_PHOTO_`, field, least, most.
+# Settings read by `owner_limits`: name after `GEM_PHOTO_`, field, minimum, maximum.
 SETTINGS = (
     ("MB", "megabytes", 1, 16_384),
     ("MEGAPIXELS", "megapixels", 1, 100_000),
@@ -127,11 +127,11 @@ SETTINGS = (
 
 
 class BadLimit(ValueError):
-    """A setting has a value that cannot be; str(error) is a sentence that names it."""
+    """A setting has an invalid value; str(error) is a sentence that names it."""
 
 
 def owner_limits() -> Limits:
-    """OWNER, changed by the environment as `SETTINGS` say. Raises BadLimit."""
+    """OWNER with the changes of the environment, see `SETTINGS`. Raises BadLimit."""
     changed: dict[str, Any] = {}
     for name, field, least, most in SETTINGS:
         text = os.environ.get(OWNER.prefix + name, "")
@@ -147,7 +147,7 @@ def owner_limits() -> Limits:
 
 
 def memory_of(found: Container) -> float:
-    """About how many bytes decoding a photo takes, without its file; its size must be known."""
+    """Estimated bytes for decoding a photo, without its file. Its size must be known."""
     assert found.size is not None
     width, height = found.size
     pixels = width * height
@@ -157,7 +157,7 @@ def memory_of(found: Container) -> float:
         return kept + (LAYERED if found.components == 4 else 10) * pixels / scale**2
     if found.kind == "tiff":
         unpacked = found.tile * found.components * max(found.depth, 8) / 8
-        # As they are, and as fractions while they are scaled.
+        # The numbers themselves, and their floats while they are scaled.
         numbers = max(5, 3 * found.components) * found.depth / 8 if found.depth > 8 else 0
         return (12 + numbers) * pixels + unpacked
     if found.kind == "jpeg2000":
@@ -169,18 +169,18 @@ def memory_of(found: Container) -> float:
 
 
 def draft_side(width: int, height: int) -> int:
-    """Pixels of the shorter side below which a JPEG is not shrunk while it is decoded."""
+    """Pixels of the shorter side below which a JPEG is not shrunk during decoding."""
     return SHORT_SIDE if is_strip(width, height) else WORKING_SIDE
 
 
 def jpeg_scale(width: int, height: int) -> int:
-    """By how much libjpeg shrinks a photo while it decodes it: 1, 2, 4 or 8 (`Image.draft`)."""
+    """Factor by which libjpeg shrinks a photo during decoding: 1, 2, 4 or 8 (`Image.draft`)."""
     room = min(width, height) // draft_side(width, height)
     return max(scale for scale in (1, 2, 4, 8) if scale <= max(room, 1))
 
 
 def jpeg2000_levels(found: Container) -> int:
-    """How many levels of a JPEG 2000's resolution need not be decoded."""
+    """Number of a JPEG 2000's resolution levels that need not be decoded."""
     assert found.size is not None
     room = max(found.size) // WORKING_SIDE
     return max(0, min(found.levels, room.bit_length() - 1))

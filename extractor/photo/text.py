@@ -1,4 +1,4 @@
-"""Text files as people's programs write them."""
+"""Read text files in the encodings that common programs write."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def read_text(path: str | Path, most: int) -> str:
     """The text of a regular file.
 
     Args:
-        path: The file.
-        most: Bytes that it may have.
+        path: path of the file.
+        most: maximum size in bytes.
 
     Raises:
-        OSError: As `read_at_most`.
-        ValueError: As `decode_text`.
+        OSError: see `read_at_most`.
+        ValueError: see `decode_text`.
     """
     return decode_text(read_at_most(path, most))
 
 
 def decode_text(data: bytes) -> str:
-    """Text in UTF-8 or UTF-16, with its mark or without, else in Windows' Western code page.
+    """Decode UTF-8 or UTF-16, with or without a byte order mark, else Windows-1252.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: the data is in none of these encodings.
     """
     encoding = UTF16.get(data[:2], "utf-8-sig")
-    if encoding == "utf-8-sig" and b"\0" in data[:2]:  # plain letters in UTF-16
+    if encoding == "utf-8-sig" and b"\0" in data[:2]:  # ASCII letters in UTF-16
         encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
     try:
         text = data.decode(encoding)

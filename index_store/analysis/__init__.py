@@ -1,1 +1,1 @@
-"""Analyses of a whole gallery: map, duplicates."""
+"""Analyses of a whole gallery: similarity map, duplicates."""

@@ -1,4 +1,4 @@
-"""What `python -m index_store duplicates` lists: the files of each group, with their sizes."""
+"""Listing of duplicates for `python -m index_store duplicates`: each group's files and sizes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Copy:
     """One file of a group.
 
     Attributes:
-        file: Path relative to the indexed folder, with forward slashes.
-        path: Absolute.
-        width, height: Pixels of the file, upright; None if it can no longer be read.
-        bytes: Size of the file; None likewise.
-        sha256: Of its content.
+        file: path relative to the indexed folder, with forward slashes.
+        path: absolute path.
+        width, height: size of the upright picture in pixels; None if the file is unreadable.
+        bytes: size of the file; None if it is unreadable.
+        sha256: SHA-256 of the indexed content.
     """
 
     file: str
@@ -36,26 +36,26 @@ class Copy:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """By which copies are ordered: pixels, then bytes; unreadable files are the smallest."""
+        """Sort key of copies: pixels, then bytes; unreadable files are the smallest."""
         return (self.width or 0) * (self.height or 0), self.bytes or 0
 
 
 def list_copies(
     store: Store, groups: Iterable[Sequence[int]]
 ) -> tuple[list[list[Copy]], list[str]]:
-    """The files of groups of photos.
+    """List the files of groups of photos.
 
-    The catalogue keeps the size of the decoded photo, at most 1024 pixels a side. So the headers of
-    the files are read.
+    Reads the files' headers, since the catalogue has only the size of the decoded photo, at most
+    1024 pixels a side.
 
     Args:
-        store: The store.
-        groups: Ids of each group.
+        store: the store.
+        groups: ids of each group.
 
     Returns:
-        The groups with the largest file of each first, without files whose content has changed
-        since they were indexed, and without groups of which fewer than two files are left; and the
-        relative paths of the changed files.
+        The groups, each with its largest file first, without files whose content has changed since
+        they were indexed, and without groups with fewer than two remaining files; and the relative
+        paths of the changed files.
     """
     kept, changed = [], []
     for group in groups:
@@ -71,7 +71,7 @@ def list_copies(
 
 
 def look_up(store: Store, photo: Photo) -> Copy | None:
-    """A photo's file as it is now; None if its content is no longer what was indexed."""
+    """A photo's file as it is now; None if its content differs from what was indexed."""
     path = store.roots / photo.file
     width = height = size = None
     try:
@@ -80,17 +80,17 @@ def look_up(store: Store, photo: Photo) -> Copy | None:
                 return None
         width, height = read_size(path) or (None, None)
         size = os.stat(path).st_size
-    except BadPhoto:  # too large now
+    except BadPhoto:  # the file has since grown too large
         return None
     except OSError:
-        pass  # gone
+        pass  # deleted or unreadable
     if width and height and (width > height) != (photo.width > photo.height):
         width, height = height, width  # the catalogue's size is upright
     return Copy(photo.file, os.path.abspath(path), width, height, size, photo.sha256)
 
 
 def to_json(groups: Sequence[Sequence[Copy]], changed: Sequence[str]) -> dict[str, Any]:
-    """Groups of `list_copies` as a JSON object."""
+    """Groups from `list_copies` as a JSON object."""
     return {
         "groups": [
             {"largest": group[0].file, "photos": [asdict(copy) for copy in group]}
@@ -101,7 +101,7 @@ def to_json(groups: Sequence[Sequence[Copy]], changed: Sequence[str]) -> dict[st
 
 
 def copy_lines(groups: Sequence[Sequence[Copy]], changed: Sequence[str]) -> list[str]:
-    """Groups of `list_copies` for people, the largest file of each first."""
+    """Groups from `list_copies` as lines of text, each with its largest file first."""
     more = sum(len(group) - 1 for group in groups)
     lines = [
         f"groups: {len(groups)}, files besides the largest of each: {more}",
@@ -118,7 +118,7 @@ def copy_lines(groups: Sequence[Sequence[Copy]], changed: Sequence[str]) -> list
 
 
 def copy_line(copy: Copy) -> str:
-    """Size and path of a file."""
+    """One line with the size and path of a file."""
     if copy.bytes is None:
         return f"{'file not readable':>28s}  {copy.path}"
     size = f"{copy.width} x {copy.height}"

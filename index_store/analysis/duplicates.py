@@ -1,7 +1,7 @@
-"""Duplicates: photos that are one picture, saved again or resized.
+"""Duplicates: photos that are the same picture, re-encoded or resized.
 
-Photos of one thing have similar descriptors, too. So descriptors only propose pairs, and the
-pictures decide, see `one_picture`.
+Photos of the same thing have similar descriptors, too. So descriptors only propose pairs, and
+comparing the pictures decides, see `one_picture`.
 """
 
 from __future__ import annotations
@@ -19,34 +19,36 @@ from ..global_artifacts import Progress, silent
 from ..store import Store
 from .one_picture import LAYOUT_SIDE, Picture, one_picture, picture, same_layout
 
-# Of descriptors, from which on two pictures are compared. With EfficientNet-Lite2 129 of 139 copies
-# of the sample gallery are found, and 104 with 0.9: small copies have other descriptors.
+# Cosine from which pairs of photos are compared. With EfficientNet-Lite2 this finds 129 of 139
+# copies of the sample gallery, 0.9 finds 104: small copies have other descriptors.
 SIMILARITY = 0.8
 CACHED = 128  # decoded thumbnails, up to 230 KB each
 CACHED_ORIGINALS = 16  # up to 1 MB each
-CHUNK = 4096  # rows or pairs that are handled at once
+CHUNK = 4096  # rows or pairs that are processed at a time
 
 
 def duplicates(
     store: Store, progress: Progress = silent, originals: bool = False
 ) -> list[list[int]]:
-    """Groups of photos that are one picture.
+    """Groups of photos that are the same picture.
 
-    Every photo of a group is one picture with the largest of it. Photos whose thumbnail cannot be
-    read are in no group. Holds 768 bytes for each photo with a similar neighbour, and its pairs.
+    Each photo of a group is the same picture as the group's largest. Photos with unreadable
+    thumbnails are in no group. Uses 768 bytes for each photo with a similar neighbour, plus its
+    pairs.
 
     Args:
-        store: Its neighbour lists are exact, and each names 50 photos. More copies than that are
-            found through one another.
-        progress: As of `build`.
-        originals: Whether pairs whose thumbnails agree are compared again in the files that were
-            indexed, shrunk to at most 1024 pixels a side, where both are still there. That tells
-            documents apart that differ by a few small letters.
+        store: the store. Its neighbour lists are exact, with 50 photos each; larger groups are
+            found through common neighbours.
+        progress: see `build`.
+        originals: whether pairs whose thumbnails agree are compared again as the indexed files,
+            shrunk to at most 1024 pixels a side, if both files still exist. That distinguishes
+            documents that differ in a few small letters.
 
     Returns:
+        Ids of each group, its largest picture first; largest groups first.
         Ids of each group. The largest picture of a group comes first, the largest group too.
     """
-    slots = store.rows.slots  # photos of equal content share one
+    slots = store.rows.slots  # photos with equal content share a slot
     pairs = np.concatenate([proposed(store.lists, store.list_sims), equal_pairs(slots)])
     pairs = pairs[np.isin(pairs, store.served_ids).all(1)]
     ids = np.unique(pairs)
@@ -84,8 +86,8 @@ def proposed(lists: np.ndarray, sims: np.ndarray) -> np.ndarray:
     """Pairs of photos with similar descriptors.
 
     Args:
-        lists: Of `self_first`, int32 (N, k).
-        sims: Their similarities, (N, k).
+        lists: output of `self_first`, int32 (N, k).
+        sims: their similarities, (N, k).
 
     Returns:
         int64 (n, 2), the smaller id first, each pair once.
@@ -102,14 +104,14 @@ def proposed(lists: np.ndarray, sims: np.ndarray) -> np.ndarray:
 
 
 def equal_pairs(values: np.ndarray) -> np.ndarray:
-    """Chains of positions that have equal values: int64 (n, 2), the smaller position first."""
+    """Chains of indices with equal values: int64 (n, 2), the smaller index first."""
     order = np.argsort(values, kind="stable")
     equal = np.flatnonzero(np.diff(values[order]) == 0)
     return np.stack([order[equal], order[equal + 1]], 1)
 
 
 def alike(rows: np.ndarray, layouts: np.ndarray, readable: np.ndarray) -> np.ndarray:
-    """Which pairs of rows, int (n, 2), have layouts that may be of one picture: bool (n,)."""
+    """Which pairs of rows, int (n, 2), have layouts that may be of the same picture: bool (n,)."""
     kept = readable[rows].all(1)
     for start in range(0, len(rows), CHUNK):
         first, second = rows[start : start + CHUNK].T
@@ -118,13 +120,13 @@ def alike(rows: np.ndarray, layouts: np.ndarray, readable: np.ndarray) -> np.nda
 
 
 def largest_first(store: Store, ids: np.ndarray) -> list[int]:
-    """Ids by the size of the decoded photo; the smaller id first among equals."""
+    """Ids by the size of the decoded photo, largest first; ties by id."""
     photos = store.catalogue.photos_of(ids)
     return [p.id for p in sorted(photos, key=lambda p: (-p.width * p.height, p.id))]
 
 
 def neighbours(pairs: np.ndarray) -> Callable[[int], list[int]]:
-    """A function from an id to the ids that it is paired with.
+    """A function from an id to the ids it is paired with.
 
     Args:
         pairs: int (n, 2).
@@ -146,19 +148,19 @@ def grouped(
     same: Callable[[int, int], bool],
     leaders: Iterable[int] | None = None,
 ) -> Iterator[list[int]]:
-    """Groups, each around its first member: that one is the same as every other.
+    """Partition ids into groups whose first member, the leader, matches every other member.
 
-    A group grows from member to member, so that each id is compared at most once for each id that
-    it is near to.
+    A group grows from member to member, so each id is compared at most once for each id that it is
+    near to.
 
     Args:
-        order: Ids, the leader of a group before its members.
-        near: The ids that may be in a group with an id.
-        same: Whether a leader and another id are the same.
-        leaders: What yields the ids of `order`, such as a progress bar over it.
+        order: ids, in the order in which they become leaders.
+        near: function that returns the ids that may be in a group with an id.
+        same: whether a leader and another id match.
+        leaders: iterable over `order`, such as a progress bar.
 
     Yields:
-        Ids in the order of `order`; single ones, too.
+        Ids of a group, in the order of `order`; groups of one included.
     """
     place = {id: position for position, id in enumerate(order)}
     free = set(order)
@@ -179,13 +181,13 @@ def grouped(
 
 
 def same_thumbnail(store: Store, first: int, second: int) -> bool:
-    """Whether two photos are one picture by their thumbnails; no if one of these is damaged."""
+    """Whether two photos are the same picture by their thumbnails; False if one is damaged."""
     a, b = thumbnail_picture(store, first), thumbnail_picture(store, second)
     return a is not None and b is not None and one_picture(a, b)
 
 
 def thumbnail_picture(store: Store, id: int) -> Picture | None:
-    """What is compared of a photo's thumbnail; None if that is damaged."""
+    """A photo's thumbnail prepared for comparison; None if it is damaged."""
     try:
         return decoded(store.thumbnail(id))
     except StoreCorrupt:
@@ -194,6 +196,6 @@ def thumbnail_picture(store: Store, id: int) -> Picture | None:
 
 @lru_cache(CACHED)
 def decoded(jpeg: bytes) -> Picture | None:
-    """What is compared of a thumbnail, or None if it is no JPEG."""
+    """A thumbnail prepared for comparison, or None if it is not a JPEG."""
     pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     return None if pixels is None else picture(pixels)

@@ -1,9 +1,9 @@
-"""Whether two photos are one picture: the same pixels, saved again or resized.
+"""Test whether two photos are the same picture: the same pixels, re-encoded or resized.
 
-A crop, another shot and another document of the same layout are other pictures. So layouts only
-rule pairs out, and detail decides: in no small window may two pictures differ by more than JPEG,
-WebP and resampling can make of one. Differences smaller than what survives at the resolution of
-the smaller picture cannot be seen.
+A crop, another shot and another document with the same layout are different pictures. So layouts
+only rule pairs out, and detail decides: no small window may differ by more than JPEG, WebP and
+resampling can change it. Differences too small to survive at the resolution of the smaller picture
+are invisible.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ import cv2
 import numpy as np
 
 # Largest differences between an original and its copy, as thumbnails, over 107 photos and 15
-# documents in 24 ways of saving (JPEG and WebP at quality 20 to 95, PNG, scales 0.33 to 1.5 with
-# six filters, +12 or x 1.1 brighter, sharpened), in units of the limits below: 0.9 with antialiased
-# resizing, 1.5 without. Least differences between 20 documents of one layout: 3.1 at 480 pixels
-# (engraved plates; forms, slides, chats and pages 4.3 and more), 2.0 at 320, 1.4 at 240, 0.74 at
-# 160. One digit in a form: 1.4 to 2.5. Two shots half a pixel apart: 2.0 and more in 95 of 100.
-NOISE = 7.5  # grey levels of difference that are tolerated in flat areas
-SHARE = 0.5  # of the local contrast that is tolerated besides
-SIGMA = 1.0  # pixels of blur: what is finer depends on the resampling filter
-WINDOW = 6  # pixels of the side of a window: a letter of a thumbnail
-# Text fades in small pictures, so less is tolerated below FULL_SIDE, in proportion: copies of 100
-# to 200 pixels differ by 0.6 at most. Below LEAST_SIDE plates differ by no more than copies.
+# documents in 24 encodings (JPEG and WebP at quality 20 to 95, PNG, scales 0.33 to 1.5 with six
+# filters, +12 or x 1.1 brighter, sharpened), in units of the limits below: 0.9 with antialiased
+# resizing, 1.5 without. Smallest differences between 20 documents of one layout: 3.1 at 480 pixels
+# (engraved plates; at least 4.3 for forms, slides, chats and pages), 2.0 at 320, 1.4 at 240, 0.74
+# at 160. One digit in a form: 1.4 to 2.5. Two shots half a pixel apart: at least 2.0 in 95 of 100.
+NOISE = 7.5  # tolerated difference in flat areas, grey levels
+SHARE = 0.5  # tolerated difference as a share of the local contrast, in addition
+SIGMA = 1.0  # blur in pixels: finer detail depends on the resampling filter
+WINDOW = 6  # side of a window in pixels: about a letter in a thumbnail
+# Text fades in small pictures, so below FULL_SIDE the tolerance shrinks in proportion: copies of
+# 100 to 200 pixels differ by at most 0.6. Below LEAST_SIDE plates differ no more than copies do.
 FULL_SIDE = 240  # longest side of the smaller picture
-LEAST_SIDE = 140  # below which only equal pixels are one picture
+LEAST_SIDE = 140  # below this, only equal pixels are the same picture
 
-# Layouts of copies correlate by at least 0.983, and their cells differ by at most 26 levels (where
-# the copy is a tenth brighter), without that by 22.
+# Layouts of copies correlate by at least 0.983; their cells differ by at most 26 levels if the copy
+# is a tenth brighter, else by at most 22.
 LAYOUT_SIDE = 16  # cells
-LAYOUT_NOISE = 1.0  # levels of difference that are tolerated in layouts
-LAYOUT_SHARE = 0.2  # of a layout's contrast besides: correlation of 0.98
-LAYOUT_LEVELS = 28  # between two cells, in brightness and either colour
+LAYOUT_NOISE = 1.0  # tolerated difference between layouts, levels
+LAYOUT_SHARE = 0.2  # share of a layout's contrast, in addition: correlation of 0.98
+LAYOUT_LEVELS = 28  # maximum difference of a cell, in brightness and either colour
 
 
 class Picture(NamedTuple):
-    """What is compared of a photo.
+    """A photo prepared for comparison.
 
     Attributes:
         grey: uint8 (H, W).
-        layout: of `layout_of`.
+        layout: output of `layout_of`.
     """
 
     grey: np.ndarray
@@ -49,7 +49,7 @@ class Picture(NamedTuple):
 
 
 def picture(photo: np.ndarray) -> Picture:
-    """What is compared of an RGB photo, uint8 (H, W, 3)."""
+    """Prepare an RGB photo, uint8 (H, W, 3), for comparison."""
     return Picture(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), layout_of(photo))
 
 
@@ -64,7 +64,7 @@ def layout_of(photo: np.ndarray) -> np.ndarray:
 
 
 def one_picture(first: Picture, second: Picture) -> bool:
-    """Whether two photos are the same picture, saved again or resized. Symmetric."""
+    """Whether two photos are the same picture, re-encoded or resized. Symmetric."""
     return (
         same_shape(first.grey.shape, second.grey.shape)
         and bool(same_layout(first.layout, second.layout))
@@ -73,13 +73,13 @@ def one_picture(first: Picture, second: Picture) -> bool:
 
 
 def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
-    """Whether two sizes (H, W) have one aspect ratio, if each side was rounded by up to a pixel."""
+    """Whether two sizes (H, W) have the same aspect ratio, up to a pixel of rounding per side."""
     (h1, w1), (h2, w2) = first, second
     return abs(h1 * w2 - h2 * w1) <= max(h1 + w1, h2 + w2)
 
 
 def same_layout(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Which layouts, uint8 (..., 3, cells), may be of one picture: bool (...)."""
+    """Which layouts, uint8 (..., 3, cells), may be of the same picture: bool (...)."""
     a, b = first.astype(np.float32), second.astype(np.float32)
     levels = np.abs(a - b).max((-2, -1))
     brightness = a[..., 0, :], b[..., 0, :]
@@ -90,9 +90,9 @@ def same_layout(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def same_detail(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether no window of two greys, uint8 (H, W), differs by more than copies do.
+    """Whether no window of two grey images, uint8 (H, W), differs by more than copies do.
 
-    The larger is shrunk to the smaller. Below LEAST_SIDE only equal pixels are the same.
+    The larger is shrunk to the smaller. Below LEAST_SIDE only equal pixels count as the same.
     """
     if np.array_equal(first, second):
         return True
@@ -103,10 +103,10 @@ def same_detail(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def agree(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two greys of one size agree at each scale, from half to half down to LEAST_SIDE.
+    """Whether two grey images of one size agree at every scale, halving down to LEAST_SIDE.
 
-    The coarse scales come first: they see what is larger than a window, and rule most pairs out at
-    a fraction of the cost.
+    Coarse scales come first: they reveal differences larger than a window, and rule out most pairs
+    at a fraction of the cost.
     """
     height, width = first.shape
     side = max(height, width)
@@ -118,10 +118,10 @@ def agree(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How much each window of two greys differs, in units of what is tolerated there.
+    """Difference of two grey images in each window, in units of the tolerance there.
 
-    The standard deviation of the difference of what SIGMA leaves, squared, against NOISE squared
-    plus SHARE squared of the local variance. What is brighter as a whole differs by nothing.
+    The variance of the blurred difference, relative to NOISE squared plus SHARE squared times the
+    local variance. A uniform change of brightness counts as no difference.
 
     Args:
         first, second: uint8 (H, W).
@@ -136,14 +136,14 @@ def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def local_variance(values: np.ndarray) -> np.ndarray:
-    """Variance within the window around each pixel, after a blur by SIGMA; float32 (H, W)."""
+    """Variance in the window around each pixel, after a blur by SIGMA; float32 (H, W)."""
     smooth, window = cv2.GaussianBlur(values, (0, 0), SIGMA), (WINDOW, WINDOW)
     square = cv2.sqrBoxFilter(smooth, cv2.CV_32F, window)
     return np.maximum(square - cv2.blur(smooth, window) ** 2, 0)
 
 
 def shrunk(grey: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A grey of this size, or shrunk to it."""
+    """A grey image at this size, shrunk if necessary."""
     if grey.shape == (height, width):
         return grey
     return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)

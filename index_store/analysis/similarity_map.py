@@ -1,11 +1,11 @@
-"""The gallery as a map: photos that look alike lie close together, and clusters have a medoid.
+"""The gallery as a map: similar photos are close together, and clusters have a medoid.
 
 Positions are t-SNE (van der Maaten and Hinton 2008; Barnes-Hut, van der Maaten 2014) on the exact
-nearest neighbours, begun from the two principal components, so that the same gallery gives the same
-map. Crowds are HDBSCAN (Campello et al. 2013) on the positions: what the eye sees as one.
+nearest neighbours, initialised with the two principal components, so the same gallery gives the
+same map. Clusters are HDBSCAN (Campello et al. 2013) on the positions, to match what the eye sees.
 
-A map belongs to one generation of a store. It lies beside the generations as
-`maps/GENERATION-VERSION.npy`, and can always be made again.
+A map belongs to one generation of a store. It is cached outside the generations as
+`maps/GENERATION-VERSION.npy` and can always be recomputed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from ..store import Store
 
 FOLDER = "maps"
 NAME = re.compile(r"[0-9]{6,}-[0-9a-f]{12}\.npy")
-PERPLEXITY = 15.0  # neighbours that a photo feels; three times as many are looked at
-FEW = 8  # photos that are laid on a circle
-MOST = 50_000  # photos on a map; of a larger gallery so many are drawn by lot
-CROWD = 5  # photos of the smallest cluster
-CROWD_SHARE = 200  # in a large gallery a cluster has at least one photo in so many
+PERPLEXITY = 15.0  # effective neighbours per photo; three times as many are read
+FEW = 8  # fewer photos than this are placed on a circle
+MOST = 50_000  # maximum photos on a map; of a larger gallery a random sample is placed
+CROWD = 5  # minimum photos in a cluster
+CROWD_SHARE = 200  # a cluster has at least 1 / CROWD_SHARE of the photos
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SimilarityMap:
-    """Where photos lie.
+    """Positions and clusters of photos.
 
     Attributes:
-        ids: of the photos on the map, int64 (n,); medoids first.
+        ids: ids of the photos on the map, int64 (n,); medoids first.
         positions: float32 (n, 2), 0 to 1 along each axis.
-        clusters: which cluster each belongs to, int32 (n,), -1 for none.
+        clusters: cluster of each photo, int32 (n,), -1 for none.
         medoids: rows of the photo nearest to each cluster's mean, int64 (c,): 0 to c - 1.
     """
 
@@ -59,11 +59,11 @@ class SimilarityMap:
 
 
 def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = None) -> SimilarityMap:
-    """Lay a gallery out. Takes a few seconds for 1,000 photos.
+    """Compute a gallery's map. Takes a few seconds for 1,000 photos.
 
     Args:
-        descriptors: float16 or float32 (N, D), unit rows; of a large gallery only some are read.
-        ids: int64 (n,), ascending, the photos to place; all if left out.
+        descriptors: float16 or float32 (N, D), unit rows; of a large gallery only a sample is read.
+        ids: int64 (n,), ascending, the photos to place; None for all.
     """
     ids = np.arange(len(descriptors)) if ids is None else ids
     if len(ids) > MOST:
@@ -77,12 +77,12 @@ def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = Non
 
 
 def lay_out(rows: np.ndarray) -> np.ndarray:
-    """Positions float32 (n, 2), 0 to 1, of unit rows float32 (n, D)."""
+    """Positions float32 (n, 2), in 0 to 1, for unit rows float32 (n, D)."""
     count = len(rows)
     if count < FEW:
         turn = 2 * np.pi * np.arange(count) / max(1, count)
         return (0.5 + 0.4 * np.stack([np.cos(turn), np.sin(turn)], 1)).astype(np.float32)
-    from sklearn.manifold import TSNE  # slow to load, and only needed here
+    from sklearn.manifold import TSNE  # slow to import, and only needed here
 
     perplexity = min(PERPLEXITY, (count - 1) / 3 - 1)
     k = min(count - 1, int(3 * perplexity + 1))
@@ -99,33 +99,33 @@ def lay_out(rows: np.ndarray) -> np.ndarray:
         init=principal_components(rows),
         random_state=SEED,
     )
-    with threadpool_limits(1):  # the same map each time, and a core for whoever searches meanwhile
+    with threadpool_limits(1):  # deterministic, and leaves a core to searches
         positions = tsne.fit_transform(graph)
     low, high = positions.min(0), positions.max(0)
     return ((positions - low) / np.maximum(high - low, 1e-9)).astype(np.float32)
 
 
 def principal_components(rows: np.ndarray) -> np.ndarray:
-    """The first two of unit rows (n, D), so small that t-SNE can move everything: (n, 2)."""
+    """The first two components of unit rows (n, D), scaled down for t-SNE to start from: (n, 2)."""
     centred = rows - rows.mean(0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
-    # An eigenvector's sign is chance: its largest component is made positive.
+    # An eigenvector's sign is arbitrary: make its largest component positive.
     axes = vectors[:, [-1, -2]]
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), [0, 1]])
     found = centred @ axes
-    # Photos that are the same would never part; a little noise lets them lie beside one another.
+    # Identical photos would never separate; a little noise lets them settle next to each other.
     noise = np.random.default_rng(SEED).normal(size=found.shape)
     return (1e-4 * found / (found[:, 0].std() or 1.0) + 1e-6 * noise).astype(np.float32)
 
 
 def find_clusters(positions: np.ndarray) -> np.ndarray:
-    """Which cluster each position (n, 2) belongs to, -1 for none: int32 (n,). Large ones first."""
+    """Cluster of each position (n, 2), -1 for none: int32 (n,). Largest cluster first."""
     if len(positions) < 2 * CROWD:
         return np.full(len(positions), -1, np.int32)
     from sklearn.cluster import HDBSCAN
 
     smallest = max(CROWD, len(positions) // CROWD_SHARE)
-    # Leaves, since by excess of mass the last bits of the descriptors decide between 2 and 17.
+    # With excess of mass, the last bits of the descriptors decide between 2 and 17 clusters.
     leaves = HDBSCAN(min_cluster_size=smallest, cluster_selection_method="leaf", copy=True)
     labels = leaves.fit_predict(positions)
     if labels.max() < 0:
@@ -137,11 +137,11 @@ def find_clusters(positions: np.ndarray) -> np.ndarray:
 
 
 def medoids_of(rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """For each cluster the row nearest to its mean.
+    """For each cluster, the row nearest to its mean.
 
     Args:
         rows: unit descriptors, float32 (n, D).
-        clusters: of `find_clusters`, (n,).
+        clusters: output of `find_clusters`, (n,).
 
     Returns:
         Row numbers int64 (c,).
@@ -154,8 +154,8 @@ def medoids_of(rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 
 
 def kept_map(store: Store) -> SimilarityMap:
-    """The map of a store's generation: the one that is kept, or else a new one, which is kept if
-    the folder can be written. Without damaged photos; such a map is never kept.
+    """The map of a store's generation, from the cache if it is there; otherwise computed, and
+    cached if the folder is writable. Damaged photos are excluded; such a map is never cached.
     """
     if len(store.damaged):
         return make_map(store.descriptors, store.served_ids)
@@ -171,20 +171,20 @@ def kept_map(store: Store) -> SimilarityMap:
 
 
 def path_of(store: Store) -> Path:
-    """Where the map of a store's generation lies."""
+    """Path of the cached map of a store's generation."""
     return store.path / FOLDER / f"{store.generation}-{store.version}.npy"
 
 
 def read_map(path: Path, photos: int) -> SimilarityMap:
-    """Read what `write_map` wrote.
+    """Read a map that `write_map` wrote.
 
     Args:
-        path: the file.
-        photos: of the gallery.
+        path: path of the file.
+        photos: number of photos in the gallery.
 
     Raises:
-        OSError: it is not there.
-        ValueError: it is no map of so many photos.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is not a map of a gallery of this size.
     """
     count = min(photos, MOST)
     table = np.array(load_array(path, np.float64, (count, 4)))
@@ -199,7 +199,7 @@ def read_map(path: Path, photos: int) -> SimilarityMap:
 
 
 def write_map(path: Path, made: SimilarityMap) -> None:
-    """Keep a map, and delete those of generations before. Raises OSError."""
+    """Write a map, and delete those of earlier generations. Raises OSError."""
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.partial.npy")
     table = np.column_stack([made.ids, made.positions, made.clusters]).astype(np.float64)

@@ -1,1 +1,1 @@
-"""The index of descriptors: presets, faiss, tuning."""
+"""The vector index: presets, faiss, tuning, Milvus."""

@@ -1,8 +1,8 @@
-"""What the rest of the project asks of an index of vectors, and faiss as the embedded answer.
+"""Interface of vector indexes, and its embedded implementation with faiss.
 
-An index only proposes; the engine rescores with the stored descriptors. Vectors have unit norm, so
-indexes work with Euclidean distance, where product quantisation recalls better than under the inner
-product (faiss issues 1522, 2971), and the order is the same.
+An index only proposes candidates; the engine rescores them with the stored descriptors. Vectors
+have unit norm, so indexes use Euclidean distance: product quantisation has a better recall with it
+than with the inner product (faiss issues 1522, 2971), and the order is the same.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import numpy as np
 from ..storage.arrays import float32_blocks
 from .presets import MAX_BITS, PRESETS, IndexParameters
 
-POINTS_PER_LIST = 64  # to train with; more do not find better lists (faiss issue 2301)
-POINTS_PER_CODE = 256  # for each centroid of a code; faiss would not use more
-OPQ_ITERATIONS = 10  # faiss' 50 cost minutes and find the same rotation
+POINTS_PER_LIST = 64  # training points; more do not give better lists (faiss issue 2301)
+POINTS_PER_CODE = 256  # training points per centroid of a code; faiss would not use more
+OPQ_ITERATIONS = 10  # faiss's default of 50 takes minutes and finds the same rotation
 BATCH = 65536  # rows held as float32 at a time
 SEED = 1234
-# Limits for reading a file, so that a damaged one cannot ask for all the memory.
+# Limit for reading a file, so that a damaged one cannot request all memory.
 MAX_VECTOR_BYTES = 64 * 2**30
 
 
 @dataclass(frozen=True)
 class IndexStats:
-    """What is in an index.
+    """Statistics of an index.
 
     Attributes:
-        vectors: How many it has taken, those removed since included.
-        lists: Inverted lists; 0 if it has none.
-        code_bytes: What one vector is packed into, without links and ids.
-        removed: How many of them it no longer finds.
-        dim: Components of a vector.
-        bytes: Of memory that it takes while it is searched.
+        vectors: number of vectors ever added, including those removed since.
+        removed: number of vectors that are no longer found.
+        dim: components per vector.
+        bytes: memory in use while it is searched.
+        lists: number of inverted lists; 0 if there are none.
+        code_bytes: bytes per encoded vector, without links and ids.
     """
 
     vectors: int
@@ -50,33 +50,33 @@ class IndexStats:
 
 
 class VectorIndex(Protocol):
-    """An index that vectors go into by rows and come out of by ids: 0, 1, 2 as they were added.
+    """An index to which vectors are added as rows; ids are 0, 1, 2 in the order of adding.
 
     Attributes:
-        effort: How thoroughly it searches, on its form's own scale (nprobe, efSearch).
+        effort: thoroughness of searches, on the form's own scale (nprobe, efSearch).
     """
 
     effort: int
 
     def train(self, rows: np.ndarray) -> None:
-        """Learn lists and codes from vectors (N, D) such as will be added; once, and first."""
+        """Learn lists and codes from vectors (N, D) like those to be added. Call once, first."""
 
     def add(self, rows: np.ndarray) -> None:
-        """Take in vectors (N, D); ids go on from the last one."""
+        """Add vectors (N, D); ids continue after the last one."""
 
     def remove(self, ids: np.ndarray) -> None:
-        """Find these ids no more. Other vectors keep theirs. Raises IndexError for unknown ones."""
+        """Remove vectors by id; others keep their ids. Raises IndexError for unknown ids."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Probable nearest vectors.
+        """Approximate nearest neighbours.
 
         Args:
             queries: float32 (n, D).
-            k: How many for each.
+            k: number of neighbours per query.
 
         Returns:
-            Rough squared distances float32 (n, k), and ids int64 (n, k), best first. Where nothing
-            more was found the id is -1.
+            Approximate squared distances float32 (n, k), and ids int64 (n, k), best first; id -1
+            where fewer than k were found.
         """
 
     def save(self, path: Path) -> None:
@@ -84,39 +84,39 @@ class VectorIndex(Protocol):
 
     @classmethod
     def load(cls, path: Path, parameters: IndexParameters) -> Self:
-        """Read a file of `save` whose checksum was verified. Raises ValueError, RuntimeError."""
+        """Load a file of `save` whose checksum was verified. Raises ValueError, RuntimeError."""
 
     def stats(self) -> IndexStats:
-        """What is in it."""
+        """Statistics of the index."""
 
 
 class FaissIndex:
     """A preset of `presets` in faiss. Searching is thread-safe; changing it is not.
 
-    Inverted files can delete. In other forms what is removed is marked, and passed over by
-    searches; its bytes go when the index is built again.
+    Inverted files support deletion. In other forms, removed vectors are marked and skipped by
+    searches; their bytes are freed when the index is rebuilt.
 
     Attributes:
-        parameters: What it was built with, and how it is searched.
-        faiss_index: The index itself. What was removed may be in it.
+        parameters: build and search parameters.
+        faiss_index: the faiss index, which may still contain removed vectors.
     """
 
     def __init__(self, dim: int, parameters: IndexParameters):
         """An empty index.
 
         Args:
-            dim: Components of a vector.
-            parameters: Of `choose_parameters`.
+            dim: components per vector.
+            parameters: output of `choose_parameters`.
         """
         self.parameters = parameters
         self.faiss_index = faiss.index_factory(dim, parameters.factory, faiss.METRIC_L2)
         self._removed = np.zeros(0, bool)
-        self._bytes: int | None = None  # not counted yet
+        self._bytes: int | None = None  # not measured yet
         self._set_effort()
 
     @property
     def ntotal(self) -> int:
-        """How many vectors it finds, as faiss calls it."""
+        """Number of vectors that can be found; faiss's name for it."""
         return len(self._removed) - int(self._removed.sum())
 
     @property
@@ -125,7 +125,7 @@ class FaissIndex:
 
     @property
     def effort(self) -> int:
-        """The value of the preset's knob that searches use now."""
+        """Current value of the preset's search knob."""
         return self.parameters.effort
 
     @effort.setter
@@ -139,7 +139,7 @@ class FaissIndex:
             return
         space = faiss.ParameterSpace()
         space.set_index_parameter(self.faiss_index, knob, effort)
-        if "_HNSW" in self.parameters.factory:  # the graph that finds the lists
+        if "_HNSW" in self.parameters.factory:  # the graph that selects lists
             space.set_index_parameter(self.faiss_index, "quantizer_efSearch", 2 * effort)
 
     def train(self, rows: np.ndarray) -> None:
@@ -149,13 +149,13 @@ class FaissIndex:
         wanted = max(POINTS_PER_LIST * lists, POINTS_PER_CODE * centroids)
         sample = np.random.default_rng(SEED).permutation(len(rows))[:wanted]
         train = np.ascontiguousarray(rows[np.sort(sample)], np.float32)
-        # A gallery of fewer photos than centroids still has to train: repeat them. (With fewer than
-        # dimensions, faiss' OPQ writes where it must not.)
+        # A gallery with fewer photos than centroids must still train: repeat them. (With fewer
+        # training points than dimensions, faiss's OPQ writes out of bounds.)
         dim = rows.shape[1]
         train = np.resize(train, (max(len(train), lists, centroids, dim), dim))
         rotation_codes = prepare_training(self.faiss_index)
         self.faiss_index.train(train)
-        del rotation_codes  # faiss had only borrowed it
+        del rotation_codes  # must outlive train, as faiss holds only a pointer to it
 
     def add(self, rows: np.ndarray) -> None:
         for start, block in float32_blocks(rows, BATCH):
@@ -186,12 +186,12 @@ class FaissIndex:
             asked = min(2 * asked, left)
             distances, ids = self.faiss_index.search(queries, asked)
             found = (ids >= 0) & ~self._removed[ids]
-            # A -1 at the end of a row says that asking for more would find nothing more.
+            # A -1 at the end of a row means that a larger k would find nothing more.
             if asked == left or np.all((found.sum(1) >= k) | (ids[:, -1] < 0)):
                 return first_columns(distances, ids, found, k)
 
     def save(self, path: Path) -> None:
-        # faiss itself may leave half a file without a word. What follows its bytes it passes over.
+        # faiss may silently write half a file. It ignores bytes after its own, hence the footer.
         removed = np.flatnonzero(self._removed).astype("<i8")
         with open(path, "wb") as file:
             file.write(faiss.serialize_index(self.faiss_index).data)
@@ -212,8 +212,8 @@ class FaissIndex:
             file.seek(footer - 8 * count)
             removed = np.frombuffer(file.read(8 * count), "<i8")
             file.seek(0)
-            # By its number, as faiss takes no path that is not valid Unicode. Of bytes in memory
-            # faiss would make two copies. Tables of distances between lists and codes would take
+            # By descriptor, as faiss rejects paths that are not valid Unicode, and would copy bytes
+            # in memory twice. Precomputed tables of distances between lists and codes would take
             # more memory than the codes.
             loaded.faiss_index = faiss.read_index(
                 f"/dev/fd/{file.fileno()}", faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
@@ -244,38 +244,38 @@ class FaissIndex:
 
 
 def inner(index: faiss.Index) -> faiss.Index:
-    """The index behind a rotation of the vectors."""
+    """The index behind a vector transform, if there is one."""
     if isinstance(index, faiss.IndexPreTransform):
         return faiss.downcast_index(index.index)
     return index
 
 
 def first_transform(index: faiss.IndexPreTransform) -> faiss.VectorTransform:
-    """What is done to vectors before the index sees them."""
+    """The transform applied to vectors before the index."""
     chain: Any = index.chain  # a C++ vector
     return faiss.downcast_VectorTransform(chain.at(0))
 
 
 def storage(index: faiss.Index) -> Any:
-    """What of an index holds the codes: behind a rotation, and below a graph."""
+    """The part of an index that holds the codes: behind a rotation, and below a graph."""
     form = inner(index)
     return faiss.downcast_index(form.storage) if isinstance(form, faiss.IndexHNSW) else form
 
 
 def prepare_training(index: faiss.Index) -> faiss.ProductQuantizer | None:
-    """Set what the factory string cannot say.
+    """Set training parameters that the factory string cannot express.
 
     Returns:
         The quantiser that a learned rotation is trained with, if there is one. It must live until
-        the training has ended.
+        training has ended.
     """
     form, quantizer = inner(index), getattr(storage(index), "pq", None)
     for clustering in (getattr(form, "cp", None), getattr(quantizer, "cp", None)):
         if clustering is not None:
             clustering.seed = SEED
-            clustering.min_points_per_centroid = 1  # the choice of parameters has seen to it
+            clustering.min_points_per_centroid = 1  # `choose_parameters` ensures enough
     if isinstance(form, faiss.IndexIVFPQ):
-        # Tables of distances between lists and codes would take more memory than the codes.
+        # Precomputed tables of distances between lists and codes would take more memory than codes.
         form.use_precomputed_table = -1
     if not isinstance(index, faiss.IndexPreTransform):
         return None
@@ -291,12 +291,12 @@ def prepare_training(index: faiss.Index) -> faiss.ProductQuantizer | None:
 def first_columns(
     distances: np.ndarray, ids: np.ndarray, wanted: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first k wanted entries of each row, the rest of it filled as faiss does.
+    """The first k wanted entries of each row, padded as faiss does.
 
     Args:
-        distances, ids: Of a search, (n, m).
+        distances, ids: result of a search, (n, m).
         wanted: bool (n, m).
-        k: How many columns to return.
+        k: number of columns to return.
     """
     order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
     distances, ids, wanted = (np.take_along_axis(a, order, 1) for a in (distances, ids, wanted))
@@ -308,7 +308,7 @@ def first_columns(
 
 
 def size_of(index: faiss.Index) -> int:
-    """Bytes of an index as it would be written."""
+    """Size of an index when serialised, in bytes."""
     sizes: list[int] = []
     writer = faiss.PyCallbackIOWriter(lambda data: sizes.append(len(data)))  # type: ignore[attr-defined]
     faiss.write_index(index, writer)

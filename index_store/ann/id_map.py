@@ -1,8 +1,8 @@
-"""An index whose vectors keep their numbers while the photos' ids change.
+"""Map from an index's vector numbers to photo ids, so that ids can change without a rebuild.
 
-Ids follow the order of the files: one photo more, and all that come after it have another id. The
-index is not touched for that. A vector keeps the number it was added with, and a table says which
-photo it belongs to.
+Ids follow the order of the files: one more photo changes the ids of all that come after it. The
+index stays untouched: a vector keeps the number it was added with, and a table maps numbers to
+photos.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .faiss_index import VectorIndex
 
 
 class NumberedIndex:
-    """Searches an index, and answers with the photos' ids.
+    """Searches an index and returns photo ids.
 
     Attributes:
-        index: Its labels are the vectors' numbers, in the order in which they were added.
-        ids: int32 (numbers,), for each number the photo's id; -1 if the photo was removed.
-        ntotal: Vectors in the index, as faiss calls it.
+        index: the index; its labels are vector numbers, in the order of adding.
+        ids: int32 (numbers,), the photo id of each number; -1 if the photo was removed.
+        ntotal: number of vectors in the index, as faiss calls it.
     """
 
     def __init__(self, index: VectorIndex, ids: np.ndarray):
@@ -28,12 +28,12 @@ class NumberedIndex:
         self.index, self.ids, self.ntotal = index, ids, stats.vectors - stats.removed
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As faiss does it: distances float32 and ids int64, both (n, k), ids -1 where none is."""
+        """Search like faiss: distances float32 and ids int64, both (n, k), id -1 for no result."""
         distances, numbers = self.index.search(descriptors, k)
         return distances, np.where(numbers >= 0, self.ids[numbers], -1).astype(np.int64)
 
     def without(self, ids: np.ndarray) -> Self:
-        """The same index, that passes these photos over."""
+        """The same index without these photos in its results."""
         return type(self)(self.index, np.where(np.isin(self.ids, ids), -1, self.ids))
 
 
@@ -49,14 +49,14 @@ def renumber(
     added_ids: np.ndarray,
     added: np.ndarray,
 ) -> NumberedIndex:
-    """Take vectors out of an index, and add others.
+    """Remove vectors from an index and add others.
 
     Args:
-        index: Changed in place.
-        ids: As of NumberedIndex, with the old ids.
-        new_ids: int (N,), for each old id the new one, or -1 for a photo that goes.
-        added_ids: int (n,), new ids of the photos that come.
-        added: Their descriptors, (n, D).
+        index: the index, changed in place.
+        ids: as in NumberedIndex, with the old ids.
+        new_ids: int (N,), the new id of each old one, or -1 for a photo that is removed.
+        added_ids: int (n,), new ids of the added photos.
+        added: their descriptors, (n, D).
     """
     mapped = np.where(ids >= 0, new_ids[ids], -1)
     gone = np.flatnonzero((ids >= 0) & (mapped < 0))

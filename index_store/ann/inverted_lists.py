@@ -1,4 +1,4 @@
-"""Which inverted lists a query visits, and what they hold."""
+"""Inverted lists that a query visits, and their photos."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class VisitedList:
     """An inverted list that a query visits.
 
     Attributes:
-        number: of the list.
-        distance: squared, of the query to the list's centroid.
-        ids: of its photos, int64 (n,).
+        number: number of the list.
+        distance: squared distance from the query to the list's centroid.
+        ids: ids of its photos, int64 (n,).
     """
 
     number: int
@@ -27,10 +27,10 @@ class VisitedList:
 
 
 def visited_lists(numbered: NumberedIndex, descriptor: np.ndarray) -> list[VisitedList]:
-    """The lists that a search visits, nearest first; none if the index has no lists.
+    """The lists that a search visits, nearest first; empty if the index has no lists.
 
     Args:
-        numbered: the index of a store.
+        numbered: index of a store.
         descriptor: float32 (D,), unit norm.
     """
     if not isinstance(numbered.index, FaissIndex):
@@ -56,7 +56,7 @@ def visited_lists(numbered: NumberedIndex, descriptor: np.ndarray) -> list[Visit
 
 
 def rotated(index: faiss.Index, query: np.ndarray) -> np.ndarray:
-    """A query float32 (1, D) as the lists see it: behind the index's rotation, if it has one."""
+    """A query float32 (1, D) after the index's rotation, if it has one."""
     if isinstance(index, faiss.IndexPreTransform):
         return first_transform(index).apply(query)
     return query

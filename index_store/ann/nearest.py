@@ -1,4 +1,4 @@
-"""Nearest neighbours: the store's index, and exact ones."""
+"""Nearest neighbours: approximate with the store's index, and exact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .presets import IndexParameters
 
 
 class Searchable(Protocol):
-    """What is asked of an index: how many vectors it holds, and a search as faiss does it."""
+    """An index that can be searched like a faiss index."""
 
     ntotal: int
 
@@ -22,11 +22,11 @@ class Searchable(Protocol):
 
 
 def build_index(descriptors: np.ndarray, parameters: IndexParameters) -> FaissIndex:
-    """Train on a sample and add all descriptors.
+    """Train an index on a sample and add all descriptors.
 
     Args:
         descriptors: float16 or float32 (N, D), unit rows.
-        parameters: Of `choose_parameters`.
+        parameters: output of `choose_parameters`.
     """
     index = FaissIndex(descriptors.shape[1], parameters)
     index.train(descriptors)
@@ -35,17 +35,17 @@ def build_index(descriptors: np.ndarray, parameters: IndexParameters) -> FaissIn
 
 
 def load_index(path: Path, parameters: IndexParameters, count: int, dim: int) -> VectorIndex:
-    """Read an index whose checksum was verified.
+    """Load an index whose checksum was verified.
 
     Args:
-        path: A file of `VectorIndex.save`.
-        parameters: What it was built with.
-        count: How many vectors it must hold.
-        dim: How many components each of them must have.
+        path: file written by `VectorIndex.save`.
+        parameters: parameters it was built with.
+        count: number of vectors it must hold.
+        dim: components per vector that it must have.
 
     Raises:
-        ValueError: It is not the index described.
-        RuntimeError: faiss cannot read it.
+        ValueError: the file holds another index.
+        RuntimeError: faiss cannot read the file.
     """
     index = FaissIndex.load(path, parameters)
     stats = index.stats()
@@ -56,12 +56,12 @@ def load_index(path: Path, parameters: IndexParameters, count: int, dim: int) ->
 
 
 def candidate_ids(index: Searchable, descriptor: np.ndarray, size: int) -> np.ndarray:
-    """Probable neighbours of one descriptor, in the order of their rough distance.
+    """Approximate neighbours of one descriptor, by approximate distance.
 
     Args:
-        index: A `VectorIndex`, or what searches like one.
+        index: a `VectorIndex`, or an object with the same `search`.
         descriptor: float32 (D,), unit norm.
-        size: How many are wanted.
+        size: maximum number of neighbours.
 
     Returns:
         Row numbers int64, at most `size`.
@@ -75,13 +75,13 @@ def candidate_ids(index: Searchable, descriptor: np.ndarray, size: int) -> np.nd
 def rescore(
     descriptors: np.ndarray, queries: np.ndarray, ids: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best of what an index proposed, by the descriptors themselves.
+    """The best of an index's proposals, by exact similarity.
 
     Args:
         descriptors: float16 or float32 (N, D).
         queries: float32 (n, D).
-        ids: Proposals for each query, (n, m), -1 unused; m at least k.
-        k: How many to keep of them.
+        ids: proposals for each query, (n, m), -1 for unused entries; m at least k.
+        k: number of proposals to keep per query.
 
     Returns:
         Ids int32 (n, k), and similarities float32 (n, k), best first; -1 and 0 where there were
@@ -99,12 +99,12 @@ def rescore(
 def exact_search(
     descriptors: np.ndarray, queries: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exact nearest vectors by inner product, in little memory.
+    """Exact nearest vectors by inner product, in bounded memory.
 
     Args:
-        descriptors: float16 or float32 (N, D), perhaps memory-mapped; read in blocks.
+        descriptors: float16 or float32 (N, D), possibly memory-mapped; read in blocks.
         queries: float32 (n, D).
-        k: How many for each; at most N.
+        k: number of neighbours per query; at most N.
 
     Returns:
         Ids int32 (n, k), and similarities float32 (n, k), best first.

@@ -1,4 +1,4 @@
-"""The Pareto front of recall against speed: what nothing else beats in both."""
+"""Pareto front of recall against speed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MARKERS = "osD^v<>PXpd*hH8"
 
 
 def on_front(recall: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """Which points no other one beats: at least as good in both, and better in one.
+    """Which points no other one dominates, that is, equals or beats in both and beats in one.
 
     Args:
         recall: (n,).
-        speed: Queries a second, (n,).
+        speed: queries per second, (n,).
 
     Returns:
         bool (n,).
@@ -27,12 +27,12 @@ def on_front(recall: np.ndarray, speed: np.ndarray) -> np.ndarray:
 
 
 def draw_front(axes: Any, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> None:
-    """Recall against speed, with the front of all curves as a broad dashed line.
+    """Plot recall against speed, with the front of all curves as a broad dashed line.
 
     Args:
-        axes: Of matplotlib, to draw on.
-        curves: For each name recalls (n,) and queries a second (n,).
-        title: Above it.
+        axes: matplotlib axes to draw on.
+        curves: recalls (n,) and queries per second (n,), by name.
+        title: title of the plot.
     """
     for i, (name, (recall, speed)) in enumerate(curves.items()):
         order = np.argsort(recall)
@@ -52,12 +52,12 @@ def draw_front(axes: Any, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], t
 
 
 def save_front(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path, title: str) -> None:
-    """`draw_front` as a picture of its own, PNG or SVG by its suffix.
+    """Save `draw_front` as a picture, PNG or SVG by its suffix.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure  # optional, and slow to import
+    from matplotlib.figure import Figure  # an optional dependency, slow to import
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     draw_front(figure.subplots(), curves, title)

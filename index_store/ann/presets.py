@@ -1,8 +1,8 @@
-"""The forms that an index can have, by name: faiss factory strings with room for a gallery's size.
+"""Index presets: faiss factory strings with placeholders for the size of a gallery.
 
-What a preset costs and finds: `python -m index_store tune` on a store, `python -m evaluation ann`
-over sizes. Sources: IVF-PQ, Jegou et al. 2011; OPQ, Ge et al. 2013; 4-bit fast scan, Andre et al.
-2017; HNSW, Malkov and Yashunin 2018; RaBitQ, Gao and Long 2024.
+Cost and recall of each preset: `python -m index_store tune` on a store, `python -m evaluation ann`
+over gallery sizes. Sources: IVF-PQ, Jegou et al. 2011; OPQ, Ge et al. 2013; 4-bit fast scan, Andre
+et al. 2017; HNSW, Malkov and Yashunin 2018; RaBitQ, Gao and Long 2024.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-POINTS_PER_CENTROID = 39  # faiss warns below; fewer make centroids that describe nothing
+POINTS_PER_CENTROID = 39  # faiss warns below this; with fewer, centroids are meaningless
 MAX_LISTS = 65536
 MAX_BITS = 8
 CODE_DIM = 8  # descriptor components per code of up to MAX_BITS bits
@@ -25,11 +25,11 @@ class Preset:
     """One form of an index.
 
     Attributes:
-        title: For people.
-        template: faiss' factory string; `choose_parameters` fills in the sizes.
-        knob: What a search's accuracy hangs on: "nprobe", lists visited; "efSearch", candidates
-            that the walk through the graph keeps; "" for a form that always looks at all vectors.
-        exact: Whether it keeps the vectors as they are.
+        title: display name.
+        template: faiss factory string; `choose_parameters` fills in the sizes.
+        knob: search parameter that trades accuracy for speed: "nprobe", lists visited; "efSearch",
+            candidates kept while walking the graph; "" for a form that scans all vectors.
+        exact: whether it stores the vectors uncompressed.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Preset:
 
     @property
     def effort(self) -> int:
-        """The knob's value where nobody has tuned it; 0 without a knob."""
+        """Default value of the knob, when untuned; 0 without a knob."""
         return {"nprobe": NPROBE, "efSearch": EF_SEARCH, "": 0}[self.knob]
 
 
@@ -69,23 +69,23 @@ PRESETS = {
     "ivf-rabitq": Preset("IVF, RaBitQ, fast scan", "RR{dim},IVF{nlist},RaBitQfs", "nprobe"),
 }
 DEFAULT_PRESET = "ivf-pq"
-EXACT_BELOW = 10_000  # photos: comparing with all of them takes a query less than a millisecond
+EXACT_BELOW = 10_000  # photos: a query compares with all of them in less than a millisecond
 
 
 def default_preset(count: int) -> str:
-    """The preset of a gallery of `count` photos for which nobody has chosen one."""
+    """The preset of a gallery of `count` photos, unless one was chosen."""
     return "flat" if count < EXACT_BELOW else DEFAULT_PRESET
 
 
 @dataclass(frozen=True)
 class IndexParameters:
-    """How an index is built and searched.
+    """Build and search parameters of an index.
 
     Attributes:
-        preset: A name of PRESETS.
-        factory: faiss' index factory string.
-        effort: The value of the preset's knob; 0 without one.
-        automatic: Whether the preset is `default_preset`'s choice, and follows the gallery's size.
+        preset: name of a preset in PRESETS.
+        factory: faiss index factory string.
+        effort: value of the preset's knob; 0 without one.
+        automatic: whether `default_preset` chose the preset, so that it follows the gallery's size.
     """
 
     preset: str
@@ -95,17 +95,17 @@ class IndexParameters:
 
 
 def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> IndexParameters:
-    """Parameters for a gallery, never more lists or centroids than it can train.
+    """Parameters for a gallery, with no more lists or centroids than it can train.
 
-    Codes: one for CODE_DIM components (or the nearest divisor below).
+    Codes: one per CODE_DIM components (or the nearest divisor below).
 
     Args:
-        count: How many vectors.
-        dim: How many components each of them has.
-        preset: A name of PRESETS.
+        count: number of vectors.
+        dim: components per vector.
+        preset: name of a preset in PRESETS.
 
     Raises:
-        KeyError: There is no such preset.
+        KeyError: there is no such preset.
     """
     nlist = most_lists(count)
     form = PRESETS[preset]
@@ -121,21 +121,21 @@ def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> Ind
 
 
 def most_lists(count: int) -> int:
-    """The largest power of two up to 4 sqrt(count) that leaves each list POINTS_PER_CENTROID of
-    `count` vectors."""
+    """The largest power of two up to 4 sqrt(count) that leaves POINTS_PER_CENTROID of `count`
+    vectors per list."""
     return 2 ** int(np.log2(max(1, min(trainable(count), 4 * np.sqrt(count), MAX_LISTS))))
 
 
 def most_bits(count: int) -> int:
-    """The most, up to MAX_BITS, whose 2**bits centroids get as many."""
+    """The largest number of bits, up to MAX_BITS, whose 2**bits centroids `count` can train."""
     return int(np.clip(np.log2(trainable(count)), 1, MAX_BITS))
 
 
 def trainable(count: int) -> int:
-    """Centroids that so many vectors can train."""
+    """Number of centroids that `count` vectors can train."""
     return max(1, count // POINTS_PER_CENTROID)
 
 
 def most_codes(dim: int, components: int) -> int:
-    """The largest divisor of `dim` that leaves each code at least so many components."""
+    """The largest divisor of `dim` that leaves at least `components` per code."""
     return max(m for m in range(1, max(1, dim // components) + 1) if dim % m == 0)

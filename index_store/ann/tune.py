@@ -1,8 +1,8 @@
-"""Which form of index suits a gallery: all presets measured on its own descriptors.
+"""Compare all index presets on a gallery's own descriptors.
 
-Some photos are left out of the indexes and serve as queries. Recall 10@10 is the share of the exact
-ten nearest photos among the first ten of an answer. Recall 1@10 is how often the exact nearest is
-among them. Speed is that of one query after the other on one thread, rescoring included.
+Some photos are held out of the indexes and serve as queries. Recall 10@10 is the share of the exact
+ten nearest photos among the first ten results. Recall 1@10 is how often the exact nearest is among
+them. Speed is measured for one query after another on one thread, including rescoring.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .nearest import build_index, exact_search, rescore
 from .presets import PRESETS, choose_parameters
 
 QUERIES = 500
-QUERY_SHARE = 0.1  # of a gallery, at most
+QUERY_SHARE = 0.1  # maximum share of a gallery
 FEWEST = 10  # photos
 WARM_UP = 20  # queries
-LONGEST_S = 4.0  # for a trial's queries, of which there are at least
+LONGEST_S = 4.0  # time limit for a trial's queries, after at least
 FEWEST_QUERIES = 50
 FIRST_EFFORT = {"nprobe": 1, "efSearch": 16}
-STEPS = 10  # each twice the last
-ENOUGH = 0.9995  # recall that more effort need not raise
+STEPS = 10  # each doubles the last
+ENOUGH = 0.9995  # recall from which more effort is pointless
 
 Progress = Callable[[Iterable, int, str], Iterable]
 Search = Callable[[np.ndarray], np.ndarray]
@@ -43,16 +43,16 @@ Search = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Trial:
-    """One way of searching, measured.
+    """Measurement of one index at one effort.
 
     Attributes:
-        name: Of the preset.
-        effort: The value of its knob; 0 without one.
-        rescored: How many of the index's proposals the descriptors put in order; 0 for none.
-        recall10, recall1: 10@10 and 1@10.
-        ms: Median milliseconds of a query.
-        bytes: Of memory a vector, descriptors on the disk not counted.
-        build_s: Processor seconds that training and adding took.
+        name: name of the preset.
+        effort: value of its knob; 0 without one.
+        rescored: number of proposals rescored with the descriptors; 0 for none.
+        recall10, recall1: recall 10@10 and 1@10.
+        ms: median milliseconds per query.
+        bytes: memory per vector, without the descriptors on disk.
+        build_s: processor seconds for training and adding.
     """
 
     name: str
@@ -66,18 +66,18 @@ class Trial:
 
     @property
     def speed(self) -> float:
-        """Queries a second."""
+        """Queries per second."""
         return 1000 / self.ms
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What indexes are asked.
+    """Benchmark data.
 
     Attributes:
-        descriptors: What is in them, float16 or float32 (N, D).
-        queries: What is not, float32 (n, D).
-        truth: Ids of the exact ten nearest of each query, (n, 10).
+        descriptors: indexed descriptors, float16 or float32 (N, D).
+        queries: held-out descriptors, float32 (n, D).
+        truth: ids of the exact ten nearest of each query, (n, 10).
     """
 
     descriptors: np.ndarray
@@ -86,7 +86,7 @@ class Questions:
 
 
 def held_out(descriptors: np.ndarray) -> Questions:
-    """A gallery without some of its photos, which become the queries."""
+    """Hold out some photos of a gallery as queries."""
     order = np.random.default_rng(SEED).permutation(len(descriptors))
     held = min(QUERIES, int(len(order) * QUERY_SHARE))
     queries = descriptors[order[:held]].astype(np.float32)
@@ -95,15 +95,15 @@ def held_out(descriptors: np.ndarray) -> Questions:
 
 
 def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
-    """Recall and time of a way of searching, one query after the other.
+    """Recall and time of a search function, one query after another.
 
-    A slow one is asked fewer queries.
+    A slow function is measured on fewer queries.
 
     Args:
-        search: Takes a query float32 (1, D) and returns ids, best first, at least ten if there are
-            so many.
+        search: function from a query float32 (1, D) to ids, best first, at least ten if there are
+            as many.
         queries: float32 (n, D).
-        truth: Ids of the exact ten nearest, (n, 10).
+        truth: ids of the exact ten nearest, (n, 10).
 
     Returns:
         Recall 10@10, recall 1@10, median milliseconds.
@@ -125,7 +125,7 @@ def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[flo
 
 
 def way(index: VectorIndex, descriptors: np.ndarray, rescored: int) -> Search:
-    """A search with an index: by itself (0), or with so many of its proposals rescored."""
+    """A search with an index: its own order (rescored = 0), or its best `rescored` rescored."""
     rescored = min(rescored, len(descriptors))
 
     def search(query: np.ndarray) -> np.ndarray:
@@ -143,15 +143,15 @@ def sweep(
     asked: Questions,
     build_s: float,
 ) -> list[Trial]:
-    """Measure an index with rising effort, until more of it would change nothing.
+    """Measure an index with increasing effort, until the recall is ENOUGH.
 
     Args:
-        name: Of its form.
-        index: Built over `asked.descriptors`.
-        efforts: Rising.
-        rescored: How many proposals to rescore, each in turn; 0 for none.
-        asked: The questions.
-        build_s: What building has taken.
+        name: name of its preset.
+        index: index over `asked.descriptors`.
+        efforts: knob values, ascending.
+        rescored: numbers of proposals to rescore, each measured in turn; 0 for none.
+        asked: the benchmark data.
+        build_s: processor seconds that building took.
     """
     size = index.stats().bytes / len(asked.descriptors)
     trials: list[Trial] = []
@@ -168,13 +168,13 @@ def sweep(
 
 
 def efforts(name: str) -> list[int]:
-    """Values of a preset's knob that are worth trying, rising."""
+    """Values of a preset's knob that are worth trying, ascending."""
     knob = PRESETS[name].knob
     return [FIRST_EFFORT[knob] * 2**i for i in range(STEPS)] if knob else [0]
 
 
 def build_timed(descriptors: np.ndarray, name: str) -> tuple[FaissIndex, float]:
-    """An index of a preset, and the processor seconds that it took."""
+    """An index with a preset, and the processor seconds that building it took."""
     start = time.process_time()
     parameters = choose_parameters(len(descriptors), descriptors.shape[1], name)
     return build_index(descriptors, parameters), time.process_time() - start
@@ -183,15 +183,15 @@ def build_timed(descriptors: np.ndarray, name: str) -> tuple[FaissIndex, float]:
 def try_presets(
     descriptors: np.ndarray, progress: Progress, presets: Iterable[str] = PRESETS
 ) -> list[Trial]:
-    """Measure presets on a gallery, as its queries will use them: alone, and CANDIDATES rescored.
+    """Measure presets on a gallery in both ways they are used: alone, and with CANDIDATES rescored.
 
     Args:
         descriptors: float16 (N, D).
-        progress: As of `build`.
-        presets: Names of PRESETS.
+        progress: see `build`.
+        presets: names of presets in PRESETS.
 
     Raises:
-        StoreError: There are too few photos to leave some out.
+        StoreError: there are too few photos to hold some out.
     """
     if len(descriptors) < FEWEST:
         raise StoreError(f"Indexes are compared on galleries of at least {FEWEST} photos.")
@@ -204,7 +204,7 @@ def try_presets(
 
 
 def choose(trials: list[Trial], recall: float, bytes: float) -> Trial | None:
-    """The fastest rescored trial with at least this recall 10@10 and at most these bytes a vector.
+    """The fastest rescored trial with at least this recall 10@10 and at most `bytes` per vector.
 
     A query's candidates are always rescored: later stages need their similarities.
     """
@@ -213,11 +213,11 @@ def choose(trials: list[Trial], recall: float, bytes: float) -> Trial | None:
 
 
 def replace_index(path: Path, preset: str, effort: int) -> Manifest:
-    """Give a store another index, in a new generation that is the same in all else.
+    """Give a store another index, in a new generation that is otherwise the same.
 
     Raises:
-        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
-        StoreBusy, StoreUnwritable: As `build`.
+        StoreMissing, StoreMismatch, StoreCorrupt: see `Store`.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     with locked_for_update(path) as live:
         parameters = choose_parameters(len(live), live.manifest.dim, preset)
@@ -229,7 +229,7 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
             made.parameters = {**made.parameters, "ann": asdict(parameters)}
             return made
 
-        # The choice is one of the store's own indexes: from now on it is searched with that.
+        # Tuning chooses one of the store's own indexes, so a pushed collection is set aside.
         pushed = live.manifest.collection
         unused = None if pushed is None else pushed.set_aside()
         return replace(path, content_of(live), live.rows, derived, unused)

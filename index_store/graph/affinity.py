@@ -1,7 +1,7 @@
-"""The gallery's neighbourhood graph, on which diffusion walks.
+"""The gallery's neighbourhood graph, for diffusion.
 
 Mutual k nearest neighbours as in Iscen et al. 2017 (section 3.1) and Yang et al. 2019, with one
-change: an edge weighs what the two photos have in common beyond their own surroundings,
+change: an edge's weight is what the two photos have in common beyond their own surroundings,
 
     a_ij = max(0, s_ij - b_i) * max(0, s_ij - b_j),
     b_i = similarity of i to its BACKGROUND-th neighbour,
@@ -25,10 +25,10 @@ def neighbour_graph(
     """Symmetric normalised adjacency S = D^-1/2 A D^-1/2.
 
     Args:
-        ids: Lists of `self_first`, int32 (N, k).
-        sims: Their similarities, float32 (N, k).
-        neighbours: An edge needs i among so many nearest of j, and j among those of i.
-        background: Which neighbour's similarity is a photo's background.
+        ids: lists of `self_first`, int32 (N, k).
+        sims: their similarities, float32 (N, k).
+        neighbours: rank within which i and j must be among each other's nearest for an edge.
+        background: rank of the neighbour whose similarity is a photo's background.
 
     Returns:
         float64 (N, N), zero diagonal. A photo without edges has an empty row.
@@ -42,7 +42,7 @@ def neighbour_graph(
     rows, columns, values = rows[keep], columns[keep], values[keep]
     weights = np.maximum(values - b[rows], 0) * np.maximum(values - b[columns], 0)
     directed = sparse.csr_array((weights, (rows, columns)), shape=(count, count))
-    # Weights are symmetric by their formula: the smaller of both keeps exactly the mutual edges.
+    # Weights are symmetric by their formula, so the minimum keeps exactly the mutual edges.
     mutual = directed.minimum(directed.T).tocsr()
     mutual.eliminate_zeros()
     degree = np.asarray(mutual.sum(axis=1)).ravel()
@@ -51,12 +51,12 @@ def neighbour_graph(
 
 
 def backgrounds(ids: np.ndarray, sims: np.ndarray, background: int = BACKGROUND) -> np.ndarray:
-    """b_i of some photos, float64 (n,): 0 for a photo without neighbours.
+    """b_i of photos, float64 (n,): 0 for a photo without neighbours.
 
     Args:
-        ids: Their lists, int32 (n, k).
-        sims: Their similarities, float32 (n, k).
-        background: As in `neighbour_graph`.
+        ids: their lists, int32 (n, k).
+        sims: their similarities, float32 (n, k).
+        background: as in `neighbour_graph`.
     """
     last = np.minimum((ids >= 0).sum(1) - 1, min(background, ids.shape[1] - 1))
     return np.where(last > 0, sims[np.arange(len(ids)), last], 0.0).astype(np.float64)
@@ -69,16 +69,16 @@ def edges_of(
 
     Args:
         photos: int (n,).
-        ids: Lists of the whole gallery, int32 (N, k); only those of these photos and of their
+        ids: lists of the whole gallery, int32 (N, k); only those of these photos and of their
             neighbours are read.
-        sims: Their similarities, float32 (N, k).
+        sims: their similarities, float32 (N, k).
 
     Returns:
-        Neighbours int (n, NEIGHBOURS or fewer), and weights float64 of the same shape, 0 where
-        there is no edge.
+        Neighbours int (n, NEIGHBOURS or fewer), and weights float64 of the same shape, 0 for no
+        edge.
     """
     near, near_sims = ids[photos, 1 : NEIGHBOURS + 1], sims[photos, 1 : NEIGHBOURS + 1]
-    back = ids[near, 1 : NEIGHBOURS + 1]  # of an unused slot -1 some list, which is masked
+    back = ids[near, 1 : NEIGHBOURS + 1]  # an unused slot -1 reads an arbitrary list, masked below
     mutual = (back == photos[:, None, None]).any(2) & (near >= 0)
     around = near.ravel()
     b_near = backgrounds(ids[around], sims[around]).reshape(near.shape)

@@ -1,10 +1,10 @@
-"""Comparisons: the evidence of pairs of photos, kept by the photos' content.
+"""Cache of comparisons between pairs of photos, keyed by the photos' content.
 
 Whether two photos match depends on nothing else, so a comparison outlives additions, removals and
 rebuilds. The file is append-only:
 
-    head     MAGIC, and the SHA-256 of what shapes a comparison
-    records  RECORD (n,), each with its own check
+    head     MAGIC, and the SHA-256 of the parameters of a comparison
+    records  RECORD (n,), each with its own checksum
 
 A torn or damaged record is skipped, and its pair is compared again. A file with another head is
 replaced.
@@ -37,7 +37,7 @@ RECORD = np.dtype(
     ]
 )
 MOST = 2**16 - 1
-# Odd factors, so that a change of any single word changes the check.
+# Odd factors, so that changing any single word changes the checksum.
 FACTORS = np.array(
     [0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xD3A2646D], np.uint32
 )
@@ -45,11 +45,11 @@ FACTORS = np.array(
 
 @dataclass(frozen=True)
 class Evidence:
-    """What comparing pairs of photos has found, m pairs.
+    """Results of comparing m pairs of photos.
 
     Attributes:
-        inliers, matches: As in `Verification`, int (m,), at most 65,535.
-        coverage: As in `Verification`, float32 (m,).
+        inliers, matches: as in `Verification`, int (m,), at most 65,535.
+        coverage: as in `Verification`, float32 (m,).
     """
 
     inliers: np.ndarray
@@ -61,15 +61,15 @@ class Comparisons:
     """The comparisons of a store. The caller holds the store's write lock."""
 
     def __init__(self, store: Path, made_by: dict[str, dict]):
-        """Read what is there.
+        """Load the existing comparisons.
 
         Args:
-            store: The store's folder.
-            made_by: What shapes a comparison, as JSON. What was made by something else is dropped
-                by the next `append`.
+            store: folder of the store.
+            made_by: parameters of a comparison, as JSON. Comparisons with other parameters are
+                deleted by the next `append`.
 
         Raises:
-            OSError: The file cannot be read.
+            OSError: the file cannot be read.
         """
         self._path = store / FILE_NAME
         facts = json.dumps(made_by, sort_keys=True).encode()
@@ -78,7 +78,7 @@ class Comparisons:
         self._records = records[np.argsort(records["high"], kind="stable")]
 
     def _read(self) -> np.ndarray:
-        """The records that are whole, RECORD (n,)."""
+        """The intact records, RECORD (n,)."""
         try:
             with open_regular(self._path) as file:
                 data = file.read()
@@ -93,13 +93,13 @@ class Comparisons:
         return len(self._records)
 
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, Evidence]:
-        """What is known of pairs.
+        """Look up pairs.
 
         Args:
-            keys: Of `pair_keys`, (m,).
+            keys: output of `pair_keys`, (m,).
 
         Returns:
-            Which of them are known, bool (m,), and the evidence of all, 0 for the others.
+            Which of them are known, bool (m,), and the evidence of all, 0 for unknown ones.
         """
         found = np.zeros(len(keys), RECORD)
         known = np.zeros(len(keys), bool)
@@ -113,14 +113,14 @@ class Comparisons:
         )
 
     def append(self, keys: np.ndarray, evidence: Evidence) -> None:
-        """Keep the evidence of more pairs, on disk too: a killed build goes on behind them.
+        """Store the evidence of more pairs, also on disk, so that a killed build can resume.
 
         Args:
-            keys: Of `pair_keys`, (m,).
-            evidence: Of these pairs.
+            keys: output of `pair_keys`, (m,).
+            evidence: evidence of these pairs.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: the file cannot be written.
         """
         records = np.zeros(len(keys), RECORD)
         records["high"], records["low"] = keys["high"], keys["low"]
@@ -134,14 +134,14 @@ class Comparisons:
             write_whole(self._path, self._head, np.concatenate([self._records, records]))
         else:
             with open(self._path, "r+b") as file:
-                file.truncate(held)  # of a record that a killed build has begun
+                file.truncate(held)  # drops a record that a killed build left incomplete
                 file.seek(held)
                 file.write(records.tobytes())
         records = np.concatenate([self._records, records])
         self._records = records[np.argsort(records["high"], kind="stable")]
 
     def _whole_bytes(self) -> int | None:
-        """Bytes of the file up to the end of its last whole record; None if it must be replaced."""
+        """Size of the file up to its last complete record; None if it must be replaced."""
         try:
             with open_regular(self._path) as file:
                 if file.read(len(self._head)) != self._head:
@@ -153,11 +153,11 @@ class Comparisons:
 
 
 def pair_keys(names: Sequence[str], pairs: np.ndarray) -> np.ndarray:
-    """What pairs of photos are kept by, whichever of the two comes first: KEY (m,).
+    """Keys of pairs of photos, independent of their order: KEY (m,).
 
     Args:
-        names: What each photo is known by.
-        pairs: Positions in `names`, int (m, 2).
+        names: names of the photos, see `matching_graph.names_of`.
+        pairs: indices into `names`, int (m, 2).
     """
     digests = b"".join(
         hashlib.sha256(" ".join(sorted((names[one], names[other]))).encode()).digest()[:16]
@@ -167,12 +167,12 @@ def pair_keys(names: Sequence[str], pairs: np.ndarray) -> np.ndarray:
 
 
 def records_in(body: bytes) -> np.ndarray:
-    """The records that are there to their end, RECORD (n,)."""
+    """The complete records, RECORD (n,)."""
     return np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)
 
 
 def checks(records: np.ndarray) -> np.ndarray:
-    """The check of each record, uint32 (n,). records: RECORD (n,)."""
+    """Checksum of each record, uint32 (n,). records: RECORD (n,)."""
     words = np.ascontiguousarray(records).view("<u4")
     words = words.reshape(len(records), RECORD.itemsize // 4)[:, :-1]
     return ~(words * FACTORS).sum(1, dtype=np.uint32)
@@ -181,7 +181,7 @@ def checks(records: np.ndarray) -> np.ndarray:
 def write_whole(path: Path, head: bytes, records: np.ndarray) -> None:
     """Replace the file. records: RECORD (n,). Raises OSError."""
     partial = path.with_name(f".{path.name}")
-    partial.unlink(missing_ok=True)  # never written through: it may be a link
+    partial.unlink(missing_ok=True)  # it may be a link, which must not be followed
     with open(partial, "xb") as file:
         file.write(head)
         file.write(records.tobytes())
@@ -191,14 +191,14 @@ def write_whole(path: Path, head: bytes, records: np.ndarray) -> None:
 
 
 def keep_only(store: Path, keys: np.ndarray) -> None:
-    """Drop what is known of all pairs but these; a damaged file is dropped as a whole.
+    """Delete all comparisons except those of some pairs. Damaged records are deleted too.
 
     Args:
-        store: The store's folder.
-        keys: Of `pair_keys`, (m,).
+        store: folder of the store.
+        keys: output of `pair_keys`, (m,).
 
     Raises:
-        OSError: The file cannot be replaced.
+        OSError: the file cannot be replaced.
     """
     path = store / FILE_NAME
     try:

@@ -1,10 +1,10 @@
-"""Index, neighbour lists and diffusion rows of a gallery that has changed a little.
+"""Incremental update of index, neighbour lists and diffusion rows after a small change.
 
-The neighbour lists stay exact: photos that came, and photos that lost a neighbour, search the whole
-gallery; all others are asked whether one of the new photos is nearer than what they have. Diffusion
-rows are solved anew for photos that came and those whose edges have changed; the other rows only
-lose what was removed, and drift. How far is measured on a sample after each change, and added up.
-Photos that came bear the marks that are known; new marks are found by the next build.
+The neighbour lists stay exact: added photos, and photos that lost a neighbour, search the whole
+gallery; for all others, each new photo is compared with the list's last neighbour. Diffusion rows
+are solved again for added photos and those whose edges have changed; the other rows only lose
+removed photos, and drift. The drift is measured on a sample after each change, and accumulated.
+Added photos are checked for known marks; new marks are found by the next build.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from .comparisons import Comparisons
 from .neighbours import self_first
 from .partition import region
 
-EDGE = 0.01  # of a normalised edge weight: what changes by less is not solved anew
-REBUILD = 0.25  # share of the photos that changed since all was made at once
-DRIFTED = 0.05  # of `Drift.rows`: from here on a build is worth its time
-SAMPLE = 24  # photos by whose rows the drift is told
+EDGE = 0.01  # change of a normalised edge weight below which rows are not solved again
+REBUILD = 0.25  # share of photos changed since the last full build, above which to rebuild
+DRIFTED = 0.05  # value of `Drift.rows` from which a full build is worthwhile
+SAMPLE = 24  # photos whose rows measure the drift
 AROUND = 1000  # photos in each of their systems of equations
-BLOCK = 32  # photos solved together: they may lie apart, and need more room than a build's
-CELLS = 2**26  # similarities held at a time
-ROWS = 2**16  # photos looked at at a time
+BLOCK = 32  # photos solved together: they may be far apart, and need more room than in a build
+CELLS = 2**26  # similarities in memory at a time
+ROWS = 2**16  # photos processed at a time
 
 
 @dataclass(frozen=True)
 class Moves:
-    """Which photo of a new generation is which one of the old.
+    """Correspondence between the photos of an old and a new generation.
 
     Attributes:
-        old_ids: int32 (N,), for each new id the old one; -1 if the photo has come.
-        new_ids: int32 (M,), for each old id the new one; -1 if the photo has gone.
+        old_ids: int32 (N,), the old id of each new one; -1 for an added photo.
+        new_ids: int32 (M,), the new id of each old one; -1 for a removed photo.
     """
 
     old_ids: np.ndarray
@@ -55,21 +55,21 @@ class Moves:
 
     @property
     def came(self) -> np.ndarray:
-        """New ids of the photos that have come."""
+        """New ids of the added photos."""
         return np.flatnonzero(self.old_ids < 0)
 
     @property
     def stayed(self) -> np.ndarray:
-        """New ids of the photos that were there before."""
+        """New ids of the photos that were already in the old generation."""
         return np.flatnonzero(self.old_ids >= 0)
 
 
 def moves(before: list[str], after: list[str]) -> Moves:
-    """Match photos by their content.
+    """Match photos by content.
 
     Args:
         before: SHA-256 of each old photo.
-        after: Of each new one.
+        after: SHA-256 of each new photo.
     """
     ids: dict[str, list[int]] = {}
     for id in range(len(before) - 1, -1, -1):
@@ -91,14 +91,14 @@ def derive_changed(
     comparisons: Comparisons | None,
     progress: Progress = silent,
 ) -> Derived:
-    """What `derive` makes, from what the live generation has.
+    """Compute what `derive` computes, starting from the live generation.
 
     Args:
-        live: The generation before the change.
-        moved: How its photos are numbered now.
-        rows: Where the photos lie.
-        comparisons: As of `derive`.
-        progress: As of `build`.
+        live: generation before the change.
+        moved: correspondence between its photos and the new ones.
+        rows: the photos' stored data.
+        comparisons: see `derive`.
+        progress: see `build`.
     """
     came, descriptors = moved.came, cast(np.ndarray, Descriptors(rows))  # reads as one
     gone = int((moved.new_ids < 0).sum())
@@ -109,7 +109,7 @@ def derive_changed(
     walk = affinity.neighbour_graph(ids, sims)
     before = renumbered(affinity.neighbour_graph(live.lists, live.list_sims), moved)
     stale = np.union1d(came, changed_rows(before, walk)).astype(np.int32)
-    whole = len(stale) * diffusion.BLOCK > len(ids) * BLOCK  # then all rows cost less than these
+    whole = len(stale) * diffusion.BLOCK > len(ids) * BLOCK  # then solving all rows costs less
     row_ids, row_values = empty_rows(len(ids)) if whole else kept_rows(live, moved)
     diffusion.diffusion_rows(
         walk,
@@ -155,7 +155,7 @@ def derive_changed(
 
 
 def is_small(live: Store, moved: Moves) -> bool:
-    """Whether so little has changed that a generation is worth being made from the one before."""
+    """Whether the change since the last full build is small enough for an incremental update."""
     drift, gone = live.manifest.drift, int((moved.new_ids < 0).sum())
     changed = drift.added + drift.removed + len(moved.came) + gone
     return changed <= REBUILD * len(moved.old_ids)
@@ -167,9 +167,9 @@ def neighbours(
     """The lists of `self_first` after a change.
 
     Args:
-        old_lists: Before it, int32 (M, k).
-        old_sims: Their similarities, float32 (M, k).
-        moved: How photos are numbered now.
+        old_lists: lists before the change, int32 (M, k).
+        old_sims: their similarities, float32 (M, k).
+        moved: correspondence between old and new photos.
         descriptors: float16 (N, D), of all photos.
 
     Returns:
@@ -184,7 +184,7 @@ def neighbours(
         lists = old_lists[moved.old_ids[photos], :width]
         ids[photos, :width] = np.where(lists >= 0, moved.new_ids[lists], -1)
         sims[photos, :width] = old_sims[moved.old_ids[photos], :width]
-    # Shorter than it could be: a neighbour has gone, or the gallery was smaller than a list.
+    # Incomplete lists: a neighbour was removed, or the gallery was smaller than a list.
     stale = np.flatnonzero((ids < 0).any(1))
     ids[stale], sims[stale] = search(descriptors, stale, k)
     fresh = np.ascontiguousarray(descriptors[came], np.float32)
@@ -211,18 +211,18 @@ def neighbours(
 
 
 def in_blocks(photos: np.ndarray) -> Iterator[np.ndarray]:
-    """Ids, so many at a time that the memory for what is done with them stays small."""
+    """Split ids into blocks, to bound the memory for processing them."""
     for start in range(0, len(photos), ROWS):
         yield photos[start : start + ROWS]
 
 
 def search(descriptors: np.ndarray, photos: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact neighbour lists of some photos, the gallery read block by block.
+    """Exact neighbour lists of photos, reading the gallery block by block.
 
     Args:
         descriptors: float16 (N, D).
         photos: int (n,).
-        k: Length of a list, at most N.
+        k: length of a list, at most N.
 
     Returns:
         As `self_first`: int32 and float32, both (n, k).
@@ -232,7 +232,7 @@ def search(descriptors: np.ndarray, photos: np.ndarray, k: int) -> tuple[np.ndar
 
 
 def renumbered(walk: sparse.csr_array, moved: Moves) -> sparse.csr_array:
-    """The old graph with the new ids, photos that have gone left out."""
+    """The old graph with the new ids, without removed photos."""
     edges = walk.tocoo()
     rows, columns = moved.new_ids[edges.row], moved.new_ids[edges.col]
     kept = (rows >= 0) & (columns >= 0)
@@ -241,13 +241,13 @@ def renumbered(walk: sparse.csr_array, moved: Moves) -> sparse.csr_array:
 
 
 def changed_rows(before: sparse.csr_array, after: sparse.csr_array) -> np.ndarray:
-    """Photos one of whose edges weighs another than it did, by EDGE at least; ascending."""
+    """Photos with an edge whose weight has changed by at least EDGE; ascending."""
     difference = abs(after - before).tocoo()
     return np.unique(difference.row[difference.data >= EDGE])
 
 
 def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
-    """The old diffusion rows with the new ids, without the photos that have gone."""
+    """The old diffusion rows with the new ids, without removed photos."""
     row_ids, row_values = empty_rows(len(moved.old_ids))
     width = min(row_ids.shape[1], live.diffusion_ids.shape[1])
     for photos in in_blocks(moved.stayed):
@@ -257,7 +257,7 @@ def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
         values = live.diffusion_values[old, :width]
         torn = np.flatnonzero(((ids < 0) & (values > 0)).any(1))
         values[ids < 0] = 0
-        order = np.argsort(ids[torn] < 0, axis=1, kind="stable")  # what is left moves up
+        order = np.argsort(ids[torn] < 0, axis=1, kind="stable")  # close the gaps
         ids[torn] = np.take_along_axis(ids[torn], order, 1)
         values[torn] = np.take_along_axis(values[torn], order, 1)
         row_ids[photos, :width], row_values[photos, :width] = ids, values
@@ -267,21 +267,21 @@ def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
 def drifted(
     before: sparse.csr_array, walk: sparse.csr_array, row_ids: np.ndarray, stale: np.ndarray
 ) -> float:
-    """By what share the rows differ from the walks they should describe, after one change.
+    """Relative error of the diffusion rows after one change.
 
-    Rows that name none of the photos whose edges have changed are taken as right. Of the others a
-    sample is solved on the graph before and on the graph after the change.
+    Rows without photos whose edges have changed count as correct. A sample of the others is solved
+    on the graph before and on the graph after the change.
 
     Args:
-        before: The old graph with the new ids, (N, N).
-        walk: The new graph, (N, N).
-        row_ids: Ids of the rows, int32 (N, k).
-        stale: Photos whose rows were solved anew, int (n,).
+        before: the old graph with the new ids, (N, N).
+        walk: the new graph, (N, N).
+        row_ids: ids of the rows, int32 (N, k).
+        stale: photos whose rows were solved again, int (n,).
 
     Returns:
-        Mean over all photos of the sum of a row's differences over the row's sum.
+        Mean over all photos of a row's summed absolute difference over its sum.
     """
-    known = np.zeros(len(row_ids) + 1, bool)  # one more for the id -1
+    known = np.zeros(len(row_ids) + 1, bool)  # one extra slot for the id -1
     known[stale] = True
     touched = np.flatnonzero(known[row_ids].any(1) & ~known[:-1]).astype(np.int32)
     if not len(touched):

@@ -1,9 +1,9 @@
-"""The matching graph: gallery photos and the evidence that they show the same thing.
+"""Matching graph: pairs of gallery photos with the evidence that they show the same thing.
 
-Whether two gallery photos match does not depend on a query. So they are compared point by point
-when the store is built (Philbin and Zisserman 2008, "Object mining using a matching graph"), each
-with its nearest by descriptor and by votes of its details. Pairs for which both say that a match is
-improbable are skipped. What the evidence is worth is judged when a query walks over it.
+Whether two gallery photos match does not depend on a query. So they are matched by keypoints when
+the store is built (Philbin and Zisserman 2008, "Object mining using a matching graph"), each with
+its nearest by descriptor and by keypoint votes. Pairs for which both signals make a match
+improbable are skipped. The evidence is weighed when a query traverses the graph.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..keypoints.marks import Marks
 from ..storage.rows import Descriptors, Rows
 from .comparisons import Comparisons, Evidence, pair_keys
 
-NEAREST = 10  # photos that each one is compared with, by descriptor, and as many by details
-EDGES = 24  # of a photo that are kept, those with most evidence
-ASKING = 300  # keypoints of a photo that vote
-# A pair is compared if its similarity is so far above the background of one of its photos, or its
-# votes are at least so many (`Votes.scores`). Of the edges worth anything, 97 to 99 % pass.
+NEAREST = 10  # photos that each one is compared with by descriptor, and as many by votes
+EDGES = 24  # edges kept per photo, those with the most evidence
+ASKING = 300  # voting keypoints per photo
+# A pair is compared if its similarity exceeds the background of one of its photos by ABOVE, or if
+# its `Votes.scores` are at least VOTED. 97 to 99 % of the useful edges pass.
 ABOVE = 0.1
 VOTED = 1.5
-PROVEN = 8  # matched points from which on a pair is taken to show the same thing
-TOGETHER = 256  # pairs that are compared and kept at a time
-CACHED = 4096  # photos whose keypoints are held
+PROVEN = 8  # matched points from which a pair is assumed to show the same thing
+TOGETHER = 256  # pairs compared and stored at a time
+CACHED = 4096  # photos whose keypoints are cached
 PARAMETERS = {
     "nearest": NEAREST,
     "edges": EDGES,
@@ -56,7 +56,7 @@ Progress = Callable[[Iterable, int, str], Iterable]
 
 
 def names_of(rows: Rows, marks: Marks) -> list[str]:
-    """What comparisons know each photo by: its content, and the boxes of its marks."""
+    """Names of photos for comparisons: each photo's content and the boxes of its marks."""
     names = [sha256.decode() for sha256 in rows.column("sha256").tolist()]
     for id in np.unique(marks.placed["photo"]).tolist():
         names[id] += marks.boxes(id).tobytes().hex()
@@ -65,14 +65,14 @@ def names_of(rows: Rows, marks: Marks) -> list[str]:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What pairs are proposed and compared by.
+    """Data by which pairs are proposed and compared.
 
     Attributes:
-        rows: Where the photos lie.
+        rows: the photos' stored data.
         neighbour_ids: int32 (N, K), nearest photos, the photo itself in slot 0, -1 unused.
         neighbour_sims: float32 (N, K).
-        keypoints: The keypoint index.
-        marks: Whose keypoints are no evidence.
+        keypoints: the keypoint index.
+        marks: marks, whose keypoints are ignored.
     """
 
     rows: Rows
@@ -82,7 +82,7 @@ class Gallery:
     marks: Marks
 
     def features(self, id: int) -> LocalFeatures | None:
-        """A photo's keypoints without those of marks; None if the store does not hold them."""
+        """A photo's keypoints outside marks; None if the store does not hold its keypoints."""
         [(_, found)] = self.rows.keypoints([id])
         return None if found is None else self.marks.outside(id, found)
 
@@ -94,20 +94,20 @@ def matching_edges(
     comparisons: Comparisons,
     progress: Progress,
 ) -> np.ndarray:
-    """Compare neighbours, and collect what is known of each photo's.
+    """Compare neighbours, and collect each photo's edges.
 
     Args:
-        gallery: Of N photos.
-        photos: Whose details vote, int (n,): all, or those that have come.
-        before: Pairs that were compared before, int (m, 2).
-        comparisons: What is known of pairs. What is found is added.
-        progress: As of `build`.
+        gallery: data of N photos.
+        photos: photos whose keypoints vote, int (n,): all, or the added ones.
+        before: pairs that were compared before, int (m, 2).
+        comparisons: known comparisons, to which new ones are added.
+        progress: see `build`.
 
     Returns:
-        EDGE (N, EDGES), most evidence first, id -1 where there is none.
+        EDGE (N, EDGES), most evidence first, id -1 in unused slots.
 
     Raises:
-        OSError: Comparisons cannot be written.
+        OSError: the comparisons cannot be written.
     """
     voted = detail_pairs(gallery, photos, progress)
     pairs = unique_pairs([before, near_pairs(gallery), voted], len(gallery.rows))
@@ -125,7 +125,7 @@ def matching_edges(
 
 
 def near_pairs(gallery: Gallery) -> np.ndarray:
-    """Pairs of nearest photos by descriptor whose similarity makes a match possible, int (m, 2)."""
+    """Pairs of neighbours by descriptor that are similar enough for a match, int (m, 2)."""
     near = gallery.neighbour_ids[:, 1 : NEAREST + 1]
     sims = gallery.neighbour_sims[:, 1 : NEAREST + 1]
     rank = background_rank(*gallery.neighbour_sims.shape)
@@ -136,17 +136,17 @@ def near_pairs(gallery: Gallery) -> np.ndarray:
 
 
 def background_rank(count: int, length: int) -> int:
-    """Which neighbour has nothing in common with a photo: the last, or one in five of a few photos.
+    """Rank of a neighbour assumed to be unrelated: the list's last, or a fifth of a small gallery.
 
     Args:
-        count: Photos of the gallery.
-        length: Of a neighbour list, the photo itself included.
+        count: number of photos in the gallery.
+        length: length of a neighbour list, including the photo itself.
     """
     return min(length - 1, -(-count // 5))
 
 
 def detail_pairs(gallery: Gallery, photos: np.ndarray, progress: Progress) -> np.ndarray:
-    """Pairs of photos that share details, by votes, int (m, 2). As `matching_edges`."""
+    """Pairs of photos with common keypoints, by votes, int (m, 2). See `matching_edges`."""
     found = [np.empty((0, 2), np.int64)]
     for id in progress(photos.tolist(), len(photos), "details"):
         votes = votes_of(gallery, id)
@@ -157,7 +157,7 @@ def detail_pairs(gallery: Gallery, photos: np.ndarray, progress: Progress) -> np
 
 
 def votes_of(gallery: Gallery, id: int) -> Votes:
-    """What the details of a photo vote for."""
+    """Votes of a photo's keypoints."""
     features = gallery.features(id)
     if features is None or not len(features.points):
         return Votes(np.empty(0, np.int64), np.empty(0))
@@ -167,7 +167,7 @@ def votes_of(gallery: Gallery, id: int) -> Votes:
 
 
 def unique_pairs(parts: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """All pairs once, the smaller id first, in order: int (m, 2). count: of photos."""
+    """All pairs once, the smaller id first, sorted: int (m, 2). count: number of photos."""
     pairs = np.sort(np.concatenate([part.reshape(-1, 2) for part in parts]).astype(np.int64), 1)
     numbers = np.unique(pairs[:, 0] * count + pairs[:, 1])
     return np.stack([numbers // count, numbers % count], axis=1)
@@ -176,12 +176,12 @@ def unique_pairs(parts: Sequence[np.ndarray], count: int) -> np.ndarray:
 def compare(
     pairs: np.ndarray, names: Sequence[str], features: Callable[[int], LocalFeatures | None]
 ) -> Evidence:
-    """The evidence of pairs of photos, on all cores; none without the keypoints of both.
+    """Compare pairs of photos, on all cores. No evidence if the keypoints of one are missing.
 
     Args:
-        pairs: Ids, int (m, 2).
-        names: What the photos are known by. They decide which of two is the query.
-        features: Keypoints of a photo.
+        pairs: ids, int (m, 2).
+        names: names of the photos, which decide which of the two is the query.
+        features: function that returns a photo's keypoints.
     """
 
     def found(pair: list[int]) -> tuple[int, int, float]:
@@ -196,7 +196,7 @@ def compare(
 
 
 def similarities(rows: Rows, pairs: np.ndarray) -> np.ndarray:
-    """Cosine of the descriptors of pairs, float32 (m,), read block by block."""
+    """Cosine similarities of pairs, float32 (m,), reading descriptors block by block."""
     descriptors, found = Descriptors(rows), [np.empty(0, np.float32)]
     for start in range(0, len(pairs), 4096):
         one, other = (descriptors[ids].astype(np.float32) for ids in pairs[start : start + 4096].T)
@@ -210,10 +210,10 @@ def best_edges(
     """Each photo's edges, most evidence first: EDGE (count, EDGES).
 
     Args:
-        pairs: Ids, int (m, 2).
-        evidence: Of these.
-        similarity: Of these, (m,).
-        count: How many photos there are.
+        pairs: ids, int (m, 2).
+        evidence: evidence of the pairs.
+        similarity: cosine similarities of the pairs, (m,).
+        count: number of photos.
     """
     edges = np.full((count, EDGES), no_edge())
     ends = np.concatenate([pairs, pairs[:, ::-1]])
@@ -233,13 +233,13 @@ def best_edges(
 
 
 def pairs_in(edges: np.ndarray) -> np.ndarray:
-    """The pairs of a graph, int (m, 2), each from one of its ends at least. edges: EDGE (N, k)."""
+    """The pairs of a graph, int (m, 2), each listed at one end or both. edges: EDGE (N, k)."""
     one, slot = np.nonzero(edges["id"] >= 0)
     return np.stack([one, edges["id"][one, slot]], axis=1)
 
 
 def no_edge() -> np.ndarray:
-    """What stands where a photo has no further edge, EDGE ()."""
+    """Value of an unused edge slot, EDGE ()."""
     edge = np.zeros((), EDGE)
     edge["id"] = -1
     return edge

@@ -1,10 +1,10 @@
-"""The nearest photos of each photo of a gallery, which is what its graph is made of.
+"""Nearest neighbours of every photo, from which the gallery's graph is built.
 
-Up to EXACT_UP_TO photos, all are compared with all. Beyond, that would take hours. There the
-gallery is divided into cells around centroids of k-means, as an inverted file is (Jegou et al.
-2011, section 4), and a photo is compared with the photos of the cells that are nearest to it. Since
-every photo asks, they are taken cell by cell: all photos that visit a cell against all that lie in
-it, which is one product of matrices. So the comparison itself stays exact.
+Up to EXACT_UP_TO photos, all are compared with all. Beyond that it would take hours. There the
+gallery is divided into cells around k-means centroids, like an inverted file (Jegou et al. 2011,
+section 4), and a photo is compared with the photos in the cells nearest to it. Since every photo
+is a query, cells are processed in turn: all photos that visit a cell against all photos in it,
+which is one matrix product. The comparison itself stays exact.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..storage.arrays import float32_blocks
 EXACT_UP_TO = 50_000
 MIN_RECALL = 0.98
 RECALL_PHOTOS = 500
-CELLS = 4  # for the root of the gallery's size
+CELLS = 4  # times the square root of the gallery's size
 ITERATIONS = 10  # of k-means
 ROWS_AT_ONCE = 32_768
 
@@ -35,14 +35,14 @@ def nearest_photos(
     """The nearest photos of each photo of a gallery, itself first.
 
     Args:
-        descriptors: float16 or float32 (N, D), unit rows, perhaps memory-mapped.
-        k: How many for each, itself included; at most N.
-        progress: Called as progress(items, total) for each part of the work; must yield the items.
+        descriptors: float16 or float32 (N, D), unit rows, possibly memory-mapped.
+        k: list length, including the photo itself; at most N.
+        progress: called as progress(items, total) for each part of the work; must yield the items.
 
     Returns:
-        Ids int32 (N, k) and similarities float32 (N, k), as of `self_first`; and which share of the
-        exact neighbours is among them, measured on a sample of RECALL_PHOTOS. It is at least
-        MIN_RECALL, and 1 up to EXACT_UP_TO photos.
+        Ids int32 (N, k) and similarities float32 (N, k), see `self_first`; and the share of exact
+        neighbours found, measured on a sample of RECALL_PHOTOS. It is at least MIN_RECALL, and 1 up
+        to EXACT_UP_TO photos.
     """
     count = len(descriptors)
     if count <= EXACT_UP_TO:
@@ -69,14 +69,14 @@ def nearest_photos(
 
 
 def exact_neighbours(descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest photos of each photo, all compared with all.
+    """The nearest photos of each photo, comparing all with all.
 
     Args:
         descriptors: float16 or float32 (N, D), unit rows.
-        k: How many for each, itself included; at most N.
+        k: list length, including the photo itself; at most N.
 
     Returns:
-        As of `self_first`: ids int32 (N, k) and similarities float32 (N, k).
+        As `self_first`: ids int32 (N, k) and similarities float32 (N, k).
     """
     flat = np.ascontiguousarray(descriptors, np.float32)
     sims, ids = faiss.knn(flat, flat, k, metric=faiss.METRIC_INNER_PRODUCT)
@@ -94,39 +94,39 @@ def cell_centroids(descriptors: np.ndarray) -> np.ndarray:
 
 
 def visited(rows: np.ndarray, centroids: np.ndarray, visits: int) -> np.ndarray:
-    """The cells nearest to each of some rows, nearest first, int (n, visits)."""
+    """The cells nearest to each row, nearest first, int (n, visits)."""
     return faiss.knn(rows, centroids, visits, metric=faiss.METRIC_INNER_PRODUCT)[1]
 
 
 def enough_visits(
     descriptors: np.ndarray, k: int, centroids: np.ndarray, cells: np.ndarray
 ) -> tuple[int, float]:
-    """How many cells a photo must visit, so that MIN_RECALL of its neighbours lie in them.
+    """Number of cells that a photo must visit to reach MIN_RECALL of its neighbours.
 
-    No search is needed to know: on a sample of photos the exact neighbours say in which cells they
-    lie, and at which visit these would come.
+    This needs no trial searches: the exact neighbours of a sample of photos show in which cells
+    they are, and after how many visits these cells are reached.
 
     Args:
         descriptors: (N, D).
-        k: How many neighbours are wanted.
+        k: number of neighbours.
         centroids: float32 (C, D).
-        cells: The cell of each photo, int (N,).
+        cells: the cell of each photo, int (N,).
 
     Returns:
-        How many; and the recall on the sample.
+        The number of cells, and the recall on the sample.
     """
     sample = np.random.default_rng(SEED).permutation(len(descriptors))[:RECALL_PHOTOS]
     queries = np.ascontiguousarray(descriptors[sample], np.float32)
     neighbours = exact_search(descriptors, queries, k)[0]
     nearest_first = visited(queries, centroids, len(centroids))
-    turn = np.argsort(nearest_first, axis=1)  # of each cell, for each photo
+    turn = np.argsort(nearest_first, axis=1)  # visit at which each photo reaches each cell
     turns = np.take_along_axis(turn, cells[neighbours], axis=1)
     visits = 1 + int(np.quantile(turns, MIN_RECALL, method="higher"))
     return visits, float((turns < visits).mean())
 
 
 def grouped(labels: np.ndarray, count: int) -> list[np.ndarray]:
-    """Positions of each label of 0 to count - 1, ascending."""
+    """Indices of each label from 0 to count - 1, ascending."""
     order = np.argsort(labels, axis=None, kind="stable")
     return np.split(order, np.searchsorted(labels.ravel()[order], np.arange(1, count)))
 
@@ -138,14 +138,14 @@ def search_cells(
     members: list[np.ndarray],
     k: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest photos of some, among those of the cells that each of them visits.
+    """The k nearest photos of each query, among those in the cells it visits.
 
     Args:
         descriptors: (N, D).
         queries: float32 (n, D).
-        visits: Cells of each query, int (n, v), none twice.
-        members: Photos of each cell.
-        k: How many are wanted.
+        visits: cells of each query, int (n, v), without repetition.
+        members: photos in each cell.
+        k: number of neighbours per query.
 
     Returns:
         Ids int32 and similarities float32, (n, k), best first; -1 where cells hold fewer.
@@ -163,19 +163,19 @@ def search_cells(
 def self_first(
     ids: np.ndarray, sims: np.ndarray, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbour lists with each row's own id in slot 0, whatever the search returned.
+    """Neighbour lists with each row's own id in slot 0.
 
-    Among exact duplicates a search may name another id before a photo's own, or leave its own out.
+    Among exact duplicates a search may return another id before a photo's own, or omit its own.
 
     Args:
-        ids: int (n, k), best first, -1 where nothing was found.
+        ids: int (n, k), best first, -1 for no result.
         sims: float (n, k), their similarities.
-        own: Whose lists they are, int (n,); 0 to n - 1 if left out.
+        own: ids of the rows' photos, int (n,); None for 0 to n - 1.
 
     Returns:
         Ids and similarities of the same shapes. Slot 0 is the photo itself with similarity 1. The
-        rest keeps its order. Where nothing is left to fill a slot it has id -1 and similarity 0. No
-        list names an id twice.
+        rest keeps its order. Unused slots have id -1 and similarity 0. No list contains an id
+        twice.
     """
     count, k = ids.shape
     own = np.arange(count) if own is None else own

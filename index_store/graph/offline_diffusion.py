@@ -1,19 +1,19 @@
-"""Offline diffusion: for every photo, how strongly a walk that starts there ends at each other one.
+"""Offline diffusion: for every photo, the end points of random walks that start there.
 
 Yang et al. 2019, "Efficient image retrieval via decoupling diffusion into online and offline
-processing": row i of (I - alpha S)^-1, solved in the surroundings of i only ("late truncation": S
+processing": row i of (I - alpha S)^-1, solved in the neighbourhood of i only ("late truncation": S
 is normalised on the whole graph first). A query then needs no solver, only a weighted sum of the
 rows of its seeds (search/rerank/diffusion.py).
 
-The paper solves one system for each photo, on its 1000 nearest. Here photos that share their
-surroundings (regions.py) share one system and one factorisation.
+The paper solves one system for each photo, on its 1000 nearest. Here photos with a common
+neighbourhood (partition.py) share one system and one factorisation.
 
-How good is a truncated row? I - alpha S is an M-matrix. The inverse of a principal part of it is
-never negative, and grows, element by element, to the inverse of the whole as the part grows. So of
-two truncated rows the one with the larger sum is the closer one. How close it is can be told
-without an inverse: the sums of the whole inverse's rows solve (I - alpha S) m = 1. For the same
-reason elimination and substitution here add numbers of one sign only, but for the diagonal, and
-float32 holds even the smallest values to several digits.
+Accuracy of a truncated row: I - alpha S is an M-matrix. The inverse of a principal submatrix is
+non-negative, and grows element by element towards that of the whole matrix as the submatrix grows.
+So of two truncated rows the one with the larger sum is closer. Its error can be measured without an
+inverse: the row sums of the full inverse solve (I - alpha S) m = 1. For the same reason elimination
+and substitution here add numbers of one sign only, except on the diagonal, and float32 keeps even
+the smallest values to several digits.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .partition import blocks, region
 ALPHA = 0.95
 BLOCK = 192  # photos whose rows are solved together
 REGION = 2000  # photos in a block's system of equations
-# Sparse rounds before the rest is solved dense: about half of a region is gone by then.
+# Sparse rounds before the rest is solved densely; they eliminate about half of a region.
 ELIMINATIONS = 3
-CHUNK = 64  # columns of a dense step
-# Largest values stored of a row; from 50 on mAP stays as it is
+CHUNK = 64  # columns per dense step
+# Largest values stored per row; from 50 on, mAP does not change
 # (python -m evaluation diffusion --cuts).
 KEPT = 150
 
@@ -45,13 +45,13 @@ def solve_block(
 ) -> np.ndarray:
     """Rows of the inverse of (I - alpha S)[T, T], by symmetric block elimination.
 
-    By numpy alone: its products and inverses let other threads work, scipy's factorisations do not.
+    Uses numpy only: its products and inverses release the GIL, scipy's factorisations do not.
 
     Args:
         walk: S of `neighbour_graph`, (N, N).
         ids: T, distinct ids (|T|,).
-        count: How many of the last of these ids' rows are wanted.
-        alpha: Probability that a walk goes on, below 1.
+        count: number of rows to compute, for the last of these ids.
+        alpha: probability that a walk continues, below 1.
 
     Returns:
         float32 (count, |T|).
@@ -59,7 +59,7 @@ def solve_block(
     system = sparse.eye_array(len(ids), dtype=np.float32, format="csr") - submatrix(
         walk, ids, alpha
     )
-    # Photos without edges among them are eliminated at once; those whose rows are wanted, last.
+    # Photos without edges among them are eliminated together; those whose rows are needed, last.
     left, steps = np.arange(len(ids)), []
     for _ in range(ELIMINATIONS):
         apart = unconnected(system, len(left) - count)
@@ -70,8 +70,8 @@ def solve_block(
         system = system[rest][:, rest] - coupling.T @ scaled
         steps.append((left[apart], left[rest], scaled))
         left = left[rest]
-    # The rest by chunks: below the diagonal `dense` holds what is eliminated, above it the same
-    # scaled by the pivot.
+    # Eliminate the rest in chunks: `dense` holds the eliminated part below the diagonal, and the
+    # same scaled by the pivot above it.
     dense, first = system.toarray(), len(left) - count
     for start in range(0, first, CHUNK):
         stop = min(start + CHUNK, first)
@@ -100,11 +100,11 @@ def submatrix(walk: sparse.csr_array, ids: np.ndarray, alpha: float) -> sparse.c
 
 
 def unconnected(system: sparse.csr_array, first: int) -> np.ndarray:
-    """Some photos, no two of them with an edge between them: those of lower degree than all around.
+    """An independent set of photos: those with a lower degree than all their neighbours.
 
     Args:
-        system: Square, with a full diagonal.
-        first: Only photos before this one are taken.
+        system: square matrix with a full diagonal.
+        first: only photos before this one are taken.
 
     Returns:
         Their ids, ascending.
@@ -113,22 +113,22 @@ def unconnected(system: sparse.csr_array, first: int) -> np.ndarray:
     degree[first:] = len(degree) + 1
     rank = np.empty_like(degree)
     rank[np.argsort(degree, kind="stable")] = np.arange(len(degree))
-    # Each row holds its diagonal at least, so that none is empty.
+    # No row is empty, as each contains its diagonal.
     lowest = np.minimum.reduceat(rank[system.indices], system.indptr[:-1])
     return np.flatnonzero(lowest[:first] == rank[:first])
 
 
 def strongest(values: np.ndarray, ids: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest values of each row and their ids, as they are stored.
+    """The largest values of each row and their ids, in stored form.
 
     Args:
-        values: Of `solve_block`, float32 (count, |T|).
+        values: output of `solve_block`, float32 (count, |T|).
         ids: T, (|T|,), the rows' own photos last.
-        kept: How many values to keep of each row.
+        kept: number of values to keep per row.
 
     Returns:
         Ids int32 and values float16, both (count, kept). Slot 0 is the row's own photo, the rest
-        is sorted by value. Slots without a value that float16 can hold have id -1 and value 0.
+        is sorted by value. Slots without a value that float16 can represent have id -1 and value 0.
     """
     count = len(values)
     own = np.arange(count), np.arange(len(ids) - count, len(ids))
@@ -158,13 +158,14 @@ def diffusion_rows(
 
     Args:
         walk: S of `neighbour_graph`, (N, N).
-        row_ids: int32 (N, kept), is filled.
-        row_values: float16 (N, kept), is filled.
-        alpha: Probability that a walk goes on, below 1.
-        block: Photos whose rows are solved together.
-        size: Photos in a block's system of equations.
-        progress: Called once as progress(items, total); must yield the items.
-        photos: Whose rows, int32, ascending; all if left out. The other rows stay as they are.
+        row_ids: int32 (N, kept), filled in place.
+        row_values: float16 (N, kept), filled in place.
+        alpha: probability that a walk continues, below 1.
+        block: photos whose rows are solved together.
+        size: photos in a block's system of equations.
+        progress: called once as progress(items, total); must yield the items.
+        photos: photos whose rows to solve, int32, ascending; None for all. Other rows are left
+            unchanged.
     """
 
     def solve(some: np.ndarray) -> None:
@@ -177,8 +178,8 @@ def diffusion_rows(
     else:
         todo = [photos[some] for some in blocks(walk[photos][:, photos], block) if len(some)]
     pool = ThreadPoolExecutor(available_cores())
-    # One thread a block: threads inside the small products would mostly wait for one another, and
-    # on a busy machine for seconds. It also makes the rows the same whatever the number of cores.
+    # One thread per block: threads inside the small products would mostly wait for each other, on a
+    # busy machine for seconds. This also makes the rows independent of the number of cores.
     with threadpool_limits(1, user_api="blas"):
         try:
             for _ in progress(pool.map(solve, todo), len(todo)):

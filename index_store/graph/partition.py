@@ -1,7 +1,7 @@
-"""Cutting the neighbourhood graph into small blocks, and finding where a block's walks stay.
+"""Partition of the neighbourhood graph into small blocks, and the region around each block.
 
-Photos of one block share most of where their walks lead, so that one system of equations serves all
-of them.
+Walks from the photos of one block mostly visit the same photos, so one system of equations serves
+all of them.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-# Hops walked after a region has reached its size: they replace photos by ones visited more.
+# Hops after a region has reached its size: they replace photos by more visited ones.
 HOPS_WHEN_FULL = 2
 
 
 def blocks(walk: sparse.csr_array, size: int) -> list[np.ndarray]:
-    """Every photo in exactly one block, photos with strong edges in the same one.
+    """Partition all photos into blocks that keep strong edges inside.
 
     Heavy-edge matching (Karypis and Kumar 1998, section 3.1), repeated: two clusters merge if each
-    is the other's best by edge weight over the product of their sizes. Clusters that are left share
-    blocks while they fit.
+    is the other's best by edge weight over the product of their sizes. The remaining clusters share
+    blocks as long as they fit.
 
     Args:
         walk: S of `neighbour_graph`, (N, N).
-        size: The most photos of a block.
+        size: maximum photos per block.
 
     Returns:
         The ids of each block, int32.
     """
     walk = walk.tocoo()
-    # Equal weights would let one pair merge a round; a little noise breaks the ties.
+    # With equal weights only one pair would merge per round; a little noise breaks ties.
     noise = 1 + 1e-3 * np.random.default_rng(0).random(walk.shape[0])
     rows, columns, weights = walk.row, walk.col, walk.data * noise[walk.row] * noise[walk.col]
     cluster, sizes = np.arange(walk.shape[0]), np.ones(walk.shape[0], int)
@@ -61,10 +61,10 @@ def best_neighbours(
     """The best neighbour of each node.
 
     Args:
-        rows: One end of each edge, int (E,), ascending.
-        columns: The other end, int (E,).
-        scores: How good each edge is, (E,).
-        count: How many nodes there are.
+        rows: one end of each edge, int (E,), ascending.
+        columns: the other end, int (E,).
+        scores: score of each edge, higher is better, (E,).
+        count: number of nodes.
 
     Returns:
         For each node the column of its highest score, or itself if it has no edge: int (count,).
@@ -81,13 +81,13 @@ def best_neighbours(
 def region(walk: sparse.csr_array, block: np.ndarray, size: int, alpha: float) -> np.ndarray:
     """The photos that a block's walks visit most.
 
-    Grown hop by hop along the edges; the whole of every component if they all fit.
+    Grown hop by hop along the edges; contains all connected photos if they fit.
 
     Args:
         walk: S of `neighbour_graph`, (N, N).
-        block: Ids of the block, (B,).
-        size: The most photos of the region.
-        alpha: Probability that a walk goes on, below 1.
+        block: ids of the block, (B,).
+        size: maximum photos in the region.
+        alpha: probability that a walk continues, below 1.
 
     Returns:
         Distinct ids, the block's last.

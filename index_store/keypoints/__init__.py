@@ -1,1 +1,1 @@
-"""The index of keypoints, and the overlays it ignores."""
+"""Keypoint index, and the marks (overlays) that it ignores."""

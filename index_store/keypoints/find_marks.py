@@ -1,11 +1,11 @@
-"""Finding marks: the same visual words at the same places of many photos of different things.
+"""Detection of marks: the same visual words at the same places in many photos of different things.
 
 A spot is a word (a list of the keypoint index) in a cell of a grid. Over 310 photos of different
-things no spot has more than 5 of them, so that FEWEST is out of reach of chance. The number of
-photos that chance puts into a spot grows with the gallery, and so does the least number of bearers.
+things no spot occurs in more than 5 of them, so FEWEST is out of reach of chance. The number of
+photos that share a spot by chance grows with the gallery, and so does the minimum number of photos.
 
-Bursts, copies and many views of one thing have common spots as well. So the photos in a spot must
-be strangers by their descriptors, as random pairs of the gallery are.
+Bursts, copies and many views of one thing have common spots, too. So the photos that share a spot
+must be strangers by their descriptors, like random pairs of the gallery.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from .marks import (
     spared,
 )
 
-FEWEST = 8  # photos that bear a mark, at least
-SHARE = 0.01  # of the gallery that bears it, at least
-WORD_SHARE = 0.6  # of these photos that have one word: descriptors of the others fall into another
-LIFT = 10  # times as many photos as if the word lay anywhere
-LEAST_WORDS = 3  # that agree on a mark
-BEARER_SHARE = 0.25  # of the words that half of a mark's bearers have: less is chance
-GROWTH = 0.2  # of a mark's bearers: what so many of them have next to it belongs to it
-LEAST_GROWTH = 3  # photos
-REACH = 0.1  # of the longest side: a mark grows so far
-SAMPLE = 5  # photos of a spot that are compared with each other
-PAIRS = 5000  # random ones of the gallery, that say how similar strangers are
-LARGEST = 0.1  # of the square of the longest side: larger boxes are split
-FILLED = 0.5  # of a box, by the cells of spots and those around them: emptier ones are split
-MARGIN = 1 / 64  # of the longest side, around a mark: keypoints there see it
-BLOCK = 2**22  # keypoints that are sorted together
-PHOTO_BITS = 31  # behind a key, which has up to 32
-SPOTS = 512  # that are compared together
+FEWEST = 8  # minimum photos that bear a mark
+SHARE = 0.01  # minimum share of the gallery that bears it
+WORD_SHARE = 0.6  # share of them with a given word: in others its descriptor is in another list
+LIFT = 10  # minimum ratio to the photos expected if the word's position were random
+LEAST_WORDS = 3  # minimum words per mark
+BEARER_SHARE = 0.25  # minimum share of the median bearer's words: fewer may be chance
+GROWTH = 0.2  # share of a mark's bearers with an adjacent spot that makes it part of the mark
+LEAST_GROWTH = 3  # minimum photos for that
+REACH = 0.1  # how far a mark grows, share of the longest side
+SAMPLE = 5  # photos per spot that are compared with each other
+PAIRS = 5000  # random pairs that estimate the similarity of strangers
+LARGEST = 0.1  # maximum area over the longest side squared: larger boxes are split
+FILLED = 0.5  # minimum share of a box covered by spots and adjacent cells: others are split
+MARGIN = 1 / 64  # of the longest side, around a mark: keypoints there are affected by it
+BLOCK = 2**22  # keypoints sorted at a time
+PHOTO_BITS = 31  # appended to a key, which has up to 32 bits
+SPOTS = 512  # spots compared at a time
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Spots:
     """Words that many strangers have at one place.
 
     Attributes:
-        key: int64 (s,), as of `keys`.
-        grid: uint8 (s,), number of its grid.
-        place: float32 (s, 2), the mean way of the keypoints from their anchor.
+        key: int64 (s,), see `keys`.
+        grid: uint8 (s,), index of its grid.
+        place: float32 (s, 2), mean offset of the keypoints from their anchor.
     """
 
     key: np.ndarray
@@ -72,7 +72,7 @@ class Spots:
 
     @staticmethod
     def joined(parts: Sequence[Spots]) -> Spots:
-        """All spots, each once."""
+        """The union of all spots."""
         key = np.concatenate([np.empty(0, np.int64), *(part.key for part in parts)])
         grid = np.concatenate([np.empty(0, np.uint8), *(part.grid for part in parts)])
         place = np.concatenate([np.empty((0, 2), np.float32), *(part.place for part in parts)])
@@ -82,12 +82,12 @@ class Spots:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What is known of the photos.
+    """Data about all photos.
 
     Attributes:
         sizes: int (N, 2), height and width in pixels.
         descriptors: float16 or float32 (N, D), unit rows.
-        limit: Similarity of strangers, at most, as of `strangers_similarity`.
+        limit: maximum similarity of strangers, see `strangers_similarity`.
     """
 
     sizes: np.ndarray
@@ -96,10 +96,10 @@ class Gallery:
 
 
 def find_marks(keypoints: CodedKeypoints, sizes: np.ndarray, descriptors: np.ndarray) -> Marks:
-    """The marks of a gallery.
+    """Find the marks of a gallery.
 
     Args:
-        keypoints: Of all photos.
+        keypoints: keypoints of all photos.
         sizes: int (N, 2), height and width of the photos.
         descriptors: float16 or float32 (N, D), unit rows.
     """
@@ -126,13 +126,13 @@ def find_marks(keypoints: CodedKeypoints, sizes: np.ndarray, descriptors: np.nda
 
 
 def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: int) -> Spots:
-    """Words that strangers have at one place.
+    """Find words that strangers have at one place.
 
     Args:
-        keypoints: Of these photos.
-        gallery: Of all photos.
-        unit: Of the places, below UNITS.
-        least: Photos that have the word there, at least.
+        keypoints: keypoints to search.
+        gallery: data about all photos.
+        unit: unit of the places, below UNITS.
+        least: minimum photos with the word at the place.
     """
     measure, found = measures(gallery.sizes, unit), []
     frequency = np.bincount(keypoints.lists, minlength=1)
@@ -145,7 +145,7 @@ def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: in
         anchors, ways = from_anchor(points, measure[photos])
         for grid in range(unit * len(SHIFTS), (unit + 1) * len(SHIFTS)):
             own = keys(lists[some], anchors, ways, grid)
-            pairs = np.unique(own << PHOTO_BITS | photos)  # of a key and a photo
+            pairs = np.unique(own << PHOTO_BITS | photos)  # (key, photo)
             spots, starts, counts = np.unique(
                 pairs >> PHOTO_BITS, return_index=True, return_counts=True
             )
@@ -160,12 +160,12 @@ def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: in
 
 
 def means(spots: np.ndarray, own: np.ndarray, ways: np.ndarray) -> np.ndarray:
-    """Mean ways of the keypoints in each spot, float32 (s, 2).
+    """Mean offsets of the keypoints in each spot, float32 (s, 2).
 
     Args:
-        spots: Keys int64 (s,), ascending.
-        own: Keys of keypoints, int64 (m,).
-        ways: float32 (m, 2).
+        spots: keys int64 (s,), ascending.
+        own: keys of keypoints, int64 (m,).
+        ways: offsets of keypoints, float32 (m, 2).
     """
     at = np.searchsorted(spots, own).clip(0, len(spots) - 1)
     hit = np.flatnonzero(spots[at] == own)
@@ -177,7 +177,7 @@ def means(spots: np.ndarray, own: np.ndarray, ways: np.ndarray) -> np.ndarray:
 def borne(
     words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray, least: int
 ) -> np.ndarray:
-    """Those WORDS whose mark is on so many photos at least; with how many a photo needs."""
+    """The WORDS whose mark is on at least `least` photos, with "needed" filled in."""
     pairs, agreeing = seen_words(words, keypoints, sizes)
     kept = np.zeros(len(words), bool)
     for mark in np.unique(words["mark"]):
@@ -193,13 +193,13 @@ def borne(
 def around(
     words: np.ndarray, keypoints: CodedKeypoints, gallery: Gallery, unit: int
 ) -> Iterator[Spots]:
-    """Spots within REACH of each mark that GROWTH of its bearers have.
+    """Find spots within REACH of each mark that a share GROWTH of its bearers have.
 
     Args:
         words: WORDS (m,), of the marks, in this unit.
-        keypoints: Of all photos.
-        gallery: Of all photos.
-        unit: Of the places.
+        keypoints: keypoints of all photos.
+        gallery: data about all photos.
+        unit: unit of the places.
     """
     placed = place_marks(words, keypoints, gallery.sizes)
     reach = np.float32(REACH) / measures(gallery.sizes, unit)[placed["photo"]]
@@ -214,10 +214,10 @@ def around(
 
 
 def strangers_similarity(descriptors: np.ndarray) -> float:
-    """What strangers of a gallery rarely exceed.
+    """Similarity that strangers of a gallery rarely exceed.
 
-    It is as far above the median of random pairs as their tenth percentile lies below. So it stays
-    where it is in a gallery that has few things and many photos of each.
+    It is as far above the median of random pairs as their tenth percentile is below. So it is
+    stable in a gallery of few things with many photos each.
     """
     rng = np.random.default_rng(SEED)
     first, second = rng.integers(len(descriptors), size=(2, PAIRS))
@@ -233,11 +233,11 @@ def are_strangers(
     """Which groups of photos mostly show different things, bool (s,).
 
     Args:
-        photos: int (n,), the groups one behind the other.
-        starts: int (s,), where each begins.
-        counts: int (s,), photos of each. In a group of less than SAMPLE a photo that is compared
-            with itself is no stranger.
-        gallery: Of all photos.
+        photos: int (n,), the concatenated groups.
+        starts: int (s,), start of each group.
+        counts: int (s,), photos per group. In a group of fewer than SAMPLE, a photo compared with
+            itself does not count as a stranger.
+        gallery: data about all photos.
     """
     rng = np.random.default_rng(SEED)
     parts = (np.arange(SAMPLE) + rng.random((len(starts), SAMPLE))) / SAMPLE
@@ -253,7 +253,7 @@ def are_strangers(
 
 
 def as_marks(spots: Spots) -> np.ndarray:
-    """Spots that lie together are a mark, if LEAST_WORDS are among them: WORDS (m,)."""
+    """Group adjacent spots into marks with at least LEAST_WORDS words: WORDS (m,)."""
     key, place = spots.key, spots.place
     anchors, half = anchor_of(key), 3 * int(1 / CELL) // 4
     cells = np.floor(place / CELL * 2).astype(int) + half
@@ -261,7 +261,7 @@ def as_marks(spots: Spots) -> np.ndarray:
     at = anchors[:, 1] * 3 + anchors[:, 0], cells[:, 1], cells[:, 0]
     taken[at] = True
     near = np.zeros((3, 3, 3), bool)
-    near[1] = True  # the neighbours of a cell around the same anchor
+    near[1] = True  # adjacent cells, of the same anchor only
     labels = ndimage.label(ndimage.binary_dilation(taken, near), near)[0][at]
     words = np.zeros(len(key), WORDS)
     words["key"], words["grid"], words["mark"] = key, spots.grid, labels
@@ -278,11 +278,11 @@ def as_marks(spots: Spots) -> np.ndarray:
 
 
 def split(place: np.ndarray, own: np.ndarray) -> list[np.ndarray]:
-    """Positions `own` of spots in parts whose boxes are LARGEST at most, and FILLED.
+    """Split spots into parts whose boxes are at most LARGEST, and FILLED.
 
     Args:
         place: float32 (s, 2), of all spots.
-        own: int (n,).
+        own: indices of the spots to split, int (n,).
     """
     low, high = place[own].min(0), place[own].max(0)
     cells = np.floor((place[own] - low) / CELL).astype(int)

@@ -1,4 +1,4 @@
-"""How much of each photo's keypoints the keypoint index keeps, by the size of the gallery."""
+"""Form of the keypoint index: how much of each photo's keypoints it keeps, by gallery size."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ QUANTIZERS = Path(__file__).parent / "keypoint_quantizers"  # by `learn_keypoint
 
 @dataclass(frozen=True)
 class KeypointForm:
-    """How much of each photo's keypoints is kept, and how they are searched.
+    """Storage and search parameters of the keypoint index.
 
-    Real keypoints crowd in few lists: the list of a keypoint is on average 14 times longer than the
-    average of 65,536 lists. So larger galleries have more lists, which are searched in less time
-    for the same recall.
+    Real keypoints cluster in few lists: the list of a keypoint is on average 14 times longer than
+    the average of 65,536 lists. So larger galleries have more lists, which are searched in less
+    time for the same recall.
 
     Attributes:
-        points: The strongest so many of a photo.
-        code_bytes: What a descriptor's residual is packed into.
-        centroids: Of each half of a descriptor.
-        probed: Lists that are searched for each keypoint of a query, the nearest first.
-        compared: Keypoints that each keypoint of a query is compared with at most. It bounds the
-            time of a query; the limit is reached where lists are longest, by the details that
-            tell least.
+        points: maximum keypoints per photo, the strongest.
+        code_bytes: bytes per encoded residual of a descriptor.
+        centroids: centroids for each half of a descriptor.
+        probed: lists searched for each keypoint of a query, nearest first.
+        compared: maximum keypoints compared with each keypoint of a query. It bounds the time of a
+            query, and is reached in the longest lists, by the least distinctive keypoints.
     """
 
     points: int
@@ -38,16 +37,16 @@ class KeypointForm:
 
     @property
     def lists(self) -> int:
-        """How many lists there are."""
+        """Number of lists."""
         return self.centroids**2
 
     @property
     def head_bytes(self) -> int:
-        """Length of the file's head."""
+        """Size of the file's head in bytes."""
         return 4 * (1 + self.lists)
 
 
-# Most photos of a gallery, and its form.
+# Maximum photos in a gallery, and the form for it.
 FORMS = (
     (10_000, KeypointForm(600, 16, 256, 16, 6_000)),
     (100_000, KeypointForm(300, 16, 512, 24, 30_000)),
@@ -56,18 +55,18 @@ FORMS = (
 
 
 def form_for(photos: int) -> KeypointForm:
-    """The form for a gallery of so many photos."""
+    """The form for a gallery of `photos` photos."""
     return next(form for most, form in FORMS if photos <= most)
 
 
 def form_parameters(form: KeypointForm) -> dict[str, int]:
-    """What a manifest says of a form, the shipped centroids and codes included."""
+    """A form as stored in a manifest, including a checksum of the shipped centroids and codes."""
     digest = zlib.crc32(quantizer_file(form).read_bytes())
     return {"points": form.points, "code_bytes": form.code_bytes, "quantizer": digest}
 
 
 def form_of(parameters: dict[str, int]) -> KeypointForm:
-    """The form that a manifest names. Raises ValueError if this version does not have it."""
+    """The form in a manifest. Raises ValueError if this version does not support it."""
     for _, form in FORMS:
         if form_parameters(form) == parameters:
             return form
@@ -75,10 +74,10 @@ def form_of(parameters: dict[str, int]) -> KeypointForm:
 
 
 def quantizer_file(form: KeypointForm) -> Path:
-    """Where the shipped centroids and codes of a form lie."""
+    """Path of the shipped centroids and codes of a form."""
     return QUANTIZERS / f"imi{form.centroids}-pq{form.code_bytes}.faiss"
 
 
 def empty_index(form: KeypointForm) -> Any:
-    """The shipped centroids and codes, as an index without any keypoint."""
+    """An index with the shipped centroids and codes, and without keypoints."""
     return faiss.read_index(str(quantizer_file(form)))

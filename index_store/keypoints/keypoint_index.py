@@ -1,17 +1,18 @@
-"""The keypoints of all photos in inverted lists: which photos have details like these?
+"""Keypoint index: the keypoints of all photos in inverted lists, to find photos with like details.
 
-A RootSIFT descriptor lies in the list of its nearest centroid, and its residual is coded by product
+A RootSIFT descriptor is in the list of its nearest centroid, and its residual is encoded by product
 quantisation (Jégou et al. 2011). The centroids are those of an inverted multi-index (Babenko and
-Lempitsky 2012): each half of a descriptor has its own, and each pair of them has a list. All of it
-is learned once, on photos of no gallery (`learn_keypoint_index`), and shipped. So nothing is
-trained in a store.
+Lempitsky 2012): each half of a descriptor has its own, and each pair of them has a list. Centroids
+and codes are learned once, on photos of no gallery (`learn_keypoint_index`), and shipped, so a
+store needs no training.
 
-The file is searched through the memory map:
+The file is searched through a memory map:
 
-    head    uint32 (1 + lists,), the CRC-32 of what follows in it, and the entries of each list
-    lists   one behind the other; codes uint8 (n, code_bytes), then entries int64 (n,)
+    head    uint32 (1 + lists,), the CRC-32 of the rest of the head, and the size of each list
+    lists   concatenated; for each its codes uint8 (n, code_bytes), then entries int64 (n,)
 
-An entry says whose keypoint it is and where: the photo's id in 32 bits, then x and y in 16 each.
+An entry holds the photo and position of a keypoint: the photo's id in 32 bits, then x and y in 16
+bits each.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from extractor import LocalFeatures, open_regular
 from .keypoint_form import KeypointForm, empty_index
 from .keypoint_lists import ENTRY_BYTES, lists_from_bytes, lists_to_bytes
 
-TOGETHER = 32  # photos whose keypoints are coded at a time
-WRITTEN = 2**12  # lists that are written at a time
-STEPS = 2**16  # of x and y, across the photo
+TOGETHER = 32  # photos encoded at a time
+WRITTEN = 2**12  # lists written at a time
+STEPS = 2**16  # values of x and y, across the photo
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each keypoint of a query the most similar ones of a gallery, nearest first.
+    """For each keypoint of a query, the most similar ones of a gallery, nearest first.
 
     Attributes:
-        distances: float32 (n, k), between RootSIFT bytes; inf where nothing more was found.
-        photos: int32 (n, k), ids; -1 where nothing more was found.
+        distances: float32 (n, k), between RootSIFT bytes; inf for no result.
+        photos: int32 (n, k), ids; -1 for no result.
         places: uint16 (n, k, 2), y and x in STEPS of the photo's height and width.
     """
 
@@ -53,10 +54,10 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class CodedKeypoints:
-    """Keypoints of some photos as they go into lists, m in all.
+    """Encoded keypoints of photos, m in all.
 
     Attributes:
-        lists: int32 (m,).
+        lists: list of each keypoint, int32 (m,).
         codes: uint8 (m, code_bytes).
         entries: int64 (m,).
     """
@@ -66,30 +67,30 @@ class CodedKeypoints:
     entries: np.ndarray
 
     def where(self, kept: np.ndarray) -> CodedKeypoints:
-        """Those that are kept, bool (m,), or those at these places, int (n,)."""
+        """A subset of the keypoints, by mask, bool (m,), or by index, int (n,)."""
         return CodedKeypoints(self.lists[kept], self.codes[kept], self.entries[kept])
 
 
 class KeypointIndex:
-    """An opened index: memory-mapped and read-only, whatever becomes of its name. Thread-safe.
+    """An open index, memory-mapped and read-only, valid even if the file is deleted. Thread-safe.
 
     Attributes:
-        form: Of its keypoints.
-        photos: How many the gallery has.
+        form: form of the index.
+        photos: number of photos in the gallery.
         sizes: uint32 (lists,), entries of each list.
     """
 
     def __init__(self, path: Path, form: KeypointForm, photos: int):
-        """Open it.
+        """Open an index file.
 
         Args:
-            path: Written by `KeypointChange.save`.
-            form: That it was written in.
-            photos: How many the gallery has.
+            path: file written by `KeypointChange.save`.
+            form: form it was written in.
+            photos: number of photos in the gallery.
 
         Raises:
-            ValueError: It is not as long as its sizes say.
-            OSError: It cannot be read.
+            ValueError: its length does not match its list sizes, or its head is damaged.
+            OSError: it cannot be read.
         """
         self.form, self.photos, self._path = form, photos, path
         with open_regular(path) as file:
@@ -97,7 +98,7 @@ class KeypointIndex:
             self._open(file.fileno())
 
     def _open(self, handle: int) -> None:
-        """Check the mapped file and have faiss map it, too. handle: of the open file."""
+        """Check the mapped file, and map it in faiss too. handle: descriptor of the open file."""
         form = self.form
         head = np.array(self._bytes[: form.head_bytes]).view(np.uint32)
         self.sizes = head[1:]
@@ -113,7 +114,7 @@ class KeypointIndex:
         self._index.ntotal = len(self)
 
     def __len__(self) -> int:
-        """How many keypoints it holds."""
+        """Number of keypoints in the index."""
         return int(self.sizes.sum(dtype=np.int64))
 
     def _mapped_lists(self, handle: int) -> faiss.OnDiskInvertedLists:
@@ -125,11 +126,11 @@ class KeypointIndex:
         table[:, 0] = table[:, 1] = self.sizes
         table[:, 2] = self._starts[:-1]
         faiss.memcpy(places.data(), faiss.swig_ptr(table), table.nbytes)
-        # faiss takes no name that is not UTF-8.
+        # faiss rejects file names that are not UTF-8.
         lists.filename, lists.totsize = f"/dev/fd/{handle}", len(self._bytes)
         lists.read_only, lists.prefetch_nthread = True, 0
         lists.do_mmap()
-        lists.this.disown()  # type: ignore[attr-defined]  # the index has it now
+        lists.this.disown()  # type: ignore[attr-defined]  # the index owns it now
         return lists
 
     def nearest(self, descriptors: np.ndarray, k: int) -> Neighbours:
@@ -137,20 +138,20 @@ class KeypointIndex:
 
         Args:
             descriptors: RootSIFT as bytes, uint8 (n, 128).
-            k: How many for each.
+            k: number of results per descriptor.
         """
         rows = np.ascontiguousarray(descriptors, np.float32)
         squared, entries = self._index.search(rows, k)
         found = entries >= 0
         places = entries.view("<u2").reshape(*entries.shape, 4)[..., :2]
         photos = (entries >> 32).astype(np.int32)
-        photos[~found | (photos >= self.photos)] = -1  # a damaged entry is nobody's
+        photos[~found | (photos >= self.photos)] = -1  # a damaged entry matches no photo
         distances = np.sqrt(np.maximum(squared, 0))
         distances[photos < 0] = np.inf
         return Neighbours(distances, photos, places)
 
     def block(self, first: int, last: int) -> CodedKeypoints:
-        """What the lists from `first` up to, but without, `last` hold, in their order."""
+        """Keypoints in the lists from `first` up to, but excluding, `last`, in list order."""
         data = self._bytes[self._starts[first] : self._starts[last]]
         sizes = self.sizes[first:last].astype(np.int64)
         lists = np.repeat(np.arange(first, last, dtype=np.int32), sizes)
@@ -159,13 +160,13 @@ class KeypointIndex:
 
 @dataclass(frozen=True)
 class KeypointChange:
-    """What an index is to be: of the one before, and of keypoints that come.
+    """Content of a new index: keypoints of a previous one, and new ones.
 
     Attributes:
-        form: Of all keypoints.
-        came: Those of new photos.
-        before: The index that they join, in the same form; None for none.
-        new_ids: int (N,), for each photo of `before` its id now, -1 for one that goes.
+        form: form of all keypoints.
+        came: keypoints of new photos.
+        before: previous index, in the same form, or None.
+        new_ids: int (N,), the new id of each photo in `before`, -1 for a removed photo.
     """
 
     form: KeypointForm
@@ -175,7 +176,7 @@ class KeypointChange:
 
     @staticmethod
     def none(before: KeypointIndex) -> KeypointChange:
-        """The index stays as it is."""
+        """The previous index, unchanged."""
         return KeypointChange(before.form, coded((), before.form), before, np.arange(before.photos))
 
     def save(self, path: Path) -> None:
@@ -195,11 +196,11 @@ class KeypointChange:
             file.write(np.r_[np.uint32(zlib.crc32(sizes.tobytes())), sizes].tobytes())
 
     def _with_those_before(self, first: int, last: int, came: np.ndarray) -> CodedKeypoints:
-        """What the lists from `first` up to, but without, `last` are to hold, in their order.
+        """Keypoints for the lists from `first` up to, but excluding, `last`, in list order.
 
         Args:
-            first, last: Numbers of lists.
-            came: Places among the new keypoints of those that come into them, list by list.
+            first, last: list numbers.
+            came: indices of the new keypoints that belong in these lists, ordered by list.
         """
         new = self.came.where(came)
         if self.before is None:
@@ -207,7 +208,7 @@ class KeypointChange:
         assert self.new_ids is not None
         old = self.before.block(first, last)
         owners = old.entries >> 32
-        known = (owners >= 0) & (owners < len(self.new_ids))  # a damaged entry is nobody's
+        known = (owners >= 0) & (owners < len(self.new_ids))  # a damaged entry belongs to no photo
         ids = np.where(known, self.new_ids[np.where(known, owners, 0)], -1).astype(np.int64)
         renumbered = ids << 32 | old.entries & 0xFFFFFFFF
         stay = CodedKeypoints(old.lists, old.codes, renumbered).where(ids >= 0)
@@ -220,11 +221,11 @@ class KeypointChange:
 
 
 def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm) -> CodedKeypoints:
-    """Keypoints as they go into an index.
+    """Encode keypoints for an index.
 
     Args:
-        photos: Id and keypoints of each, strongest first; None for a photo without any.
-        form: How much of them is kept.
+        photos: id and keypoints of each photo, strongest first; None for missing keypoints.
+        form: form of the index.
     """
     index, rest = empty_index(form), iter(photos)
     lists = [np.empty(0, np.int32)]
@@ -247,14 +248,14 @@ def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm
 
 
 def taken(blocks: list[np.ndarray]) -> np.ndarray:
-    """Blocks as one array; the list is empty afterwards, so that no two columns are held twice."""
+    """Concatenate blocks and empty the list, so that no two columns are in memory twice."""
     whole = np.concatenate(blocks)
     blocks.clear()
     return whole
 
 
 def entries_of(id: int, features: LocalFeatures) -> np.ndarray:
-    """Whose a photo's keypoints are and where, int64 (n,)."""
+    """Entries (photo and position) of a photo's keypoints, int64 (n,)."""
     height, width = features.size
     x, y = (features.points / (width, height) * STEPS).clip(0, STEPS - 1).astype(np.int64).T
     return np.int64(id) << 32 | x << 16 | y

@@ -1,4 +1,4 @@
-"""Centroids and codes of the keypoint index, learned from photos that are in no gallery.
+"""Learn the centroids and codes of the keypoint index, from photos that are in no gallery.
 
 python -m index_store.keypoints.learn_keypoint_index --photos FOLDER
 """
@@ -16,17 +16,17 @@ from plurals import quantity
 
 from .keypoint_form import FORMS, QUANTIZERS, KeypointForm, quantizer_file
 
-POINTS = 400  # of a photo, the strongest
-SAMPLE = 300_000  # of all descriptors
+POINTS = 400  # keypoints per photo, the strongest
+SAMPLE = 300_000  # maximum number of training descriptors
 SEED = 0
 
 
 def learn(descriptors: np.ndarray, form: KeypointForm) -> faiss.Index:
-    """An empty index. The same descriptors give the same one.
+    """Train an empty index. Deterministic for the same input.
 
     Args:
-        descriptors: uint8 (n, 128), RootSIFT of many photos; of more than SAMPLE some are drawn.
-        form: Of the index.
+        descriptors: uint8 (n, 128), RootSIFT from many photos; at most SAMPLE of them are used.
+        form: form of the index.
     """
     drawn = np.random.default_rng(SEED).permutation(len(descriptors))[:SAMPLE]
     rows = descriptors[np.sort(drawn)].astype(np.float32)

@@ -1,8 +1,8 @@
-"""Marks: logos, date stamps, watermarks and frames at one place of the frame in many photos.
+"""Marks: logos, date stamps, watermarks and frames at the same place in many photos.
 
-They say nothing about what a photo shows. Their keypoints stay out of the keypoint index and of
-verification. `find_marks` finds them when a store is built; photos that are added later bear the
-marks that are known by then.
+They say nothing about what a photo shows, so their keypoints are excluded from the keypoint index
+and from verification. `find_marks` detects them when a store is built; photos that are added later
+are checked for the known marks.
 
 A place is measured from the nearest of nine anchors, the corners, the middles of the edges and the
 centre, because overlays keep their distance from these in photos of any aspect ratio.
@@ -34,13 +34,13 @@ WORDS = np.dtype(
 )
 FILES = ("marks.npy", "mark_words.npy")
 
-CELL = 1 / 32  # of the longest side: twice as far as resizing and recompression move a keypoint
+CELL = 1 / 32  # of the longest side: twice as far as resizing and recompressing move a keypoint
 CELL_BITS = 5  # an anchor's third is at most 11 cells each way
-SHIFTS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5))  # of the grids, in cells
-UNITS = 2  # of length: the longest side; pixels of the photo as keypoints see it
+SHIFTS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5))  # offsets of the grids, in cells
+UNITS = 2  # units of length: the longest side; pixels of the photo in keypoint coordinates
 GRIDS = UNITS * len(SHIFTS)
-BEARER_WORDS = 2  # of a mark, at least: one of them may be there by chance
-MOST_LOST = 0.5  # of a photo's keypoints: beyond it the photo shows little else than its marks
+BEARER_WORDS = 2  # minimum words of a mark on a bearer: a single one may be chance
+MOST_LOST = 0.5  # maximum share of a photo's keypoints: beyond, it shows little besides marks
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Marks:
     Attributes:
         placed: PLACED (n,), by photo: which photo bears which mark, and in which box: left, top,
             right and bottom in 0 to 1 of the photo. A mark may have several boxes.
-        words: WORDS (m,): what a mark is recognised by. "key" is one of `keys` in a "grid", "box"
-            lies around it: left, top, right and bottom from its anchor, in the grid's unit. Photos
-            that have "needed" of a mark's lists bear it.
+        words: WORDS (m,): how a mark is recognised. "key" is one of `keys` in a "grid"; "box" is
+            around it: left, top, right and bottom from its anchor, in the grid's unit. Photos with
+            "needed" of a mark's lists bear it.
     """
 
     placed: np.ndarray
@@ -60,20 +60,20 @@ class Marks:
 
     @staticmethod
     def none() -> Marks:
-        """No mark at all."""
+        """No marks."""
         return Marks(np.empty(0, PLACED), np.empty(0, WORDS))
 
     @staticmethod
     def load(folder: Path, photos: int) -> Marks:
-        """Read what `save` has written.
+        """Load marks that `save` wrote.
 
         Args:
-            folder: Of the generation.
-            photos: How many it has.
+            folder: folder of the generation.
+            photos: number of photos in the generation.
 
         Raises:
-            ValueError: A file is damaged.
-            OSError: It cannot be read.
+            ValueError: a file is damaged.
+            OSError: a file cannot be read.
         """
         placed, words = (
             np.array(load_array(folder / name, dtype, (None,)))
@@ -94,12 +94,12 @@ class Marks:
             save_array(folder / name, array)
 
     def boxes(self, photo: int) -> np.ndarray:
-        """Where a photo bears marks: float32 (n, 4), left, top, right, bottom in 0 to 1."""
+        """Boxes of a photo's marks: float32 (n, 4), left, top, right, bottom in 0 to 1."""
         start, end = np.searchsorted(self.placed["photo"], [photo, photo + 1])
         return self.placed["box"][start:end]
 
     def outside(self, photo: int, features: LocalFeatures) -> LocalFeatures:
-        """The keypoints of a photo that belong to no mark."""
+        """The keypoints of a photo that are outside its marks."""
         boxes = self.boxes(photo)
         if not len(boxes):
             return features
@@ -124,16 +124,16 @@ class Marks:
         return inside
 
     def left_out(self, keypoints: CodedKeypoints) -> CodedKeypoints:
-        """The keypoints that belong to no mark."""
+        """The keypoints that are outside marks."""
         if not len(self.placed):
             return keypoints
         return keypoints.where(~self.covered(keypoints.entries))
 
     def renumbered(self, new_ids: np.ndarray) -> Marks:
-        """The same marks after a change of the gallery.
+        """The same marks with new photo ids.
 
         Args:
-            new_ids: int (N,), for each photo its id now, -1 for one that has gone.
+            new_ids: int (N,), the new id of each photo, -1 for a removed one.
         """
         ids = new_ids[self.placed["photo"]]
         placed = self.placed[ids >= 0].copy()
@@ -141,10 +141,10 @@ class Marks:
         return Marks(placed[np.argsort(placed["photo"], kind="stable")], self.words)
 
     def joined(self, came: CodedKeypoints, sizes: np.ndarray) -> Marks:
-        """The same marks, also on photos that have come.
+        """The same marks, also placed on added photos.
 
         Args:
-            came: Keypoints of these photos.
+            came: keypoints of the added photos.
             sizes: int (N, 2), height and width of all photos.
         """
         fresh = spared(place_marks(self.words, came, sizes), came.entries)
@@ -153,7 +153,7 @@ class Marks:
 
 
 def located(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Photos int64 (m,), and places float32 (m, 2), x and y in 0 to 1, of entries int64 (m,)."""
+    """Photos int64 (m,), and positions float32 (m, 2), x and y in 0 to 1, of entries int64 (m,)."""
     places = np.stack([entries >> 16 & 0xFFFF, entries & 0xFFFF], axis=1)
     return entries >> 32, ((places + 0.5) / STEPS).astype(np.float32)
 
@@ -161,12 +161,12 @@ def located(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def measures(sizes: np.ndarray, unit: int) -> np.ndarray:
     """Width and height of photos in a unit of UNITS, float32 (N, 2).
 
-    Photos of at most SIFT_SIDE are not shrunk. A logo of one size in pixels is of one size in the
-    second unit, a logo that fills one share of them is so in the first.
+    Photos of at most SIFT_SIDE are not shrunk. A logo with a fixed size in pixels has a fixed size
+    in the second unit, one that covers a fixed share of each photo has one in the first.
 
     Args:
         sizes: int (N, 2), height and width in pixels.
-        unit: Number of it.
+        unit: index of the unit.
     """
     longest = sizes.max(1, keepdims=True)
     whole = longest if unit == 0 else np.maximum(longest, SIFT_SIDE)
@@ -174,23 +174,23 @@ def measures(sizes: np.ndarray, unit: int) -> np.ndarray:
 
 
 def from_anchor(points: np.ndarray, measure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Anchors int8 (m, 2), in halves of width and height, and the way from there, float32 (m, 2).
+    """Anchors int8 (m, 2), in halves of width and height, and offsets from them, float32 (m, 2).
 
     Args:
         points: float32 (m, 2), x and y in 0 to 1.
-        measure: Of their photos, float32 (m, 2).
+        measure: `measures` of their photos, float32 (m, 2).
     """
     anchors = (points * 3).astype(np.int8).clip(0, 2)
     return anchors, (points - anchors / np.float32(2)) * measure
 
 
 def keys(lists: np.ndarray, anchors: np.ndarray, ways: np.ndarray, grid: int) -> np.ndarray:
-    """Where in a grid keypoints lie, and in which list: equal for equal ones. int64 (m,).
+    """Keys that combine a keypoint's cell in a grid and its list, int64 (m,).
 
     Args:
         lists: int (m,), below 2**18.
-        anchors, ways: Of `from_anchor`, (m, 2).
-        grid: Number of it, below GRIDS.
+        anchors, ways: output of `from_anchor`, (m, 2).
+        grid: index of the grid, below GRIDS.
     """
     half = 2 ** (CELL_BITS - 1)
     shift = np.array(SHIFTS[grid % len(SHIFTS)], np.float32)
@@ -211,7 +211,7 @@ def list_of(key: np.ndarray) -> np.ndarray:
 
 
 def in_grids(keypoints: CodedKeypoints, sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Number of each grid, and the `keys` of keypoints in it, int64 (m,). sizes: as of `joined`."""
+    """Index of each grid, and the `keys` of keypoints in it, int64 (m,). sizes: see `joined`."""
     photos, points = located(keypoints.entries)
     for grid in range(GRIDS):
         if grid % len(SHIFTS) == 0:
@@ -223,15 +223,15 @@ def in_grids(keypoints: CodedKeypoints, sizes: np.ndarray) -> Iterator[tuple[int
 def seen_words(
     words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many words of marks photos have in the places of these.
+    """Count the words of each mark that photos have at the mark's place.
 
     Args:
         words: WORDS (m,), of the marks.
-        keypoints: Of the photos.
+        keypoints: keypoints of the photos.
         sizes: int (N, 2), height and width of all photos.
 
     Returns:
-        Mark and photo int64 (n, 2), ascending, and how many of its lists, int (n,).
+        Mark and photo int64 (n, 2), ascending, and the number of the mark's lists, int (n,).
     """
     photos = keypoints.entries >> 32
     found = [np.empty((0, 3), np.int64)]  # mark, photo, list
@@ -248,7 +248,7 @@ def seen_words(
 
 
 def place_marks(words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray) -> np.ndarray:
-    """Which photos bear marks, and where: PLACED (n,), by photo. Arguments as of `seen_words`."""
+    """Find the photos that bear marks: PLACED (n,), by photo. Arguments as in `seen_words`."""
     pairs, agreeing = seen_words(words, keypoints, sizes)
     rows = [np.empty(0, PLACED)]
     for mark in np.unique(words["mark"]):
@@ -269,7 +269,7 @@ def place_marks(words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray)
 
 
 def spared(placed: np.ndarray, entries: np.ndarray) -> np.ndarray:
-    """The same rows PLACED, without photos that would lose more than MOST_LOST of their entries."""
+    """The rows PLACED, except of photos that would lose more than MOST_LOST of their entries."""
     lost = Marks(placed, np.empty(0, WORDS)).covered(entries)
     photos = entries >> 32
     ids, place = np.unique(photos, return_inverse=True)

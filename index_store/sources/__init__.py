@@ -1,1 +1,1 @@
-"""Where photos come from: folders, lists, IIIF manifests; what changed in them."""
+"""Sources of photos: folders, lists, IIIF manifests; and what changed in them."""

@@ -1,12 +1,12 @@
-"""The photos of lists and manifests, gathered in a folder of the store.
+"""Photos of lists and manifests, collected in a folder of the store.
 
     STORE/collected/           links to photos of this machine, and photos fetched from the web,
-                               with a gallery.toml and a photos.csv that say what was said of them
-    STORE/collected.sqlite     what was fetched, what failed and why, and the documents it came from
+                               with a gallery.toml and a photos.csv that hold their descriptions
+    STORE/collected.sqlite     what was fetched, what failed and why, and the source documents
 
-The folder is indexed like any other. An address is fetched once; what failed is tried again by the
-next update. A photo that no list names any more is passed over, and stays there until `compact`
-deletes it, which never deletes what the live generation holds: an update may have been declined.
+The folder is indexed like any other. A URL is fetched once; failures are retried by the next
+update. A photo that is no longer listed is ignored, and stays there until `compact` deletes it,
+which never deletes photos of the live generation: an update may have been declined.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .tables import ALIASES, MAX_COLUMNS
 FOLDER = "collected"
 STATE = "collected.sqlite"
 TABLE = "photos.csv"
-MAX_DOCUMENT = 64 * 2**20  # bytes of a manifest, or of a photo that is fetched
+MAX_DOCUMENT = 64 * 2**20  # maximum bytes of a manifest, or of a fetched photo
 MAX_DOCUMENTS = 10_000
 MAX_ITEMS = 1_000_000
 KINDS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
@@ -59,11 +59,11 @@ CREATE TABLE IF NOT EXISTS listed (file TEXT PRIMARY KEY);
 
 
 class Collected:
-    """The folder of a store. The caller holds `writing(store)`.
+    """The collected folder of a store. The caller holds `writing(store)`.
 
     Args:
-        store: The store's folder.
-        web: Fetches what is not here.
+        store: folder of the store.
+        web: client that fetches documents and photos.
     """
 
     def __init__(self, store: Path, web: Web):
@@ -85,14 +85,14 @@ class Collected:
         """Bring the folder up to date.
 
         Args:
-            sources: Say which lists and manifests.
-            removed: Names of photos that were removed from the store: they are not fetched again.
-            progress: Is called as progress(items, total); must yield the items.
-            again: Ask the servers whether photos have changed that are here.
+            sources: the lists and manifests.
+            removed: names of photos that were removed from the store; they are not fetched again.
+            progress: called as progress(items, total); must yield the items.
+            again: whether to ask servers if fetched photos have changed.
 
         Raises:
-            BadList: A list or a manifest cannot be read. What was collected before stays.
-            OSError, sqlite3.Error: The folder cannot be written.
+            BadList: a list or a manifest cannot be read. The folder is unchanged.
+            OSError, sqlite3.Error: the folder cannot be written.
         """
         items: dict[str, Item] = {}
         for item in self._items(sources):
@@ -147,7 +147,7 @@ class Collected:
                     waiting.append(address)
 
     def _document(self, url: str) -> bytes:
-        """A manifest as it is now; as it was last time if it cannot be had. Raises NotFetched."""
+        """The current manifest; the last known one if it cannot be fetched. Raises NotFetched."""
         row = self._db.execute(
             "SELECT text, etag, modified FROM documents WHERE url = ?", (url,)
         ).fetchone()
@@ -169,7 +169,7 @@ class Collected:
         return got.data
 
     def _bring(self, item: Item, removed: Collection[str], again: bool) -> str:
-        """Have a photo in the folder. Returns its file there; "" if it cannot be had."""
+        """Get a photo into the folder. Returns its file there; "" if that fails."""
         try:
             if item.problem:
                 raise NotFetched(item.problem)
@@ -188,7 +188,7 @@ class Collected:
         try:
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.parent.resolve().is_relative_to(self.folder.resolve()):
-                raise NotFetched("Its folder has the name of a file.")  # that leads elsewhere
+                raise NotFetched("Its folder has the name of a file.")  # a link elsewhere
             if link.is_symlink() and os.readlink(link) == str(item.path):
                 return item.name
             if link.is_symlink():
@@ -229,7 +229,7 @@ class Collected:
         return file
 
     def _first(self, urls: tuple[str, ...], etag: str, modified: str) -> Fetched | None:
-        """What the first address gives that gives anything. Raises NotFetched."""
+        """The result of the first URL that works. Raises NotFetched."""
         most = min(owner_limits().megabytes * 2**20, MAX_DOCUMENT)
         for url in urls[:-1]:
             with suppress(NotFetched):
@@ -262,12 +262,12 @@ class Collected:
             partial.replace(self.folder / name)
 
     def close(self) -> None:
-        """Close the file of what was fetched."""
+        """Close the database."""
         self._db.close()
 
 
 def named_apart(item: Item) -> Item:
-    """A photo of this machine by another name: another list names a photo as this one does."""
+    """A local photo under another name, for when another list uses its name."""
     name = Path(item.name)
     of_path = hashlib.sha256(os.fsencode(str(item.path))).hexdigest()[:10]
     return dataclasses.replace(
@@ -276,7 +276,7 @@ def named_apart(item: Item) -> Item:
 
 
 def table_of(there: Mapping[str, Credit], more: Sequence[str]) -> bytes:
-    """The table of photos by their files. more: the names of its further columns."""
+    """The table of photos by file, as CSV. more: names of additional columns."""
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["file", "title", "credit", "licence", "link", *more])
@@ -287,7 +287,7 @@ def table_of(there: Mapping[str, Credit], more: Sequence[str]) -> bytes:
 
 
 def suffix_of(got: Fetched) -> str:
-    """What a fetched photo's name ends with. Raises NotFetched if it is no photo by its kind."""
+    """Suffix for a fetched photo's name. Raises NotFetched if its media type is not a photo's."""
     if got.kind in KINDS:
         return KINDS[got.kind]
     named = "." + got.kind.rpartition("/")[2]
@@ -299,7 +299,7 @@ def suffix_of(got: Fetched) -> str:
 
 
 def failures_of(store: Path) -> list[Skipped]:
-    """What could not be collected for a store, and why."""
+    """Photos that could not be collected for a store, and why."""
     path = store / STATE
     if not path.is_file():
         return []
@@ -309,24 +309,24 @@ def failures_of(store: Path) -> list[Skipped]:
 
 
 def listed_in(store: Path) -> frozenset[str] | None:
-    """The files of the folder that the lists name, as last collected; None if that is not known."""
+    """The folder's files that the lists named at the last collection; None if unknown."""
     path = store / STATE
     if not path.is_file():
         return None
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
         try:
             return frozenset(file for (file,) in db.execute("SELECT file FROM listed"))
-        except sqlite3.OperationalError:  # of a version that had no such table
+        except sqlite3.OperationalError:  # written by a version without this table
             return None
 
 
 def delete_unlisted(store: Path, removed: Collection[str], live: Collection[str]) -> None:
-    """Delete links and fetched photos that no list names any more, and those that were removed.
+    """Delete links and fetched photos that are no longer listed, or were removed from the store.
 
     Args:
-        store: The store's folder.
-        removed: Names of photos in the collected folder.
-        live: Names of photos there that the live generation holds: they stay.
+        store: folder of the store.
+        removed: names of removed photos in the collected folder.
+        live: names of photos there that the live generation holds; they are kept.
     """
     folder, listed = store / FOLDER, listed_in(store)
     if listed is None:

@@ -1,4 +1,4 @@
-"""What a change of a store's folders was: photos that came, changed, moved or went."""
+"""Changes of a store's folders: photos that were added, changed, moved or deleted."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from plurals import quantity
 
 from ..storage.catalogue import Entry
 
-DOUBTFUL = 0.2  # share of a store's photos that nobody deletes by and by
+DOUBTFUL = 0.2  # share of a store's photos whose loss may be a mistake
 SHOWN_FOLDERS = 3
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Names of photos, as `Roots` gives them, each list sorted.
+    """Names of photos, as in `Roots`, each list sorted.
 
     Attributes:
-        came: Photos whose content was not there.
-        changed: Photos that have another content now.
-        moved: Old and new name of photos whose content is elsewhere now.
-        gone: Photos that are nowhere any more.
-        left_out: Photos that are still there and cannot be read, or are excluded, now.
-        doubtful: Why so much may be gone that nobody has meant it; "" if all is well.
+        came: photos with new content.
+        changed: photos whose content has changed.
+        moved: old and new names of photos whose content has moved.
+        gone: photos that no longer exist anywhere.
+        left_out: photos that still exist, but are now unreadable or excluded.
+        doubtful: why the loss of photos may be a mistake; "" if it is not suspicious.
     """
 
     came: list[str] = field(default_factory=list)
@@ -36,12 +36,12 @@ class Difference:
     doubtful: str = ""
 
 
-# Is shown a difference before it becomes a generation, and may raise TooMuchGone.
+# Called with a difference before it becomes a generation; may raise TooMuchGone.
 Confirm = Callable[[Difference], None]
 
 
 def confirm_all(difference: Difference) -> None:
-    """Accept whatever has changed."""
+    """Accept any change."""
 
 
 def difference(
@@ -53,10 +53,10 @@ def difference(
     """Compare the photos of two generations.
 
     Args:
-        before: Those of the old one; names that are absolute paths lie in none of the folders now.
-        after: Those of the new one.
-        present: Names of files that are there and not indexed; those of folders end with a slash.
-        excluded: Whether a file is left out because its owner wants that.
+        before: photos of the old one; absolute paths as names are outside all current folders.
+        after: photos of the new one.
+        present: names of files that exist but are not indexed; those of folders end with a slash.
+        excluded: whether the owner has excluded a file.
     """
     old = {entry.file: entry.sha256 for entry in before}
     new = {entry.file: entry.sha256 for entry in after}
@@ -75,12 +75,13 @@ def difference(
 
 
 def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str]]:
-    """Match the names of equal contents, each once, those of equal base names first.
+    """Match the names of equal contents, each once, preferring equal base names.
 
     Args:
         old, new: SHA-256 of each file.
 
     Returns:
+        Old and new names, sorted.
         Old and new name, sorted.
     """
     places: defaultdict[str, list[str]] = defaultdict(list)
@@ -100,19 +101,19 @@ def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str
 
 
 def around(file: str) -> list[str]:
-    """A name, and the folders that it lies in, each ending with a slash."""
+    """A name, and the folders that contain it, each ending with a slash."""
     parts = file.split("/")
     return [file, *("/".join(parts[:count]) + "/" for count in range(1, len(parts)))]
 
 
 def doubt(before: Iterable[str], lost: set[str]) -> str:
-    """Why so many photos may be gone that nobody has meant it, or "".
+    """Why the loss of photos may be a mistake, or "".
 
-    That is more than DOUBTFUL of all, or all photos of a sub-folder.
+    It may be if more than DOUBTFUL of all photos, or all photos of a sub-folder, are lost.
 
     Args:
-        before: Names of all photos that there were.
-        lost: Those that are in no place now.
+        before: names of all previous photos.
+        lost: names of those that no longer exist.
     """
     held: Counter[str] = Counter()
     for file in before:

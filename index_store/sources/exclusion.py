@@ -1,9 +1,9 @@
-"""What of a folder is left out: by patterns of its owner, and by default.
+"""Exclusion of files and folders: by the owner's patterns, and by default.
 
-Patterns are those of gitignore, by https://github.com/cpburnz/python-pathspec. They come from
-`--exclude` and from `.samethingignore` files, each of which speaks for the folder that it lies in.
-Where they disagree, `--exclude` is above the files, an inner file above an outer one, a later line
-above an earlier one, and all of them above DEFAULTS.
+Patterns have the syntax of gitignore, by https://github.com/cpburnz/python-pathspec. They come from
+`--exclude` and from `.samethingignore` files, each of which applies to its own folder. In order of
+precedence: `--exclude`, inner files, outer files, DEFAULTS; within a list, later lines before
+earlier ones.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ..errors import BadPatterns
 
 FILE = ".samethingignore"
 ESCAPED = re.compile(r"\\.")
-NO_MEDIA = ".nomedia"  # by which phones mark folders whose pictures are nobody's photos
+NO_MEDIA = ".nomedia"  # marks folders on phones whose pictures are not photos
 MAX_BYTES = 2**20
-MAX_STARS = 4  # in one part of a path; with each one more, matching takes longer by a power
-# Thumbnails, recycle bins and snapshots of network drives and of Windows.
+MAX_STARS = 4  # in one part of a path; matching time grows exponentially with their number
+# Thumbnails, recycle bins and snapshots on network drives and on Windows.
 DEFAULTS = (
     "@eaDir/",
     "@Recycle/",
@@ -41,14 +41,14 @@ BY_DEFAULT = (
 
 
 class Exclusion:
-    """Decides about the files and folders of one root; asked from the outside to the inside.
+    """Decides about the files and folders of one root. Call `enter` on outer folders first.
 
     Args:
-        root: The folder.
-        patterns: Of `--exclude`.
+        root: the folder.
+        patterns: patterns of `--exclude`.
 
     Raises:
-        BadPatterns: One of them is none.
+        BadPatterns: a pattern is invalid.
     """
 
     def __init__(self, root: Path, patterns: Sequence[str] = ()):
@@ -58,13 +58,13 @@ class Exclusion:
         self._inner: dict[str, GitIgnoreSpec] = {}
 
     def enter(self, folder: str) -> None:
-        """Read the patterns that lie in a folder.
+        """Read the pattern file in a folder.
 
         Args:
-            folder: Its path in the root, ending with a slash; "" for the root itself.
+            folder: path in the root, ending with a slash; "" for the root itself.
 
         Raises:
-            BadPatterns: They cannot be read. What they were to leave out must not come in.
+            BadPatterns: it cannot be read; ignoring it would include files that it excludes.
         """
         path = self._root / folder / FILE
         try:
@@ -76,13 +76,13 @@ class Exclusion:
         self._inner[folder] = spec_of(text.splitlines(), str(path))
 
     def reason(self, file: str) -> str:
-        """Why a file or folder is left out.
+        """Why a file or folder is excluded.
 
         Args:
-            file: Its path in the root, that of a folder ending with a slash.
+            file: path in the root, ending with a slash for a folder.
 
         Returns:
-            A sentence, "" if it is not left out.
+            A sentence; "" if it is not excluded.
         """
         if (found := self._decided(file, self._given)) is not None:
             return found
@@ -95,13 +95,13 @@ class Exclusion:
         return ""
 
     def hides(self, folder: str, names: Sequence[str]) -> str:
-        """Why a folder is left out for what lies in it, as `reason`. names: what lies in it."""
+        """Why a folder is excluded because of its contents, see `reason`. names: its contents."""
         if folder and NO_MEDIA in names and not self._wanted(folder):
             return f"Folders with a file {NO_MEDIA} are left out."
         return ""
 
     def _wanted(self, folder: str) -> bool:
-        """Whether a pattern takes a folder in by name."""
+        """Whether a pattern explicitly includes a folder."""
         specs = [(folder, self._given)]
         for outer in outwards(folder):
             if outer in self._inner:
@@ -110,7 +110,7 @@ class Exclusion:
 
     @staticmethod
     def _decided(file: str, spec: GitIgnoreSpec) -> str | None:
-        """What patterns say of a path: a sentence, "" to take it in, None for nothing."""
+        """The patterns' decision: a sentence to exclude, "" to include, None for no match."""
         if not spec.patterns:
             return None
         found = spec.check_file(file)
@@ -121,13 +121,14 @@ class Exclusion:
 
 
 def outwards(file: str) -> list[str]:
-    """All folders that a path lies in, the innermost first, "" last; each ends with a slash."""
+    """All folders that contain a path, innermost first, "" last; each ends with a slash."""
     parts = file.rstrip("/").split("/")[:-1]
     return ["".join(f"{part}/" for part in parts[:count]) for count in range(len(parts), -1, -1)]
 
 
 def spec_of(patterns: Sequence[str], where: str) -> GitIgnoreSpec:
-    """A list of patterns. Raises BadPatterns, which says where they were."""
+    """Parse a list of patterns. Raises BadPatterns. where: its origin, for the error."""
+
     for pattern in patterns:
         try:
             GitIgnoreSpec.from_lines([pattern])

@@ -1,8 +1,8 @@
-"""Files from the web, fetched politely and warily.
+"""Fetch files from the web, with rate limits and protection against hostile servers.
 
-One request at a time, at a bounded rate for each server. A server that asks to be left alone
-(Retry-After) is, and one that does not answer is given up. Only http and https, only public
-addresses unless others are allowed, and never more bytes than were asked for.
+One request at a time, at a limited rate per server. Retry-After is respected, and a server that
+does not answer is given up. Only http and https, only public addresses unless others are allowed,
+and never more bytes than the caller's limit.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ import httpx
 from ..errors import StoreError
 
 AGENT = "same-thing/1 (photo search; httpx)"
-PAUSE = 0.5  # seconds between two requests to one server
-TRIES = 4  # of a request that fails for a while: 429, 5xx, no connection
-BACKOFF = 1.0  # seconds before the second try, doubled with each further one
-MOST_PATIENCE = 60.0  # seconds that a server may ask to be left alone within one run
-SECONDS = 120.0  # of one transfer
-TIMEOUT = httpx.Timeout(20.0)  # of each step of it
+PAUSE = 0.5  # seconds between requests to one server
+TRIES = 4  # of a request with a temporary failure: 429, 5xx, no connection
+BACKOFF = 1.0  # seconds before the second try, doubled for each further one
+MOST_PATIENCE = 60.0  # maximum Retry-After that is waited for, seconds
+SECONDS = 120.0  # limit for one transfer
+TIMEOUT = httpx.Timeout(20.0)  # of each step of a transfer
 REDIRECTS = 5
-SERVERS = 16  # connections that are kept
-SILENT = 3  # addresses in a row that a server does not answer, before it is given up
+SERVERS = 16  # connection pools that are kept
+SILENT = 3  # consecutive URLs without an answer before a server is given up
 GLOBAL = ipaddress.ip_network("2000::/3")
-EMBEDDING = [ipaddress.ip_network(net) for net in ("2001::/32", "2002::/16")]  # IPv4 addresses
+EMBEDDING = [ipaddress.ip_network(net) for net in ("2001::/32", "2002::/16")]  # embed IPv4
 
 
 class NotFetched(StoreError):
-    """An address gives nothing that can be used; the message is a sentence."""
+    """A URL gives nothing usable. The message is a sentence."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What an address gave.
+    """Result of a request.
 
     Attributes:
-        data: The file.
-        kind: Its media type, such as "image/jpeg".
-        etag, modified: By which the server tells next time that nothing has changed.
+        data: content of the file.
+        kind: media type, such as "image/jpeg".
+        etag, modified: validators for a later conditional request.
     """
 
     data: bytes
@@ -55,13 +55,13 @@ class Fetched:
 
 
 class Web:
-    """Fetches files. Not thread-safe, for it is to be slow.
+    """Fetches files. Not thread-safe, since it is rate-limited anyway.
 
     Args:
-        private: Fetch from addresses of this machine and of local networks, too.
-        pause: Seconds between two requests to one server.
-        sleep: Waits so many seconds.
-        clock: Seconds, for the rate and for the time that a transfer may take.
+        private: whether to also fetch from addresses of this machine and of local networks.
+        pause: seconds between requests to one server.
+        sleep: function that waits for a number of seconds.
+        clock: function that returns seconds, for the rate and for the time limit of a transfer.
     """
 
     def __init__(
@@ -80,21 +80,21 @@ class Web:
         )
         self._pause, self._sleep, self._clock = pause, sleep, clock
         self._next: dict[str, float] = {}
-        self._silent: Counter[str] = Counter()  # addresses in a row, by host
+        self._silent: Counter[str] = Counter()  # consecutive failures, by host
 
     def get(self, url: str, most: int, etag: str = "", modified: str = "") -> Fetched | None:
         """Fetch a file.
 
         Args:
-            url: Its address.
-            most: Bytes that it may have.
-            etag, modified: Of what is there already.
+            url: URL of the file.
+            most: maximum size in bytes.
+            etag, modified: validators of an existing copy, or "".
 
         Returns:
-            The file; None if it is as it was.
+            The file; None if it has not changed.
 
         Raises:
-            NotFetched: It cannot be had.
+            NotFetched: the file cannot be fetched.
         """
         headers = {"If-None-Match": etag} if etag else {}
         if modified:
@@ -126,7 +126,7 @@ class Web:
         raise NotFetched(reason)
 
     def _take_turn(self, host: str, wait: float) -> None:
-        """Wait until the server may be asked again. Raises NotFetched if that is too long."""
+        """Wait for the server's next turn. Raises NotFetched if the wait is too long."""
         now = self._clock()
         wait = max(wait, self._next.get(host, now) - now)
         if wait > MOST_PATIENCE:
@@ -145,7 +145,7 @@ class Web:
             if response.status_code != httpx.codes.OK:
                 raise NotFetched(f"The server answers {response.status_code}.")
             coding = response.headers.get("content-encoding", "").strip().lower() or "identity"
-            if coding != "identity":  # a few bytes of which may be a billion
+            if coding != "identity":  # a few compressed bytes may expand to a billion
                 raise NotFetched(f"The server sends the file compressed ({coding[:60]}).")
             data = bytearray()
             for piece in response.iter_raw():
@@ -165,10 +165,10 @@ class Web:
 
 
 class Later(Exception):
-    """A server asks to be left alone for a while.
+    """A server asks the client to wait.
 
     Attributes:
-        seconds: How long.
+        seconds: requested waiting time.
     """
 
     def __init__(self, response: httpx.Response):
@@ -186,12 +186,12 @@ class Later(Exception):
 
 
 class Guarded(httpx.BaseTransport):
-    """Connects to the address that was checked, so that no name can mean another one afterwards.
+    """Connects to the address that was checked, so that DNS cannot change it afterwards.
 
-    Each redirect comes through here as well.
+    Each redirect passes through here too.
 
     Args:
-        private: As of `Web`.
+        private: see `Web`.
     """
 
     def __init__(self, private: bool):
@@ -199,7 +199,7 @@ class Guarded(httpx.BaseTransport):
         self._of: OrderedDict[str, httpx.HTTPTransport] = OrderedDict()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises NotFetched for what is not to be asked."""
+        """Raises NotFetched for URLs and addresses that are not allowed."""
         url = request.url
         if url.scheme not in ("http", "https"):
             raise NotFetched("Only http and https addresses are fetched.")
@@ -209,19 +209,19 @@ class Guarded(httpx.BaseTransport):
             request = httpx.Request(
                 request.method,
                 url.copy_with(host=address),
-                headers=request.headers,  # with the name of the host
+                headers=request.headers,  # includes the original Host
                 stream=request.stream,
                 extensions={**request.extensions, "sni_hostname": host},
             )
         response = self._transport(url.host).handle_request(request)
-        if response.has_redirect_location:  # httpx would read what comes with it without a limit
+        if response.has_redirect_location:  # httpx would read the redirect's body without a limit
             response.close()
             location = {"Location": response.headers["Location"]}
             return httpx.Response(response.status_code, headers=location)
         return response
 
     def _transport(self, host: str) -> httpx.HTTPTransport:
-        """Of one host alone: its connections are secured by its own certificate."""
+        """The transport of one host: connections are only valid for its own certificate."""
         if host not in self._of:
             self._of[host] = httpx.HTTPTransport()
             if len(self._of) > SERVERS:
@@ -236,7 +236,7 @@ class Guarded(httpx.BaseTransport):
 
 
 def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address is one of the public internet, and stands for no other one."""
+    """Whether an address is on the public internet and does not embed another address."""
     ip = getattr(ip, "ipv4_mapped", None) or ip
     if ip.version == 6 and (ip not in GLOBAL or any(ip in net for net in EMBEDDING)):
         return False
@@ -244,7 +244,7 @@ def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def public_address(host: str, port: int) -> str:
-    """The first address of a host, if all its addresses are public ones. Raises NotFetched."""
+    """The first address of a host, if all its addresses are public. Raises NotFetched."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

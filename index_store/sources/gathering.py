@@ -1,4 +1,4 @@
-"""What a store is to hold: folders, and what lists and manifests name, listed but not yet read."""
+"""Gather a store's sources: collect photos of lists and manifests, list folders."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .sources import Sources, check_apart
 
 
 def folder_of(photos: str | Path) -> Path:
-    """The whole path of a folder. Raises NothingToIndex if nothing is there."""
+    """The resolved path of a folder. Raises NothingToIndex if it does not exist."""
     try:
         return Path(photos).expanduser().resolve(strict=True)
-    except (OSError, RuntimeError):  # nothing there, no such user, or links in a circle
+    except (OSError, RuntimeError):  # missing, an unknown user, or a circle of links
         raise NothingToIndex(f"There is no folder {photos}.") from None
 
 
@@ -38,7 +38,7 @@ def sources_for(
     manifests: Sequence[str] = (),
     private: bool = False,
 ) -> Sources:
-    """What a build is to index; None stands for what the store has. Raises NothingToIndex."""
+    """Sources for a build; None keeps the store's existing settings. Raises NothingToIndex."""
     found = list(dict.fromkeys(folder_of(folder) for folder in folders))
     if lists or manifests:
         found.append(store.absolute() / FOLDER)
@@ -61,18 +61,18 @@ def sources_for(
 def gather(
     store: Path, sources: Sources, progress: Progress, web: Web | None = None, again: bool = False
 ) -> None:
-    """Have the photos of lists and manifests in the store's folder for them.
+    """Collect the photos of lists and manifests in the store's folder for them.
 
     Args:
-        store: The store's folder.
-        sources: Say which lists.
-        progress: As of `build`.
-        web: As of `build`.
-        again: Ask whether photos have changed that were fetched before.
+        store: folder of the store.
+        sources: the lists and manifests.
+        progress: see `build`.
+        web: see `build`.
+        again: whether to check if photos fetched before have changed.
 
     Raises:
-        BadList: A list or a manifest cannot be read.
-        StoreBusy, StoreUnwritable: As `build`.
+        BadList: a list or a manifest cannot be read.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     if not sources.lists and not sources.manifests:
         return
@@ -90,9 +90,9 @@ def gather(
 
 
 def list_sources(sources: Sources, store: Path) -> Listing:
-    """`scan` of what a store is to hold, with what is said of it, and what could not be fetched.
+    """`scan` of a store's sources, with the gallery's description, and failed downloads.
 
-    Raises as `scan`, and BadAbout.
+    Raises the errors of `scan`, and BadAbout.
     """
     said = read_about(sources.roots)
     failed: list[Skipped] = []

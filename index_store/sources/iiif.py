@@ -1,7 +1,7 @@
-"""IIIF Presentation 2 and 3: how museums and libraries publish what they have.
+"""IIIF Presentation 2 and 3, the format in which museums and libraries publish their images.
 
-https://iiif.io/api/presentation/3.0/, https://iiif.io/api/presentation/2.1/ and, for addresses of
-images at the size that is needed, https://iiif.io/api/image/3.0/.
+https://iiif.io/api/presentation/3.0/, https://iiif.io/api/presentation/2.1/ and, for URLs of images
+at the required size, https://iiif.io/api/image/3.0/.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .listed import Item, name_for
 
 LANGUAGES = ("en", "none", "@none")
 TAGS = re.compile(r"<[^<>]{0,1000}>")
-MAX_MARKED = 20 * MAX_CREDIT  # characters of a text with its tags; a longer one is cut
-MOST_METADATA = 12  # entries that are shown of a manifest
+MAX_MARKED = 20 * MAX_CREDIT  # characters of a text including tags; a longer one is truncated
+MOST_METADATA = 12  # maximum metadata entries per manifest
 
 Node = dict[str, Any]
 
 
 def documents(node: Node) -> list[str]:
-    """Addresses of the manifests and collections that a collection holds, in both versions."""
+    """URLs of the manifests and collections in a collection, of both versions."""
     found = []
     for key in ("items", "manifests", "collections", "members"):
         for child in nodes(node.get(key)):
@@ -35,7 +35,7 @@ def documents(node: Node) -> list[str]:
 
 
 def items_of(manifest: Node) -> Iterator[Item]:
-    """The photos of a manifest, one or more for each canvas."""
+    """The photos of a manifest, one or more per canvas."""
     whole = described(manifest)
     if isinstance(manifest.get("items"), list):
         canvases = nodes(manifest["items"])
@@ -48,7 +48,7 @@ def items_of(manifest: Node) -> Iterator[Item]:
 
 
 def credited(whole: Credit, canvas: Node) -> Credit:
-    """What is said of a canvas, in the words of its manifest where it has none of its own."""
+    """A canvas's description, completed by that of its manifest."""
     own = described(canvas)
     title = " · ".join(dict.fromkeys(filter(None, (whole.title, own.title))))[:MAX_CELL]
     more = {**whole.more, **own.more}
@@ -64,7 +64,7 @@ def credited(whole: Credit, canvas: Node) -> Credit:
 
 
 def described(node: Node) -> Credit:
-    """What a manifest or canvas says of itself."""
+    """The description of a manifest or canvas."""
     statement = next(iter(nodes(node.get("requiredStatement"))), {})
     credit = text_of(statement.get("value")) or text_of(node.get("attribution"))
     licence = text_of(node.get("rights")) or text_of(node.get("license"))
@@ -82,7 +82,7 @@ def described(node: Node) -> Credit:
 
 
 def bodies(canvas: Node) -> Iterator[Node]:
-    """The images that are painted on a canvas."""
+    """The images of a canvas (painting annotations)."""
     for page in nodes(canvas.get("items")):
         for annotation in nodes(page.get("items")):
             if annotation.get("motivation", "painting") == "painting":
@@ -92,14 +92,14 @@ def bodies(canvas: Node) -> Iterator[Node]:
 
 
 def chosen(body: Node) -> Node:
-    """An image itself, or the first one of a choice."""
+    """The image itself, or the first of a choice."""
     if kind(body) in ("Choice", "choice"):
         return next(iter([*nodes(body.get("default")), *nodes(body.get("items"))]), {})
     return body
 
 
 def image_addresses(body: Node) -> tuple[str, ...]:
-    """Where to fetch an image, no larger than it is needed if its server can make it smaller."""
+    """URLs of an image, first that of a smaller version if its server can make one."""
     if kind(body) not in ("Image", ""):
         return ()
     whole = address_of(body)
@@ -121,7 +121,7 @@ def image_addresses(body: Node) -> tuple[str, ...]:
 
 
 def nodes(value: object) -> list[Node]:
-    """The objects of a list, or the one that stands in its place."""
+    """The objects in a list, or the single object in its place."""
     values = value if isinstance(value, list) else [value]
     return [node for node in values if isinstance(node, dict)]
 
@@ -132,7 +132,7 @@ def kind(node: Node) -> str:
 
 
 def address_of(node: Node) -> str:
-    """The web address by which a node is known, or ""."""
+    """The web address that identifies a node, or ""."""
     address = node.get("id") or node.get("@id")
     try:
         if isinstance(address, str) and len(address) <= MAX_LINK:
@@ -143,7 +143,7 @@ def address_of(node: Node) -> str:
 
 
 def text_of(value: object) -> str:
-    """The words of a label or value, in English if there are such, as one line without marks."""
+    """The text of a label or value, in English if available, as one line without markup."""
     if isinstance(value, dict):
         if "@value" in value:
             return text_of(value["@value"])

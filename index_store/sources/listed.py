@@ -1,8 +1,8 @@
-"""Lists of photos, each a CSV file: paths or addresses, and what is said of each photo.
+"""Lists of photos as CSV files: paths or URLs, with a description of each photo.
 
 Columns are path (or file) and url, id, title, credit, licence, link, in any case and order;
-`tables` tells how such a file may be written. Any others are shown with the photo as they are.
-Paths are relative to the list's folder, and lead nowhere else.
+`tables` describes the format. Other columns are shown with the photo as they are. Paths are
+relative to the list's folder, and must not leave it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from .sources import printed
 from .tables import columns_of, read_rows
 
 COLUMNS = frozenset({"file", "url", "title", "credit", "licence", "link"})
-MAX_STEM = 80  # characters of a fetched photo's name
-MAX_STEM_BYTES = 200  # of it in UTF-8; most disks take 255 with all that is added
+MAX_STEM = 80  # maximum characters of a fetched photo's name
+MAX_STEM_BYTES = 200  # in UTF-8; most file systems allow 255, including what is appended
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A photo that a list or a manifest names.
+    """A photo in a list or a manifest.
 
     Attributes:
-        name: What it is called in the store; that of a photo to be fetched has no suffix yet.
-        credit: What is said of it.
-        path: Where it lies, if it lies on this machine.
-        urls: Addresses that give it, the best one first.
-        problem: Why it cannot be had, or "".
+        name: name in the store; that of a photo to be fetched has no suffix yet.
+        credit: its description.
+        path: its path, if it is on this machine.
+        urls: its URLs, the best one first.
+        problem: why it is unavailable, or "".
     """
 
     name: str
@@ -49,10 +49,10 @@ class Item:
 
 
 def read_list(path: Path) -> Iterator[Item]:
-    """The photos of a list.
+    """Read the photos of a list.
 
     Raises:
-        BadList: It cannot be read.
+        BadList: the list cannot be read.
     """
     try:
         text = read_text(path, MAX_TABLE_BYTES)
@@ -73,9 +73,9 @@ def read_list(path: Path) -> Iterator[Item]:
 
 
 def local_item(root: Path, file: str, credit: Credit) -> Item:
-    """A photo beside a list. root: the list's folder, without links."""
+    """A local photo of a list. root: the list's folder, with links resolved."""
     place = Path(os.path.normpath(root / file.replace("\\", "/")))
-    if not os.path.lexists(place):  # the disk may have the name in another Unicode form
+    if not os.path.lexists(place):  # the name on disk may have another Unicode form
         forms = (Path(unicodedata.normalize(form, str(place))) for form in ("NFC", "NFD"))
         place = next(filter(os.path.lexists, forms), place)
     name = same_name(file)
@@ -96,7 +96,7 @@ def local_item(root: Path, file: str, credit: Credit) -> Item:
 
 
 def name_for(url: str, id: str = "") -> str:
-    """What a photo of the web is called: readable, safe as a file's name, another one for each."""
+    """Name for a photo from the web: readable, safe as a file name, and unique."""
     path = url.partition("?")[0].partition("#")[0]
     said = id or unquote(os.path.splitext(path.rpartition("/")[2])[0]) or "photo"
     stem = UNSAFE.sub("-", printed(said)).strip("-.")[:MAX_STEM]

@@ -1,4 +1,4 @@
-"""Which photos of a store a person means by a name or a path."""
+"""Resolve names and paths from the user to photos of a store."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .scan import Found, one_form, walk, why_not
 
 
 def photo_named(live: Store, name: str) -> str:
-    """The photo of a store that a person means.
+    """Resolve a name or path to a photo of a store.
 
     Args:
-        live: The store.
-        name: The photo's name in the store, in any Unicode form, or a path to it.
+        live: the store.
+        name: name of the photo in the store, in any Unicode form, or a path to it.
 
     Returns:
         Its name in the catalogue.
 
     Raises:
-        UnknownPhoto: The store holds no such photo.
+        UnknownPhoto: the store has no such photo.
     """
     for meant in live.roots.named(name):
         if (photo := live.catalogue.find(meant)) is not None:
@@ -36,18 +36,18 @@ def photo_named(live: Store, name: str) -> str:
 
 
 def files_of(live: Store, paths: Sequence[str | Path]) -> tuple[list[str], set[str]]:
-    """The files that are to be added to a store.
+    """The files to add to a store.
 
     Args:
-        live: The store.
-        paths: Photos, and folders, of which removed photos are not taken.
+        live: the store.
+        paths: photos, and folders; removed photos in folders are skipped.
 
     Returns:
-        The names of all, sorted, and those that were named themselves.
+        The names of all files, sorted, and of those that were given explicitly.
 
     Raises:
-        NothingToIndex: One of them means no photo of the store's folders.
-        BadPatterns: As `Exclusion`.
+        NothingToIndex: a path is not a photo in the store's folders.
+        BadPatterns: see `Exclusion`.
     """
     removed = {same_name(row.file) for row in live.catalogue.removed()}
     files: set[str] = set()
@@ -77,14 +77,14 @@ def files_of(live: Store, paths: Sequence[str | Path]) -> tuple[list[str], set[s
 
 
 def place_in(live: Store, place: Path, path: str | Path) -> tuple[str, Path, str]:
-    """The name and path of the store's folder that a place lies in, and the place's path in that.
+    """Name and path of the store's folder that contains a place, and the place's path inside it.
 
     Raises:
-        NothingToIndex: It lies in none of them, or is hidden. path: What a person called it.
+        NothingToIndex: no folder contains it, or it is hidden. path: as the user wrote it.
     """
     folder = folder_of(place if place.is_dir() else place.parent)
     places = [folder if place.is_dir() else folder / place.name]
-    if live.manifest.sources.follow_links:  # a place behind a link is named by the link
+    if live.manifest.sources.follow_links:  # a place behind a link has the link's name
         places.append(Path(os.path.abspath(place)))
     for candidate in places:
         for name, root in live.roots.folders.items():
@@ -97,10 +97,10 @@ def place_in(live: Store, place: Path, path: str | Path) -> tuple[str, Path, str
 
 
 def entered(live: Store, root: Path, within: str, path: str | Path) -> Exclusion:
-    """What decides about a place, when all folders around it have been gone into.
+    """The exclusion rules at a place, after entering all folders around it.
 
     Raises:
-        NothingToIndex: The place, or a folder around it, is left out.
+        NothingToIndex: the place, or a folder around it, is excluded.
     """
     exclusion = Exclusion(root, live.manifest.sources.exclude)
     for folder in outwards(within)[::-1]:
@@ -113,7 +113,7 @@ def entered(live: Store, root: Path, within: str, path: str | Path) -> Exclusion
 
 
 def check_in(exclusion: Exclusion, root: Path, inner: str, path: str | Path) -> None:
-    """Raise NothingToIndex if a path in a root is left out. path: What a person called it."""
+    """Raise NothingToIndex if a path in a root is excluded. path: as the user wrote it."""
     reason = exclusion.reason(inner) if inner else ""
     if not reason and inner.endswith("/"):
         reason = exclusion.hides(inner, os.listdir(root / inner))
@@ -122,7 +122,7 @@ def check_in(exclusion: Exclusion, root: Path, inner: str, path: str | Path) -> 
 
 
 def on_disk(root: Path, within: str) -> str:
-    """A path in a root as it is on the disk, which may hold its name in another Unicode form."""
+    """A path in a root as it is on disk, where its name may have another Unicode form."""
     if os.path.lexists(root / within):
         return within
     folder, _, name = within.rpartition("/")

@@ -1,4 +1,4 @@
-"""Reading what has come to a store's folders, and saying how that differs from before."""
+"""Read new and changed photos of a store's folders, and compare with the previous state."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def read_folders(
     """Bring all photos of folders into the cache. Files that look unchanged are not read again.
 
     Args:
-        sources: What is indexed.
-        listing: What is in it.
-        known: What the store says so far.
-        cache: Takes what is made of the photos.
-        extractor: Describes them.
-        spec: How.
-        progress: As of `build`.
-        recheck: As of `build`.
-        spread: As of `build`.
+        sources: the indexed folders and settings.
+        listing: current listing of the folders.
+        known: the store's previous photos.
+        cache: receives the extracted data.
+        extractor: extractor that describes the photos.
+        spec: parameters of the extraction.
+        progress: see `build`.
+        recheck: see `build`.
+        spread: see `build`.
 
     Raises:
-        NothingToIndex: No photo can be read.
+        NothingToIndex: no photo can be read.
     """
-    before = [entry for entry in known.before if entry.sha256 in cache]  # but for what is damaged
+    before = [entry for entry in known.before if entry.sha256 in cache]  # without damaged ones
     removed = {same_name(row.file) for row in known.removed}
     stamps = dict(zip(listing.files, listing.stamps))
     kept_out = {file for file in stamps if same_name(file) in removed} if removed else set()
@@ -100,7 +100,7 @@ def read_folders(
 
 
 def what_changed(before: Sequence[Entry], listing: Listing, content: Content) -> Difference:
-    """How a new generation's photos differ from those of the one before."""
+    """The difference between a new generation's photos and the previous ones."""
     taken = {row.file for row in content.removed}
     shut = [entry.file for entry in listing.excluded]
     return difference(
@@ -112,7 +112,7 @@ def what_changed(before: Sequence[Entry], listing: Listing, content: Content) ->
 
 
 def count_kept(folder: Skipped, kept: list[Entry]) -> Skipped:
-    """An unreadable folder's entry that also says how many photos in it are kept."""
+    """The entry of an unreadable folder, with the number of its photos that are kept."""
     count = sum(entry.file.startswith(folder.file) for entry in kept)
     if not count:
         return folder

@@ -1,4 +1,4 @@
-"""Removed stays removed: by the name that a photo had, and by its content wherever it lies now.
+"""Removed photos stay removed: by name, and by content wherever it appears.
 
 Both are kept with the store through renames, moves, other folders, other models and other versions
 of this program, until the photo is added again by name.
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KnownPhotos:
-    """What a store says so far, by the names that files have in the folders of now.
+    """A store's previous photos, by the names that the files have in the current folders.
 
     Attributes:
-        before: Its photos; empty if they cannot be built on. Names that are absolute paths lie in
-            none of the folders.
-        removed: What was taken out of it.
+        before: its photos; empty if it cannot be built on. Absolute paths as names are outside all
+            current folders.
+        removed: photos that were removed from it.
     """
 
     before: list[Entry]
@@ -43,18 +43,18 @@ class KnownPhotos:
 
     @property
     def withheld(self) -> frozenset[str]:
-        """SHA-256 of contents that were removed and that the store holds nowhere."""
+        """SHA-256 of removed contents that the store does not hold under another name."""
         held = {entry.sha256 for entry in self.before}
         return frozenset(row.sha256 for row in self.removed if row.sha256) - held
 
 
 def known_before(store: Path, sources: Sources, live: Store | None) -> KnownPhotos:
-    """What a store says so far.
+    """A store's previous photos and removals.
 
     Args:
-        store: The store's folder.
-        sources: The folders of now.
-        live: The store, if it can be built on.
+        store: folder of the store.
+        sources: the current folders.
+        live: the store, if it can be built on.
     """
     old: Roots | None
     if live is not None:
@@ -70,18 +70,18 @@ def known_before(store: Path, sources: Sources, live: Store | None) -> KnownPhot
 
 
 def renamed(file: str, old: Roots, new: Roots) -> str:
-    """What a file of the old folders is called in the new; its path if it is in none of them."""
+    """The name in the new folders of a file in the old ones; its path if it is in none of them."""
     path = Path(file) if os.path.isabs(file) else old / file
     return new.file_of(path) or printed(str(path))
 
 
 def names_in(folder: Path, roots: Roots | None, photos: Sequence[Removed | Entry]) -> set[str]:
-    """What photos of one of a store's folders are called in it.
+    """Names of a store's photos relative to one of its folders.
 
     Args:
-        folder: The folder.
-        roots: As of `removed_in`.
-        photos: By their names in the store.
+        folder: the folder.
+        roots: see `removed_in`.
+        photos: photos by their names in the store.
     """
     found: set[str] = set()
     if roots is None:
@@ -95,10 +95,10 @@ def names_in(folder: Path, roots: Roots | None, photos: Sequence[Removed | Entry
 
 
 def removed_in(store: Path) -> tuple[Roots | None, list[Removed]]:
-    """What was removed from a store that is damaged, or of another version or model.
+    """Read the removals of a store even if it is damaged, or of another version or model.
 
     Returns:
-        Its folders, None if they are not known, and what was removed.
+        Its folders, None if unknown, and its removed photos.
     """
     try:
         folder = store / GENERATIONS / current_version(store)[0]
@@ -107,14 +107,14 @@ def removed_in(store: Path) -> tuple[Roots | None, list[Removed]]:
     roots = None
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         facts = json.loads(read_at_most(folder / FILE_NAME, MAX_BYTES))
-        # Schema 8 and before had one folder.
+        # Schemas up to 8 had one folder.
         named = facts["sources"]["folders"] if "sources" in facts else [facts["photos_root"]]
         roots = Roots.of([Path(name) for name in named])
     path = folder / "catalogue.sqlite"
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as db:
-            # Schema 8 and before had names only.
+            # Schemas up to 8 had names only.
             rows = [(*row, "")[:2] for row in db.execute("SELECT * FROM removed")]
     except sqlite3.Error as error:
         log.warning("What was removed from %s is not known any more (%s).", store, error)
@@ -129,17 +129,17 @@ def still_removed(
     present: Collection[str],
     closed: tuple[str, ...],
 ) -> set[str]:
-    """Which files hold content that was removed, and are not a photo that the store holds.
+    """Files with removed content that are not photos of the store.
 
-    Two photos may have one content, and only one of them was removed. The other one is held where
-    it was, or, if it is there no more, where its content is found first.
+    Two photos may have the same content, and only one of them was removed. The other one is kept
+    where it was, or, if it is no longer there, where its content is found first.
 
     Args:
-        known: As of `known_before`.
-        before: Photos of it that can be built on.
+        known: output of `known_before`.
+        before: its photos that can be built on.
         indexed: SHA-256 of the files that were read.
-        present: Names of all files there are.
-        closed: What the names in folders that cannot be listed begin with.
+        present: names of all existing files.
+        closed: prefixes of the names in folders that cannot be listed.
     """
     contents = {row.sha256 for row in known.removed if row.sha256}
     held = {entry.file: entry.sha256 for entry in before}
@@ -162,12 +162,12 @@ def still_removed(
 def followed(
     removed: Sequence[Removed], found: Mapping[str, str], kept_out: Collection[str]
 ) -> list[Removed]:
-    """What was removed, by the names that it has now.
+    """The removals under their current names.
 
     Args:
-        removed: By the names of before.
+        removed: removals under their previous names.
         found: SHA-256 of files in which removed content was found.
-        kept_out: Files that have the names of before.
+        kept_out: files that still have the previous names.
     """
     contents = set(found.values())
     there = {same_name(file) for file in kept_out}
@@ -178,12 +178,12 @@ def followed(
 def added_again(
     removed: Sequence[Removed], added: Mapping[str, str], roots: Roots
 ) -> list[Removed]:
-    """What is removed after photos were added by name.
+    """The remaining removals after photos were added by name.
 
     Args:
-        removed: What was removed before.
-        added: SHA-256 of each file that was named.
-        roots: The store's folders.
+        removed: previous removals.
+        added: SHA-256 of each added file.
+        roots: the store's folders.
     """
     names, contents = {same_name(file) for file in added}, set(added.values())
     return [
@@ -195,5 +195,5 @@ def added_again(
 
 
 def is_there(file: str, roots: Roots) -> bool:
-    """Whether a removed photo's file, or another one, lies where it was."""
+    """Whether there is still a file at a removed photo's path."""
     return os.path.lexists(file if os.path.isabs(file) else roots / file)

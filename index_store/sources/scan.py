@@ -1,4 +1,4 @@
-"""Which files of a folder are photos, and which only look like photos."""
+"""Scan folders for photos, and for files that only look like photos."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from ..storage.catalogue import Skipped
 from .exclusion import Exclusion
 from .sources import Roots, printed
 
-# Pictures by their name, but of a format that is not read; people want to know that they were left
-# out.
+# Suffixes of pictures in unsupported formats; they are listed as skipped so that users notice.
 FOREIGN_SUFFIXES = frozenset(".jxr .psd .svg .tga .exr .ppm .pgm .pbm .pnm .ico".split())
 UNREADABLE = "unreadable"
 NOT_UNICODE = "The file's name is not valid Unicode."
@@ -32,14 +31,14 @@ class Listing:
     """The photos of a store's folders.
 
     Attributes:
-        files: Names as `Roots` gives them, forward slashes, sorted.
-        foreign: What only looks like photos, and folders that are not gone into.
-        digest: SHA-256 over all names here, the photos' sizes and times, and what a photo may be.
+        files: names as in `Roots`, with forward slashes, sorted.
+        foreign: files that only look like photos, and folders that are not entered.
+        digest: SHA-256 over all names here, the photos' sizes and times, and the limits on photos.
             Equal digests mean that nothing has changed.
-        unreadable: Sub-folders that could not be listed, their names ending with a slash.
-        stamps: For each file its `describe_file`, as it was before anybody read the file.
-        excluded: What is left out by patterns; the names of folders end with a slash.
-        about: What is said of the photos, if that was read.
+        unreadable: sub-folders that could not be listed; their names end with a slash.
+        stamps: `describe_file` of each file, taken before the file was read.
+        excluded: files and folders excluded by patterns; the names of folders end with a slash.
+        about: the gallery's description, if it was read.
     """
 
     files: list[str]
@@ -57,17 +56,17 @@ def scan(
     follow_links: bool = False,
     only: Mapping[Path, Collection[str]] = NO_CHOICE,
 ) -> Listing:
-    """List folders with their sub-folders. Hidden files and folders are passed over.
+    """List folders with their sub-folders. Hidden files and folders are skipped.
 
     Args:
-        roots: The folders.
-        exclude: Patterns, see `exclusion`.
-        follow_links: Go into folders that are links; each folder is gone into once.
-        only: For some folders, the only files of them that count, by their paths in the folder.
+        roots: the folders.
+        exclude: patterns, see `exclusion`.
+        follow_links: whether to enter folders that are links; each folder is entered once.
+        only: for some folders, their only files that count, by their paths in the folder.
 
     Raises:
-        NothingToIndex: One of the folders is not there or nested too deeply, or none holds a photo.
-        BadPatterns: What says which files are left out cannot be read.
+        NothingToIndex: a folder does not exist or is nested too deeply, or none contains a photo.
+        BadPatterns: the exclusion patterns cannot be read.
     """
     if isinstance(roots, Path):
         roots = Roots.of([roots])
@@ -79,7 +78,7 @@ def scan(
         inside = Found()
         try:
             walk(root, Exclusion(root, exclude), follow_links, inside)
-        except RecursionError:  # of os.walk before Python 3.12
+        except RecursionError:  # raised by os.walk before Python 3.12
             raise NothingToIndex(
                 f"Folders in {root} are nested too deeply, hundreds in one another. Move them up, "
                 "or leave them out with --exclude."
@@ -122,7 +121,7 @@ def scan(
 
 @dataclass
 class Found:
-    """What is in one folder; all names are relative to it."""
+    """Contents of one folder; all names are relative to it."""
 
     photos: list[str] = field(default_factory=list)
     foreign: list[Skipped] = field(default_factory=list)
@@ -133,17 +132,17 @@ class Found:
 def walk(
     root: Path, exclusion: Exclusion, follow_links: bool, found: Found, inside: str = ""
 ) -> None:
-    """List a folder. Linked folders come after all others, so that a folder has its own name.
+    """List a folder. Linked folders come last, so that each folder keeps its own name.
 
     Args:
-        root: The folder.
-        exclusion: What is left out of it.
-        follow_links: As of `scan`.
-        found: Takes what is there.
-        inside: Of the root, the only folder to list; ends with a slash.
+        root: the folder.
+        exclusion: rules for excluding its contents.
+        follow_links: see `scan`.
+        found: receives the contents.
+        inside: the only sub-folder of the root to list; ends with a slash. "" for all.
     """
-    links: list[str] = [inside]  # and what is found on the way
-    known: dict[tuple[int, int], str] = {}  # folders that were gone into, by device and inode
+    links: list[str] = [inside]  # and links found on the way
+    known: dict[tuple[int, int], str] = {}  # entered folders, by device and inode
     for top in links:
         failures: list[OSError] = []
         start = root / top if top else root
@@ -166,7 +165,7 @@ def walk(
                     found.excluded.append(Skipped(printed(file), reason))
                     subfolders.remove(name)
                 elif os.path.islink(f"{folder}/{name}"):
-                    subfolders.remove(name)  # os.walk itself does not go into it
+                    subfolders.remove(name)  # os.walk does not enter it either way
                     if follow_links:
                         links.append(file)
                     else:
@@ -184,7 +183,7 @@ def walk(
 
 
 def list_file(root: Path, file: str, exclusion: Exclusion, found: Found) -> None:
-    """Put a file where it belongs."""
+    """Add a file to its list."""
     reason = why_not(root, file)
     if reason == "":
         return
@@ -197,17 +196,17 @@ def list_file(root: Path, file: str, exclusion: Exclusion, found: Found) -> None
 
 
 def prefix_of(folder: str, root: Path) -> str:
-    """What the names of a folder's files begin with: "" for the root, else its path and "/"."""
+    """Prefix of the names of a folder's files: "" for the root, else its path and "/"."""
     inside = os.path.relpath(folder, root)
     return "" if inside == os.curdir else Path(inside).as_posix() + "/"
 
 
 def reached(folder: str, prefix: str, known: dict[tuple[int, int], str]) -> str | None:
-    """Why a folder is not gone into once more; None, and it is known, when it comes first."""
+    """Why a folder is not entered again. None for the first visit, which is recorded."""
     try:
         status = os.stat(folder)
     except OSError:
-        return None  # gone, or unreadable: said by os.walk
+        return None  # missing, or unreadable: os.walk reports it
     first = known.setdefault((status.st_dev, status.st_ino), prefix)
     if first == prefix:
         return None
@@ -231,11 +230,11 @@ def why_not(root: Path, file: str) -> str | None:
     """Why a file is not indexed.
 
     Args:
-        root: The folder that is indexed.
-        file: Path relative to it.
+        root: the indexed folder.
+        file: path relative to it.
 
     Returns:
-        A sentence; "" if the file does not look like a photo; None if it is to be indexed.
+        A sentence; "" if the file does not look like a photo; None if it is indexed.
     """
     suffix = os.path.splitext(file)[1].lower()
     if suffix in SUFFIXES or suffix in FOREIGN_SUFFIXES:
@@ -250,7 +249,7 @@ def why_not(root: Path, file: str) -> str | None:
 
 
 def file_starts_like_a_photo(path: Path) -> bool:
-    """Whether a file begins as photos of a format that is read do."""
+    """Whether a file starts like a photo of a supported format."""
     try:
         with open_regular(path) as file:
             return format_of(file.read(START)) is not None
@@ -259,9 +258,9 @@ def file_starts_like_a_photo(path: Path) -> bool:
 
 
 def describe_file(path: str | Path) -> str:
-    """Size and times of a file; of a broken link, that it is one.
+    """Size and times of a file, or UNREADABLE if it cannot be inspected.
 
-    An editor may put back the time of the last change, but not the inode's own.
+    An editor may restore the modification time, but not the inode's change time.
     """
     try:
         status = os.stat(path)

@@ -1,4 +1,4 @@
-"""Where a store's photos come from, and the paths that they have in it."""
+"""A store's sources, and the names of photos in it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..errors import NothingToIndex
 
 @dataclass(frozen=True)
 class Sources:
-    """What a store was asked to hold; `update` asks for the same again.
+    """Settings that decide which photos a store holds; `update` reuses them.
 
     Attributes:
-        folders: Absolute paths.
-        exclude: Patterns of what is left out, in the syntax of gitignore.
-        follow_links: Index folders that are links, too.
-        lists: Absolute paths of lists of photos; what they name is in a folder of the store.
-        manifests: Addresses of IIIF manifests and collections; likewise.
-        private: Fetch photos from this machine and from local networks, too.
+        folders: absolute paths.
+        exclude: exclusion patterns, in the syntax of gitignore.
+        follow_links: whether to index folders that are links.
+        lists: absolute paths of lists of photos; their photos are in a folder of the store.
+        manifests: URLs of IIIF manifests and collections; likewise.
+        private: whether to fetch photos from this machine and from local networks.
     """
 
     folders: tuple[str, ...]
@@ -36,12 +36,12 @@ class Sources:
 
     @property
     def roots(self) -> Roots:
-        """The folders, named."""
+        """The folders with their names."""
         return Roots.of([Path(folder) for folder in self.folders])
 
     @staticmethod
     def from_json(facts: Mapping[str, Any]) -> Sources:
-        """From what `dataclasses.asdict` gives. Raises TypeError, ValueError."""
+        """From the output of `dataclasses.asdict`. Raises TypeError, ValueError."""
         kinds = {field.name: type(field.default) for field in dataclasses.fields(Sources)}
         kinds["folders"] = tuple
         found: dict[str, Any] = {}
@@ -59,20 +59,20 @@ class Sources:
 
 @dataclass(frozen=True)
 class Roots:
-    """The folders that photos lie in.
+    """Folders of photos.
 
     With one folder, photos are named by their paths in it, "2019/cup.jpg". With several, the
     folder's own name comes first: "Pictures/2019/cup.jpg".
 
     Attributes:
-        folders: By the first part of the photos' names; "" if there is only one folder.
+        folders: folders by the first part of the photos' names; "" if there is only one folder.
     """
 
     folders: Mapping[str, Path]
 
     @staticmethod
     def of(folders: Sequence[Path]) -> Roots:
-        """Name folders, the second "Pictures" being "Pictures-2"."""
+        """Name the folders; a second "Pictures" becomes "Pictures-2"."""
         if len(folders) == 1:
             return Roots({"": folders[0]})
         named: dict[str, Path] = {}
@@ -86,14 +86,14 @@ class Roots:
         return Roots(named)
 
     def __truediv__(self, file: str) -> Path:
-        """Where a photo lies. Raises KeyError if it is named for none of the folders."""
+        """Path of a photo. Raises KeyError if its name starts with none of the folders."""
         if "" in self.folders:
             return self.folders[""] / file
         name, _, inside = file.partition("/")
         return self.folders[name] / inside
 
     def file_of(self, path: Path) -> str | None:
-        """The name of the photo or folder at an absolute path; None if it lies in none of them."""
+        """Name of the photo or folder at an absolute path; None if it is in none of the folders."""
         for name, folder in self.folders.items():
             if path.is_relative_to(folder):
                 inside = path.relative_to(folder).as_posix()
@@ -101,10 +101,11 @@ class Roots:
         return None
 
     def named(self, name: str) -> list[str]:
-        """What a person may mean by a name, best first: a photo's name, or a path to it.
+        """Possible meanings of a name, best first: a photo's name, or a path to it.
 
         Args:
-            name: "2019/cup.jpg", "./2019/cup.jpg", a full path, or one from the working folder.
+            name: "2019/cup.jpg", "./2019/cup.jpg", an absolute path, or one from the working
+                folder.
         """
         meant = [] if os.path.isabs(name) else [same_name(name)]
         path = Path(os.path.abspath(name))
@@ -119,7 +120,7 @@ class Roots:
 
 
 def printed(name: str) -> str:
-    """A name as it is, or, if it is not valid Unicode, with escapes."""
+    """A printable name: unchanged if it is valid Unicode, else with escapes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -128,7 +129,7 @@ def printed(name: str) -> str:
 
 
 def check_apart(folders: Sequence[Path]) -> None:
-    """Raise NothingToIndex if one folder lies in another: its photos would come twice."""
+    """Raise NothingToIndex if one folder contains another: its photos would be indexed twice."""
     for number, folder in enumerate(folders):
         for other in folders[:number]:
             inner, outer = (folder, other) if folder.is_relative_to(other) else (other, folder)

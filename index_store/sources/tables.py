@@ -1,7 +1,7 @@
-"""Tables of photos as people's programs write them: CSV in any of its forms.
+"""Read tables of photos: CSV files as common programs write them.
 
 The first line names the columns, in any case and order. Cells are separated by commas, semicolons
-or tabs; a first line `sep=;`, as some programs want it, says which.
+or tabs; a first line `sep=;`, which some programs write, sets the separator.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Row:
     """A line of a table.
 
     Attributes:
-        line: Its number in the file, from 1; of a cell of several lines the last one.
-        cells: By the column's name, in lower case and without ALIASES; without white space around.
-        more: Cells of columns that nobody knows, by the names as they are written.
+        line: line number in the file, from 1; the last one for a cell of several lines.
+        cells: cells by column name, in lower case and without ALIASES; stripped.
+        more: cells of unknown columns, by their names as written.
     """
 
     line: int
@@ -33,14 +33,14 @@ class Row:
 
 
 def read_rows(text: str, known: frozenset[str]) -> Iterator[Row]:
-    """The lines of a table below its head; empty lines are passed over.
+    """The lines of a table below its head, without empty lines.
 
     Args:
-        text: The file's.
-        known: Names of columns that have a meaning.
+        text: content of the file.
+        known: names of known columns.
 
     Raises:
-        ValueError: It is no such table; the message names the line.
+        ValueError: the text is not such a table; the message names the line.
     """
     delimiter, table = opened(text, known)
     skipped = int(len(table) < len(text))
@@ -75,7 +75,7 @@ def read_rows(text: str, known: frozenset[str]) -> Iterator[Row]:
 
 
 def columns_of(text: str, known: frozenset[str]) -> frozenset[str]:
-    """The columns of a table that have a meaning. Arguments as of `read_rows`."""
+    """The known columns of a table. Arguments as in `read_rows`."""
     delimiter, table = opened(text, known)
     return named_in(table.partition("\n")[0], delimiter, known)
 
@@ -89,11 +89,11 @@ def opened(text: str, known: frozenset[str]) -> tuple[str, str]:
 
 
 def most_columns(head: str, known: frozenset[str]) -> str:
-    """The delimiter by which a table's first line names the most columns."""
+    """The delimiter with which a table's first line has the most known columns."""
     return max(DELIMITERS, key=lambda delimiter: len(named_in(head, delimiter, known)))
 
 
 def named_in(head: str, delimiter: str, known: frozenset[str]) -> frozenset[str]:
-    """The columns with a meaning that a first line names."""
+    """The known columns in a first line."""
     cells = (cell.strip().strip('"').strip().lower() for cell in head.split(delimiter))
     return known.intersection(ALIASES.get(cell, cell) for cell in cells)

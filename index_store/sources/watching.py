@@ -1,7 +1,7 @@
-"""A store that follows its folders while photos come and go, by watchfiles.
+"""Follow folders: update a store while photos are added and deleted, with watchfiles.
 
-What the system does not report, such as changes on a network share that other machines make, is
-found by looking at the folders now and then.
+Changes that the system does not report, such as those of other machines on a network share, are
+found by scanning the folders regularly.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..errors import StoreError
 from .exclusion import FILE as PATTERNS
 from .exclusion import NO_MEDIA
 
-QUIET = 2.0  # seconds that changes are collected for, at most
-EVERY = 300.0  # seconds between two looks at folders that seem unchanged
+QUIET = 2.0  # maximum seconds for which changes are collected
+EVERY = 300.0  # seconds between scans of folders that seem unchanged
 TICK = 0.5  # seconds
-SPEAKING = frozenset({PATTERNS, NO_MEDIA})  # hidden files that decide what is indexed
+SPEAKING = frozenset({PATTERNS, NO_MEDIA})  # hidden files that affect what is indexed
 
 
 def follow_folders(
@@ -32,17 +32,17 @@ def follow_folders(
     quiet: float = QUIET,
     every: float = EVERY,
 ) -> None:
-    """Update a store at once, and whenever its folders have changed, until it is stopped.
+    """Update a store at once, and whenever its folders have changed, until stopped.
 
     Args:
-        folders: Of the photos, and of the lists that name photos.
-        store: The store's folder, whose own changes do not count.
-        update: Brings the store up to date.
-        failed: Is handed what `update` raises, and that a folder is missing. The next change, or
-            the next look, is another try.
-        stop: Ends it when set.
-        quiet: Seconds that changes are collected for.
-        every: Seconds after which the folders are scanned in any case.
+        folders: folders of the photos, and of lists of photos.
+        store: folder of the store, whose own changes are ignored.
+        update: function that brings the store up to date.
+        failed: called with errors of `update`, and if a folder is missing. The next change or scan
+            retries.
+        stop: ends the loop when set.
+        quiet: seconds for which changes are collected.
+        every: seconds between scans without reported changes.
     """
     inner = store.resolve()
 
@@ -54,7 +54,7 @@ def follow_folders(
     due = time.monotonic()
     while not stop.is_set():
         try:
-            # The first update comes after the first tick: no change falls between the two.
+            # The first update follows the first tick, so no change is missed in between.
             for seen in watch(
                 *folders,
                 watch_filter=counts,
@@ -66,7 +66,7 @@ def follow_folders(
                 if seen or time.monotonic() >= due:
                     due = time.monotonic() + every
                     update()
-        except (StoreError, OSError) as error:  # then the folders are watched from the start
+        except (StoreError, OSError) as error:  # then start watching again
             failed(error)
             stop.wait(TICK)
             due = time.monotonic() + every

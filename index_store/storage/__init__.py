@@ -1,1 +1,1 @@
-"""How a store's bytes lie on disk."""
+"""Storage format: how a store's data is laid out on disk."""

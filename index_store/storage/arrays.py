@@ -1,4 +1,4 @@
-"""Arrays as .npy files, written plainly and read through the memory map; and read in blocks."""
+"""Arrays as .npy files: plain writes, memory-mapped reads, iteration in blocks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import DTypeLike
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write an array to a file.
 
-    numpy's own functions would hide why a write failed, and writing through a memory map ends the
-    process without a word when the disk is full.
+    numpy's own functions would hide why a write failed, and writing through a memory map kills the
+    process silently when the disk is full.
 
     Raises:
-        OSError: The file cannot be written, with the system's reason.
+        OSError: the file cannot be written, with the system's reason.
     """
     array = np.ascontiguousarray(array)
     with open(path, "wb") as file:
@@ -26,22 +26,22 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def load_array(path: Path, dtype: DTypeLike, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Map a file of `save_array` into memory.
+    """Memory-map a file of `save_array`.
 
     Args:
-        path: The file.
-        dtype: What the array must hold.
-        shape: What shape it must have; None where any length will do.
+        path: path of the file.
+        dtype: required dtype.
+        shape: required shape; None for any length along an axis.
 
     Raises:
-        ValueError: It is no array, or another one.
-        OSError: It cannot be read.
+        ValueError: the file is not such an array.
+        OSError: the file cannot be read.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
-    except Exception as error:  # a damaged header is read in many ways
+    except Exception as error:  # a damaged header raises various errors
         raise ValueError(f"{path.name} is damaged: {str(error)[:100]}") from None
     lengths = (want in (None, have) for have, want in zip(array.shape, shape))
     if array.dtype != dtype or array.ndim != len(shape) or not all(lengths):
@@ -50,6 +50,6 @@ def load_array(path: Path, dtype: DTypeLike, shape: tuple[int | None, ...]) -> n
 
 
 def float32_blocks(rows: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Rows (N, D) of any kind, `size` at a time: where each block begins, and float32 (n, D)."""
+    """Rows (N, D) of any dtype, `size` at a time: index of the first row, and float32 (n, D)."""
     for start in range(0, len(rows), size):
         yield start, np.ascontiguousarray(rows[start : start + size], np.float32)

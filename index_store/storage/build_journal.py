@@ -1,8 +1,8 @@
-"""The journal: what a build has extracted since its last segment, so that a killed one can go on.
+"""Build journal: photos extracted since the last segment, so that a killed build can resume.
 
-STORE/extracted.sqlite holds one record for each finished photo that is in no segment yet. Each
-record carries its own checksum, because what it holds goes into a segment and would be sealed
-there.
+STORE/extracted.sqlite holds one record for each finished photo that is not in a segment yet. Each
+record has its own checksum, because its content will go into a segment and be sealed there by that
+segment's checksum.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import StoreCorrupt
 
 FILE_NAME = "extracted.sqlite"
-COMMIT_EVERY = 16  # photos; a killed build loses fewer than this and those in hand
+COMMIT_EVERY = 16  # photos; a killed build loses fewer than this, plus those in progress
 DIGEST = hashlib.sha256().digest_size
 HEADER = np.dtype(
     [
@@ -31,7 +31,7 @@ HEADER = np.dtype(
         ("features", "<u4"),
     ]
 )
-# What SQLite reports of the machine or of another process, not of the file's content.
+# SQLite errors caused by the machine or another process, not by the file's content.
 OUTSIDE = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -51,12 +51,12 @@ OUTSIDE = frozenset(
 
 @dataclass(frozen=True)
 class Extracted:
-    """What the store keeps of one photo.
+    """Stored data of one photo.
 
     Attributes:
         descriptor: float16 (D,).
-        size: Height and width of the decoded photo.
-        thumbnail: A JPEG.
+        size: height and width of the decoded photo.
+        thumbnail: JPEG.
         features: `LocalFeatures.to_bytes`; empty beyond the store's budget.
     """
 
@@ -67,7 +67,7 @@ class Extracted:
 
 
 def to_record(sha256: str, photo: Extracted) -> bytes:
-    """A photo as bytes: the checksum of all the rest, a header, descriptor, thumbnail, features."""
+    """A photo as bytes: checksum of the rest, header, descriptor, thumbnail, features."""
     parts = (photo.descriptor.astype("<f2").tobytes(), photo.thumbnail, photo.features)
     header = np.array((sha256.encode(), *photo.size, *map(len, parts)), HEADER)
     content = header.tobytes() + b"".join(parts)
@@ -75,10 +75,10 @@ def to_record(sha256: str, photo: Extracted) -> bytes:
 
 
 def from_record(record: bytes) -> tuple[str, Extracted]:
-    """SHA-256 and content of a photo, from what `to_record` returned.
+    """SHA-256 and data of a photo, from the output of `to_record`.
 
     Raises:
-        ValueError: The record is damaged.
+        ValueError: the record is damaged.
     """
     if not isinstance(record, bytes) or not is_sound(record):
         raise ValueError("The checksum of a record differs.")
@@ -94,7 +94,7 @@ def from_record(record: bytes) -> tuple[str, Extracted]:
 
 
 def is_sound(record: bytes) -> bool:
-    """Whether a record is what `to_record` returned, to the last bit."""
+    """Whether a record is exactly what `to_record` returned."""
     content = memoryview(record)[DIGEST:]
     return hashlib.sha256(content).digest() == record[:DIGEST] and len(content) >= HEADER.itemsize
 
@@ -102,16 +102,16 @@ def is_sound(record: bytes) -> bool:
 class Journal:
     """Extracted photos by the SHA-256 of their bytes. Only one build at a time opens it.
 
-    A damaged record is left out, a damaged file is begun anew: both cost time only.
+    Damaged records are dropped, and a damaged file is recreated: both only cost time.
 
     Args:
-        path: The file, made if it is missing.
-        fingerprint: Equal for builds that would keep the same of a photo. The content of a
-            journal with another one is dropped.
+        path: path of the file, created if it is missing.
+        fingerprint: equal for builds that would store the same data for a photo. The content of a
+            journal with another fingerprint is dropped.
 
     Raises:
-        sqlite3.Error: The file cannot be used, for a reason outside of it: the disk is full,
-            another process has locked it.
+        sqlite3.Error: the file is unusable for an external reason: the disk is full, another
+            process has locked it.
     """
 
     def __init__(self, path: Path, fingerprint: str):
@@ -158,7 +158,7 @@ class Journal:
         return sha256 in self._ids
 
     def __getitem__(self, sha256: str) -> Extracted:
-        """A photo of `finished`. Raises KeyError, StoreCorrupt."""
+        """Data of a photo in `finished`. Raises KeyError, StoreCorrupt."""
         query = "SELECT record FROM photos WHERE id = ?"
         try:
             (record,) = self._db.execute(query, (self._ids[sha256],)).fetchone()
@@ -182,29 +182,29 @@ class Journal:
             self.commit()
 
     def drop(self, photos: Iterable[str]) -> None:
-        """Forget photos, by their SHA-256: they lie in a segment now, or nobody wants them."""
+        """Delete photos by their SHA-256: they are in a segment now, or no longer needed."""
         ids = [(self._ids.pop(sha256),) for sha256 in photos]
         self._db.executemany("DELETE FROM photos WHERE id = ?", ids)
         self.commit()
 
     def commit(self) -> None:
-        """Make everything so far survive a kill."""
+        """Commit everything so far, so that it survives a kill."""
         self._db.commit()
         self._pending = 0
 
     def close(self) -> None:
-        """Keep the journal for a build that goes on."""
+        """Close the journal and keep it, so that a later build can resume."""
         with closing(self._db):
             self.commit()
 
 
 def digest(fingerprint: str) -> str:
-    """A fingerprint in 64 characters."""
+    """A fingerprint as 64 hexadecimal characters."""
     return hashlib.sha256(fingerprint.encode()).hexdigest()
 
 
 def read_fingerprint(path: Path) -> str | None:
-    """The fingerprint that a killed build's journal was begun with; None if there is no journal."""
+    """The fingerprint in a killed build's journal; None if there is no journal."""
     with suppress(sqlite3.Error):
         uri = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True)) as db:
@@ -214,12 +214,12 @@ def read_fingerprint(path: Path) -> str | None:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error means that the file is damaged, and not that it cannot be used now."""
-    code = getattr(error, "sqlite_errorcode", None)  # absent where Python itself found the fault
+    """Whether an error means that the file is damaged, rather than temporarily unusable."""
+    code = getattr(error, "sqlite_errorcode", None)  # absent if Python itself detected the error
     return code is None or code & 0xFF not in OUTSIDE
 
 
 def delete_journal(path: Path) -> None:
-    """Remove a journal and what SQLite keeps beside it, if they are there."""
+    """Delete a journal and SQLite's files next to it, if they exist."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

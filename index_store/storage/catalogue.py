@@ -1,4 +1,4 @@
-"""The catalogue: which photo is which row, and what was left out and why.
+"""Catalogue: the photos of a generation by row, and skipped files with their reasons.
 
 One SQLite file per generation.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from extractor import same_name
 
-MAX_VALUES = 900  # in one query; old SQLite allows 999
+MAX_VALUES = 900  # per query; old SQLite allows 999
 COLUMNS = "id, file, title, sha256, width, height, stamp"
 SCHEMA = """
 CREATE TABLE photos (
@@ -53,18 +53,18 @@ class Photo:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is not in the index, and the sentence why."""
+    """A file that is not indexed, and the reason as a sentence."""
 
     file: str
     reason: str
 
 
 class Removed(NamedTuple):
-    """A photo that was taken out on request.
+    """A photo that was removed on request.
 
     Attributes:
-        file: Its name; an absolute path if it is in none of the store's folders now.
-        sha256: Of its content.
+        file: name; an absolute path if it is in none of the store's current folders.
+        sha256: SHA-256 of its content.
     """
 
     file: str
@@ -72,7 +72,7 @@ class Removed(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A photo as builds hand it on: its file, its content, and what `scan` said of the file."""
+    """A photo as passed between builds: its file, its content's hash, and its `scan` stamp."""
 
     file: str
     sha256: str
@@ -95,11 +95,11 @@ def write_catalogue(
     """Create the catalogue file.
 
     Args:
-        path: The file, which must not be there yet.
-        photos: What is indexed; ids count from 0.
-        skipped: What was left out.
-        removed: What was taken out on request.
-        about: What the gallery says of itself.
+        path: path of the file, which must not exist.
+        photos: indexed photos; ids count from 0.
+        skipped: skipped files.
+        removed: photos removed on request.
+        about: the gallery's description, `About.to_json`.
     """
     with closing(sqlite3.connect(path)) as db, db:
         db.executescript(SCHEMA)
@@ -116,10 +116,10 @@ def write_catalogue(
 
 
 class Catalogue:
-    """Read access, safe to use from many threads; open until `close`, or until nobody has it.
+    """Read access, safe to use from many threads; open until `close` or garbage collection.
 
     Attributes:
-        hidden: Ids of photos that `served` and `find` do not know.
+        hidden: ids of photos that `served` and `find` treat as missing.
     """
 
     def __init__(self, path: Path):
@@ -142,19 +142,19 @@ class Catalogue:
         return self.photos_of([id])[0]
 
     def served(self, id: int) -> Photo:
-        """A photo that may be searched with. Raises KeyError for any other."""
+        """A photo that may be searched with. Raises KeyError for any other id."""
         if id in self.hidden:
             raise KeyError(id)
         return self.photo(id)
 
     def photos_of(self, ids: Iterable[int]) -> list[Photo]:
-        """The photos of many ids at once, in the order of the ids; far quicker than one by one.
+        """The photos with these ids, in the order of the ids; much faster than one by one.
 
         Args:
-            ids: Any number of ids, numpy's integers too; one may come twice.
+            ids: any number of ids, including numpy integers; may repeat.
 
         Raises:
-            KeyError: An id is unknown.
+            KeyError: an id is unknown.
         """
         wanted = [int(id) for id in ids]
         found: dict[int, Photo] = {}
@@ -169,7 +169,7 @@ class Catalogue:
         """The photo at this relative path, in any Unicode form, or None."""
         try:
             rows = self._rows(f"SELECT {COLUMNS} FROM photos WHERE name = ?", same_name(file))
-        except UnicodeEncodeError:  # no file of such a name is ever indexed
+        except UnicodeEncodeError:  # files with such names are never indexed
             return None
         return Photo(*rows[0]) if rows and rows[0][0] not in self.hidden else None
 
@@ -178,24 +178,24 @@ class Catalogue:
         return [Photo(*row) for row in self._rows(f"SELECT {COLUMNS} FROM photos ORDER BY id")]
 
     def entries(self) -> list[Entry]:
-        """What a build knows of all photos, in the order of their ids."""
+        """All photos as build entries, in the order of their ids."""
         return [
             Entry(*row) for row in self._rows("SELECT file, sha256, stamp FROM photos ORDER BY id")
         ]
 
     def removed(self) -> list[Removed]:
-        """What was taken out on request."""
+        """Photos removed on request."""
         return [Removed(*row) for row in self._rows("SELECT * FROM removed ORDER BY file")]
 
     def about(self) -> str:
-        """What the gallery says of itself, as it was written."""
+        """The gallery's description, as it was written."""
         return "".join(text for (text,) in self._rows("SELECT text FROM about"))
 
     def skipped(self) -> list[Skipped]:
-        """All files that were left out."""
+        """All skipped files."""
         return [Skipped(*row) for row in self._rows("SELECT * FROM skipped ORDER BY file")]
 
     def close(self) -> None:
-        """Let go of the file. Asking afterwards raises sqlite3.ProgrammingError."""
+        """Close the file. Later queries raise sqlite3.ProgrammingError."""
         with self._lock:
             self._close()

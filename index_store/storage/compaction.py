@@ -1,4 +1,4 @@
-"""Fewer and fuller segments: small ones are joined, removed photos' bytes are left behind."""
+"""Compaction: merge small segments, and drop the data of removed photos."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .segment import Segment, verify_segment, write_segment
 
 
 def compact(store: str | Path, progress: Progress = silent) -> Manifest:
-    """Join small segments, and drop what lies in segments of photos that are no longer there.
+    """Merge small segments, and drop the data of photos that are no longer in the store.
 
     Args:
-        store: The store's folder.
-        progress: As of `build`.
+        store: folder of the store.
+        progress: see `build`.
 
     Raises:
-        StoreMissing, StoreCorrupt, StoreMismatch: As `Store`. A segment that is to be copied is
-            compared with its checksum before.
-        StoreBusy, StoreUnwritable: As `build`.
+        StoreMissing, StoreCorrupt, StoreMismatch: see `Store`. Segments are compared with their
+            checksums before they are copied.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     store = Path(store)
     with locked_for_update(store) as live:
@@ -68,22 +68,22 @@ def joined(
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
     drop_unused: bool = True,
 ) -> Rows:
-    """The same photos, without others that lie in their segments, and in fewer of these.
+    """The same photos in fewer segments, which hold no others.
 
-    Segments that are at least half full, and hold these photos only, stay as they are.
+    Segments that are at least half full, and hold only these photos, stay as they are.
 
     Args:
-        rows: Photos of a generation.
-        folder: Of all segments.
-        fingerprint: As of `write_segment`.
-        progress: Called once as progress(items, total); must yield the items, one a new segment.
-        drop_unused: Rewrite full segments, too, if they hold other photos.
+        rows: photos of a generation.
+        folder: folder of all segments.
+        fingerprint: see `write_segment`.
+        progress: called once as progress(items, total); must yield the items, one per new segment.
+        drop_unused: whether to also rewrite full segments that hold other photos.
 
     Returns:
         `rows` itself if nothing would be gained.
 
     Raises:
-        StoreCorrupt: A segment that is to be copied is damaged.
+        StoreCorrupt: a segment to be copied is damaged.
     """
     slots = np.unique(rows.slots)
     numbers, sizes = rows.numbers(slots), np.diff(rows.starts)

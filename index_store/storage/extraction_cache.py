@@ -1,4 +1,4 @@
-"""What is at hand of photos while a store is written: in segments, or in the journal."""
+"""Extraction cache: finished photos, in segments and the journal, while a store is written."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .generation import SEGMENTS
 from .rows import Rows
 from .segment import Segment, is_whole, segments_in, write_segment
 
-SEGMENT = 4096  # photos of a full one
-# Bytes; encoded, 200,000 photos at the least. Keypoints of the others are found when they are
-# needed.
+SEGMENT = 4096  # photos in a full segment
+# Bytes; enough for at least 200,000 photos when encoded. Keypoints of other photos are detected on
+# demand.
 LOCAL_FEATURES_BUDGET = 8 * 2**30
-EXACT_PHOTOS = 10_000  # up to so many, keypoints are kept exactly: a third of the budget
+EXACT_PHOTOS = 10_000  # photos up to which keypoints are kept unquantised: a third of the budget
 
 
 def kept_exactly(photos: int) -> bool:
-    """Whether a gallery of so many photos keeps the keypoints of those that come exactly."""
+    """Whether a gallery of `photos` photos stores new keypoints unquantised."""
     return photos <= EXACT_PHOTOS
 
 
@@ -31,19 +31,19 @@ class ExtractionCache:
     """Finished photos by the SHA-256 of their files. The caller holds `writing(store)`.
 
     New photos go into the journal; whenever it holds SEGMENT of them, they become a segment. So a
-    killed build loses what it has in hand, and the next one finds all the rest here.
+    killed build loses only photos in progress, and the next one finds all others here.
     """
 
     def __init__(self, store: Path, fingerprint: str, dim: int, live: Sequence[Segment] = ()):
-        """Look what is there.
+        """Load the existing data.
 
         Args:
-            store: The store's folder.
-            fingerprint: `extraction_fingerprint`; what was made in another way is not used.
-            dim: Components of a descriptor (D).
-            live: Segments of the live generation, if they may be built on. Others in the folder,
-                which a killed build has left, are used if all their bytes are as they were written.
-                Of those that are damaged the photos are used that are not.
+            store: folder of the store.
+            fingerprint: `ExtractionSpec.facts`; data with another fingerprint is not used.
+            dim: components of a descriptor (D).
+            live: segments of the live generation, if it can be built on. Other segments in the
+                folder, left by a killed build, are used if they are intact. Of damaged ones, the
+                intact photos are used.
         """
         self._folder = store / SEGMENTS
         self._folder.mkdir(exist_ok=True)
@@ -77,7 +77,7 @@ class ExtractionCache:
         self._size += len(names)
 
     def _rescue(self, segment: Segment) -> None:
-        """Put the photos of a damaged segment that are whole, unless they are at hand anyway."""
+        """Put the intact photos of a damaged segment into the journal, unless already available."""
         for row in sorted(set(range(len(segment.table))) - set(segment.damaged())):
             sha256 = segment.sha256(row)
             if sha256 not in self:
@@ -87,7 +87,7 @@ class ExtractionCache:
         return sha256 in self._slots or sha256 in self.journal
 
     def __reduce__(self) -> tuple:
-        """For another process, that only asks what is at hand: the digests of now."""
+        """Pickle as the set of current digests: other processes only need membership tests."""
         return frozenset, ([*self._slots, *self.journal.finished()],)
 
     def put(self, sha256: str, photo: Extracted) -> None:
@@ -97,7 +97,7 @@ class ExtractionCache:
             self._seal(self.journal.finished())
 
     def _seal(self, photos: Iterable[str]) -> None:
-        """Make a segment of photos in the journal, which forgets them."""
+        """Move photos from the journal into a new segment."""
         wanted = sorted(photos)
         if not wanted:
             return
@@ -113,10 +113,10 @@ class ExtractionCache:
         self.journal.drop(wanted)
 
     def finish(self, photos: Sequence[str]) -> Rows:
-        """The rows of photos that are all at hand, and the segments these need.
+        """The rows of photos that are all in the cache, with the segments they need.
 
         Args:
-            photos: SHA-256 of each, in the order of their ids.
+            photos: SHA-256 of each photo, in the order of their ids.
         """
         wanted = set(photos)
         self._seal(wanted & self.journal.finished())
@@ -124,5 +124,5 @@ class ExtractionCache:
         return Rows(self.segments, slots).needed()
 
     def close(self) -> None:
-        """Keep the journal for a build that goes on."""
+        """Close the journal and keep it, so that a later build can resume."""
         self.journal.close()

@@ -1,15 +1,15 @@
-"""Generations: a store is changed beside the live one and switched to in one rename.
+"""Generations: changes are written next to the live generation, and made live by one rename.
 
     STORE/CURRENT              name of the live generation and the SHA-256 of its manifest
-    STORE/generations/000001/  its manifest, and what is made of all its photos together
-    STORE/segments/            what is made of each photo, shared by the generations
-    STORE/damaged              what the last verification has found, if it has found anything
+    STORE/generations/000001/  its manifest, and the data derived from all its photos together
+    STORE/segments/            the extracted data of each photo, shared by the generations
+    STORE/damaged              findings of the last verification, if there were any
     STORE/lock                 held by the one build that may write
 
 Readers never see half a generation: files are written under a dotted name, synced, renamed, and
 only then named in CURRENT. A reader holds a shared lock on the generation's folder while it opens
-the files in it, and nobody deletes a folder that is held. After that it needs the names no more:
-what is open or memory-mapped outlives its name.
+the files in it, and locked folders are not deleted. After that it no longer needs the names: open
+and memory-mapped files stay valid when they are deleted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GENERATIONS = "generations"
 SEGMENTS = "segments"
 DAMAGED = "damaged"
 NAME = re.compile("[0-9]{6,}")
-PARTIAL = re.compile(r"\.[0-9]{6,}")  # being written, or being deleted
+PARTIAL = re.compile(r"\.[0-9]{6,}")  # incomplete: being written, or being deleted
 POINTER = re.compile("([0-9]{6,}) ([0-9a-f]{64})\n?")
 MAX_POINTER_BYTES = 1000
 
@@ -46,9 +46,9 @@ class Generation:
     """A generation whose files cannot be deleted at the moment.
 
     Attributes:
-        folder: Where its files are.
-        manifest: What it was made from and with.
-        version: SHA-256 of the manifest file: another one after each build.
+        folder: folder of its files.
+        manifest: its manifest.
+        version: SHA-256 of the manifest file, which differs after each build.
     """
 
     folder: Path
@@ -61,11 +61,11 @@ def writing(store: Path) -> Iterator[None]:
     """Hold the store's write lock; it is released even when the process is killed.
 
     Raises:
-        StoreBusy: Another build holds it.
-        OSError: The folder cannot be written.
+        StoreBusy: another build holds it.
+        OSError: the folder cannot be written.
     """
     store.mkdir(parents=True, exist_ok=True)
-    # Whatever stands in the lock's place is neither followed, nor emptied, nor waited for.
+    # O_NOFOLLOW, O_NONBLOCK, no O_TRUNC: never follow a link, wait for a FIFO or empty a file here.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(store / "lock", flags, 0o666)
     try:
@@ -79,13 +79,13 @@ def writing(store: Path) -> Iterator[None]:
 
 
 def current_version(store: Path) -> tuple[str, str]:
-    """What CURRENT says; cheap enough to be asked with every query.
+    """Read CURRENT; cheap enough for every query.
 
     Returns:
         The name of the live generation, and the SHA-256 of its manifest.
 
     Raises:
-        StoreMissing: There is no store.
+        StoreMissing: there is no store.
         StoreCorrupt: CURRENT cannot be read or is damaged.
     """
     try:
@@ -109,11 +109,11 @@ def current_version(store: Path) -> tuple[str, str]:
 
 @contextmanager
 def opening(store: Path) -> Iterator[Generation]:
-    """The live generation, which stays on the disk until the `with` block ends.
+    """The live generation, protected from deletion until the `with` block ends.
 
     Raises:
-        StoreMissing: There is no store.
-        StoreMismatch: The store was written by another version of this program.
+        StoreMissing: there is no store.
+        StoreMismatch: the store was written by another version of this program.
         StoreCorrupt: CURRENT, the generation's folder or its manifest is damaged.
     """
     handle, name, version = hold_current(store)
@@ -128,10 +128,10 @@ def hold_current(store: Path) -> tuple[int, str, str]:
     """Lock the live generation's folder against deletion.
 
     Returns:
-        The open handle of the folder, which holds the lock, and what `current_version` says.
+        The open handle of the folder, which holds the lock, and the result of `current_version`.
 
     Raises:
-        StoreMissing, StoreCorrupt: As `opening`.
+        StoreMissing, StoreCorrupt: see `opening`.
     """
     while True:
         name, version = current_version(store)
@@ -139,13 +139,13 @@ def hold_current(store: Path) -> tuple[int, str, str]:
             handle = os.open(store / GENERATIONS / name, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             if current_version(store) != (name, version):
-                continue  # a build has switched in this moment
+                continue  # a build has just switched
             raise StoreCorrupt(
                 f"Generation {name} cannot be read ({error.strerror}). Build the store again."
             ) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            # Only what CURRENT does not name is ever deleted: from here on the folder is safe.
+            # Folders named in CURRENT are never deleted, so this one is safe from here on.
             if current_version(store) == (name, version):
                 return handle, name, version
         except BaseException:
@@ -184,31 +184,31 @@ def new_generation(store: Path) -> Iterator[Path]:
 def switch(store: Path, name: str, version: str) -> None:
     """Make CURRENT name another generation."""
     pointer, current = store / f".{CURRENT}", store / CURRENT
-    pointer.unlink(missing_ok=True)  # never written through: it may be a link
+    pointer.unlink(missing_ok=True)  # it may be a link, which must not be followed
     pointer.write_text(f"{name} {version}\n")
     sync(pointer)
-    if current.is_dir() and not current.is_symlink():  # nobody's here; moved out of the way
+    if current.is_dir() and not current.is_symlink():  # not ours; moved out of the way
         current.rename(store / f"{CURRENT}-{name}.damaged")
     pointer.replace(current)
     sync(store)
     with suppress(OSError):
-        (store / DAMAGED).unlink(missing_ok=True)  # it spoke of another generation
+        (store / DAMAGED).unlink(missing_ok=True)  # it was about another generation
 
 
 def discard_others(store: Path) -> None:
-    """Delete what builds have left: generations but the live one, and segments nobody names.
+    """Delete leftovers of builds: all generations but the live one, and unreferenced segments.
 
-    What a reader is just opening, and what cannot be deleted, stays until the next build. Files
-    and folders that no build has made are left alone. The caller holds `writing(store)`.
+    Anything that a reader is just opening, or that cannot be deleted, stays until the next build.
+    Files and folders that no build has created are left alone. The caller holds `writing(store)`.
     """
     discard_generations(store)
     with suppress(StoreError):
-        current_version(store)  # without one, a build may yet go on with its segments
+        current_version(store)  # without a live generation, a build may still resume from them
         discard_segments(store)
 
 
 def discard_generations(store: Path) -> None:
-    """Delete all generations but the live one, and unfinished ones, as `discard_others`."""
+    """Delete all generations but the live one, and incomplete ones, as in `discard_others`."""
     try:
         live = current_version(store)[0]
     except (StoreMissing, StoreCorrupt):
@@ -223,14 +223,14 @@ def discard_generations(store: Path) -> None:
 
 
 def discard_segments(store: Path) -> None:
-    """Delete the segments that no generation names, and unfinished ones."""
+    """Delete the segments that no generation references, and incomplete ones."""
     named: set[str] = set()
     for path in list_folder(store / GENERATIONS):
         if is_generation(path):
             try:
                 manifest = Manifest.from_json(read_at_most(path / FILE_NAME, MAX_BYTES))
             except (OSError, StoreError):
-                return  # a damaged manifest may have named any of them
+                return  # a damaged manifest may reference any of them
             named.update(segment.name for segment in manifest.segments)
     folder = store / SEGMENTS
     doomed = [segment_path(folder, name) for name in set(segments_in(folder)) - named]
@@ -241,7 +241,7 @@ def discard_segments(store: Path) -> None:
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """What is in a folder; nothing if it is none or cannot be read."""
+    """Contents of a folder; empty if it is not a folder or cannot be read."""
     try:
         return list(folder.iterdir())
     except OSError:
@@ -249,19 +249,19 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def is_generation(folder: Path) -> bool:
-    """Whether a build has made this folder and completed it."""
+    """Whether a build has created and completed this folder."""
     return NAME.fullmatch(folder.name) is not None and os.path.lexists(folder / FILE_NAME)
 
 
 def discard(generation: Path) -> None:
-    """Delete a generation unless a reader is just opening it."""
+    """Delete a generation, unless a reader is just opening it."""
     try:
         handle = os.open(generation, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Under the name of an unfinished one it is recognised if this is killed halfway.
+        # Rename first: if this process is killed halfway, the rest is recognised as incomplete.
         doomed = generation.rename(generation.with_name(f".{generation.name}"))
         shutil.rmtree(doomed, ignore_errors=True)
     except OSError:

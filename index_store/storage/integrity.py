@@ -1,9 +1,9 @@
-"""All bytes of a generation against their checksums.
+"""Verification of all bytes of a generation against their checksums.
 
-Opening a store does not wait for this. A server does it beside its visitors, once for each
-generation; `python -m index_store info --verify` does it on request. What is found is written down
-in STORE/damaged. If it is a few photos, the next opening leaves them out; anything else, and it
-refuses the generation by name. The next build makes anew what is damaged.
+Opening a store does not wait for this. A server runs it in the background, once per generation;
+`python -m index_store info --verify` runs it on request. The findings are saved in STORE/damaged.
+If only a few photos are damaged, the store opens without them from then on; otherwise it refuses to
+open and names the damaged file. The next build recomputes damaged data.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from ..store import Store
 
 MAX_NOTE_BYTES = 10_000
-MOST_PHOTOS = 500  # damaged ones; where there are more, nothing of it is trusted
-NAMED = 3  # files with damaged photos, in a sentence
+MOST_PHOTOS = 500  # maximum damaged photos; beyond that, the generation is not trusted at all
+NAMED = 3  # damaged files named in a message
 SLOT = re.compile("[0-9]{1,12}")
 
 
 def verify(
     store: Store, progress: Callable[[Iterable, int], Iterable] = lambda items, total: items
 ) -> None:
-    """Read a generation as a whole and compare it with its checksums.
+    """Read a whole generation and compare it with its checksums.
 
-    Nothing is compared any more once a build has replaced the generation.
+    Findings are ignored once a build has replaced the generation.
 
     Args:
-        store: The opened generation.
-        progress: Called once as progress(items, total); must yield the items, one a file.
+        store: the open generation.
+        progress: called once as progress(items, total); must yield the items, one per file.
 
     Raises:
-        PhotosDamaged: Nothing but what is kept of some photos is damaged.
-        StoreCorrupt: Names the first file without which nothing can be served.
+        PhotosDamaged: only the stored data of some photos is damaged.
+        StoreCorrupt: names the first file without which nothing can be served.
     """
     try:
         damaged = damaged_slots(store, progress)
@@ -82,8 +82,8 @@ def damaged_slots(
     """Slots of the photos that differ from their checksums, by the names of their segments.
 
     Raises:
-        StoreCorrupt: An artefact is damaged, or a segment elsewhere than in a few photos.
-        FileNotFoundError: A file is gone.
+        StoreCorrupt: an artefact is damaged, or a segment in more than a few photos.
+        FileNotFoundError: a file is missing.
     """
     folder, artefacts = store.path / SEGMENTS, sorted(store.manifest.artefacts)
     names = [*artefacts, *(segment.name for segment in store.manifest.segments)]
@@ -102,7 +102,7 @@ def damaged_slots(
 
 
 def leave_note(store: Store, message: str, slots: Iterable[int] = ()) -> None:
-    """Write STORE/damaged; whatever stood in its place is neither followed nor waited for."""
+    """Write STORE/damaged, replacing whatever is at its path without following or opening it."""
     note = store.path / f".{DAMAGED}-{os.getpid()}"
     with suppress(OSError):
         note.unlink(missing_ok=True)
@@ -112,24 +112,24 @@ def leave_note(store: Store, message: str, slots: Iterable[int] = ()) -> None:
 
 
 def is_live(store: Store) -> bool:
-    """Whether a generation is still the one that CURRENT names."""
+    """Whether CURRENT still names this generation."""
     with suppress(StoreError):
         return current_version(store.path)[1] == store.manifest_sha256
     return False
 
 
 def known_damage(path: Path, manifest_sha256: str) -> np.ndarray:
-    """What a verification has found in a generation.
+    """Findings of the last verification of a generation.
 
     Args:
-        path: The store's folder.
-        manifest_sha256: Of the generation.
+        path: folder of the store.
+        manifest_sha256: SHA-256 of the generation's manifest.
 
     Returns:
-        Slots of the photos that are damaged, int64 (n,).
+        Slots of the damaged photos, int64 (n,).
 
     Raises:
-        StoreCorrupt: It has found more than photos damaged.
+        StoreCorrupt: more than single photos was damaged.
     """
     try:
         note = read_at_most(path / DAMAGED, MAX_NOTE_BYTES).decode(errors="replace")

@@ -1,9 +1,9 @@
-"""Keypoints that were found while searching, kept on disk: STORE/keypoints.sqlite.
+"""On-disk cache of keypoints that searches have detected: STORE/keypoints.sqlite.
 
-A store keeps the keypoints of as many photos as its budget allows. Those of the others are found
-when a search first needs them, and kept here, the newest of a fixed number. All searches of all
-processes share the file. It holds nothing that cannot be found again: where it is damaged, or
-cannot be written, what a search found is kept in memory instead.
+A store holds the keypoints of as many photos as its budget allows. Those of other photos are
+detected when a search first needs them, and cached here, the newest of a fixed number. All searches
+in all processes share the file. Everything in it can be recomputed: if it is damaged or not
+writable, results are cached in memory instead.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 FILE_NAME = "keypoints.sqlite"
 MOST_PHOTOS = 50_000  # 2 GB, at 40 kB each
-MOST_IN_MEMORY = 2_500  # where the disk cannot be used: 100 MB
-WAIT = 2.0  # seconds for another process that is writing
+MOST_IN_MEMORY = 2_500  # if the disk cannot be used: 100 MB
+WAIT = 2.0  # seconds to wait for another process that is writing
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS keypoints (
     id INTEGER PRIMARY KEY,       -- rises with every photo, so that the lowest is the oldest
@@ -36,23 +36,22 @@ log = logging.getLogger(__name__)
 class KeypointCache:
     """Encoded keypoints by the SHA-256 of the photo's bytes. Thread-safe.
 
-    The file is made when it is first asked for, and a store with keypoints of all its photos never
-    asks.
+    The file is created on first use; a store with keypoints of all its photos never uses it.
 
     Args:
-        store: The store's folder.
-        version: Equal for keypoints that were found and encoded in the same way, 32 bits. What was
-            kept under another one is dropped.
+        store: folder of the store.
+        version: equal for keypoints that were detected and encoded in the same way, 32 bits.
+            Entries of another version are dropped.
     """
 
     def __init__(self, store: Path, version: int):
-        self._path, self._version = store / FILE_NAME, version % 2**31  # SQLite's has a sign
+        self._path, self._version = store / FILE_NAME, version % 2**31  # SQLite's is signed
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._most = MOST_PHOTOS
 
     def get(self, sha256: str) -> bytes | None:
-        """What was kept of a photo; None if nothing was, or it is damaged."""
+        """Cached keypoints of a photo; None if there are none, or they are damaged."""
         query = "SELECT checksum, data FROM keypoints WHERE sha256 = ?"
         for checksum, data in self._rows(query, sha256):
             if isinstance(data, bytes) and zlib.crc32(data) == checksum:
@@ -60,7 +59,7 @@ class KeypointCache:
         return None
 
     def put(self, sha256: str, data: bytes) -> None:
-        """Keep these bytes, and let go of the oldest."""
+        """Cache a photo's keypoints, and evict the oldest entry."""
         self._rows(
             "INSERT OR REPLACE INTO keypoints (sha256, checksum, data) VALUES (?, ?, ?)",
             sha256,
@@ -72,7 +71,7 @@ class KeypointCache:
         )
 
     def _rows(self, query: str, *values: int | str | bytes) -> list[tuple]:
-        """What it finds; nothing where the file fails, which must not fail a search."""
+        """Result rows; none if the database fails, which must not make a search fail."""
         with self._lock:
             try:
                 return self._opened().execute(query, values).fetchall()
@@ -81,7 +80,7 @@ class KeypointCache:
                 return []
 
     def _opened(self) -> sqlite3.Connection:
-        """The database, on disk if that is possible."""
+        """The database, on disk if possible."""
         if self._db is None:
             try:
                 self._db = connect(self._path, self._version)
@@ -98,11 +97,11 @@ class KeypointCache:
 
 
 def connect(path: str | Path, version: int) -> sqlite3.Connection:
-    """The database, made or emptied if it is not of this version. Raises sqlite3.Error."""
+    """Open the database; create it, or empty it if its version differs. Raises sqlite3.Error."""
     db = sqlite3.connect(path, WAIT, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = OFF")  # a power cut costs what can be found again
+        db.execute("PRAGMA synchronous = OFF")  # a power cut only loses what can be recomputed
         if db.execute("PRAGMA user_version").fetchone() != (version,):
             db.execute("DROP TABLE IF EXISTS keypoints")
             db.execute(f"PRAGMA user_version = {version}")
@@ -114,18 +113,18 @@ def connect(path: str | Path, version: int) -> sqlite3.Connection:
 
 
 def keep_only(store: Path, photos: Set[str]) -> None:
-    """Let go of what was kept of photos that a store holds no longer.
+    """Delete cached keypoints of photos that a store no longer holds.
 
     Args:
-        store: The store's folder.
-        photos: SHA-256 digests of those it holds.
+        store: folder of the store.
+        photos: SHA-256 digests of the photos it holds.
     """
     path = store / FILE_NAME
     if not path.is_file():
         return
     try:
         with closing(sqlite3.connect(path, WAIT)) as db, db:
-            db.execute("PRAGMA secure_delete = ON")  # their bytes, too
+            db.execute("PRAGMA secure_delete = ON")  # overwrite their bytes, too
             kept = [sha256 for (sha256,) in db.execute("SELECT sha256 FROM keypoints")]
             gone = [(sha256,) for sha256 in kept if sha256 not in photos]
             db.executemany("DELETE FROM keypoints WHERE sha256 = ?", gone)

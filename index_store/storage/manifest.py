@@ -1,7 +1,7 @@
-"""The manifest of a generation: what it was made from and with, and the checksum of every file.
+"""Manifest of a generation: sources, parameters and the checksum of every file.
 
-What is made of single photos lies in segments, which many generations may share. What is made of
-all photos together lies in the generation's own files, the artefacts.
+Data extracted from single photos is in segments, which generations may share. Data derived from all
+photos together is in the generation's own files, the artefacts.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ ARTEFACTS = frozenset(
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a generation is from one that is made of all its photos at once.
+    """Difference between a generation and a full build of the same photos.
 
     Attributes:
-        added: Photos that joined the index since it was trained.
-        removed: Photos that left it since then; their codes are passed over.
-        rows: Share by which diffusion rows differ from rows solved now, on the average over all
-            photos: what samples said after each change, added up.
+        added: number of photos added to the index since it was trained.
+        removed: number of photos removed since then; their codes are skipped.
+        rows: mean relative error of the diffusion rows over all photos, estimated on samples after
+            each change, accumulated.
     """
 
     added: int = 0
@@ -66,24 +66,24 @@ class Manifest:
     """Everything a reader must know before it opens the other files.
 
     Attributes:
-        created: When the build ended, ISO 8601 in UTC.
-        sources: Where its photos come from.
-        listing: `Listing.digest` of these; empty if single photos were added since.
-        photos: How many photos are indexed (N).
-        skipped: How many files were left out.
-        dim: Components of a descriptor (D).
+        created: end of the build, ISO 8601 in UTC.
+        sources: sources of its photos.
+        listing: `Listing.digest` of the sources; empty if single photos were added since.
+        photos: number of indexed photos (N).
+        skipped: number of skipped files.
+        dim: components of a descriptor (D).
         fingerprint: `Extractor.fingerprint` of the model.
-        model: The model's card, and the SHA-256 of its file.
-        described_by: "engine" and "precision" that every descriptor of the store was made with.
-        parameters: As built, for each stage: "ann", "graph", "diffusion", "keypoints",
+        model: the model's card, and the SHA-256 of its file.
+        described_by: "engine" and "precision" that computed every descriptor of the store.
+        parameters: parameters as built, by stage: "ann", "graph", "diffusion", "keypoints",
             "matching", "thumbnails", "local_features".
-        shortlist_recall: Share of the exact 10 nearest among the index's first 100.
-        neighbour_recall: Share of the photos' exact neighbours that the graph was made from.
-        artefacts: For each file name its "sha256" and "bytes".
-        segments: What the photos' slots count through, in this order.
-        drift: From a build of the same photos.
-        collection: Of a Milvus server, that this or an earlier generation was pushed to.
-        schema: Version of this layout.
+        shortlist_recall: share of the exact 10 nearest among the index's first 100.
+        neighbour_recall: share of the exact neighbours in the lists that the graph was built from.
+        artefacts: "sha256" and "bytes" by file name.
+        segments: the segments; slots count through them in this order.
+        drift: difference from a full build of the same photos.
+        collection: Milvus collection that this or an earlier generation was pushed to.
+        schema: version of this layout.
     """
 
     created: str
@@ -106,19 +106,19 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all files that the generation needs."""
+        """Total bytes of all files that the generation needs."""
         artefacts = sum(facts["bytes"] for facts in self.artefacts.values())
         return artefacts + sum(segment.bytes for segment in self.segments)
 
     @property
     def content(self) -> str:
-        """Another one whenever an id means another photo, or the index is built in another way."""
+        """Changes whenever ids are reassigned or the index is rebuilt with other parameters."""
         files = (str(self.artefacts[name]["sha256"]) for name in ("index.faiss", "index_ids.npy"))
         return hashlib.sha256(" ".join(files).encode()).hexdigest()[:16]
 
     @property
     def searched_in(self) -> Collection | None:
-        """The collection, if it holds this very generation; None: the store's own index is used."""
+        """The collection, if it holds this very generation; None if the own index is searched."""
         held = self.collection
         return held if held is not None and held.content == self.content else None
 
@@ -128,11 +128,11 @@ class Manifest:
 
     @staticmethod
     def from_json(text: str | bytes) -> Manifest:
-        """Read the text of a manifest file.
+        """Parse the text of a manifest file.
 
         Raises:
-            StoreMismatch: It has another schema.
-            StoreCorrupt: It is no manifest, or not a complete one.
+            StoreMismatch: it has another schema.
+            StoreCorrupt: it is not a complete manifest.
         """
         try:
             facts = json.loads(text)
@@ -157,7 +157,7 @@ class Manifest:
 
 
 def check(manifest: Manifest) -> None:
-    """Raise ValueError, TypeError or KeyError unless every value is of the right kind."""
+    """Raise ValueError, TypeError or KeyError unless every value has the right type and range."""
     kinds = {
         str: ("created", "listing", "fingerprint"),
         int: ("photos", "skipped", "dim"),
@@ -203,15 +203,15 @@ def check(manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path, version: str) -> Manifest:
-    """The manifest in a generation's folder.
+    """Read the manifest in a generation's folder.
 
     Args:
-        folder: The generation.
+        folder: folder of the generation.
         version: SHA-256 that the manifest file must have.
 
     Raises:
-        StoreMismatch: It has another schema.
-        StoreCorrupt: It is missing, damaged, or not the file that `version` means.
+        StoreMismatch: it has another schema.
+        StoreCorrupt: it is missing or damaged, or its checksum differs from `version`.
     """
     try:
         data = read_at_most(folder / FILE_NAME, MAX_BYTES)
@@ -232,10 +232,10 @@ def checksum(path: Path) -> dict[str, Any]:
 
 
 def check_sizes(folder: Path, manifest: Manifest) -> None:
-    """Compare the size of every file of a generation with the manifest's.
+    """Compare the size of every file of a generation with the manifest.
 
     Raises:
-        StoreCorrupt: Names the first file that differs.
+        StoreCorrupt: names the first file that differs.
     """
     for name, expected in manifest.artefacts.items():
         with naming(name):
@@ -246,7 +246,7 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
 
 
 def verify_artefact(folder: Path, manifest: Manifest, name: str) -> None:
-    """Compare a file of a generation with its checksum. Raises StoreCorrupt, which names it."""
+    """Compare a file of a generation with its checksum. Raises StoreCorrupt with its name."""
     with naming(name):
         found = checksum(folder / name)
     if found != manifest.artefacts[name]:
@@ -255,7 +255,7 @@ def verify_artefact(folder: Path, manifest: Manifest, name: str) -> None:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Let what goes wrong with a file be a StoreCorrupt that names it."""
+    """Convert file errors to StoreCorrupt with the file's name."""
     try:
         yield
     except FileNotFoundError:

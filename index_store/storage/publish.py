@@ -1,4 +1,4 @@
-"""A new generation of a store: written beside the live one, and switched to."""
+"""Publish a new generation of a store: write it next to the live one, and switch to it."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from .rows import Descriptors, Rows
 
 @dataclass(frozen=True)
 class Content:
-    """What a generation says of its photos.
+    """Photos of a generation, and how they were extracted.
 
     Attributes:
-        sources: Where they come from.
-        listing: `Listing.digest` of these.
-        photos: In the order of their ids.
-        skipped: Files that are left out.
-        removed: What was taken out on request.
-        about: What the gallery says of itself.
-        spec: How what is kept of the photos was made.
+        sources: sources of the photos.
+        listing: `Listing.digest` of the sources.
+        photos: entries in the order of their ids.
+        skipped: skipped files.
+        removed: photos removed on request.
+        about: the gallery's description.
+        spec: parameters of the extraction.
     """
 
     sources: Sources
@@ -55,7 +55,7 @@ class Content:
 
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
-    """Hold the store's write lock; whatever the disk refuses is a StoreUnwritable."""
+    """Hold the store's write lock; disk and database errors become StoreUnwritable."""
     try:
         with writing(store):
             yield
@@ -69,12 +69,12 @@ def locked(store: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_for_update(store: Path, extractor: Extractor | None = None) -> Iterator[Store]:
-    """The live generation, to be followed by another one. The write lock is held.
+    """The live generation, to be replaced by another one. Holds the write lock.
 
     Raises:
-        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`. StoreCorrupt also if photos are known
-            to be damaged: they must be read anew before.
-        StoreBusy, StoreUnwritable: As `build`.
+        StoreMissing, StoreMismatch, StoreCorrupt: see `Store`. StoreCorrupt also if photos are
+            known to be damaged: they must be read again first.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     with locked(store), Store(store, extractor, embedded=True) as live:
         if live.is_damaged:
@@ -86,14 +86,14 @@ def locked_for_update(store: Path, extractor: Extractor | None = None) -> Iterat
 
 
 def tidy(store: Path) -> None:
-    """Delete what a build that was killed at its very end has left, where that is possible."""
+    """Delete leftovers of a build that was killed at its very end, if possible."""
     with suppress(OSError, StoreBusy), writing(store):
         delete_journal(store / build_journal.FILE_NAME)
         discard_others(store)
 
 
 def content_of(live: Store) -> Content:
-    """What a generation says of its photos, to be said by the next one."""
+    """The content of a generation, for the next one."""
     catalogue = live.catalogue
     return Content(
         live.manifest.sources,
@@ -116,12 +116,12 @@ def replace(
     """Write a new generation and switch to it. The caller holds `writing(store)`.
 
     Args:
-        store: The store's folder.
-        content: What the generation says of its photos.
-        rows: Where they lie.
-        derived: Makes of them what is made of all together.
-        collection: That the photos were pushed to; None for the one that the store has named
-            before. Whether it holds what the new generation does is for the manifest to say.
+        store: folder of the store.
+        content: content of the generation.
+        rows: the photos' stored data.
+        derived: function that computes the data derived from all photos together.
+        collection: collection that the photos were pushed to; None to keep the store's previous
+            one. The manifest determines whether it matches the new generation.
     """
     if collection is None:
         with suppress(StoreError), opening(store) as generation:
@@ -140,7 +140,7 @@ def write_generation(
     derived: Callable[[Rows], Derived],
     collection: Collection | None,
 ) -> None:
-    """Write all files of a generation into an empty folder, the manifest last. As of `replace`."""
+    """Write a generation's files into an empty folder, the manifest last. See `replace`."""
     sizes = zip(rows.column("width").tolist(), rows.column("height").tolist())
     photos = (
         Photo(id, entry.file, title_of(entry.file), entry.sha256, width, height, entry.stamp)

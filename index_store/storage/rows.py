@@ -1,4 +1,4 @@
-"""The photos of a generation, row by row, wherever in which segment they lie."""
+"""Row-indexed view over a generation's segments."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .segment import Segment
 
 
 class Rows:
-    """Photos by their ids, each of them at a slot of the segments set one behind the other.
+    """Photos by id, each at a slot; slots count through the concatenated segments.
 
     Attributes:
-        slots: int64 (N,), for each id its slot. Two photos of equal content share one.
-        segments: In their order.
-        starts: int64 (segments + 1,), the first slot of each, and the number of all.
+        slots: int64 (N,), slot of each id. Photos with equal content share a slot.
+        segments: the segments, in order.
+        starts: int64 (segments + 1,), the first slot of each segment, and the total.
     """
 
     def __init__(self, segments: Sequence[Segment], slots: np.ndarray):
-        """Take the photos at these slots. Raises ValueError for a slot that is in no segment."""
+        """Create a view. Raises ValueError for a slot that is in no segment."""
         self.segments, self.slots = segments, slots
         self.starts = np.cumsum([0, *(len(segment.table) for segment in segments)])
         if len(slots) and not 0 <= slots.min() <= slots.max() < self.starts[-1]:
@@ -34,7 +34,7 @@ class Rows:
         return len(self.slots)
 
     def needed(self) -> Rows:
-        """The same photos, without the segments that hold none of them."""
+        """The same photos, without segments that hold none of them."""
         numbers = self.numbers(self.slots)
         used = np.unique(numbers)
         sizes = np.diff(self.starts)
@@ -44,7 +44,7 @@ class Rows:
         return Rows([self.segments[number] for number in used.tolist()], slots)
 
     def column(self, name: str) -> np.ndarray:
-        """What the segments' tables say of all photos, (N,)."""
+        """A column of the segments' tables for all photos, (N,)."""
         return np.concatenate([segment.table[name] for segment in self.segments])[self.slots]
 
     @property
@@ -55,11 +55,11 @@ class Rows:
 
     @property
     def unused(self) -> int:
-        """Photos that lie in the segments but are no longer among these."""
+        """Number of photos in the segments that are not among these."""
         return int(self.starts[-1]) - len(np.unique(self.slots))
 
     def place(self, id: int) -> tuple[Segment, int]:
-        """Segment and row of one photo. Raises IndexError."""
+        """Segment and row of a photo. Raises IndexError."""
         if not 0 <= id < len(self.slots):
             raise IndexError(id)
         return self.at_slot(int(self.slots[id]))
@@ -70,7 +70,7 @@ class Rows:
         return self.segments[number], slot - int(self.starts[number])
 
     def keypoints(self, ids: Iterable[int]) -> Iterator[tuple[int, LocalFeatures | None]]:
-        """Ids and kept keypoints of photos; None where they are damaged, or beyond the budget."""
+        """Ids and stored keypoints of photos; None if they are damaged, or beyond the budget."""
         for id in ids:
             segment, row = self.place(id)
             found = None
@@ -80,11 +80,11 @@ class Rows:
             yield id, found
 
     def numbers(self, slots: np.ndarray | int) -> np.ndarray:
-        """In which of the segments slots are, of the same shape."""
+        """Index of the segment of each slot, of the same shape."""
         return np.searchsorted(self.starts, slots, "right") - 1
 
     def descriptors(self, slots: np.ndarray) -> np.ndarray:
-        """What lies at some slots, int (n,), read segment by segment: float16 (n, D)."""
+        """Descriptors at slots, int (n,), read segment by segment: float16 (n, D)."""
         order = np.argsort(slots, kind="stable")
         ends = np.searchsorted(slots, self.starts, sorter=order)
         out = np.empty((len(slots), self.segments[0].descriptors.shape[1]), np.float16)
@@ -97,7 +97,7 @@ class Rows:
 class Descriptors:
     """The descriptors of all photos, float16 (N, D), read through the memory map.
 
-    Reads as an array does: by an id, a slice, an array of ids, or as a whole with `np.asarray`.
+    Supports an array's reads: by an id, a slice, an array of ids, or as a whole with `np.asarray`.
     """
 
     dtype = np.dtype(np.float16)

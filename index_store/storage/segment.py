@@ -1,16 +1,16 @@
-"""Segments: what is made of each photo, in files that never change once they are written.
+"""Segments: extracted data of photos, in files that never change once they are written.
 
 A segment holds a few thousand photos: their descriptors, thumbnails, keypoints, sizes and SHA-256
-digests. Its name is its own SHA-256, so that a file tells by itself whether it is whole:
+digests. Its name is its own SHA-256, so a file can be verified by itself:
 
     blobs        thumbnail and keypoints of each photo, one photo after the other
     descriptors  float16 (n, D), at a multiple of ALIGNMENT
     table        TABLE (n,), with a checksum of each blob and descriptor
     footer       FOOTER, with a checksum of table and footer
 
-Opening reads the table only. Each blob is compared with its checksum whenever it is read, and all
-of the file with its name by `is_whole`. Where that differs, `Segment.damaged` says which photos are
-concerned: the others are as good as ever.
+Opening reads the table only. Each blob is compared with its checksum whenever it is read, and the
+whole file with its name by `is_whole`. If that differs, `Segment.damaged` returns the affected
+photos; the others remain usable.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TABLE = np.dtype(
         ("sha256", "S64"),  # of the photo's file
         ("height", "<u4"),
         ("width", "<u4"),
-        ("start", "<u8"),  # of the thumbnail; the keypoints follow it
+        ("start", "<u8"),  # offset of the thumbnail; the keypoints follow it
         ("thumbnail", "<u4"),  # bytes
         ("features", "<u4"),
         ("thumbnail_crc", "<u4"),
@@ -53,23 +53,23 @@ TABLE = np.dtype(
 FOOTER = np.dtype(
     [
         ("magic", "S16"),
-        ("fingerprint", "S64"),  # `extraction_fingerprint`, as a digest
+        ("fingerprint", "S64"),  # `build_journal.digest` of the extraction's `facts`
         ("photos", "<u8"),
         ("dim", "<u8"),
         ("blobs", "<u8"),  # bytes
-        ("check", "S64"),  # SHA-256 of the table, and of this footer with an empty one
+        ("check", "S64"),  # SHA-256 of the table and this footer, with this field empty
     ]
 )
 
 
 @dataclass(frozen=True)
 class SegmentFacts:
-    """What a manifest says of a segment.
+    """A segment's entry in a manifest.
 
     Attributes:
         name: SHA-256 of the file.
-        bytes: Its size.
-        photos: How many it holds.
+        bytes: size of the file.
+        photos: number of photos in it.
     """
 
     name: str
@@ -78,7 +78,7 @@ class SegmentFacts:
 
 
 class HashedFile:
-    """A file being written, its SHA-256 kept along."""
+    """A file being written, with a running SHA-256."""
 
     def __init__(self, file: BufferedWriter):
         self._file, self._hash, self.size = file, hashlib.sha256(), 0
@@ -94,7 +94,7 @@ class HashedFile:
 
 
 def segment_path(folder: Path, name: str) -> Path:
-    """Where a segment of this name lies."""
+    """Path of a segment, by its name."""
     return folder / f"{name}{SUFFIX}"
 
 
@@ -105,14 +105,14 @@ def write_segment(
     fingerprint: str,
     features_budget: int,
 ) -> SegmentFacts:
-    """Write a segment under a dotted name, sync it, and give it its name.
+    """Write a segment under a dotted name, sync it, and rename it to its hash.
 
     Args:
-        folder: Of all segments.
-        photos: SHA-256 and content of each.
-        dim: Components of a descriptor (D).
-        fingerprint: Equal for photos whose contents may lie in one store; 64 characters.
-        features_budget: Bytes of keypoints that may be kept; those that would pass it are not.
+        folder: folder of all segments.
+        photos: SHA-256 and data of each photo.
+        dim: components of a descriptor (D).
+        fingerprint: equal for photos whose data may be in one store; 64 characters.
+        features_budget: maximum bytes of keypoints; those beyond it are dropped.
     """
     table, descriptors = [], []
     partial = folder / f".writing-{os.getpid()}"
@@ -145,27 +145,27 @@ def write_segment(
 
 
 def table_check(table: np.ndarray, footer: np.ndarray) -> bytes:
-    """The checksum that `footer` must hold."""
+    """The checksum for `footer`."""
     plain = footer.copy()
     plain["check"] = b""
     return hashlib.sha256(table.tobytes() + plain.tobytes()).hexdigest().encode()
 
 
 class Segment:
-    """An opened segment: memory-mapped and read-only, whatever becomes of its name.
+    """An open segment, memory-mapped and read-only, valid even if the file is deleted.
 
     Attributes:
-        facts: What a manifest says of it.
+        facts: the manifest's entry for it.
         descriptors: float16 (n, D).
         table: TABLE (n,).
-        fingerprint: As of `write_segment`.
+        fingerprint: see `write_segment`.
     """
 
     def __init__(self, folder: Path, name: str):
-        """Open it, and check everything but blobs and descriptors.
+        """Open a segment, and check everything except blobs and descriptors.
 
         Raises:
-            StoreCorrupt: It is missing or damaged.
+            StoreCorrupt: the segment is missing or damaged.
         """
         path = segment_path(folder, name)
         try:
@@ -198,16 +198,16 @@ class Segment:
         self.descriptors = self._bytes[rows_at:table_at].view("<f2").reshape(count, dim)
 
     def sha256(self, row: int) -> str:
-        """Of a photo's file."""
+        """SHA-256 of a photo's file."""
         return self.table[row]["sha256"].decode()
 
     def thumbnail(self, row: int) -> bytes:
-        """A JPEG. Raises StoreCorrupt."""
+        """Thumbnail of a photo as JPEG. Raises StoreCorrupt."""
         entry = self.table[row]
         return self._blob(int(entry["start"]), int(entry["thumbnail"]), entry["thumbnail_crc"])
 
     def features(self, row: int) -> bytes:
-        """Keypoints as they were written; empty beyond the budget. Raises StoreCorrupt."""
+        """Stored keypoints of a photo; empty beyond the budget. Raises StoreCorrupt."""
         entry = self.table[row]
         start = int(entry["start"]) + int(entry["thumbnail"])
         return self._blob(start, int(entry["features"]), entry["features_crc"])
@@ -222,7 +222,7 @@ class Segment:
         return data
 
     def damaged(self) -> list[int]:
-        """Rows of the photos that are no longer as they were written. Reads all of them."""
+        """Rows of the photos whose data differs from its checksums. Reads the whole segment."""
         return [row for row in range(len(self.table)) if not self._is_whole(row)]
 
     def _is_whole(self, row: int) -> bool:
@@ -234,7 +234,7 @@ class Segment:
         return check == self.table[row]["descriptor_crc"]
 
     def extracted(self, row: int) -> Extracted:
-        """All that is kept of a photo. Raises StoreCorrupt."""
+        """All stored data of a photo. Raises StoreCorrupt."""
         entry = self.table[row]
         return Extracted(
             descriptor=np.array(self.descriptors[row]),
@@ -245,11 +245,11 @@ class Segment:
 
 
 def is_whole(folder: Path, name: str) -> bool:
-    """Whether all bytes of a segment are as they were written.
+    """Whether all bytes of a segment are intact.
 
     Raises:
-        StoreCorrupt: It cannot be read.
-        FileNotFoundError: It is gone.
+        StoreCorrupt: the segment cannot be read.
+        FileNotFoundError: the segment is missing.
     """
     path = segment_path(folder, name)
     try:
@@ -264,18 +264,18 @@ def is_whole(folder: Path, name: str) -> bool:
 
 
 def verify_segment(folder: Path, name: str) -> None:
-    """Raise StoreCorrupt unless `is_whole`. Raises otherwise as that."""
+    """Raise StoreCorrupt unless a segment `is_whole`. Also raises the errors of `is_whole`."""
     if not is_whole(folder, name):
         raise differs(name)
 
 
 def differs(name: str) -> StoreCorrupt:
-    """What to raise for a segment that is not whole."""
+    """The error for a segment that is not intact."""
     return StoreCorrupt(f"{name}{SUFFIX} is damaged (its checksum differs). Build the store again.")
 
 
 def segments_in(folder: Path) -> list[str]:
-    """Names of the segments that lie in a folder, sorted; nothing if it is none."""
+    """Names of the segments in a folder, sorted; empty if there is no such folder."""
     try:
         found = [path.stem for path in folder.iterdir() if path.suffix == SUFFIX]
     except OSError:
@@ -284,7 +284,7 @@ def segments_in(folder: Path) -> list[str]:
 
 
 def sync(path: Path) -> None:
-    """Make a file or folder survive a power cut."""
+    """Sync a file or folder to disk, so that it survives a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

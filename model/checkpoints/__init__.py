@@ -1,1 +1,1 @@
-"""Published weights and file formats."""
+"""Checkpoint file formats, and published weights."""

@@ -1,11 +1,11 @@
-"""Checkpoint file -> descriptor network. Every published kind of GeM-ResNet, by looking inside.
+"""Load a descriptor network from a checkpoint of any supported kind, recognised by its content.
 
     ours         safetensors, metadata in the header
     ours, parts  the same in parts, see `weight_parts`; the folder or its weights.json
     ours, ONNX   a file written by `python -m export`, its initialisers
     others       cirtorch, SOLAR and torchvision, see `foreign`
 
-Each kind is brought into the project's own layout by renaming, and then loaded key by key.
+Each kind is renamed to the project's own layout, and then loaded key by key.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .state import (
 from .weight_parts import join_weights, manifest_at
 
 WHITEN = "whiten.weight"
-LEARNED = "learned.whitening."  # begins the names that `export` gives to one learned afterwards
+LEARNED = "learned.whitening."  # prefix that `export` gives to a whitening learned afterwards
 SMALLEST_SIDE = 32  # pixels; the trunk halves a photo five times
 DIGESTS = {
     file: net.sha256
@@ -54,13 +54,13 @@ DIGESTS = {
     for file in (Path(net.url).name, f"{name}.pth")
     if net.sha256
 }
-"""Name of a published file, as published and as it is kept here -> first digits of its SHA-256."""
+"""Published file name, original or as stored here -> first digits of its SHA-256."""
 
 
 def load_checkpoint(path: str | Path) -> tuple[GeMResNet, Provenance]:
-    """Network (eval mode, float32) and provenance of any of the kinds above.
+    """Network (eval mode, float32) and provenance of a checkpoint of any of the kinds above.
 
-    Raises FileNotFoundError, or BadCheckpoint when the file is damaged or holds something else.
+    Raises FileNotFoundError, or BadCheckpoint if the file is damaged or not a checkpoint.
     """
     path = Path(path)
     try:
@@ -98,8 +98,8 @@ def read_file(path: Path) -> tuple[State, Provenance]:
 def read_torch(path: Path) -> Any:
     """The value in a file of `torch.save`: tensors and plain values. Raises BadCheckpoint.
 
-    numpy's classes are replaced by the stand-ins of `plain_pickle`, because torch would give them a
-    state from the file unchecked. torch does not compare the archive's checksums either.
+    numpy's classes are replaced by those of `plain_pickle`, because torch would pass them unchecked
+    state from the file. torch does not verify the archive's checksums either.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -108,7 +108,7 @@ def read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except BadCheckpoint:
         raise
-    except Exception as error:  # torch raises whatever its parts raise on a damaged file
+    except Exception as error:  # a damaged file can raise any exception in torch
         if name := re.search(r"GLOBAL ([\w.]{1,100})", str(error)):
             why = f"it asks for {name[1]}, and only tensors and plain values are read"
         else:
@@ -117,7 +117,7 @@ def read_torch(path: Path) -> Any:
 
 
 def check_archive(path: Path) -> None:
-    """Raise BadCheckpoint unless a zip archive is as torch writes it, and its checksums fit."""
+    """Raise BadCheckpoint unless a zip archive is as torch writes it, with valid checksums."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -129,9 +129,9 @@ def check_archive(path: Path) -> None:
 
 
 def check_published(path: Path) -> None:
-    """Raise BadCheckpoint if a file has the name of a published one, and is not that file.
+    """Raise BadCheckpoint if a file has a published file's name but not its content.
 
-    Most published files are of torch's legacy layout, which has no checksums of its own.
+    Most published files have torch's legacy layout, which has no checksums.
     """
     if path.name not in DIGESTS:
         return
@@ -145,7 +145,7 @@ def check_published(path: Path) -> None:
 
 
 def read_own(path: Path) -> tuple[State, Provenance]:
-    """The project's safetensors."""
+    """Read the project's safetensors format. Raises BadCheckpoint."""
     try:
         with safe_open(str(path), "pt") as file:
             meta = file.metadata() or {}
@@ -173,7 +173,7 @@ def read_own(path: Path) -> tuple[State, Provenance]:
 
 
 def read_parts(manifest: Path) -> tuple[State, Provenance]:
-    """The project's safetensors in parts. Raises BadCheckpoint, which names a damaged part."""
+    """Read the project's safetensors in parts. Raises BadCheckpoint with a damaged part's name."""
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "weights.safetensors"
         try:
@@ -184,11 +184,11 @@ def read_parts(manifest: Path) -> tuple[State, Provenance]:
 
 
 def read_onnx(path: Path) -> tuple[State, Provenance]:
-    """A file of ours written by `python -m export`, for training on.
+    """Read a file written by `python -m export`, to continue training.
 
-    Blocks that were left out because they were the identity are there again.
+    Blocks that the export dropped because they were the identity are restored.
     """
-    import onnx  # only here: loading the other kinds does not need it
+    import onnx  # imported here, as loading other kinds does not need it
     from onnx import numpy_helper
 
     from extractor import BadModel, is_sealed, read_card
@@ -198,7 +198,7 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
     try:
         model = onnx.load(str(path), load_external_data=False)
         card = read_card({p.key: p.value for p in model.metadata_props}, path.name)
-        with torch.device("meta"):  # only the names are wanted
+        with torch.device("meta"):  # only the names are needed
             known = set(GeMResNet(card.architecture, card.output_dim, True).state_dict())
         tensors = {
             t.name: numpy_helper.to_array(t).copy()
@@ -210,7 +210,7 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
             state |= whiten_layer(tensors[LEARNED + "mean"], tensors[LEARNED + "weight"])
     except BadModel as error:
         raise BadCheckpoint(str(error)) from error
-    except Exception as error:  # protobuf's own errors, and whatever a hostile graph raises
+    except Exception as error:  # protobuf's errors, and any others from a hostile graph
         raise BadCheckpoint("it is damaged or no ONNX model") from error
     if architecture_of(set(state)) != card.architecture:
         state = with_depth(build_network(state), card.architecture).state_dict()
@@ -218,10 +218,10 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
 
 
 def whiten_layer(mean: np.ndarray, turned: np.ndarray) -> State:
-    """A whitening learned afterwards, x -> (x - mean) turned, as the network's own linear layer.
+    """Convert a learned whitening, x -> (x - mean) turned, to the network's own linear layer.
 
-    After one scale both come at the same place, between two normalisations. So what is trained on
-    is the network with its whitening.
+    With a single scale both are at the same place, between two normalisations. So training
+    continues with the network including its whitening.
 
     Args:
         mean: (D,).

@@ -1,10 +1,10 @@
-"""Checkpoints of other projects -> the project's own layout.
+"""Convert checkpoints of other projects to the project's own layout.
 
-    cirtorch     {"meta", "state_dict"}. The layout is ours. `meta["Lw"]` may hold a whitening
+    cirtorch     {"meta", "state_dict"}. The layout is ours. `meta["Lw"]` may contain a whitening
                  learned afterwards.
     SOLAR        {"meta", "state_dict"}: features.conv1 ... conv5_x, features.soa4, features.soa5.
-    torchvision  conv1, bn1, layer1 ... layer4, fc (left out). It gets GeM with its usual p = 3,
-                 and no whitening.
+    torchvision  conv1, bn1, layer1 ... layer4, fc (dropped). Gets GeM with its usual p = 3, and no
+                 whitening.
 
 Formats: research notes of the projects filipradenovic/cnnimageretrieval-pytorch, tonyngjichun/SOLAR
 and pytorch/vision.
@@ -56,14 +56,14 @@ SOLAR_NAMES = {
 
 
 def read_cirtorch(stored: Any, meta: Any) -> tuple[State, Provenance]:
-    """cirtorch and SOLAR files: the same dictionary, SOLAR with its own names for the trunk.
+    """Read cirtorch and SOLAR files: the same dictionary, with SOLAR's own names for the trunk.
 
     Args:
-        stored: what the file holds as its state dict.
-        meta: what it holds as its meta.
+        stored: state dict in the file.
+        meta: metadata in the file.
 
     Raises:
-        BadCheckpoint: they are of another kind, or say different things.
+        BadCheckpoint: they are of an unsupported kind, or contradict each other.
     """
     if not isinstance(meta, dict):
         raise BadCheckpoint(f"its meta is {kind_of(meta)}, not a dictionary")
@@ -105,7 +105,7 @@ def read_cirtorch(stored: Any, meta: Any) -> tuple[State, Provenance]:
 
 
 def read_learned_whitening(stored: Any, dim: int) -> dict[str, Whitening]:
-    """The whitenings of `meta["Lw"]`; of several data sets those of the one with the longest name.
+    """The whitenings in `meta["Lw"]`; of several data sets, those of the one with the longest name.
 
     Args:
         stored: {data set: {"ss" | "ms": {"m": (D, 1), "P": (D, D)}}}, or None.
@@ -115,7 +115,7 @@ def read_learned_whitening(stored: Any, dim: int) -> dict[str, Whitening]:
         Whitenings by "ss" and "ms".
 
     Raises:
-        BadCheckpoint: it holds something else; the message names it.
+        BadCheckpoint: the content is invalid; the message names it.
     """
     if stored is None:
         return {}
@@ -137,14 +137,14 @@ def read_learned_whitening(stored: Any, dim: int) -> dict[str, Whitening]:
 
 
 def dictionary_of(value: Any, name: str) -> dict[str, Any]:
-    """The value, if it is a dictionary with text for keys. Raises BadCheckpoint naming it."""
+    """The value, if it is a dictionary with text keys. Raises BadCheckpoint naming it."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise BadCheckpoint(f"{name} is {kind_of(value)}, not a dictionary with names for keys")
     return value
 
 
 def floats_of(value: Any, name: str) -> np.ndarray:
-    """A stored array as float32. Raises BadCheckpoint naming it if it cannot be kept as float16."""
+    """A stored array as float32. Raises BadCheckpoint naming it if float16 cannot represent it."""
     if not isinstance(value, PlainArray) or value.values.dtype.kind != "f":
         raise BadCheckpoint(f"{name} is {kind_of(value)}, not an array of floats")
     if not (np.abs(value.values) <= np.finfo(np.float16).max).all():
@@ -153,7 +153,7 @@ def floats_of(value: Any, name: str) -> np.ndarray:
 
 
 def read_torchvision(stored: Any) -> tuple[State, Provenance]:
-    """An ImageNet classifier: its trunk under GeM."""
+    """Read an ImageNet classifier: use its trunk with GeM."""
     state = as_state(stored)
     state = rename(
         {key: value for key, value in state.items() if not key.startswith("fc.")}, TORCHVISION_NAMES

@@ -1,6 +1,6 @@
-"""The published networks by name: `published.json` says where they are, and how good they are.
+"""Registry of published networks: `published.json` has their addresses and published results.
 
-Nothing here is downloaded unless somebody asks for it by name.
+Nothing is downloaded unless it is requested by name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from download import DOWNLOADS, FULL, DownloadFailed, Remote, download
 
 CHECKPOINT, TORCHSCRIPT, TIMM = "checkpoint", "torchscript", "timm"
-TIMM_PREFIX = "timm:"  # begins the name of any network of timm
+TIMM_PREFIX = "timm:"  # prefix for any network of timm
 NETWORKS = DOWNLOADS / "networks"
 SHOWN = (("roxford5k", "ROxf"), ("rparis6k", "RPar"))
 
@@ -23,18 +23,18 @@ Results = dict[str, dict[str, dict[str, float]]]
 
 @dataclass(frozen=True)
 class Published:
-    """One network.
+    """A published network.
 
     Attributes:
-        url: of its file, or "timm:NAME" for one that timm downloads.
-        sha256: the first digits of the file's digest that its publisher gives, "" if none.
+        url: URL of its file, or "timm:NAME" for one that timm downloads.
+        sha256: leading digits of the file's digest as published, "" if none.
         kind: "checkpoint" (of a GeM-ResNet or its trunk), "torchscript", or "timm".
-        licence: of the weights.
-        side: longest side that photos are shrunk to, in pixels.
-        scales: of its published table.
-        whitening: for people.
-        source: repository, and the table there that `results` are of.
-        results: as published by its authors.
+        licence: licence of the weights.
+        side: longest side in pixels to which photos are shrunk.
+        scales: scales of its published table.
+        whitening: description for readers.
+        source: repository, and the table there with the `results`.
+        results: figures published by its authors.
     """
 
     url: str
@@ -49,7 +49,7 @@ class Published:
 
 
 def read_published() -> dict[str, Published]:
-    """All of published.json, by name."""
+    """Load published.json, by name."""
     table = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
     return {
         name: Published(**{**facts, "scales": tuple(facts["scales"])})
@@ -61,7 +61,7 @@ PUBLISHED = read_published()
 
 
 def published(name: str) -> Published:
-    """A network by its name. Raises DownloadFailed for an unknown one."""
+    """A published network by name. Raises DownloadFailed for an unknown name."""
     if name not in PUBLISHED:
         raise DownloadFailed(
             f"There is no published network {name!r}. The names are {', '.join(PUBLISHED)}, and "
@@ -103,24 +103,24 @@ def medium_hard(results: dict[str, dict[str, float]]) -> str:
 def fetch_network(
     name: str, mirrors: Sequence[str] = (), folder: Path = NETWORKS, sha256: str = ""
 ) -> Path:
-    """The file of a published network, downloaded once and compared with its digest.
+    """The file of a published network, downloaded once and verified by its digest.
 
-    Loading a TorchScript file runs what it contains, so that one is downloaded only with a full
-    SHA-256. A file without any digest comes from its published address alone.
+    Loading a TorchScript file runs its code, so one is only downloaded with a full SHA-256. A file
+    without any digest is only downloaded from its published address.
 
     Args:
-        name: one of PUBLISHED that is a file.
-        mirrors: addresses that are tried before the published one.
-        folder: where the file is kept. A TorchScript file that somebody has put there is used.
-        sha256: all digits of the file's digest, "" for the published ones.
+        name: name of a network in PUBLISHED that is a file.
+        mirrors: URLs that are tried before the published one.
+        folder: folder for the file. An existing TorchScript file there is used.
+        sha256: full digest of the file, "" for the published digits.
 
     Returns:
         Its path.
 
     Raises:
-        DownloadFailed: the name is unknown, the file cannot be fetched, or it is another one; or it
-            is a TorchScript file of unknown digest.
-        OSError: it cannot be written.
+        DownloadFailed: the name is unknown, the file cannot be fetched or has the wrong checksum,
+            or it is a TorchScript file without a known digest.
+        OSError: the file cannot be written.
     """
     net = published(name)
     path = folder / f"{name}{'.pt' if net.kind == TORCHSCRIPT else '.pth'}"

@@ -1,7 +1,7 @@
-"""A state dict from outside -> a network: every tensor is checked before it is loaded.
+"""Build a network from an untrusted state dict, checking every tensor before it is loaded.
 
-The project's own layout is `features.N...`, `pool.p`, `whiten.*`, `soa4.*`, `soa5.*`. What is
-missing, left over or of the wrong shape is named.
+The project's own layout is `features.N...`, `pool.p`, `whiten.*`, `soa4.*`, `soa5.*`. Errors name
+tensors that are missing, unknown or of the wrong shape.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import torch
 
 from ..network import BLOCKS, TRUNK_DIM, GeMResNet
 
-COUNTER = "num_batches_tracked"  # of training, not needed; old files lack it
+COUNTER = "num_batches_tracked"  # only for training; missing in old files
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 State = dict[str, torch.Tensor]
 
 
 class BadCheckpoint(Exception):
-    """The file is no checkpoint this project can read; the message says why in one sentence."""
+    """The file is not a supported checkpoint. The message says why in one sentence."""
 
 
 def build_network(state: State) -> GeMResNet:
-    """A network in eval mode, float32.
+    """Build a network in eval mode, float32.
 
     Args:
-        state: tensors of floats by name, in the project's layout.
+        state: floating-point tensors by name, in the project's layout.
 
     Raises:
-        BadCheckpoint: a tensor is missing, unknown, or does not fit; the message names it.
+        BadCheckpoint: a tensor is missing, unknown, or invalid; the message names it.
     """
     state = {key: value for key, value in state.items() if not key.endswith(COUNTER)}
     for key, value in state.items():
@@ -67,10 +67,10 @@ def build_network(state: State) -> GeMResNet:
 
 
 def architecture_of(keys: set[str]) -> str:
-    """The ResNet whose block counts the keys `features.{4..7}.N.` show.
+    """The ResNet with the block counts of the keys `features.{4..7}.N.`.
 
     Raises:
-        BadCheckpoint: none has them.
+        BadCheckpoint: there is no such ResNet.
     """
     depth = {stage: -1 for stage in "4567"}
     for key in keys:
@@ -87,7 +87,7 @@ def as_state(stored: Any) -> State:
     """The tensors of a file's state dict, without counters, which old files lack.
 
     Raises:
-        BadCheckpoint: something else is in its place; the message names the key.
+        BadCheckpoint: the content is something else; the message names the key.
     """
     if not isinstance(stored, dict):
         raise BadCheckpoint(f"its state_dict is {kind_of(stored)}, not a dictionary of tensors")
@@ -103,7 +103,7 @@ def as_state(stored: Any) -> State:
 
 
 def check_plain(key: str, value: torch.Tensor) -> None:
-    """Raise BadCheckpoint naming the tensor unless it is dense, floating and holds its values."""
+    """Raise BadCheckpoint naming the tensor unless it is dense, floating and has all its values."""
     if type(value) not in (torch.Tensor, torch.nn.Parameter):
         raise BadCheckpoint(f"{shown(key)} is {kind_of(value)}, not a tensor of floats")
     if value.is_meta or value.layout != torch.strided or value.dtype not in FLOATS:
@@ -114,7 +114,7 @@ def check_plain(key: str, value: torch.Tensor) -> None:
 
 
 def rename(state: State, names: dict[str, str]) -> State:
-    """State with the first matching prefix of each key replaced; keys without one stay."""
+    """Replace the first matching prefix of each key; keys without one are unchanged."""
     out = {}
     for key, value in state.items():
         prefix = next((old for old in names if key.startswith(old)), "")
@@ -123,10 +123,10 @@ def rename(state: State, names: dict[str, str]) -> State:
 
 
 def shown(key: Any) -> str:
-    """A key of the file as a message repeats it."""
+    """A key of the file, as quoted in messages."""
     return key[:100] if isinstance(key, str) else kind_of(key)
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in words."""
+    """Type of a value in words."""
     return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,11 +1,10 @@
-"""Weights in parts of at most 16 MB: one safetensors file, cut, with a manifest.
+"""Weights in parts of at most 16 MB: one safetensors file, split, with a manifest.
 
-    weights.json        name, size and SHA-256 of each part, and of the whole
+    weights.json        name, size and SHA-256 of each part, and of the whole file
     weights-000.part
     weights-001.part
 
-They are joined and checked wherever a checkpoint is read: `load_checkpoint` takes the folder or the
-manifest.
+`load_checkpoint` accepts the folder or the manifest, and joins and verifies the parts.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ MAX_PART = 16 * MB
 
 
 class WeightPart(Part):
-    """A part of the file."""
+    """A part of the weights."""
 
     size: Annotated[int, Field(ge=1, le=MAX_PART)]
 
@@ -48,15 +47,15 @@ class Weights(BaseModel):
 
 
 def split_weights(path: Path, folder: Path, most: int = MAX_PART) -> None:
-    """Write a safetensors file as parts, those of an earlier state replaced.
+    """Split a safetensors file into parts, replacing earlier ones.
 
     Args:
-        path: Of the file.
-        folder: Of the parts.
-        most: Bytes of a part.
+        path: path of the file.
+        folder: folder for the parts.
+        most: maximum bytes per part.
 
     Raises:
-        OSError: It cannot be read, or the parts cannot be written.
+        OSError: the file cannot be read, or the parts cannot be written.
     """
     data = path.read_bytes()
     folder.mkdir(exist_ok=True)
@@ -72,21 +71,21 @@ def split_weights(path: Path, folder: Path, most: int = MAX_PART) -> None:
 
 
 def manifest_at(path: Path) -> Path | None:
-    """The manifest that a path names, itself or by its folder; None if it names something else."""
+    """The manifest at a path, or in the folder at a path; None if there is none."""
     if path.is_dir():
         path = path / FILE
     return path if path.name == FILE and path.is_file() else None
 
 
 def join_weights(manifest: Path, out: Path) -> None:
-    """Write the whole file again.
+    """Reassemble the file from its parts.
 
     Args:
-        manifest: Of the parts, beside them.
-        out: The safetensors file.
+        manifest: path of the manifest, next to the parts.
+        out: path for the safetensors file.
 
     Raises:
-        BadParts: A part is missing or damaged; the message names it.
+        BadParts: a part is missing or damaged; the message names it.
     """
     weights = read_manifest(manifest, Weights)
     whole = hashlib.sha256()

@@ -1,1 +1,1 @@
-"""Fusion: what each stage found out about a photo becomes one probability."""
+"""Fusion: combine the evidence of all stages for a photo into one probability."""

@@ -1,8 +1,8 @@
-"""The last stage: what the others found out about a photo becomes an order and a probability.
+"""Final stage: turn the evidence of the other stages into an order and probabilities.
 
-This is the only place that uses `search.fusion`. A probability is given only where it was fitted:
-for this model, this reranker and this matcher. Elsewhere the order is by the same weights, those of
-diffusion and SIFT, because they order well though they promise nothing.
+Only this module uses `search.fusion.calibration`. A probability is given only where it was fitted:
+for this model, this reranker and this matcher. Elsewhere the order uses the same weights, those of
+diffusion and SIFT, because they order well even though they are not calibrated.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def diffusion_share(fingerprint: str) -> float:
 
 
 class Fusion:
-    """Judges the photos of one gallery by what was fitted for its model.
+    """Judges the photos of one gallery with the calibration of its model.
 
     Attributes:
-        calibration: what evidence is worth.
-        photos: how many the gallery has.
+        calibration: fitted weights of the evidence.
+        photos: number of photos in the gallery.
     """
 
     def __init__(self, fingerprint: str, photos: int):
@@ -46,16 +46,16 @@ class Fusion:
         self.photos = photos
 
     def is_fitted(self, rerank: str | None, verify: str | None) -> bool:
-        """Whether there are probabilities for this reranker and this matcher, None being none."""
+        """Whether probabilities are fitted for this reranker and this matcher (None for none)."""
         return self.calibration.is_fitted(rerank, verify)
 
     def trusted(self, query: PreparedQuery, ranking: Ranking, verify: str) -> Trusted:
         """The verified photos that probably show the same thing, judged by their own evidence.
 
         Args:
-            query: asked for.
-            ranking: after verification.
-            verify: the matcher's name.
+            query: the query.
+            ranking: ranking after verification.
+            verify: name of the matcher.
         """
         looked_at = ranking[np.isin(ranking.ids, list(ranking.verified.found))]
         evidence = self.pairwise(query, looked_at)
@@ -65,7 +65,7 @@ class Fusion:
         return Trusted(looked_at.ids[passed], probability[passed])
 
     def alone(self, query: PreparedQuery, photo: Ranking, verify: str) -> Ranking:
-        """One verified photo judged by its own evidence, whatever else the gallery holds."""
+        """One verified photo judged by its own evidence, independent of the rest of the gallery."""
         odds = self.calibration.order_by(self.pairwise(query, photo), PAIR, verify)
         return replace(photo, scores=odds, probability=self._probability(odds, PAIR, verify))
 
@@ -77,16 +77,16 @@ class Fusion:
         verify: str | None,
         trusted: Trusted | None,
     ) -> tuple[Ranking, np.ndarray]:
-        """The last order, and how probable each photo is.
+        """The final order, and the probability of each photo.
 
         Without verification the order stays. With it the score becomes the log-odds.
 
         Args:
-            query: asked for.
-            ranking: after all other stages.
-            rerank: the reranker's name, None if there was none.
-            verify: the matcher's name, None if there was none.
-            trusted: what the reranker's second round started from, None if there was none.
+            query: the query.
+            ranking: ranking after all other stages.
+            rerank: name of the reranker, None if there was none.
+            verify: name of the matcher, None if there was none.
+            trusted: photos that the reranker's second round started from, None if there was none.
 
         Returns:
             The ranking, and the log-odds of its photos, float64 (n,), calibrated or not.
@@ -100,25 +100,25 @@ class Fusion:
         return ordered, ordered.scores
 
     def pairwise(self, query: PreparedQuery, ranking: Ranking) -> Evidence:
-        """Evidence for photos by themselves: their standing is that of their similarity, and votes
+        """Evidence for photos judged alone: their standing is that of their similarity, and votes
         do not count."""
         plain = replace(ranking, scores=ranking.similarity)
         own_scale = query.scale.background, query.scale.spread
         return self.evidence(query, plain, own_scale=own_scale)
 
     def pairs(self, query: PreparedQuery, pairs: Ranking, verify: str | None) -> np.ndarray | None:
-        """How likely pairs of a query's own photos show the same thing.
+        """Log-odds that pairs of a query's own photos show the same thing.
 
-        The gallery is no evidence on them. So a small one does not raise their odds, nor does one
-        whose photos have less in common with the query than photos of other things of its kind.
+        The gallery is no evidence about them. So neither a small gallery raises their odds, nor one
+        whose photos have less in common with the query than unrelated photos of its kind.
 
         Args:
-            query: asked for.
-            pairs: with the evidence, numbered instead of ids.
-            verify: the name of the matcher that found it, None if there was none.
+            query: the query.
+            pairs: pairs with their evidence, numbered in place of ids.
+            verify: name of the matcher that found it, None if there was none.
 
         Returns:
-            Log-odds (n,), or None where they were not fitted.
+            Log-odds (n,), or None if they were not fitted.
         """
         background = max(query.scale.background, PAIR_BACKGROUND)
         query = replace(query, scale=replace(query.scale, background=background))
@@ -128,11 +128,11 @@ class Fusion:
     def edge_odds(
         self, edges: np.ndarray, background: np.ndarray, spread: np.ndarray
     ) -> np.ndarray:
-        """Log-odds that gallery photos show the same thing, as if one of them were the query.
+        """Log-odds that pairs of gallery photos show the same thing, with one as the query.
 
         Args:
-            edges: what was found out about pairs, EDGE (m,).
-            background, spread: of the one that is the query, (m,).
+            edges: evidence of the pairs, EDGE (m,).
+            background, spread: scale of the photo that acts as the query, (m,).
 
         Returns:
             float64 (m,), calibrated or not.
@@ -159,14 +159,14 @@ class Fusion:
         verify: str | None = None,
         own_scale: tuple[float, float] | None = None,
     ) -> Evidence:
-        """What speaks for each photo of a ranking.
+        """The evidence for each photo of a ranking.
 
         Args:
-            query: asked for.
-            ranking: after any stage. Photos that were not looked at have no points.
-            verify: the matcher whose votes count, None for none.
-            own_scale: background and spread that the scores are measured on; by default those of
-                the ranking itself, its copies of the query left out.
+            query: the query.
+            ranking: ranking after any stage. Photos that were not verified have no points.
+            verify: matcher whose votes count, None for none.
+            own_scale: background and spread for measuring the scores; by default those of the
+                ranking itself, without copies of the query.
         """
         if own_scale is None:
             own_scale = query.scale.of(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
@@ -193,5 +193,5 @@ class Fusion:
 
 
 def has_seeds(query: PreparedQuery, trusted: Trusted | None) -> bool:
-    """Whether a reranker's second round had other photos than the query itself to start from."""
+    """Whether a reranker's second round had photos other than the query's own to start from."""
     return trusted is not None and len(trusted.without(query.in_gallery).ids) > 0

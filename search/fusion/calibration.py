@@ -1,15 +1,15 @@
-"""Calibration: what evidence is worth, kept for each model by its fingerprint.
+"""Calibration: fitted weights of the evidence, saved per model by its fingerprint.
 
-A file under `fitted/` belongs to one model and is named readably; what counts is the fingerprint
-inside. It holds diffusion's share, and for each pair of a reranker and a matcher the weights of the
-evidence (`fusion.features`) and the map from their sum to a probability (`fusion.calibrated`).
-`python -m evaluation fit` writes such a file.
+A file under `fitted/` belongs to one model. Its name is for readers; the fingerprint inside
+identifies the model. It holds diffusion's share, and for each pair of a reranker and a matcher the
+weights of the evidence (`log_odds.features`) and the map from their sum to a probability
+(`log_odds.calibrated`). `python -m evaluation fit` writes such a file.
 
-A model without a file, or a pair that was not fitted, is not calibrated. Its photos are still put
-in order, by the nearest weights there are, but what comes out is then no probability and must not
-be shown as one. The nearest are, in this order: those of the same model for diffusion with the same
+A model without a file, or a pair that was not fitted, is not calibrated. Its photos are still
+ordered, by the nearest available weights, but the result is then not a probability and must not be
+shown as one. The nearest are, in this order: those of the same model for diffusion with the same
 matcher, those of the REFERENCE model for the same pair, and those of the REFERENCE model for
-diffusion. Where two photos are judged by themselves, those without a reranker take the place of
+diffusion. Where two photos are judged alone, the weights without a reranker take the place of
 diffusion's.
 """
 
@@ -30,25 +30,25 @@ FITTED = Path(__file__).with_name("fitted")
 REFERENCE = "gem-resnet101.json"  # the file whose weights order the photos of an unknown model
 MAX_BYTES = 2**20  # a file is a few kilobytes
 LARGEST = 1e4  # no fitted number is larger
-NONE = "none"  # stands in a file for "no reranker" and "no matcher"
-LEARNED_WITH = "diffusion"  # the reranker whose weights stand in for one that was not fitted
+NONE = "none"  # "no reranker" or "no matcher" in a file
+LEARNED_WITH = "diffusion"  # reranker whose weights replace those of one that was not fitted
 
 Pair = tuple[str, str]
 
 
 class BadCalibration(Exception):
-    """A calibration file is damaged or no such file; the message is one sentence that names it."""
+    """A calibration file is damaged or invalid. The message is one sentence that names it."""
 
 
 @dataclass(frozen=True)
 class CalibrationModel:
-    """How one mode's evidence becomes log-odds.
+    """Map from the evidence to log-odds, for one mode.
 
     Attributes:
-        weights: float64 (F,), in the order of `fusion.feature_names`; those of a photo's own
+        weights: float64 (F,), in the order of `log_odds.feature_names`; those of a photo's own
             evidence are never negative.
-        low, high, shift: of `fusion.calibrated`; low and high are positive.
-        size: added to the shift for each unit of `fusion.smallness`.
+        low, high, shift: parameters of `log_odds.calibrated`; low and high are positive.
+        size: added to the shift per unit of `log_odds.smallness`.
     """
 
     weights: np.ndarray
@@ -66,8 +66,8 @@ class CalibrationModel:
         """As `log_odds`, from features.
 
         Args:
-            features: of `fusion.features`, float64 (n, F).
-            photos: how many the gallery has, int (n,) or the same for all.
+            features: output of `log_odds.features`, float64 (n, F).
+            photos: number of photos in the gallery, int (n,) or the same for all.
 
         Returns:
             float64 (n,).
@@ -78,14 +78,14 @@ class CalibrationModel:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a file holds.
+    """Content of a calibration file.
 
     Attributes:
-        model: a readable name.
-        fingerprint: of the model's descriptors (`Extractor.fingerprint`).
-        diffusion_share: weight of diffusion's walk against the similarity (`diffusion.mix`).
-        pairs: (reranker, matcher), each a name or "none", to mode to curve.
-        fitted_on: facts for a reader, such as how many photos.
+        model: name of the model, for readers.
+        fingerprint: fingerprint of the model (`Extractor.fingerprint`).
+        diffusion_share: weight of diffusion's walk relative to the similarity (`diffusion.mix`).
+        pairs: (reranker, matcher), each a name or "none", -> mode -> curve.
+        fitted_on: facts for readers, such as the number of photos.
     """
 
     model: str
@@ -96,14 +96,14 @@ class Fitted:
 
 
 class Calibration:
-    """What evidence is worth with one model."""
+    """Calibration of one model, completed by that of the reference model."""
 
     def __init__(self, own: Fitted | None, reference: Fitted):
-        """Use `Calibration.of` unless you hold what was read.
+        """Prefer `Calibration.of`, which reads the files.
 
         Args:
-            own: what was fitted for the model, or None.
-            reference: whose weights put photos in order where `own` has none.
+            own: calibration fitted for the model, or None.
+            reference: calibration that orders photos where `own` has no weights.
         """
         self._own, self._reference = own, reference
 
@@ -112,8 +112,8 @@ class Calibration:
         """The calibration of the model with this fingerprint, fitted or not.
 
         Args:
-            fingerprint: `Extractor.fingerprint`, which a store's manifest names too.
-            folder: holds the files, of the REFERENCE model at least.
+            fingerprint: `Extractor.fingerprint`, as in a store's manifest.
+            folder: folder of the files, which must include that of the REFERENCE model.
 
         Raises:
             BadCalibration: a file is damaged, or two are for this model.
@@ -128,13 +128,13 @@ class Calibration:
         return cls(known[own[0]] if own else None, known[REFERENCE])
 
     def is_fitted(self, rerank: str | None, verify: str | None) -> bool:
-        """Whether the log-odds of this reranker and this matcher (None: none) are probabilities."""
+        """Whether the log-odds for this reranker and matcher (None for none) are calibrated."""
         own = () if self._own is None else self._own.pairs
         return pair_of(rerank, verify) in own or (rerank == PAIR and pair_of(None, verify) in own)
 
     @property
     def diffusion_share(self) -> float:
-        """Weight of diffusion's walk against the similarity."""
+        """Weight of diffusion's walk relative to the similarity."""
         return (self._own or self._reference).diffusion_share
 
     def log_odds(
@@ -144,16 +144,16 @@ class Calibration:
         verify: str | None = None,
         any_verified: bool = False,
     ) -> np.ndarray | None:
-        """How likely each photo shows the same thing.
+        """Log-odds that each photo shows the same thing.
 
         Args:
-            evidence: what the stages found out about n photos.
-            rerank, verify: names of the reranker and the matcher that were on; None: none.
-            any_verified: whether the reranker had verified photos to start from. It matters only
-                with both on.
+            evidence: evidence of the stages for n photos.
+            rerank, verify: names of the reranker and the matcher in use; None for none.
+            any_verified: whether the reranker had verified photos to start from. Only matters with
+                both in use.
 
         Returns:
-            float64 (n,), or None where it was not fitted and nothing may be claimed.
+            float64 (n,), or None if it was not fitted, so that no claim is possible.
         """
         if not self.is_fitted(rerank, verify):
             return None
@@ -166,18 +166,18 @@ class Calibration:
         verify: str | None = None,
         any_verified: bool = False,
     ) -> np.ndarray:
-        """What photos are ordered by, whether it was fitted for these stages or not.
+        """Scores for ordering photos, whether fitted for these stages or not.
 
         Args:
-            evidence: what the stages found out about n photos.
-            rerank, verify: names of the reranker and the matcher that were on; None: none.
+            evidence: evidence of the stages for n photos.
+            rerank, verify: names of the reranker and the matcher in use; None for none.
             any_verified: whether the reranker had verified photos to start from.
 
         Returns:
-            float64 (n,), higher is better. Where `log_odds` has an answer, it is this one.
+            float64 (n,), higher is better. Equal to `log_odds` where that is not None.
 
         Raises:
-            BadCalibration: the matcher is unknown to the reference model too.
+            BadCalibration: the matcher is unknown to the reference model, too.
         """
         mode = log_odds.mode(rerank, verify, any_verified)
         return self._nearest(rerank, verify)[mode].log_odds(evidence)
@@ -204,7 +204,7 @@ Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST)]
 
 
 class CurveFacts(BaseModel):
-    """A `CalibrationModel` as a file holds it."""
+    """A `CalibrationModel` as stored in a file."""
 
     weights: dict[str, Number]
     low: Positive
@@ -213,7 +213,7 @@ class CurveFacts(BaseModel):
     size: Number
 
     def curve(self, with_points: bool) -> CalibrationModel:
-        """Raises ValueError: the weights are others than this kind of matcher has, or negative."""
+        """Raises ValueError if the weights do not fit this kind of matcher, or are negative."""
         names = log_odds.feature_names(with_points, "details" in self.weights)
         if set(self.weights) != set(names):
             raise ValueError(f"weights of {sorted(self.weights)}")
@@ -224,7 +224,7 @@ class CurveFacts(BaseModel):
 
 
 class CalibrationFile(BaseModel):
-    """A `Fitted` as a file holds it. pairs: by reranker, matcher and mode."""
+    """A `Fitted` as stored in a file. pairs: by reranker, matcher and mode."""
 
     version: Literal[1] = Field(alias="schema")
     model: str
@@ -235,11 +235,11 @@ class CalibrationFile(BaseModel):
 
 
 def read_fitted(path: Path) -> Fitted:
-    """What a calibration file holds.
+    """Read a calibration file.
 
     Raises:
-        BadCalibration: it is damaged, or no such file.
-        OSError: it cannot be read.
+        BadCalibration: the file is damaged or invalid.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
@@ -264,7 +264,7 @@ def read_fitted(path: Path) -> Fitted:
 
 
 def curves(rerank: str, verify: str, modes: dict[str, CurveFacts]) -> dict[str, CalibrationModel]:
-    """The curves of a pair. Raises ValueError: it has other modes than these stages."""
+    """The curves of a pair. Raises ValueError if their modes do not fit these stages."""
     wanted = log_odds.modes(*(None if name == NONE else name for name in (rerank, verify)))
     if set(modes) != set(wanted):
         raise ValueError(f"{rerank} and {verify} have modes {sorted(modes)}")
@@ -272,7 +272,7 @@ def curves(rerank: str, verify: str, modes: dict[str, CurveFacts]) -> dict[str, 
 
 
 def write_fitted(fitted: Fitted, path: Path) -> None:
-    """Write what `read_fitted` reads, rounded to four digits behind the point."""
+    """Write a file for `read_fitted`, rounded to four decimal places."""
     pairs: dict[str, dict[str, dict[str, CurveFacts]]] = {}
     for (rerank, verify), modes in sorted(fitted.pairs.items()):
         pairs.setdefault(rerank, {})[verify] = {

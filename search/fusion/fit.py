@@ -1,13 +1,13 @@
-"""Fitting what `fusion` knows: pure functions of arrays, with no store and no file.
+"""Fitting of the calibration: pure functions of arrays, without stores or files.
 
-1. A logistic regression by maximum likelihood settles the order. Each group of photos weighs the
-   same, and so does each size of gallery.
-2. Beta calibration (Kull et al. 2017) settles the probability. It is fitted on answers whose group
-   the regression had not seen, and under a prior of its own: what a page must expect is a gallery
-   with one or two photos of half the things it is asked for, and none of the others.
+1. A logistic regression by maximum likelihood determines the order. All groups of photos have the
+   same weight, and so have all gallery sizes.
+2. Beta calibration (Kull et al. 2017) determines the probability. It is fitted on results whose
+   group the regression had not seen, and under its own prior: a page must expect a gallery that has
+   one or two photos of half the things that users search for, and none of the others.
 
-Both judge candidates, each mode of `fusion.mode` by itself. Whether the result holds for other
-things is judged by `held_out`, where neither step has seen the group.
+Both judge candidates, separately for each mode of `log_odds.mode`. `held_out` measures whether the
+result generalises to other things: there neither step has seen the group.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from scipy.optimize import minimize
 from . import log_odds
 from .calibration import CalibrationModel
 
-RIDGE = 1e-4  # weight decay of standardised features: only to keep weights finite
+RIDGE = 1e-4  # weight decay of standardised features, only to keep weights finite
 PRECISION = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-9}  # the loss is in nats
-LEAST_SLOPE = 0.1  # of the calibration: flatter would make ties
+LEAST_SLOPE = 0.1  # minimum slope of the calibration: a flatter one would create ties
 INNER_FOLDS, OUTER_FOLDS = 4, 6
-HEAD, STRIDE = 40, 10  # of a ranking the first HEAD are fitted on, and every STRIDE-th behind them
+HEAD, STRIDE = 40, 10  # the first HEAD of a ranking are fitted, and every STRIDE-th after them
 BINS = (0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Candidates of many queries under one setting, n in all.
+    """Candidates of many queries in one setting, n in all.
 
     Attributes:
-        features: float64 (n, F), of `fusion.features`.
-        mode: str (n,), of `fusion.mode`.
-        relevant: bool (n,), whether the candidate shows what the query shows.
-        weight: float64 (n,), of the regression; 0 for queries that have nothing to find.
-        prior: float64 (n,), of the calibration.
-        query: int (n,), number of the query; equal ones stand together, best ranked first.
-        group: int (n,), number of the group that is left out together with the query.
-        photos: int (n,), how many the gallery has.
+        features: output of `log_odds.features`, float64 (n, F).
+        mode: `log_odds.mode`, str (n,).
+        relevant: whether the candidate shows the same thing as the query, bool (n,).
+        weight: weight in the regression, float64 (n,); 0 for queries without relevant photos.
+        prior: weight in the calibration, float64 (n,).
+        query: index of the query, int (n,); equal ones are adjacent, best ranked first.
+        group: index of the group that is held out together with the query, int (n,).
+        photos: number of photos in the gallery, int (n,).
     """
 
     features: np.ndarray
@@ -62,7 +62,7 @@ class Samples:
 
     @staticmethod
     def together(parts: Iterable[Samples]) -> Samples:
-        """All samples of the parts, whose queries must be numbered differently."""
+        """Concatenate samples, whose queries must have different indices."""
         columns = zip(*([getattr(p, field.name) for field in fields(Samples)] for p in parts))
         return Samples(*(np.concatenate(column) for column in columns))
 
@@ -70,16 +70,16 @@ class Samples:
 def regression(
     features: np.ndarray, relevant: np.ndarray, weight: np.ndarray, least: np.ndarray
 ) -> np.ndarray:
-    """The most likely logistic regression within bounds.
+    """Maximum-likelihood logistic regression with lower bounds on the weights.
 
     Args:
         features: (n, F), the first column a constant 1.
         relevant: (n,), 0 or 1.
         weight: (n,), not all 0.
-        least: (F,), lower bounds of the weights, -inf for none; of the first one always -inf.
+        least: (F,), lower bounds of the weights, -inf for none; always -inf for the first one.
 
     Returns:
-        float64 (F,), the weights.
+        The weights, float64 (F,).
     """
     mean = np.average(features, axis=0, weights=weight)
     deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
@@ -104,7 +104,7 @@ def regression(
 
 
 def order_weights(samples: Samples) -> np.ndarray:
-    """Weights (F,) of the evidence from samples of one mode, with those of the photo's own >= 0."""
+    """Weights (F,) of the evidence, from samples of one mode; those of a photo's own are >= 0."""
     least = np.zeros(samples.features.shape[1])
     least[: len(log_odds.OF_THE_QUERY)] = -np.inf
     return regression(samples.features, samples.relevant, samples.weight, least)
@@ -113,13 +113,13 @@ def order_weights(samples: Samples) -> np.ndarray:
 def beta_calibration(
     z: np.ndarray, relevant: np.ndarray, prior: np.ndarray, photos: np.ndarray
 ) -> tuple[float, float, float, float]:
-    """The most likely low, high, shift and size of a `CalibrationModel`.
+    """Maximum-likelihood low, high, shift and size of a `CalibrationModel`.
 
     Args:
         z: (n,), log-odds of photos that the regression has not seen.
         relevant: (n,), 0 or 1.
-        prior: (n,), how much each counts.
-        photos: (n,), how many the gallery of each has.
+        prior: (n,), weight of each photo.
+        photos: (n,), size of each photo's gallery.
     """
     columns = [
         np.ones(len(z)),
@@ -133,10 +133,10 @@ def beta_calibration(
 
 
 def thinned(samples: Samples) -> Samples:
-    """The first HEAD of each ranking and every STRIDE-th behind, for which weigh STRIDE times.
+    """The first HEAD of each ranking and every STRIDE-th after them, with STRIDE times the weight.
 
-    Relevant photos and those with matched points stay all. The rest of a ranking is thousands of
-    photos that look alike to a fit, and would take most of its time.
+    Keeps all relevant photos and all with matched points. The rest of a ranking is thousands of
+    photos that look alike to the fit, and would take most of its time.
     """
     starts = np.flatnonzero(np.r_[True, np.diff(samples.query) != 0])
     rank = np.arange(len(samples)) - np.repeat(starts, np.diff(np.r_[starts, len(samples)]))
@@ -160,7 +160,7 @@ def thinned(samples: Samples) -> Samples:
 
 
 def fit_curves(samples: Samples) -> dict[str, CalibrationModel]:
-    """Mode -> curve; nothing for a mode that has no relevant photo to learn from."""
+    """Fit a curve for each mode, except modes without a relevant photo to learn from."""
     return {
         str(mode): curve
         for mode in np.unique(samples.mode)
@@ -169,7 +169,7 @@ def fit_curves(samples: Samples) -> dict[str, CalibrationModel]:
 
 
 def fit_curve(samples: Samples) -> CalibrationModel | None:
-    """Both steps on samples of one mode."""
+    """Fit both steps on samples of one mode."""
     if not can_be_learned(samples):
         return None
     z, known = np.zeros(len(samples)), np.zeros(len(samples), bool)
@@ -188,7 +188,7 @@ def fit_curve(samples: Samples) -> CalibrationModel | None:
 
 
 def can_be_learned(samples: Samples) -> bool:
-    """Whether there are both photos that are relevant and photos that are not."""
+    """Whether there are both relevant and irrelevant photos."""
     counted = samples.weight > 0
     return bool(samples.relevant[counted].any() and not samples.relevant[counted].all())
 
@@ -201,7 +201,7 @@ def folds(group: np.ndarray, count: int) -> Iterator[np.ndarray]:
 
 
 def held_out(samples: Samples) -> np.ndarray:
-    """Log-odds (n,), each by curves that have not seen its group; 0 for a mode no other has."""
+    """Log-odds (n,), each by curves that have not seen its group; 0 for modes of one group only."""
     odds = np.zeros(len(samples))
     small = thinned(samples)
     seen_apart = zip(folds(samples.group, OUTER_FOLDS), folds(small.group, OUTER_FOLDS))
@@ -218,16 +218,16 @@ def held_out(samples: Samples) -> np.ndarray:
 def reliability(
     odds: np.ndarray, relevant: np.ndarray, prior: np.ndarray
 ) -> list[tuple[float, float, float]]:
-    """How far probabilities can be taken at their word.
+    """Compare probabilities with observed frequencies.
 
     Args:
         odds: (n,), log-odds.
         relevant: bool (n,).
-        prior: (n,), how much each counts.
+        prior: (n,), weight of each photo.
 
     Returns:
-        For each of BINS that holds any: mean probability, share that is relevant, share of all
-        relevant ones.
+        For each non-empty bin of BINS: mean probability, share that is relevant, share of all
+        relevant photos.
     """
     p, rows = log_odds.probability(odds), []
     total = (prior * relevant).sum()
@@ -247,8 +247,8 @@ def calibration_error(
 
     Args:
         odds, relevant, prior: as in `reliability`.
-        least: photos below this probability are left out. Nearly all candidates are clearly wrong;
-            counted in, they hide any error of the others.
+        least: photos below this probability are ignored. Nearly all candidates are clearly wrong;
+            if they counted, they would hide any error of the others.
     """
     p = log_odds.probability(odds)
     error, total = 0.0, prior[p >= least].sum()
@@ -264,6 +264,6 @@ def log_loss(odds: np.ndarray, relevant: np.ndarray, prior: np.ndarray) -> float
     Args:
         odds: log-odds, (n,).
         relevant: whether each shows the same thing, bool (n,).
-        prior: how much each counts, (n,).
+        prior: weight of each photo, (n,).
     """
     return float(np.average(np.logaddexp(0, odds) - relevant * odds, weights=prior))

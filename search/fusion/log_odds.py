@@ -1,17 +1,17 @@
-"""Fusion: what the stages found out about a photo becomes one number, its log-odds.
+"""Log-odds: combine the evidence of all stages for a photo into one number.
 
     z = w . features
     log-odds = high x ln(1 + exp(z)) - low x ln(1 + exp(-z)) + shift + size x smallness
     probability = 1 / (1 + exp(-log-odds))
 
-The first line is a logistic regression over a few features. It settles the order. The second is the
-beta calibration of Kull et al. 2017, written in z. It bends the scale, never the order, so that the
-probability is right on photos that the regression has not seen. Its last term is for small
+The first line is a logistic regression over a few features. It determines the order. The second is
+the beta calibration of Kull et al. 2017, written in z. It bends the scale but keeps the order, so
+that the probability is right on photos that the regression has not seen. Its last term is for small
 galleries: the fewer photos there are, the fewer can look alike by chance. All numbers are fitted on
-labelled photos (`fit`) and kept for each model (`calibration`).
+labelled photos (`fit`) and saved per model (`calibration`).
 
 No weight of a photo's own evidence is negative, so more evidence never lowers a photo. Without
-verification the order is exactly the one of the reranker, or of the similarity.
+verification the order is exactly that of the reranker, or of the similarity.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ OF_THE_QUERY = ("bias", "background")
 OF_THE_RANK = ("standing", "excess")
 OF_THE_POINTS = ("similarity", "verified", "points", "agreement", "coverage")
 OF_THE_VOTES = ("details",)
-PAIR = "pair"  # stands for the reranker where photos are judged by themselves, without votes
-FULL_SIZE = 250  # photos from which on the background is that of a large gallery
+PAIR = "pair"  # in place of the reranker where photos are judged alone, without votes
+FULL_SIZE = 250  # photos from which the background is that of a large gallery
 ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
-# Least probabilities that bear these words. Between 0.35 and 0.7 a probability holds roughly only
+# Minimum probabilities for these words. Between 0.35 and 0.7 a probability is only roughly right
 # (docs/measurements.md), so all of that is "unsure".
 SURE, LIKELY = 0.9, 0.7
-TRUSTED = 0.5  # more probable than not: where a reranker's second round may start from
-CUT = 0.05  # photos less probable than this are folded away
+TRUSTED = 0.5  # more probable than not: photos from which a reranker's second round may start
+CUT = 0.05  # photos less probable than this are collapsed on the page
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of n candidates of one query.
+    """Evidence for n candidates of one query.
 
     Attributes:
         background: similarity at which photos have nothing in common with the query, see
             `ranking.scale`.
         spread: how far the query's best similarity is above the background.
-        photos: how many the gallery has.
+        photos: number of photos in the gallery.
         similarity: cosine of the descriptors, (n,).
         standing: global score, (n,). 1 is the best candidate, 0 is the background.
-        verified: whether enough points match, bool (n,). This and what follows is 0 for photos that
-            were not looked at.
+        verified: whether enough points match, bool (n,). This and the following are 0 for photos
+            that were not verified.
         inliers, matches: as in `Verification`, int (n,).
         coverage: as in `Verification`, float (n,).
-        details: `votes.Votes.scores`, float (n,); None where no votes were counted.
+        details: `votes.Votes.scores`, float (n,); None if no votes were counted.
     """
 
     background: float
@@ -65,7 +65,7 @@ class Evidence:
 
 
 def feature_names(with_points: bool, with_votes: bool) -> tuple[str, ...]:
-    """What a fit sees of each photo. Votes are counted only where points are compared."""
+    """Features of the fit. Votes are only counted where points are compared."""
     names = OF_THE_QUERY + OF_THE_RANK
     if with_points:
         names += OF_THE_POINTS
@@ -73,7 +73,7 @@ def feature_names(with_points: bool, with_votes: bool) -> tuple[str, ...]:
 
 
 def names_of(weights: np.ndarray) -> tuple[str, ...]:
-    """The features that weights (F,) are for. Raises ValueError if there are no so many."""
+    """Names of the features for weights (F,). Raises ValueError for an unknown number F."""
     for with_points, with_votes in ((False, False), (True, False), (True, True)):
         if len(names := feature_names(with_points, with_votes)) == len(weights):
             return names
@@ -81,24 +81,24 @@ def names_of(weights: np.ndarray) -> tuple[str, ...]:
 
 
 def features(evidence: Evidence, names: tuple[str, ...]) -> np.ndarray:
-    """What the regression sees of each photo.
+    """Features of each photo for the regression.
 
-    - standing: as it is. A verified photo counts as no worse than the background: its points show
-      the same thing from a view that the descriptor does not know.
+    - standing: unchanged, but at least the background for a verified photo: its points show the
+      same thing from a view that the descriptor does not recognise.
     - excess: how far above the background the best similarity is, times the standing.
     - similarity: how far the photo's own similarity is above the background, at least 0. Only where
-      photos were verified, so that without it the order stays the global one.
+      photos were verified, so that without verification the order stays the global one.
     - points: ln(1 + inliers).
     - agreement: inliers over matches.
-    - coverage: root of the covered share.
-    - details: as it is, 0 if no votes were counted.
+    - coverage: square root of the covered share.
+    - details: unchanged, 0 if no votes were counted.
 
     Args:
-        evidence: of n photos.
-        names: of `feature_names`.
+        evidence: evidence for n photos.
+        names: output of `feature_names`.
 
     Returns:
-        float64 (n, F), a column for each name.
+        float64 (n, F), one column per name.
     """
     n = len(evidence.standing)
     standing = evidence.standing
@@ -120,21 +120,21 @@ def features(evidence: Evidence, names: tuple[str, ...]) -> np.ndarray:
 
 
 def modes(rerank: str | None, verify: str | None) -> tuple[str, ...]:
-    """The modes that one pair of reranker and matcher has, see `mode`."""
+    """The modes of a pair of reranker and matcher, see `mode`."""
     return tuple(
         dict.fromkeys(mode(rerank, verify, any_verified) for any_verified in (True, False))
     )
 
 
 def mode(rerank: str | None, verify: str | None, any_verified: bool) -> str:
-    """Which set of weights judges a query: "alone", or with both stages on one of two others.
+    """Which set of weights judges a query: "alone", or with both stages one of two others.
 
     A reranker that starts from verified photos is worth much more than one that starts from the
-    nearest, which is what is left if none was verified.
+    nearest, which is all it has if none was verified.
 
     Args:
-        rerank, verify: names of the reranker and the matcher; None: none. PAIR as a reranker: two
-            photos by themselves.
+        rerank, verify: names of the reranker and the matcher; None for none. PAIR as a reranker:
+            two photos judged alone.
         any_verified: whether the reranker had verified photos to start from.
     """
     if rerank in (None, PAIR) or verify is None:
@@ -143,7 +143,7 @@ def mode(rerank: str | None, verify: str | None, any_verified: bool) -> str:
 
 
 def smallness(photos: np.ndarray | int) -> np.ndarray:
-    """How many times fewer than FULL_SIZE photos a gallery has: ln of it, 0 for a larger one.
+    """ln of how many times smaller than FULL_SIZE a gallery is; 0 for larger ones.
 
     A larger gallery needs no term of its own, because its background rises with its size.
     """
@@ -151,13 +151,13 @@ def smallness(photos: np.ndarray | int) -> np.ndarray:
 
 
 def calibrated(z: np.ndarray, low: float, high: float, shift: float | np.ndarray) -> np.ndarray:
-    """Log-odds after beta calibration, rising with z wherever low and high are positive.
+    """Log-odds after beta calibration, increasing with z if low and high are positive.
 
     Args:
         z: (n,), log-odds of the regression.
         low: slope where the probability is near 0.
         high: slope where it is near 1.
-        shift: added; (n,) or the same for all. With 1, 1 and 0 nothing changes.
+        shift: offset; (n,) or the same for all. 1, 1 and 0 are the identity.
 
     Returns:
         float64 (n,).

@@ -1,4 +1,4 @@
-"""Global reranking: a better order from descriptors and from what the store holds of neighbours."""
+"""Global reranking: improve the order by descriptors and the store's neighbour data."""
 
 from .reranker import RERANKERS, Reranker
 

@@ -1,20 +1,21 @@
 """Query-time diffusion: a weighted sum of offline rows, mixed with the plain score.
 
 A row counts relative to its seed's own value in it. That value is 1 for a photo without neighbours
-and ten times as large in a crowd, so that a wrong seed in a crowd outweighed a right one beside it.
+and ten times as large in a crowd; unscaled, a wrong seed in a crowd would outweigh a right one next
+to it.
 
 The paper's rule for an unseen query (Yang et al. 2019, section 3.3): its nearest gallery photos are
 seeds, and the diffusion scores are the sum over seeds of weight x offline row. The published
 weights (similarity cubed, always 10 seeds) assume dozens of views of everything; a landmark with
 two photos has one true seed and nine wrong ones, and the walk leaves it. Here a seed must be
-reciprocal: the query is nearer to it than its own REACH-th gallery neighbour, and its weight is by
-how much. No reciprocal seed, no diffusion; weak ones, little of it. All similarities are measured
-in units of the query's own spread, so that descriptors with other typical similarities need no
-other constants.
+reciprocal: the query is nearer to it than its own REACH-th gallery neighbour, and the weight is by
+how much. Without reciprocal seeds there is no diffusion; with weak ones, little of it. All
+similarities are measured in units of the query's own spread, so that descriptors with other typical
+similarities need no other constants.
 
-Every candidate among the nearest WITHIN may be a seed, and the SEEDS with the largest weights are,
-each weight lowered by the next largest one. So a photo becomes a seed with weight 0, and no answer
-depends on the order of two photos of nearly the same weight.
+Every candidate among the nearest WITHIN may be a seed; the SEEDS with the largest weights are, with
+each weight reduced by the next largest one. So a photo becomes a seed with weight 0, and no result
+depends on the order of two photos with nearly the same weight.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from ..query import PreparedQuery
 from ..ranking import Ranking, Scale, Trusted, cosine, order
 
 SEEDS = 3
-WITHIN = 50  # nearest candidates among which seeds are looked for; further ones are none
+WITHIN = 50  # only this many nearest candidates can be seeds
 REACH = 5
-ADDED = 500  # most photos a walk brings in beside the candidates
+ADDED = 500  # maximum photos that a walk adds to the candidates
 # A photo that loses more of its degree is treated as if it lost this much, because the update
-# divides by what is left, and rows are stored to three digits. One that loses all of it is exact.
+# divides by the remainder, and rows are stored to three digits. One that loses all of it is exact.
 MOST_LOST = 0.9
 ALL_LOST = 1 - 1e-6
 
@@ -48,13 +49,13 @@ def seed_weights(
     neighbour_sims: np.ndarray,
     exclude: Sequence[int] | np.ndarray = (),
 ) -> np.ndarray:
-    """How far the query lies inside each seed's own neighbourhood: max(0, similarity - reach).
+    """How far the query is inside each seed's own neighbourhood: max(0, similarity - reach).
 
     Args:
-        sims: of the query with each seed, (n,).
+        sims: similarities of the query with each seed, (n,).
         neighbour_ids: the seeds' rows of the store's lists, themselves in slot 0, int (n, K).
         neighbour_sims: the similarities of those, (n, K).
-        exclude: gallery ids of the query itself, to be overlooked as neighbours.
+        exclude: gallery ids of the query itself, ignored as neighbours.
 
     Returns:
         float32 (n,).
@@ -73,21 +74,21 @@ def seed_weights(
 
 @dataclass(frozen=True)
 class Removal:
-    """Photos that are taken out of the graph, for one query.
+    """Removal of photos from the graph, for one query.
 
-    The photos R leave, and their neighbours lose a part of their degrees. In the system
+    The photos R are removed, and their neighbours lose a part of their degrees. In the system
     I - alpha S that is one change of its diagonal: + infinity for the photos of R, minus `lost` for
     their neighbours. So the inverse Z changes by one update (Woodbury 1950) with the rows of both,
     B: Z - Z_B^T (C + Z_BB)^-1 Z_B, where C is diagonal, 0 on R and -1 / lost on the neighbours.
-    Then all is normalised by the new degrees. A neighbour that loses all of its degree leaves with
-    R, and a walk that starts there stays there. The neighbours' lists are not refilled: a photo
-    that would be among the nearest only without R gets no edge.
+    Then everything is normalised by the new degrees. A neighbour that loses all of its degree is
+    removed with R, and a walk that starts there stays there. The neighbours' lists are not
+    refilled: a photo that would be among the nearest only without R gets no edge.
 
     Attributes:
         ids: offline rows of B, each photo itself in slot 0, int (b, M).
         values: their values, (b, M).
-        lost: share of its degree that each photo of B loses, (b,); infinity for those that leave.
-        alone: ids of the neighbours that leave with R, int (a,), ascending.
+        lost: share of its degree that each photo of B loses, (b,); infinity for removed ones.
+        alone: ids of the neighbours that are removed with R, int (a,), ascending.
     """
 
     ids: np.ndarray
@@ -114,17 +115,17 @@ class Removal:
         return cls(store.diffusion_ids[both], store.diffusion_values[both], lost, beside[is_alone])
 
     def kept(self, ids: np.ndarray) -> np.ndarray:
-        """Root of the share of its degree that each of these photos keeps, (n,)."""
+        """Square root of the share of its degree that each photo keeps, (n,)."""
         order = np.argsort(self.ids[:, 0])
         share = np.where(np.isinf(self.lost), 1.0, 1 - self.lost)
         return np.sqrt(values_at(ids, self.ids[order, 0], share[order], missing=1.0))
 
     def change(self, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """What the update takes from a walk's scores.
+        """The amount by which the update lowers a walk's scores.
 
         Args:
             ids: photos that the walk reached, int (m,), ascending.
-            scores: of those, float64 (m,).
+            scores: their scores, float64 (m,).
 
         Returns:
             float64 (m,).
@@ -173,8 +174,8 @@ def diffuse(
     Args:
         row_ids: gallery ids of the seeds' rows, each seed itself in slot 0, int (n, M), -1 unused.
         row_values: their values, (n, M).
-        weights: of the seeds, (n,).
-        removal: photos that are taken out of the graph.
+        weights: weights of the seeds, (n,).
+        removal: photos to remove from the graph.
 
     Returns:
         Gallery ids int (m,), ascending, and their scores float64 (m,), all above 0.
@@ -200,13 +201,13 @@ def diffuse(
 def values_at(
     wanted: np.ndarray, ids: np.ndarray, values: np.ndarray, missing: float = 0.0
 ) -> np.ndarray:
-    """Look values up by id.
+    """Look up values by id.
 
     Args:
         wanted: gallery ids, int (m,).
-        ids: of the known values, ascending, int (n,); -1 for none.
-        values: of those, (n,).
-        missing: the value of an id that is not known.
+        ids: ids of the known values, ascending, int (n,); -1 for none.
+        values: the known values, (n,).
+        missing: value for unknown ids.
 
     Returns:
         (m,), of the values' type.
@@ -221,8 +222,8 @@ def confidence(weights: np.ndarray, spread: float) -> float:
     """How far a query's seeds can be trusted, 0 to 1.
 
     Args:
-        weights: of the seeds, see `seed_weights`, (n,).
-        spread: the query's own, see `ranking.scale`.
+        weights: weights of the seeds, see `seed_weights`, (n,).
+        spread: spread of the query, see `ranking.scale`.
     """
     return float(min(1.0, weights.sum() / spread))
 
@@ -234,18 +235,18 @@ def mix(
     scale: Scale,
     share: float,
 ) -> np.ndarray:
-    """Similarity and walk in one score.
+    """Combine similarity and walk in one score.
 
     (similarity in units of the query's scale + share x confidence x walk relative to its largest)
-    / (1 + share). The nearest photo, if diffusion is sure of it as well, has 1; one at the
-    background that is not reached has 0.
+    / (1 + share). The nearest photo scores 1 if diffusion is sure of it as well; an unreached one
+    at the background scores 0.
 
     Args:
-        similarity: of the photos with the query, (m,).
-        diffused: what the walk gives them, (m,).
-        confidence: of the walk, 0 to 1.
-        scale: the query's.
-        share: weight of the walk against the similarity.
+        similarity: similarities of the photos with the query, (m,).
+        diffused: scores of the walk, (m,).
+        confidence: confidence in the walk, 0 to 1.
+        scale: scale of the query.
+        share: weight of the walk relative to the similarity.
 
     Returns:
         float (m,).
@@ -257,11 +258,11 @@ def mix(
 def nearest_seeds(
     query: PreparedQuery, ranking: Ranking, store: Store
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The photos a walk starts from before anything is verified: the nearest to the query.
+    """The photos that a walk starts from before anything is verified: the nearest to the query.
 
     Args:
-        query: asked for; it is no seed itself, nor are damaged photos.
-        ranking: of the candidates, by similarity.
+        query: the query, which is no seed itself; nor are damaged photos.
+        ranking: candidates, by similarity.
         store: the gallery.
 
     Returns:
@@ -280,17 +281,17 @@ def nearest_seeds(
 
 
 def lowered(weights: np.ndarray) -> np.ndarray:
-    """Weights (n,) less the largest one but SEEDS: at most SEEDS stay above 0."""
+    """Weights (n,) reduced by the (SEEDS + 1)-th largest: at most SEEDS stay above 0."""
     if len(weights) <= SEEDS:
         return weights
     return np.maximum(weights - np.partition(weights, -SEEDS - 1)[-SEEDS - 1], 0)
 
 
 class Diffusion:
-    """Walks from the nearest photos, or from the trusted ones once there are any; may add photos.
+    """Walks from the nearest photos, or from trusted ones if there are any; may add photos.
 
     Attributes:
-        share: weight of the walk against the similarity, see `mix`; fitted together with fusion.
+        share: weight of the walk relative to the similarity, see `mix`; fitted with the fusion.
     """
 
     def __init__(self, store: Store):
@@ -316,7 +317,7 @@ class Diffusion:
     ) -> Ranking:
         """Mix the walk from the seeds into the similarity.
 
-        Returns the ranking as it is if the walk leads nowhere.
+        Returns the ranking unchanged if the walk reaches nothing.
         """
         store, own = self.store, np.unique(query.in_gallery)
         removal = Removal.of(own, store) if len(own) else None
@@ -325,7 +326,7 @@ class Diffusion:
         )
         if len(ids) == 0:
             return ranking
-        # The walk may reach photos that were no candidates; their descriptors must be fetched.
+        # The walk may reach photos that were not candidates; their descriptors must be read.
         new = ids[~np.isin(ids, np.concatenate([ranking.ids, own, store.damaged]))]
         new = new[order(values_at(new, ids, diffused))[:ADDED]]
         wider = ranking.extended(new, cosine(query.descriptor, store.descriptors[new]))

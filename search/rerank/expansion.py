@@ -1,9 +1,9 @@
-"""Expansion: a descriptor becomes a mean of itself and its neighbours.
+"""Query expansion and database augmentation: average a descriptor with its neighbours.
 
 Alpha query expansion (Radenovic et al. 2018, "Fine-tuning CNN image retrieval with no human
-annotation"): the query and its nearest photos, weighted by similarity ** ALPHA, make a new query,
-which searches again. Once photos are verified, they take the place of the nearest, all weighing
-the same (Chum et al. 2007, "Total recall", average query expansion).
+annotation"): the query and its nearest photos, weighted by similarity ** ALPHA, form a new query,
+which searches again. Once photos are verified, they replace the nearest, all with equal weight
+(Chum et al. 2007, "Total recall", average query expansion).
 
 Database augmentation (Turcot and Lowe 2009; Arandjelovic and Zisserman 2012, section 4) does to
 every gallery photo what expansion does to the query.
@@ -22,7 +22,7 @@ from ..ranking import Ranking, Trusted, cosine
 
 ALPHA = 3.0
 EXPANDED_BY = 10  # nearest photos of a query
-AUGMENTED_BY = 9  # nearest photos of a gallery photo; the store lists 10: one may be left out
+AUGMENTED_BY = 9  # nearest photos of a gallery photo; the store lists 10, so one may be excluded
 BLOCK = 4096  # photos augmented at a time
 
 
@@ -56,11 +56,11 @@ def augment(
     """Gallery photos expanded by their AUGMENTED_BY nearest.
 
     Args:
-        descriptors: of the whole gallery, (N, D).
+        descriptors: descriptors of the whole gallery, (N, D).
         ids: the photos, int (n,).
         neighbour_ids: their rows of the store's lists, themselves in slot 0, -1 unused, int (n, K).
         neighbour_sims: the similarities of those, (n, K).
-        exclude: gallery ids to be overlooked as neighbours; the next in the list take their places.
+        exclude: gallery ids ignored as neighbours; the next in the list take their places.
 
     Returns:
         Unit vectors float16 (n, D).
@@ -70,7 +70,7 @@ def augment(
     others &= others.cumsum(1) <= AUGMENTED_BY
     weights = np.where(others, expansion_weights(neighbour_sims), 0).astype(np.float32)
     rows = descriptors[ids].astype(np.float32)
-    # One neighbour of all photos at a time keeps the block small.
+    # Processing one neighbour of all photos at a time keeps the block small.
     for slot in range(1, weights.shape[1]):
         rows += weights[:, slot, None] * descriptors[neighbour_ids[:, slot]]
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
@@ -106,7 +106,7 @@ class AlphaQueryExpansion:
 class DatabaseAugmentation:
     """Compares the query with the candidates' augmented descriptors.
 
-    Those are made with the object and held in memory.
+    These are computed on construction and held in memory.
     """
 
     def __init__(self, store: Store):
@@ -130,7 +130,7 @@ class DatabaseAugmentation:
         copies, others = ranking.parted(query.in_gallery)
         rows = self.augmented[others.ids]
         if len(query.in_gallery):
-            # Photos that are augmented by the query itself would come up for that alone.
+            # Photos augmented by the query itself would rank high for that reason alone.
             neighbours = self.store.neighbour_ids[others.ids]
             touched = np.isin(neighbours, query.in_gallery).any(1)
             rows[touched] = self._augment(others.ids[touched], query.in_gallery)

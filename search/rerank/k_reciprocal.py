@@ -1,4 +1,4 @@
-"""K-reciprocal encoding: two photos are as near as the sets of their mutual neighbours overlap.
+"""K-reciprocal encoding: distance between photos by the overlap of their mutual neighbours.
 
 Zhong et al. 2017, "Re-ranking person re-identification with k-reciprocal encoding", restricted to
 the query and its best photos, on their stored descriptors. As in the authors' code, the distance d
@@ -14,7 +14,7 @@ from ..ranking import nearest
 from .shortlisted import ShortlistReranker
 
 K1 = 20  # neighbours that must be mutual
-K2 = 6  # photos, itself among them, whose encodings are averaged
+K2 = 6  # photos, including itself, whose encodings are averaged
 LAMBDA = 0.3  # weight of the plain distance
 TINY = 1e-12
 
@@ -30,16 +30,16 @@ def encode(similarity: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """V (eqs. 3, 7, 11): each photo's weights of the others.
 
     Args:
-        similarity: of each photo with each, (n, n).
-        distance: likewise d, (n, n).
+        similarity: similarities of all pairs, (n, n).
+        distance: distances d of all pairs, (n, n).
 
     Returns:
-        float32 (n, n), one row for each photo.
+        float32 (n, n), one row per photo.
     """
     neighbours = nearest(similarity, K1)
     wide, narrow = mutual(neighbours), mutual(neighbours[:, : K1 // 2 + 1])
-    # R*: the narrow set of a mutual neighbour joins if at least two thirds of it are in the wide
-    # one already.
+    # R*: the narrow set of a mutual neighbour joins if at least two thirds of it are already in
+    # the wide set.
     common = wide.astype(np.float32) @ narrow.astype(np.float32)
     joining = wide & (3 * common >= 2 * narrow.sum(1))
     expanded = wide | (joining.astype(np.float32) @ narrow.astype(np.float32) > 0)
@@ -49,10 +49,10 @@ def encode(similarity: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def reciprocal_distance(rows: np.ndarray) -> np.ndarray:
-    """d* (eqs. 10, 12), 0 to 1, (n - 1,): from the first of some photos to each other one.
+    """d* (eqs. 10, 12), 0 to 1, (n - 1,): from the first photo to each other one.
 
     Args:
-        rows: their unit vectors, float32 (n, D).
+        rows: unit vectors of the photos, float32 (n, D).
     """
     similarity = np.clip(rows @ rows.T, -1, 1)
     np.fill_diagonal(similarity, 1)

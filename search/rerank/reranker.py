@@ -1,4 +1,4 @@
-"""The second stage: global reranking methods behind one interface."""
+"""Interface and registry of global reranking methods, the second stage."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .superglobal import SuperGlobal
 class Reranker(Protocol):
     """One method on one store: `RERANKERS[name](store)`. Thread-safe.
 
-    It finds a better order from descriptors, and from what the store holds of neighbours.
+    It improves the order by descriptors, and by the store's neighbour data.
     """
 
     def rerank(
         self, query: PreparedQuery, ranking: Ranking, trusted: Trusted | None = None
     ) -> Ranking:
-        """A new order, photos that were not there before perhaps among it.
+        """A new order, possibly with additional photos.
 
         Gallery photos that are the query (`query.in_gallery`) are no evidence for any other; those
         that are hits stay first.
 
         Args:
-            query: asked for.
+            query: the query.
             ranking: best first.
-            trusted: None in the first round. After verification there is a second one: then these
-                photos probably show the same thing, and `ranking` is the first round's answer. A
-                method that makes nothing of such photos returns it as it is.
+            trusted: None in the first round. In the second round, after verification, photos that
+                probably show the same thing; `ranking` is then the first round's result. A method
+                that ignores such photos returns it unchanged.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What the rerankers have in common that look at the best photos' descriptors only."""
+"""Base class of rerankers that only use the best photos' descriptors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from index_store import Store
 from ..query import PreparedQuery
 from ..ranking import Ranking, Trusted
 
-REORDERED = 400  # best photos that get a new order
+REORDERED = 400  # best photos that are reordered
 
 
 class ShortlistReranker(ABC):
     """Reorders the best REORDERED photos by `scores`; the others keep their order below.
 
-    Makes nothing of verified photos.
+    Ignores verified photos.
     """
 
     def __init__(self, store: Store):
@@ -25,11 +25,11 @@ class ShortlistReranker(ABC):
 
     @abstractmethod
     def scores(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """What the photos are reordered by.
+        """Scores for reordering the photos.
 
         Args:
-            descriptor: the query's, unit vector float32 (D,).
-            rows: the photos', unit vectors float32 (n, D).
+            descriptor: descriptor of the query, unit vector float32 (D,).
+            rows: descriptors of the photos, unit vectors float32 (n, D).
 
         Returns:
             float (n,), higher is better.

@@ -1,7 +1,7 @@
-"""SuperGlobal: the best photos' descriptors refine one another, then they and the query ask again.
+"""SuperGlobal: refine the best photos' descriptors by one another, then compare them again.
 
 Shao et al. 2023, "Global features are all you need for image retrieval and reranking", the
-reranking part. Vectors only: no graph, nothing prepared.
+reranking part. Uses vectors only: no graph, no precomputation.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 from ..ranking import nearest, order
 from .shortlisted import ShortlistReranker
 
-REFINED_BY = 9  # K, beside the photo itself
+REFINED_BY = 9  # K, besides the photo itself
 BETA = 0.15  # weight of a neighbour of similarity 1; the photo itself has 1
 
 
 def refine(rows: np.ndarray) -> np.ndarray:
     """Each descriptor averaged with its REFINED_BY nearest, weighted by BETA x similarity.
 
-    A neighbour of negative similarity, met only in tiny galleries, has no weight.
+    A neighbour with negative similarity, which only occurs in tiny galleries, has no weight.
 
     Args:
         rows: unit vectors float32 (n, D).
@@ -43,8 +43,8 @@ def superglobal_scores(descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     that are most similar to it.
 
     Args:
-        descriptor: the query's, float32 (D,).
-        rows: the photos', float32 (n, D).
+        descriptor: descriptor of the query, float32 (D,).
+        rows: descriptors of the photos, float32 (n, D).
 
     Returns:
         float32 (n,).

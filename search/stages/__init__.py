@@ -1,1 +1,1 @@
-"""The stages of a search before and after reranking."""
+"""Stages of a search before and after reranking."""

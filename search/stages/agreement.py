@@ -1,8 +1,8 @@
-"""Do the photos of one query show the same thing? If they do not, the answer comes with a warning.
+"""Warn if the photos of one query do not seem to show the same thing.
 
-Each pair of them gets the log-odds that it shows one thing, by the calibration of the store's
-model. The mean over all pairs decides: two views of a thing may have nothing in common, but not
-most of them. docs/measurements.md says how often that is wrong.
+Each pair of them gets log-odds of showing the same thing, by the calibration of the store's model.
+The mean over all pairs decides: two views of a thing may have nothing in common, but not most of
+them. docs/measurements.md reports how often that is wrong.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from ..verify.matcher import Matcher
 from ..verify.shortlist import query_keypoints
 
 DIFFERENT = "These photos may not show the same thing. Search with each of them on its own."
-# So many photos are matched point by point, 10 pairs, and judged only if they were: descriptors
-# alone tell two different things from two views of one too badly.
+# Up to FEW photos (10 pairs) are matched by keypoints, and only judged if they were: descriptors
+# alone do not distinguish two different things from two views of one well enough.
 FEW = 5
-LEAST, LEAST_OF_MANY = 0.0003, 0.0002  # probability of a pair, for at most FEW photos, for more
-MOST = 100  # of more photos the first are judged: pairs grow with the square
+LEAST, LEAST_OF_MANY = 0.0003, 0.0002  # minimum probability, for at most FEW photos, for more
+MOST = 100  # photos that are judged, the first ones: pairs grow quadratically
 
 
 def compare(query: PreparedQuery, name: str, matcher: Matcher, watch: Stopwatch) -> None:
-    """Match the photos of a query with one another; `query.pairs` keeps the evidence.
+    """Match the photos of a query with one another; `query.pairs` caches the evidence.
 
-    It does nothing if `are_compared`.
+    Does nothing if `are_compared`.
 
     Args:
-        query: gets the evidence, or None if one of its photos cannot be read.
-        name: the matcher's.
-        matcher: compares photos.
-        watch: gets the stage `name`.
+        query: receives the evidence, or None if one of its photos cannot be read.
+        name: name of the matcher.
+        matcher: the matcher.
+        watch: records the stage `name`.
 
     Raises:
-        ValueError: for an upload that was prepared without this matcher's keypoints.
+        ValueError: an upload was prepared without this matcher's keypoints.
     """
     if are_compared(query, name):
         return
@@ -56,7 +56,7 @@ def compare(query: PreparedQuery, name: str, matcher: Matcher, watch: Stopwatch)
 
 
 def are_compared(query: PreparedQuery, name: str) -> bool:
-    """Whether `compare` has nothing to do: it is done, or the photos are one or more than FEW."""
+    """Whether `compare` has nothing to do: it has run, or there is one photo or more than FEW."""
     return name in query.pairs or not 2 <= len(query.photos) <= FEW
 
 
@@ -64,13 +64,13 @@ def warnings(query: PreparedQuery, fusion: Fusion, verify: str | None) -> list[s
     """DIFFERENT if the photos of a query do not seem to show the same thing.
 
     Args:
-        query: asked for.
+        query: the query.
         fusion: judges the pairs.
-        verify: the matcher's name, None if there was none.
+        verify: name of the matcher, None if there was none.
 
     Returns:
-        No sentence for a single photo, for at most FEW of which no points were compared, and for a
-        model without a fitted calibration.
+        Empty for a single photo, for at most FEW without compared points, and for a model without a
+        fitted calibration.
     """
     photos = query.photos[:MOST]
     verified = None if verify is None else query.pairs.get(verify)

@@ -1,4 +1,4 @@
-"""The first stage: photos that may show the same thing, by their descriptors alone."""
+"""First stage: candidates that may show the same thing, by their descriptors alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from index_store import CANDIDATES, Store, candidate_ids
 from ..query import QueryPhoto
 from ..ranking import Ranking, cosine
 
-COPY = 0.99  # a photo this similar is the query itself, perhaps saved anew
+COPY = 0.99  # minimum cosine of a copy of the query, perhaps re-encoded
 
 
 def find_candidates(
@@ -24,13 +24,13 @@ def find_candidates(
 
     Args:
         store: the gallery.
-        descriptor: of the whole query, unit vector float32 (D,).
-        photos: what the query was made of. Gallery photos among them are no candidates.
-        apart: gallery ids of further photos that are none.
+        descriptor: descriptor of the whole query, unit vector float32 (D,).
+        photos: photos of the query. Gallery photos among them are no candidates.
+        apart: gallery ids of further photos to exclude.
 
     Returns:
-        The ranking, its scores being the similarity, and the ids int (c,), ascending, of the
-        candidates that are one of the query's photos again: they are no evidence for themselves.
+        The ranking, scored by similarity, and the ids int (c,), ascending, of candidates that are
+        copies of the query's photos: they are no evidence for themselves.
     """
     proposed = candidate_ids(store.index, descriptor, CANDIDATES)
     own = [photo.id for photo in photos if photo.id is not None] + list(apart)

@@ -1,4 +1,4 @@
-"""Chains of evidence: from the query to photos that match it, and on along the matching graph.
+"""Chains of evidence: from the query to photos that match it, and onwards in the matching graph.
 
 A photo that does not match the query itself may match one that does. Its chain is worth the product
 of the probabilities along it (compare Philbin and Zisserman 2008, Chang et al. 2019), the first of
@@ -7,7 +7,7 @@ them squared, so that a doubtful start counts little:
     chain = max over paths of p_start^2 x p_edge x ... of up to STEPS edges
     probability = 1 - (1 - own probability)(1 - TRUST x chain)
 
-No photo is lowered. A query that is in the gallery is no part of any chain.
+Chains never lower a photo. A query that is in the gallery is not part of any chain.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from ..ranking import MARGIN, MIN_SPREAD, Ranking, cosine
 
 CHAINS = "chains"  # the stage
 STEPS = 3
-# A single wrong edge between two things of one series leads to all photos of the other, so that a
-# chain alone never makes a photo more probable than not.
+# A single wrong edge between two things of one series leads to all photos of the other, so a chain
+# alone never makes a photo more probable than not.
 TRUST = 0.5
 STARTS = 200  # best photos from which chains start
-LEAST = 1e-3  # a chain worth less is not followed
+LEAST = 1e-3  # chains worth less are not followed
 SAMPLE = 500  # photos from which the gallery's usual background is estimated
 SEED = 0
-TINY = 1e-300  # a photo that no evidence speaks for has this probability
+TINY = 1e-300  # probability of a photo without any evidence
 
 Judge = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Chains:
-    """The best chain to each photo that one leads to, m photos.
+    """The best chain to each of the m photos that chains lead to.
 
     Attributes:
         ids: gallery ids, int (m,), ascending.
-        worth: of the chain, float64 (m,), 0 to 1.
-        links: gallery id -> the photos before it on its chain, from the start on.
+        worth: worth of each chain, float64 (m,), 0 to 1.
+        links: gallery id -> photos before it on its chain, in order.
     """
 
     ids: np.ndarray
@@ -54,7 +54,7 @@ class Chains:
     links: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def of(self, ids: np.ndarray) -> np.ndarray:
-        """The worth of the chains to some photos, (n,); 0 where none leads."""
+        """The worth of the chains to photos, (n,); 0 for photos without a chain."""
         if not len(self.ids):
             return np.zeros(len(ids))
         place = np.searchsorted(self.ids, ids).clip(0, len(self.ids) - 1)
@@ -64,15 +64,15 @@ class Chains:
 def follow_chains(
     starts: np.ndarray, worth: np.ndarray, edges: np.ndarray, judge: Judge, apart: np.ndarray
 ) -> Chains:
-    """Walk from photo to photo.
+    """Follow the edges of the graph from photo to photo.
 
     Args:
         starts: gallery ids, int (n,), distinct.
-        worth: of each as a start, (n,), 0 to 1.
-        edges: of the whole gallery, EDGE (N, k).
-        judge: ids int (m,) and edges EDGE (m,) -> how probable it is that both photos of each edge
-            show the same thing, (m,).
-        apart: ids of photos that are no part of a chain, int (a,).
+        worth: worth of each as a start, (n,), 0 to 1.
+        edges: edges of the whole gallery, EDGE (N, k).
+        judge: function from ids int (m,) and edges EDGE (m,) to the probability that both photos of
+            each edge show the same thing, (m,).
+        apart: ids of photos that must not be part of a chain, int (a,).
     """
     best: dict[int, tuple[float, tuple[int, ...]]] = {}
     front = {
@@ -107,7 +107,7 @@ def follow_chains(
 
 
 class MatchingGraph:
-    """The matching graph of one store, its edges judged as pairs of photos. Thread-safe."""
+    """The matching graph of one store, with its edges judged as pairs of photos. Thread-safe."""
 
     def __init__(self, store: Store, fusion: Fusion):
         self._store, self._fusion = store, fusion
@@ -117,25 +117,25 @@ class MatchingGraph:
         return self._store.edges.shape[1] > 0
 
     def chains(self, ranking: Ranking, odds: np.ndarray, apart: np.ndarray) -> Chains:
-        """Where chains lead from the best photos of a ranking.
+        """The chains from the best photos of a ranking.
 
         Args:
-            ranking: after fusion, best first.
+            ranking: ranking after fusion, best first.
             odds: log-odds of its photos, (n,), calibrated or not.
-            apart: ids of the photos that are no part of a chain, int (a,).
+            apart: ids of photos that must not be part of a chain, int (a,).
         """
         worth = probability(odds[:STARTS]) ** 2
         return follow_chains(ranking.ids[:STARTS], worth, self._store.edges, self.judge, apart)
 
     def judge(self, ids: np.ndarray, edges: np.ndarray) -> np.ndarray:
-        """How probable it is that the two photos of an edge show the same thing.
+        """Probability that the two photos of an edge show the same thing.
 
         Args:
-            ids: of one end, int (m,).
+            ids: ids of one end, int (m,).
             edges: EDGE (m,), each to the other end.
 
         Returns:
-            float64 (m,), as judged from the end that finds it more probable.
+            float64 (m,), judged from the end that gives the higher probability.
         """
         from_ends = [self._fusion.edge_odds(edges, *self._scale(end)) for end in (ids, edges["id"])]
         return probability(np.maximum(*from_ends))
@@ -153,7 +153,7 @@ class MatchingGraph:
 
     @cached_property
     def _usual(self) -> float:
-        """The background of most photos."""
+        """The median background over a sample of photos."""
         sample = np.random.default_rng(SEED).permutation(len(self._store))[:SAMPLE]
         return float(np.median(self._store.list_sims[np.sort(sample), self._rank]))
 
@@ -161,18 +161,18 @@ class MatchingGraph:
 def chained(
     ranking: Ranking, odds: np.ndarray, chains: Chains, descriptor: np.ndarray, store: Store
 ) -> tuple[Ranking, np.ndarray]:
-    """Raise photos that chains lead to, and add those that were no candidates.
+    """Raise photos that chains lead to, and add those that were not candidates.
 
     Args:
-        ranking: after fusion, best first.
+        ranking: ranking after fusion, best first.
         odds: log-odds of its photos, (n,).
-        chains: that start at its photos.
-        descriptor: the query's, float32 (D,).
+        chains: chains that start at its photos.
+        descriptor: descriptor of the query, float32 (D,).
         store: the gallery.
 
     Returns:
-        The ranking, best first, its scores being log-odds; and the ids int (m,) of the photos whose
-        chain says more than their own evidence.
+        The ranking, best first, with log-odds as scores; and the ids int (m,) of the photos whose
+        chain is stronger evidence than their own.
     """
     new = np.setdiff1d(chains.ids, ranking.ids)
     wider = ranking.extended(new, cosine(descriptor, store.descriptors[new]))

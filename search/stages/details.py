@@ -1,4 +1,4 @@
-"""Photos found by their details: the second way to candidates, beside the descriptor's."""
+"""Candidates by keypoint votes, in addition to the descriptor's."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from ..verify.matcher import Matcher
 from ..verify.shortlist import query_keypoints
 
 DETAILS = "details"  # the stage
-PROPOSED = 100  # photos with most votes that are candidates
-APART = 2  # keypoints of a photo that is the query which are expected among the nearest
+PROPOSED = 100  # photos with the most votes that become candidates
+APART = 2  # nearest keypoints expected from each gallery photo that is the query itself
 MOST_APART = 24
 
 
 def find_votes(
     query: PreparedQuery, name: str, matcher: Matcher, store: Store, watch: Stopwatch
 ) -> Votes | None:
-    """What the keypoints of a query vote for; `query.votes` keeps it.
+    """Votes of a query's keypoints; cached in `query.votes`.
 
-    Of several photos the one with the best score counts for each gallery photo.
+    For several photos, the best score of each gallery photo counts.
 
     Args:
-        query: asked for.
-        name: the matcher's.
-        matcher: whose keypoints are asked with.
+        query: the query.
+        name: name of the matcher.
+        matcher: matcher whose keypoints vote.
         store: the gallery.
-        watch: gets the stage DETAILS if they had to be counted.
+        watch: records the stage DETAILS if votes are counted.
 
     Returns:
         None for a matcher whose keypoints the store has no index of.
 
     Raises:
-        ValueError: for an upload that was prepared without this matcher's keypoints.
+        ValueError: an upload was prepared without this matcher's keypoints.
     """
     if not matcher.is_indexed:
         return None
@@ -68,11 +68,11 @@ def best_of(counted: list[Votes]) -> Votes:
 
 
 def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
-    """The candidates of the descriptor, then those that only details have found.
+    """The candidates of the descriptor, and those that only keypoint votes have found.
 
     Args:
-        query: asked for.
-        votes: of its keypoints.
+        query: the query.
+        votes: votes of its keypoints.
         store: the gallery.
     """
     known = np.concatenate([query.candidates.ids, query.own_ids])
@@ -82,11 +82,11 @@ def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
 
 
 def in_turns(ranking: Ranking, votes: Votes) -> Ranking:
-    """The same photos, those that the ranking puts first and those with most votes in turns.
+    """The same photos, alternating between the best of the ranking and those with most votes.
 
     Args:
-        ranking: in the order of its scores.
-        votes: for some of its photos.
+        ranking: ranking in the order of its scores.
+        votes: votes for some of its photos.
     """
     rank = np.arange(len(ranking.ids))
     place = {int(id): number for number, id in enumerate(votes.ids.tolist())}

@@ -1,15 +1,14 @@
-"""Relevance feedback: the query moves towards the photos that were called right, away from wrong
-ones.
+"""Relevance feedback: move the query towards relevant photos and away from non-relevant ones.
 
 Rocchio's rule (Rocchio 1971; Manning, Raghavan and Schuetze 2008, equation 9.3):
 
     moved = ALPHA x query + BETA x mean(relevant) - GAMMA x mean(non-relevant), at unit length
 
-The weights are the ones that section 9.1.1 of that book recommends. What is wrong weighs little:
+The weights are those that section 9.1.1 of that book recommends. Non-relevant photos weigh little:
 photos of the same thing resemble each other, those of other things each differ in their own way.
 
-Beyond the descriptor, relevant photos are further photos of the query: points of a hit may match
-theirs. Neither kind is ever a hit, and non-relevant ones lead no reranker on to others.
+Besides moving the descriptor, relevant photos become further photos of the query, whose points a
+hit may match. Neither kind is ever a hit, and rerankers do not start from non-relevant ones.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ ALPHA, BETA, GAMMA = 1.0, 0.75, 0.15
 
 @dataclass(frozen=True)
 class Feedback:
-    """What was said of gallery photos.
+    """Feedback on gallery photos.
 
     Attributes:
-        relevant: those that show the same thing.
-        non_relevant: those that do not.
+        relevant: photos that show the same thing.
+        non_relevant: photos that do not.
     """
 
     relevant: tuple[QueryPhoto, ...] = ()
@@ -39,28 +38,28 @@ class Feedback:
 
     @property
     def ids(self) -> list[int]:
-        """The gallery photos that something was said of."""
+        """The gallery photos that feedback was given on."""
         return [photo.id for photo in (*self.relevant, *self.non_relevant) if photo.id is not None]
 
     @property
     def weights(self) -> np.ndarray:
-        """Of the query as asked, of each relevant and of each non-relevant photo, float32."""
+        """Weights of the original query, of each relevant and each non-relevant photo, float32."""
         return rocchio_weights(len(self.relevant), len(self.non_relevant))
 
     def move(self, descriptor: np.ndarray) -> np.ndarray:
-        """The moved descriptor. descriptor: of the query as asked, unit vector float32 (D,)."""
+        """The moved descriptor. descriptor: of the original query, unit vector float32 (D,)."""
         return moved(self._rows(descriptor), self.weights)
 
     def parts(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Where the similarity of photos with the moved query comes from.
+        """Split the similarity of photos with the moved query into its contributions.
 
         Args:
-            descriptor: of the query as asked, unit vector float32 (D,).
+            descriptor: descriptor of the original query, unit vector float32 (D,).
             rows: descriptors of the photos, (n, D).
 
         Returns:
-            float32 (n, 1 + relevant + non-relevant): the shares of the query as asked, of each
-            relevant and of each non-relevant photo. A row's sum is the similarity.
+            float32 (n, 1 + relevant + non-relevant): contributions of the original query, of each
+            relevant and each non-relevant photo. A row's sum is the similarity.
         """
         examples = self._rows(descriptor)
         length = np.linalg.norm(self.weights @ examples)
@@ -72,7 +71,7 @@ class Feedback:
 
 
 def rocchio_weights(relevant: int, non_relevant: int) -> np.ndarray:
-    """Weights float32 (1 + relevant + non_relevant,) of the query and of so many photos each."""
+    """Weights float32 (1 + relevant + non_relevant,) of the query and these numbers of photos."""
     return np.float32(
         [ALPHA]
         + [BETA / max(1, relevant)] * relevant
@@ -83,7 +82,7 @@ def rocchio_weights(relevant: int, non_relevant: int) -> np.ndarray:
 def moved(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The weighted sum of rows (n, D) by weights (n,) at unit length, float32 (D,).
 
-    The first row comes back if nothing is left of the sum.
+    Returns the first row if the sum is zero.
     """
     total = weights @ rows
     length = np.linalg.norm(total)

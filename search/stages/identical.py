@@ -1,4 +1,4 @@
-"""Whether a gallery photo is the query itself, pixel for pixel, whatever file it comes in."""
+"""Detect gallery photos that are the query itself, pixel for pixel, in whatever file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..query import PreparedQuery, QueryPhoto
 from ..ranking import Ranking, cosine
 from ..verify.matcher import SIFT, UNREADABLE
 
-FEWEST = 20  # keypoints; fewer say too little of the pixels
-EQUAL = 0.999  # of a cosine: stored descriptors, and those of other engines, are rounded
+FEWEST = 20  # keypoints; fewer say too little about the pixels
+EQUAL = 0.999  # minimum cosine: stored descriptors, and those of other engines, are rounded
 
 
 def identical_ids(query: PreparedQuery, store: Store) -> np.ndarray:
-    """Gallery photos whose pixels are those of one of the query's photos, int (n,).
+    """Gallery photos with the same pixels as one of the query's photos, int (n,).
 
-    Equal pixels have equal keypoints; a photo that was saved again or changed in one place does
-    not. A part of a photo is never identical to a photo.
+    Equal pixels have equal keypoints; a photo that was re-encoded or changed in one place does not.
+    A part of a photo is never identical to a photo.
 
     Args:
-        query: asked for.
+        query: the query.
         store: the gallery.
     """
     whole = [photo for photo in query.photos if photo.region is None]
@@ -36,7 +36,7 @@ def identical_ids(query: PreparedQuery, store: Store) -> np.ndarray:
 def is_same(photo: QueryPhoto, id: int, store: Store) -> bool:
     """Whether a photo of the query and a gallery photo have the same descriptor and keypoints.
 
-    Keypoints alone do not see colour. False where the gallery photo has too few keypoints to tell.
+    Keypoints alone ignore colour. False if the gallery photo has too few keypoints to decide.
     """
     if cosine(photo.descriptor, store.descriptors[[id]])[0] < EQUAL:
         return False
@@ -53,7 +53,7 @@ def is_same(photo: QueryPhoto, id: int, store: Store) -> bool:
 
 
 def with_identical(ranking: Ranking, ids: np.ndarray) -> Ranking:
-    """The same photos, those with these ids first and certain.
+    """The same photos, with these ids first and certain.
 
     Args:
         ranking: best first.

@@ -1,4 +1,4 @@
-"""Verification: which photos are compared with the query point by point, and by what."""
+"""Verification: select photos and compare them with the query by keypoints."""
 
 from .matcher import MATCHERS, Matcher
 

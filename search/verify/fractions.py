@@ -1,4 +1,4 @@
-"""Evidence in fractions of width and height, for pictures shown at any size."""
+"""Matched points and homographies in fractions of width and height, for display at any size."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""SIFT keypoints of gallery photos: those the store holds, and of the others those of their
-thumbnails.
+"""SIFT keypoints of gallery photos, from the store, or else detected in their thumbnails.
 
-Finding them takes a hundred times as long as reading them. So what is found is kept in the store's
-cache, and one search finds those of so many photos only.
+Detecting them takes a hundred times as long as reading them. So results are cached in the store's
+folder, and one search only detects those of a limited number of photos.
 
-Keypoints of marks, such as logos, are left out here: they say nothing of what a photo shows.
+Keypoints of marks, such as logos, are excluded here: they say nothing about what a photo shows.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ MADE_BY = (
     "colours",
     "thumbnails",
     "local_features",
-)  # parameters that shape what is found
+)  # parameters that affect the keypoints
 
 
 class GalleryKeypoints:
@@ -36,29 +35,29 @@ class GalleryKeypoints:
         self._cache = KeypointCache(store.path, version)
 
     def at_hand(self, id: int) -> LocalFeatures | None:
-        """Keypoints of a photo, None if they must be found first. Raises KeyError, IndexError."""
+        """Keypoints of a photo, None if they must be detected. Raises KeyError, IndexError."""
         data = self._stored(id) or self._cache.get(self._sha256(id))
         return self._read(id, data) if data else None
 
     def find(self, id: int) -> LocalFeatures:
-        """Keypoints of a photo, found and kept if they are not at hand.
+        """Keypoints of a photo, detected and cached if necessary.
 
         Raises:
-            KeyError, IndexError: There is no such photo.
-            StoreCorrupt: Its thumbnail is damaged.
+            KeyError, IndexError: there is no such photo.
+            StoreCorrupt: its thumbnail is damaged.
         """
         found = self.at_hand(id)
         if found is None:
             data = self._store.thumbnail_features(id).to_bytes()
             self._cache.put(self._sha256(id), data)
-            found = self._read(id, data)  # as every later search will see them
+            found = self._read(id, data)  # decoded, so that all searches get the same values
         return found
 
     def as_query(self, id: int) -> LocalFeatures:
-        """Keypoints of a photo that is searched with: those an upload of it would have, but marks.
+        """Keypoints of a photo used as a query: those of an upload of it, without marks.
 
-        Where the store does not hold all of them exactly, they are found in the file. If that is
-        gone or has changed, those at hand are taken. Raises as `find`.
+        If the store does not hold all of them unquantised, they are detected in the file. If that
+        is missing or has changed, the available ones are used. Raises as `find`.
         """
         data = self._stored(id)
         if keypoint_codes.is_exact(data):
@@ -72,7 +71,7 @@ class GalleryKeypoints:
         return self._store.marks.outside(id, LocalFeatures.from_bytes(data))
 
     def _stored(self, id: int) -> bytes:
-        """Keypoints in the store; empty beyond its budget, and where they are damaged."""
+        """Keypoints in the store; empty beyond its budget, or if they are damaged."""
         try:
             return self._store.stored_features(id)
         except StoreCorrupt:

@@ -1,9 +1,9 @@
-"""XFeat keypoints matched by LighterGlue: learned, slower than SIFT, less strict about sameness.
+"""XFeat keypoints matched by LighterGlue: learned, slower than SIFT, less strict about identity.
 
 Potje et al. 2024, "XFeat: accelerated features for lightweight image matching"; LighterGlue is its
-small LightGlue (Lindenberger et al. 2023). Matches are judged as SIFT's are (`verification`), but
-there is no vote: these keypoints have no size or angle, and LighterGlue has thrown out most wrong
-matches itself.
+small LightGlue (Lindenberger et al. 2023). Matches are verified like those of SIFT
+(`verification`), but without a vote: these keypoints have no size or angle, and LighterGlue itself
+has already rejected most wrong matches.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from extractor.keypoints.xfeat import XFEAT_MODEL
 from index_store import Store
 from matching.verification import Verification, in_scene, judge, verify_many
 
-CACHED = 1000  # gallery photos whose keypoints are held, 75 kB each
-LEAST_CONFIDENCE = 0.1  # least of a match, as published
-FEWEST = 2  # keypoints the matcher needs
+CACHED = 1000  # gallery photos whose keypoints are cached, 75 kB each
+LEAST_CONFIDENCE = 0.1  # minimum confidence of a match, as published
+FEWEST = 2  # minimum keypoints for the matcher
 
 
 class XFeat:
-    """XFeat and LighterGlue on one store. Raises BadModel if their models are not there."""
+    """XFeat and LighterGlue on one store. Raises BadModel if their models are missing."""
 
     label = "XFeat"
-    shortlist = 40  # a pair costs about twenty times what it costs with SIFT
+    shortlist = 40  # a pair costs about twenty times as much as with SIFT
     is_indexed = False
-    floor = 30  # so many points agree on photos of different things now and then: porticos, towers
+    floor = 30  # fewer points sometimes agree on photos of different things: porticos, towers
 
     def __init__(self, store: Store, model: Path = XFEAT_MODEL):
         self.features = find = XFeatKeypoints(model)
@@ -39,7 +39,7 @@ class XFeat:
         self._matcher = read_matching_model(model.with_name("lighterglue.onnx"), threads=1)
 
     def at_hand(self, id: int) -> None:
-        """Nothing: `gallery_features` finds those it does not hold."""
+        """Always None: `gallery_features` detects keypoints that are not cached."""
 
     def verify_many(
         self, query: LocalFeatures, hits: Sequence[LocalFeatures]
@@ -47,7 +47,7 @@ class XFeat:
         return verify_many(query, hits, self.verify)
 
     def verify(self, query: LocalFeatures, hit: LocalFeatures) -> Verification:
-        """Match two photos' features and judge the matches. Keeps to one core."""
+        """Match two photos' features and verify the matches. Uses one core."""
         pairs = in_scene(query, hit, self.match(query, hit))
         return judge(query, hit, pairs, np.arange(len(pairs)))
 
@@ -71,6 +71,6 @@ class XFeat:
 
 
 def centred(features: LocalFeatures) -> np.ndarray:
-    """float32 (1, n, 2): points relative to the photo's middle, in halves of its longest side."""
+    """float32 (1, n, 2): points relative to the photo's centre, in halves of its longest side."""
     size = np.float32(features.size[::-1])
     return ((features.points - size / 2) / (size.max() / 2))[None]

@@ -1,4 +1,4 @@
-"""Ways to compare two photos point by point, behind one interface."""
+"""Interface and registry of methods that compare two photos by keypoints."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from .gallery_keypoints import GalleryKeypoints
 from .lighterglue import XFeat
 
 UNREADABLE = (OSError, BadPhoto, StoreCorrupt)
-"""What finding a gallery photo's keypoints may raise: that photo cannot be verified, others can."""
+"""Errors of detecting a gallery photo's keypoints: only that photo cannot be verified."""
 
 
 class Matcher(Protocol):
     """One method on one store: `MATCHERS[name](store)`. Thread-safe.
 
-    ExtractionSpec one raises BadModel if a model it needs is not there.
+    Constructors raise BadModel if a model they need is missing.
 
     Attributes:
-        label: the name for people.
-        shortlist: how many of the best photos are verified.
-        floor: matched points from which on two photos are taken to show the same thing.
+        label: display name.
+        shortlist: number of best photos that are verified.
+        floor: matched points from which two photos are assumed to show the same thing.
         is_indexed: whether the store's keypoint index holds such keypoints.
     """
 
@@ -41,36 +41,36 @@ class Matcher(Protocol):
         ...
 
     def at_hand(self, id: int) -> LocalFeatures | None:
-        """Keypoints of a gallery photo, None if they must be found first. Raises KeyError."""
+        """Keypoints of a gallery photo, None if they must be detected. Raises KeyError."""
         ...
 
     def gallery_features(self, id: int) -> LocalFeatures:
-        """Keypoints of a gallery photo, found if need be.
+        """Keypoints of a gallery photo, detected if necessary.
 
         Raises:
-            KeyError: There is no such photo.
-            OSError, BadPhoto, StoreCorrupt: What they are found in is gone, has changed, or is
-                damaged: UNREADABLE.
+            KeyError: there is no such photo.
+            OSError, BadPhoto, StoreCorrupt: the file or thumbnail to detect them in is missing, has
+                changed, or is damaged: UNREADABLE.
         """
         ...
 
     def query_features(self, id: int) -> LocalFeatures:
-        """Keypoints of a gallery photo that is searched with. Raises as `gallery_features`."""
+        """Keypoints of a gallery photo used as a query. Raises as `gallery_features`."""
         ...
 
     def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
-        """Which points look alike, before any geometry: int (m, 2), the surest first."""
+        """Matched points before any geometric verification, int (m, 2), most distinctive first."""
         ...
 
     def verify_many(
         self, query: LocalFeatures, hits: Sequence[LocalFeatures]
     ) -> list[Verification]:
-        """The query with each of the hits."""
+        """Verify the query with each of the hits."""
         ...
 
 
 class Sift:
-    """RootSIFT, with the keypoints that the store holds or its thumbnails show."""
+    """RootSIFT, with keypoints from the store or detected in its thumbnails."""
 
     label = "SIFT"
     shortlist = 25

@@ -1,4 +1,4 @@
-"""The third stage: the best photos are compared with the query point by point."""
+"""Third stage: compare the best photos with the query by keypoints."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..ranking import Ranking, Verified
 from ..stopwatch import Stopwatch
 from .matcher import UNREADABLE, Matcher
 
-# Photos whose evidence a query keeps: some shortlists, and what was looked at one by one.
+# Maximum photos whose evidence a query caches: several shortlists, and photos compared singly.
 MOST_KEPT = 1000
-# Gallery photos whose keypoints are found in one search, for each core: a second's work.
+# Gallery photos whose keypoints one search detects, per core: a second's work.
 FOUND_BY_A_CORE = 50
 
 
@@ -31,19 +31,19 @@ def verify_shortlist(
 ) -> Ranking:
     """The same order, with evidence for its best photos.
 
-    Only these count: what another search or the match viewer has looked at must not change this
-    answer. But what they found is not computed again.
+    Only these count: photos that another search or the match viewer has compared must not change
+    this result. But their evidence is not computed again.
 
     Args:
-        query: gets the evidence that is new.
-        ranking: of all photos.
+        query: receives the new evidence.
+        ranking: ranking of all photos.
         best: ids of the photos to compare.
-        name: the matcher's.
-        matcher: compares photos.
-        watch: gets the stage `name` if any photo had to be compared.
+        name: name of the matcher.
+        matcher: the matcher.
+        watch: records the stage `name` if any photo had to be compared.
 
     Raises:
-        ValueError: for an upload that was prepared without this matcher's keypoints.
+        ValueError: an upload was prepared without this matcher's keypoints.
     """
     return replace(ranking, verified=verify_photos(query, best, name, matcher, watch))
 
@@ -51,9 +51,9 @@ def verify_shortlist(
 def verify_photos(
     query: PreparedQuery, ids: Sequence[int], name: str, matcher: Matcher, watch: Stopwatch
 ) -> Verified:
-    """Evidence for these gallery photos. Other arguments and errors as `verify_shortlist`."""
+    """Evidence for these gallery photos. See `verify_shortlist` for other arguments and errors."""
     known = query.verifications[name]
-    before = known.copy()  # other searches with this query may add to it, and let go of some
+    before = known.copy()  # other searches with this query may add and evict entries
     todo = [id for id in ids if id not in before]
     if todo:
         with watch.stage(name):
@@ -69,7 +69,7 @@ def verify_photos(
 
 
 def notes_on(ids: Sequence[int], found: Mapping[int, Verification | None]) -> Iterator[str]:
-    """Sentences on the photos that were not compared with the query, of those that should be."""
+    """Sentences about the photos that should have been compared with the query, but were not."""
     unread = sum(evidence is None for evidence in found.values())
     if unread:
         yield f"{quantity(unread, 'photo')} could not be verified: changed or missing on disk."
@@ -82,12 +82,12 @@ def notes_on(ids: Sequence[int], found: Mapping[int, Verification | None]) -> It
 
 
 def shortlist(ranking: Ranking, matcher: Matcher) -> list[int]:
-    """Gallery ids of the photos that are looked at."""
+    """Gallery ids of the photos to compare."""
     return [int(id) for id in ranking.ids[: matcher.shortlist]]
 
 
 def keep(fresh: dict[int, Verification | None], known: dict[int, Verification | None]) -> None:
-    """Add evidence to what a query knows, and let go of the oldest beyond MOST_KEPT."""
+    """Cache new evidence in a query, and evict the oldest beyond MOST_KEPT."""
     known.update(fresh)
     for id in list(known)[: max(0, len(known) - MOST_KEPT)]:
         known.pop(id, None)
@@ -99,9 +99,9 @@ def match_all(
     """Match each photo of a query with each of some gallery photos; the best evidence wins.
 
     Args:
-        keypoints: of the query's photos, None for one that could not be read.
+        keypoints: keypoints of the query's photos, None for one that could not be read.
         ids: gallery photos.
-        matcher: compares photos.
+        matcher: the matcher.
 
     Returns:
         Gallery id -> evidence of the query's photo with the most matched points, None for a gallery
@@ -121,7 +121,7 @@ def match_all(
 
 
 def gallery_features(ids: Sequence[int], matcher: Matcher) -> dict[int, LocalFeatures | None]:
-    """Keypoints of gallery photos, by their ids: all that are at hand, the first others found now.
+    """Keypoints of gallery photos by id: all available ones, and the first others detected now.
 
     A photo that cannot be read has None, one beyond `most_found` is missing.
     """
@@ -143,7 +143,7 @@ def gallery_features(ids: Sequence[int], matcher: Matcher) -> dict[int, LocalFea
 
 
 def most_found() -> int:
-    """Gallery photos whose keypoints one search finds."""
+    """Maximum gallery photos whose keypoints one search detects."""
     return FOUND_BY_A_CORE * available_cores()
 
 
@@ -153,13 +153,13 @@ def match_photos(
     """Match a query with a photo that need not be in the gallery.
 
     Args:
-        query: each of its photos is tried, the best evidence wins.
-        other: with keypoints, or in the gallery.
-        name: the matcher's.
-        matcher: compares photos.
+        query: the query; each of its photos is tried, the best evidence wins.
+        other: photo with keypoints, or in the gallery.
+        name: name of the matcher.
+        matcher: the matcher.
 
     Returns:
-        None if one of the two could not be read.
+        The evidence, None if one of the two could not be read.
     """
     if other.id is None:
         features = other.keypoints[name]
@@ -180,7 +180,8 @@ def match_photos(
 
 
 def query_keypoints(photo: QueryPhoto, name: str, matcher: Matcher) -> LocalFeatures | None:
-    """Keypoints of one photo of a query; None if its file in the gallery has changed or is gone."""
+    """Keypoints of a query's photo; None if its gallery file is missing or has changed."""
+
     if name not in photo.keypoints:
         if photo.id is None:
             raise ValueError(

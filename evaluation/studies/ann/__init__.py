@@ -1,1 +1,1 @@
-"""Indexes compared."""
+"""Comparison of vector indexes."""

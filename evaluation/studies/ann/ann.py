@@ -1,9 +1,9 @@
-"""All forms of index over sizes, beside hnswlib and usearch in the same run.
+"""`evaluation ann`: all index presets over gallery sizes, next to hnswlib and usearch.
 
 On three kinds of vectors: SIFT descriptors of photos, this model's descriptors of crops of photos,
 and vectors drawn from a model of those crops, of which there can be a million. Queries are never in
-the index. Recall is that of `index_store.ann.tune`. Times are those of one query after the other on
-one thread, rescoring from the stored descriptors included.
+the index. Recall is defined as in `index_store.ann.tune`. Times are for one query after another on
+one thread, including rescoring from the stored descriptors.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ KINDS = ("sift", "crops", "drawn")
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Vectors to index and to ask for.
+    """Vectors to index and queries.
 
     Attributes:
-        kind: One of KINDS.
-        asked: Its vectors, memory-mapped, and the questions.
-        first: The row of their file at which they begin.
-        file: Stem of the files that are kept for it.
+        kind: name in KINDS.
+        asked: its memory-mapped vectors, and the queries.
+        first: first row of the vectors in their file.
+        file: stem of the files that are cached for it.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Case:
 
 
 def make_case(kind: str, whole: np.ndarray, first: int, size: int, queries: np.ndarray) -> Case:
-    """A case of some rows of a file, with its exact answers, which are kept beside it."""
+    """A case of some rows of a file, with its exact results, which are cached next to it."""
     rows = whole[first : first + size]
     beside = Path(whole.filename)
     file = beside.with_name(f"{beside.stem}-{len(rows)}")
@@ -88,7 +88,7 @@ def answers(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 def make_cases(args: argparse.Namespace, bar: Callable[[Iterable, str], Iterable]) -> list[Case]:
-    """All cases asked for, smallest first within a kind."""
+    """All requested cases, smallest first within a kind."""
     cases = []
     if "sift" in args.data:
         sift = sift_vectors(args.photos, args.cache, lambda files: bar(files, "sift"))
@@ -96,7 +96,7 @@ def make_cases(args: argparse.Namespace, bar: Callable[[Iterable, str], Iterable
         sizes = sorted({min(size, len(sift) - QUERIES) for size in args.sizes})
         cases += [make_case("sift", sift, QUERIES, size, queries) for size in sizes]
     if {"crops", "drawn"} & set(args.data):
-        # Others may be faster for photos, but plan anew for each shape, and no two crops agree.
+        # Other engines may be faster, but plan again for each shape, and crops rarely share one.
         extractor = Extractor(args.model)
         crops = crop_vectors(
             args.photos, extractor, args.crops, args.cache, lambda files: bar(files, "crops")
@@ -110,14 +110,14 @@ def make_cases(args: argparse.Namespace, bar: Callable[[Iterable, str], Iterable
 
 
 def drawn_cases(real: np.ndarray, sizes: list[int]) -> list[Case]:
-    """Cases of drawn vectors, the smaller ones being the beginnings of the largest."""
+    """Cases of drawn vectors; smaller ones are prefixes of the largest."""
     queries = drawn(real, QUERIES, 2)
     rows = drawn(real, max(sizes), 1)
     return [make_case("drawn", rows, 0, size, np.float32(queries)) for size in sorted(sizes)]
 
 
 def drawn(real: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """So many vectors of a model of real ones, kept beside their file, float16 (size, D)."""
+    """Vectors drawn from a model of real ones, cached next to their file, float16 (size, D)."""
     file = Path(real.filename)
     return cached(
         file.with_name(f"drawn-{file.stem}-{seed}-{size}.npy"),
@@ -127,7 +127,7 @@ def drawn(real: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 @functools.cache
 def fitted_to(file: str) -> CropModel:
-    """The model of the real vectors in a file, but for the queries at its beginning."""
+    """The model of the real vectors in a file, without the queries at its start."""
     return CropModel(np.float32(np.load(file, mmap_mode="r")[QUERIES:]))
 
 
@@ -135,17 +135,17 @@ def fitted_to(file: str) -> CropModel:
 
 
 def is_exact(name: str) -> bool:
-    """Whether an index keeps the vectors as they are, so that rescoring would change nothing."""
+    """Whether an index stores vectors uncompressed, so that rescoring would change nothing."""
     return (PRESETS[name] if name in PRESETS else PEERS[name]).exact
 
 
 def index_file(case: Case, name: str) -> Path:
-    """Where an index of a case is kept."""
+    """Path of a case's cached index."""
     return case.file.with_name(f"{case.file.name}-{name}.index")
 
 
 def build(case: Case, name: str) -> float:
-    """Build an index of a case unless it is kept already.
+    """Build an index of a case unless it is cached.
 
     Returns:
         Processor seconds that building took.
@@ -166,7 +166,7 @@ def build(case: Case, name: str) -> float:
 
 
 def opened(file: Path, name: str, size: int, dim: int) -> Any:
-    """A kept index of `size` vectors."""
+    """Open a cached index of `size` vectors."""
     if name in PRESETS:
         return FaissIndex.load(file, choose_parameters(size, dim, name))
     return PEERS[name].open(dim, file)
@@ -182,7 +182,7 @@ def measure_index(case: Case, name: str) -> list[Trial]:
 
 
 def resident_mb(case: Case, trial: Trial) -> float:
-    """Resident memory, MB, of a process that has opened an index and answered all queries."""
+    """Resident memory in MB of a process that has opened an index and run all queries."""
     rows = case.asked.descriptors
     where = slice(case.first, case.first + len(rows))
     how = (index_file(case, trial.name), Path(rows.filename), where, trial, case.asked.queries)
@@ -193,7 +193,7 @@ def resident_mb(case: Case, trial: Trial) -> float:
 def serve(
     index_file: Path, rows_file: Path, where: slice, trial: Trial, queries: np.ndarray
 ) -> float:
-    """What `resident_mb` runs in a process of its own."""
+    """Body of `resident_mb`, run in a separate process."""
     rows = np.load(rows_file, mmap_mode="r")[where]
     index = opened(index_file, trial.name, *rows.shape)
     index.effort = trial.effort
@@ -207,13 +207,13 @@ def serve(
 
 
 def best_of(trials: list[Trial], recall: float) -> Trial:
-    """The fastest with this recall 10@10; if there is none, the one with the highest."""
+    """The fastest with this recall 10@10; if there is none, the one with the highest recall."""
     enough = [trial for trial in trials if trial.recall10 >= recall]
     return max(enough, key=lambda t: t.speed) if enough else max(trials, key=lambda t: t.recall10)
 
 
 def case_rows(case: Case, trials: list[Trial], recall: float) -> list[list[str]]:
-    """Table, head first: each index at the first setting that finds enough, fastest first."""
+    """Table, head first: each index at its fastest setting with this recall, fastest first."""
     star = dict(zip(trials, on_front(*points(trials))))
     best = [best_of(list(same), recall) for same in by_name(trials).values()]
     rows = [
@@ -242,18 +242,18 @@ def case_rows(case: Case, trials: list[Trial], recall: float) -> list[list[str]]
 
 
 def by_name(trials: list[Trial]) -> dict[str, list[Trial]]:
-    """Trials of each index."""
+    """Trials grouped by index."""
     names = dict.fromkeys(trial.name for trial in trials)
     return {name: [trial for trial in trials if trial.name == name] for name in names}
 
 
 def points(trials: list[Trial]) -> tuple[np.ndarray, np.ndarray]:
-    """Recall 10@10 and queries a second, (n,) each."""
+    """Recall 10@10 and queries per second, (n,) each."""
     return np.array([t.recall10 for t in trials]), np.array([t.speed for t in trials])
 
 
 def growth_rows(measured: dict[Case, list[Trial]], recall: float) -> list[list[str]]:
-    """Table, head first: how a query's time grows with the number of drawn vectors."""
+    """Table, head first: growth of a query's time with the number of drawn vectors."""
     cases = [case for case in measured if case.kind == "drawn"]
     head = ["median ms at that recall", *(f"{len(c.asked.descriptors):,}" for c in cases), "growth"]
     rows = [head]
@@ -269,7 +269,7 @@ def growth_rows(measured: dict[Case, list[Trial]], recall: float) -> list[list[s
 
 
 def draw(measured: dict[Case, list[Trial]], path: Path) -> None:
-    """Recall against speed for each case, and the distances among real and drawn vectors."""
+    """Plot recall against speed for each case, and the distances among real and drawn vectors."""
     from matplotlib.figure import Figure  # slow to import
 
     crops = next((case for case in measured if case.kind == "crops"), None)
@@ -287,12 +287,12 @@ def draw(measured: dict[Case, list[Trial]], path: Path) -> None:
 
 
 def envelope(trials: list[Trial]) -> list[Trial]:
-    """What of an index's own trials none of them beats."""
+    """The Pareto front of an index's own trials."""
     return [trial for trial, best in zip(trials, on_front(*points(trials))) if best]
 
 
 def draw_distances(ax: Any, real: np.ndarray) -> None:
-    """Histograms of the distance to the first and tenth neighbour, real and drawn."""
+    """Histograms of the distances to the first and tenth neighbour, real and drawn."""
     made = np.float32(drawn(real, len(real), 3))
     bins = np.linspace(0, 1.4, 71)
     for rows, name, style in ((np.float32(real), "crops", "-"), (made, "drawn", "--")):

@@ -1,8 +1,8 @@
-"""Vectors to measure indexes with: SIFT descriptors, descriptors of crops, and any number drawn
+"""Vectors for benchmarking indexes: SIFT descriptors, descriptors of crops, and any number drawn
 from a model of the latter.
 
-Indexes must not be compared on uniform random vectors, whose neighbours are all equally far: there
-nothing beats flat search, and recall says nothing about photos.
+Uniform random vectors are unsuitable for comparing indexes, as all their neighbours are equally
+far: there nothing beats flat search, and recall says nothing about photos.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from index_store.graph.neighbours import exact_neighbours
 from index_store.sources.scan import scan
 from index_store.storage.arrays import load_array, save_array
 
-SMALLEST_CROP = 0.2  # of a photo's area
-WIDEST_CROP = 4 / 3  # aspect relative to the photo's
+SMALLEST_CROP = 0.2  # minimum share of a photo's area
+WIDEST_CROP = 4 / 3  # maximum aspect ratio relative to the photo's
 KERNEL_NEIGHBOURS = 20
-WIDTH_STEPS = 7  # of bisection
-JUDGED = 2000  # rows whose neighbours' distances are looked at
+WIDTH_STEPS = 7  # steps of bisection
+JUDGED = 2000  # rows whose neighbour distances are compared
 DRAWN_AT_ONCE = 2048
 SEED = 0
 
@@ -31,7 +31,7 @@ Progress = Callable[[Iterable], Iterable]
 
 
 def cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array of `save_array`, made and kept there if it is missing; memory-mapped."""
+    """A memory-mapped array of `save_array`, computed and cached if it is missing."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -42,23 +42,23 @@ def cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 def digest(*facts: object) -> str:
-    """A short name for what an array was made from."""
+    """A short hash of what an array was computed from."""
     return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:12]
 
 
 def sift_vectors(photos: Path, cache: Path, progress: Progress = iter) -> np.ndarray:
-    """RootSIFT descriptors of all photos of a folder, in random order.
+    """RootSIFT descriptors of all photos in a folder, in random order.
 
     Args:
-        photos: The folder.
-        cache: Folder where they are kept.
-        progress: Is handed the files and must yield them.
+        photos: folder of photos.
+        cache: folder for cached arrays.
+        progress: receives the files and must yield them.
 
     Returns:
         float32 (N, 128), unit rows.
 
     Raises:
-        NothingToIndex: There is no photo.
+        NothingToIndex: there is no photo.
     """
     listing = scan(photos)
 
@@ -79,22 +79,22 @@ def sift_vectors(photos: Path, cache: Path, progress: Progress = iter) -> np.nda
 def crop_vectors(
     photos: Path, extractor: Extractor, count: int, cache: Path, progress: Progress = iter
 ) -> np.ndarray:
-    """Descriptors of random crops of a folder's photos, as many of each as of any other.
+    """Descriptors of random crops of a folder's photos, equally many per photo.
 
     Crops of one photo stand for photos of one thing.
 
     Args:
-        photos: The folder.
-        extractor: Describes the crops.
-        count: How many.
-        cache: Folder where they are kept.
-        progress: Is handed the files and must yield them.
+        photos: folder of photos.
+        extractor: extractor that describes the crops.
+        count: number of crops.
+        cache: folder for cached arrays.
+        progress: receives the files and must yield them.
 
     Returns:
         float32 (count, D), unit rows, in random order.
 
     Raises:
-        NothingToIndex: There is no photo.
+        NothingToIndex: there is no photo.
     """
     listing = scan(photos)
 
@@ -118,7 +118,7 @@ def crop_vectors(
 
 
 def random_crop(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A part of a photo, uint8 RGB (h, w, 3), of SMALLEST_CROP to all of its area."""
+    """A random part of a photo, uint8 RGB (h, w, 3), of SMALLEST_CROP to all of its area."""
     height, width = photo.shape[:2]
     area, aspect = rng.uniform(SMALLEST_CROP, 1), WIDEST_CROP ** rng.uniform(-1, 1)
     h = max(1, int(height * min(1, np.sqrt(area * aspect))))
@@ -128,14 +128,14 @@ def random_crop(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class CropModel:
-    """Draws any number of vectors that lie to one another as descriptors of crops do.
+    """Draws any number of vectors with the neighbour distances of crop descriptors.
 
     Manifold Parzen windows (Vincent and Bengio 2003): a vector is drawn around a real one, in the
-    directions in which that one's neighbours lie. How far is chosen so that among as many drawn
-    vectors the distance to the tenth neighbour has the real ones' median.
+    directions of that one's neighbours. The width is chosen so that among equally many drawn
+    vectors the median distance to the tenth neighbour equals that of the real ones.
 
     Attributes:
-        width: Of the kernels, in standard deviations of the neighbours.
+        width: width of the kernels, in standard deviations of the neighbours.
     """
 
     def __init__(self, real: np.ndarray):
@@ -151,7 +151,7 @@ class CropModel:
             low, high = (self.width, high) if found < wanted else (low, self.width)
 
     def draw(self, count: int, seed: int) -> np.ndarray:
-        """Unit vectors float16 (count, D), as many around one real vector as around any other."""
+        """Unit vectors float16 (count, D), equally many around each real vector."""
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(self._real))
         out = np.empty((count, self._real.shape[1]), np.float16)
@@ -174,7 +174,7 @@ def neighbour_lists(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def neighbour_distances(rows: np.ndarray) -> np.ndarray:
-    """Distances (n, 11) to a row's nearest neighbours, for at most JUDGED rows among all."""
+    """Distances (n, 11) to the nearest neighbours among all rows, for at most JUDGED rows."""
     some = np.random.default_rng(SEED).permutation(len(rows))[:JUDGED]
     _, sims = exact_search(rows, np.float32(rows[some]), 11)
     return np.sqrt(np.maximum(2 - 2 * sims, 0))

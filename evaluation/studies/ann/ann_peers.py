@@ -1,8 +1,7 @@
-"""Other libraries' indexes, searched as the project's own are, to be measured beside them.
+"""Indexes of other libraries behind the project's interface, for comparison.
 
-Both need no training, choose their own parameters for building, and find more with more effort
-(hnswlib's ef, usearch's expansion). The bytes they report are those of their files, which hold what
-is in memory.
+Both need no training, choose their own build parameters, and find more with more effort (hnswlib's
+ef, usearch's expansion). They report the sizes of their files, which hold the same as their memory.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from extractor import available_cores
 from index_store.ann.faiss_index import IndexStats
 
 BATCH = 20_000
-CONNECTIVITY, EF_CONSTRUCTION = 16, 200  # of hnswlib's own examples
+CONNECTIVITY, EF_CONSTRUCTION = 16, 200  # from hnswlib's own examples
 
 
 class MissingPeers(Exception):
@@ -69,7 +68,7 @@ class Hnswlib:
 
 
 class Usearch:
-    """usearch with its own defaults; vectors kept as float16, or as 8-bit codes."""
+    """usearch with its own defaults; vectors stored as float16, or as 8-bit codes."""
 
     def __init__(self, dim: int, path: Path | None = None, kept: str = "f16"):
         """An empty index, or the one in a file."""
@@ -110,7 +109,7 @@ class Usearch:
 
 @dataclass(frozen=True)
 class PeerForm:
-    """A peer: how it is opened, and whether it keeps vectors as they are."""
+    """A peer: how to open it, and whether it stores vectors uncompressed."""
 
     open: Callable[..., Any]
     exact: bool

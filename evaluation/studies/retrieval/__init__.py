@@ -1,1 +1,1 @@
-"""What each choice is worth in mean average precision."""
+"""Studies of retrieval quality, in mean average precision."""

@@ -1,4 +1,4 @@
-"""How well things are still found when their photos are hidden among ever more of other things."""
+"""Retrieval quality when photos are hidden among increasingly many photos of other things."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from index_store import Store, build, compact
 from index_store.global_artifacts import Progress
 
 SIZES = (0, 3_000, 10_000, 30_000)
-FOLDER = "distractors"  # of the gallery's copy, where the others lie
-SEED = 0  # which of the others are hidden among first
+FOLDER = "distractors"  # folder of the others in the copy of the gallery
+SEED = 0  # seed for the order of the others
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """One size of gallery.
+    """Results for one gallery size.
 
     Attributes:
-        distractors: photos that show nothing of the benchmark.
+        distractors: number of photos that show nothing of the benchmark.
         maps: the leading metric by method, with its interval.
-        milliseconds: a query by method, with nothing remembered from before.
-        megabytes: of the store.
+        milliseconds: time per query by method, without caches.
+        megabytes: size of the store.
     """
 
     distractors: int
@@ -52,24 +52,23 @@ def hide(
 ) -> list[Hidden]:
     """Measure all methods at every size of gallery.
 
-    The largest comes first: its photos are described once, and the others' stores take them over.
+    The largest comes first: its photos are described once, and smaller stores reuse the results.
 
     Args:
-        benchmark: whose queries are asked.
-        folder: the other photos, searched with sub-folders.
-        work: a folder for links to the photos and for the store.
-        extractor: describes the photos.
-        methods: what is compared.
-        evaluate: asks a store the benchmark's queries.
-        progress: shows the builds.
-        sizes: numbers of other photos. Sizes that the folder does not have become the number it
-            has.
+        benchmark: benchmark whose queries are run.
+        folder: folder of the other photos, searched with sub-folders.
+        work: folder for links to the photos and for the store.
+        extractor: extractor that describes the photos.
+        methods: methods to compare.
+        evaluate: function that runs the benchmark's queries on a store.
+        progress: progress display for builds.
+        sizes: numbers of other photos, limited to those in the folder.
 
     Returns:
-        One row a size, the smallest first.
+        One row per size, smallest first.
 
     Raises:
-        BadDataset: the folder holds no photos.
+        BadDataset: the folder has no photos.
     """
     others = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not others:
@@ -87,9 +86,9 @@ def hide(
             link(photo, gallery / FOLDER / name)
         for path in gallery.glob(f"{FOLDER}/*"):
             if path.is_symlink() and path.name not in chosen:
-                path.unlink()  # a link of ours, to a photo that a larger gallery had
+                path.unlink()  # our own link, to a photo of a larger gallery
         build(gallery, work / "store", extractor, progress)
-        compact(work / "store", progress)  # what a larger gallery had is not in this one's bytes
+        compact(work / "store", progress)  # removes the bytes of larger galleries
         with Store(work / "store", extractor) as store:
             held = [photo.file for photo in store.catalogue.photos()]
             hidden = dataclasses.replace(benchmark, root=gallery, gallery=held)
@@ -107,14 +106,14 @@ def hide(
 
 
 def link(photo: Path, place: Path) -> None:
-    """A link to a photo at a place where there is none yet."""
+    """Link to a photo unless the link exists."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.is_symlink():
         os.symlink(photo.resolve(), place)
 
 
 def format_hidden(rows: Sequence[Hidden]) -> str:
-    """Markdown table, a row for each size of gallery."""
+    """Markdown table, one row per gallery size."""
     methods = list(rows[0].maps)
     head = ["others", *methods, *(f"{method}, ms" for method in methods), "store, MB"]
     cells = [
@@ -130,7 +129,7 @@ def format_hidden(rows: Sequence[Hidden]) -> str:
 
 
 def draw_hidden(rows: Sequence[Hidden], out: Path) -> None:
-    """mAP of every method against the number of other photos, as a picture."""
+    """Plot mAP of every method against the number of other photos, and save the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,10 +1,10 @@
-"""What the keypoint index costs: bytes, building, opening and a query, as a gallery grows.
+"""Cost of the keypoint index (bytes, building, opening, queries) as a gallery grows.
 
-The galleries are made: each photo has as many keypoints as the form keeps, drawn from all those of
-real stores and moved by a little noise. A query costs what the lists hold that it visits, and real
-keypoints crowd in few of them. So the lists must be filled as real photos fill them, while it does
-not matter which photo has which keypoint: with every neighbour in another photo, counting votes
-costs the most. Queries are photos of the stores as they are.
+The galleries are synthetic: each photo has as many keypoints as the form keeps, drawn from those of
+real stores with a little noise. A query's cost is the content of the lists it visits, and real
+keypoints cluster in few of them. So the lists must be filled as by real photos, while it does not
+matter which photo has which keypoint: with every neighbour in another photo, counting votes is most
+expensive. Queries are unchanged photos of the stores.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from ..speed.memory import peak_mb
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUERIES = 100
-FOUND = 40  # photos in which keypoints are found, to time it
+FOUND = 40  # photos for timing keypoint detection
 NOISE = 4.0  # standard deviation of each component, in bytes of RootSIFT: a distance of some 45
-MADE_TOGETHER = 256  # photos
-SIZE = (480, 640)  # height and width of a made photo
+MADE_TOGETHER = 256  # photos generated at a time
+SIZE = (480, 640)  # height and width of a synthetic photo
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One gallery, measured on one thread.
+    """Measurements of one gallery, on one thread.
 
     Attributes:
-        photos, keypoints: how many.
-        crowding: how many times longer than the average the list of a keypoint is, on average.
-        megabytes: of the file, all of which is mapped.
-        build_seconds: of a core, to read the keypoints of 1,000 photos, to code and to write them.
-        finding_seconds: of a core, to find the keypoints of 1,000 photos.
-        change_seconds: to rewrite the file, as any change of the gallery does.
-        peak_mb: of this process until the file was written.
-        open_ms: to open the file.
-        nearest_ms, votes_ms: (queries,), to find neighbours and to count votes.
+        photos, keypoints: their numbers.
+        crowding: mean length of a keypoint's list, relative to the average list.
+        megabytes: size of the file, all of which is mapped.
+        build_seconds: seconds of a core to read, encode and write the keypoints of 1,000 photos.
+        finding_seconds: seconds of a core to detect the keypoints of 1,000 photos.
+        change_seconds: seconds to rewrite the file, as any change of the gallery does.
+        peak_mb: peak memory of this process until the file was written.
+        open_ms: time to open the file.
+        nearest_ms, votes_ms: (queries,), times to find neighbours and to count votes.
     """
 
     photos: int
@@ -78,13 +78,13 @@ class Cost:
 def made_photos(
     descriptors: np.ndarray, photos: int, points: int, seed: int = 0
 ) -> Iterator[tuple[int, LocalFeatures]]:
-    """Ids and keypoints of made photos.
+    """Ids and keypoints of synthetic photos.
 
     Args:
         descriptors: uint8 (n, 128), RootSIFT of real photos, to draw from.
-        photos: how many are made.
-        points: keypoints of each.
-        seed: the same seed gives the same photos.
+        photos: number of photos.
+        points: keypoints per photo.
+        seed: random seed; the same seed gives the same photos.
     """
     frames = np.ones(points, np.complex64)
     for start in range(0, photos, MADE_TOGETHER):
@@ -99,7 +99,7 @@ def made_photos(
 
 
 def crowding(sizes: np.ndarray) -> float:
-    """How many times longer than the average list that of a keypoint is, without the keypoint."""
+    """Mean length of a keypoint's list without the keypoint, relative to the average list."""
     held = sizes.astype(np.float64)
     return float((held * (held - 1)).sum() / (held.sum() * (held.sum() - 1)) * len(held))
 
@@ -112,9 +112,9 @@ class Sample:
     """Real photos.
 
     Attributes:
-        photos: keypoints of each.
-        reading, finding: seconds of a core to read those of one photo from a store, and to find
-            them.
+        photos: keypoints of each photo.
+        reading, finding: seconds of a core to read one photo's keypoints from a store, and to
+            detect them.
     """
 
     photos: list[LocalFeatures]
@@ -126,8 +126,8 @@ def real_keypoints(paths: Sequence[Path]) -> Sample:
     """Keypoints of all photos of some stores.
 
     Raises:
-        StoreError: A store cannot be opened, or a photo is gone.
-        BadDataset: They have no keypoints.
+        StoreError: a store cannot be opened, or a photo is missing.
+        BadDataset: the stores have no keypoints.
     """
     photos: list[LocalFeatures] = []
     seconds, reading = [], 0.0
@@ -149,14 +149,14 @@ def real_keypoints(paths: Sequence[Path]) -> Sample:
 
 
 def seconds_to_code(real: Sequence[LocalFeatures], form: KeypointForm) -> float:
-    """Seconds of a core for each of some photos until their keypoints are ready to be written."""
+    """Seconds of a core per photo for encoding keypoints."""
     start = time.process_time()
     coded(enumerate(real), form)
     return (time.process_time() - start) / len(real)
 
 
 def asked(index: KeypointIndex, queries: Sequence[LocalFeatures]) -> tuple[np.ndarray, np.ndarray]:
-    """Milliseconds to find neighbours and to count votes, each (queries,), as a search does it."""
+    """Milliseconds to find neighbours and to count votes, each (queries,), as in a search."""
     took = []
     for query in queries:
         few = query.strongest(index.form.points)
@@ -175,13 +175,13 @@ def measure(
     queries: Sequence[LocalFeatures],
     folder: Path,
 ) -> Cost:
-    """One row of the table.
+    """Measure one row of the table.
 
     Args:
-        photos: how many the gallery has.
-        real: to make others from.
-        queries: to ask with.
-        folder: for the file.
+        photos: number of photos in the gallery.
+        real: real photos, from which synthetic ones are drawn.
+        queries: keypoints of the queries.
+        folder: folder for the file.
     """
     form = form_for(photos)
     descriptors = np.concatenate([one.strongest(form.points).descriptors for one in real.photos])
@@ -196,7 +196,7 @@ def measure(
     start = time.perf_counter()
     index = KeypointIndex(path, form, photos)
     opening = time.perf_counter() - start
-    asked(index, queries[:10])  # the file is in the page cache, and faiss has its memory
+    asked(index, queries[:10])  # warms the page cache and faiss's buffers
     nearest, votes = asked(index, queries)
     start = time.perf_counter()
     KeypointChange.none(index).save(folder / "changed.lists")
@@ -220,7 +220,7 @@ def measure(
 
 
 def format_table(costs: Sequence[Cost]) -> str:
-    """Markdown table, a row for each gallery."""
+    """Markdown table, one row per gallery."""
     head = ["photos", "keypoints", "crowding", "file, MB", "build, s per 1,000", "of finding them"]
     head += [
         "change, s",

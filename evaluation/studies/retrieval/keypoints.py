@@ -1,8 +1,8 @@
-"""What keeping fewer bytes of a photo's keypoints costs: bytes against mAP, a row for each way.
+"""Encodings of keypoints compared: bytes per photo against mAP.
 
-Every way is judged as the product is: verification, alone and with diffusion, its weights fitted
-again for it, each landmark left out of its own fit (`evaluation.calibration.fit`, here on the whole
-store only). A pair of photos is compared once for all models.
+Every encoding is judged as in the product: verification, alone and with diffusion, with weights
+fitted for it, each landmark held out of its own fit (`evaluation.calibration.fit`, here on the
+whole store only). A pair of photos is compared once for all models.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from search import Engine
 from search.fusion.calibration import Calibration, Fitted
 from search.fusion.fit import held_out
 
-FRAME = 6  # bytes of place, size and angle, see `keypoint_codes`
+FRAME = 6  # bytes of position, size and angle, see `keypoint_codes`
 EXACT_FRAME = 16  # the same as four float32
-STEP = 4.0  # of a principal component, in bytes of RootSIFT
+STEP = 4.0  # quantisation step of a principal component, in RootSIFT units
 PRODUCTS = {32: sift.STORED_POINTS, 16: 1800, 64: 570}  # words, points
 AXES = {64: 570}  # principal axes, points
-TIMED = 10  # photos, each compared with HUNDRED others
+TIMED = 10  # photos for timing, each compared with HUNDRED others
 HUNDRED = 100
 SETTINGS = ((None, "sift"), ("diffusion", "sift"))
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to keep keypoints.
+    """An encoding of keypoints.
 
     Attributes:
-        name: for people.
-        points: how many are kept of a photo at most.
-        each: bytes of a point.
-        keep: what verification sees of what was found.
+        name: display name.
+        points: maximum keypoints per photo.
+        each: bytes per keypoint.
+        keep: function from the detected keypoints to the decoded ones.
     """
 
     name: str
@@ -63,19 +63,19 @@ class Way:
     keep: Callable[[LocalFeatures], LocalFeatures]
 
     def size(self, found: LocalFeatures) -> int:
-        """Bytes that a photo takes."""
+        """Bytes per photo."""
         return HEADER.itemsize + self.each * min(self.points, len(found.points))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way, measured.
+    """Measurements of one encoding.
 
     Attributes:
-        way: which.
-        most, mean: bytes a photo.
-        milliseconds: to compare a photo with HUNDRED others, median.
-        maps: mAP, SIFT and diffusion with SIFT, for each model.
+        way: the encoding.
+        most, mean: maximum and mean bytes per photo.
+        milliseconds: median time to compare a photo with HUNDRED others.
+        maps: mAP of SIFT and of diffusion with SIFT, for each model.
     """
 
     way: Way
@@ -89,7 +89,7 @@ class Row:
 
 
 def strongest(features: LocalFeatures, points: int) -> LocalFeatures:
-    """The first of the points: they stand in the order of their strength."""
+    """The first keypoints, which are ordered by strength."""
     return LocalFeatures(
         features.points[:points],
         features.frames[:points],
@@ -99,12 +99,12 @@ def strongest(features: LocalFeatures, points: int) -> LocalFeatures:
 
 
 def best(features: LocalFeatures, points: int) -> LocalFeatures:
-    """As the store chooses them."""
+    """The store's selection of keypoints."""
     return features.best(points)
 
 
 def quantised(features: LocalFeatures, points: int, codebook: Codebook) -> LocalFeatures:
-    """By product quantisation, as the store does it."""
+    """Product quantisation, as in the store."""
     few = features.best(points)
     data = keypoint_codes.encode(few.points, few.frames, few.descriptors, few.size, codebook)
     return LocalFeatures(*keypoint_codes.decode(data, codebook))
@@ -113,7 +113,7 @@ def quantised(features: LocalFeatures, points: int, codebook: Codebook) -> Local
 def projected(
     features: LocalFeatures, points: int, mean: np.ndarray, axes: np.ndarray
 ) -> LocalFeatures:
-    """On principal axes float32 (128, k), a byte each; mean: float32 (128,)."""
+    """Projection to principal axes float32 (128, k), a byte each; mean: float32 (128,)."""
     few = features.best(points)
     shares = np.round((few.descriptors - mean) @ axes / STEP).clip(-128, 127) * STEP
     rows = np.round(shares @ axes.T + mean).clip(0, 255).astype(np.uint8)
@@ -128,7 +128,7 @@ def principal_axes(descriptors: np.ndarray, count: int) -> tuple[np.ndarray, np.
 
 
 def ways_of(descriptors: np.ndarray) -> list[Way]:
-    """What is compared. descriptors: uint8 (n, 128), to learn words and axes from."""
+    """Encodings to compare. descriptors: uint8 (n, 128), for learning words and axes."""
     ways = [
         Way(f"exact, the {name}", points, EXACT_FRAME + 128, partial(choose, points=points))
         for name, choose, points in (
@@ -152,10 +152,10 @@ def ways_of(descriptors: np.ndarray) -> list[Way]:
 
 @dataclass(frozen=True)
 class Judge:
-    """Stores of the same photos, described by different models, and what is to be found in them.
+    """Stores of the same photos, described by different models, with labelled groups.
 
     Attributes:
-        stores, extractors: of each model.
+        stores, extractors: store and extractor of each model.
         groups: ids of photos of the same thing.
     """
 
@@ -168,8 +168,8 @@ class Judge:
         """Open the stores.
 
         Raises:
-            StoreError: A store cannot be opened.
-            BadDataset: They hold different photos, or too few things.
+            StoreError: a store cannot be opened.
+            BadDataset: the stores hold different photos, or too few things.
         """
         extractors = [Extractor(model_of(path)) for path in paths]
         stores = [Store(*pair) for pair in zip(paths, extractors)]
@@ -183,7 +183,7 @@ class Judge:
         return Judge(stores, extractors, found)
 
     def names(self) -> list[str]:
-        """Of the models."""
+        """Names of the models."""
         prints = [extractor.fingerprint for extractor in self.extractors]
         return [name_of(fingerprint) or fingerprint[:12] for fingerprint in prints]
 
@@ -193,8 +193,8 @@ class Judge:
         """mAP of each model with each of SETTINGS, 0 to 1.
 
         Args:
-            found: keypoints of all photos as queries, by their ids.
-            kept: the same as photos of the gallery.
+            found: keypoints of all photos as queries, by id.
+            kept: keypoints of all photos as gallery photos, by id.
             progress: wraps the list of queries.
         """
         engines = [Engine(*pair) for pair in zip(self.stores, self.extractors)]
@@ -219,7 +219,7 @@ class Judge:
 
 
 def milliseconds(found: Sequence[LocalFeatures], kept: Sequence[LocalFeatures]) -> float:
-    """To compare a photo as found with HUNDRED others as kept, median of TIMED photos."""
+    """Median time over TIMED photos to compare one as detected with HUNDRED others as decoded."""
     rng = np.random.default_rng(0)
     times = []
     for query in rng.permutation(len(found))[:TIMED]:
@@ -231,12 +231,12 @@ def milliseconds(found: Sequence[LocalFeatures], kept: Sequence[LocalFeatures]) 
 
 
 def measure(way: Way, found: Sequence[LocalFeatures], judge: Judge, progress: Progress) -> Row:
-    """One row of the table.
+    """Measure one row of the table.
 
     Args:
-        way: to keep keypoints.
-        found: all that are found, of all photos.
-        judge: says how good what is kept is.
+        way: the encoding.
+        found: all detected keypoints of all photos.
+        judge: stores for measuring mAP.
         progress: wraps the list of queries.
     """
     kept = on_all_cores(way.keep, found)
@@ -255,7 +255,7 @@ def measure(way: Way, found: Sequence[LocalFeatures], judge: Judge, progress: Pr
 
 
 def format_table(rows: Sequence[Row], models: Sequence[str]) -> str:
-    """Markdown table, a row for each way."""
+    """Markdown table, one row per encoding."""
     stages = ("SIFT", "diffusion + SIFT")
     head = ["descriptor", "points", "bytes each", "kB a full photo", "kB on average", "ms"]
     head += [f"{model}, {stage}" for model in models for stage in stages]

@@ -1,4 +1,4 @@
-"""`evaluation matching`: what the matching graph is worth, the same store without and with it."""
+"""`evaluation matching`: mAP of the same store without and with its matching graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEAD = ["mAP", "matching graph"]
 
 
 def without_edges(store: Store) -> Store:
-    """The same store, as if its photos had not been compared with each other."""
+    """The same store without its matching graph."""
     plain = copy.copy(store)
     plain.edges = no_edges(len(store))
     return plain
@@ -38,7 +38,7 @@ def without_edges(store: Store) -> Store:
 def parts_of(
     groups: Mapping[str, Sequence[str]], kinds: Mapping[str, Sequence[str]]
 ) -> dict[str, list[str]]:
-    """Names of the groups that are counted together: all, by number of photos, and by kind."""
+    """Names of groups that are averaged together: all, by number of photos, and by kind."""
     few = [name for name, files in groups.items() if len(files) <= FEW]
     parts = {EVERY: list(groups), FEW_VIEW: few, MANY_VIEW: [n for n in groups if n not in few]}
     parts |= {kind: [name for name in names if name in groups] for kind, names in kinds.items()}
@@ -51,8 +51,8 @@ def table(
     """mAP of each method on each part, without and with the graph.
 
     Args:
-        plain, chained: of `evaluate_groups`, the same methods.
-        parts: of `parts_of`.
+        plain, chained: output of `evaluate_groups`, for the same methods.
+        parts: output of `parts_of`.
     """
     rows = [[*HEAD, *(f"{part} ({len(names)})" for part, names in parts.items())]]
     for pair in zip(plain, chained):

@@ -1,8 +1,8 @@
-"""What colour profiles are worth: queries saved in other RGB spaces, with and without conversion.
+"""Effect of colour profiles: queries in other RGB spaces, with and without conversion.
 
-A query's pixels are saved in the space with its profile, as a camera or phone would. Read as it is
-meant, it looks as before; read without its profile, its colours are wrong: dull for wide spaces.
-The gallery stays as it is.
+A query's pixels are saved in the space with its profile, as a camera or phone would. Converted, it
+looks as before; without its profile, its colours are wrong: dull for wide spaces. The gallery is
+unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from extractor.photo.codecs.icc_profiles import SPACES, matrix_profile
 from index_store import Store, model_of
 from search.ranking import cosine, order
 
-QUERIES = 4  # of a group, at most
+QUERIES = 4  # maximum queries per group
 SEED = 0
 AS_IS = "sRGB"
 
@@ -54,9 +54,9 @@ def measure(
     """mAP of the descriptor for queries in each space.
 
     Args:
-        store: the gallery, with its photos at hand.
-        extractor: describes the queries.
-        groups: name -> ids of photos of the same thing.
+        store: the gallery, with its original photos available.
+        extractor: extractor that describes the queries.
+        groups: ids of photos of the same thing, by name.
         progress: wraps the list of queries.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Offline diffusion the straightforward way, to be compared with, and galleries made up for it.
+"""Published form of offline diffusion, for comparison, and synthetic galleries for it.
 
 Yang et al. 2019 as in their published code: each row is one sub-matrix, of the photo's nearest, and
 one conjugate gradient run.
@@ -15,16 +15,16 @@ worker_system: sparse.csr_array  # of this process, see `start_worker`
 
 
 def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
-    """Descriptors of a made gallery: half of it views of things with 2 to 300 views (Zipf), half
-    alone.
+    """Descriptors of a synthetic gallery: half of it views of things with 2 to 300 views (Zipf),
+    half single photos.
 
     Similarities to the nearest, 10th and 100th photo, isolated photos and edges of the graph are
-    about those of the shipped model on real photos.
+    close to those of the shipped model on real photos.
 
     Args:
-        count: of photos.
-        dim: of descriptors.
-        seed: of chance.
+        count: number of photos.
+        dim: components of a descriptor.
+        seed: random seed.
 
     Returns:
         Unit rows float32 (count, dim).
@@ -39,13 +39,13 @@ def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
     rows = np.repeat(rng.normal(size=(len(things), dim)), things, axis=0)
     rows += spread[:, None] * rng.normal(size=(count, dim))
     rows *= spectrum
-    rows[:, -1] += 1.7  # what all photos have in common
+    rows[:, -1] += 1.7  # common to all photos
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rng.permutation(rows).astype(np.float32)
 
 
 def published_graph(ids: np.ndarray, sims: np.ndarray) -> sparse.csr_array:
-    """S of the published code: mutual neighbours, weighing their similarity cubed.
+    """S of the published code: mutual neighbours, weighted by the cube of their similarity.
 
     Args:
         ids: neighbour lists of `self_first`, int (N, k).
@@ -73,7 +73,7 @@ def laplacian(walk: sparse.csr_array, alpha: float) -> sparse.csr_array:
 
 
 def published_row(system: sparse.csr_array, nearest: np.ndarray) -> np.ndarray:
-    """Row of a photo solved on its nearest (itself in slot 0), as the published code does it."""
+    """A photo's row solved on its nearest (itself in slot 0), as in the published code."""
     start = np.zeros(len(nearest), system.dtype)
     start[0] = 1
     return cg(system[nearest][:, nearest], start, rtol=1e-6, maxiter=20)[0]
@@ -90,12 +90,12 @@ def published_sums(nearest: np.ndarray) -> list[float]:
 
 
 def nearest_of(descriptors: np.ndarray, photos: np.ndarray, k: int, batch: int = 64) -> np.ndarray:
-    """Exact nearest photos of some photos.
+    """Exact nearest photos of the given photos.
 
     Args:
-        descriptors: of the gallery, float32 (N, D).
-        photos: whose neighbours are wanted, int (n,).
-        k: how many, each photo itself among them.
+        descriptors: descriptors of the gallery, float32 (N, D).
+        photos: ids of the photos, int (n,).
+        k: number of neighbours, including the photo itself.
         batch: photos compared at a time.
 
     Returns:

@@ -1,6 +1,6 @@
-"""How often the warning is right that photos of one query may show different things.
+"""Accuracy of the warning that photos of one query may show different things.
 
-Queries of photos of one thing should not be warned about, queries of photos of different things
+Queries with photos of one thing should not trigger it, queries with photos of different things
 should (`search.stages.agreement`).
 """
 
@@ -21,8 +21,8 @@ from search import Engine
 from search.stages.agreement import FEW, compare, warnings
 from search.stopwatch import Stopwatch
 
-COUNTS = (2, 3, 4, 6, 12)  # photos of a query
-DRAWS = 200  # queries of each count and kind
+COUNTS = (2, 3, 4, 6, 12)  # photos per query
+DRAWS = 200  # queries per count and kind
 SEED = 0
 MATCHER = "sift"
 
@@ -30,7 +30,7 @@ Progress = Callable[[Iterable], Iterable]
 
 
 def is_warned(engine: Engine, ids: list[int]) -> bool:
-    """Whether the answer to these gallery photos as one query warns, with SIFT if they are few."""
+    """Whether a query with these gallery photos gets the warning; with SIFT if they are few."""
     query = engine.prepare(ids)
     verify = MATCHER if len(ids) <= FEW else None
     if verify is not None:
@@ -41,12 +41,12 @@ def is_warned(engine: Engine, ids: list[int]) -> bool:
 def of_one_thing(
     groups: list[list[int]], count: int, rng: np.random.Generator
 ) -> Iterator[list[int]]:
-    """Queries of photos of one group each, the groups in turn; none if no group is large enough.
+    """Queries with photos of one group each, cycling through groups that are large enough.
 
     Args:
         groups: ids of photos of the same thing.
-        count: photos of a query.
-        rng: source of chance.
+        count: photos per query.
+        rng: random generator.
     """
     large = [members for members in groups if len(members) >= count]
     for number in range(DRAWS if large else 0):
@@ -56,12 +56,12 @@ def of_one_thing(
 def of_different_things(
     groups: list[list[int]], count: int, rng: np.random.Generator
 ) -> Iterator[list[int]]:
-    """Queries of one photo each of so many groups; none if there are fewer groups.
+    """Queries with one photo each of `count` groups; none if there are fewer groups.
 
     Args:
         groups: ids of photos of the same thing.
-        count: photos of a query.
-        rng: source of chance.
+        count: photos per query.
+        rng: random generator.
     """
     for _ in range(DRAWS if len(groups) >= count else 0):
         chosen = rng.permutation(len(groups))[:count]
@@ -71,11 +71,11 @@ def of_different_things(
 def measure(
     engine: Engine, groups: list[list[int]], progress: Progress = iter
 ) -> list[tuple[int, float, float]]:
-    """For each of COUNTS: itself, the share of queries of one thing that are warned about, and the
-    share of queries of different things that are not. NaN where there are no such queries.
+    """For each of COUNTS: the count, the share of queries with one thing that get the warning, and
+    the share of queries with different things that do not. NaN if there are no such queries.
 
     Args:
-        engine: of the gallery.
+        engine: engine on the gallery.
         groups: ids of photos of the same thing.
         progress: wraps the counts.
     """

@@ -1,8 +1,8 @@
-"""Several photos of one thing as one query: how to weigh them, and what they gain.
+"""Queries with several photos of one thing: their gain, and how to weigh the photos.
 
-`search.prepare.together` takes the plain mean of their descriptors. It is compared here with two
-weighted means, with the largest similarity of any of them, and with each of them asked alone. All
-photos of a query are left out of its answer, so that every row finds the same photos or does not.
+`search.prepare.together` takes the plain mean of their descriptors. Here it is compared with two
+weighted means, with the largest similarity of any photo, and with each photo searched alone. All
+photos of a query are excluded from its result, so that every row can find the same photos.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from search import Engine
 from search.prepare import together
 from search.ranking import cosine, order, scale
 
-COUNTS = (2, 3)  # photos of a query
-DRAWS = 5  # queries of a group
+COUNTS = (2, 3)  # photos per query
+DRAWS = 5  # queries per group
 SEED = 0
 STAGES = "diffusion + SIFT"
 
@@ -40,7 +40,7 @@ def weighted(descriptors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     Args:
         descriptors: unit rows float32 (n, D).
-        weights: of each, (n,).
+        weights: weights of the rows, (n,).
 
     Returns:
         Unit vector float32 (D,).
@@ -53,8 +53,8 @@ def by_mutual_similarity(descriptors: np.ndarray, gallery: np.ndarray) -> np.nda
     """Weights: each photo's mean cosine with all photos of the query, at least 0.
 
     Args:
-        descriptors: of the query's photos, unit rows (n, D).
-        gallery: is not looked at.
+        descriptors: descriptors of the query's photos, unit rows (n, D).
+        gallery: ignored.
 
     Returns:
         float32 (n,).
@@ -66,7 +66,7 @@ def by_best_candidate(descriptors: np.ndarray, gallery: np.ndarray) -> np.ndarra
     """Weights: how far each photo's best candidate is above its background.
 
     Args:
-        descriptors: of the query's photos, unit rows (n, D).
+        descriptors: descriptors of the query's photos, unit rows (n, D).
         gallery: unit rows (N, D).
 
     Returns:
@@ -89,7 +89,7 @@ WAYS: Mapping[str, Way] = {
 
 
 def draw(members: Sequence[int], count: int, rng: np.random.Generator) -> list[list[int]]:
-    """Queries of `count` photos of one thing, at most DRAWS; none if no photo is left to find."""
+    """At most DRAWS queries of `count` photos of one thing; none if no photo is left to find."""
     if len(members) <= count:
         return []
     return [rng.permutation(members)[:count].tolist() for _ in range(DRAWS)]
@@ -101,12 +101,12 @@ def measure(
     count: int,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> dict[str, Estimate]:
-    """mAP of every way to ask with several photos, and of asking with each of them alone.
+    """mAP of every way to combine several photos, and of searching with each of them alone.
 
     Args:
-        engine: on the gallery.
-        groups: name -> ids of photos of the same thing.
-        count: photos of a query.
+        engine: engine on the gallery.
+        groups: ids of photos of the same thing, by name.
+        count: photos per query.
         progress: wraps the list of queries.
 
     Returns:
@@ -140,13 +140,13 @@ def measure(
 def judged(
     engine: Engine, ids: list[int], positives: set[int], staged: Callable[..., list[int]]
 ) -> dict[str, float]:
-    """Average precision of every way to ask with some photos, 0 to 1.
+    """Average precision of every way to search with several photos, 0 to 1.
 
     Args:
-        engine: on the gallery.
-        ids: of the photos, which are left out of every answer.
-        positives: ids of what should be found.
-        staged: photos to the ranking that all stages together give.
+        engine: engine on the gallery.
+        ids: ids of the photos, which are excluded from every result.
+        positives: ids of the photos that should be found.
+        staged: function from photos to the ranking by all stages.
     """
     gallery = np.asarray(engine.store.descriptors, np.float32)
 

@@ -1,7 +1,7 @@
-"""Weaker and stronger descriptors than the net's, by calculation: what is each stage worth then?
+"""Simulation of weaker and stronger descriptors, to measure each stage with them.
 
 A simulated store has its own folder, index, graph and offline diffusion. Keypoints, thumbnails and
-catalogue are those of the store that it was made from.
+catalogue are those of the original store.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    """Descriptors of a weaker net.
+    """Descriptors of a simulated weaker network.
 
-    What is added to a descriptor depends on the seed and on its own numbers (as float16), not on
+    The noise of a descriptor depends on the seed and on the descriptor itself (as float16), not on
     its row: photos with equal files stay equal.
 
     Args:
         descriptors: unit rows (N, D).
-        sigma: expected length of the Gaussian noise; the descriptors' own is 1.
-        seed: of the noise.
+        sigma: expected length of the Gaussian noise, relative to a descriptor's length of 1.
+        seed: seed of the noise.
 
     Returns:
         Unit rows float32 (N, D).
@@ -62,11 +62,11 @@ def towards_others(
 
     Args:
         descriptors: unit rows (N, D).
-        things: disjoint lists of rows, at least two each, that show the same thing.
-        weight: 0 to 1, of the unit mean of the OTHER rows of a thing against the row itself.
+        things: disjoint lists of rows that show the same thing, at least two each.
+        weight: weight of the unit mean of a thing's OTHER rows, relative to the row itself, 0 to 1.
 
     Returns:
-        Unit rows float32 (N, D). Those of no thing stay as they are.
+        Unit rows float32 (N, D). Rows in no list are unchanged.
     """
     changed = unit(descriptors.astype(np.float32))
     for rows in things:
@@ -78,12 +78,12 @@ def towards_others(
 
 @dataclass(frozen=True)
 class Simulated:
-    """Stands for the extractor of a simulated store.
+    """Replaces the extractor of a simulated store.
 
     Attributes:
-        extractor: the real one.
-        fingerprint: of the simulation.
-        change: is applied to the descriptors (N, D) of `extractor`.
+        extractor: the real extractor.
+        fingerprint: fingerprint of the simulation.
+        change: function applied to the descriptors (N, D) of `extractor`.
     """
 
     extractor: Extractor
@@ -116,14 +116,14 @@ def derive(
     extractor: Simulated,
     progress: Progress = silent,
 ) -> Store:
-    """A store with other descriptors.
+    """A copy of a store with other descriptors.
 
     Args:
-        store: what all else is taken from.
-        path: of the new store, which is taken as it is if it is there already.
+        store: source of all other data.
+        path: path of the new store, which is reused if it exists.
         descriptors: (N, D), in the order of the store's photos.
-        extractor: that they are said to be of.
-        progress: wraps what takes long.
+        extractor: extractor of the descriptors.
+        progress: wraps long stages.
     """
     try:
         return Store(path, extractor)
@@ -159,7 +159,7 @@ def derive(
 def simulated_fingerprint(
     store: Store, name: str, seed: int, things: Sequence[Sequence[int]]
 ) -> str:
-    """Equal for simulations that give the same descriptors, and never that of a net."""
+    """A fingerprint, equal for simulations with the same descriptors, and never that of a model."""
     facts = [store.manifest.fingerprint, store.version, name, seed, things]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -167,16 +167,16 @@ def simulated_fingerprint(
 def noisy(
     store: Store, extractor: Extractor, sigma: float, seed: int, progress: Progress = silent
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is worse, see `with_noise`, and its extractor.
+    """A store next to `store` with a weaker network, see `with_noise`, and its extractor.
 
-    Queries from outside get noise as well.
+    Uploaded queries get noise too.
 
     Args:
-        store: is not changed.
-        extractor: of the store.
+        store: original store, which is not changed.
+        extractor: extractor of the store.
         sigma: expected length of the noise.
-        seed: of the noise.
-        progress: wraps what takes long.
+        seed: seed of the noise.
+        progress: wraps long stages.
     """
     name = f"noise-{sigma:g}"
 
@@ -197,17 +197,16 @@ def oracle(
     weight: float,
     progress: Progress = silent,
 ) -> tuple[Store, Simulated]:
-    """A store beside `store` whose net is better, see `towards_others`, and its extractor.
+    """A store next to `store` with a stronger network, see `towards_others`, and its extractor.
 
-    Only photos of the gallery can be queries. A photo that could not be read is left out of its
-    thing.
+    Only gallery photos can be queries. Unreadable photos are dropped from their things.
 
     Args:
-        store: is not changed.
-        extractor: of the store.
+        store: original store, which is not changed.
+        extractor: extractor of the store.
         things: lists of files that show the same thing.
-        weight: of the other photos, 0 to 1.
-        progress: wraps what takes long.
+        weight: weight of the other photos, 0 to 1.
+        progress: wraps long stages.
     """
     ids = {photo.file: photo.id for photo in store.catalogue.photos()}
     rows = [[ids[file] for file in thing if file in ids] for thing in things]

@@ -1,1 +1,1 @@
-"""The server under load, faults and kills."""
+"""Studies of the server under load, faults and kills."""

@@ -1,8 +1,8 @@
-"""Every step of a program at which a kill can leave something else on the disk.
+"""Kill a process at any step that changes the disk.
 
-A step is a write to a file, of which a kill leaves half; a call of Python's that syncs, renames or
-deletes a file, or makes or deletes a folder; or a commit of an SQLite database. What SQLite writes
-before a commit is no step: that a transaction is whole or absent is its promise.
+A step is a write to a file, half of which is done before a kill; a Python call that syncs, renames
+or deletes a file, or creates or deletes a folder; or a commit of an SQLite database. SQLite's
+writes before a commit are not steps: it guarantees that a transaction is complete or absent.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ STATEMENTS = ("execute", "executemany", "executescript", "commit", "__exit__", "
 
 
 def kill_at(number: int, kind: str, report: Callable[[str], object]) -> None:
-    """Have this process killed (SIGKILL) right after a step. For a process of its own.
+    """Kill this process (SIGKILL) right after a step. Call it in a separate process.
 
     Args:
-        number: Of the step, from 1.
-        kind: The first letters of the steps that count; "" for all.
-        report: Receives what the step was, right before the kill.
+        number: number of the step, from 1.
+        kind: prefix of the steps that count; "" for all.
+        report: called with the step right before the kill.
     """
     left = number
 
@@ -46,7 +46,7 @@ def kill_at(number: int, kind: str, report: Callable[[str], object]) -> None:
 
 
 def counted(call: Callable, name: str, step: Callable[[str], None]) -> Callable:
-    """The call, with a step after it. A statement that reads, or is not committed yet, is none."""
+    """The call, followed by a step. Statements that read or are not committed yet do not count."""
 
     def made(*args: Any, **options: Any) -> Any:
         result = call(*args, **options)

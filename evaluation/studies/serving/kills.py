@@ -1,4 +1,4 @@
-"""kill -9 after every write of every operation that writes a store: nothing may be lost."""
+"""`evaluation kills`: kill -9 after every write of every operation that writes a store."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from search import Engine
 from ..speed.made import MadeExtractor
 from .kill_points import kill_at
 
-# Small, so that every step can be tried, and of several segments and commits of the journal.
+# Small, so that every step can be tried, with several segments and commits of the journal.
 PHOTOS, SIDE, SEGMENT, COMMIT_EVERY = 5, 64, 3, 2
 EXTRACTOR = MadeExtractor(48)
-# No build has made these: they stay whatever happens.
+# Not created by a build: these must never be touched.
 FOREIGN = ("notes.txt", "segments/mine.segment", "generations/mine/notes.txt")
 
 
@@ -53,12 +53,12 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Operation:
-    """One of the operations that are killed.
+    """An operation to kill.
 
     Attributes:
-        run: The operation, on the photos' folder and the store.
-        change: What happens to the photos' folder before it.
-        before: What is there before it: "store", "nothing", or what a "killed build" has left.
+        run: the operation, called with the photos' folder and the store.
+        change: change of the photos' folder before it.
+        before: initial state: "store", "nothing", or what a "killed build" has left.
     """
 
     run: Callable[[Path, Path], object]
@@ -67,7 +67,7 @@ class Operation:
 
 
 def write_photos(photos: Path, numbers: Iterable[int]) -> None:
-    """Photos of coloured noise, each always the same."""
+    """Write photos of coloured noise, deterministic by number."""
     photos.mkdir(exist_ok=True)
     for number in numbers:
         rng = np.random.default_rng(number)
@@ -77,12 +77,12 @@ def write_photos(photos: Path, numbers: Iterable[int]) -> None:
 
 
 def come(photos: Path) -> None:
-    """Two photos more."""
+    """Add two photos."""
     write_photos(photos, (PHOTOS, PHOTOS + 1))
 
 
 def come_and_go(photos: Path) -> None:
-    """Two photos more, and one less."""
+    """Add two photos and delete one."""
     come(photos)
     (photos / "004.jpg").unlink()
 
@@ -100,23 +100,23 @@ OPERATIONS = {
 
 
 def run_killed(name: str, work: Path, store: Path, number: int, kind: str = "") -> str:
-    """Run an operation in a process of its own.
+    """Run an operation in a separate process and kill it.
 
     Args:
-        name: Of the operation.
-        work: Holds the photos.
-        store: What the operation changes.
-        number: Of the step it is killed at.
-        kind: As of `kill_at`.
+        name: name of the operation.
+        work: folder that contains the photos.
+        store: store that the operation changes.
+        number: number of the step at which it is killed.
+        kind: see `kill_at`.
 
     Returns:
-        What the step was, "" if the operation completed before it.
+        The step, "" if the operation completed before it.
 
     Raises:
-        Lost: The operation failed by itself.
+        Lost: the operation failed without a kill.
     """
     receiver, sender = os.pipe()
-    process = os.fork()  # far quicker than an interpreter for each of some hundred kills
+    process = os.fork()  # much faster than an interpreter for each of several hundred kills
     if not process:
         status = 1
         try:
@@ -137,7 +137,7 @@ def run_killed(name: str, work: Path, store: Path, number: int, kind: str = "") 
 
 
 def kept(store: Path) -> dict[str, object]:
-    """All that a store keeps, every byte of it verified; equal for stores of the same photos."""
+    """All data of a store, verified; equal for stores of the same photos."""
     with Store(store) as opened:
         verify(opened)
         engine = Engine(opened, EXTRACTOR)
@@ -150,7 +150,7 @@ def kept(store: Path) -> dict[str, object]:
             )
             for photo in opened.catalogue.photos()
         }
-        # Which row of which segment a photo lies in may differ.
+        # The segment and row of a photo may differ.
         return found | {
             name: check for name, check in opened.manifest.artefacts.items() if name != "slots.npy"
         }
@@ -181,15 +181,15 @@ def kill_everywhere(name: str, work: Path) -> Iterator[tuple[str, str]]:
     """Kill an operation after each of its steps in turn, until it completes.
 
     Args:
-        name: Of the operation.
-        work: An empty folder.
+        name: name of the operation.
+        work: an empty folder.
 
     Yields:
-        What the step was, and which generation the kill has left: "old", "new" or "none".
+        The step, and the generation that the kill has left: "old", "new" or "none".
 
     Raises:
-        Lost: A store cannot be opened or searched, has lost something, or differs in the end from
-            one that no kill has met; or a file that no build has made is gone.
+        Lost: a store cannot be opened or searched, has lost data, or finally differs from one
+            without kills; or a file that no build has created is gone.
     """
     with small_steps(), threadpool_limits(1):  # OpenMP's threads do not survive a fork
         prepare(name, work)
@@ -204,7 +204,7 @@ def kill_everywhere(name: str, work: Path) -> Iterator[tuple[str, str]]:
             if not step:
                 break
             left = digests(store)
-            if left != files:  # a sync, for one, leaves what is judged already
+            if left != files:  # a sync, for example, changes nothing that was not judged already
                 files = left
                 try:
                     state = judge(name, work, store, before, after)
@@ -218,7 +218,7 @@ def kill_everywhere(name: str, work: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def small_steps() -> Iterator[None]:
-    """Segments and commits of a few photos, which are decoded without a worker for each fork."""
+    """Segments and commits of a few photos, decoded in this process instead of in workers."""
     with (
         patch.object(extraction_cache, "SEGMENT", SEGMENT),
         patch.object(build_journal, "COMMIT_EVERY", COMMIT_EVERY),
@@ -228,7 +228,7 @@ def small_steps() -> Iterator[None]:
 
 
 def prepare(name: str, work: Path) -> None:
-    """Photos and store as the operation finds them, with foreign files between them."""
+    """Create the photos and the store for an operation, with foreign files among them."""
     operation, photos, store = OPERATIONS[name], work / "photos", work / "store"
     write_photos(photos, range(PHOTOS))
     if operation.before == "killed build":
@@ -256,10 +256,10 @@ def judge(
     """Check a store after a kill, run the operation again, and check once more.
 
     Returns:
-        As of `kill_everywhere`.
+        The state, see `kill_everywhere`.
 
     Raises:
-        Lost, StoreError: As there.
+        Lost, StoreError: see `kill_everywhere`.
     """
     state = "none"
     if (store / "CURRENT").exists():
@@ -283,7 +283,7 @@ def judge(
 
 
 def current(store: Path) -> bytes:
-    """What names the live generation; nothing if there is none."""
+    """Content of CURRENT; empty if there is none."""
     path = store / "CURRENT"
     return path.read_bytes() if path.exists() else b""
 

@@ -1,9 +1,9 @@
-"""Many visitors at once: how long they wait, what is refused, and how much memory the server takes.
+"""`evaluation load`: latency, refusals and memory of the server with many concurrent visitors.
 
-The page is served as `streamlit run app.py` does it, by a process of its own, and visited over its
-websocket and its API from this machine, so the visitors take a part of the same processors. Each
-visitor has an address of its own. The quotas by the minute are lifted, because these visitors click
-faster than anybody; the queue and all other limits are as they are. It needs httpx.
+The page is served as by `streamlit run app.py`, in a separate process, and visited over its
+websocket and its API from this machine, so the visitors share its processors. Each visitor has its
+own address. Per-minute quotas are lifted, because these visitors click faster than people; the
+queue and all other limits are unchanged. Requires httpx.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ FORGET_SECONDS = 120
 MEMORY = "MB warm, then, after"
 # Longest side and JPEG quality of uploads: about 0.2 to 12 MB.
 UPLOADS = ((1400, 82), (2200, 88), (3200, 92), (4200, 95), (5700, 96))
-# What a visitor does next, of a hundred clicks.
+# Frequencies of a visitor's next click, in percent.
 GALLERY = {"search": 100}
 MIXED = {"search": 45, "toggle": 25, "evidence": 12, "upload": 10, "API": 8}
 MIXES = {"gallery": GALLERY, "mixed": MIXED}
 LIFTED = ("SEARCHES", "UPLOADS")
 REFUSALS = ("Busy", "That was too much", "Too many")
-SHOWN = "first hits of an upload"  # in the order of their descriptors, until the others are there
+SHOWN = "first hits of an upload"  # ordered by descriptor, until the final ones arrive
 COLUMNS = ("search", "toggle", "evidence", SHOWN, "upload", "API")
 MB = 2**20
 
 
 @dataclass
 class Tally:
-    """What the visitors of one round have seen.
+    """Observations of the visitors of one round.
 
     Attributes:
-        seconds: of what was answered, by kind of click.
-        refused: politely: busy, too much.
-        errors: anything else that is no answer, and how often.
+        seconds: times of answered clicks, by kind.
+        refused: number of polite refusals: busy, too many requests.
+        errors: any other failures, with their counts.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -68,7 +68,7 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
 
     def note(self, kind: str, seconds: float, said: Sequence[str]) -> None:
-        """A click that was answered. said: the sentences in boxes."""
+        """Record an answered click. said: the sentences in boxes."""
         if any(sentence.startswith(REFUSALS) for sentence in said):
             self.refused += 1
         elif said:
@@ -116,22 +116,22 @@ def run(args: argparse.Namespace) -> None:
 
 
 def passed(seconds: float) -> Callable[[Tally], bool]:
-    """What ends a round after a time."""
+    """A predicate that ends a round after a time."""
     end = time.perf_counter() + seconds
     return lambda tally: time.perf_counter() >= end
 
 
 @dataclass(frozen=True)
 class World:
-    """What visitors find.
+    """Environment of the visitors.
 
     Attributes:
-        url: of the server.
+        url: URL of the server.
         files: photos of the gallery.
-        photos: that can be uploaded.
-        mix: how often each kind of click comes, of all.
-        think: least and most seconds between an answer and the next click.
-        seed: of what is random.
+        photos: photos for uploading.
+        mix: relative frequencies of the kinds of clicks.
+        think: minimum and maximum seconds between an answer and the next click.
+        seed: random seed.
     """
 
     url: str
@@ -142,13 +142,13 @@ class World:
     seed: int
 
     async def visited(self, visitors: int, ended: Callable[[Tally], bool]) -> Tally:
-        """So many visitors until a round has ended. What is begun then is waited for."""
+        """Run `visitors` visitors until a round ends; waits for clicks in progress."""
         tally = Tally()
         await asyncio.gather(*(self.visit(number, ended, tally) for number in range(visitors)))
         return tally
 
     async def visit(self, number: int, ended: Callable[[Tally], bool], tally: Tally) -> None:
-        """One visitor, who comes back when the page has failed."""
+        """One visitor, who returns after the page has failed."""
         from .tab import Tab
 
         chance = random.Random(f"{self.seed} {number}")
@@ -166,7 +166,7 @@ class World:
                     tally.note(kind, time.perf_counter() - start, said)
                     if kind == "upload" and not said:
                         tally.seconds[SHOWN].append(tab.shown - start)
-            except Exception as error:  # any of it is counted, and the visitor tries again
+            except Exception as error:  # counted, and the visitor tries again
                 tally.errors[f"{type(error).__name__}: {error}"] += 1
                 await asyncio.sleep(1)
             finally:
@@ -175,7 +175,7 @@ class World:
     async def click(
         self, tab: Any, kind: str, hits: Sequence[str], chance: random.Random
     ) -> Sequence[str]:
-        """Do one thing. Returns the sentences in boxes; for a broken page, one of our own."""
+        """Perform one click. Returns the sentences in boxes; our own one for a broken page."""
         if kind == "API":
             found = await tab.api_search(chance.choice(self.photos))
             return [] if found.is_success else [found.json()["detail"]]
@@ -197,7 +197,7 @@ class World:
 
 
 def uploads(original: Path) -> list[bytes]:
-    """A photo in the sizes that phones and cameras make, with the grain that large files have."""
+    """A photo in the sizes of phones and cameras, with the grain of large files."""
     image = Image.open(original).convert("RGB")
     made = []
     for side, quality in UPLOADS:
@@ -216,7 +216,7 @@ def uploads(original: Path) -> list[bytes]:
 
 @contextmanager
 def served(store: str) -> Iterator[str]:
-    """A server of its own, once it is ready: its address."""
+    """Start a server and wait until it is ready; yields its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -243,24 +243,24 @@ def served(store: str) -> Iterator[str]:
 
 
 def figure(url: str, name: str) -> float:
-    """The sum of a metric of the server."""
+    """Sum of a metric of the server."""
     text = urllib.request.urlopen(f"{url}/metrics", timeout=60).read().decode()
     lines = [line for line in text.splitlines() if re.match(rf"{name}[ {{]", line)]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def memory(url: str) -> float:
-    """MB that the server holds at the moment, without the processes that decode."""
+    """Current memory of the server in MB, without the decoding processes."""
     return figure(url, "process_resident_memory_bytes") / MB
 
 
 def settled_memory(url: str) -> float:
-    """The same when all visitors have been forgotten."""
+    """Memory of the server after all sessions have expired."""
     for _ in range(FORGET_SECONDS):
         if not figure(url, "gem_sessions"):
             break
         time.sleep(1)
-    time.sleep(2)  # then it is given back
+    time.sleep(2)  # until the memory is freed
     return memory(url)
 
 

@@ -1,16 +1,15 @@
-"""The page in a browser: how long it takes to be there, to answer a toggle, to draw the map.
+"""`evaluation page`: times in a browser for loading the page, toggling, and drawing the map.
 
-The page is served as `streamlit run app.py` does it, by a process of its own, and opened in
-Chromium on this machine: all times are over loopback, and browser and server share the processors.
-They are taken within the page, by page_speed.js. It needs playwright and Chromium
-(requirements-dev.txt).
+The page is served as by `streamlit run app.py`, in a separate process, and opened in Chromium on
+this machine: all times are over loopback, and browser and server share the processors. They are
+measured in the page, by page_speed.js. Requires playwright and Chromium (requirements-dev.txt).
 
-- A load begins with the navigation and ends when the script has run and all photos that can be seen
-  are there. Cold: the browser has nothing in its cache.
-- A toggle is Diffusion. It begins with the click and ends when the hits that stay are drawn. The
-  answer is new when it is switched off for a photo that nobody has searched with, and known when it
-  is switched on again.
-- The map is drawn alone, with made points and one picture for all, and zoomed in and out.
+- A load starts with the navigation and ends when the script has run and all visible photos have
+  loaded. Cold: with an empty browser cache.
+- The toggle is Diffusion. A toggle starts with the click and ends when the final hits are drawn.
+  The result is new when it is switched off for a photo that has not been searched with, and known
+  when it is switched on again.
+- The map is drawn alone, with synthetic points and one picture for all, and zoomed in and out.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component
 PATIENCE = 120_000  # milliseconds
 MAP_FRAMES = 300
 CLUSTERS = 40
-INSIDE = Path(__file__).with_suffix(".js")  # what takes the times, within the page
+INSIDE = Path(__file__).with_suffix(".js")  # measures the times, in the page
 
 
 class NoBrowser(Exception):
-    """There is no browser that can be driven; str(error) is a sentence."""
+    """There is no usable browser; str(error) is a sentence."""
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -94,7 +93,7 @@ def row(what: str, ms: Sequence[float]) -> str:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser. Raises NoBrowser."""
+    """Start a browser. Raises NoBrowser."""
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
@@ -118,14 +117,14 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def tab(browser: Browser) -> Iterator[Page]:
-    """A tab of a browser that has seen nothing yet."""
+    """A tab with an empty cache."""
     with browser.new_context(viewport=VIEWPORT) as context:
         context.add_init_script(path=INSIDE)
         yield context.new_page()
 
 
 def loads(browser: Browser, url: str, times: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of loads of the start page, cold and warm; the first ones warm the server."""
+    """Load times of the start page in milliseconds, cold and warm; the first warm the server."""
     cold, warm = [], []
     for _ in range(times + 1):
         with tab(browser) as page:
@@ -137,7 +136,7 @@ def loads(browser: Browser, url: str, times: int) -> tuple[list[float], list[flo
 
 
 def toggles(browser: Browser, url: str, files: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Milliseconds of a toggle whose answer is new, and of one whose answer is known."""
+    """Times of toggles in milliseconds, with new and with known results."""
     new, known = [], []
     for file in files:
         with tab(browser) as page:
@@ -152,7 +151,7 @@ def toggles(browser: Browser, url: str, files: Sequence[str]) -> tuple[list[floa
 
 
 def map_frames(browser: Browser, points: int) -> list[float]:
-    """Milliseconds between frames of the map's component while it is zoomed."""
+    """Milliseconds between frames of the map component while it is zoomed."""
     data = {
         "url": "map.bin",
         "photos": "photos/",
@@ -184,7 +183,7 @@ def map_frames(browser: Browser, points: int) -> list[float]:
 
 
 def made_points(count: int) -> bytes:
-    """Positions in clusters, as map.js reads them."""
+    """Positions in clusters, in the format of map.js."""
     rng = np.random.default_rng(0)
     clusters = np.arange(count) % CLUSTERS
     centres = rng.uniform(0.1, 0.9, (CLUSTERS, 2))

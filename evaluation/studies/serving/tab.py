@@ -1,7 +1,7 @@
-"""A visitor's tab without a browser: Streamlit's websocket protocol, as far as our page needs it.
+"""A visitor's tab without a browser: Streamlit's websocket protocol, as far as the page needs it.
 
-What a browser does besides is left out: it draws, fetches thumbnails, and remembers messages that
-it was sent before, so that they need not be sent again.
+Omits what a browser does besides: drawing, fetching thumbnails, and caching messages so that they
+need not be sent again.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Answer:
         hits: file names of the results, in order; empty if there are none.
         alerts: sentences in boxes: refusals, problems.
         matched: whether the match viewer was drawn.
-        uploader: id of the one that begins a search.
-        failed: whether the script broke.
+        uploader: id of the uploader that starts a search.
+        failed: whether the script failed.
     """
 
     hits: list[str] = field(default_factory=list)
@@ -48,14 +48,14 @@ class Tab:
     """One open page.
 
     Args:
-        url: of the server.
-        address: the visitor's, for the server's quotas; the server must trust this machine.
+        url: URL of the server.
+        address: the visitor's IP, for the server's quotas; the server must trust this machine.
 
     Attributes:
-        answer: what the page shows.
-        shown: when the last click was first answered with hits, perhaps not yet in their final
-            order; as `time.perf_counter`.
-        toggles: which of TOGGLES are on.
+        answer: current content of the page.
+        shown: time of the first hits after the last click, possibly not in their final order, as
+            `time.perf_counter`.
+        toggles: state of each of TOGGLES.
     """
 
     def __init__(self, url: str, address: str):
@@ -71,7 +71,7 @@ class Tab:
         self._files = itertools.count()
 
     async def open(self, query: str = "") -> Answer:
-        """Open the page. query: of its address."""
+        """Open the page. query: query string of its URL."""
         self._query = query
         await self._client.get(f"{self._url}/_stcore/health")
         self._socket = await connect(
@@ -89,7 +89,7 @@ class Tab:
         return await self._run()
 
     async def search_with(self, file: str) -> Answer:
-        """Click a hit's loupe. file: any photo of the gallery."""
+        """Click a hit's magnifier. file: any photo of the gallery."""
         return await self._run(self._clicked("search", file))
 
     async def open_hit(self, file: str) -> Answer:
@@ -97,10 +97,10 @@ class Tab:
         return await self._run(self._clicked("open", file))
 
     async def upload(self, data: bytes) -> tuple[str, Answer]:
-        """Choose a photo.
+        """Upload a photo.
 
         Returns:
-            The sentence if the server does not take it; and what the page shows.
+            The sentence if the server rejects it; and the content of the page.
         """
         message = BackMsg()
         message.file_urls_request.request_id = f"files-{next(self._files)}"
@@ -123,22 +123,22 @@ class Tab:
         return "", await self._run(state)
 
     async def api_search(self, photo: bytes) -> httpx.Response:
-        """Search by the API, from the same address."""
+        """Search with the API, from the same address."""
         return await self._client.post(f"{self._url}/api/v1/search", files={"photo": photo})
 
     async def close(self) -> None:
-        """Leave."""
+        """Close the tab."""
         if self._socket is not None:
             await self._socket.close()
         await self._client.aclose()
 
     def _clicked(self, event: str, file: str) -> WidgetState:
-        """What our grid tells of a click."""
+        """Widget state for a click in our grid."""
         id = f"{STREAMLIT_INTERNAL_KEY_PREFIX}_{self._ids[GRID]}__events"
         return WidgetState(id=id, json_trigger_value=json.dumps([{"event": event, "value": file}]))
 
     async def _run(self, *more: WidgetState) -> Answer:
-        """Have the script run, and wait until it has."""
+        """Run the script, and wait until it has finished."""
         message = BackMsg()
         message.rerun_script.query_string = self._query
         states = message.rerun_script.widget_states.widgets
@@ -165,7 +165,7 @@ class Tab:
                 return answer
 
     def _note(self, element: object, answer: Answer) -> None:
-        """Keep what is needed of an element that was drawn."""
+        """Record the relevant parts of a drawn element."""
         kind = element.WhichOneof("type")
         if kind == "bidi_component":
             component = element.bidi_component
@@ -177,7 +177,7 @@ class Tab:
         elif kind == "checkbox":
             self._ids[element.checkbox.label] = element.checkbox.id
         elif kind == "file_uploader" and not answer.uploader:
-            answer.uploader = element.file_uploader.id  # others after it add to the question
+            answer.uploader = element.file_uploader.id  # later ones add to the query
         elif kind == "alert":
             answer.alerts.append(element.alert.body)
         elif kind == "exception":

@@ -1,1 +1,1 @@
-"""What each stage costs."""
+"""Studies of speed and cost."""

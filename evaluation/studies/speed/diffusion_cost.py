@@ -1,4 +1,4 @@
-"""What offline diffusion costs and is worth: a build, a query, and rows of several lengths."""
+"""Cost and quality of offline diffusion: builds, queries, and rows of several lengths."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ Progress = Callable[[Iterable], Iterable]
 def write_made_rows(
     folder: Path, count: int, kept: int, batch: int = 20_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Memory-mapped rows as a store has them, their values a harmonic series.
+    """Write synthetic memory-mapped rows like a store's, with a harmonic series as values.
 
-    The ids are at random over the gallery. That is the worst case for a query, whose seeds then
-    have nothing in common.
+    The ids are random over the gallery. That is the worst case for a query, whose seeds then have
+    nothing in common.
 
     Args:
-        folder: gets the files.
-        count: of rows.
-        kept: values a row.
+        folder: folder for the files.
+        count: number of rows.
+        kept: values per row.
         batch: rows written at a time.
 
     Returns:
         Ids and values, (count, kept) each.
 
     Raises:
-        OSError: the disk is too small.
+        OSError: there is too little disk space.
     """
     needed = count * kept * 6
     if shutil.disk_usage(folder).free < 1.2 * needed:
@@ -83,12 +83,12 @@ def write_made_rows(
 def query_ms(
     row_ids: np.ndarray, row_values: np.ndarray, seeds: int, queries: int = QUERIES
 ) -> np.ndarray:
-    """What diffusion costs a query, from the seeds' numbers to the scores of all photos they reach.
+    """Time of a query's diffusion, from the seeds' ids to the scores of all reached photos.
 
     Args:
         row_ids, row_values: offline rows, (N, M) each.
-        seeds: of a query.
-        queries: how many are timed.
+        seeds: seeds per query.
+        queries: number of timed queries.
 
     Returns:
         Milliseconds (queries,).
@@ -107,7 +107,7 @@ def query_ms(
 
 
 def query_rows(count: int, kept: int) -> list[list[str]]:
-    """Table, head first."""
+    """Table of query times, head first."""
     rows = [[f"{count} rows of {kept}", "median ms", "99th percentile ms", "ids a query"]]
     with tempfile.TemporaryDirectory() as folder:
         ids, values = write_made_rows(Path(folder), count, kept)
@@ -131,13 +131,13 @@ def query_rows(count: int, kept: int) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Cut:
-    """What is left of diffusion with shorter rows.
+    """Quality of diffusion with shorter rows.
 
     Attributes:
-        kept: values a row.
-        map: of the groups, with diffusion.
-        mass: mean share of the whole rows' sum.
-        bytes: a photo.
+        kept: values per row.
+        map: mAP of the groups, with diffusion.
+        mass: mean share of the complete rows' sums.
+        bytes: bytes per photo.
     """
 
     kept: int
@@ -153,14 +153,14 @@ def measure_cuts(
     cuts: list[int],
     progress: Progress = iter,
 ) -> list[Cut]:
-    """Diffusion with rows of different lengths, made anew from the store's descriptors.
+    """Diffusion with rows of different lengths, recomputed from the store's descriptors.
 
     Args:
         store: the gallery.
-        extractor: of the store.
-        groups: of `store_groups`.
-        cuts: values a row.
-        progress: wraps what takes long.
+        extractor: extractor of the store.
+        groups: output of `store_groups`.
+        cuts: values per row.
+        progress: wraps long stages.
     """
     count = len(store)
     ids, sims = exact_neighbours(store.descriptors, min(count, affinity.BACKGROUND + 1))
@@ -187,7 +187,7 @@ def measure_cuts(
 
 
 def cut_rows(cuts: list[Cut]) -> list[list[str]]:
-    """Table, head first."""
+    """Table of row lengths, head first."""
     head = [
         "kept values",
         "mAP with diffusion",

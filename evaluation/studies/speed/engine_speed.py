@@ -1,4 +1,4 @@
-"""What each way to run the network costs and is worth: photos a second and mAP side by side."""
+"""Speed and mAP of every engine and precision of the descriptor network."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Row:
-    """One way to describe photos.
+    """Measurements of one engine.
 
     Attributes:
-        name: of the engine and its precision.
-        size: longest side, pixels.
-        scales: how many.
-        seconds: a photo, decoding left out.
-        map: of the groups, None if there are none.
-        cosine: median with BASELINE.
+        name: name of the engine and its precision.
+        size: longest side in pixels.
+        scales: number of scales.
+        seconds: time per photo, without decoding.
+        map: mAP of the groups, None without groups.
+        cosine: median cosine with BASELINE.
     """
 
     name: str
@@ -64,15 +64,15 @@ class Row:
 
 
 Start = Callable[[tuple[float, ...]], Extractor]
-"""Scales -> what describes photos at them."""
+"""Function from scales to an extractor with these scales."""
 
 
 def ways(model: Path, folder: Path) -> dict[str, Start]:
-    """How to start everything that is installed here, by name, BASELINE first.
+    """Factories of all engines that are installed here, by name, BASELINE first.
 
     Args:
-        model: exported model of one scale.
-        folder: where models of several scales are written.
+        model: exported model with one scale.
+        folder: folder for models with several scales.
     """
     found = {BASELINE: started(model, folder)}
     int8 = int8_beside(model)
@@ -94,7 +94,7 @@ def ways(model: Path, folder: Path) -> dict[str, Start]:
 
 
 def started(model: Path, folder: Path, engine: str = "onnxruntime") -> Start:
-    """How to start one engine on one model."""
+    """Factory of one engine for one model."""
 
     def start(scales: tuple[float, ...]) -> Extractor:
         if scales == (1.0,):
@@ -142,22 +142,22 @@ def measure(
     engines: Collection[str] = NAMES,
     progress: Progress = iter,
 ) -> list[Row]:
-    """Speed and mAP of ways to describe photos, BASELINE always among them.
+    """Measure speed and mAP of engines, always including BASELINE.
 
-    Speed is measured on SPEED_PHOTOS photos after a first one. mAP needs all photos of the folder
-    described in each way.
+    Speed is measured on SPEED_PHOTOS photos after a warm-up. mAP requires describing all photos in
+    the folder with each engine.
 
     Args:
         model: the ONNX file.
-        folder: of photos.
-        groups_file: JSON of photos of the same thing; None for speed alone.
-        sizes: longest sides, pixels.
-        multi: whether each size is measured with SCALES, too.
-        engines: names of the ways.
-        progress: wraps what takes long.
+        folder: folder of photos.
+        groups_file: JSON of photos of the same thing; None for speed only.
+        sizes: longest sides in pixels.
+        multi: whether to also measure each size with SCALES.
+        engines: names of the engines.
+        progress: wraps long stages.
 
     Raises:
-        BadGroups: the groups do not fit the folder.
+        BadGroups: the groups do not match the folder.
     """
     paths = sorted(p for p in folder.iterdir() if p.is_file())
     number = {path.name: i for i, path in enumerate(paths)}
@@ -208,7 +208,7 @@ def measure(
 
 
 def format_rows(rows: list[Row]) -> str:
-    """Markdown table; speeds also as a multiple of BASELINE at the same size and scales."""
+    """Markdown table; speeds also relative to BASELINE at the same size and scales."""
     base = {(row.size, row.scales): row.seconds for row in rows if row.name == BASELINE}
     lines = [
         f"Hardware: {hardware()}",

@@ -1,7 +1,7 @@
-"""What indexing photos side by side buys: photos a second against one by one, in one run.
+"""Speed of indexing photos in parallel, relative to one at a time.
 
-Each way handles a few photos before the clock starts, so that models are read and processes run by
-then. That takes the same time however many photos there are.
+Each way processes a few photos before timing starts, so that models are loaded and processes are
+running. That takes the same time for any number of photos.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ BATCH = 8
 
 
 def one_by_one(root: Path, files: list[str], extractor: Extractor) -> None:
-    """The baseline: all cores on one photo after the other."""
+    """Baseline: all cores on one photo after another."""
     work = Extraction(root, extractor, frozenset(), exact=True)
     for file in files:
         work(file)
 
 
 def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) -> None:
-    """All cores on BATCH photos after one another, those of equal shape in one run."""
+    """All cores on BATCH photos at a time, those of equal shape in one run."""
     for start in range(0, len(files), BATCH):
         photos = [read(root / file) for file in files[start : start + BATCH]]
         extractor.describe(photos)
@@ -62,7 +62,7 @@ def equal_shapes_together(root: Path, files: list[str], extractor: Extractor) ->
 
 
 def side_by_side(root: Path, files: list[str], extractor: Extractor) -> None:
-    """As `index_store build` does it: one core to a photo."""
+    """As in `index_store build`: one core per photo."""
     with tempfile.TemporaryDirectory() as folder:
         extracted = ExtractionCache(Path(folder), extractor.fingerprint, extractor.card.output_dim)
         extract_all(root, files, extractor, extracted, iter, exact=True)
@@ -70,7 +70,7 @@ def side_by_side(root: Path, files: list[str], extractor: Extractor) -> None:
 
 
 def in_processes(root: Path, files: list[str], extractor: Extractor) -> None:
-    """Side by side, too, but in a process to each core instead of a thread."""
+    """In parallel too, but with one process per core instead of one thread."""
     work = partial(extract_there, root, extractor.path)
     for _ in processes(extractor.path).map(work, files):
         pass
@@ -78,7 +78,7 @@ def in_processes(root: Path, files: list[str], extractor: Extractor) -> None:
 
 @cache
 def processes(model: Path) -> ProcessPoolExecutor:
-    """A process for each core, each with the model."""
+    """A pool with one process per core, each with its own model."""
     return ProcessPoolExecutor(
         available_cores(),
         multiprocessing.get_context("spawn"),

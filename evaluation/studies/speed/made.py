@@ -1,8 +1,8 @@
-"""Galleries of made photos, as large as one likes: files that nobody decodes, made descriptors.
+"""Synthetic galleries of any size: files that are never decoded, with synthetic descriptors.
 
-Everything but decoding, describing and finding keypoints is done as with real photos: the made ones
-are injected where a build looks for those of a killed one. They have the keypoints of a few real
-photos in turn.
+Everything except decoding, describing and keypoint detection works as with real photos: synthetic
+photos are injected into the cache of killed builds. They have the keypoints of a few real photos in
+turn.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from index_store.storage.generation import writing
 
 IN_A_FOLDER = 1000
 THUMBNAIL_BYTES = 2_000
-KEYPOINTS_OF = 24  # photos of the sample gallery
-# Chosen so that 100,000 made photos lie to one another as the crops of photos in docs/ann.md do: by
-# the distances to the first and the tenth neighbour, and by how many cells a search must visit.
-DIRECTIONS = 22  # in which things differ
-COMMON = 0.7  # what all things share, against their differences
-SPREAD = 0.3  # of a photo around its thing, against the distance of things
-NOISE = 0.5  # in each component, against a thing's in one direction
+KEYPOINTS_OF = 24  # number of sample gallery photos that provide keypoints
+# Chosen so that 100,000 synthetic photos resemble the crops of photos in docs/ann.md: in the
+# distances to the first and the tenth neighbour, and in the number of cells a search must visit.
+DIRECTIONS = 22  # dimensions in which things differ
+COMMON = 0.7  # common component of all things, relative to their differences
+SPREAD = 0.3  # spread of a thing's photos, relative to the distance of things
+NOISE = 0.5  # noise in each component, relative to a thing's in one direction
 
 
 class MadeExtractor(Extractor):
-    """Stands for the model of a made gallery. Describes a photo by the colours of a 4 x 4 grid."""
+    """Extractor of a synthetic gallery. Describes a photo by the colours of a 4 x 4 grid."""
 
     def __init__(self, dim: int):
         self.engine = "onnxruntime"
@@ -64,7 +64,7 @@ class MadeExtractor(Extractor):
     def describe(
         self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
     ) -> np.ndarray:
-        """As `Extractor.describe`; for 48 dimensions."""
+        """As `Extractor.describe`, with 48 dimensions."""
         grids = [cv2.resize(photo, (4, 4), interpolation=cv2.INTER_AREA) for photo in photos]
         rows = np.array([grid.ravel() for grid in grids], np.float32) + 1
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -84,17 +84,17 @@ def made_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterat
 
 
 def made_file(root: Path, number: int) -> Path:
-    """Where a made photo lies."""
+    """Path of a synthetic photo."""
     return root / f"{number // IN_A_FOLDER:04d}" / f"{number:07d}.jpg"
 
 
 def content(number: int) -> bytes:
-    """Of a made photo's file."""
+    """Content of a synthetic photo's file."""
     return f"made photo {number}".encode()
 
 
 def lay_out(root: Path, numbers: Iterable[int]) -> None:
-    """Write the files of made photos."""
+    """Write the files of synthetic photos."""
     for number in numbers:
         path = made_file(root, number)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def lay_out(root: Path, numbers: Iterable[int]) -> None:
 
 
 def real_features(points: int) -> list[bytes]:
-    """The strongest so many keypoints of a few photos of the sample gallery, encoded."""
+    """The strongest keypoints of a few photos of the sample gallery, encoded."""
     photos = sorted(path for path in GALLERY.iterdir() if path.suffix.lower() in SUFFIXES)
     found = [local_features(read_photo(path)) for path in photos[:: len(photos) // KEYPOINTS_OF]]
     return [features.strongest(points).to_bytes() for features in found]
@@ -116,15 +116,15 @@ def inject(
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
     total: int = 0,
 ) -> None:
-    """Cache made photos, numbered from 0, so that a build extracts nothing.
+    """Put synthetic photos, numbered from 0, into the cache, so that a build extracts nothing.
 
     Args:
-        store: The store's folder.
-        blocks: Their descriptors.
-        extractor: Whose descriptors they shall be.
-        features: Keypoints, as `real_features`, which the photos have in turn.
-        progress: Called once as progress(items, total); must yield the items.
-        total: How many photos there are, for it.
+        store: folder of the store.
+        blocks: their descriptors.
+        extractor: extractor that the descriptors are attributed to.
+        features: keypoints from `real_features`, assigned to the photos in turn.
+        progress: called once as progress(items, total); must yield the items.
+        total: number of photos, for progress.
     """
     spec = extraction_spec_of(extractor, False)
     rows = (row for block in blocks for row in block.astype(np.float16))

@@ -1,4 +1,4 @@
-"""How much memory a process has taken."""
+"""Peak memory of a process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def peak_mb() -> float:
-    """The most memory that this process has had resident, MB. Linux only.
+    """Peak resident memory of this process in MB. Linux only.
 
-    `getrusage` would also count what the process that started this one had.
+    `getrusage` would also include that of the parent process.
     """
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -1,9 +1,9 @@
-"""Offline diffusion against the published way, on the same graph and cores: speed and exactness.
+"""Speed and accuracy of offline diffusion compared with the published form, on the same graph.
 
-How close a truncated row is to that of the whole graph is told by its sum alone. (I - alpha S)^-1
-has no negative element, and truncation makes every element smaller
-(`index_store.graph.offline_diffusion`). So a row's share of mass, its sum over the whole row's, is
-1 minus the relative L1 distance to it. The sums m of all whole rows solve (I - alpha S) m = 1.
+The error of a truncated row can be measured by its sum alone. (I - alpha S)^-1 has no negative
+element, and truncation reduces every element (`index_store.graph.offline_diffusion`). So a row's
+share of mass, its sum over the complete row's, is 1 minus the relative L1 distance between them.
+The sums m of all complete rows solve (I - alpha S) m = 1.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from ..retrieval.published_diffusion import (
     start_worker,
 )
 
-TRUNCATION = 1000  # of the published way
-SAMPLE = 3000  # rows solved the published way
+TRUNCATION = 1000  # in the published form
+SAMPLE = 3000  # rows solved in the published form
 ROUNDS = 5
-# Photos in a neighbour list, the photo itself among them, as the published code counts (its kd).
+# Length of a neighbour list including the photo itself, as the published code counts (its kd).
 LISTED = affinity.BACKGROUND + 1
 PUBLISHED_ALPHA = 0.99
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Both ways on one graph.
+    """Both forms on one graph.
 
     Attributes:
-        edges: a row of the graph.
-        published, blocks: rows a second.
+        edges: edges per row of the graph.
+        published, blocks: rows per second.
         published_share, share: shares of mass of the same sampled rows, (n,).
-        kept_share: likewise, of `blocks` after the cut.
+        kept_share: shares of `blocks` after keeping the largest values only.
     """
 
     edges: float
@@ -67,14 +67,15 @@ class Speed:
 
 
 def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) -> Speed:
-    """Both ways in turns, on all cores.
+    """Run both forms alternately, on all cores.
 
-    The published one runs in one process a core, on sampled rows; blocks are solved for all rows.
+    The published form runs in one process per core, on sampled rows; blocks are solved for all
+    rows.
 
     Args:
-        descriptors: of the gallery, float32 (N, D).
+        descriptors: descriptors of the gallery, float32 (N, D).
         walk: S, (N, N).
-        alpha: of the diffusion.
+        alpha: alpha of the diffusion.
     """
     count = len(descriptors)
     sample = np.random.default_rng(1).permutation(count)[:SAMPLE]

@@ -1,6 +1,6 @@
-"""What a store costs as it grows: made photos, everything else as it is with real ones.
+"""`evaluation scale`: cost of a store as it grows, with synthetic photos.
 
-Each step runs in a process of its own, so that its peak of memory is its own.
+Each step runs in a separate process, so that its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ DIM = 512
 SIZES = (10_000, 30_000)
 QUERIES = 50
 BUILD_STAGES = ("index", "neighbours", "diffusion", "keypoints")
-DISTANCES = [1, 10]  # neighbours whose median distance tells how alike made photos are
+DISTANCES = [1, 10]  # ranks of neighbours whose median distances describe the synthetic photos
 QUERY_STAGES = ("candidates", "diffusion")
 Step = Callable[[Path, int, int], dict[str, float]]
 
 
 class Stages:
-    """Progress of a build that remembers how long each stage took, in seconds."""
+    """Progress callback of a build that records the seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -55,14 +55,14 @@ class Stages:
 
 
 def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
-    """Made photos become segments."""
+    """Turn synthetic photos into segments."""
     features = real_features(form_for(size).points)
     inject(work / "store", made_rows(size, dim), MadeExtractor(dim), features)
     return {}
 
 
 def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
-    """A build that finds all photos cached."""
+    """Run a build with all photos cached."""
     stages = Stages()
     manifest = build(work / "photos", work / "store", MadeExtractor(dim), stages)
     with Store(work / "store") as store:
@@ -79,14 +79,14 @@ def open_store(work: Path, size: int, dim: int) -> dict[str, float]:
 
 
 def verify_store(work: Path, size: int, dim: int) -> dict[str, float]:
-    """Read all of it."""
+    """Verify the whole store."""
     with Store(work / "store") as store:
         verify(store)
     return {}
 
 
 def query(work: Path, size: int, dim: int) -> dict[str, float]:
-    """Search, with photos of the gallery; medians in milliseconds."""
+    """Search with gallery photos; medians in milliseconds."""
     extractor = MadeExtractor(dim)
     engine = Engine(Store(work / "store"), extractor)
     took: dict[str, list[float]] = {}
@@ -102,13 +102,13 @@ def query(work: Path, size: int, dim: int) -> dict[str, float]:
 
 
 def update_unchanged(work: Path, size: int, dim: int) -> dict[str, float]:
-    """Nothing is new."""
+    """Update without changes."""
     update(work / "store", MadeExtractor(dim))
     return {}
 
 
 def add_one(work: Path, size: int, dim: int) -> dict[str, float]:
-    """Add the photo that was removed before."""
+    """Add the previously removed photo."""
     stages = Stages()
     manifest = add([made_file(work / "photos", 0)], work / "store", MadeExtractor(dim), stages)
     return {**stages.seconds, "drift": manifest.drift.rows}
@@ -122,7 +122,7 @@ def remove_one(work: Path, size: int, dim: int) -> dict[str, float]:
 
 
 def compact_all(work: Path, size: int, dim: int) -> dict[str, float]:
-    """Rewrite what removals have left."""
+    """Compact after removals."""
     compact(work / "store")
     return {}
 
@@ -141,7 +141,7 @@ STEPS: dict[str, Step] = {
 
 
 def timed(step: str, work: Path, size: int, dim: int, results: Any) -> None:
-    """Run a step in a process of its own; what it says, its seconds and its peak of memory."""
+    """Run a step in this separate process; send its results, seconds and peak memory."""
     start = time.perf_counter()
     said = STEPS[step](work, size, dim)
     seconds = time.perf_counter() - start
@@ -150,7 +150,7 @@ def timed(step: str, work: Path, size: int, dim: int, results: Any) -> None:
 
 
 def measure(size: int, dim: int, work: Path) -> dict[str, dict[str, float]]:
-    """All steps for a gallery of so many photos and dimensions, in an empty folder."""
+    """Run all steps for a gallery of `size` photos with `dim` components, in an empty folder."""
     lay_out(work / "photos", range(size))
     context = multiprocessing.get_context("spawn")
     found = {}
@@ -165,11 +165,11 @@ def measure(size: int, dim: int, work: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-Costs = Mapping[int, Mapping[str, Mapping[str, float]]]  # of each size and step, as `timed` says
+Costs = Mapping[int, Mapping[str, Mapping[str, float]]]  # by size and step, as sent by `timed`
 
 
 def cost_rows(found: Costs) -> list[list[str]]:
-    """Table, head first: a column for each size."""
+    """Table, head first, one column per size."""
     sizes = found.items()
     rows = [["photos", *(f"{size:,}" for size in found)]]
     for step in STEPS:
@@ -189,7 +189,7 @@ def cost_rows(found: Costs) -> list[list[str]]:
 
 
 def draw(found: Costs, path: Path) -> None:
-    """Seconds, memory and a query's milliseconds against the number of photos, as a picture."""
+    """Plot seconds, memory and query times against the number of photos, and save the picture."""
     from matplotlib.figure import Figure  # slow to import
 
     def against_size(step: str, cost: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""What verifying the best hundred costs, beside a plain loop of OpenCV calls on equal features."""
+"""Cost of verifying a shortlist, compared with a plain loop of OpenCV calls on equal features."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ Progress = Callable[[Iterable], Iterable]
 
 @dataclass(frozen=True)
 class Costs:
-    """What verification costs one query, in milliseconds for all its photos.
+    """Cost of verification for one query, in milliseconds for all its photos.
 
     Attributes:
-        ours: features are read from the store, then `verify_many`.
-        baseline: `naive` on the same features, already in memory and already float32.
-        anew: features are beyond the store's budget, and not in its cache yet.
+        ours: features read from the store, then `verify_many`.
+        baseline: `naive` on the same features, already in memory as float32.
+        anew: features beyond the store's budget, and not in its cache yet.
         passed, baseline_passed: which photos have at least Sift.floor points, bool (photos,).
     """
 
@@ -58,7 +58,7 @@ def naive(
     query: LocalFeatures, hits: Sequence[LocalFeatures], rows: Sequence[np.ndarray]
 ) -> list[int]:
     """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of
-    `search.verify`.
+    `matching`.
 
     Args:
         query: features of the query.
@@ -95,20 +95,20 @@ def naive(
 
 
 class BeyondBudget:
-    """What `GalleryKeypoints` reads of a store, as if no keypoints were stored."""
+    """A store for `GalleryKeypoints` that has no stored keypoints."""
 
     def __init__(self, store: Store, folder: Path):
-        """folder: where what is found is kept."""
+        """folder: folder of the keypoint cache."""
         self.path, self.manifest, self.catalogue = folder, store.manifest, store.catalogue
         self.thumbnail_features, self.marks = store.thumbnail_features, store.marks
 
     def stored_features(self, id: int) -> bytes:
-        """None."""
+        """Always empty."""
         return b""
 
 
 def verified_anew(store: Store, query: int, ids: Sequence[int]) -> list[Verification]:
-    """A first verification of photos beyond the budget, the query too."""
+    """A first verification of photos beyond the budget, including the query."""
     with tempfile.TemporaryDirectory() as folder:
         keypoints = GalleryKeypoints(BeyondBudget(store, Path(folder)))
         features, *hits = on_all_cores(keypoints.find, [query, *ids])
@@ -116,25 +116,25 @@ def verified_anew(store: Store, query: int, ids: Sequence[int]) -> list[Verifica
 
 
 def verified(store: Store, query: int, ids: Sequence[int]) -> list[Verification]:
-    """The same of photos whose keypoints the store holds."""
+    """Verification of photos whose keypoints are in the store."""
     features, *hits = on_all_cores(store.local_features, [query, *ids])
     return verify_many(features, hits)
 
 
 def milliseconds(function: Callable, *arguments: Any) -> tuple[Any, float]:
-    """Result of a call, and how long it took."""
+    """Result of a call, and its duration."""
     start = time.perf_counter()
     result = function(*arguments)
     return result, (time.perf_counter() - start) * 1000
 
 
 def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> list[Costs]:
-    """Costs of the Sift.shortlist nearest photos of each query (gallery ids)."""
+    """Costs for the Sift.shortlist nearest photos of each query (gallery ids)."""
     shortlists, descriptors = [], np.asarray(store.descriptors)
     for query in queries:
         best = order(cosine(store.descriptors[query].astype(np.float32), descriptors))
         shortlists.append([int(id) for id in best if id != query][: Sift.shortlist])
-    verified_anew(store, queries[0], queries[:1])  # starts what starts once
+    verified_anew(store, queries[0], queries[:1])  # initialises everything that is lazily created
     costs = []
     for query, ids in progress(list(zip(queries, shortlists))):
         verifications, ours = milliseconds(verified, store, query, ids)
@@ -155,7 +155,7 @@ def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> 
 
 
 def format_costs(costs: list[Costs]) -> str:
-    """Markdown table, and who passes where."""
+    """Markdown table, and the numbers of photos that pass in each way."""
     lines = [
         f"Hardware: {hardware()}; OpenCV runs {cv2.getNumThreads()} threads, verification "
         f"{available_cores()}",

@@ -1,1 +1,1 @@
-"""What Pillow does not do by itself: colours, depths, incomplete files."""
+"""Extensions to Pillow's decoding: colours, bit depths, incomplete files."""

@@ -1,7 +1,7 @@
-"""Pixels of any mode and colour profile -> 8-bit sRGB, which is what is described and shown.
+"""Pixels of any mode and colour profile -> 8-bit sRGB, for describing and showing.
 
-Whole numbers of more than 8 bits are scaled by the bits that the photo uses, others by their range.
-An embedded ICC profile is converted from; a broken one is passed over, as browsers do.
+Integers of more than 8 bits are scaled by the bits that the photo uses, other numbers by their
+range. An embedded ICC profile is applied; a broken one is ignored, as browsers do.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from PIL import Image, ImageCms
 
 from .icc_profiles import matrix_profile
 
-MAX_PROFILE = 8 * 2**20  # bytes; those of printing presses have 0.5 to 3 MB
-DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
+MAX_PROFILE = 8 * 2**20  # bytes; profiles of printing presses have 0.5 to 3 MB
+DEPTHS = (8, 10, 12, 14, 16)  # bits per sample that cameras and scanners use
 MODES = {"RGB ": ("RGB", "RGBA"), "GRAY": ("L", "LA"), "CMYK": ("CMYK",), "Lab ": ("LAB",)}
 LEAST_RANGE = 1e-30
 PALETTES = ("P", "PA", "1")
-# Colour primaries and transfer curves of ITU-T H.273 that photos without an ICC profile name.
+# Colour primaries and transfer curves (ITU-T H.273) named by photos without an ICC profile.
 PRIMARIES = {9: "BT.2020", 12: "Display P3"}
 STANDARD_CURVES = (1, 6, 13, 14, 15)
 
 
 def scaled(values: np.ndarray) -> np.ndarray:
-    """Numbers of any type and range as 0 to 255.
+    """Numbers of any type and range, scaled to 0 to 255.
 
-    Whole numbers from 0 up to 16 bits are divided by the largest number of as many bits as the
-    photo uses: 12-bit data in 16-bit numbers is not black. Fractions from 0 to 1 are what they are;
-    all else is stretched from the least to the largest.
+    Non-negative integers of up to 16 bits are divided by the largest number of as many bits as the
+    photo uses, so that 12-bit data in 16-bit numbers is not black. Fractions from 0 to 1 keep their
+    range; everything else is stretched from its minimum to its maximum.
 
     Args:
         values: (H, W) or (H, W, 3).
 
     Returns:
-        uint8, same shape. What is no number is 0.
+        uint8, same shape. NaN becomes 0.
     """
     numbers = values.astype(np.float32)
     finite = np.isfinite(numbers)
@@ -52,20 +52,20 @@ def scaled(values: np.ndarray) -> np.ndarray:
 
 
 def white_of(largest: int) -> int:
-    """The largest number of as many bits as a photo uses, by its largest number below 2^16."""
+    """The largest number of as many bits as the photo uses. largest: its maximum, below 2^16."""
     return next(2**bits - 1 for bits in DEPTHS if largest < 2**bits)
 
 
 def resizable(image: Image.Image) -> Image.Image:
-    """The image in a mode that Lanczos can work on.
+    """The image in a mode that Lanczos resampling supports.
 
-    Palettes and bitmaps become RGB(A), numbers of more than 8 bits become 8-bit grey.
+    Palettes and bitmaps become RGB(A); numbers of more than 8 bits become 8-bit grey.
     """
     if image.mode.startswith(("I", "F")):  # Pillow would clip instead of scale
         numbers = np.asarray(image)
         small = scaled(numbers)
         if isinstance(clear := image.info.get("transparency"), int):
-            small[numbers == clear] = 255  # white, as all transparency becomes
+            small[numbers == clear] = 255  # transparency always becomes white
         grey = Image.fromarray(small)
         grey.info = image.info
         return grey
@@ -75,7 +75,7 @@ def resizable(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit sRGB; transparency becomes white."""
+    """8-bit sRGB, with transparency over white."""
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
     pixels = to_srgb(image)
     if alpha is None:
@@ -86,7 +86,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB, converted from a profile where the image has one that fits, without its alpha."""
+    """8-bit RGB without alpha, converted from the image's profile if it has one that fits."""
     profile = profile_of(image)
     if profile is None:
         return image.convert("RGB")
@@ -99,7 +99,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
             plain, profile, srgb(), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB"
         )
     except (ImageCms.PyCMSError, ValueError, OSError):
-        # A Lab image cannot be converted otherwise.
+        # Pillow cannot convert Lab without a profile, so only its lightness is kept.
         return (
             Image.merge("RGB", [plain.getchannel(0)] * 3)
             if plain.mode == "LAB"
@@ -110,7 +110,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 def profile_of(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The profile that an image's colours are in; None for sRGB, and for what cannot be read."""
+    """The image's colour profile; None for sRGB, and for a profile that cannot be read."""
     data = image.info.get("icc_profile")
     if not data:
         if image.mode == "LAB":
@@ -132,5 +132,5 @@ def profile_of(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
 
 @lru_cache(1)
 def srgb() -> ImageCms.ImageCmsProfile:
-    """The profile that everything is converted to."""
+    """The target profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

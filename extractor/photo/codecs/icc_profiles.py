@@ -1,6 +1,6 @@
-"""ICC profiles of well-known RGB spaces, made from their primaries (ICC.1:2001-04, matrix/TRC).
+"""ICC profiles of well-known RGB spaces, built from their primaries (ICC.1:2001-04, matrix/TRC).
 
-For photos that name a space by a number instead of a profile, and for measuring what profiles cost.
+For photos that name a colour space by number instead of a profile, and for benchmarks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 D50 = (0.9642, 1.0, 0.8249)
 D65 = (0.3127, 0.3290)
-# Red, green and blue (x, y), white (x, y), and the exponent of the curve; 0 for that of sRGB.
+# Red, green and blue (x, y), white (x, y), and the gamma of the curve; 0 for the curve of sRGB.
 SPACES: dict[str, tuple[tuple[tuple[float, float], ...], tuple[float, float], float]] = {
     "Display P3": (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), D65, 0.0),
     "Adobe RGB": (((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), D65, 563 / 256),
@@ -24,13 +24,13 @@ BRADFORD = np.array(
 
 
 def xyz(point: tuple[float, float]) -> np.ndarray:
-    """Tristimulus values of a chromaticity, Y = 1."""
+    """XYZ tristimulus values of a chromaticity (x, y), with Y = 1."""
     x, y = point
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
 def to_d50(space: str) -> np.ndarray:
-    """Linear RGB -> XYZ under D50, float64 (3, 3): primaries are columns (Bradford adaptation)."""
+    """Linear RGB -> XYZ under D50, float64 (3, 3), one column per primary (Bradford adaptation)."""
     primaries, white, _ = SPACES[space]
     columns = np.stack([xyz(point) for point in primaries], 1)
     matrix = columns * np.linalg.solve(columns, xyz(white))
@@ -46,7 +46,7 @@ def decoded(values: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def matrix_profile(space: str) -> bytes:
-    """The ICC profile, version 2, of one of SPACES."""
+    """The ICC profile, version 2, of a space in SPACES."""
     matrix, gamma = to_d50(space), SPACES[space][2]
     if gamma:
         curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))

@@ -1,4 +1,4 @@
-"""JPEGs whose last bytes are missing: as far as they go, if that is nearly all."""
+"""Truncated JPEGs: decode the rows that exist if nearly all of them do."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from PIL import Image, ImageFile
 from ..containers import Container
 from .openers import open_image
 
-LEAST = 0.9  # share of the rows that must be there
+LEAST = 0.9  # minimum share of the rows
 CUT_OFF = "The end of the photo's file is missing; what is there is used."
 END = b"\xff\xd9"
-# What no decoded row looks like from end to end: a row that still does was not decoded.
+# Fill colour of undecoded rows. No decoded row is entirely of this colour.
 BLANK = {"L": (255,), "RGB": (255, 0, 255), "CMYK": (255, 0, 255, 0)}
 
 
 def rescued(data: bytes, found: Container) -> Image.Image | None:
-    """The part of a JPEG that is there.
+    """Decode the intact part of a truncated JPEG.
 
     Args:
-        data: The file.
-        found: In it.
+        data: content of the file.
+        found: result of inspecting it.
 
     Returns:
-        A loaded image without the rows that are missing, or None if too much is.
+        A loaded image without the missing rows, or None if too much is missing.
     """
     if found.is_ended or (found.is_progressive and not found.is_whole):
         return None
@@ -43,12 +43,12 @@ def rescued(data: bytes, found: Container) -> Image.Image | None:
     if rows < LEAST * image.height:
         return None
     part = image.crop((0, 0, image.width, rows))
-    part.info = image.info  # the profile
+    part.info = image.info  # keeps the colour profile
     return part
 
 
 def decoded_rows(image: Image.Image) -> int:
-    """How many rows from the top are not BLANK."""
+    """Number of rows from the top down to the last that is not BLANK."""
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
     is_blank = (pixels == np.array(BLANK[image.mode], np.uint8)).all((1, 2))
     return int(np.flatnonzero(~is_blank).max(initial=-1)) + 1

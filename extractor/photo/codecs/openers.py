@@ -1,4 +1,4 @@
-"""Opening a photo's file by the codec of its format, and by no other."""
+"""Open a photo with the codec of its detected format only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..formats import BY_KEY
 from ..limits import draft_side, jpeg2000_levels
 from .wide_tiff import wide_image
 
-# libavif, libheif and libjxl would decode with a thread a core, each with a stack of its own;
-# photos are decoded side by side already.
+# libavif, libheif and libjxl would start a decoder thread per core, each with its own stack, but
+# photos are already decoded concurrently.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 @cache
 def prepare() -> None:
-    """Load the codecs that Pillow has no part in, once."""
+    """Register the codecs that Pillow does not include, once."""
     import pillow_heif
     import pillow_jxl.JpegXLImagePlugin as jpegxl
 
@@ -31,14 +31,14 @@ def prepare() -> None:
 
 
 def open_image(data: bytes, found: Container) -> Image.Image:
-    """The picture of a file that `containers.inspect` has found no fault with; not yet decoded.
+    """Open a photo that `containers.inspect` has accepted, without decoding it.
 
     Args:
-        data: The file.
-        found: In it.
+        data: content of the file.
+        found: result of inspecting it.
 
     Raises:
-        What the codec raises: OSError, SyntaxError, ValueError and others.
+        OSError, SyntaxError, ValueError and others: raised by the codec.
     """
     if found.kind in ("heic", "jpegxl"):
         prepare()
@@ -49,7 +49,7 @@ def open_image(data: bytes, found: Container) -> Image.Image:
             return wide_image(data, found)
         raise
     if found.kind == "jpeg":
-        # Lets libjpeg skip what would be thrown away: 3 to 4 times faster on a 12 MP photo.
+        # libjpeg skips detail that would be discarded: 3 to 4 times faster on a 12 MP photo.
         side = draft_side(*image.size)
         image.draft("RGB", (side, side))
     elif found.kind == "tiff" and found.page:
@@ -57,15 +57,15 @@ def open_image(data: bytes, found: Container) -> Image.Image:
     elif found.kind == "jpeg2000" and (levels := jpeg2000_levels(found)):
         image.reduce = levels  # type: ignore[method-assign,assignment]
     elif found.kind == "jpegxl" and not getattr(image, "jpeg", False):
-        image.info.pop("exif", None)  # libjxl has turned it already
+        image.info.pop("exif", None)  # libjxl has already applied the orientation
     return image
 
 
 def raw_preview(data: bytes) -> tuple[bytes, int]:
-    """The JPEG that a camera has put into a raw file, and LibRaw's number of its turn.
+    """The JPEG preview embedded in a raw file, and LibRaw's code for its orientation.
 
     Raises:
-        UnsupportedImage: there is none that is a JPEG.
+        UnsupportedImage: the file has no JPEG preview.
     """
     import rawpy
 

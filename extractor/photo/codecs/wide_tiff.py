@@ -1,4 +1,4 @@
-"""TIFFs of several colours with more than 16 bits each, or fractions: Pillow does not read them."""
+"""Colour TIFFs with more than 16 bits per sample, or floats, which Pillow does not read."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def wide_image(data: bytes, found: Container) -> Image.Image:
     """The largest page of such a TIFF, its numbers scaled by their range; transparency is dropped.
 
     Args:
-        data: The file.
-        found: In it.
+        data: content of the file.
+        found: result of inspecting it.
 
     Returns:
         8-bit RGB.
 
     Raises:
-        ValueError: OpenCV does not read it either.
+        ValueError: OpenCV cannot read it either.
     """
-    import cv2  # large, and for few photos
+    import cv2  # a large library, needed for few photos
 
     file = np.frombuffer(data, np.uint8)
     page = (found.page, found.page + 1)

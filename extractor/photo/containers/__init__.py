@@ -1,10 +1,10 @@
-"""What a photo's file says of itself, read before any codec sees it, in time linear in its size.
+"""Inspect a photo's file before any codec opens it, in time linear in its size.
 
 A file can be small, of an allowed format and of a modest size in pixels, and still keep a decoder
 busy for an hour: a JPEG with thousands of scans, each of which touches every pixel, or with a
 million empty segments. A WebP of 138 bytes makes its decoder reserve the whole canvas as soon as it
-is opened; a HEIC can say that its picture is one tile, a thousand times. So scans, segments,
-chunks, boxes, tiles and frames are counted here, and canvases measured.
+is opened; a HEIC can declare that its picture is one tile, a thousand times. So scans, segments,
+chunks, boxes, tiles and frames are counted here, and canvases are measured.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["Container", "Overloaded", "inspect"]
 
 
 def inspect(data: bytes) -> Container:
-    """Count and measure what is in a file.
+    """Count and measure the contents of a file.
 
-    What is damaged is left to the codec, which says so.
+    Damage is left to the codec to report.
 
     Raises:
-        Overloaded: there is more of something than any photo has.
+        Overloaded: the file exceeds a limit that no real photo reaches.
     """
     format = format_of(data[:START])
     if format is None:
@@ -39,7 +39,7 @@ def inspect(data: bytes) -> Container:
 
 
 def inspect_gif(data: bytes) -> Container:
-    """The canvas. Frames after the first are never read."""
+    """Read the canvas size. Later frames are never decoded."""
     found = Container("gif", is_transparent=True)
     if len(data) >= 10:
         found.size = struct.unpack_from("<HH", data, 6)
@@ -47,7 +47,7 @@ def inspect_gif(data: bytes) -> Container:
 
 
 def inspect_bmp(data: bytes) -> Container:
-    """The second header."""
+    """Read the size from the second header."""
     found = Container("bmp")
     if len(data) < 26:
         return found

@@ -1,4 +1,4 @@
-"""Boxes of ISO media files (HEIC, AVIF, JPEG 2000, JPEG XL), counted while they are walked."""
+"""Boxes of ISO media files (HEIC, AVIF, JPEG 2000, JPEG XL), with a limit on their number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .found import Overloaded
 
-MAX_BOXES = 10_000  # a phone's photo of 200 megapixels has some 3,000
+MAX_BOXES = 10_000  # a phone's photo of 200 megapixels has about 3,000
 UNIVERSAL_SIZE = 1
 
 
@@ -17,17 +17,17 @@ class Boxes:
     """The boxes of one file.
 
     Attributes:
-        data: The file.
-        seen: How many boxes were walked over, of all levels.
+        data: content of the file.
+        seen: number of boxes visited, at all levels.
     """
 
     data: bytes
     seen: int = field(default=0)
 
     def inside(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-        """Kind, start and end of the content of each box in a part of the file.
+        """Kind, start and end of the content of each box in a range of the file.
 
-        What is damaged ends the walk. Raises Overloaded.
+        Stops at damage. Raises Overloaded.
         """
         at = start
         while at + 8 <= end:
@@ -41,14 +41,14 @@ class Boxes:
             elif size == 0:
                 size = end - at
             if size < head or at + size > end:
-                if kind in (b"mdat", b"jp2c"):  # cut off
+                if kind in (b"mdat", b"jp2c"):  # truncated
                     yield kind, at + head, end
                 return
             yield kind, at + head, at + size
             at += size
 
     def first(self, wanted: bytes, start: int, end: int) -> tuple[int, int] | None:
-        """Where the content of the first box of a kind is."""
+        """Start and end of the content of the first box of a kind."""
         for kind, begin, finish in self.inside(start, end):
             if kind == wanted:
                 return begin, finish
@@ -56,7 +56,7 @@ class Boxes:
 
 
 class Fields:
-    """Numbers one after the other, big-endian. Raises IndexError at the end."""
+    """Reads consecutive big-endian numbers. Raises IndexError at the end."""
 
     def __init__(self, data: bytes, at: int, end: int):
         self.data, self.at, self.end = data, at, end

@@ -1,4 +1,4 @@
-"""What a photo's file says of itself."""
+"""Result of inspecting a photo's file."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ MAX_EXIF = 2**18  # bytes of Exif, which Pillow reads while it opens the file
 
 
 class Overloaded(Exception):
-    """The file is built to keep a decoder busy; the message is a sentence for a person."""
+    """The file is built to keep a decoder busy. The message is a sentence for the user."""
 
 
 @dataclass
 class Container:
-    """What was found.
+    """Properties that a photo's file declares.
 
     Attributes:
-        kind: key of its `Format`, "" for anything else.
-        size: width and height in pixels, as far as the file says.
-        is_transparent: whether it says that it has an alpha channel, or a transparent colour.
-        depth: bits a colour.
-        components: colours of a JPEG, samples a pixel of a TIFF.
-        scans: of a JPEG.
-        is_progressive: whether a JPEG's scans are kept until all of them are there.
-        is_ended: whether a JPEG has its last marker.
+        kind: key of its `Format`, "" for an unknown format.
+        size: width and height in pixels, if the file declares them.
+        is_transparent: whether it declares an alpha channel or a transparent colour.
+        depth: bits per colour.
+        components: colours of a JPEG, samples per pixel of a TIFF.
+        scans: number of scans of a JPEG.
+        is_progressive: whether a JPEG decoder must keep all scans until the last.
+        is_ended: whether a JPEG has its end marker.
         is_whole: whether a JPEG has all but the last bit of every coefficient.
-        page: of a TIFF, the largest, counted from 0.
-        tile: largest number of pixels that are unpacked at one time, where the file says.
-        levels: of a JPEG 2000's resolution, besides the full one.
+        page: index of a TIFF's largest page, from 0.
+        tile: maximum pixels that are unpacked at a time, if the file declares it.
+        levels: resolution levels of a JPEG 2000, besides the full one.
     """
 
     kind: str = ""

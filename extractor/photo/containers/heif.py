@@ -1,9 +1,9 @@
-"""HEIC and AVIF: the items of the file, and what it takes to make the primary picture of them.
+"""HEIC and AVIF: the items of the file, and the cost of decoding its primary picture.
 
-ISO/IEC 23008-12 (HEIF) and 14496-12. A picture is a coded item, or made of others: a grid of
-tiles, an overlay, a turned or cropped one. The size that a decoder reserves is that of the item, or
-that in the grid's own data, whichever is larger; what it decodes is each tile, as often as it is
-named.
+ISO/IEC 23008-12 (HEIF) and 14496-12. A picture is a coded item, or derived from others: a grid of
+tiles, an overlay, a rotated or cropped item. A decoder reserves the size of the item or the one in
+the grid's own data, whichever is larger; it decodes each tile as many times as the tile is
+referenced.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from .boxes import Boxes, Fields
 from .found import MAX_EXIF, Container, Overloaded
 
 MAX_ITEMS = 4_000
-MAX_TILES = 2_000  # of one picture; phones' tiles have 512 pixels a side
-MAX_LEVELS = 4  # pictures made of pictures made of pictures
-MAX_DEPTH = 16  # bits a colour
+MAX_TILES = 2_000  # per picture; phones' tiles have sides of 512 pixels
+MAX_LEVELS = 4  # nesting depth of derived pictures
+MAX_DEPTH = 16  # bits per colour
 MADE = (b"grid", b"iovl", b"iden", b"tmap")
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1"
 
@@ -26,11 +26,11 @@ class Item:
     """One item.
 
     Attributes:
-        kind: Its type, four letters.
-        properties: Indices into the file's list, counted from 1.
-        extents: Where its data is: method of construction, offset, length.
-        inputs: Items that it is made of, once for each time.
-        serves: Items of which this is an auxiliary picture.
+        kind: four-letter type.
+        properties: indices into the file's list, counted from 1.
+        extents: location of its data: construction method, offset, length.
+        inputs: items it is derived from, repeated as often as they are referenced.
+        serves: items of which this is an auxiliary picture.
     """
 
     kind: bytes = b""
@@ -41,7 +41,7 @@ class Item:
 
 
 class Heif:
-    """The items of one file. What cannot be parsed is missing. Raises Overloaded."""
+    """The items of one file, without those that cannot be parsed. Raises Overloaded."""
 
     def __init__(self, data: bytes):
         self.data, self.boxes = data, Boxes(data)
@@ -49,7 +49,7 @@ class Heif:
         self.properties: list[tuple[bytes, int, int]] = []
         self.primary = 0
         self.idat = 0
-        self.costs: dict[tuple[int, int], int] = {}  # of items at levels
+        self.costs: dict[tuple[int, int], int] = {}  # by item and level
         meta = self.boxes.first(b"meta", 0, len(data))
         if meta is None:
             return
@@ -70,10 +70,10 @@ class Heif:
                 elif kind == b"idat":
                     self.idat = start
             except IndexError:
-                continue  # damaged: the codec will say so
+                continue  # damaged: the codec will report it
 
     def item(self, number: int) -> Item:
-        """An item, made if it was not named before."""
+        """An item by number, created on first use. Raises Overloaded."""
         if len(self.items) > MAX_ITEMS:
             raise Overloaded("The photo's file has too many parts.")
         return self.items.setdefault(number, Item())
@@ -135,14 +135,14 @@ class Heif:
                         item.properties.append(index & (0x7FFF if flags & 1 else 0x7F))
 
     def content(self, item: Item, most: int) -> bytes:
-        """The first bytes of an item's data, as far as they lie in one piece."""
+        """At most `most` bytes of an item's data, from its first extent."""
         for method, offset, length in item.extents[:1]:
             start = offset + (self.idat if method == 1 else 0)
             return self.data[start : start + min(length or most, most)]
         return b""
 
     def property(self, item: Item, wanted: bytes) -> bytes | None:
-        """Content of an item's first property of a kind."""
+        """Content of an item's first property of a kind, None if it has none."""
         for index in item.properties:
             if 0 < index <= len(self.properties):
                 kind, start, end = self.properties[index - 1]
@@ -151,7 +151,7 @@ class Heif:
         return None
 
     def size(self, item: Item) -> tuple[int, int]:
-        """Width and height that decoding an item reserves; (0, 0) if it does not say."""
+        """Width and height that decoding an item reserves; (0, 0) if they are not declared."""
         said = self.property(item, b"ispe") or b""
         width, height = int.from_bytes(said[4:8], "big"), int.from_bytes(said[8:12], "big")
         if item.kind == b"grid":
@@ -162,9 +162,9 @@ class Heif:
         return width, height
 
     def cost(self, number: int, level: int = 0) -> int:
-        """Pixels that are decoded for an item, of everything that it is made of.
+        """Pixels that are decoded for an item, over everything it is derived from.
 
-        Each item is counted once a level: items that share parts would take exponential time.
+        Cached per item and level: items that share inputs would otherwise take exponential time.
         """
         if (number, level) not in self.costs:
             self.costs[number, level] = self._count(number, level)
@@ -181,7 +181,7 @@ class Heif:
         return max(width * height, sum(costs[part] for part in item.inputs))
 
     def depth(self, item: Item) -> int:
-        """Most bits a colour of an item, as far as it says."""
+        """Maximum bits per colour of an item, as declared; at least 8."""
         said = self.property(item, b"pixi") or b""
         return max([*said[5 : 5 + (said[4] if len(said) > 4 else 0)], 8])
 
@@ -190,7 +190,7 @@ def inspect_heif(data: bytes, kind: str) -> Container:
     """See `containers.inspect`.
 
     Args:
-        data: the file.
+        data: content of the file.
         kind: "heic" or "avif".
     """
     found, heif = Container(kind), Heif(data)
@@ -210,7 +210,7 @@ def inspect_heif(data: bytes, kind: str) -> Container:
     if not width or not height:
         return found
     found.size = width, height
-    # Tiles reach over the picture's edge by less than one tile each way.
+    # Tiles extend past the picture's edge by less than one tile in each direction.
     if heif.cost(heif.primary) > 4 * max(width * height, 2**20):
         raise Overloaded("The photo's file is made of far more tiles than its size needs.")
     return found

@@ -1,4 +1,4 @@
-"""JPEG: markers up to the end of the first picture."""
+"""JPEG: inspect the markers up to the end of the first picture."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .found import MAX_EXIF, Container, Overloaded
 
 MAX_SEGMENTS = 1_000  # photos have a few dozen
 MAX_SCANS = 64  # of a progressive JPEG; common encoders write 10, thorough ones 20
-COMMON_SCANS = 12  # that a photo of any size may have
-MAX_SCANNED = 480e6  # pixels times scans, beyond that
+COMMON_SCANS = 12  # allowed for a photo of any size
+MAX_SCANNED = 480e6  # pixels times scans, limit for more scans than that
 MAX_FILL = 4_096  # padding bytes before markers
 
 # A marker inside a scan: 0xFF and a code that is neither stuffing, padding nor a restart.
@@ -23,11 +23,11 @@ BARE = frozenset(range(0xD0, 0xD9)) | {0x01}  # markers without a length
 
 
 def inspect_jpeg(data: bytes) -> Container:
-    """Markers up to the end of the first picture; phones append others, which are not shown."""
+    """Walk the markers of the first picture; phones append others, which are not shown."""
     found, at, segments, fill, exif = Container("jpeg"), 2, 0, 0, 0
-    nearly_exact: set[tuple[int, int]] = set()  # component and coefficient
+    nearly_exact: set[tuple[int, int]] = set()  # (component, coefficient)
     while at + 4 <= len(data):
-        if data[at] != 0xFF:  # damage: on to the next marker, as decoders do
+        if data[at] != 0xFF:  # damaged: skip to the next marker, as decoders do
             after = NEXT_MARKER.search(data, at)
             if after is None:
                 break
@@ -57,7 +57,7 @@ def inspect_jpeg(data: bytes) -> Container:
                 found.scans += 1
                 scan = data[at - length + 2 : at]
                 after = NEXT_MARKER.search(data, at)
-                if after is not None:  # all of the scan is there
+                if after is not None:  # the scan is complete
                     nearly_exact.update(coefficients_of(scan))
                 end = len(data) if after is None else after.start()
                 fill += data.count(b"\xff\xff", at, end)
@@ -76,10 +76,10 @@ def inspect_jpeg(data: bytes) -> Container:
 
 
 def coefficients_of(scan: bytes) -> set[tuple[int, int]]:
-    """Component and number of each coefficient of which a scan leaves at most the last bit missing.
+    """(component, coefficient) pairs for which at most the last bit is missing after a scan.
 
     Args:
-        scan: its header.
+        scan: header of the scan.
     """
     count = scan[0] if scan else 0
     if len(scan) < 4 + 2 * count or scan[3 + 2 * count] & 15 > 1:

@@ -1,4 +1,4 @@
-"""JPEG 2000: the head of the codestream, which is what its decoder goes by."""
+"""JPEG 2000: the main header of the codestream, which determines the decoder's work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_TILES = 20_000
 MAX_COMPONENTS = 5
 CODESTREAM = b"\xff\x4f\xff\x51"
 STYLE = b"\xff\x52"  # the default coding style
-MAIN_HEAD = 2**16  # bytes in which it stands
+MAIN_HEAD = 2**16  # maximum bytes of the main header
 
 
 def inspect_jpeg2000(data: bytes) -> Container:

@@ -1,4 +1,4 @@
-"""JPEG XL: the size at the beginning of the codestream (ISO/IEC 18181-1, SizeHeader)."""
+"""JPEG XL: the size at the start of the codestream (ISO/IEC 18181-1, SizeHeader)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from .found import Container
 
 CODESTREAM = b"\xff\x0a"
 RATIOS = ((0, 0), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-HEAD = 16  # bytes in which the size stands
+HEAD = 16  # bytes that contain the size
 
 
 class Bits:
-    """Numbers of a few bits each, the lowest first."""
+    """Reads numbers of a few bits each, least significant first."""
 
     def __init__(self, data: bytes):
         self.left = int.from_bytes(data, "little")

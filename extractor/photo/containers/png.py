@@ -1,4 +1,4 @@
-"""PNG: chunks up to the end, and the file with the chunks that make the picture, and no others."""
+"""PNG: chunks up to IEND, and a copy of the file with only the chunks of the still picture."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from .found import Container, Overloaded
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_CHUNKS = 50_000  # some programs write pixels in pieces of 8 kB
-# Chunks that decide how the picture looks. All others are dropped: texts, times, an animation.
+MAX_CHUNKS = 50_000  # some programs write pixels in chunks of 8 kB
+# Chunks that determine how the picture looks. All others are dropped: texts, times, animation.
 NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 USEFUL = (b"tRNS", b"iCCP", b"eXIf")
 TEXTS = (b"tEXt", b"zTXt")
-RAW_EXIF = b"Raw profile type exif\0"  # a text in which older programs put the EXIF
+RAW_EXIF = b"Raw profile type exif\0"  # a text chunk in which older programs store EXIF
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place of the body and its length, up to IEND. Raises Overloaded."""
+    """Kind, offset of the body and length of each chunk, up to IEND. Raises Overloaded."""
     at = len(SIGNATURE)
     for _ in range(MAX_CHUNKS + 1):
         if at + 8 > len(data):
@@ -44,9 +44,9 @@ def inspect_png(data: bytes) -> Container:
 
 
 def picture_of(data: bytes) -> bytes:
-    """The same PNG with nothing in it but its still picture.
+    """The same PNG with only its still picture.
 
-    A wrong checksum in what does not make the picture is no reason to refuse it.
+    A wrong checksum in an ancillary chunk is no reason to reject the photo.
     """
     kept = [SIGNATURE]
     for kind, at, length in chunks(data):

@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF: the pages of the file, each without looking at a pixel."""
+"""TIFF and BigTIFF: the page directories of the file, without decoding a pixel."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 from .found import Container, Overloaded
 
-MAX_PAGES = 2_000  # with the inner ones
-MAX_TAGS = 4_096  # of a page
-MAX_ALL_TAGS = 100_000  # of all pages
-MASK = 4  # bit of the kind of a page
+MAX_PAGES = 2_000  # including sub-IFDs
+MAX_TAGS = 4_096  # per page
+MAX_ALL_TAGS = 100_000  # over all pages
+MASK = 4  # bit of KIND that marks a transparency mask
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-WIDTHS |= {13: 4, 16: 8, 17: 8, 18: 8}  # bytes of a value, by type
+WIDTHS |= {13: 4, 16: 8, 17: 8, 18: 8}  # bytes per value, by type
 KIND, WIDTH, HEIGHT, DEPTH, PACKING, COLOURS = 254, 256, 257, 258, 259, 262
 SAMPLES, ROWS, TILE_WIDTH, TILE_HEIGHT, INNER = 277, 278, 322, 323, 330
 EXTRA, DNG = 338, 50706
-# Colours of a sensor's filter, of a linear raw; compressions of Nikon, Sony, Pentax and others.
+# Colour filter array and linear raw; compressions of Nikon, Sony, Pentax and others.
 RAW_COLOURS, RAW_PACKINGS = (32803, 34892), (34713, 32767, 65535, 34892, 65000)
 
 
 @dataclass
 class Page:
-    """The numbers of one page: the first value of each tag, and the places of inner pages."""
+    """One page: the first value of each tag, offsets of inner pages, and of the next page."""
 
     values: dict[int, int]
     inner: list[int]
@@ -34,13 +34,13 @@ class Page:
 
     @property
     def is_raw(self) -> bool:
-        """Whether it is what a camera's sensor has seen, or says that the file is a DNG."""
+        """Whether the page holds raw sensor data, or declares the file a DNG."""
         colours, packing = self.values.get(COLOURS), self.values.get(PACKING)
         return colours in RAW_COLOURS or packing in RAW_PACKINGS or DNG in self.values
 
 
 class Tiff:
-    """The numbers of one file, in either order of bytes."""
+    """Reads the directories of one file, in either byte order."""
 
     def __init__(self, data: bytes):
         self.data = data
@@ -51,13 +51,13 @@ class Tiff:
         self.pages = self.tags = 0  # read so far
 
     def number(self, form: str, at: int) -> int:
-        """A number at a place; 0 outside of the file."""
+        """The number at an offset; 0 outside the file."""
         if not 0 <= at <= len(self.data) - struct.calcsize(form):
             return 0
         return struct.unpack_from(self.order + form, self.data, at)[0]
 
     def page(self, at: int) -> Page:
-        """The page whose directory is there. Raises Overloaded."""
+        """The page whose directory is at an offset. Raises Overloaded."""
         count = self.number(self.count, at)
         self.pages += 1
         self.tags += count
@@ -84,13 +84,14 @@ class Tiff:
             if tag == INNER:
                 step = struct.calcsize(form)
                 inner += [self.number(form, place + n * step) for n in range(min(amount, 16))]
-        if total > 2 * len(self.data) + 2**16:  # tags that all name the same bytes
+        if total > 2 * len(self.data) + 2**16:  # many tags reference the same bytes
             raise Overloaded("The photo's file has too much metadata.")
         return Page(values, inner, self.number(self.word, at + count * self.entry))
 
 
 def inspect_tiff(data: bytes) -> Container:
-    """See `containers.inspect`: of the largest page. Of a raw photo only what it is."""
+    """See `containers.inspect`. Describes the largest page; for a raw photo only its kind."""
+
     found, tiff = Container("tiff"), Tiff(data)
     at, area = tiff.first, 0
     seen: set[int] = set()

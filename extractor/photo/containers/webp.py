@@ -1,4 +1,4 @@
-"""WebP: chunks up to the end."""
+"""WebP: inspect the chunks up to the end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import struct
 from .found import Container, Overloaded
 
 MAX_CHUNKS = 1_000
-MAX_FRAMES = 1_000  # of an animation, of which the first is shown
+MAX_FRAMES = 1_000  # per animation, of which only the first is shown
 
 
 def inspect_webp(data: bytes) -> Container:
-    """The canvas is what the decoder will reserve memory for. Raises Overloaded."""
+    """Read the canvas size, for which the decoder will reserve memory. Raises Overloaded."""
     found, at, frames = Container("webp"), 12, 0
     for _ in range(MAX_FRAMES + MAX_CHUNKS + 1):
         if at + 8 > len(data):

@@ -1,1 +1,1 @@
-"""The index of descriptors in a Milvus server."""
+"""The vector index in a Milvus server."""

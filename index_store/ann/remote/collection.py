@@ -1,4 +1,4 @@
-"""Which collection of a Milvus server holds a store's descriptors."""
+"""Name and address of the Milvus collection with a store's descriptors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from index_store.errors import StoreError
 
-# No user and no password: it is written down, and a manifest keeps no secrets.
+# No user or password: the manifest stores the address and must hold no secrets.
 ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-# Ours alone: by its name a collection is recognised that the next push may drop.
+# Only our collections have such names; the next push may drop them.
 NAME = re.compile(r"(gem_[0-9a-f]{8})_[0-9]{6,}")
-TOKEN = "GEM_MILVUS_TOKEN"  # the environment variable with a server's token
+TOKEN = "GEM_MILVUS_TOKEN"  # environment variable with the server's token
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Collection:
     """A collection that a store was pushed to.
 
     Attributes:
-        address: Of the server, such as http://localhost:19530.
-        name: Of the collection: the store's family, and the generation's name.
-        generation: Whose descriptors it holds.
-        content: `Manifest.content` of that generation; empty if the store shall search its own
-            index again.
+        address: URL of the server, such as http://localhost:19530.
+        name: name of the collection: the store's family, and the generation's name.
+        generation: generation whose descriptors it holds.
+        content: `Manifest.content` of that generation; empty if the store searches its own index
+            again.
     """
 
     address: str
@@ -34,7 +34,7 @@ class Collection:
     content: str
 
     def __post_init__(self) -> None:
-        """Raise TypeError or ValueError if it can be no collection."""
+        """Raise TypeError or ValueError if a field is invalid."""
         if not all(type(text) is str for text in (self.generation, self.content)):
             raise TypeError("a collection's generation or content is no str")
         if not NAME.fullmatch(self.name) or not ADDRESS.fullmatch(self.address):
@@ -42,32 +42,32 @@ class Collection:
 
     @property
     def description(self) -> str:
-        """What the server keeps beside the collection, to tell it from others."""
+        """The collection's description on the server, which identifies its content."""
         return f"generation {self.generation}, content {self.content}"
 
     @property
     def family(self) -> str:
-        """What the names of all collections of a store begin with."""
+        """Common prefix of the names of all collections of a store."""
         return self.name.rpartition("_")[0]
 
     def set_aside(self) -> Collection:
-        """The same collection, not to be searched, but known."""
+        """The same collection, still known but no longer searched."""
         return dataclasses.replace(self, content="")
 
 
 def new_family() -> str:
-    """For a store that was never pushed."""
+    """A family for a store that was never pushed."""
     return f"gem_{secrets.token_hex(4)}"
 
 
 def are_of(family: str, names: list[str]) -> list[str]:
-    """Those names of collections that belong to a family, in order."""
+    """The names of collections that belong to a family, sorted."""
     found = ((NAME.fullmatch(name), name) for name in sorted(names))
     return [name for match, name in found if match is not None and match[1] == family]
 
 
 def checked_address(text: str) -> str:
-    """The address of a server. Raises StoreError, in a sentence without secrets."""
+    """A valid server address. Raises StoreError, in a sentence without secrets."""
     if not ADDRESS.fullmatch(text):
         raise StoreError(
             "The address of a server looks like http://localhost:19530. "

@@ -1,10 +1,10 @@
-"""An index in a Milvus server, for galleries that outgrow one machine.
+"""Vector index in a Milvus server, for galleries that outgrow one machine.
 
-The server packs vectors into IVF-PQ codes (Jegou et al. 2011), segment by segment, each with lists
-of its own. Of a small segment it makes none, and compares its vectors exactly.
+The server encodes vectors as IVF-PQ (Jegou et al. 2011), with separate lists for each segment. It
+does not index small segments, and compares their vectors exactly.
 
-pymilvus, the server's client, is imported when the first index is opened; requirements-milvus.txt
-names it. Nothing else of the project needs it.
+pymilvus, the client library, is imported when the first index is opened; it is in
+requirements-milvus.txt. Nothing else in the project needs it.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from .collection import TOKEN, Collection, are_of
 
 KEY, VECTOR = "id", "descriptor"  # fields of a collection
 FORM = "IVF_PQ"
-SEGMENT_BYTES = 512 * 2**20  # of vectors in a full segment, unless a server is told otherwise
-LEAST_INDEXED = 1024  # vectors; of smaller segments servers make no index
-INSERT_BYTES = 8 * 2**20  # of vectors in a message
-ANSWER_S = 10.0  # for a search, a look, and for finding the server
-LOADING_S = 600.0  # for a collection to come into the servers' memory
-STALLED_S = 3600.0  # for building to finish no segment
+SEGMENT_BYTES = 512 * 2**20  # of vectors in a full segment, by the server's default
+LEAST_INDEXED = 1024  # vectors; servers do not index smaller segments
+INSERT_BYTES = 8 * 2**20  # of vectors per message
+ANSWER_S = 10.0  # timeout for a search, a status request, and for connecting
+LOADING_S = 600.0  # timeout for loading a collection into the server's memory
+STALLED_S = 3600.0  # timeout for indexing without progress
 LOOK_S = 0.2
 
 
@@ -50,30 +50,30 @@ class MilvusIndex:
     """A collection of a Milvus server. Searching is thread-safe; changing it is not.
 
     Attributes:
-        address: Of the server.
-        name: Of the collection.
-        effort: Lists of each segment that a search visits (nprobe).
+        address: URL of the server.
+        name: name of the collection.
+        effort: lists of each segment that a search visits (nprobe).
     """
 
     def __init__(self, address: str, name: str, dim: int):
-        """Connect to a server, which need not have the collection.
+        """Connect to a server; the collection need not exist.
 
         Args:
-            address: As of `Collection`.
-            name: Of the collection.
-            dim: Components of a vector.
+            address: see `Collection`.
+            name: name of the collection.
+            dim: components per vector.
 
         Raises:
-            IndexUnavailable: There is no answer, or no client to ask with.
+            IndexUnavailable: the server does not answer, or its client is not installed.
         """
         self.address, self.name, self.effort = address, name, NPROBE
         self._client = connect(address)
-        self._sealed = True  # nothing was added since it was built
-        self._changed = False  # by this object, which is to see it at once
+        self._sealed = True  # nothing was added since it was indexed
+        self._changed = False  # changed by this object, which must see its own changes
         self._stats = IndexStats(vectors=0, removed=0, dim=dim, bytes=0)
 
     def create(self, description: str) -> None:
-        """Make the collection; one of this name that is there already is dropped.
+        """Create the collection; an existing one of this name is dropped.
 
         Raises IndexUnavailable.
         """
@@ -87,16 +87,16 @@ class MilvusIndex:
             self._client.create_collection(self.name, schema=schema)
 
     def drop(self) -> None:
-        """Delete the collection, if it is there. Raises IndexUnavailable."""
+        """Delete the collection if it exists. Raises IndexUnavailable."""
         with asking(self.address):
             if self._client.has_collection(self.name, timeout=ANSWER_S):
                 self._client.drop_collection(self.name)
 
     def drop_others(self, family: str, kept: set[str]) -> list[str]:
-        """Delete the collections of a store, but for some. Raises IndexUnavailable.
+        """Delete a store's collections, except some. Raises IndexUnavailable.
 
         Returns:
-            Their names.
+            Names of the deleted collections.
         """
         with asking(self.address):
             there = self._client.list_collections(timeout=ANSWER_S)
@@ -106,7 +106,7 @@ class MilvusIndex:
         return doomed
 
     def train(self, rows: np.ndarray) -> None:
-        """Say how the server is to index. It learns lists and codes by itself, of each segment."""
+        """Create the index definition. The server learns lists and codes itself, per segment."""
         dim = self._stats.dim
         whole = min(len(rows), SEGMENT_BYTES // (4 * dim))
         params = {
@@ -145,10 +145,10 @@ class MilvusIndex:
         self._changed = True
 
     def seal(self) -> int:
-        """Let the server index what was added, and load it. Raises IndexUnavailable.
+        """Make the server index the added vectors and load them. Raises IndexUnavailable.
 
         Returns:
-            How many vectors are in IVF-PQ codes: all but those of small segments.
+            Number of vectors in IVF-PQ codes: all but those of small segments.
         """
         with asking(self.address):
             self._client.flush(self.name)
@@ -166,7 +166,7 @@ class MilvusIndex:
         return sum(part.num_rows for part in loaded if part.index_id)
 
     def _wait_until_built(self) -> None:
-        """Return once the server says so, and raise IndexUnavailable if it says something else."""
+        """Wait until indexing has finished. Raises IndexUnavailable if it fails or stalls."""
         done, since = -1, time.monotonic()
         while True:
             with asking(self.address):
@@ -203,7 +203,7 @@ class MilvusIndex:
         return distances, ids
 
     def count(self) -> int:
-        """How many vectors can be found. Raises IndexUnavailable."""
+        """Number of vectors that can be found. Raises IndexUnavailable."""
         with asking(self.address):
             told = self._client.query(
                 self.name,
@@ -215,17 +215,17 @@ class MilvusIndex:
 
     @property
     def _consistency(self) -> str:
-        """To wait for the newest changes costs half a second, and a finished one has none."""
+        """Waiting for the latest changes takes half a second, so only wait if there are any."""
         return "Strong" if self._changed else "Eventually"
 
     def save(self, path: Path) -> None:
-        """Write down where everything is; the vectors stay with the server. Raises OSError."""
+        """Write the collection's location; the vectors stay on the server. Raises OSError."""
         where = {"address": self.address, "name": self.name, "dim": self._stats.dim}
         path.write_text(json.dumps(where))
 
     @classmethod
     def load(cls, path: Path, parameters: IndexParameters) -> Self:
-        """Open what a file of `save` names. Raises OSError, ValueError, IndexUnavailable."""
+        """Open the collection in a file of `save`. Raises OSError, ValueError, IndexUnavailable."""
         where = json.loads(path.read_text())
         index = cls(where["address"], where["name"], where["dim"])
         index._open()
@@ -237,12 +237,12 @@ class MilvusIndex:
         """Open the collection of a generation.
 
         Args:
-            collection: Of its manifest.
-            count: How many vectors it must hold.
-            dim: How many components each of them must have.
+            collection: the collection in the generation's manifest.
+            count: number of vectors it must hold.
+            dim: components per vector that it must have.
 
         Raises:
-            IndexUnavailable: It is not there, or not that of this generation.
+            IndexUnavailable: it does not exist, or belongs to another generation.
         """
         index = cls(collection.address, collection.name, dim)
         index._open(collection.description)
@@ -252,7 +252,7 @@ class MilvusIndex:
         return index
 
     def _open(self, description: str | None = None) -> None:
-        """Load the collection, and learn what it holds. It must have the description, if given."""
+        """Load the collection and count its vectors. Checks the description, if one is given."""
         with asking(self.address):
             if not self._client.has_collection(self.name, timeout=ANSWER_S):
                 raise self._wrong("is gone")
@@ -264,7 +264,7 @@ class MilvusIndex:
         self._count(self.count(), 0)
 
     def _learn_form(self) -> None:
-        """Ask how the collection is indexed."""
+        """Read the parameters of the collection's index."""
         with asking(self.address):
             told = self._client.describe_index(self.name, VECTOR, timeout=ANSWER_S)
         if told is None or told["index_type"] != FORM:
@@ -276,7 +276,7 @@ class MilvusIndex:
         self.effort = min(NPROBE, lists)
 
     def stats(self) -> IndexStats:
-        """What is in it, as far as this object knows. It takes no memory of this process."""
+        """Statistics as far as this object knows them. It uses no memory of this process."""
         return self._stats
 
     def _count(self, added: int, removed: int) -> None:
@@ -292,12 +292,12 @@ class MilvusIndex:
 
 
 def rows_in_a_message(dim: int) -> int:
-    """How many vectors are sent at a time."""
+    """Number of vectors per message."""
     return max(1, INSERT_BYTES // (4 * dim))
 
 
 def connect(address: str) -> Any:
-    """A client of a server. Raises IndexUnavailable."""
+    """A client of the server. Raises IndexUnavailable."""
     try:
         from pymilvus import MilvusClient
     except ImportError:
@@ -305,14 +305,14 @@ def connect(address: str) -> Any:
             f"The index is in the Milvus server at {address}, and its client is not installed: "
             "pip install -r requirements-milvus.txt"
         ) from None
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it tells of errors that it raises
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs errors that it also raises
     with asking(address):
         return MilvusClient(uri=address, token=os.environ.get(TOKEN, ""), timeout=ANSWER_S)
 
 
 @contextmanager
 def asking(address: str) -> Iterator[None]:
-    """Let whatever a server or the way to it refuses be an IndexUnavailable."""
+    """Convert errors of the server or the connection to IndexUnavailable."""
     import grpc
     from pymilvus.exceptions import MilvusException
 

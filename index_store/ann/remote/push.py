@@ -1,4 +1,4 @@
-"""A store's descriptors in a Milvus collection, and back."""
+"""Push a store's descriptors to a Milvus collection, and return to the store's own index."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .milvus import MilvusIndex, rows_in_a_message
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push has done.
+    """Result of a push.
 
     Attributes:
-        collection: Where the descriptors are.
-        photos: How many there are.
-        coded: How many of them the server has packed into IVF-PQ codes.
-        lists: Inverted lists of each of its segments.
-        code_bytes: Of one vector's code.
-        dropped: Older collections of this store that were deleted.
+        collection: where the descriptors are.
+        photos: number of descriptors.
+        coded: number of descriptors that the server has encoded as IVF-PQ.
+        lists: inverted lists per segment of the server.
+        code_bytes: bytes per encoded vector.
+        dropped: older collections of this store that were deleted.
     """
 
     collection: Collection
@@ -40,23 +40,23 @@ class Pushed:
 
 
 def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed:
-    """Fill a collection with a store's descriptors, and let the store search there.
+    """Fill a collection with a store's descriptors, and search there from now on.
 
-    Photos that come or go later make a generation of other content: that is searched with the
-    store's own index, until it is pushed, too. The collection that was searched before stays until
-    the next push, for pages that have not yet taken up this generation. Older ones are deleted.
+    Adding or removing photos later creates a generation with other content, which is searched with
+    the store's own index until it is pushed too. The previously searched collection stays until the
+    next push, for pages that have not loaded this generation yet. Older ones are deleted.
 
     Args:
-        store: The store's folder.
-        address: Of the server, such as http://localhost:19530. The environment variable
-            GEM_MILVUS_TOKEN holds its token, if it wants one.
-        progress: As of `build`.
+        store: folder of the store.
+        address: URL of the server, such as http://localhost:19530. The environment variable
+            GEM_MILVUS_TOKEN holds its token, if it needs one.
+        progress: see `build`.
 
     Raises:
-        IndexUnavailable: The server does not answer, or does not index all of it. Then it keeps
-            nothing of this push, and the store is as it was.
-        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
-        StoreBusy, StoreUnwritable: As `build`.
+        IndexUnavailable: the server does not answer, or does not index everything. The collection
+            is then deleted, and the store is unchanged.
+        StoreMissing, StoreMismatch, StoreCorrupt: see `Store`.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     store, address = Path(store), checked_address(address)
     with locked_for_update(store) as live:
@@ -83,18 +83,18 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
         replace(store, content_of(live), live.rows, lambda _: Derived.of(live), collection)
         kept = {collection.name} if before is None else {collection.name, before.name}
         dropped: list[str] = []
-        with suppress(StoreError):  # the next push tries again
+        with suppress(StoreError):  # the next push retries
             dropped = index.drop_others(family, kept)
         stats = index.stats()
         return Pushed(collection, len(live), coded, stats.lists, stats.code_bytes, dropped)
 
 
 def take_back(store: str | Path) -> Manifest:
-    """Let a store search its own index again. No server is asked; its collection stays.
+    """Make a store search its own index again. Contacts no server; the collection stays there.
 
     Raises:
-        StoreMissing, StoreMismatch, StoreCorrupt: As `Store`.
-        StoreBusy, StoreUnwritable: As `build`.
+        StoreMissing, StoreMismatch, StoreCorrupt: see `Store`.
+        StoreBusy, StoreUnwritable: see `build`.
     """
     store = Path(store)
     with locked_for_update(store) as live:

@@ -1,1 +1,1 @@
-"""What fine-tuning and distillation share."""
+"""Code shared by fine-tuning and distillation."""

@@ -1,4 +1,4 @@
-"""Reads a configuration: a small TOML file, validated by pydantic against a dataclass."""
+"""Read a TOML configuration file into a dataclass, validated by pydantic."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from pydantic import (
 Config = TypeVar("Config")
 INF = float("inf")
 KNOWN_KEYS = ConfigDict(extra="forbid")
-"""Of every dataclass that `read_config` fills."""
+"""Configuration of every dataclass that `read_config` fills."""
 
 
 class BadConfig(Exception):
-    """The configuration cannot be used; the message names the key."""
+    """The configuration is invalid. The message names the key."""
 
 
 def Between(least: float, most: float) -> Any:
-    """The numbers a key may have; both ends are allowed."""
+    """Range of a number, inclusive at both ends."""
     return Field(ge=least, le=most, strict=True)
 
 
 def Above(least: float, most: float) -> Any:
-    """The numbers a key may have; `least` itself is not allowed."""
+    """Range of a number, exclusive of `least`."""
     return Field(gt=least, le=most, strict=True)
 
 
 def OneOf(known: Collection[str]) -> Any:
-    """The names a key may have."""
+    """A name out of a collection."""
 
     def check(name: str) -> str:
         if name not in known:
@@ -56,29 +56,29 @@ def _from_folder(value: Any, info: ValidationInfo) -> Any:
 
 Count = Annotated[int, Between(1, 10**9)]
 Seed = Annotated[int, Between(0, 2**32 - 1)]
-# A ResNet divides both sides by 32, and one position must be left.
+# A ResNet divides both sides by 32, and at least one position must remain.
 Side = Annotated[int, Between(32, 4096)]
 Share = Annotated[float, Between(0, 1)]
 Weight = Annotated[float, Between(0, 1e6)]
 Rate = Annotated[float, Above(0, 10)]
 Minutes = Annotated[float, Above(0, INF)]
 Place = Annotated[Path, BeforeValidator(_from_folder)]
-"""A path that starts at the folder of the configuration."""
+"""A path relative to the folder of the configuration."""
 
 
 def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
     """Read a TOML file into a dataclass.
 
     Args:
-        path: the file. Relative paths in it start at its folder.
+        path: path of the file. Relative paths in it are relative to its folder.
         kind: the dataclass, of pydantic.
-        changes: "key=value" or "table.key=value", written as in the file. They replace its values.
+        changes: "key=value" or "table.key=value" in TOML syntax, which override the file's values.
 
     Returns:
         An instance of `kind`.
 
     Raises:
-        BadConfig: for an unreadable file, an unknown or missing key, a wrong type or range.
+        BadConfig: the file is unreadable, or has an unknown or missing key or an invalid value.
     """
     try:
         with open(path, "rb") as file:
@@ -90,12 +90,12 @@ def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> 
         raise BadConfig(sentence(error)) from None
     except RecursionError:
         raise BadConfig(f"{path}: it is nested too deeply") from None
-    except (OSError, ValueError) as error:  # TOMLDecodeError, and numbers of thousands of digits
+    except (OSError, ValueError) as error:  # TOMLDecodeError, or numbers with thousands of digits
         raise BadConfig(f"{path}: {error}") from error
 
 
 def sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, with its key."""
+    """The first error as a sentence with its key."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -110,7 +110,7 @@ def sentence(error: ValidationError) -> str:
 
 
 def overlay(table: dict[str, Any], change: dict[str, Any]) -> None:
-    """Put the values of `change` into `table`, recursively."""
+    """Merge the values of `change` into `table`, recursively."""
     for key, value in change.items():
         if isinstance(value, dict) and isinstance(table.get(key), dict):
             overlay(table[key], value)

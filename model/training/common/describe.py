@@ -1,4 +1,4 @@
-"""Descriptors of training photos by a torch network, and the mAP they give."""
+"""Descriptors of training photos by a torch network, and their mAP."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BATCH = 32
 
 
 def describe(network: GeMResNet, images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Descriptors of images. Equal shapes go through together, the trunk in `trunk_type`.
+    """Descriptors of images. Images of equal shape form one batch; the trunk uses `trunk_type`.
 
     Args:
-        network: on any device.
+        network: network, on any device.
         images: B normalised images, float32 (3, h, w) each.
 
     Returns:
-        Float32 (B, D), unit.
+        Float32 (B, D), unit norm.
     """
     device = next(network.parameters()).device
     by_shape: dict[torch.Size, list[int]] = defaultdict(list)
@@ -43,7 +43,7 @@ def describe(network: GeMResNet, images: Sequence[torch.Tensor]) -> torch.Tensor
         batch = torch.stack([images[i] for i in rows]).to(device, memory_format=torch.channels_last)
         with autocast(device.type):
             maps = network.maps(batch)
-        parts.append(network.head(maps.float()))  # powers and norms want more digits
+        parts.append(network.head(maps.float()))  # powers and norms need float32
         order += rows
     return torch.cat(parts)[torch.tensor(order, device=device).argsort()]
 
@@ -55,13 +55,13 @@ def describe_all(
     """Descriptors of many views.
 
     Args:
-        network: on any device.
-        feed: where the views come from.
+        network: network, on any device.
+        feed: source of the views.
         wanted: N views.
-        what: is done, for the progress bar.
+        what: label of the progress bar.
 
     Returns:
-        Float32 (N, D), unit.
+        Float32 (N, D), unit norm.
     """
     batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
     parts = [
@@ -72,16 +72,16 @@ def describe_all(
 
 
 def read_validation(validation: Validation) -> tuple[list[Path], list[list[int]]]:
-    """Files and groups to validate on.
+    """Files and groups for validation.
 
     Args:
-        validation: their folder, and the JSON file of the groups.
+        validation: folder of the photos, and JSON file of the groups.
 
     Returns:
-        The photos, and of each group the places of its photos among them.
+        The photos, and for each group the indices of its photos.
 
     Raises:
-        BadConfig: if one of both cannot be read, or a group names a photo that is not there.
+        BadConfig: photos or groups cannot be read, or a group names a missing photo.
     """
     try:
         files = sorted(p for p in validation.photos.iterdir() if p.is_file())
@@ -97,15 +97,15 @@ def validate(network: GeMResNet, provenance: Provenance, validation: Validation)
     """mAP of a network at its checkpoint's own size.
 
     Args:
-        network: in evaluation mode.
-        provenance: of its checkpoint.
-        validation: photos and groups. Photos of no group are among what is searched.
+        network: network in evaluation mode.
+        provenance: provenance of its checkpoint.
+        validation: photos and groups. Photos without a group are part of the searched gallery.
 
     Returns:
         The mean over groups of the mean average precision of their photos as queries.
 
     Raises:
-        BadConfig: if the photos or groups cannot be read.
+        BadConfig: the photos or groups cannot be read.
     """
     files, groups = read_validation(validation)
     feed = Feed(Photos(files, provenance, provenance.longest_side))

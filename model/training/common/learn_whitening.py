@@ -1,4 +1,4 @@
-"""What a network is given after its training, learned on photos: a whitening, GeM's exponent."""
+"""Fit a whitening and GeM's exponent to photos, after training."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from export.recipe import BadRecipe
 from extractor import SUFFIXES, BadPhoto, read_photo
 
 Progress = Callable[[Iterable], Iterable]
-EXPONENTS = (1.0, 2.0, 2.5, 3.0, 4.0, 5.0)  # of GeM, tried on labelled photos
+EXPONENTS = (1.0, 2.0, 2.5, 3.0, 4.0, 5.0)  # GeM exponents, tried on labelled photos
 
 
 def describe_folder(
     describe: Callable[[np.ndarray], np.ndarray], folder: Path, progress: Progress = iter
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Describe every readable photo below a folder; the others are passed over.
+    """Describe every readable photo in a folder; others are skipped.
 
     Args:
-        describe: uint8 RGB (H, W, 3) -> array (..., D).
-        folder: searched with its sub-folders.
+        describe: function from uint8 RGB (H, W, 3) to an array (..., D).
+        folder: folder, searched with its sub-folders.
         progress: wraps the list of files.
 
     Returns:
-        Array (N, ..., D), and the row of each file by its name below the folder.
+        Array (N, ..., D), and the row of each file by its path in the folder.
 
     Raises:
         BadRecipe: fewer than two photos can be read.
@@ -48,7 +48,7 @@ def describe_folder(
 
 
 def rows_of_groups(path: Path, row_of: dict[str, int]) -> list[list[int]]:
-    """Rows of the photos of each thing, from JSON {"name": ["file", ...]}. Raises BadRecipe."""
+    """Rows of each group's photos, from JSON {"name": ["file", ...]}. Raises BadRecipe."""
     try:
         groups = [[row_of[file] for file in files] for files in load_groups(path).values()]
     except BadGroups as error:
@@ -61,19 +61,19 @@ def rows_of_groups(path: Path, row_of: dict[str, int]) -> list[list[int]]:
 
 
 def pairs_of(groups: list[list[int]]) -> np.ndarray:
-    """All pairs int (n, 2) of rows that are in one group."""
+    """All pairs of rows in the same group, int (n, 2)."""
     return np.array([pair for rows in groups for pair in itertools.combinations(rows, 2)])
 
 
 def best_exponent(
     pooled: np.ndarray, exponents: tuple[float, ...], groups: list[list[int]]
 ) -> tuple[float, dict[float, float]]:
-    """The exponent of GeM that finds most, and the mAP of each.
+    """The GeM exponent with the highest mAP, and the mAP of each.
 
     Args:
         pooled: GeM vectors (N, E, D), one for each exponent.
-        exponents: E of them.
-        groups: rows of the photos of each thing.
+        exponents: the E exponents.
+        groups: rows of each group's photos.
     """
     found = {}
     for i, p in enumerate(exponents):

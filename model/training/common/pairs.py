@@ -1,4 +1,4 @@
-"""Training photos and which of them show the same thing, from four kinds of collections."""
+"""Training photos and matching pairs, from four kinds of collections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from extractor import SUFFIXES
 
 
 class BadTrainingData(Exception):
-    """The collection cannot be used; the message is one sentence."""
+    """The collection cannot be used. The message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class TrainingSet:
 
     Attributes:
         paths: N photos.
-        clusters: what each shows, int (N,).
-        pairs: query and positive of one cluster, int (n, 2). A pair (i, i) stands for two views of
-            one photo, made by `views.random_view`.
+        clusters: thing that each photo shows, int (N,).
+        pairs: query and positive of one cluster, int (n, 2). A pair (i, i) means two views of one
+            photo, by `views.random_view`.
     """
 
     paths: list[Path]
@@ -46,18 +46,18 @@ def photos_under(folder: Path) -> list[Path]:
 
 
 def read_unlabelled(root: Path) -> TrainingSet:
-    """Any photos below a folder."""
+    """Any photos in a folder and its sub-folders."""
     return unlabelled(photos_under(root))
 
 
 def unlabelled(paths: list[Path]) -> TrainingSet:
-    """Any photos: each is a thing of its own, its pairs are two random views of it."""
+    """Any photos: each is its own thing, with two random views as its pair."""
     own = np.arange(len(paths))
     return TrainingSet(paths, own, np.stack([own, own], axis=1))
 
 
 def read_folders(root: Path, seed: int = 0) -> TrainingSet:
-    """A folder whose sub-folders are things."""
+    """A folder with one sub-folder per thing."""
     members = {
         folder.name: photos_under(folder) for folder in sorted(root.iterdir()) if folder.is_dir()
     }
@@ -68,12 +68,12 @@ def read_landmarks_csv(table: Path, root: Path, seed: int = 0) -> TrainingSet:
     """Google Landmarks v2 clean: a table with the columns `landmark_id` and `images`.
 
     Args:
-        table: CSV file; `images` holds ids with blanks between.
-        root: folder of the photos; photo abcd lies at root/a/b/c/abcd.jpg.
-        seed: of the choice of positives.
+        table: CSV file; `images` holds ids separated by blanks.
+        root: folder of the photos; photo abcd is root/a/b/c/abcd.jpg.
+        seed: seed for the choice of positives.
 
     Raises:
-        BadTrainingData: the file is no such table, or an id leads out of `root`.
+        BadTrainingData: the file is not such a table, or an id leads outside `root`.
     """
     try:
         with open(table, newline="", encoding="utf-8") as file:
@@ -90,7 +90,7 @@ def read_landmarks_csv(table: Path, root: Path, seed: int = 0) -> TrainingSet:
 
 
 def pair_up(members: dict[str, list[Path]], seed: int) -> TrainingSet:
-    """Each photo of a thing with several is a query once, with another of them as its positive."""
+    """Pair each photo of a thing that has several, as a query, with a random other one."""
     rng = np.random.default_rng(seed)
     paths, clusters, pairs = [], [], []
     for cluster, files in enumerate(members.values()):
@@ -108,11 +108,11 @@ def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
 
     Args:
         table: pickle {"train": {...}, "val": {...}}, each with cids, cluster, qidxs and pidxs.
-        root: folder of the photos; photo `cid` lies at root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid.
+        root: folder of the photos; photo `cid` is root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid.
         split: "train" or "val".
 
     Raises:
-        BadTrainingData: the file is no such table, or a cid leads out of `root`.
+        BadTrainingData: the file is not such a table, or a cid leads outside `root`.
     """
     try:
         part = read_plain_pickle(table)[split]
@@ -133,13 +133,13 @@ def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
 def sample_epoch(
     training: TrainingSet, queries: int, pool: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What one epoch learns from, at random.
+    """Sample the training data of one epoch.
 
     Args:
         training: the photos.
-        queries: most pairs that are drawn.
-        pool: most photos that are drawn for mining.
-        rng: source of chance.
+        queries: maximum number of pairs.
+        pool: maximum number of photos for mining.
+        rng: random generator.
 
     Returns:
         Pairs int (<= queries, 2), and distinct photos int (<= pool,).

@@ -1,4 +1,4 @@
-"""Training photos: read once, kept in memory as small JPEGs, made into views in the background."""
+"""Training photos: read once, cached as small JPEGs, turned into views in the background."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from model.provenance import Provenance
 from .views import plain_view, random_view
 
 QUALITY = 92  # of the JPEGs in memory
-AHEAD = 4  # batches each background process prepares
+AHEAD = 4  # batches that each background process prepares ahead
 
-PLAIN, QUERY, POSITIVE = 0, 1, 2  # which view of a photo
-View = tuple[int, int, int]  # number of the photo, which view, epoch
+PLAIN, QUERY, POSITIVE = 0, 1, 2  # kinds of views
+View = tuple[int, int, int]  # (index of the photo, kind of view, epoch)
 
 
 class PhotoMemory:
-    """Photos read once and kept as small JPEGs.
+    """Photos, read once and cached as small JPEGs.
 
-    A photo has the same pixels each time, whether it was kept or not.
+    A photo has the same pixels each time, whether it was cached or not.
 
     Args:
         paths: N photos.
-        longest_side: pixels, to which they are shrunk.
-        budget: bytes of JPEGs to keep. What is beyond it is read and compressed each time, so that
-            the budget does not change the pixels. With None there are no JPEGs, and the pixels are
+        longest_side: size in pixels to which they are shrunk.
+        budget: bytes for cached JPEGs. Photos beyond it are read and compressed each time, so that
+            the budget does not affect the pixels. With None there are no JPEGs, and the pixels are
             the file's own.
     """
 
@@ -45,7 +45,7 @@ class PhotoMemory:
 
     @property
     def kept(self) -> int:
-        """How many photos are in memory."""
+        """Number of photos in memory."""
         return len(self._kept)
 
     def __getitem__(self, number: int) -> np.ndarray:
@@ -68,11 +68,11 @@ class Photos(Dataset):
 
     Args:
         paths: N photos.
-        provenance: mean and deviation of the network's input.
-        size: pixels, side of square views, longest side of whole photos.
-        with_views: whether views are square and, but for PLAIN, random. A random view depends on
-            the seed and its key only.
-        seed: of the random views.
+        provenance: mean and standard deviation of the network's input.
+        size: side of square views, longest side of whole photos, in pixels.
+        with_views: whether views are square and, except for PLAIN, random. A random view depends
+            only on the seed and its key.
+        seed: seed of the random views.
         budget: bytes of memory for photos as JPEGs; None for the pixels of the files.
     """
 
@@ -87,7 +87,7 @@ class Photos(Dataset):
     ):
         self._size, self._with_views, self._seed = size, with_views, seed
         self._mean, self._std = np.float32(provenance.mean), np.float32(provenance.std)
-        # Twice the size leaves crops something to enlarge from.
+        # Twice the size, so that crops are not enlarged too much.
         self._photos = PhotoMemory(paths, 2 * size, budget)
 
     def __getitem__(self, key: View) -> torch.Tensor:
@@ -106,11 +106,11 @@ class Photos(Dataset):
 
 
 class Feed:
-    """Batches of views, prepared ahead by background processes that live as long as this.
+    """Batches of views, prepared ahead by background processes that live as long as this object.
 
     Args:
-        photos: whose views they are.
-        workers: background processes; 0 makes each batch when it is asked for.
+        photos: photos whose views are requested.
+        workers: number of background processes; 0 prepares each batch on request.
     """
 
     def __init__(self, photos: Photos, workers: int = 0):
@@ -133,7 +133,7 @@ class Feed:
 
 
 class _Current:
-    """What a feed's loader goes through: whatever the list holds when it begins."""
+    """Batch sampler over the current content of a list, read when an iteration starts."""
 
     def __init__(self, wanted: list[list[View]]):
         self._wanted = wanted

@@ -1,28 +1,28 @@
-"""Where a network learns, and in how many digits: in bfloat16 where the processor has it."""
+"""Training device and precision: bfloat16 if the hardware supports it, else float32."""
 
 from __future__ import annotations
 
 import torch
 
-# As `torch.cpu.get_capabilities` calls the instructions, of x86 and of ARM.
+# Names of the instructions in `torch.cpu.get_capabilities`, for x86 and ARM.
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 def training_device() -> torch.device:
-    """The first GPU, set up for images of one size, or the CPU."""
+    """The first GPU, configured for images of a fixed size, or else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    torch.backends.cudnn.benchmark = True  # the fastest algorithm of each convolution, tried once
+    torch.backends.cudnn.benchmark = True  # benchmarks the algorithms of each convolution once
     return torch.device("cuda", 0)
 
 
 def trunk_type(device: str = "cpu") -> torch.dtype:
-    """The type of maps and products: bfloat16, or float32 on a processor that would imitate it.
+    """Data type of maps and products: bfloat16, or float32 on processors that only emulate it.
 
-    Imitated, a step takes about twelve times as long as in float32.
+    Emulated, a step takes about twelve times as long as in float32.
 
     Args:
-        device: "cpu", or the type of another device, which is taken to have bfloat16.
+        device: "cpu", or the type of another device, which is assumed to support bfloat16.
     """
     if device != "cpu":
         return torch.bfloat16
@@ -31,6 +31,6 @@ def trunk_type(device: str = "cpu") -> torch.dtype:
 
 
 def autocast(device: str = "cpu") -> torch.autocast:
-    """A context in which what allows it is computed in `trunk_type`, and the rest in float32."""
+    """A context in which suitable operations use `trunk_type`, and the others float32."""
     enabled = trunk_type(device) != torch.float32
     return torch.autocast(device, torch.bfloat16, enabled=enabled)

@@ -1,4 +1,4 @@
-"""What both trainings share: a run in its folder, which can be interrupted and resumed."""
+"""Base class of training runs, which can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class Run(ABC):
     Its folder holds `last.pt` to resume from, `log.jsonl` and `curve.png`.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         limit: seconds from now after which training ends; None for no such limit.
 
     Attributes:
         device: a GPU if there is one.
         optimiser: set by the subclass.
-        seconds: of training so far.
-        deadline: on the clock of `time.monotonic`, infinite for none.
+        seconds: training time so far.
+        deadline: end on the clock of `time.monotonic`, infinite for none.
 
     Raises:
-        BadConfig: the photos to validate on cannot be read.
+        BadConfig: the validation photos cannot be read.
     """
 
-    across: str  # key of the log that the curve is drawn over
-    losses: tuple[str, ...]  # keys of the log that are drawn
+    across: str  # log key of the curve's horizontal axis
+    losses: tuple[str, ...]  # log keys that are plotted
     optimiser: torch.optim.Optimizer | MuonAdamW
 
     def __init__(self, config: TrainConfig | DistillConfig, limit: float | None = None):
@@ -56,32 +56,32 @@ class Run(ABC):
         self.deadline = math.inf if limit is None else time.monotonic() + limit
         self.device = training_device()
         if config.validation:
-            read_validation(config.validation)  # now rather than after half an hour
+            read_validation(config.validation)  # fail now rather than after half an hour
         self.seconds = 0.0
         config.out.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
     def content(self) -> dict[str, Any]:
-        """The state of the run, besides its optimiser and its time."""
+        """State of the run, except its optimiser and its time."""
 
     @abstractmethod
     def restore(self, content: dict[str, Any]) -> None:
-        """Load what `content` returned when the run was saved. Any error means another run."""
+        """Load the saved output of `content`. Any error means that it is of another run."""
 
     @abstractmethod
     def position(self) -> dict[str, Any]:
-        """Where the run is, for its log."""
+        """Current position of the run, for its log."""
 
     def write_weights(
         self, network: GeMResNet, provenance: Provenance, name: str, how: str
     ) -> Path:
-        """Write a network as `name` into the run's folder, and in parts if the run wants that.
+        """Write a network to the run's folder, also in parts if configured.
 
         Args:
-            network: to be written.
-            provenance: what its numbers mean.
-            name: of the safetensors file.
-            how: is added to its history.
+            network: network to write.
+            provenance: provenance of its weights.
+            name: name of the safetensors file.
+            how: description to append to the training history.
 
         Returns:
             The file.
@@ -98,17 +98,17 @@ class Run(ABC):
 
     @property
     def is_over(self) -> bool:
-        """Whether the budget is spent, or the time of this start."""
+        """Whether the run's budget, or the time limit of this process, is used up."""
         spent = self.seconds >= 60 * self.config.minutes
         return spent or time.monotonic() >= self.deadline
 
     def save(self) -> None:
-        """Everything needed to resume at this very step, atomically."""
+        """Save everything needed to resume at this step, atomically."""
         own = {"optimiser": self.optimiser.state_dict(), "seconds": self.seconds}
         save_state(self.content() | own, self.state_path)
 
     def resume(self) -> None:
-        """Resume from `last.pt` if it is there, with the rates that are configured now.
+        """Resume from `last.pt` if it exists, with the currently configured rates.
 
         Raises:
             BadConfig: it is damaged or of another run.
@@ -128,5 +128,5 @@ class Run(ABC):
         return entry
 
     def load_optimiser(self, content: dict[str, Any]) -> None:
-        """Its moments and step counts, at the rates that are configured now."""
+        """Load moments and step counts, with the currently configured rates."""
         load_optimiser(self.optimiser, content["optimiser"])

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: weights, states to go on from, a log and its plot."""
+"""Files in a run's folder: weights, saved states, log and plot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .config import BadConfig
 
 
 def save_state(content: dict[str, Any], path: Path) -> None:
-    """What a run needs to go on, as one file that is whole or not there."""
+    """Save the state of a run atomically."""
     partial = path.with_name(f".{path.name}")
     torch.save(content, partial)
     settle(partial, path)
@@ -28,32 +28,32 @@ def save_state(content: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def saved_state(path: Path) -> Iterator[dict[str, Any]]:
-    """What `save_state` wrote, for a `with` block that loads it into a run.
+    """Load what `save_state` wrote, for a `with` block that restores a run from it.
 
     Args:
-        path: of the state file.
+        path: path of the state file.
 
     Raises:
-        BadConfig: if the file cannot be read, or the block fails because its content has other
-            keys or shapes than the run.
-        OSError: if the file may not be read.
+        BadConfig: the file is damaged, or the block fails because its content has other keys or
+            shapes than the run.
+        OSError: the file cannot be read.
     """
     try:
         yield torch.load(path, map_location="cpu", weights_only=True)
     except (BadConfig, OSError):
         raise
-    except Exception as error:  # whatever unpickling a damaged file raises
+    except Exception as error:  # unpickling a damaged file can raise anything
         raise BadConfig(
             f"{path} is damaged or the state of another run; delete it to start over"
         ) from error
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer | MuonAdamW, state: dict[str, Any]) -> None:
-    """Load moments and step counts, but keep rates and weight decay as configured now.
+    """Load moments and step counts, but keep the currently configured rates and weight decay.
 
     Args:
-        optimiser: of the run that resumes.
-        state: its `state_dict` when it was saved.
+        optimiser: optimiser of the resumed run.
+        state: its saved `state_dict`.
     """
     configured = [
         {key: value for key, value in group.items() if key != "params"}
@@ -70,10 +70,10 @@ def write_weights(network: GeMResNet, provenance: Provenance, path: Path, traini
     Weights are stored as float16, statistics and p as float32.
 
     Args:
-        network: to be written.
-        provenance: what its numbers mean.
-        path: of the safetensors file.
-        training: is added to its history.
+        network: network to write.
+        provenance: provenance of its weights.
+        path: path of the safetensors file.
+        training: description to append to the training history.
     """
     tensors = {}
     for name, value in network.state_dict().items():
@@ -101,7 +101,7 @@ def append_line(log: Path, entry: dict[str, Any]) -> None:
 
 
 def read_log(log: Path) -> list[dict[str, Any]]:
-    """The entries of a log. A line that a power cut left unfinished is passed over."""
+    """The entries of a log, without a line that a power cut left incomplete."""
     entries = []
     for line in log.read_text().splitlines():
         try:

@@ -1,4 +1,4 @@
-"""What can be set: for fine-tuning with tuples, and for learning from a teacher."""
+"""Settings of fine-tuning with tuples, and of distillation from a teacher."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ Places = Annotated[tuple[Place, ...], BeforeValidator(_as_list), Field(min_lengt
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
 class Data:
-    """Photos to fine-tune on.
+    """Photos for fine-tuning.
 
     Args:
-        kind: any photos, sub-folders that are things, or a table (see `.pairs`).
+        kind: any photos, one sub-folder per thing, or a table (see `.pairs`).
         root: folder of the photos.
-        table: file that says which photo shows what.
+        table: table of which photo shows what.
     """
 
     kind: Literal["unlabelled", "folders", "sfm", "landmarks-csv"]
@@ -58,11 +58,11 @@ class Data:
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
 class LossChoice:
-    """Which loss is taken over tuples.
+    """Loss over tuples.
 
     Args:
-        name: one of `losses.FIRST_ORDER`.
-        margin: of the loss; for "n-tuple" its temperature.
+        name: name in `losses.FIRST_ORDER`.
+        margin: margin of the loss; temperature for "n-tuple".
         second_order: weight of the second-order term, 0 for none.
     """
 
@@ -73,7 +73,7 @@ class LossChoice:
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
 class Validation:
-    """What mAP is measured on: the mean over groups, each photo the query once.
+    """Photos and groups for mAP: the mean over groups, each photo the query once.
 
     Args:
         photos: folder of the photos.
@@ -89,29 +89,29 @@ class TrainConfig:
     """One run of fine-tuning with tuples.
 
     Args:
-        start: checkpoint of any kind `load_checkpoint` reads.
+        start: checkpoint of any kind that `load_checkpoint` reads.
         out: folder of the run.
-        data: the photos.
-        loss: taken over the tuples.
-        validation: what the best weights are chosen on.
-        size: pixels, side of the square views of unlabelled photos, longest side of others.
-        queries: tuples an epoch.
-        pool: photos among which an epoch's negatives are looked for.
-        negatives: of a tuple.
-        batch: tuples to an optimiser step.
-        together: tuples in one forward pass.
+        data: photos to train on.
+        loss: loss over the tuples.
+        validation: data for choosing the best weights.
+        size: side of the square views of unlabelled photos, longest side of others, in pixels.
+        queries: tuples per epoch.
+        pool: photos per epoch in which negatives are searched.
+        negatives: negatives per tuple.
+        batch: tuples per optimiser step.
+        together: tuples per forward pass.
         rate: learning rate.
         p_rate: learning rate of GeM's p as a multiple of `rate`.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         decay: exponent of the schedule, rate x exp(-decay x epoch).
-        epochs: training ends after them.
-        minutes: budget, training ends after it.
-        seed: of everything random.
-        in_parts: as of `DistillConfig`.
-        save_every: steps between two states saved.
-        gigabytes: of memory for photos, kept as small JPEGs; on a GPU and from packs, decoded.
-        workers: background processes that read photos and make views; 0 does it between the
-            steps. Each keeps photos of its own.
+        epochs: maximum number of epochs.
+        minutes: maximum training time.
+        seed: seed of all randomness.
+        in_parts: see `DistillConfig`.
+        save_every: steps between saved states.
+        gigabytes: memory for photos, cached as small JPEGs; decoded on a GPU and from packs.
+        workers: background processes that read photos and prepare views; 0 does it between steps.
+            Each has its own cache of photos.
     """
 
     start: Place
@@ -140,17 +140,17 @@ class TrainConfig:
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
 class TeacherChoice:
-    """Whom the student learns from.
+    """Teacher of the student.
 
     Args:
         model: ONNX file.
-        layer1, layer2, layer3, layer4: the tensor that stage of the student learns from (its
+        layer1, layer2, layer3, layer4: tensor that this stage of the student learns from (its
             strides are 4, 8, 16, 32), "" for none.
-        pooled: tensor of its descriptor (B, D), or a map that is pooled by GeM; "" for the last
-            map.
+        pooled: tensor of the teacher's descriptor (B, D), or a map that is pooled by GeM; "" for
+            the last map.
         p: exponent of that GeM; 1 is the mean.
-        mean, std: of its normalisation, for RGB in 0 to 1.
-        zoom: how much larger than the student it sees the photo.
+        mean, std: mean and standard deviation for normalising RGB in 0 to 1.
+        zoom: size of the teacher's input relative to the student's.
     """
 
     model: Place
@@ -167,16 +167,16 @@ class TeacherChoice:
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
 class InstanceChoice:
-    """That two views of one photo are one thing, learned beside what the teacher sees.
+    """Loss that identifies two views of one photo, in addition to the teacher's losses.
 
     Args:
-        name: one of `losses.FIRST_ORDER`, over the views of a batch.
-        margin: of the loss; for "n-tuple" its temperature.
+        name: name in `losses.FIRST_ORDER`, applied to the views of a batch.
+        margin: margin of the loss; temperature for "n-tuple".
         second_order: weight of the second-order term, 0 for none.
-        weight: of the loss.
-        neighbours: photos that the teacher finds nearest to each, mined over all photos. Half of
-            a batch is drawn from them. With 0 all photos are drawn at random.
-        alike: cosine above which two photos may show one thing, and are no neighbours.
+        weight: weight of the loss.
+        neighbours: number of nearest photos by the teacher, mined over all photos. Half of a batch
+            is drawn from them. With 0 all photos are drawn at random.
+        alike: cosine above which two photos may show one thing, and do not count as neighbours.
     """
 
     name: LossName
@@ -189,41 +189,41 @@ class InstanceChoice:
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
 class DistillConfig:
-    """One run of learning from a teacher.
+    """One run of distillation from a teacher.
 
     Args:
-        architecture: of the student.
+        architecture: architecture of the student.
         out: folder of the run.
         photos: folders of any photos, searched with their sub-folders.
-        teacher: whom it learns from.
-        start: checkpoint to begin from, whose batch statistics stay. If it is shallower it is
-            grown, if it is deeper its last blocks are left out: those grown before, which learn
-            slowly, are hardly missed. Without it the student begins at random.
-        validation: what mAP is measured on now and then, if anything.
-        size: pixels, side of the student's views.
-        image_size: pixels, longest side of photos the student is made for and measured at.
+        teacher: the teacher.
+        start: checkpoint to start from, whose batch statistics are kept. A shallower one is grown;
+            a deeper one loses its last blocks: those grown before, which learn slowly, are hardly
+            missed. None starts from random weights.
+        validation: data for measuring mAP regularly, if any.
+        size: side of the student's views, in pixels.
+        image_size: longest side in pixels of photos that the student is built for and measured at.
         dim: dimensions of the student's descriptor.
-        batch: views to a step.
-        steps: training ends after them.
-        rate: highest learning rate of both optimisers.
-        warmup: steps of rising rate at the beginning.
-        cycle: steps from one warm restart of the rate's cosine to the next.
-        weight_decay: of both.
-        average: share the mean of the weights keeps at a step. The mean is what is saved.
+        batch: views per step.
+        steps: maximum number of steps.
+        rate: peak learning rate of both optimisers.
+        warmup: steps of increasing rate at the start.
+        cycle: steps between warm restarts of the cosine schedule.
+        weight_decay: weight decay of both optimisers.
+        average: decay of the weights' moving average per step. The average is what is saved.
         maps: weight of the loss over the stages' maps.
         descriptor: weight of the loss over descriptors.
         cosines: weight of the loss over the batch's pairwise cosines.
-        instances: a loss over tuples of views, added to these; none if left out.
-        fit: views on which adapters and whitening are fitted before the first step.
-        gigabytes: of memory for photos, kept as small JPEGs; on a GPU and from packs, decoded.
-        workers: background processes that make views and run the teacher; 0 makes them between
-            the steps. Each keeps photos of its own.
-        minutes: budget, training ends after it.
-        save_minutes: between two states saved.
-        validate_minutes: between two measurements.
-        seed: of everything random.
-        in_parts: whether the weights are written as parts of at most 16 MB, too, into the folder
-            `weights` of the run's.
+        instances: additional loss over tuples of views; None for none.
+        fit: number of views for fitting adapters and whitening before the first step.
+        gigabytes: memory for photos, cached as small JPEGs; decoded on a GPU and from packs.
+        workers: background processes that prepare views and run the teacher; 0 does it between
+            steps. Each has its own cache of photos.
+        minutes: maximum training time.
+        save_minutes: minutes between saved states.
+        validate_minutes: minutes between measurements.
+        seed: seed of all randomness.
+        in_parts: whether to also write the weights as parts of at most 16 MB, into the folder
+            `weights` of the run's folder.
     """
 
     architecture: Annotated[str, OneOf(BLOCKS)]

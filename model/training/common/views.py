@@ -1,7 +1,7 @@
-"""Random views of a photo, as of another photographer, on another day, with another camera.
+"""Random views of a photo, as if by another photographer, on another day, with another camera.
 
-Chance is drawn first: the corners of the part that is seen, and its `Light`. Here OpenCV makes a
-view from them, one at a time; on a GPU `device.views` makes many at once from the same draws.
+Random parameters are drawn first: the corners of the visible part, and its `Light`. Here OpenCV
+renders a view from them, one at a time; on a GPU `device.views` renders many from the same draws.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MIN_AREA = 0.25  # of the photo, seen in a view
+MIN_AREA = 0.25  # minimum share of the photo's area in a view
 PERSPECTIVE = 0.12  # corners move by up to this share of the crop's side
 ROTATION = 12.0  # degrees
-ALIASES = 1.5  # photo's pixels to a view's, above which a warp, which samples points, would alias
+ALIASES = 1.5  # photo pixels per view pixel above which a point-sampling warp would alias
 
 
 @dataclass(frozen=True)
 class Light:
-    """What changes the values of a view, RGB in 0 to 1.
+    """Photometric parameters of a view, for RGB in 0 to 1.
 
     Attributes:
-        gamma: exponent: night and noon.
-        contrast: of the distance from the mean.
-        brightness: of the mean.
-        cast: of each colour, (3,).
+        gamma: exponent of the values.
+        contrast: factor of the distance from the mean.
+        brightness: factor of the mean.
+        cast: factor of each colour, (3,).
         grey: whether colours are replaced by their mean.
-        blur: deviation in pixels; 0 for none.
-        noise: deviation; 0 for none.
-        noise_seed: of the noise.
-        hidden: top, left, height and width in pixels of a part that is hidden; None for none.
-        colour: of what hides it, (3,); None for nothing.
-        quality: of a JPEG that the view has been; None for none.
+        blur: standard deviation in pixels; 0 for none.
+        noise: standard deviation; 0 for none.
+        noise_seed: seed of the noise.
+        hidden: top, left, height and width in pixels of an occluded part; None for none.
+        colour: colour of the occlusion, (3,); None for none.
+        quality: JPEG quality of a recompression; None for none.
     """
 
     gamma: float
@@ -58,12 +58,12 @@ def plain_view(photo: np.ndarray, size: int) -> np.ndarray:
 
 
 def random_view(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A part of a photo under a random perspective, in other light, through another lens.
+    """A part of a photo under a random perspective, light and lens.
 
     Args:
         photo: uint8 RGB (H, W, 3).
-        size: pixels, side of the view.
-        rng: source of chance.
+        size: side of the view in pixels.
+        rng: random generator.
 
     Returns:
         uint8 RGB (size, size, 3).
@@ -72,18 +72,18 @@ def random_view(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
 
 
 def draw_corners(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """A random part of a photo, turned and tilted.
+    """A random part of a photo, rotated and tilted.
 
-    It has MIN_AREA to all of the photo's area and an aspect of 3:4 to 4:3. It is never mirrored: a
-    mirrored facade is another facade.
+    It has MIN_AREA to all of the photo's area and an aspect ratio of 3:4 to 4:3. It is never
+    mirrored: a mirrored facade is another facade.
 
     Args:
-        height, width: of the photo in pixels.
-        rng: source of chance.
+        height, width: size of the photo in pixels.
+        rng: random generator.
 
     Returns:
-        Its corners (x, y) in pixels, float64 (4, 2), clockwise from the upper left one, and its
-        shorter side before it was tilted.
+        Its corners (x, y) in pixels, float64 (4, 2), clockwise from the upper left, and its shorter
+        side before tilting.
     """
     area = rng.uniform(MIN_AREA, 1.0) * height * width
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
@@ -102,12 +102,12 @@ def square(size: int) -> np.ndarray:
 
 
 def geometric(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random part of a photo, mapped onto a square in one warp.
+    """A random part of a photo, mapped to a square in one warp.
 
     Args:
         photo: uint8 RGB (H, W, 3).
-        size: pixels, side of the square.
-        rng: source of chance.
+        size: side of the square in pixels.
+        rng: random generator.
 
     Returns:
         uint8 RGB (size, size, 3).
@@ -125,11 +125,11 @@ def geometric(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
 
 def draw_light(size: int, rng: np.random.Generator) -> Light:
-    """Another brightness, contrast, colour cast and gamma; now and then more.
+    """Random brightness, contrast, colour cast and gamma; sometimes further effects.
 
     Args:
-        size: pixels, side of the view.
-        rng: source of chance.
+        size: side of the view in pixels.
+        rng: random generator.
     """
     gamma = np.exp(rng.uniform(-0.5, 0.5))
     contrast, brightness = rng.uniform(0.6, 1.4), rng.uniform(0.6, 1.4)
@@ -151,21 +151,21 @@ def draw_light(size: int, rng: np.random.Generator) -> Light:
 
 
 def photometric(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`lit` by random light. A square view, uint8 RGB (size, size, 3) -> likewise."""
+    """Apply random light to a square view, uint8 RGB (size, size, 3)."""
     return lit(view, draw_light(len(view), rng))
 
 
 def lit(view: np.ndarray, light: Light) -> np.ndarray:
-    """A view in a light.
+    """A view with light applied.
 
     Args:
         view: uint8 RGB (h, w, 3).
-        light: drawn for its size.
+        light: parameters drawn for its size.
 
     Returns:
-        Likewise.
+        uint8 RGB (h, w, 3).
     """
-    # All of this treats each value by itself: a table of 256 saves most of the work.
+    # All of this maps each value independently, so a table of 256 entries saves most of the work.
     table = np.linspace(0, 1, 256) ** light.gamma
     mean = np.bincount(view.ravel(), minlength=256) @ table / view.size
     table = (table - mean) * light.contrast + mean * light.brightness

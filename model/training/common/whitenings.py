@@ -1,6 +1,6 @@
-"""Whitenings compared on labelled photos: by principal directions, and learned from pairs of views.
+"""Compare whitenings on labelled photos: by PCA, and learned from pairs of views.
 
-Both see nothing but other photos without labels.
+Both are learned only from other photos, without labels.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ POWERS = (-0.15, -0.25, -0.35, -0.45, -0.5)
 
 
 def whitenings(whole: np.ndarray, views: np.ndarray) -> Iterator[tuple[str, Whitening]]:
-    """The whitenings compared, by name.
+    """The whitenings to compare, by name.
 
     Args:
         whole: descriptors of N photos, (N, D).
-        views: of two random views of each photo, (N, 2, D).
+        views: descriptors of two random views of each photo, (N, 2, D).
     """
     for power in POWERS:
         yield f"PCA, power {power:g}", power_whitening(whole, power)
@@ -45,15 +45,15 @@ def compare_whitenings(
     """Rows of a table of mAP, head first.
 
     Args:
-        network: in evaluation mode; its own whitening is left out, and is gone afterwards.
-        provenance: of its checkpoint.
-        validation: what mAP is measured on.
+        network: network in evaluation mode; its own whitening is removed for good.
+        provenance: provenance of its checkpoint.
+        validation: data for mAP.
         others: photos from which whitenings are learned.
-        dims: dimensions that are kept, from 1 to those of the trunk.
+        dims: dimensions to keep, from 1 to those of the trunk.
 
     Raises:
-        BadConfig: if the photos or groups cannot be read.
-        BadPhoto, FileNotFoundError: if one of the others cannot be read.
+        BadConfig: the photos or groups cannot be read.
+        BadPhoto, FileNotFoundError: one of the others cannot be read.
     """
     files, groups = read_validation(validation)
     network.whiten = None

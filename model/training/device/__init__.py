@@ -1,1 +1,1 @@
-"""Training on a GPU: photos lie decoded in memory, views are made where the network computes."""
+"""Training on a GPU: photos are decoded in memory, views are rendered on the network's device."""

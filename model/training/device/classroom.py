@@ -1,4 +1,4 @@
-"""Where lessons come from on a GPU: views and teacher where the student learns."""
+"""Training batches on a GPU: views and teacher run on the student's device."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .views import plain_views, random_views, shrink
 
 
 class DeviceClassroom:
-    """A `Room` on a device, of a whole pool. Nothing is prepared by other processes.
+    """A `Room` on a device, over a whole pool, without background processes.
 
     Args:
-        config: the run.
-        device: of the student.
+        config: configuration of the run.
+        device: device of the student.
 
     Raises:
-        BadParts, BadTrainingData: as `Pool`.
+        BadParts, BadTrainingData: see `Pool`.
         BadTeacher: the teacher cannot be read.
     """
 
@@ -43,7 +43,7 @@ class DeviceClassroom:
     def random(
         self, numbers: np.ndarray, rng: np.random.Generator
     ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
-        # All chance is drawn before the teacher is asked: it waits for the student's last step.
+        # Draw all random numbers before calling the teacher, which waits for the student's step.
         views = random_views(self._pool, numbers, self._large, [rng] * len(numbers), self.device)
         starts, sides = np.zeros((len(views), 2)), np.full(len(views), self._large)
         small = shrink(views.float(), starts, sides, self.config.size)

@@ -1,4 +1,4 @@
-"""Views of a pool for fine-tuning, made on the device. Stands in for `..photos.Feed`."""
+"""Views of a pool for fine-tuning, rendered on the device. Replaces `..photos.Feed`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class DeviceFeed:
     """Batches of views.
 
     Args:
-        pool: whose views they are.
-        provenance: mean and deviation of the network's input.
-        size: pixels, side of the views.
-        seed: of the random views. Each depends on the seed and its key only.
-        device: where they are made.
+        pool: photos whose views are requested.
+        provenance: mean and standard deviation of the network's input.
+        size: side of the views in pixels.
+        seed: seed of the random views. Each depends only on the seed and its key.
+        device: device that renders them.
     """
 
     def __init__(

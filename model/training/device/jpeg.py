@@ -1,7 +1,7 @@
-"""What saving as JPEG does to a picture, on any device: libjpeg's steps without its bit stream.
+"""Effect of JPEG compression on any device: libjpeg's steps without the bit stream.
 
-ITU T.81; the tables are its annex K, scaled by quality as the Independent JPEG Group does. Colours
-are kept at half the resolution (4:2:0), as OpenCV and most cameras do.
+ITU T.81; the tables are from its annex K, scaled by quality like the Independent JPEG Group does.
+Colours have half the resolution (4:2:0), as in OpenCV and most cameras.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.
 
 
 def recompress(images: torch.Tensor, qualities: Sequence[int]) -> torch.Tensor:
-    """Images as they come back from JPEG files.
+    """Images after JPEG compression and decompression.
 
     Args:
         images: uint8 RGB (B, 3, h, w).
-        qualities: 1 to 100, of each image.
+        qualities: JPEG quality of each image, 1 to 100.
 
     Returns:
         uint8 (B, 3, h, w).
@@ -53,12 +53,12 @@ def recompress(images: torch.Tensor, qualities: Sequence[int]) -> torch.Tensor:
 
 
 def mix(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Other colours: (3, 3) times the channels of (B, 3, h, w)."""
+    """Convert colours: (3, 3) times the channels of (B, 3, h, w)."""
     return (matrix @ x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 def quantised(x: torch.Tensor, table: np.ndarray, qualities: Sequence[int]) -> torch.Tensor:
-    """Planes about 0 (B, C, h, w), each block of 8 x 8 rounded in the frequencies it has."""
+    """Planes centred on 0 (B, C, h, w), each block of 8 x 8 quantised in the frequency domain."""
     steps = torch.from_numpy(np.stack([scaled(table, quality) for quality in qualities]))
     steps = steps.to(x.device)[:, None, None, :, None, :]  # (B, 1, 1, 8, 1, 8)
     waves = torch.from_numpy(cosines()).to(x.device)
@@ -70,13 +70,14 @@ def quantised(x: torch.Tensor, table: np.ndarray, qualities: Sequence[int]) -> t
 
 
 def scaled(table: np.ndarray, quality: int) -> np.ndarray:
-    """Steps of the frequencies at a quality, float32 (8, 8)."""
+    """Quantisation steps of the frequencies at a quality, float32 (8, 8)."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.float32(np.clip((table * percent + 50) // 100, 1, 255))
 
 
 def cosines() -> np.ndarray:
-    """The discrete cosine transform of 8 values, orthogonal, float32 (8, 8)."""
+    """Matrix of the orthogonal discrete cosine transform of 8 values, float32 (8, 8)."""
+
     u, x = np.mgrid[:BLOCK, :BLOCK]
     waves = np.cos((2 * x + 1) * u * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
     waves[0] /= np.sqrt(2)

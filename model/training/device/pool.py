@@ -1,4 +1,4 @@
-"""All photos of a run, decoded, in memory."""
+"""Pool of all decoded photos of a run, in memory."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from ..packs.in_order import in_order
 from ..packs.packed import LIMITS, is_pack, packed_photos, read_pack
 
 GB = 10**9  # bytes
-NARROW = 8  # pixels; photos below it, strips shrunk to a few lines, are of no use
+NARROW = 8  # pixels; narrower photos (strips shrunk to a few lines) are useless
 
 
 class Pool:
     """N photos of at most `side` pixels, each in the upper left corner of a square.
 
     Args:
-        folders: of photos, or packs of them (`model.training.packs.packed`).
-        size: pixels, side of the largest view. Photos are shrunk so far that a warp, which samples
-            points, does not alias in it.
-        gigabytes: of memory that they may take.
+        folders: folders of photos, or packs of them (`model.training.packs.packed`).
+        size: side of the largest view in pixels. Photos are shrunk far enough that a point-sampling
+            warp does not alias.
+        gigabytes: maximum memory for them.
 
     Attributes:
-        paths: where each lies, for messages.
+        paths: path of each photo, for messages.
         pixels: uint8 RGB (N, side, side, 3).
         sizes: heights and widths, int (N, 2).
 
     Raises:
         BadParts: a pack is damaged.
-        BadTrainingData: there are no photos, or they take more memory.
+        BadTrainingData: there are no photos, or they need more memory.
     """
 
     def __init__(self, folders: Sequence[Path], size: int, gigabytes: float):
@@ -80,12 +80,12 @@ class Pool:
         return self.pixels.shape[1]
 
     def batch(self, numbers: Sequence[int] | np.ndarray, device: torch.device) -> torch.Tensor:
-        """Some of the photos on a device, uint8 (B, side, side, 3)."""
+        """Photos on a device, uint8 (B, side, side, 3)."""
         return self.pixels[torch.as_tensor(np.asarray(numbers))].to(device)
 
 
 def sources(folders: Sequence[Path]) -> Iterator[tuple[Path, bytes | None]]:
-    """Where each photo lies, and its file if it is packed."""
+    """Path of each photo, and its content if it is packed."""
     for folder in folders:
         if is_pack(folder):
             yield from packed_photos(folder)
@@ -94,10 +94,10 @@ def sources(folders: Sequence[Path]) -> Iterator[tuple[Path, bytes | None]]:
 
 
 def read(path: Path, packed: bytes | None, side: int) -> tuple[Path, np.ndarray | None]:
-    """A photo of at most `side` pixels, uint8 RGB (h, w, 3); None for a file of no use.
+    """A photo of at most `side` pixels, uint8 RGB (h, w, 3); None for a useless file.
 
     Raises:
-        BadTrainingData: it is packed, and then it should be of use.
+        BadTrainingData: the photo is packed, and must therefore be usable.
     """
     try:
         if packed is None:

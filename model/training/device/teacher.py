@@ -1,4 +1,4 @@
-"""The teacher beside the student: views and maps stay on the device, numpy sees none of them."""
+"""Teacher on the student's device: views and maps stay there, without numpy copies."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from extractor.descriptor.untracked import ort
 from ..common.settings import TeacherChoice
 from ..distill.teacher import BadTeacher, pool, tensors_of, with_outputs
 
-CHUNK = 64  # views it sees at a time: less than 2 GB in an EfficientNet at 192 pixels
+CHUNK = 64  # views per run: less than 2 GB in an EfficientNet at 192 pixels
 
 
 class DeviceTeacher:
-    """A teacher run by onnxruntime, on the GPU if it can, in float32 (on a GPU in TF32).
+    """A teacher run by onnxruntime, on the GPU if possible, in float32 (TF32 on a GPU).
 
     Args:
-        choice: the file, its tensors and its normalisation.
-        device: where the views are.
+        choice: its file, tensors and normalisation.
+        device: device of the views.
 
     Raises:
-        BadTeacher: for an unreadable file, or a tensor that is not in it.
+        BadTeacher: the file is unreadable, or lacks a tensor.
     """
 
     def __init__(self, choice: TeacherChoice, device: torch.device):
@@ -33,14 +33,14 @@ class DeviceTeacher:
         model, self._input = with_outputs(choice.model, self._wanted)
         try:
             self._session, self._device = open_session(model, device)
-        except Exception as error:  # onnxruntime raises types of its own
+        except Exception as error:  # onnxruntime's exceptions share no public base class
             raise BadTeacher(f"{self._name} cannot be run: {error}") from error
         self._mean = torch.tensor(choice.mean, device=self._device).view(3, 1, 1)
         self._std = torch.tensor(choice.std, device=self._device).view(3, 1, 1)
         self._shapes: dict[torch.Size, dict[str, tuple[int, ...]]] = {}
 
     def __call__(self, views: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """What the teacher sees.
+        """Run the teacher.
 
         Args:
             views: uint8 RGB (B, 3, H, W), on the device.
@@ -55,7 +55,7 @@ class DeviceTeacher:
         return maps, pool(found[self._pooled], self._p).to(views.device)
 
     def _see(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Tensors by name, where the session computes."""
+        """Output tensors by name, on the session's device."""
         batch = (views.to(self._device).float() / 255 - self._mean) / self._std
         batch = batch.contiguous()
         outputs = {
@@ -67,14 +67,14 @@ class DeviceTeacher:
         binding.bind_input(self._input, *where, tuple(batch.shape), batch.data_ptr())
         for name, tensor in outputs.items():
             binding.bind_output(name, *where, tuple(tensor.shape), tensor.data_ptr())
-        if self._device.type == "cuda":  # onnxruntime has a stream of its own
+        if self._device.type == "cuda":  # onnxruntime uses its own stream
             torch.cuda.current_stream().synchronize()
         self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         return outputs
 
     def _shapes_for(self, batch: torch.Tensor) -> dict[str, tuple[int, ...]]:
-        """Shapes of the outputs for one view of that size, found by running one."""
+        """Shapes of the outputs for one view of this size, determined by running one."""
         size = batch.shape[1:]
         if size not in self._shapes:
             found = self._session.run(self._wanted, {self._input: batch[:1].cpu().numpy()})
@@ -87,7 +87,7 @@ class DeviceTeacher:
 
 
 def open_session(model: bytes, device: torch.device) -> tuple[ort.InferenceSession, torch.device]:
-    """A session, and where it computes: on the CPU, with a sentence, if the GPU cannot be had."""
+    """A session and its device; the CPU, with a message, if the GPU is unavailable."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if device.type == "cuda":

@@ -1,8 +1,8 @@
-"""Views of many photos at once, as tensors on any device. The draws are those of `..views`.
+"""Views of many photos at once, as tensors on any device. The random parameters are `..views`'s.
 
-What OpenCV makes from the same draws differs by rounding alone: by at most 2 of 255 levels, and
-after a JPEG, which rounds once more, by less than 1 on average. But noise is drawn on the device:
-it has the same deviation and other values.
+OpenCV's results for the same parameters differ by rounding only: by at most 2 of 255 levels, and
+after a JPEG, which rounds once more, by less than 1 on average. Noise, however, is drawn on the
+device, with the same deviation but other values.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ def random_views(
     """A random view of each of B photos.
 
     Args:
-        pool: the photos.
-        numbers: which of them, int (B,).
-        size: pixels, side of the views.
-        rngs: source of chance of each view, B of them; they may be the same one.
-        device: where the views are made.
-
+        pool: pool of photos.
+        numbers: indices of the photos, int (B,).
+        size: side of the views in pixels.
+        rngs: random generator of each view, B of them; may be the same one.
+        device: device that renders the views.
     Returns:
         uint8 RGB (B, 3, size, size).
     """
@@ -49,13 +48,13 @@ def random_views(
 
 
 def warp(photos: torch.Tensor, sizes: np.ndarray, mappings: np.ndarray, size: int) -> torch.Tensor:
-    """Parts of photos mapped onto squares, bilinear, mirrored beyond the borders.
+    """Parts of photos mapped to squares, bilinear, mirrored beyond the borders.
 
     Args:
         photos: uint8 (B, side, side, 3), each in the upper left corner.
-        sizes: their heights and widths, int (B, 2).
+        sizes: heights and widths of the photos, int (B, 2).
         mappings: from pixels (x, y, 1) of a view to those of its photo, (B, 3, 3).
-        size: pixels, side of the views.
+        size: side of the views in pixels.
 
     Returns:
         float32 (B, 3, size, size) in 0 to 255.
@@ -65,7 +64,7 @@ def warp(photos: torch.Tensor, sizes: np.ndarray, mappings: np.ndarray, size: in
     y, x = torch.meshgrid(line, line, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)]).flatten(1)  # (3, n)
     found = torch.from_numpy(np.float32(mappings)).to(device) @ places  # (B, 3, n)
-    last = torch.from_numpy(np.float32(sizes[:, ::-1] - 1)).to(device)[:, :, None]  # of x and y
+    last = torch.from_numpy(np.float32(sizes[:, ::-1] - 1)).to(device)[:, :, None]  # last x, y
     at = (found[:, :2] / found[:, 2:]).abs() % (2 * last)
     at = torch.minimum(at, 2 * last - at)  # the second half of a period runs back
     grid = (at * (2 / (side - 1)) - 1).transpose(1, 2).unflatten(1, (size, size))
@@ -74,11 +73,11 @@ def warp(photos: torch.Tensor, sizes: np.ndarray, mappings: np.ndarray, size: in
 
 
 def lit(views: torch.Tensor, lights: Sequence[Light]) -> torch.Tensor:
-    """Views in their lights, see `..views.lit`.
+    """Views with light applied, see `..views.lit`.
 
     Args:
         views: float32 (B, 3, s, s) in 0 to 255.
-        lights: B of them.
+        lights: parameters of each view, B of them.
 
     Returns:
         uint8 (B, 3, s, s).
@@ -117,12 +116,12 @@ def blur(x: torch.Tensor, deviations: Sequence[float]) -> torch.Tensor:
 
     Args:
         x: (B, C, h, w).
-        deviations: in pixels, B of them.
+        deviations: standard deviations in pixels, B of them.
 
     Returns:
         (B, C, h, w).
     """
-    # OpenCV's kernel for values that are not 8-bit has 8 deviations, and an odd number of pixels.
+    # OpenCV's kernel for other than 8-bit values spans 8 deviations and an odd number of pixels.
     radii = [(round(8 * deviation + 1) | 1) // 2 for deviation in deviations]
     radius = max(radii)
     line = np.arange(-radius, radius + 1)
@@ -134,7 +133,7 @@ def blur(x: torch.Tensor, deviations: Sequence[float]) -> torch.Tensor:
     )
     weights = torch.from_numpy(np.float32(kernels / kernels.sum(1, keepdims=True))).to(x.device)
     padded = F.pad(x, [radius] * 4, mode="reflect")
-    # Sums over shifted images: a grouped convolution would be computed with 10 bits on a GPU.
+    # Sums over shifted images: a GPU would compute a grouped convolution with 10 bits (TF32).
     rows = sum(
         weights[:, k, None, None, None] * padded[:, :, :, k : k + x.shape[3]]
         for k in range(2 * radius + 1)
@@ -154,13 +153,13 @@ def plain_views(pool: Pool, numbers: np.ndarray, size: int, device: torch.device
 
 
 def shrink(images: torch.Tensor, starts: np.ndarray, sides: np.ndarray, size: int) -> torch.Tensor:
-    """Squares of images, averaged over areas as by OpenCV's INTER_AREA.
+    """Squares of images, averaged over areas like OpenCV's INTER_AREA.
 
     Args:
         images: (B, 3, H, W) in 0 to 255.
         starts: top and left of the squares, (B, 2).
-        sides: of the squares in pixels, (B,).
-        size: pixels, side of the result.
+        sides: sides of the squares in pixels, (B,).
+        size: side of the result in pixels.
 
     Returns:
         uint8 (B, 3, size, size).
@@ -174,10 +173,10 @@ def shrink(images: torch.Tensor, starts: np.ndarray, sides: np.ndarray, size: in
 def areas(
     starts: np.ndarray, sides: np.ndarray, length: int, size: int, device: torch.device
 ) -> torch.Tensor:
-    """How much of each new pixel each old one covers, float32 (B, size, length); rows sum to 1."""
+    """Share of each old pixel in each new one, float32 (B, size, length); rows sum to 1."""
     width = torch.from_numpy(np.float32(sides / size)).to(device)[:, None, None]
     start = torch.from_numpy(np.float32(starts)).to(device)[:, None, None]
-    new = torch.arange(size, device=device)[None, :, None] * width + start  # where each begins
+    new = torch.arange(size, device=device)[None, :, None] * width + start  # start of each
     old = torch.arange(length, device=device)[None, None, :]
     covered = torch.minimum(new + width, old + 1) - torch.maximum(new, old)
     return covered.clamp(min=0) / width

@@ -1,4 +1,4 @@
-"""Where lessons come from: photos with the teacher beside them, on the processor."""
+"""Sources of training batches: photos together with the teacher, on the CPU."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..common.settings import DistillConfig
 from ..common.views import plain_view, random_view
 from .teacher import Teacher
 
-LARGER = 3  # photos are kept with a longest side of so many times the teacher's view
+LARGER = 3  # photos are cached with a longest side of this many times the teacher's view
 
 
 class Room(Protocol):
-    """Makes views of photos and asks the teacher about them. len(room): its photos.
+    """Renders views of photos and runs the teacher on them. len(room): number of photos.
 
     Attributes:
-        config: of the run.
-        workers: background processes that lessons are prepared in.
-        device: where tensors of a lesson are.
+        config: configuration of the run.
+        workers: number of background processes that prepare batches.
+        device: device of a batch's tensors.
     """
 
     config: DistillConfig
@@ -37,27 +37,27 @@ class Room(Protocol):
     def __len__(self) -> int: ...
 
     def plain(self, numbers: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """What the teacher sees in whole photos: its maps and descriptors."""
+        """The teacher's maps and descriptors for whole photos."""
 
     def random(
         self, numbers: np.ndarray, rng: np.random.Generator
     ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
-        """Random views for the student, uint8 (B, 3, s, s), and what the teacher sees in them."""
+        """Random views for the student, uint8 (B, 3, s, s), and the teacher's outputs for them."""
 
 
 def large_side(config: DistillConfig) -> int:
-    """Pixels, side of the views that the teacher sees."""
+    """Side of the teacher's views in pixels."""
     return round(config.size * config.teacher.zoom)
 
 
 class ViewWorkers:
-    """A room on the processor.
+    """A room on the CPU.
 
-    Photos and teacher are opened where they are first used: they do not move between processes.
+    Photos and teacher are opened on first use, since they cannot be moved between processes.
 
     Args:
-        config: the run.
-        paths: its photos.
+        config: configuration of the run.
+        paths: photos of the run.
     """
 
     device = torch.device("cpu")
@@ -96,7 +96,7 @@ class ViewWorkers:
         return [torch.from_numpy(m) for m in maps], torch.from_numpy(descriptors)
 
     def photo(self, number: int) -> np.ndarray:
-        """A photo, or the next one that can be read, uint8 RGB (H, W, 3)."""
+        """A photo, or the next readable one, uint8 RGB (H, W, 3)."""
         if self._photos is None:
             budget = self.config.gigabytes * 1e9 / max(1, self.workers)
             self._photos = PhotoMemory(self.paths, LARGER * self._large, budget)

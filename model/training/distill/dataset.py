@@ -1,7 +1,7 @@
-"""Batches for distillation: views of photos and the teacher's descriptors of them.
+"""Batches for distillation: views of photos, and the teacher's outputs for them.
 
-A lesson depends on the seed and its number only, so a run that resumes gets the lessons it would
-have got. The photos are read once and kept in memory.
+A batch depends only on the seed and its index, so a resumed run gets the same batches. Photos are
+read once and cached in memory.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ..packs.atomic import settle
 from ..packs.packed import is_pack
 from .classroom import Room, ViewWorkers
 
-AHEAD = 3  # lessons each background process prepares
+AHEAD = 3  # batches that each background process prepares ahead
 
 
 class Lesson(NamedTuple):
     """One batch.
 
-    views: uint8 RGB (B, 3, s, s), what the student sees.
-    maps: of the teacher, float16 (B, C, h, w) each, averaged onto the student's grids.
-    descriptors: of the teacher, float32 (B, D), unit.
-    photos: int64 (B,), which photo each view shows.
+    views: uint8 RGB (B, 3, s, s), input of the student.
+    maps: maps of the teacher, float16 (B, C, h, w) each, averaged to the student's grids.
+    descriptors: descriptors of the teacher, float32 (B, D), unit norm.
+    photos: int64 (B,), index of each view's photo.
     """
 
     views: torch.Tensor
@@ -43,12 +43,12 @@ class Lesson(NamedTuple):
 
 
 class DistillationDataset(Dataset):
-    """The lesson of each step: `lessons[step]`.
+    """The batch of each step: `lessons[step]`.
 
     Args:
-        room: where they come from.
-        neighbours: int (N, K), photos that look like each photo; -1 for none. A lesson about
-            instances then shows photos beside those they are easily taken for.
+        room: source of views and teacher outputs.
+        neighbours: int (N, K), photos similar to each photo; -1 for none. Batches for the instance
+            loss then contain photos together with easily confused ones.
     """
 
     def __init__(self, room: Room, neighbours: np.ndarray | None = None):
@@ -70,13 +70,13 @@ class DistillationDataset(Dataset):
         )
 
     def choose(self, rng: np.random.Generator) -> np.ndarray:
-        """The photos of a lesson, int (B,)."""
+        """Indices of a batch's photos, int (B,)."""
         config, known = self.room.config, len(self.room)
         count = config.batch
         if config.instances is None:
             return rng.integers(known, size=count)
         photos = rng.integers(known, size=(count + 1) // 2)
-        if self.neighbours is not None:  # every other photo looks like the one before it
+        if self.neighbours is not None:  # every other photo is similar to the previous one
             for i in range(1, len(photos), 2):
                 like = self.neighbours[photos[i - 1]]
                 like = like[like >= 0]
@@ -86,7 +86,7 @@ class DistillationDataset(Dataset):
 
 
 class PlainDescriptors(Dataset):
-    """The teacher's descriptors of a room's whole photos, `batch` at a time, float32 (b, D)."""
+    """The teacher's descriptors of whole photos, `batch` at a time, float32 (b, D)."""
 
     def __init__(self, room: Room):
         self.room = room
@@ -101,19 +101,19 @@ class PlainDescriptors(Dataset):
 
 
 def find_neighbours(room: Room) -> np.ndarray | None:
-    """Mine the whole pool for photos that are easily taken for one another.
+    """Mine the whole pool for easily confused photos.
 
-    What the teacher finds nearest is mined once and kept in the run's folder. Photos that are all
-    but equal to one another (`instances.alike`) may show one thing, and are passed over.
+    The teacher's nearest neighbours are mined once and saved in the run's folder. Nearly identical
+    photos (`instances.alike`) may show one thing, and are skipped.
 
     Args:
-        room: with N photos.
+        room: room with N photos.
 
     Returns:
-        Int (N, K), nearest first, -1 where there are fewer; None if no neighbours are asked for.
+        Int (N, K), nearest first, -1 where there are fewer; None if no neighbours are configured.
 
     Raises:
-        BadConfig: if the folder's file is damaged or of other photos.
+        BadConfig: the file in the folder is damaged or of other photos.
     """
     config = room.config
     if config.instances is None or config.instances.neighbours == 0:
@@ -123,7 +123,7 @@ def find_neighbours(room: Room) -> np.ndarray | None:
         wanted = (len(room), config.instances.neighbours)
         try:
             found = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError):  # cut short, or no array
+        except (ValueError, EOFError):  # truncated, or not an array
             found = None
         if found is None or found.shape != wanted:
             raise BadConfig(f"{file} is damaged or of other photos; delete it to mine them again")
@@ -138,17 +138,17 @@ def find_neighbours(room: Room) -> np.ndarray | None:
 
 
 def nearest(descriptors: np.ndarray, count: int, alike: float) -> np.ndarray:
-    """The most similar other rows of each row, but none that is all but equal to it.
+    """The most similar other rows of each row, except nearly identical ones.
 
     Args:
-        descriptors: float32 (N, D), unit.
-        count: rows wanted, K.
-        alike: cosine above which a row is passed over.
+        descriptors: float32 (N, D), unit norm.
+        count: number of rows, K.
+        alike: cosine above which a row is skipped.
 
     Returns:
         Int (N, K), nearest first, -1 where there are fewer.
     """
-    wanted = min(len(descriptors), 2 * count + 1)  # some are passed over, one is the row itself
+    wanted = min(len(descriptors), 2 * count + 1)  # some are skipped, one is the row itself
     cosines, rows = faiss.knn(descriptors, descriptors, wanted, faiss.METRIC_INNER_PRODUCT)
     found = np.full((len(descriptors), count), -1, np.int64)
     for i, (own, similar) in enumerate(zip(rows, cosines)):
@@ -158,14 +158,14 @@ def nearest(descriptors: np.ndarray, count: int, alike: float) -> np.ndarray:
 
 
 def grids(config: DistillConfig) -> list[int]:
-    """Sides of the student's maps at the stages that learn, in positions."""
+    """Sides of the student's maps at the learning stages, in positions."""
     choice = config.teacher
     stages = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
     return [-(-config.size // stride) for stride, name in zip((4, 8, 16, 32), stages) if name]
 
 
 def on_grid(map: torch.Tensor, side: int) -> torch.Tensor:
-    """A map (B, C, h, w) averaged onto (B, C, side, side), float16."""
+    """A map (B, C, h, w) averaged to (B, C, side, side), float16."""
     return F.adaptive_avg_pool2d(map, side).half()
 
 
@@ -178,7 +178,7 @@ def find_photos(config: DistillConfig) -> list[Path]:
 
 
 def open_room(config: DistillConfig, device: torch.device) -> Room:
-    """Where a run's lessons come from: on a GPU, and of packed photos, on the student's device.
+    """Open the source of a run's batches; on the student's device for a GPU and for packed photos.
 
     Raises:
         BadParts, BadTeacher: a pack or the teacher cannot be read.
@@ -190,11 +190,11 @@ def open_room(config: DistillConfig, device: torch.device) -> Room:
 
 
 def feed(items: DistillationDataset | PlainDescriptors, places: range | None = None) -> DataLoader:
-    """What a room gives, in order, prepared by background processes if there are some.
+    """Load items in order, prepared by the background processes of the room, if any.
 
     Args:
-        items: lessons, or descriptors.
-        places: which of them; all if left out.
+        items: batches, or descriptors.
+        places: indices of the items; None for all.
     """
     workers = items.room.workers
     return DataLoader(

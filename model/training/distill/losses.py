@@ -1,9 +1,9 @@
-"""What a student is asked for: the teacher's maps, its descriptors, and how they lie to each other.
+"""Distillation losses: the teacher's maps, its descriptors, and their pairwise similarities.
 
-At each stage a 1x1 convolution, thrown away afterwards, predicts the teacher's map, standardised
-per channel (FitNets, Romero et al. 2015). The student's own whitening predicts the teacher's
-descriptor after a half whitening. The pairwise cosines of a batch are those of the teacher (Park et
-al. 2019).
+At each stage a 1x1 convolution, discarded afterwards, predicts the teacher's map, standardised per
+channel (FitNets, Romero et al. 2015). The student's own whitening predicts the teacher's descriptor
+after a half whitening. The pairwise cosines of a batch should equal the teacher's (Park et al.
+2019).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ..finetune.losses import Loss
 from .dataset import Lesson
 from .ridge import half_whitening, ridge
 
-POSITIONS = 8  # of each view's map on which an adapter is fitted
-SMALLEST = 1e-4  # deviation of a channel that never changes
-NEGATIVES = 4  # hardest views of other photos in the batch, in the loss over instances
+POSITIONS = 8  # positions of each view's map for fitting an adapter
+SMALLEST = 1e-4  # standard deviation assumed for a constant channel
+NEGATIVES = 4  # hardest views of other photos in the batch, for the instance loss
 
 
 class DistillationModel(nn.Module):
-    """A student with all that it needs while it learns.
+    """A student with everything it needs for learning.
 
     Args:
         network: the student, with its whitening.
-        stages: which of layer1 to layer4 (0 to 3) learn.
-        channels: of the teacher's maps at these stages.
+        stages: learning stages, 0 to 3 for layer1 to layer4.
+        channels: channels of the teacher's maps at these stages.
         teacher_dim: D of the teacher's descriptor.
-        keeps_statistics: whether batch norms use the statistics they have, instead of a batch's.
+        keeps_statistics: whether batch norms use their stored statistics instead of a batch's.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class DistillationModel(nn.Module):
         self.register_buffer("input_std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1))
 
     def see(self, views: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Views uint8 (B, 3, s, s) -> maps at the stages that learn, pooled vectors (B, 2048)."""
+        """Views uint8 (B, 3, s, s) -> maps at the learning stages, pooled vectors (B, 2048)."""
         x = ((views - self.input_mean) / self.input_std).contiguous(
             memory_format=torch.channels_last
         )
@@ -70,11 +70,11 @@ class DistillationModel(nn.Module):
         return [maps[i] for i in self.stages], l2n(self.network.pool(maps[-1].float()))
 
     def target(self, descriptors: torch.Tensor) -> torch.Tensor:
-        """The teacher's descriptors (B, D) as the student shall give them, unit (B, dim)."""
+        """Targets for the student from the teacher's descriptors (B, D), unit norm (B, dim)."""
         return l2n(descriptors @ self.projection.T)
 
     def standardised(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The teacher's maps, of mean 0 and deviation 1 in each channel."""
+        """The teacher's maps with mean 0 and standard deviation 1 in each channel."""
         return [
             (m.float() - getattr(self, f"mean{i}")) / getattr(self, f"std{i}")
             for i, m in zip(self.stages, maps)
@@ -96,7 +96,7 @@ class DistillationModel(nn.Module):
 
     @torch.no_grad()
     def fit(self, lessons: Iterable[Lesson]) -> None:
-        """Standardisation, half whitening, adapters and whitening in closed form from lessons."""
+        """Fit standardisation, half whitening, adapters and whitening in closed form."""
         self.train()
         rng = np.random.default_rng(0)
         seen: list[list[torch.Tensor]] = [[] for _ in self.stages]
@@ -129,16 +129,16 @@ class DistillationModel(nn.Module):
 
 
 def on_cpu(rows: list[torch.Tensor]) -> np.ndarray:
-    """Tensors (n, D) one below the other, as an array."""
+    """Concatenate tensors (n, D) as a numpy array."""
     return torch.cat(rows).cpu().numpy()
 
 
 def rows_at(maps: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Some positions of maps as rows.
+    """Positions of maps as rows.
 
     Args:
         maps: (B, C, h, w).
-        positions: of their grid, read row by row, int (n,).
+        positions: indices into the grid in row-major order, int (n,).
 
     Returns:
         float32 (B n, C).
@@ -160,8 +160,8 @@ def cosine_loss(descriptors: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     """Mean squared difference of the pairwise cosines within a batch.
 
     Args:
-        descriptors: the student's, unit rows (B, D).
-        targets: the teacher's, unit rows (B, T).
+        descriptors: descriptors of the student, unit rows (B, D).
+        targets: descriptors of the teacher, unit rows (B, T).
 
     Returns:
         A scalar.
@@ -175,9 +175,9 @@ def instance_loss(descriptors: torch.Tensor, photos: torch.Tensor, loss: Loss) -
     """A loss over tuples: two views of a photo, and the views of others nearest to the first.
 
     Args:
-        descriptors: (B, D), unit.
-        photos: (B,), which photo each view shows.
-        loss: over queries, positives and negatives, a sum over tuples.
+        descriptors: (B, D), unit norm.
+        photos: (B,), index of each view's photo.
+        loss: function of queries, positives and negatives, summed over tuples.
 
     Returns:
         The mean over tuples; 0 if no photo has two views and enough others.

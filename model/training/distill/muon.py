@@ -1,11 +1,12 @@
-"""The optimiser of distillation: Muon for the convolutions, AdamW for everything else.
+"""Optimiser of distillation: Muon for the convolutions, AdamW for everything else.
 
 Muon (Jordan et al. 2024) replaces the momentum of a matrix by the nearest orthogonal one, so that
-all of its directions learn alike. A convolution is taken as the matrix of its output channels.
-Steps are as large as AdamW's would be (Liu et al. 2025, section 2.2), so both share one rate.
+all of its directions learn at the same speed. A convolution is treated as the matrix of its output
+channels. Steps are as large as AdamW's would be (Liu et al. 2025, section 2.2), so both share one
+rate.
 
-`torch.optim.Muon` does the same in bfloat16 always, which takes minutes a step on a processor that
-has none. Here it is done in `trunk_type`.
+`torch.optim.Muon` always uses bfloat16, which takes minutes per step on a processor without it.
+This implementation uses `trunk_type`.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from torch import nn
 
 from ..common.precision import trunk_type
 
-MOMENTUM = 0.95  # share that the mean of the gradients keeps at a step
-QUINTIC = (3.4445, -4.7750, 2.0315)  # a x + b x^3 + c x^5 draws singular values to about 1
+MOMENTUM = 0.95  # decay of the gradients' moving average per step
+QUINTIC = (3.4445, -4.7750, 2.0315)  # a x + b x^3 + c x^5 moves singular values towards 1
 ITERATIONS = 5
 AS_ADAMW = 0.2  # root mean square of AdamW's usual step (Liu et al. 2025)
-SMALLEST = 1e-7  # norm of a matrix that is still turned
+SMALLEST = 1e-7  # minimum norm in the normalisation
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Nearly the nearest matrix with orthogonal rows or columns, by Newton and Schulz.
+    """An approximation of the nearest matrix with orthogonal rows or columns (Newton-Schulz).
 
     Args:
         matrix: (M, N).
 
     Returns:
-        (M, N) in `trunk_type`, singular values about 0.7 to 1.2.
+        (M, N) in `trunk_type`, with singular values of about 0.7 to 1.2.
     """
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
@@ -49,8 +50,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         convolutions: (O, C, kh, kw) each.
-        rate: of learning.
-        weight_decay: share of a weight lost at a step, times the rate.
+        rate: learning rate.
+        weight_decay: decay of weights per step, as a multiple of the rate.
     """
 
     def __init__(self, convolutions: Sequence[nn.Parameter], rate: float, weight_decay: float):
@@ -74,13 +75,13 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonAdamW:
-    """Steps of both, behind the usual interface.
+    """Both optimisers behind the usual interface.
 
     Args:
-        convolutions: that Muon steps, (O, C, kh, kw) each.
-        others: parameters that AdamW steps.
-        rate: of both.
-        weight_decay: of both.
+        convolutions: parameters for Muon, (O, C, kh, kw) each.
+        others: parameters for AdamW.
+        rate: learning rate of both.
+        weight_decay: weight decay of both.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class MuonAdamW:
         return [*self.muon.param_groups, *self.adamw.param_groups]
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         self.muon.zero_grad()
         self.adamw.zero_grad()
 
@@ -113,6 +114,6 @@ class MuonAdamW:
         return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Restore a `state_dict`."""
         self.muon.load_state_dict(state["muon"])
         self.adamw.load_state_dict(state["adamw"])

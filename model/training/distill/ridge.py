@@ -1,4 +1,4 @@
-"""Closed forms that a student begins with: ridge regression, and principal directions."""
+"""Closed-form initialisation of a student: ridge regression, and principal directions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from scipy import linalg
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # shares of the mean variance of the features
-HELD_OUT = 5  # every fifth row chooses the penalty
+HELD_OUT = 5  # every fifth row is held out to choose the penalty
 
 
 def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Linear map from features to targets with the penalty that predicts held-out rows best.
+    """Linear map from features to targets, with the penalty that best predicts held-out rows.
 
     Args:
         features: (N, C).
@@ -32,7 +32,7 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
 def centred_moments(
     features: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What ridge regression needs to know of N rows.
+    """Moments of N rows for ridge regression.
 
     Args:
         features: (N, C).
@@ -49,11 +49,11 @@ def centred_moments(
 def solve(
     mean: np.ndarray, goal: np.ndarray, own: np.ndarray, cross: np.ndarray, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A ridge regression.
+    """Solve a ridge regression.
 
     Args:
-        mean, goal, own, cross: of `centred_moments`.
-        penalty: share of the mean variance of the features.
+        mean, goal, own, cross: output of `centred_moments`.
+        penalty: penalty as a share of the mean variance of the features.
 
     Returns:
         Weights float32 (D, C) and bias float32 (D,).
@@ -67,8 +67,8 @@ def half_whitening(descriptors: np.ndarray, dim: int) -> np.ndarray:
     """Projection onto principal directions, each divided by the fourth root of its eigenvalue.
 
     Args:
-        descriptors: (N, D), unit. They are not centred.
-        dim: directions to keep, at most D.
+        descriptors: (N, D), unit norm. They are not centred.
+        dim: number of directions to keep, at most D.
 
     Returns:
         Float32 (dim, D).

@@ -15,25 +15,25 @@ from model.network import l2n
 
 from ..common.settings import TeacherChoice
 
-CHUNK = 8  # photos it sees at a time: the maps of more would not stay in the processor's caches
-SMALLEST = 1e-6  # activations are clamped to it before GeM's power, as in the student
+CHUNK = 8  # photos per run: the maps of more would not fit into the processor's caches
+SMALLEST = 1e-6  # lower clamp of activations before GeM's power, as in the student
 
 
 class BadTeacher(Exception):
-    """The ONNX file cannot teach; the message is one sentence."""
+    """The ONNX file cannot be used as a teacher. The message is one sentence."""
 
 
 class Teacher:
     """A teacher ready to run.
 
     Args:
-        choice: the file, its tensors and its normalisation.
-        threads: it may use.
-        quick: whether OpenVINO may run it in bfloat16 where that is installed. Otherwise
-            onnxruntime runs it in float32.
+        choice: its file, tensors and normalisation.
+        threads: number of threads to use.
+        quick: whether to use OpenVINO in bfloat16 where it is installed. Otherwise onnxruntime runs
+            in float32.
 
     Raises:
-        BadTeacher: for an unreadable file or a tensor that is not in it.
+        BadTeacher: the file is unreadable, or lacks a tensor.
     """
 
     def __init__(self, choice: TeacherChoice, threads: int, quick: bool = True):
@@ -46,11 +46,11 @@ class Teacher:
                 self._infer = openvino_session(model, threads)
             else:
                 self._infer = onnxruntime_session(model, threads)
-        except Exception as error:  # both engines raise types of their own
+        except Exception as error:  # the engines' exceptions share no base class
             raise BadTeacher(f"{choice.model.name} cannot be run: {error}") from error
 
     def __call__(self, photos: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """What the teacher sees in photos.
+        """Run the teacher on photos.
 
         Args:
             photos: uint8 RGB (B, H, W, 3).
@@ -63,7 +63,7 @@ class Teacher:
         return [np.concatenate(map) for map in zip(*maps)], np.concatenate(descriptors)
 
     def _see(self, photos: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Likewise, of a few photos."""
+        """Likewise, for at most CHUNK photos."""
         batch = (photos.astype(np.float32) / 255 - self._mean) / self._std
         found = self._infer({self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})
         pooled = pool(torch.from_numpy(found[self._pooled]), self._p)
@@ -71,7 +71,7 @@ class Teacher:
 
 
 def tensors_of(choice: TeacherChoice) -> tuple[list[str], str]:
-    """Names of a teacher's maps and of what is pooled. Raises BadTeacher if there is no map."""
+    """Names of a teacher's maps and of its pooled tensor. Raises BadTeacher if there is no map."""
     stages = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
     maps = [name for name in stages if name]
     if not maps:
@@ -90,17 +90,17 @@ def pool(x: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def with_outputs(path: Path, wanted: list[str]) -> tuple[bytes, str]:
-    """An ONNX file that gives some of its inner tensors.
+    """Make inner tensors of an ONNX file its outputs.
 
     Args:
-        path: the file.
-        wanted: names of tensors.
+        path: path of the file.
+        wanted: names of the tensors.
 
     Returns:
         The changed model, serialised, and the name of its input.
 
     Raises:
-        BadTeacher: for an unreadable file or a tensor that is not in it.
+        BadTeacher: the file is unreadable, or lacks a tensor.
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -138,7 +138,7 @@ def openvino_session(model: bytes, threads: int) -> Callable[[dict], dict]:
         "INFERENCE_PRECISION_HINT": "bf16",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # else every process that infers is tied to the first core
+        "ENABLE_CPU_PINNING": False,  # with pinning, all processes would share the first core
     }
     core = openvino.Core()
     request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()

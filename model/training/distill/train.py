@@ -1,8 +1,8 @@
-"""Distillation: a student GeM-ResNet learns to see as an ONNX teacher does, without labels.
+"""Distillation: train a student GeM-ResNet to imitate an ONNX teacher, without labels.
 
-The lessons come from the background (`lessons.py`), what is asked for is in `objective.py`. An
-exponential mean of the student's weights is what is measured and saved. A run can be paused from
-outside by a file, stopped and killed at any time, and goes on at the same step.
+Batches come from background processes (`dataset.py`), losses are in `losses.py`. An exponential
+moving average of the student's weights is measured and saved. A run can be paused from outside by a
+file, stopped and killed at any time, and resumes at the same step.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from .dataset import AHEAD, DistillationDataset, Lesson, feed, find_neighbours, 
 from .losses import DistillationModel, instance_loss
 from .muon import MuonAdamW
 
-NOTE_EVERY = 25  # steps between two lines of the log
-FITTING = 1_000_000_000  # lessons for fitting are numbered from here, apart from those of steps
-PAUSE = "PAUSE"  # while a file of this name lies in the run's folder, the run waits
+NOTE_EVERY = 25  # steps between lines of the log
+FITTING = 1_000_000_000  # first index of the batches for fitting, outside those of steps
+PAUSE = "PAUSE"  # while a file of this name is in the run's folder, the run waits
 
 
 class Distillation(Run):
-    """A run with a teacher. Its folder holds `student.safetensors` as well.
+    """A run with a teacher. Its folder also holds `student.safetensors`.
 
     Args:
-        config: the run.
+        config: configuration of the run.
 
     Raises:
-        BadConfig: for a start or state that does not fit.
-        BadTeacher: if the teacher cannot be read.
-        BadTrainingData: if there are no photos.
+        BadConfig: the start or the saved state does not fit.
+        BadTeacher: the teacher cannot be read.
+        BadTrainingData: there are no photos.
     """
 
     config: DistillConfig
@@ -85,14 +85,14 @@ class Distillation(Run):
             self.instances = make_loss(chosen.name, chosen.margin, chosen.second_order)
         self.step = 0
         self.started = time.monotonic()
-        self.began = 0  # step at which the student had its present depth
+        self.began = 0  # step from which the student has its current depth
         self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
         self.lessons = DistillationDataset(self.room, find_neighbours(self.room))
         self.resume()
 
     def fit(self) -> None:
-        """Let adapters and whitening begin in closed form."""
+        """Initialise adapters and whitening in closed form."""
         count = -(-self.config.fit // self.config.batch)
         self.apprentice.fit(feed(self.lessons, range(FITTING, FITTING + count)))
         self.mean.update_parameters(self.apprentice.network)
@@ -100,16 +100,16 @@ class Distillation(Run):
         self.save()
 
     def rate(self) -> float:
-        """Learning rate of the present step: linear warm-up, times a cosine that restarts."""
+        """Learning rate of the current step: linear warm-up, times a cosine with restarts."""
         config = self.config
         warm = min(1.0, (self.step - self.began + 1) / max(1, config.warmup))
         phase = self.step % config.cycle / config.cycle
-        if math.isfinite(self.deadline):  # one cosine to the end, however many steps that takes
+        if math.isfinite(self.deadline):  # a single cosine until the deadline
             phase = min(1.0, (time.monotonic() - self.started) / (self.deadline - self.started))
         return config.rate * warm * 0.5 * (1 + math.cos(math.pi * phase))
 
     def learn(self, lesson: Lesson) -> dict[str, torch.Tensor]:
-        """One step on one lesson; the losses by name, scalars on the device."""
+        """One step on one batch; returns the losses by name, scalars on the device."""
         config = self.config
         self.apprentice.train()
         for group in self.optimiser.param_groups:
@@ -131,14 +131,14 @@ class Distillation(Run):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def train(self) -> None:
-        """Train to the end of the budget. Saves before it raises KeyboardInterrupt."""
+        """Train until the budget is used up. Saves before it raises KeyboardInterrupt."""
         config = self.config
         try:
             if not self.is_fitted:
                 self.fit()
             if self.validated is None:
-                self.validate()  # where the run begins
-            recent: list[dict[str, torch.Tensor]] = []  # read seldom: that waits for a GPU
+                self.validate()  # at the start of the run
+            recent: list[dict[str, torch.Tensor]] = []  # read rarely: that waits for a GPU
             self.started = clock = time.monotonic()
             saved = self.seconds
             for lesson in feed(self.lessons, range(self.step, config.steps)):
@@ -166,7 +166,7 @@ class Distillation(Run):
                 self.save()
 
     def wait(self) -> None:
-        """Wait while there is a file PAUSE; the time does not count as training."""
+        """Wait while the file PAUSE exists; this does not count as training time."""
         self.save()
         print_lines(f"paused at step {self.step}")
         while (self.config.out / PAUSE).exists():
@@ -174,7 +174,7 @@ class Distillation(Run):
         print_lines("going on")
 
     def validate(self) -> None:
-        """Write the student and note its mAP, measured on the very file that is shipped."""
+        """Write the student and log its mAP, measured on the written file."""
         self.validated = self.seconds
         student = self.write()
         if self.config.validation is None:
@@ -194,13 +194,13 @@ class Distillation(Run):
         return entry
 
     def write(self) -> Path:
-        """Write the mean of the weights as a checkpoint of the project; returns its path."""
+        """Write the averaged weights as a checkpoint of the project; returns its path."""
         history = f"distilled from {self.config.teacher.model.name}, {quantity(self.step, 'step')}"
         network = self.mean.module
         return self.write_weights(network, self.provenance, "student.safetensors", history)
 
     def save(self) -> None:
-        """The student by itself, and everything needed to resume at this very step."""
+        """Save the student, and everything needed to resume at this step."""
         self.write()
         super().save()
 
@@ -215,11 +215,11 @@ class Distillation(Run):
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """With another depth if the configuration has another.
+        """Also restores a state of another depth, if the configuration has changed.
 
         Raises:
-            BadConfig: the run began at random, and the depth is another: a batch's statistics
-                would blow up what the new blocks begin with.
+            BadConfig: the run started from random weights, and the depth has changed: batch
+                statistics would blow up the initial output of the new blocks.
         """
         self.step = content["step"]
         before, after = content["architecture"], self.config.architecture
@@ -229,7 +229,7 @@ class Distillation(Run):
         if before == after:
             self.load_optimiser(content)
             self.began = content["began"]
-        else:  # the moments of the optimiser are of other parameters
+        else:  # the optimiser's moments belong to other parameters
             apprentice = state_with_depth(apprentice, "network.", before, after)
             mean = state_with_depth(mean, "module.", before, after)
             self.began = self.step
@@ -239,11 +239,11 @@ class Distillation(Run):
 
 
 def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
-    """The student as it begins: read and brought to the configured depth, or random.
+    """The initial student: loaded and brought to the configured depth, or random.
 
     Raises:
-        BadConfig: if the start has attention.
-        BadCheckpoint: if it cannot be read.
+        BadConfig: the start has attention blocks.
+        BadCheckpoint: the start cannot be read.
     """
     if config.start is None:
         return GeMResNet(config.architecture, config.dim), Provenance(config.image_size)
@@ -257,22 +257,22 @@ def begin(config: DistillConfig) -> tuple[GeMResNet, Provenance]:
 
 
 def benchmark(run: Distillation, steps: int = 12) -> tuple[float, float, float]:
-    """How much the student waits. The run's folder stays as it is.
+    """Measure how long the student waits for data. Leaves the run's folder unchanged.
 
     Args:
-        run: to be measured; its student learns meanwhile, so it should not be trained after.
-        steps: to be timed of each kind.
+        run: run to measure; its student learns meanwhile, so do not train it afterwards.
+        steps: number of steps to time of each kind.
 
     Returns:
-        Views a second of the bare step on a lesson in memory, and of the whole run; and
-        operations of the bare step a view (a product and its sum are two).
+        Views per second of the bare step on a batch in memory, and of the whole run; and
+        operations of the bare step per view (a product and its sum are two).
     """
     batch, first = run.config.batch, AHEAD * max(1, run.room.workers) + 1
     whole = iter(feed(run.lessons, range(first + steps)))
-    for _ in range(first):  # until the queue is as full as it stays
+    for _ in range(first):  # until the queue has reached its steady state
         lesson = next(whole)
         done = run.learn(lesson)
-    done["maps"].item()  # waits until a GPU has computed it
+    done["maps"].item()  # waits for the GPU
     clock = time.perf_counter()
     for following in whole:
         done = run.learn(following)

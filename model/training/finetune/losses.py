@@ -1,8 +1,8 @@
 """Losses over tuples of unit descriptors: a query, a positive, K negatives.
 
-All take queries and positives (B, D) and negatives (B, K, D), and return a sum over the tuples, a
-scalar. Sources: Radenovic et al. 2018 (contrastive), Schroff et al. 2015 in the squared form of
-cirtorch (triplet), Sohn 2016 (n-tuple), Ng et al. 2020, SOLAR, Eq. 6 (second order).
+All functions take queries and positives (B, D) and negatives (B, K, D), and return the sum over the
+tuples, a scalar. Sources: Radenovic et al. 2018 (contrastive), Schroff et al. 2015 in the squared
+form of cirtorch (triplet), Sohn 2016 (n-tuple), Ng et al. 2020, SOLAR, Eq. 6 (second order).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import torch
 
-DISTANCE_EPS = 1e-6  # added to each component of a difference, as the published code does
-ROOT_EPS = 1e-12  # under the root: its slope at 0 is infinite
+DISTANCE_EPS = 1e-6  # added to each component of a difference, as in the published code
+ROOT_EPS = 1e-12  # added under the root, whose slope at 0 is infinite
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -30,7 +30,7 @@ def contrastive(
     Args:
         queries, positives: (B, D).
         negatives: (B, K, D).
-        margin: distance from which on a negative costs nothing.
+        margin: distance beyond which a negative costs nothing.
     """
     near = distance(queries, positives).square().sum()
     far = (margin - distance(queries[:, None], negatives)).clamp(min=0).square().sum()
@@ -45,7 +45,7 @@ def triplet(
     Args:
         queries, positives: (B, D).
         negatives: (B, K, D).
-        margin: of squared distances.
+        margin: margin of squared distances.
     """
     near = (queries - positives).square().sum(-1)[:, None]
     far = (queries[:, None] - negatives).square().sum(-1)
@@ -60,7 +60,7 @@ def n_tuple(
     Args:
         queries, positives: (B, D).
         negatives: (B, K, D).
-        temperature: that cosines are divided by.
+        temperature: divisor of the cosines.
     """
     good = (queries * positives).sum(-1)[:, None]
     bad = (queries[:, None] * negatives).sum(-1)
@@ -73,8 +73,8 @@ def second_order(
 ) -> torch.Tensor:
     """Sum over tuples of the root of the sum over negatives of (|q - n|^2 - |p - n|^2)^2.
 
-    It is small where query and positive see the negatives alike. SOLAR's training loop takes one
-    root per tuple, too: a root over several would depend on how a batch is split for memory.
+    It is small if query and positive have the same distances to the negatives. SOLAR's training
+    loop also takes one root per tuple: a root over several would depend on how a batch is split.
 
     Args:
         queries, positives: (B, D).
@@ -92,9 +92,9 @@ def make_loss(name: str, margin: float, second_order_weight: float = 0.0) -> Los
     """A first-order loss, plus weight x `second_order`.
 
     Args:
-        name: one of FIRST_ORDER.
-        margin: of the loss; for "n-tuple" its temperature.
-        second_order_weight: 0 leaves the second term out.
+        name: name in FIRST_ORDER.
+        margin: margin of the loss; temperature for "n-tuple".
+        second_order_weight: weight of the second-order term, 0 for none.
     """
     first = FIRST_ORDER[name]
 

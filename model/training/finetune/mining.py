@@ -1,4 +1,4 @@
-"""Hard negatives: for each query the nearest photos of other things, each of another thing.
+"""Hard negative mining: for each query the nearest photos of other things, one per thing.
 
 Radenovic et al. 2018, section 4.2.
 """
@@ -16,21 +16,20 @@ def hard_negatives(
     count: int,
     batch: int = 256,
 ) -> np.ndarray:
-    """Hard negatives of each query.
+    """Find hard negatives for each query.
 
-    A photo of the query's cluster, or of a cluster that has given a negative already, is passed
-    over.
+    Photos of the query's cluster, and of clusters that already have a negative, are skipped.
 
     Args:
         queries: descriptors (Q, D).
-        query_clusters: what each shows, int (Q,).
+        query_clusters: cluster of each query, int (Q,).
         pool: descriptors (N, D).
-        pool_clusters: what each shows, int (N,).
-        count: negatives of a query.
+        pool_clusters: cluster of each pool photo, int (N,).
+        count: negatives per query.
         batch: queries compared at a time.
 
     Returns:
-        Positions in the pool, int (Q, count), nearest first; -1 where it has too few clusters.
+        Indices into the pool, int (Q, count), nearest first; -1 if it has too few clusters.
     """
     chosen = np.full((len(queries), count), -1, np.int64)
     for start in range(0, len(queries), batch):

@@ -1,8 +1,8 @@
 """Fine-tuning with tuples: mine hard negatives, step, validate, keep the best.
 
 Radenovic et al. 2018, section 4 and 5.1. BatchNorm statistics are frozen, its weights are trained.
-The gradient is accumulated tuple by tuple over a batch. Everything random is drawn from generators
-seeded by (seed, epoch, position), so that a resumed run is the run that was interrupted.
+Gradients are accumulated tuple by tuple over a batch. All random numbers come from generators
+seeded by (seed, epoch, position), so a resumed run is identical to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from .mining import hard_negatives
 
 
 def read_data(config: TrainConfig, pool: Pool | None) -> TrainingSet:
-    """The collection a configuration names.
+    """Read the collection of a configuration.
 
     Args:
-        config: of the run.
-        pool: its photos if they are in memory; they have no labels.
+        config: configuration of the run.
+        pool: its photos, if they are in memory; they have no labels.
 
     Raises:
-        BadConfig, BadTrainingData: it cannot be used.
+        BadConfig, BadTrainingData: the collection cannot be used.
     """
     if pool is not None:
         return unlabelled(pool.paths)
@@ -74,14 +74,14 @@ def mine(
     """Choose an epoch's tuples.
 
     Args:
-        network: as it is now.
+        network: network in its current state.
         training: the collection.
-        feed: views of its photos.
-        config: how many queries, negatives, and photos to look among.
-        epoch: its number.
+        feed: source of views.
+        config: numbers of queries, negatives, and photos to search.
+        epoch: index of the epoch.
 
     Returns:
-        Int (Q, 2 + negatives), shuffled: query, positive and hard negatives as photo numbers.
+        Int (Q, 2 + negatives), shuffled: query, positive and hard negatives as photo indices.
     """
     rng = np.random.default_rng([config.seed, epoch])
     pairs, pool = sample_epoch(training, config.queries, config.pool, rng)
@@ -96,14 +96,14 @@ def mine(
 
 @dataclasses.dataclass
 class State:
-    """Where a run is.
+    """Position and intermediate results of a run.
 
     Args:
-        epoch: the present one.
-        step: optimiser steps done in it.
+        epoch: current epoch.
+        step: optimiser steps completed in it.
         loss: sum of these steps' losses.
-        tuples: of the epoch, int (Q, 2 + K), None before mining.
-        best: validation mAP so far.
+        tuples: tuples of the epoch, int (Q, 2 + K), None before mining.
+        best: best validation mAP so far.
     """
 
     epoch: int
@@ -114,16 +114,15 @@ class State:
 
 
 class FineTuning(Run):
-    """A run with tuples. Its folder holds `best.safetensors` as well.
+    """A run with tuples. Its folder also holds `best.safetensors`.
 
     Args:
-        config: the run.
+        config: configuration of the run.
 
     Raises:
-        BadConfig: for a validation that cannot be read, or a `last.pt` that is damaged or of
-            another run.
-        BadCheckpoint: if the start cannot be read.
-        BadParts, BadTrainingData: if the photos cannot be used.
+        BadConfig: the validation data cannot be read, or `last.pt` is damaged or of another run.
+        BadCheckpoint: the start cannot be read.
+        BadParts, BadTrainingData: the photos cannot be used.
     """
 
     config: TrainConfig
@@ -139,7 +138,7 @@ class FineTuning(Run):
             pool = Pool([config.data.root], config.size, config.gigabytes)
         self.training = read_data(config, pool)
         self.network, self.provenance = load_checkpoint(config.start)
-        # In evaluation mode BatchNorm statistics stay as they are.
+        # Evaluation mode freezes the BatchNorm statistics.
         self.network.to(self.device, memory_format=torch.channels_last).eval()
         self.feed = self.open_feed(pool)
         self.loss = make_loss(config.loss.name, config.loss.margin, config.loss.second_order)
@@ -158,7 +157,7 @@ class FineTuning(Run):
         self.resume()
 
     def open_feed(self, pool: Pool | None) -> Feed | DeviceFeed:
-        """Views from the background, or of a pool on the network's device."""
+        """Views from background processes, or from a pool on the network's device."""
         config = self.config
         if pool is not None:
             return DeviceFeed(pool, self.provenance, config.size, config.seed, self.device)
@@ -173,7 +172,7 @@ class FineTuning(Run):
         return Feed(photos, config.workers)
 
     def train(self) -> float:
-        """Train to the end of the budget.
+        """Train until the budget is used up.
 
         Returns:
             The best validation mAP.
@@ -194,7 +193,7 @@ class FineTuning(Run):
     def epoch(self) -> None:
         """Train to the end of an epoch, or of the budget; then validate.
 
-        An epoch that the budget cuts short is not finished: with more time it goes on where it was.
+        An epoch that the budget interrupts is resumed if there is more time later.
         """
         state, config = self.state, self.config
         clock = time.monotonic() - self.seconds
@@ -222,14 +221,14 @@ class FineTuning(Run):
         self.save()
 
     def batch(self, step: int) -> list[np.ndarray]:
-        """The tuples of a step, int (b, 2 + K), in parts that go through the network together."""
+        """The tuples of a step, int (b, 2 + K), in parts that form one forward pass each."""
         config = self.config
         tuples = self.state.tuples[step * config.batch : (step + 1) * config.batch]
         starts = range(0, len(tuples), config.together)
         return [tuples[start : start + config.together] for start in starts]
 
     def views(self, tuples: np.ndarray) -> list[View]:
-        """Which views the photos of tuples (b, 2 + K) are seen in, row by row."""
+        """Views of the photos in tuples (b, 2 + K), row by row."""
         kinds = [QUERY, POSITIVE] + [PLAIN] * self.config.negatives
         return [(int(i), kind, self.state.epoch) for row in tuples for i, kind in zip(row, kinds)]
 
@@ -237,11 +236,11 @@ class FineTuning(Run):
         """One optimiser step.
 
         Args:
-            parts: what goes through the network together: b and 2 + K, and the b x (2 + K) images
-                of the tuples, row by row.
+            parts: one forward pass each: b and 2 + K, and the b x (2 + K) images of the tuples, row
+                by row.
 
         Returns:
-            The mean loss of a tuple.
+            The mean loss per tuple.
         """
         self.optimiser.zero_grad()
         total = 0.0
@@ -262,7 +261,7 @@ class FineTuning(Run):
         return value
 
     def recipe(self) -> str:
-        """What this training was, in words, for the weights' metadata."""
+        """Description of this training for the weights' metadata."""
         loss = self.config.loss
         second = f", second order x {loss.second_order}" if loss.second_order else ""
         return f"fine-tuned: {loss.name}, margin {loss.margin}{second}"
@@ -284,7 +283,7 @@ class FineTuning(Run):
             self.state.tuples = self.checked(self.state.tuples.numpy())
 
     def checked(self, tuples: np.ndarray) -> np.ndarray:
-        """Saved tuples, int (Q, 2 + K). Raises ValueError if photos or K are not the run's."""
+        """Check saved tuples, int (Q, 2 + K). Raises ValueError if photos or K do not fit."""
         photos = np.arange(len(self.training.paths))
         if tuples.shape[1] != 2 + self.config.negatives or not np.isin(tuples, photos).all():
             raise ValueError("tuples do not fit the collection")

@@ -1,1 +1,1 @@
-"""Training pools packed into parts, and weights in parts."""
+"""Training pools packed into parts of limited size."""

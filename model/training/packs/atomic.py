@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whenever the power fails."""
+"""Atomic file writes, which survive a power cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def settle(partial: Path, path: Path) -> None:
-    """Give a finished file its name, so that a power cut leaves the old one or the new one."""
+    """Move a finished file to its final path, so that a power cut leaves the old or the new one."""
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
@@ -19,7 +19,7 @@ def settle(partial: Path, path: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that has all of the data or its former content."""
+    """Write a file atomically."""
     partial = path.with_name(f".{path.name}")
     partial.write_bytes(data)
     settle(partial, path)

@@ -1,4 +1,4 @@
-"""Work on many items on all cores, its results in order."""
+"""Process items on all cores, yielding results in order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from extractor import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-AHEAD = 64  # items that are worked on before the consumer asks for them
+AHEAD = 64  # items that are processed ahead of the consumer
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` in one thread a core, without running away from the consumer."""
+    """`map` with one thread per core, at most AHEAD items ahead of the consumer."""
     queue: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(available_cores()) as threads:
         try:

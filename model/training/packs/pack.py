@@ -1,4 +1,4 @@
-"""Packs a pool of photos for training elsewhere. See `packed` for the layout."""
+"""Pack a pool of photos for training on another machine. See `packed` for the layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .parts import (
 )
 
 QUALITY = 80  # of the WebP files
-ENTRY = 128  # bytes that zip adds to an entry, at most
+ENTRY = 128  # maximum bytes that zip adds per entry
 Progress = Callable[[Iterable[Path]], Iterable[Path]]
 
 
@@ -46,22 +46,22 @@ def pack(
     progress: Progress = iter,
     most: int = MAX_PART,
 ) -> Pack:
-    """Write a pool as WebP files in parts. Resumes a pack of the same pool that was interrupted.
+    """Write a pool as WebP files in parts. Resumes an interrupted pack of the same pool.
 
     Args:
-        pool: Folders of photos, searched with their sub-folders.
-        out: Folder of the parts; empty, new, or of an interrupted `pack` of the same pool.
-        side: Pixels to which the longest side is shrunk.
-        progress: Is handed the files that are left to pack, and must yield them.
-        most: Bytes of a part.
+        pool: folders of photos, searched with their sub-folders.
+        out: folder for the parts; empty, new, or of an interrupted `pack` of the same pool.
+        side: longest side in pixels to which photos are shrunk.
+        progress: receives the remaining files, and must yield them.
+        most: maximum bytes per part.
 
     Returns:
         The manifest.
 
     Raises:
-        BadTrainingData: There are no photos, or `side` is out of range.
-        BadParts: `out` holds other files, or a pack of another pool.
-        OSError: It cannot be written.
+        BadTrainingData: there are no photos, or `side` is out of range.
+        BadParts: `out` has other files, or a pack of another pool.
+        OSError: `out` cannot be written.
     """
     if not MIN_SIDE <= side <= MAX_SIDE:
         raise BadTrainingData(f"--side must be from {MIN_SIDE} to {MAX_SIDE}, not {side}")
@@ -86,7 +86,7 @@ def pack(
 
 
 def begin(out: Path, fresh: Pack) -> Pack:
-    """The manifest to go on with: of the parts that are there, or a fresh one. Raises BadParts."""
+    """The manifest to continue: of existing parts, or a new one. Raises BadParts."""
     out.mkdir(parents=True, exist_ok=True)
     if (out / FILE).is_file():
         found = read_manifest(out / FILE, Pack)
@@ -102,14 +102,14 @@ def begin(out: Path, fresh: Pack) -> Pack:
 
 
 def digest(files: Sequence[Path]) -> str:
-    """SHA-256 over names and sizes of the files, which says whether a pool is the same."""
+    """SHA-256 over names and sizes of the files, which identifies a pool."""
     above = os.path.commonpath([path.parent for path in files])
     facts = [(os.fsencode(path.relative_to(above)).hex(), path.stat().st_size) for path in files]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def shrink(path: Path, side: int) -> bytes | None:
-    """A photo with its longest side shrunk to `side`, as a WebP file; None if it is of no use."""
+    """A photo shrunk to a longest side of `side`, as a WebP file; None if it is useless."""
     try:
         pixels = resize(read_photo(path), side)
     except (BadPhoto, OSError):
@@ -122,12 +122,12 @@ def shrink(path: Path, side: int) -> bytes | None:
 
 
 class Builder:
-    """The part that is being filled.
+    """Fills one part after another.
 
     Args:
-        out: Folder of the parts.
-        manifest: Gets a line for each part.
-        read: Photos of the pool before it.
+        out: folder for the parts.
+        manifest: manifest, extended by each part.
+        read: number of the pool's photos before the first part.
     """
 
     def __init__(self, out: Path, manifest: Pack, read: int):
@@ -137,10 +137,10 @@ class Builder:
     def _start(self) -> None:
         self._photos: list[bytes] = []
         self._left_out = 0
-        self.size = ENTRY  # of the archive's end
+        self.size = ENTRY  # end of the archive
 
     def add(self, photo: bytes | None) -> None:
-        """Take the next photo of the pool; None for one of no use."""
+        """Add the next photo of the pool; None for a useless one."""
         self._read += 1
         if photo is None:
             self._left_out += 1
@@ -149,7 +149,7 @@ class Builder:
             self.size += len(photo) + ENTRY
 
     def close(self) -> None:
-        """Write the part and the manifest. Raises BadParts when there are too many."""
+        """Write the part and the manifest. Raises BadParts if there are too many parts."""
         manifest = self._manifest
         manifest.left_out += self._left_out
         if self._photos:
@@ -165,7 +165,7 @@ class Builder:
 
 
 def archive_of(photos: Sequence[bytes]) -> bytes:
-    """A zip archive of photos, not compressed; equal for equal photos."""
+    """An uncompressed zip archive of photos; equal for equal photos."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for number, photo in enumerate(photos):

@@ -1,7 +1,7 @@
 """Packed photos: a pool of training photos as small WebP files, in zip archives of limited size.
 
-    pack.json           what is in the archives, with their SHA-256
-    photos-000.zip      000000.webp, 000001.webp, ...; stored, not compressed again
+    pack.json           content of the archives, with their SHA-256
+    photos-000.zip      000000.webp, 000001.webp, ...; stored without further compression
     photos-001.zip
 
 `pack` writes them, and training decodes them all into memory.
@@ -24,15 +24,15 @@ from .parts import MAX_PARTS, MB, BadParts, Part, read_manifest, read_part
 FILE = "pack.json"
 MAX_PART = 60 * MB
 MIN_SIDE, MAX_SIDE = 32, 1024  # pixels, longest side of the packed photos
-MAX_PHOTOS = 500_000  # of a part: a zip entry takes more than a hundred bytes
+MAX_PHOTOS = 500_000  # per part: a zip entry takes more than a hundred bytes
 LIMITS = Limits(("webp",), megabytes=4, megapixels=2, memory=200, seconds=5.0)
-"""What a packed photo may be and cost."""
+"""Limits on a packed photo and the cost of decoding it."""
 
 Number = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class PhotoPart(Part):
-    """An archive of a pack. photos: how many it holds. read: photos of the pool up to its end."""
+    """An archive of a pack. photos: number of its photos. read: pool files up to its end."""
 
     size: Annotated[int, Field(ge=1, le=MAX_PART)]
     photos: Annotated[int, Field(ge=1, le=MAX_PHOTOS)]
@@ -43,14 +43,14 @@ class Pack(BaseModel):
     """The manifest.
 
     Attributes:
-        layout: Of this file and the archives.
-        side: Pixels, longest side of a photo.
-        quality: Of the WebP files.
-        pool: SHA-256 over the names and sizes of the files that are packed.
-        files: How many these are.
-        left_out: Of them, those that cannot be used: unreadable, or narrower than 32 pixels.
-        parts: The archives, in order.
-        is_complete: Whether all files have been read.
+        layout: version of this file and the archives.
+        side: longest side of a photo in pixels.
+        quality: quality of the WebP files.
+        pool: SHA-256 over the names and sizes of the packed files.
+        files: number of files in the pool.
+        left_out: number of unusable files: unreadable, or narrower than 32 pixels.
+        parts: the archives, in order.
+        is_complete: whether all files have been read.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -77,12 +77,12 @@ class Pack(BaseModel):
 
 
 def part_name(number: int) -> str:
-    """The file of a part."""
+    """File name of a part."""
     return f"photos-{number:03}.zip"
 
 
 def entry_name(number: int) -> str:
-    """The entry of a photo in its part."""
+    """Name of a photo's entry in its part."""
     return f"{number:06}.webp"
 
 
@@ -100,10 +100,10 @@ def read_pack(folder: Path) -> Pack:
 
 
 def packed_photos(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """All photos of a pack: where each lies (for messages), and its WebP file.
+    """All photos of a pack: path (for messages) and WebP file of each.
 
     Raises:
-        BadParts: A part is missing, damaged, or not an archive as `pack` writes them.
+        BadParts: a part is missing, damaged, or not an archive written by `pack`.
     """
     for part in read_pack(folder).parts:
         data = read_part(folder, part)
@@ -115,7 +115,7 @@ def read_archive(data: bytes, part: PhotoPart) -> list[tuple[str, bytes]]:
     """Names and contents of an archive's entries.
 
     Raises:
-        BadParts: It is no zip archive, or its entries are not the expected ones, stored plainly.
+        BadParts: it is not a zip archive, or its entries are not the expected ones, uncompressed.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -125,11 +125,11 @@ def read_archive(data: bytes, part: PhotoPart) -> list[tuple[str, bytes]]:
             ]:
                 raise BadParts(f"{part.name} does not hold the photos that its manifest counts")
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-            # Entries that overlap would be more than the archive.
+            # Overlapping entries would add up to more than the archive.
             if not stored or sum(entry.file_size for entry in entries) > len(data):
                 raise BadParts(f"{part.name} is compressed, or its entries overlap")
             return [(entry.filename, archive.read(entry)) for entry in entries]
     except BadParts:
         raise
-    except Exception as error:  # zipfile raises whatever its parts raise on a hostile archive
+    except Exception as error:  # a hostile archive can raise any exception
         raise BadParts(f"{part.name} is no archive that `pack` writes ({error})") from error

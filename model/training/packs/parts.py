@@ -1,7 +1,7 @@
 """Large data in parts of limited size: files in one folder, with a manifest of their SHA-256.
 
-Parts travel over channels that limit a file's size, so they are files from outside: each is read
-only as far as its manifest says, and refused by name if it is not that file.
+Parts travel over channels that limit file sizes, so they are untrusted files: each is read only up
+to the size in its manifest, and rejected by name if its hash differs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class BadParts(Exception):
 
 
 class Part(BaseModel):
-    """A part as its manifest lists it.
+    """A part's entry in a manifest.
 
     Attributes:
-        name: Of the file, beside the manifest.
-        size: Of the file in bytes.
-        sha256: Of the file.
+        name: name of the file, next to the manifest.
+        size: size of the file in bytes.
+        sha256: SHA-256 of the file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -45,7 +45,7 @@ Manifest = TypeVar("Manifest", bound=BaseModel)
 
 
 def write_part(folder: Path, name: str, data: bytes) -> Part:
-    """Write a part; returns its line of the manifest."""
+    """Write a part; returns its manifest entry."""
     write_whole(folder / name, data)
     return Part(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
@@ -70,14 +70,14 @@ def write_manifest(path: Path, manifest: BaseModel) -> None:
 
 
 def read_manifest(path: Path, kind: type[Manifest]) -> Manifest:
-    """A manifest from JSON.
+    """Read a manifest from JSON.
 
     Args:
-        path: Of the file.
-        kind: Its model.
+        path: path of the file.
+        kind: pydantic model of the manifest.
 
     Raises:
-        BadParts: It is missing, too large, or not of that kind.
+        BadParts: the file is missing, too large, or invalid.
     """
     try:
         return kind.model_validate_json(read_at_most(path, MAX_MANIFEST))
