@@ -54,23 +54,23 @@ class Settings(BaseSettings):
 
     store: str = Field(
         str(DEFAULT_STORE),
-        description="The stores that are served, `:` between them. They hold the same photos, "
+        description="Folders of the stores to serve, separated by `:`. They hold the same photos, "
         "described by different models; the page opens with the first.",
     )
     model: str = Field(
         "",
-        description="Model file, for stores of a model that is not one of the project's own.",
+        description="Model file of stores whose model is not one of the project's own.",
     )
 
     workers: int = Field(
         0,
         ge=0,
         le=256,
-        description="Searches that run at one time; 0 for one per core. One more may run if it "
-        "only matches photos.",
+        description="Searches that run at a time; 0: one per core. One more may run if it only "
+        "matches photos.",
     )
     waiting: int = Field(
-        64, ge=1, le=10_000, description="Searches of all visitors that may wait for their turn."
+        64, ge=1, le=10_000, description="Searches of all visitors that may wait in the queue."
     )
 
     searches_per_minute: int = Field(
@@ -97,12 +97,12 @@ class Settings(BaseSettings):
     )
     formats: str = Field(
         ",".join(VISITOR.formats),
-        description="Formats of photos that page and API take, commas between: "
+        description="Photo formats that page and API accept, separated by commas: "
         + ", ".join(f"`{key}`" for key in BY_KEY)
         + ". See [formats](formats.md).",
     )
     upload_seconds: int = Field(
-        120, ge=1, le=3600, description="Longest time that one upload may take, in seconds."
+        120, ge=1, le=3600, description="Maximum duration of one upload, in seconds."
     )
     session_files: int = Field(
         40, ge=1, le=1000, description="Uploaded photos that a session may hold."
@@ -111,10 +111,10 @@ class Settings(BaseSettings):
         256,
         ge=1,
         le=65536,
-        description="Megabytes of uploads of all visitors that arrive or are held at one time.",
+        description="Megabytes of all visitors' uploads that may arrive or be held at a time.",
     )
     decode_workers: int = Field(
-        2, ge=1, le=64, description="Processes that decode uploads, one photo at a time each."
+        2, ge=1, le=64, description="Processes that decode uploads, each one photo at a time."
     )
     decode_mb: int = Field(
         VISITOR.memory, ge=50, le=65536, description="Megabytes that decoding one upload may take."
@@ -123,15 +123,15 @@ class Settings(BaseSettings):
         int(VISITOR.seconds),
         ge=1,
         le=600,
-        description="Processor time that decoding one upload may take, in seconds. After 12 times "
-        "that by the clock it is refused with 503, because the server is busy.",
+        description="Processor time that decoding one upload may take, in seconds. An upload that "
+        "takes 12 times that by the clock is refused with 503: the server is busy.",
     )
     photo_mb: int = Field(
         OWNER.megabytes,
         ge=1,
         le=16_384,
-        description="Megabytes of one photo in a store's folder. `build`, `update` and the server "
-        "go by this one and the next three.",
+        description="Megabytes of one photo in a store's folder. This limit and the next three "
+        "hold for `build`, `update` and the server.",
     )
     photo_megapixels: int = Field(
         OWNER.megapixels,
@@ -154,18 +154,16 @@ class Settings(BaseSettings):
     api_photos: int = Field(4, ge=1, le=32, description="Photos in one API call.")
     api_rerank: str = Field(
         "diffusion,alpha-qe,k-reciprocal,superglobal",
-        description="Rerankers that API calls and the page's experts may name, commas "
-        "between. `dba` would hold all descriptors in memory once more.",
+        description="Rerankers offered by the API and by the page's options, separated by commas. "
+        "`dba` would hold a second copy of all descriptors in memory.",
     )
     api_verify: str = Field(
         "sift",
-        description="Matchers that API calls and the page's experts may name, commas "
-        "between. `xfeat` needs models of its own, and much more time.",
+        description="Matchers offered by the API and by the page's options, separated by commas. "
+        "`xfeat` needs models of its own and much more time.",
     )
 
-    connections: int = Field(
-        300, ge=1, le=100_000, description="Pages that may be open at one time."
-    )
+    connections: int = Field(300, ge=1, le=100_000, description="Pages that may be open at a time.")
     connections_address: int = Field(20, ge=1, le=100_000, description="The same, for one address.")
     silent_seconds: int = Field(
         20,
@@ -178,14 +176,17 @@ class Settings(BaseSettings):
         ge=1,
         le=3600,
         description="Seconds for which the session of a visitor who has left is kept, so that "
-        "they can come back to their search.",
+        "they can return to their search.",
     )
 
     own_photos: int = Field(
-        200, ge=1, le=10_000, description="Photos in a visitor's own gallery, at most."
+        200, ge=1, le=10_000, description="Maximum number of photos in a visitor's own gallery."
     )
     own_galleries: int = Field(
-        8, ge=0, le=1000, description="Visitors' own galleries at one time; 0 turns them off."
+        8,
+        ge=0,
+        le=1000,
+        description="Maximum number of visitors' own galleries at a time; 0 turns them off.",
     )
     link_minutes: int = Field(
         30,
@@ -197,22 +198,22 @@ class Settings(BaseSettings):
 
     hosts: str = Field(
         "",
-        description="Names that browsers reach this server by, commas between; `*.` before a name "
-        "for all below it, `*` for any name. On the machine itself it is always `localhost`.",
+        description="Host names of this server, separated by commas; `*.` before a name allows all "
+        "subdomains, `*` any name. `localhost` is always allowed on the machine itself.",
     )
     trusted_proxies: str = Field(
         "",
-        description="Addresses or networks of your proxies, commas between. Only what they say in "
-        "X-Forwarded-For is believed; without any, the address is that of the connection.",
+        description="Addresses or networks of your proxies, separated by commas. X-Forwarded-For "
+        "is trusted only from them; otherwise the client address is the connection's.",
     )
     cors: str = Field(
         "",
         description="Origins of other websites whose scripts may call the API and read pictures, "
-        "commas between, such as `https://example.org`; `*` for any. Empty for none.",
+        "separated by commas, such as `https://example.org`; `*` for any. Empty for none.",
     )
     metrics_from: str = Field(
         "127.0.0.0/8,::1",
-        description="Addresses or networks that may read `/metrics`, commas between.",
+        description="Addresses or networks that may read `/metrics`, separated by commas.",
     )
 
     @field_validator("trusted_proxies", "metrics_from")
@@ -234,9 +235,9 @@ class Settings(BaseSettings):
     def _are_formats(cls, text: str) -> str:
         named = split(text)
         if unknown := [key for key in named if key not in BY_KEY]:
-            raise ValueError(f"{unknown[0]} is none of {', '.join(BY_KEY)}")
+            raise ValueError(f"unknown format {unknown[0]}; known: {', '.join(BY_KEY)}")
         if not named:
-            raise ValueError("it names no format")
+            raise ValueError("at least one format is needed")
         return text
 
     @property
