@@ -17,7 +17,7 @@ STORE_COMMANDS = {
     "watch": "keep a store up to date while photos come and go",
     "add": "add photos of the store's folder",
     "remove": "remove photos from a store",
-    "info": "say what is in a store",
+    "info": "show what a store holds",
     "duplicates": "list photos that are one picture",
     "compact": "drop the bytes of removed photos",
     "tune": "measure all forms of index and keep the best",
@@ -64,9 +64,13 @@ def add_serve(commands: argparse._SubParsersAction) -> None:
     """`same-thing serve`."""
     command = commands.add_parser("serve", help="serve the page and the API")
     command.add_argument(
-        "stores", nargs="+", type=Path, metavar="STORE", help="several are descriptors to choose"
+        "stores",
+        nargs="+",
+        type=Path,
+        metavar="STORE",
+        help="several: visitors choose the descriptor",
     )
-    command.add_argument("--model", type=Path, metavar="FILE", help="of stores of a model file")
+    command.add_argument("--model", type=Path, metavar="FILE", help="the model file of the stores")
     command.add_argument("--port", type=int, default=8501)
     command.set_defaults(run=serve)
 

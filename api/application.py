@@ -24,8 +24,8 @@ from .endpoints import no_photo, router
 VERSION = "1.0.0"
 TITLE = "Same Thing: search by photo"
 ABOUT = (
-    "Search a gallery of photos with a photo, and get the other photos of that very thing first, "
-    "with the evidence why. Photos that are sent are decoded, searched with, and forgotten."
+    "Search a gallery with a photo: the other photos of that very thing come first, each with its "
+    "evidence. Uploaded photos are used for the request only and never kept."
 )
 RETRY_SECONDS = 10
 
@@ -74,7 +74,7 @@ async def of_system(request: Request, error: Exception) -> Response:
 
 async def of_failure(request: Request, error: Exception) -> Response:
     log.error("%s failed", request.url.path, exc_info=error)
-    return problem(500, "Something went wrong on the server. It is in its log.")
+    return problem(500, "Internal error. The log of the server has the details.")
 
 
 HANDLERS: dict[int | type[Exception], Any] = {

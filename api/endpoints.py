@@ -46,8 +46,8 @@ ROOT = "/api/v1"
 REFUSALS = {
     400: "The request cannot be read.",
     404: "There is no such photo.",
-    413: "Too many bytes or pixels.",
-    415: "No photo of a format that is read.",
+    413: "The photo has too many bytes or pixels.",
+    415: "Not a photo, or not in a supported format.",
     422: "Fields are missing, unknown or wrong.",
     429: "Too many requests from one address; see Retry-After.",
     503: "Busy, or not ready; see Retry-After.",
@@ -80,7 +80,7 @@ Descriptor = Annotated[str | None, Query(max_length=100, description=DESCRIPTOR)
 @router.post(
     "/search",
     operation_id="search",
-    summary="Search the gallery with photos, or with one of its own.",
+    summary="Search the gallery with uploaded photos or photos of its own.",
     responses=WORK,
 )
 async def search(request: Request, form: Annotated[SearchForm, multipart]) -> SearchAnswer:
@@ -168,7 +168,7 @@ async def photos(request: Request, query: Annotated[PhotosQuery, Query()]) -> Ph
     "/photos/{id}",
     methods=LOOKING,
     operation_id="photo",
-    summary="What is known of a photo of the gallery.",
+    summary="Describe a photo of the gallery.",
     responses=LOOKUP,
 )
 async def photo(request: Request, id: Id, descriptor: Descriptor = None) -> PhotoAnswer:
@@ -183,7 +183,7 @@ async def photo(request: Request, id: Id, descriptor: Descriptor = None) -> Phot
     "/photos/{id}/thumbnail",
     methods=LOOKING,
     operation_id="thumbnail",
-    summary="A photo of the gallery, at most 480 pixels a side.",
+    summary="Thumbnail of a gallery photo, at most 480 pixels a side.",
     response_class=Response,
     responses=LOOKUP | JPEG,
 )
@@ -203,7 +203,7 @@ def chosen(descriptor: str | None) -> Gallery:
     if descriptor is None:
         return next(iter(opened.values()))
     if descriptor not in opened:
-        raise Refused(422, f"There is no such descriptor, only {', '.join(opened)}.")
+        raise Refused(422, f"There is no such descriptor; available: {', '.join(opened)}.")
     return opened[descriptor]
 
 

@@ -63,9 +63,9 @@ async def read_form(request: Request) -> None:
         raise Refused(400, "The form cannot be read. Its names are not UTF-8.") from None
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) != (name == "photo"):
-            raise wrong(name, "only photo is a file")
+            raise wrong(name, "only photo may be a file")
         if isinstance(value, UploadFile) and (value.size or 0) > limits.upload_bytes:
-            raise Refused(413, f"A photo may have {limits.upload_mb} MB at most.")
+            raise Refused(413, f"A photo may have at most {limits.upload_mb} MB.")
     check_once(name for name, _ in form.multi_items() if name not in MANY)
 
 
@@ -73,7 +73,7 @@ def check_once(names: Iterable[str]) -> None:
     """Raise RequestValidationError for the first name that is repeated."""
     for name, count in Counter(names).items():
         if count > 1:
-            raise wrong(name, "only once")
+            raise wrong(name, "may be given only once")
 
 
 def wrong(name: str, why: str) -> RequestValidationError:

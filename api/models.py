@@ -37,7 +37,7 @@ RERANK = [NONE, *offered(LIMITS.api_rerank, RERANKERS)]
 VERIFY = [NONE, *offered(LIMITS.api_verify, MATCHERS)]
 
 Photo = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
-DESCRIPTOR = "Name of the descriptor model, where the server has several; by default its first."
+DESCRIPTOR = "Name of the descriptor model if the server has several. Default: the first."
 FRACTION = r"(0|1|0?\.\d{1,9}|0\.\d{1,9}|1\.0{1,9})"
 
 
@@ -51,7 +51,7 @@ class Form(BaseModel):
         max_length=LIMITS.api_photos,
         description=f"Photos ({formats.names(LIMITS.uploads.formats)}), files of at most "
         f"{LIMITS.upload_mb} MB. "
-        "Repeat the field for more than one.",
+        "Repeat the field to send more than one.",
     )
     id: list[Annotated[int, Field(ge=0, lt=10**9)]] = Field(
         [],
@@ -77,7 +77,7 @@ class PhotosQuery(BaseModel):
 
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
     start: int = Field(0, ge=0, lt=10**9, description="Lowest id to list.")
-    limit: int = Field(100, ge=1, le=1000, description="Photos in a page at most.")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of photos in a page.")
     file: str | None = Field(
         None,
         max_length=4096,
@@ -96,22 +96,22 @@ class SearchForm(Form):
     )
     rerank: str = Field(
         "diffusion" if "diffusion" in RERANK else NONE,
-        description="Global reranking.",
+        description="Global reranker.",
         json_schema_extra={"enum": list(RERANK)},
     )
     verify: str = Field(
         "sift" if "sift" in VERIFY else NONE,
-        description="Comparison of the best hits with the query, point by point.",
+        description="Matcher that compares the best hits with the query, point by point.",
         json_schema_extra={"enum": list(VERIFY)},
     )
-    k: int = Field(20, ge=1, le=LIMITS.api_hits, description="How many hits are wanted at most.")
+    k: int = Field(20, ge=1, le=LIMITS.api_hits, description="Maximum number of hits.")
 
     @field_validator("rerank", "verify")
     @classmethod
     def _is_offered(cls, name: str, info: ValidationInfo) -> str:
         names = RERANK if info.field_name == "rerank" else VERIFY
         if name not in names:
-            raise ValueError(f"one of {', '.join(names)}")
+            raise ValueError(f"must be one of {', '.join(names)}")
         return name
 
     @field_validator("region")
@@ -126,9 +126,9 @@ class SearchForm(Form):
     @model_validator(mode="after")
     def _has_photos(self) -> SearchForm:
         if not self.count:
-            raise ValueError("send a photo, or the id of one of the gallery's")
+            raise ValueError("send a photo or the id of a gallery photo")
         if self.region is not None and self.count > 1:
-            raise ValueError("a region belongs to a single photo")
+            raise ValueError("a region needs a single photo")
         return self
 
     @property
@@ -146,17 +146,17 @@ class MatchForm(Form):
     @model_validator(mode="after")
     def _has_two_photos(self) -> MatchForm:
         if self.count != 2:
-            raise ValueError("send two photos, or a photo and the id of one of the gallery's")
+            raise ValueError("send two photos: files, ids of gallery photos, or one of each")
         return self
 
 
 Homography = Annotated[list[float], Field(min_length=9, max_length=9)]
 HOMOGRAPHY = (
-    "Row by row: maps the first photo to the second, both in fractions of width and height; null "
+    "Row by row. Maps the first photo to the second, both in fractions of width and height; null "
     "without evidence."
 )
-PROBABILITY = "That both show the same thing, 0 to 1; null where this was not fitted."
-CONFIDENCE = '"sure", "likely" or "unsure", as the page says; null where there is no probability.'
+PROBABILITY = "Probability that both show the same thing, 0 to 1; null without a calibration."
+CONFIDENCE = '"sure", "likely" or "unsure", as on the page; null without a probability.'
 
 
 class Served(BaseModel):
@@ -176,8 +176,7 @@ class LinkAnswer(BaseModel):
     file: str
     title: str
     inliers: int | None = Field(
-        description="Points that match those of the photo before it; null if the two were not "
-        "compared."
+        description="Points that match the preceding photo's; null if the two were not compared."
     )
 
 
@@ -189,35 +188,37 @@ class HitAnswer(BaseModel):
     title: str
     thumbnail: str = Field(description="Address of a small JPEG, from the server's root.")
     view: str = Field(description="Address of a JPEG of at most 1024 pixels a side.")
-    score: float = Field(description="What the order is by; compares within one answer only.")
+    score: float = Field(description="Hits are ordered by it; comparable within one answer only.")
     similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
     probability: float | None = Field(description=PROBABILITY)
     confidence: str | None = Field(description=CONFIDENCE)
     inliers: int | None = Field(
         description="Points that fit together; null if the two were not compared."
     )
-    verified: bool = Field(description="Whether those are enough to prove the same thing.")
+    verified: bool = Field(description="Whether the inliers are enough to prove the same thing.")
     homography: Homography | None = Field(description=HOMOGRAPHY)
-    photo: int = Field(description="Which of the photos searched with the points belong to.")
-    identical: bool = Field(description="Whether it is the photo searched with, pixel for pixel.")
+    photo: int = Field(description="Index of the query photo that the points belong to, from 0.")
+    identical: bool = Field(description="Whether it is a query photo, pixel for pixel.")
     by_details: bool = Field(
-        description="Whether its keypoints have found it and the descriptor has not."
+        description="Whether it was found by its keypoints and not by the descriptor."
     )
     chain: list[LinkAnswer] = Field(
-        description="Photos that lead from the one searched with to this one, itself last, where "
-        "they say more than the two alone; else empty."
+        description="Photos that lead from the query to this one, which is last, where they prove "
+        "more than the two alone; else empty."
     )
-    stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was on.")
+    stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was run.")
 
 
 class SearchAnswer(Served):
     """The hits, best first."""
 
     hits: list[HitAnswer]
-    timings_ms: dict[str, float] = Field(description="What each stage took just now.")
-    reused_ms: dict[str, float] = Field(description="What stages had cost that were not run again.")
+    timings_ms: dict[str, float] = Field(description="Time of each stage run for this request.")
+    reused_ms: dict[str, float] = Field(
+        description="Earlier time of stages whose result was reused."
+    )
     notes: list[str] = Field(
-        description="Sentences for a person: what was left out, and whether the photos of one "
+        description="Sentences for a person: what was skipped, and whether the photos of one "
         "query may show different things."
     )
 
@@ -231,13 +232,13 @@ class MatchAnswer(Served):
     inliers: int | None = Field(
         description="Points that fit together; null if a photo of the gallery is gone."
     )
-    verified: bool = Field(description="Whether those are enough to prove the same thing.")
+    verified: bool = Field(description="Whether the inliers are enough to prove the same thing.")
     points: list[Annotated[list[float], Field(min_length=4, max_length=4)]] = Field(
         description="[x, y, x', y'] in fractions of the first photo's and the second's width and "
         "height, most distinctive first."
     )
     homography: Homography | None = Field(description=HOMOGRAPHY)
-    timings_ms: dict[str, float] = Field(description="What each stage took.")
+    timings_ms: dict[str, float] = Field(description="Time of each stage.")
 
 
 class PhotoFacts(BaseModel):
@@ -271,5 +272,5 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="A sentence for a person.")
-    retry_after: int | None = Field(None, description="Seconds, where trying again may help.")
-    errors: list[str] | None = Field(None, description="Of a request with wrong fields: each one.")
+    retry_after: int | None = Field(None, description="Seconds to wait, if retrying may help.")
+    errors: list[str] | None = Field(None, description="One sentence for each wrong field.")

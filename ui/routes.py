@@ -61,12 +61,12 @@ async def similarity_map(request: Request) -> Response:
     gallery = gallery_of(request)
     made = None if gallery is None else maps().of(gallery)
     if made is None or not made.done() or made.exception() is not None:
-        raise Refused(404, "There is no such map, or it is not ready.")
+        raise Refused(404, "There is no such map, or it is still being built.")
     return Response(packed(made.result().map), 200, FOREVER, "application/octet-stream")
 
 
 def no_picture() -> Refused:
-    return Refused(404, "There is no such picture; addresses of pictures change with each build.")
+    return Refused(404, "There is no such picture. Picture URLs change with each build.")
 
 
 async def page(request: Request) -> Response:

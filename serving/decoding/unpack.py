@@ -58,11 +58,11 @@ def unpack(
     """As `photos_in`, of one archive. Raises BadArchive."""
     taken, left_out, hidden = suffixes(formats), Counter[str](), 0
     if data.count(ENTRY) > ENTRIES:
-        raise BadArchive(f"The archive has more than {ENTRIES:,} entries.")
+        raise BadArchive(f"A zip archive may have at most {ENTRIES:,} entries.")
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        raise BadArchive("This is not a zip archive, or a damaged one.") from None
+        raise BadArchive("This is not a zip archive, or it is damaged.") from None
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename.replace("\\", "/"))
         named = [part for part in path.parts if part != ".."]  # only the last part is used
@@ -75,7 +75,7 @@ def unpack(
             left_out[short(suffix) if suffix else "(none)"] += 1
             continue
         if entry.compress_type not in PLAIN or entry.flag_bits & 1:
-            yield short(path.name), "It is encrypted, or packed in an unusual way."
+            yield short(path.name), "It is encrypted or packed by an unsupported method."
             continue
         try:
             with archive.open(entry) as file:
@@ -84,20 +84,17 @@ def unpack(
             yield short(path.name), "It cannot be unpacked."
             continue
         if len(content) > most_bytes:
-            yield short(path.name), f"A photo may have {most_bytes / 2**20:.0f} MB at most."
+            yield short(path.name), f"A photo may have at most {most_bytes / 2**20:.0f} MB."
         else:
             yield short(path.name), content
     for suffix, count in left_out.most_common(TYPES):
         yield (
             archive_name,
-            f"{quantity(count, 'file')} of the type {suffix} left out; "
-            f"formats that are read: {names(formats)}.",
+            f"Skipped {quantity(count, 'file')} of the type {suffix}; "
+            f"supported formats: {names(formats)}.",
         )
     if hidden:
-        yield (
-            archive_name,
-            f"Hidden files and thumbnails of systems left out: {hidden}.",
-        )
+        yield archive_name, f"Skipped hidden files and system thumbnails: {hidden}."
 
 
 def short(name: str) -> str:

@@ -118,7 +118,7 @@ class OwnGallery:
                     self.refuse(name, f"A gallery holds at most {most}.")
                     break
                 if time.monotonic() > deadline:
-                    self.refuse(name, "It took too long; this photo and all after it are left out.")
+                    self.refuse(name, "Time ran out: this photo and all after it were skipped.")
                     break
                 self.done += 1
                 if isinstance(content, str):
@@ -139,7 +139,7 @@ class OwnGallery:
                     kept[read.sha256] = read.photo
                 self.titles[file] = title_of(name)
         if not self.titles:
-            raise StoreError("None of these files is a photo that can be read.")
+            raise StoreError("None of these files is a readable photo.")
         self.write_about(photos)
         self.turn(lambda: build(photos, store, source.extractor))
         opened = Store(store, source.extractor)
@@ -253,10 +253,11 @@ class OwnGalleries:
         with self._lock:
             own = self._of.get(visitor)
             if own is not None and own.building:
-                raise refuse("own gallery busy", 429, "Your photos are still being looked at.", 5)
+                sentence = "Your photos are still being processed. Wait until they are done."
+                raise refuse("own gallery busy", 429, sentence, 5)
             if own is None:
                 if len(self._of) >= limits.own_galleries:
-                    sentence = "Too many visitors search their own photos at the moment."
+                    sentence = "Too many visitors are searching their own photos. Try again later."
                     raise refuse("own galleries", 503, sentence, 60)
                 until = self._clock() + 60 * limits.own_minutes
                 own = self._of[visitor] = OwnGallery(visitor, address, until, descriptor)

@@ -7,6 +7,8 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plurals import quantity
+
 from ..operations import prometheus
 from ..refusal import Refused, refuse, spend
 from ..settings import settings
@@ -60,9 +62,11 @@ class ConnectionLimits:
         limits = settings()
         spend("connection", address)
         if self._open.total() >= limits.connections:
-            raise refuse("connections", 503, "Busy, too many visitors at the moment.")
+            raise refuse("connections", 503, "The server is full. Try again later.")
         if self._open[address] >= limits.connections_address:
-            raise refuse("connections of address", 429, "Too many pages are open at your address.")
+            pages = quantity(limits.connections_address, "open page")
+            sentence = f"At most {pages} from one address. Close one and try again."
+            raise refuse("connections of address", 429, sentence)
 
 
 def talking(receive: Receive, address: str) -> Receive:

@@ -16,7 +16,7 @@ from ..operations.streamlit_private import is_host_allowed
 from ..refusal import problem_of, refuse
 
 POLICY_VIOLATION = 1008
-SENTENCE = "This server does not go by that name."
+SENTENCE = "This server is not configured for that host name."
 
 log = logging.getLogger(__name__)
 

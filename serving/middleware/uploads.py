@@ -135,19 +135,19 @@ class UploadLimits:
             spend("upload", address, session)
             files, size = held_uploads(session)
             if files + self._by_owner[session] >= limits.session_files:
-                raise too_many("uploads of session")
+                raise too_many("uploads of session", limits.session_files)
             left = min(limits.upload_bytes, limits.session_mb * 2**20 - size)
-            sentence = f"A photo may have {limits.upload_mb} MB at most."
+            sentence = f"A photo may have at most {limits.upload_mb} MB."
         else:
             left = limits.api_photos * limits.upload_bytes
             photos = quantity(limits.api_photos, "photo")
-            sentence = f"A request may have at most {photos} of {limits.upload_mb} MB."
+            sentence = f"A request may have at most {photos} of {limits.upload_mb} MB each."
         if self._by_address[address] >= limits.address_uploads:
-            raise too_many("uploads of address")
+            raise too_many("uploads of address", limits.address_uploads)
         arrival = Arrival(session or address, address, left + FRAMING, sentence)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or len(announced) > 18:
-            raise refuse("bad length", 400, "The length of the upload is no number.")
+            raise refuse("bad length", 400, "Content-Length is not a number.")
         if int(announced) > arrival.most:
             raise refuse("too large", 413, sentence)
         if held_bytes() + self._bytes + int(announced) > limits.arriving_mb * 2**20:
@@ -187,7 +187,8 @@ class UploadLimits:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise refuse("slow upload", 408, "The upload took too long.") from None
+                sentence = f"The upload took longer than {limits.upload_seconds} seconds."
+                raise refuse("slow upload", 408, f"{sentence} Try a smaller file.") from None
             size = len(message.get("body", b""))
             arrival.bytes += size
             self._bytes += size
@@ -213,7 +214,9 @@ async def drained(receive: Receive) -> None:
                 pass
 
 
-def too_many(why: str) -> Refused:
-    """A session or an address that uploads too much at one time."""
-    sentence = f"Too many photos at one time. Try again in {RETRY_SECONDS} seconds."
+def too_many(why: str, most: int) -> Refused:
+    """A session or an address has too many uploads at one time. most: how many it may have."""
+    sentence = (
+        f"At most {quantity(most, 'upload')} at a time. Try again in {RETRY_SECONDS} seconds."
+    )
     return refuse(why, 429, sentence, RETRY_SECONDS)

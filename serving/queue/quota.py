@@ -26,7 +26,7 @@ class TooMany(Exception):
 
     def __init__(self, retry_after_seconds: int):
         wait = quantity(retry_after_seconds, "second")
-        super().__init__(f"That was too much in one minute. Try again in {wait}.")
+        super().__init__(f"Too many requests. Try again in {wait}.")
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -79,5 +79,5 @@ def test_an_address_that_floods_is_refused_until_the_minute_is_over(address):
     seconds = int(refused.headers["Retry-After"])
     unit = "second" if seconds == 1 else "seconds"
     assert 1 <= seconds <= 60 and refused.json()["retry_after"] == seconds
-    sentence = f"That was too much in one minute. Try again in {seconds} {unit}."
+    sentence = f"Too many requests. Try again in {seconds} {unit}."
     assert refused.json()["detail"] == sentence

@@ -108,12 +108,12 @@ def render() -> None:
     try:
         results = read_results(FILE.stat().st_mtime_ns)
     except (OSError, ValueError):
-        st.info(tr("The figures are not available: this server came without its documents."))
+        st.info(tr("No figures are available: this server was installed without its documents."))
         return
     for photos, figures in by_photos(results.figures).items():
         st.html(f'<h2 class="figures">{html.escape(photos)}</h2>')
         st.altair_chart(chart(figures), key=f"chart-{photos}")
-        with st.expander(tr("Values, and how they were measured"), key=f"values-{photos}"):
+        with st.expander(tr("Values and how they were measured"), key=f"values-{photos}"):
             st.code(COMMAND, language=None)
             st.table([figure.conditions.model_dump() for figure in figures])
             st.table([value for figure in figures for value in figure.values])

@@ -38,8 +38,8 @@ def render() -> None:
         f'<div class="hero"><h1>{html.escape(tr("How it works"))}</h1><p>'
         + html.escape(
             tr(
-                "Four steps, shown on “{title}”, with the numbers of this search. Search with "
-                "another photo, and they are shown on that.",
+                "Four steps, shown on “{title}” with the numbers of this search. Search with "
+                "another photo to see them on that one.",
                 title=subject.title,
             )
         )
@@ -118,16 +118,16 @@ def looking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
     )
     heat = told.heat
     if heat is None:
-        said += " " + tr("Where this model looks cannot be told.")
+        said += " " + tr("No attention map is available for this model.")
     elif told.region is None:
         said += " " + tr(
-            "It takes half of them from the brightest {share} % of the photo.",
+            "Half of the descriptor comes from the brightest {share} % of the photo.",
             share=number(100 * share_of_half(heat)),
         )
     else:
         said += " " + tr(
-            "Only the part in the frame counts; it takes half of them from the brightest {share} % "
-            "of that.",
+            "Only the part in the frame counts; half of the descriptor comes from its brightest "
+            "{share} %.",
             share=number(100 * share_of_half(heat)),
         )
     label = tr("Where the descriptor looks")
@@ -166,13 +166,13 @@ def walking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
     walk = told.walk
     if len(walk.seeds) == 0:
         said = tr(
-            "Diffusion walks from the photos that have yours among their own nearest. Here none "
-            "has, so nothing is walked, and the order stays."
+            "Diffusion starts from the photos that have yours among their own nearest. Here there "
+            "are none, so the order stays the same."
         )
     else:
         said = tr(
             "Diffusion starts from the photos that have yours among their own nearest, {seeds} "
-            "here, and walks on from neighbour to neighbour. Of the other photos that it reaches, "
+            "here, and walks on from neighbour to neighbour. Of the other photos it reaches, "
             "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
             "visited photo.",
             seeds=number(len(walk.seeds)),
@@ -202,9 +202,9 @@ def proving(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
         )
     keypoints = gallery.engine.store.keypoints
     voting = tr(
-        "The strongest points of the photo, {points} of them at most, vote for gallery photos with "
-        "similar points. Points in the keypoint index: {held}. Photos with many votes are "
-        "compared, too, even if the descriptor misses them.",
+        "The strongest points of the photo, at most {points}, vote for gallery photos with similar "
+        "points. Points in the keypoint index: {held}. Photos with many votes are compared, too, "
+        "even if the descriptor misses them.",
         points=number(keypoints.form.points),
         held=number(len(keypoints)),
     )

@@ -43,7 +43,7 @@ def render() -> None:
         + "</p></div>"
     )
     if limits.own_galleries == 0:
-        st.info(tr("This server does not take galleries of visitors."))
+        st.info(tr("This server does not offer galleries of your own photos."))
         return
     own = own_gallery()
     if problem := st.session_state.pop("own_problem", ""):
@@ -71,14 +71,14 @@ def choose(first_time: bool) -> None:
     model = descriptor()
     if first_time and model:
         st.caption(
-            tr("{model} will describe them: it is chosen on the search page.", model=plain(model))
+            tr("{model} will describe them; change it on the search page.", model=plain(model))
         )
     st.html(
         '<p class="small">'
         + html.escape(
             tr(
                 "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. "
-                "Formats: {formats}. Of each photo only a picture without its metadata is kept.",
+                "Formats: {formats}. Only a copy of each photo without metadata is kept.",
                 formats=names(limits.uploads.formats),
                 files=number(limits.session_files),
                 mb=number(limits.session_mb),
@@ -132,14 +132,14 @@ def watch(own: OwnGallery) -> None:
         st.progress(
             min(1.0, own.done / total),
             tr(
-                "Looking at your photos: {done} of {total}",
+                "Processing your photos: {done} of {total}",
                 done=number(own.done),
                 total=number(total),
             ),
         )
 
     progress()
-    st.button(tr("Stop, and forget them"), on_click=forget)
+    st.button(tr("Stop and delete them"), on_click=forget)
 
 
 def tell(own: OwnGallery) -> None:
@@ -159,13 +159,13 @@ def tell(own: OwnGallery) -> None:
             icon=":material/check:",
         )
     if own.problems:
-        with st.expander(tr("Left out: {count}", count=number(len(own.problems)))):
+        with st.expander(tr("Skipped: {count}", count=number(len(own.problems)))):
             for name, sentence in own.problems:
                 st.text(f"{name}: {tr_known(sentence)}")
     with st.container(horizontal=True):
-        if own.gallery is not None and st.button(tr("Search in them"), type="primary"):
+        if own.gallery is not None and st.button(tr("Search them"), type="primary"):
             open_search()
-        st.button(tr("Forget them, and go back to the gallery"), on_click=forget)
+        st.button(tr("Delete them and go back to the gallery"), on_click=forget)
     if own.gallery is not None:
         ids = list(range(min(SHOWN, len(own.gallery.engine.store))))
         grid = strip(own.gallery.engine.store, tr("Search with one of these"), ids, "own")

@@ -145,7 +145,7 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
         state.problem = str(error)
     except Refused as refusal:
         del state.arrived
-        not_done = tr("Your photo was not looked at: choose it again then.")
+        not_done = tr("Your photo was not processed. Please choose it again.")
         state.notice = f"{tr_known(str(refusal))} {not_done}"
     else:
         made = Question(tuple(subjects))
@@ -176,7 +176,7 @@ def complete(
         with turn:
             result = search(gallery, answer.query, way, k)
     except Refused as refusal:
-        so_far = tr("These are in the order of their descriptors.")
+        so_far = tr("These photos are ordered by their descriptors only.")
         st.warning(f"{tr_known(str(refusal))} {so_far}", icon=BUSY_ICON)
         st.button(tr("Try again"))
         return

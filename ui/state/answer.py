@@ -19,7 +19,7 @@ from .question import Question
 from .turns import in_turn
 
 PREPARED = 4  # queries kept: of the photo as a whole, and of the last few variations of it
-GONE = "The file of this photo has changed or is gone: the whole photo is searched with."
+GONE = "The file of this photo has changed or is gone, so the whole photo is used."
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def prepared(
         return prepare(gallery, base.subjects, base.region, matchers)
 
     try:
-        made = in_turn(work, tr("Looking at the photo…"))
+        made = in_turn(work, tr("Processing the photo…"))
     except OriginalGone:
         return prepared(gallery, question.whole, matchers)[0], GONE
     st.session_state.counted = True
@@ -138,7 +138,7 @@ def look_at_uploads(
         BadPhoto: one cannot be searched with.
         UploadExpired: as `prepared`.
     """
-    doing = tr("Looking at the photo…")
+    doing = tr("Processing the photo…")
     subjects, query = in_turn(lambda: read_uploads(gallery, files, others), doing)
     st.session_state.counted = True
     keep(gallery, Question(tuple(subjects)), query)

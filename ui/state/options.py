@@ -96,7 +96,7 @@ def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
         key="diffusion",
         bind="query-params",
         help=tr(
-            "Walks from photo to photo through the gallery: views unlike yours are reached over "
+            "Walks from photo to photo through the gallery and reaches views unlike yours through "
             "views in between."
         )
         if reranker == "diffusion"
@@ -116,19 +116,19 @@ def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
         tr("Compare"),
         key="compare",
         bind="query-params",
-        help=tr("Two answers side by side, with how far each photo moved."),
+        help=tr("Shows two answers side by side, and how far each photo moved."),
     )
     descriptor = names[0]
     if len(names) > 1:
         descriptor = choice(tr("Descriptor"), names, "descriptor", hidden=True)
     against = None
-    with st.popover(tr("Ways"), type="tertiary", icon=":material/tune:"):
+    with st.popover(tr("Options"), type="tertiary", icon=":material/tune:"):
         with st.container(horizontal=True):
             reranker = choice(tr("Reranker"), rerankers, "reranker")
             matcher = choice(tr("Matcher"), matchers, "matcher")
             index = choice_of_index(served[descriptor], "index")
         if compare:
-            st.caption(tr("What stands on the left:"))
+            st.caption(tr("On the left:"))
             same_first = [descriptor, *(name for name in names if name != descriptor)]
             with st.container(horizontal=True):
                 model = descriptor

@@ -160,8 +160,8 @@ def source_of(
         return photo
     if subject.picture is None:
         raise UploadExpired(
-            "The photo of this link was looked at with other settings, and its picture was not "
-            "kept. Go back to them, or choose the photo again."
+            "The photo of this link was processed with other settings, and its picture was not "
+            "kept. Go back to those settings or choose the photo again."
         )
     return subject.picture  # our own encoding: nothing that a visitor could have made
 

@@ -80,8 +80,8 @@ def read_question(engine: Engine) -> Question | None:
         upload = uploaded.get(token) or linked_upload(token)
         if upload is None:
             st.session_state.problem = tr(
-                "The uploaded photo of this link has expired: such links work for {minutes} "
-                "{minutes:minute|minutes}. Choose the photo again.",
+                "This link has expired. Links to uploads work for {minutes} "
+                "{minutes:minute|minutes}. Please choose the photo again.",
                 minutes=number(settings().link_minutes),
             )
         else:

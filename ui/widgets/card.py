@@ -61,7 +61,7 @@ def query_card(engine: Engine, question: Question, uploader: Callable[..., None]
                     "label": tr("Copy link"),
                     "done": tr("Copied"),
                     "until": tr("until"),
-                    "why": tr("So long the descriptor of the photo is remembered"),
+                    "why": tr("The photo's descriptor is kept until then"),
                     "ends": until(question),
                 },
                 key="link",
@@ -69,7 +69,7 @@ def query_card(engine: Engine, question: Question, uploader: Callable[..., None]
         chips(engine, question)
 
 
-PHOTO = "The photo searched with"
+PHOTO = "The query photo"
 
 
 def until(question: Question) -> float | None:
@@ -105,7 +105,7 @@ def chips(engine: Engine, question: Question) -> None:
 
     words = {"photo": tr("One of the photos"), "more": tr("More like"), "less": tr("Not")}
     component("chips")(
-        data={"items": items, "words": words, "remove": tr("Take away")},
+        data={"items": items, "words": words, "remove": tr("Remove")},
         key="chips",
         on_remove_change=taken_away,
     )

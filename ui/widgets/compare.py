@@ -36,13 +36,13 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
     """
     more, less = number(len(question.more)), number(len(question.less))
     if not question.less:
-        sentence = tr("Moved towards what you called right: {more}.", more=more)
+        sentence = tr("Moved towards the photos you marked as right: {more}.", more=more)
     elif not question.more:
-        sentence = tr("Moved away from what you called wrong: {less}.", less=less)
+        sentence = tr("Moved away from the photos you marked as wrong: {less}.", less=less)
     else:
         sentence = tr(
-            "Moved towards what you called right: {more}, and away from what you called wrong: "
-            "{less}.",
+            "Moved towards the photos you marked as right: {more}, and away from those you marked "
+            "as wrong: {less}.",
             more=more,
             less=less,
         )

@@ -47,7 +47,7 @@ def choose_part(
     component("part")(
         data={
             "src": image["src"],
-            "alt": tr("The photo searched with. Draw a frame on it, or use the sliders below."),
+            "alt": tr("The query photo. Draw a frame on it or use the sliders below."),
             "whole": tr("Whole photo"),
             "frame": part,
             "gesture": state.get(gestures, 0),

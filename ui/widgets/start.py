@@ -42,8 +42,8 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
             '<p class="small">'
             + html.escape(
                 tr(
-                    "Your photo is deleted when you leave; its descriptor and keypoints, for its "
-                    "link, after {minutes} {minutes:minute|minutes}.",
+                    "Your photo is deleted when you leave. Its descriptor and keypoints are kept "
+                    "{minutes} {minutes:minute|minutes} for its link.",
                     minutes=number(settings().link_minutes),
                 )
             )
