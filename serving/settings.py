@@ -1,4 +1,4 @@
-"""Every limit and path of the server in one place, each changed by an environment variable.
+"""All limits and paths of the server, set by environment variables.
 
 The defaults are meant for a public server on two cores and 4 GB. `python -m serving` prints the
 reference in `docs/hosting.md`.
@@ -26,31 +26,31 @@ DEFAULT_STORE = Path(__file__).resolve().parent.parent / "stores" / "gallery"
 
 
 class BadSettings(Exception):
-    """A setting has a value that cannot be; str(error) is a sentence that names it."""
+    """A setting is invalid; str(error) names the setting and its value."""
 
 
 class Settings(BaseSettings):
-    """The settings. Each is read from the environment variable GEM_ and its name in capitals."""
+    """The settings, each read from the environment variable GEM_NAME."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
-    # Bounds that no operator has had to change.
-    waiting_each: ClassVar[int] = 4  # searches of one visitor that wait for their turn
-    waiting_address: ClassVar[int] = 16  # the same, of one address
-    search_seconds: ClassVar[int] = 30  # until an API call is answered, its turn included
+    # Limits that operators do not need to change.
+    waiting_each: ClassVar[int] = 4  # queued searches of one visitor
+    waiting_address: ClassVar[int] = 16  # queued searches of one address
+    search_seconds: ClassVar[int] = 30  # limit for an API call, including its wait
     gallery_queries: ClassVar[int] = 512  # gallery photos cached as queries, 0.3 MB each
-    requests_per_minute_address: ClassVar[int] = 600  # API calls, searches or not
-    connections_per_minute_address: ClassVar[int] = 120  # pages that one address opens
-    messages_per_minute_address: ClassVar[int] = 1200  # clicks on all pages of one address
+    requests_per_minute_address: ClassVar[int] = 600  # API calls of any kind
+    connections_per_minute_address: ClassVar[int] = 120  # pages opened from one address
+    messages_per_minute_address: ClassVar[int] = 1200  # clicks on all pages from one address
     session_mb: ClassVar[int] = 48  # uploads that a session holds
-    address_uploads: ClassVar[int] = 6  # uploads of one address that arrive at one time
-    api_hits: ClassVar[int] = 200  # that an API call may ask for
-    own_minutes: ClassVar[int] = 60  # until a visitor's own gallery expires
-    own_seconds: ClassVar[int] = 300  # to build one
-    own_makers: ClassVar[int] = 1  # of them that are built at one time
-    links: ClassVar[int] = 300  # uploads whose links work, 0.3 MB each
-    view_workers: ClassVar[int] = 2  # gallery photos encoded for display at one time
-    views_waiting: ClassVar[int] = 32  # that wait for it; others get the thumbnail
+    address_uploads: ClassVar[int] = 6  # concurrent uploads of one address
+    api_hits: ClassVar[int] = 200  # maximum k of an API call
+    own_minutes: ClassVar[int] = 60  # lifetime of a visitor's own gallery
+    own_seconds: ClassVar[int] = 300  # limit for building one
+    own_makers: ClassVar[int] = 1  # built concurrently
+    links: ClassVar[int] = 300  # uploads cached for their links, 0.3 MB each
+    view_workers: ClassVar[int] = 2  # gallery photos encoded for display concurrently
+    views_waiting: ClassVar[int] = 32  # queued for it; further requests get the thumbnail
 
     store: str = Field(
         str(DEFAULT_STORE),
@@ -242,7 +242,7 @@ class Settings(BaseSettings):
 
     @property
     def uploads(self) -> Limits:
-        """What a visitor's photo may be and cost."""
+        """Limits of visitors' photos."""
         named = split(self.formats)
         keys = tuple(key for key in BY_KEY if key in named)
         pixels, memory = self.upload_megapixels, self.decode_mb
@@ -250,18 +250,18 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """Those of `cors`."""
+        """The origins in `cors`."""
         return split(self.cors)
 
     @property
     def stores(self) -> list[Path]:
-        """The folders that `store` names, in order."""
+        """The folders in `store`, in order."""
         paths = [Path(path) for path in self.store.split(os.pathsep) if path]
         return paths or [DEFAULT_STORE]
 
     @property
     def known_hosts(self) -> list[str]:
-        """The names of `hosts`, and those of this machine for itself."""
+        """The names in `hosts`, and those of the loopback interface."""
         return [*LOOPBACK_NAMES, *split(self.hosts)]
 
     @property
@@ -275,20 +275,20 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @lru_cache(16)
 def networks(text: str) -> tuple[Network, ...]:
-    """Addresses and networks with commas between. Raises ValueError."""
+    """Parse a comma-separated list of addresses and networks. Raises ValueError."""
     return tuple(ipaddress.ip_network(part, strict=False) for part in split(text))
 
 
 def split(text: str) -> list[str]:
-    """The parts of a text with commas between, without empty ones."""
+    """The non-empty parts of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def settings() -> Settings:
-    """The settings as the environment has them now; read again only when that has changed.
+    """The current settings, reloaded only when the environment has changed.
 
     Raises:
-        BadSettings: a value is out of its range.
+        BadSettings: a value is invalid.
     """
     return _read(tuple(sorted(item for item in os.environ.items() if item[0].startswith(PREFIX))))
 
@@ -304,7 +304,7 @@ def _read(environment: tuple[tuple[str, str], ...]) -> Settings:
 
 
 def reference() -> str:
-    """All settings in Markdown, each under its own heading."""
+    """The reference of all settings in Markdown, each under its own heading."""
     parts = []
     for name, field in Settings.model_fields.items():
         default = "stores/gallery" if name == "store" else str(field.default)
@@ -314,7 +314,7 @@ def reference() -> str:
 
 
 def _range(name: str) -> str:
-    """The range of a number, in words."""
+    """The range of a numeric setting, as a sentence."""
     limits: dict[str, int] = {}
     for part in Settings.model_fields[name].metadata:
         limits |= {kind: getattr(part, kind) for kind in ("ge", "le") if hasattr(part, kind)}

@@ -1,4 +1,4 @@
-"""What the server counts and times, for Prometheus. Nothing here names a visitor or a file."""
+"""Metrics for Prometheus, without names of visitors or files."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ NOT_OPENED = Counter(
 
 
 def observe_stages(timings_ms: Mapping[str, float]) -> None:
-    """Note what the stages of an answer took."""
+    """Record the durations of an answer's stages."""
     for stage, ms in timings_ms.items():
         STAGES.labels(stage).observe(ms / 1000)
 
 
 def watch_queue(waiting: Callable[[], int], running: Callable[[], int]) -> None:
-    """Read the queue's length from here on."""
+    """Read the queue's gauges from these functions."""
     QUEUE.set_function(waiting)
     RUNNING.set_function(running)
 
 
 def show_galleries(served: Iterable[tuple[str, str, int, int]]) -> None:
-    """Note what is served. served: model, generation, photos and damaged ones of each gallery."""
+    """Set the gauges of galleries. served: (model, generation, photos, damaged photos) each."""
     PHOTOS.clear()
     DAMAGED.clear()
     for model, generation, photos, damaged in served:
@@ -75,5 +75,5 @@ def show_galleries(served: Iterable[tuple[str, str, int, int]]) -> None:
 
 
 def text() -> bytes:
-    """All of it, as Prometheus reads it."""
+    """All metrics in the text format of Prometheus."""
     return generate_latest(REGISTRY)
