@@ -33,7 +33,7 @@ EPILOGUE = "`same-thing COMMAND --help` describes each; `python -m ROOM` does th
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the process's exit code."""
+    """Run a command and return the exit code."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in STORE_COMMANDS:
         return room("index_store", words)
@@ -54,14 +54,14 @@ def room(name: str, words: list[str]) -> int:
     """Run `python -m NAME WORDS...` in this process."""
     try:
         module = importlib.import_module(f"{name}.__main__")
-    except ModuleNotFoundError as error:  # of a package that only this room needs
+    except ModuleNotFoundError as error:  # a package that only this command needs
         complain(error)
         return 1
     return int(module.main(words))
 
 
 def add_serve(commands: argparse._SubParsersAction) -> None:
-    """`same-thing serve`."""
+    """Add the parser of `same-thing serve`."""
     command = commands.add_parser("serve", help="serve the page and the API")
     command.add_argument(
         "stores",
@@ -76,7 +76,7 @@ def add_serve(commands: argparse._SubParsersAction) -> None:
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Replace this process with Streamlit's server; returns only if a store is missing."""
+    """Replace this process by Streamlit's server; returns 1 if a store is missing."""
     for store in args.stores:
         if not store.is_dir():
             complain(
@@ -86,7 +86,7 @@ def serve(args: argparse.Namespace) -> int:
     os.environ["GEM_STORE"] = os.pathsep.join(str(store.resolve()) for store in args.stores)
     if args.model:
         os.environ["GEM_MODEL"] = str(args.model.resolve())
-    os.chdir(ROOT)  # Streamlit's options are in its .streamlit
+    os.chdir(ROOT)  # Streamlit reads its options from .streamlit here
     command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={args.port}"]
     os.execv(sys.executable, command)
 

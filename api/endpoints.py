@@ -1,4 +1,4 @@
-"""Search, match, photos. Nothing here computes: it waits for turns, and writes answers."""
+"""Endpoints for search, match and photos. Heavy work runs in turns, see `turns`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PROBLEM_SCHEMA = {"schema": {"$ref": "#/components/schemas/Problem"}}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of an operation, for its description."""
+    """OpenAPI descriptions of an operation's problem answers."""
     return {
         status: {"description": REFUSALS[status], "content": {PROBLEM: PROBLEM_SCHEMA}}
         for status in statuses
@@ -196,7 +196,7 @@ async def thumbnail(id: Id, descriptor: Descriptor = None) -> Response:
 
 
 def chosen(descriptor: str | None) -> Gallery:
-    """The gallery of a descriptor model. Raises NoGallery, and Refused for an unknown one."""
+    """The gallery of a descriptor model. Raises NoGallery; Refused for an unknown model."""
     opened = galleries().opened()
     if not opened:
         raise NoGallery
@@ -208,7 +208,7 @@ def chosen(descriptor: str | None) -> Gallery:
 
 
 def check_ids(ids: list[int], store: Store) -> None:
-    """Raise Refused if the gallery serves no such photo."""
+    """Raise Refused if the gallery does not serve one of the photos."""
     for id in ids:
         if parse_id(str(id), store) is None:
             raise no_photo()
@@ -219,12 +219,12 @@ def no_photo() -> Refused:
 
 
 def served(gallery: Gallery) -> dict[str, str]:
-    """The fields of `Served`."""
+    """Values for the fields of `Served`."""
     return {"generation": gallery.engine.store.version, "model": gallery.name}
 
 
 def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
-    """What the catalogue has on a photo. prefix: of its links."""
+    """A photo's entry in the catalogue. prefix: of its links."""
     return PhotoFacts(
         id=photo.id,
         file=photo.file,
@@ -237,7 +237,7 @@ def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
 
 
 def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
-    """One hit. prefix: of its links."""
+    """A hit as the API returns it. prefix: of its links."""
     return HitAnswer(
         id=hit.id,
         file=hit.file,
@@ -263,12 +263,12 @@ def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
 
 
 def homography(evidence: Verification | None) -> list[float] | None:
-    """In fractions of width and height; None without one."""
+    """The homography in fractions of width and height, row by row; None without one."""
     if evidence is None or evidence.homography is None:
         return None
     return [round(value, 9) for value in relative_homography(evidence)]
 
 
 def rounded(timings_ms: dict[str, float]) -> dict[str, float]:
-    """To a microsecond."""
+    """Timings in ms, rounded to a microsecond."""
     return {stage: round(ms, 3) for stage, ms in timings_ms.items()}

@@ -1,6 +1,4 @@
-"""What goes in and what comes out: the one description that requests are checked by, answers are
-made by, and the OpenAPI document is written from.
-"""
+"""Models of requests and answers, for validation, serialisation and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ LIMITS = settings()
 
 
 def offered(named: str, known: Collection[str]) -> list[str]:
-    """The names of a setting that are known, in the order in which those are."""
+    """The known names in a comma-separated setting, in the order of `known`."""
     names = {name.strip() for name in named.split(",")}
     return [name for name in known if name in names]
 
@@ -42,7 +40,7 @@ FRACTION = r"(0|1|0?\.\d{1,9}|0\.\d{1,9}|1\.0{1,9})"
 
 
 class Form(BaseModel):
-    """A request: fields of a multipart form. Fields that are not known are an error."""
+    """Fields of a multipart form. Unknown fields are an error."""
 
     model_config = ConfigDict(extra="forbid", title="Form")
 
@@ -62,16 +60,16 @@ class Form(BaseModel):
 
     @property
     def count(self) -> int:
-        """How many photos it names."""
+        """Number of photos in the form."""
         return len(self.photo) + len(self.id)
 
     def sources(self) -> list[bytes | int]:
-        """All photos, uploads first. Uploads are read, and can be read once."""
+        """All photos, uploads first. Uploads can be read only once."""
         return [*(photo.file.read() for photo in self.photo), *self.id]
 
 
 class PhotosQuery(BaseModel):
-    """Which photos to list."""
+    """Photos to list."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -86,7 +84,7 @@ class PhotosQuery(BaseModel):
 
 
 class SearchForm(Form):
-    """What to search with, and how."""
+    """Query photos and search options."""
 
     region: str | None = Field(
         None,
@@ -160,9 +158,9 @@ CONFIDENCE = '"sure", "likely" or "unsure", as on the page; null without a proba
 
 
 class Served(BaseModel):
-    """What every answer says of the gallery.
+    """The gallery that answered.
 
-    `generation` is another one after each build; ids belong to one generation.
+    `generation` changes with each build; ids are valid within one generation.
     """
 
     generation: str
@@ -170,7 +168,7 @@ class Served(BaseModel):
 
 
 class LinkAnswer(BaseModel):
-    """A photo on a chain of evidence."""
+    """A photo in a chain of evidence."""
 
     id: int
     file: str
@@ -224,7 +222,7 @@ class SearchAnswer(Served):
 
 
 class MatchAnswer(Served):
-    """What two photos have to do with each other."""
+    """The comparison of two photos."""
 
     similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
     probability: float | None = Field(description=PROBABILITY)
@@ -242,7 +240,7 @@ class MatchAnswer(Served):
 
 
 class PhotoFacts(BaseModel):
-    """What the catalogue has on a photo."""
+    """A photo's entry in the catalogue."""
 
     id: int
     file: str
@@ -266,7 +264,7 @@ class PhotosAnswer(Served):
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """Problem details (RFC 9457)."""
 
     type: str
     title: str
