@@ -1,4 +1,4 @@
-"""Own photos: a visitor's private, temporary gallery."""
+"""Page "Own photos": a visitor's private, temporary gallery."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def render() -> None:
 
 
 def choose(first_time: bool) -> None:
-    """The uploader. first_time: whether there is no gallery yet."""
+    """Draw the uploader. first_time: whether there is no gallery yet."""
     limits = settings()
     key = f"own-{st.session_state.get('own_uploads', 0)}"
     st.file_uploader(
@@ -90,7 +90,7 @@ def choose(first_time: bool) -> None:
 
 
 def take(key: str) -> None:
-    """Begin with the files just uploaded. Streamlit lets go of them at once."""
+    """Start to process the uploaded files. Streamlit frees its copies at once."""
     files = [(file.name, file.getvalue()) for file in st.session_state.get(key) or ()]
     if not files:
         return
@@ -106,23 +106,20 @@ def take(key: str) -> None:
 
 
 def descriptor() -> str:
-    """Which of several models describes a new gallery: the one that the search page has chosen.
-
-    Empty if there is nothing to choose.
-    """
+    """Name of the model for a new gallery, as chosen on the search page; "" with only one model."""
     offered = list(galleries().opened())
     last = st.session_state.get("searched_by")
     return "" if len(offered) < 2 else last if last in offered else offered[0]
 
 
 def photos_of(file: tuple[str, bytes]) -> int:
-    """About how many photos a file holds, for the progress."""
+    """Estimated number of photos in a file, for the progress."""
     name, data = file
     return max(1, data.count(b"PK\x01\x02")) if name.lower().endswith(".zip") else 1
 
 
 def watch(own: OwnGallery) -> None:
-    """The progress, until all photos are looked at."""
+    """Draw the progress until all photos are processed."""
 
     @st.fragment(run_every=LOOK_AGAIN)
     def progress() -> None:
@@ -143,7 +140,7 @@ def watch(own: OwnGallery) -> None:
 
 
 def tell(own: OwnGallery) -> None:
-    """What has become of the photos."""
+    """Report the result: errors, searchable photos, skipped files."""
     if own.error:
         st.error(tr_known(own.error), icon=":material/broken_image:")
     if own.gallery is not None:
@@ -180,7 +177,7 @@ def forget() -> None:
 
 
 def leave_other_gallery() -> None:
-    """What was searched with is of another gallery."""
+    """Clear the question, which belongs to another gallery."""
     start_over()
     for name in ("question", "visited"):
         st.session_state.pop(name, None)
