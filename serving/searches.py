@@ -62,7 +62,7 @@ def search(
 def recall(
     gallery: Gallery, query: PreparedQuery, rerank: str | None, verify: str | None, k: int, by: str
 ) -> SearchResult | None:
-    """`Engine.recall`, recorded in the metrics: the answer if it is cached."""
+    """`Engine.recall`, recorded in the metrics: the answer if no photo must be compared."""
     result = gallery.engine.recall(query, rerank, verify, k)
     if result is not None:
         count(result, by)

@@ -92,7 +92,7 @@ def thumbnail(store: Store, id: int) -> str:
 def walk_picture(store: Store, subject: QueryImage, walk: Walk, label: str) -> str:
     """SVG of the walk from left to right: query, seeds, reached photos.
 
-    The width of a line is proportional to the amount that walks along it.
+    A line is the wider, the more walks along it.
     """
     height = max(1, len(walk.seeds), (len(walk.reached) + 1) / 2) * (NODE + 14)
     places = {

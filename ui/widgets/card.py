@@ -1,4 +1,4 @@
-"""What is searched with: the photos, the part that counts, and what was said of hits."""
+"""The query card: photos, part and feedback."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .part import WHOLE, choose_part
 
 
 def query_card(engine: Engine, question: Question, uploader: Callable[..., None]) -> None:
-    """Draw it.
+    """Draw the card.
 
     Args:
-        engine: of the gallery.
-        question: that is asked.
+        engine: engine of the gallery.
+        question: the current question.
         uploader: draws an uploader for another photo of the same thing.
     """
     first = question.subjects[0]
@@ -73,13 +73,13 @@ PHOTO = "The query photo"
 
 
 def until(question: Question) -> float | None:
-    """When the page's link ends to work, seconds since 1970; None if it does not."""
+    """Expiry of the page's link, seconds since 1970; None if it does not expire."""
     ends = [s.known.until for s in question.subjects if s.known is not None]
     return min(ends, default=None)
 
 
 def chips(engine: Engine, question: Question) -> None:
-    """Draw what the query has beside its first photo, each with a button that takes it away."""
+    """Draw the further photos and the feedback, each with a button to remove it."""
     find = engine.store.catalogue.find
     items: list[dict[str, Any]] = []
     more = question.subjects if len(question.subjects) > 1 else ()
