@@ -19,6 +19,7 @@ STORE_COMMANDS = {
     "remove": "remove photos from a store",
     "info": "show what a store holds",
     "duplicates": "list photos that are one picture",
+    "things": "list photos that show the same thing",
     "compact": "drop the bytes of removed photos",
     "tune": "measure all forms of index and keep the best",
     "push": "search in a Milvus server",

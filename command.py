@@ -11,8 +11,10 @@ import importlib.util
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
+
+from tqdm import tqdm
 
 CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes, as the shell counts them: 128 + the signal
 
@@ -42,6 +44,14 @@ def print_status(*lines: object) -> None:
     """Print each argument as one `printable` line on standard error."""
     for line in lines:
         print(printable(line), file=sys.stderr, flush=True)
+
+
+def bar(items: Iterable, total: int, what: str) -> Iterable:
+    """A progress bar on standard error; in a log file it is updated every few seconds only."""
+    often = 0.1 if sys.stderr.isatty() else 5.0
+    return tqdm(
+        items, total=total, desc=f"{what:10s}", unit="", mininterval=often, dynamic_ncols=True
+    )
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Form, Path, Query
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from index_store import Store
+from index_store.analysis.things import Thing
 from index_store.storage.catalogue import Photo
 from search import (
     Hit,
@@ -22,6 +24,7 @@ from search import (
 from serving import searches
 from serving.galleries.galleries import Gallery, NoGallery, galleries
 from serving.galleries.pictures import parse_id, pictures, thumbnail_url, view_url
+from serving.galleries.things import KnownThings, things_of
 from serving.middleware.base_path import prefix_of
 from serving.refusal import PROBLEM, Refused
 
@@ -30,6 +33,7 @@ from .models import (
     DESCRIPTOR,
     NONE,
     HitAnswer,
+    HitThing,
     LinkAnswer,
     MatchAnswer,
     MatchForm,
@@ -39,6 +43,11 @@ from .models import (
     PhotosQuery,
     SearchAnswer,
     SearchForm,
+    ThingAnswer,
+    ThingFacts,
+    ThingQuery,
+    ThingsAnswer,
+    ThingsQuery,
 )
 from .turns import in_turn
 
@@ -74,6 +83,7 @@ LOOKING = ["GET", "HEAD"]
 router = APIRouter(prefix=ROOT, route_class=BoundedRoute)
 multipart = Form(media_type="multipart/form-data")
 Id = Annotated[int, Path(ge=0)]
+Number = Annotated[int, Path(ge=0, description="Number of the thing in this generation.")]
 Descriptor = Annotated[str | None, Query(max_length=100, description=DESCRIPTOR)]
 
 
@@ -90,16 +100,17 @@ async def search(request: Request, form: Annotated[SearchForm, multipart]) -> Se
     rerank = None if form.rerank == NONE else form.rerank
     verify = None if form.verify == NONE else form.verify
 
-    def work() -> SearchResult:
+    def work() -> tuple[SearchResult, KnownThings | None]:
         matchers = [verify] if verify else []
         query = searches.prepare(gallery, sources, form.part, matchers)
-        return searches.search(gallery, query, rerank, verify, form.k, "api")
+        found = searches.search(gallery, query, rerank, verify, form.k, "api")
+        return found, things_of(gallery.engine.store)
 
-    result = await in_turn(request, work)
+    result, known = await in_turn(request, work)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
     return SearchAnswer(
         **served(gallery),
-        hits=[hit_answer(store, hit, prefix) for hit in result.hits],
+        hits=[hit_answer(store, hit, known, prefix) for hit in result.hits],
         timings_ms=rounded(result.timings_ms),
         reused_ms=rounded(result.reused_ms),
         notes=result.notes,
@@ -195,6 +206,56 @@ async def thumbnail(id: Id, descriptor: Descriptor = None) -> Response:
     return response
 
 
+@router.api_route(
+    "/things",
+    methods=LOOKING,
+    operation_id="things",
+    summary="List the things that more than one photo of the gallery shows.",
+    responses=LIST,
+)
+async def things(request: Request, query: Annotated[ThingsQuery, Query()]) -> ThingsAnswer:
+    gallery = chosen(query.descriptor)
+    store, prefix = gallery.engine.store, prefix_of(request.scope)
+    known = await run_in_threadpool(things_of, store)
+    listed = [] if known is None else known.listed
+    end = query.start + query.limit
+    return ThingsAnswer(
+        **served(gallery),
+        compared=known is not None,
+        total=len(listed),
+        next=end if end < len(listed) else None,
+        things=[
+            thing_facts(store, number, thing, prefix)
+            for number, thing in enumerate(listed[query.start : end], query.start)
+        ],
+    )
+
+
+@router.api_route(
+    "/things/{number}",
+    methods=LOOKING,
+    operation_id="thing",
+    summary="List the photos of the gallery that show one thing.",
+    responses=LOOKUP,
+)
+async def thing(
+    request: Request, number: Number, query: Annotated[ThingQuery, Query()]
+) -> ThingAnswer:
+    gallery = chosen(query.descriptor)
+    store, prefix = gallery.engine.store, prefix_of(request.scope)
+    known = await run_in_threadpool(things_of, store)
+    if known is None or number >= len(known.listed):
+        raise Refused(404, "The gallery has no such thing.")
+    found, end = known.listed[number], query.start + query.limit
+    listed = store.catalogue.photos_of(found.ids[query.start : end])
+    return ThingAnswer(
+        **served(gallery),
+        **thing_facts(store, number, found, prefix).model_dump(),
+        next=end if end < len(found.ids) else None,
+        photos=[photo_facts(store, one, prefix) for one in listed],
+    )
+
+
 def chosen(descriptor: str | None) -> Gallery:
     """The gallery of a descriptor model. Raises NoGallery; Refused for an unknown model."""
     opened = galleries().opened()
@@ -236,8 +297,27 @@ def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
     )
 
 
-def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
-    """A hit as the API returns it. prefix: of its links."""
+def thing_facts(store: Store, number: int, thing: Thing, prefix: str) -> ThingFacts:
+    """Facts of a thing. prefix: of its links."""
+    face = store.catalogue.photo(thing.ids[0])
+    return ThingFacts(
+        number=number,
+        sure=round(thing.sure, 6),
+        count=len(thing.ids),
+        face=photo_facts(store, face, prefix),
+    )
+
+
+def hit_thing(known: KnownThings | None, id: int) -> HitThing | None:
+    """The thing that a photo shows; None if no other photo shows it."""
+    number = None if known is None else known.number_of(id)
+    if known is None or number is None:
+        return None
+    return HitThing(number=number, others=known.others(id))
+
+
+def hit_answer(store: Store, hit: Hit, known: KnownThings | None, prefix: str) -> HitAnswer:
+    """A hit as the API returns it. known: the store's things. prefix: of its links."""
     return HitAnswer(
         id=hit.id,
         file=hit.file,
@@ -258,6 +338,7 @@ def hit_answer(store: Store, hit: Hit, prefix: str) -> HitAnswer:
             LinkAnswer(id=link.id, file=link.file, title=link.title, inliers=link.inliers)
             for link in hit.chain
         ],
+        thing=hit_thing(known, hit.id),
         stage_ranks=hit.stage_ranks,
     )
 

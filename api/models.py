@@ -83,6 +83,26 @@ class PhotosQuery(BaseModel):
     )
 
 
+class ThingsQuery(BaseModel):
+    """Things to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
+    start: int = Field(0, ge=0, lt=10**9, description="Lowest number to list.")
+    limit: int = Field(20, ge=1, le=100, description="Maximum number of things in a page.")
+
+
+class ThingQuery(BaseModel):
+    """Photos of a thing to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
+    start: int = Field(0, ge=0, lt=10**9, description="Position of the first photo, from 0.")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of photos in a page.")
+
+
 class SearchForm(Form):
     """Query photos and search options."""
 
@@ -178,6 +198,13 @@ class LinkAnswer(BaseModel):
     )
 
 
+class HitThing(BaseModel):
+    """The thing that a photo of the gallery shows."""
+
+    number: int = Field(description="Number for `/things/{number}` in this generation.")
+    others: int = Field(description="Number of other photos of the gallery that show it.")
+
+
 class HitAnswer(BaseModel):
     """A photo of the gallery that may show the same thing."""
 
@@ -203,6 +230,9 @@ class HitAnswer(BaseModel):
     chain: list[LinkAnswer] = Field(
         description="Photos that lead from the query to this one, which is last, where they prove "
         "more than the two alone; else empty."
+    )
+    thing: HitThing | None = Field(
+        description="The thing it shows; null if no other photo is known to show it."
     )
     stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was run.")
 
@@ -259,6 +289,34 @@ class PhotosAnswer(Served):
     """A page of the gallery's photos, by ascending id."""
 
     total: int = Field(description="Photos in all pages.")
+    next: int | None = Field(description="`start` of the next page; null on the last.")
+    photos: list[PhotoFacts]
+
+
+class ThingFacts(BaseModel):
+    """Photos of the gallery that show the same thing, found without any label."""
+
+    number: int = Field(description="Number of the thing; valid within one generation, as ids are.")
+    sure: float = Field(description="Confidence that they do, 0 to 1.")
+    count: int = Field(description="Number of photos that show it.")
+    face: PhotoFacts = Field(description="The photo with the most evidence.")
+
+
+class ThingsAnswer(Served):
+    """A page of the gallery's things, those with most photos first."""
+
+    compared: bool = Field(
+        description="Whether the photos were compared with each other when the gallery was built; "
+        "if not, no things are known."
+    )
+    total: int = Field(description="Things in all pages.")
+    next: int | None = Field(description="`start` of the next page; null on the last.")
+    things: list[ThingFacts]
+
+
+class ThingAnswer(Served, ThingFacts):
+    """A thing, and a page of its photos, the face first, then by their evidence."""
+
     next: int | None = Field(description="`start` of the next page; null on the last.")
     photos: list[PhotoFacts]
 

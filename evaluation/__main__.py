@@ -16,7 +16,7 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import keypoint_index, keypoints, matching, profiles
+from .studies.retrieval import keypoint_index, keypoints, matching, profiles, things
 from .studies.retrieval import query_agreement as agreement
 from .studies.retrieval import several_photos as several
 from .studies.serving import kills, load
@@ -44,6 +44,7 @@ COMMANDS = (
     keypoints,
     keypoint_index,
     matching,
+    things,
     several,
     profiles,
     agreement,

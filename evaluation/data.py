@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command import print_lines, print_text
+from command import bar, print_lines, print_text
 from download import DOWNLOADS, MIRRORS, named_mirrors
-from index_store.__main__ import bar
 from plurals import quantity
 
 from .datasets import BadDataset

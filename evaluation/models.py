@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from command import print_lines, print_text
+from command import bar, print_lines, print_text
 from extractor import Extractor, read_photo
 from extractor.descriptor.registry import MODELS, model_path
-from index_store.__main__ import bar
 
 from .arguments import amount
 from .datasets import Benchmark, read_dataset

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from command import print_lines, print_text
+from command import bar, print_lines, print_text
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
-from index_store.__main__ import bar
 
 from .data import add_mirrors
 from .datasets import BadDataset

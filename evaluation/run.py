@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from command import print_lines, print_text
+from command import bar, print_lines, print_text
 from extractor import DEFAULT_MODEL, Extractor
 from extractor.descriptor.registry import model_path
 from index_store import CANDIDATES, Store, StoreMissing, build
-from index_store.__main__ import bar
 from index_store.global_artifacts import Progress, silent
 from index_store.sources.scan import scan
 from search import RERANKERS, Engine

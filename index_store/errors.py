@@ -68,3 +68,7 @@ class TooMuchGone(StoreError):
 
 class BadList(StoreError):
     """A list or a manifest of photos cannot be read."""
+
+
+class NotCompared(StoreError):
+    """The store's photos were not compared with each other."""

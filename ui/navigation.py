@@ -12,7 +12,7 @@ from .pages import search as page
 from .routes import GO
 from .state.question import bring_back, remembered_question
 from .state.served import opened
-from .state.switch import SEARCH
+from .state.switch import EXPLORE, SEARCH
 from .state.url_params import values
 from .widgets.component import ASSETS
 from .widgets.footer import footer
@@ -27,7 +27,7 @@ def run() -> None:
     st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
     pages = [
         st.Page(page.render, title=tr("Search"), url_path=SEARCH, default=True),
-        st.Page(explore.render, title=tr("Explore"), url_path="explore"),
+        st.Page(explore.render, title=tr("Explore"), url_path=EXPLORE),
         st.Page(how.render, title=tr("How it works"), url_path="how"),
         st.Page(own.render, title=tr("Own photos"), url_path="own"),
         st.Page(figures.render, title=tr("Figures"), url_path="figures"),

@@ -120,18 +120,26 @@ class SameThing:
         Raises:
             Problem: the server refused; with status 409 the gallery was rebuilt meanwhile.
         """
-        start, generation = 0, None
-        while start is not None:
-            page = self._list({"start": start, "limit": PAGE, "descriptor": descriptor})
-            if page["generation"] != (generation := generation or page["generation"]):
-                detail = "The gallery was rebuilt while its photos were listed. List them again."
-                raise Problem(409, {"detail": detail})
-            yield from page["photos"]
-            start = page["next"]
+        return self._pages("photos", "photos", PAGE, descriptor)
+
+    def things(self, descriptor: str | None = None) -> Iterator[dict[str, Any]]:
+        """Things that several photos show, most photos first: "number", "count", "sure", "face".
+
+        Raises:
+            Problem: as `photos`.
+        """
+        return self._pages("things", "things", min(PAGE, 100), descriptor)
+
+    def photos_of_thing(
+        self, number: int, descriptor: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The photos that show a thing, the face first. Raises Problem, as `photos`."""
+        return self._pages(f"things/{number}", "photos", PAGE, descriptor)
 
     def find(self, file: str, descriptor: str | None = None) -> dict[str, Any] | None:
         """The gallery photo with this exact path, None without one. Raises Problem."""
-        return next(iter(self._list({"file": file, "descriptor": descriptor})["photos"]), None)
+        found = self._list("photos", {"file": file, "descriptor": descriptor})
+        return next(iter(found["photos"]), None)
 
     def photo(self, id: int) -> dict[str, Any]:
         """Describe a gallery photo. Raises Problem."""
@@ -141,9 +149,22 @@ class SameThing:
         """JPEG of a photo of the gallery. Raises Problem."""
         return self._send("GET", f"/api/v1/photos/{id}/thumbnail").content
 
-    def _list(self, query: dict[str, Any]) -> dict[str, Any]:
+    def _pages(
+        self, name: str, listed: str, limit: int, descriptor: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """Iterate over all pages of a list. listed: key of the entries in each page."""
+        start, generation = 0, None
+        while start is not None:
+            page = self._list(name, {"start": start, "limit": limit, "descriptor": descriptor})
+            if page["generation"] != (generation := generation or page["generation"]):
+                detail = "The gallery was rebuilt while its photos were listed. List them again."
+                raise Problem(409, {"detail": detail})
+            yield from page[listed]
+            start = page["next"]
+
+    def _list(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         said = {name: value for name, value in query.items() if value is not None}
-        return self._send("GET", "/api/v1/photos", params=said).json()
+        return self._send("GET", f"/api/v1/{name}", params=said).json()
 
     def _post(
         self, name: str, photos: tuple[Photo, ...], fields: dict[str, str | None]

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from command import need, print_lines, print_text
+from command import bar, need, print_lines, print_text
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 from extractor.descriptor.registry import MODELS, model_path
-from index_store.__main__ import bar
 
 from ..arguments import amount
 from ..data import add_mirrors

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import threading
+from weakref import WeakKeyDictionary
 
 import httpx
 import numpy as np
@@ -26,6 +27,8 @@ from api.client.same_thing import Problem, SameThing
 from api.document import document
 from api.endpoints import router
 from api.routes import HEALTH, ROUTES
+from index_store.analysis.things import things
+from index_store.graph.matching_graph import no_edges
 from serving.galleries.galleries import galleries
 from serving.middleware.base_path import at_base_path
 from serving.queue.admission import Admission
@@ -188,6 +191,65 @@ def test_pages_list_every_photo_once_but_no_damaged_one(client, with_hidden, lim
     assert client.get("/api/v1/photos?start=12").json()["photos"] == []
 
 
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_pages_list_every_thing_once(client, served, limit):
+    store, listed, start = served.engine.store, [], 0
+    while start is not None:
+        answer = client.get(f"/api/v1/things?start={start}&limit={limit}").json()
+        assert len(answer["things"]) <= limit and answer["compared"]
+        listed += answer["things"]
+        start = answer["next"]
+    expected = things(store)
+    assert answer["total"] == len(expected) == len(listed) >= 2
+    for number, (one, thing) in enumerate(zip(listed, expected)):
+        assert (one["number"], one["count"]) == (number, len(thing.ids))
+        assert one["face"]["id"] == thing.ids[0] and one["sure"] == pytest.approx(thing.sure)
+        ids, place = [], 0
+        while place is not None:
+            query = f"start={place}&limit={limit}"
+            page = client.get(f"/api/v1/things/{number}?{query}").json()
+            ids += [photo["id"] for photo in page["photos"]]
+            place = page["next"]
+        assert tuple(ids) == thing.ids and page["face"] == one["face"]
+    assert client.get("/api/v1/things?start=50").json()["things"] == []
+    assert "no such thing" in problem(client.get("/api/v1/things/50"), 404)
+    assert problem(client.get("/api/v1/things?limit=101"), 422)
+
+
+def test_a_hit_says_how_many_more_photos_show_its_thing(server, client, served):
+    hits = server.search(photo_bytes("colosseum.jpg"))["hits"]
+    of_thing = {hit["file"]: hit["thing"] for hit in hits}
+    assert of_thing["colosseum.jpg"]["others"] == of_thing["colosseum-2.jpg"]["others"] == 1
+    number = of_thing["colosseum.jpg"]["number"]
+    photos = client.get(f"/api/v1/things/{number}").json()["photos"]
+    assert {photo["file"] for photo in photos} == {"colosseum.jpg", "colosseum-2.jpg"}
+    assert of_thing["wine.jpg"] is None
+
+
+def test_damaged_photos_are_in_no_thing(client, served, with_hidden):
+    """Those that are found out while the gallery is served, too."""
+    gone = with_hidden.find("colosseum-2.jpg")
+    assert gone is not None and client.get("/api/v1/things").json()["total"]
+    served.engine.store.leave_out(np.array([gone.id]))
+    shown = [
+        photo["id"]
+        for number in range(client.get("/api/v1/things").json()["total"])
+        for photo in client.get(f"/api/v1/things/{number}").json()["photos"]
+    ]
+    assert not set(shown) & with_hidden.hidden and len(with_hidden.hidden) == 4
+    assert with_hidden.find("colosseum.jpg").id not in shown, "it is alone now"
+
+
+def test_without_comparisons_no_thing_is_known(client, served, monkeypatch):
+    store = served.engine.store
+    monkeypatch.setattr(store, "edges", no_edges(len(store)))
+    monkeypatch.setattr("serving.galleries.things._known", WeakKeyDictionary())
+    answer = client.get("/api/v1/things").json()
+    assert (answer["compared"], answer["total"], answer["things"]) == (False, 0, [])
+    assert "no such thing" in problem(client.get("/api/v1/things/0"), 404)
+    assert all(hit["thing"] is None for hit in search(client, id=0).json()["hits"])
+
+
 def test_a_photo_is_found_by_its_file(server, client, with_hidden):
     for photo in with_hidden.photos():
         found = server.find(photo.file)
@@ -202,6 +264,10 @@ def test_a_photo_is_found_by_its_file(server, client, with_hidden):
 def test_the_client_lists_all_pages_of_one_generation(server, client, with_hidden, monkeypatch):
     monkeypatch.setattr(same_thing, "PAGE", 2)
     assert [one["id"] for one in server.photos()] == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    for thing in (listed := list(server.things())):
+        of_thing = list(server.photos_of_thing(thing["number"]))
+        assert of_thing[0] == thing["face"] and len(of_thing) == thing["count"]
+    assert [thing["number"] for thing in listed] == list(range(len(listed))) != []
     begun = server.photos()
     assert next(begun)["id"] == 1
     monkeypatch.setattr(endpoints, "served", lambda _: {"generation": "another", "model": "x"})
@@ -527,7 +593,7 @@ def test_the_document_is_valid_and_describes_every_route(client):
     assert found == json.loads(json.dumps(document()))
     described = {(path, m.upper()) for path, methods in found["paths"].items() for m in methods}
     routed = {(one.path, method) for one in router.routes for method in one.methods - {"HEAD"}}
-    assert described == routed and len(routed) == 5
+    assert described == routed and len(routed) == 7
 
 
 def test_answers_are_as_described(client, served):
@@ -537,6 +603,8 @@ def test_answers_are_as_described(client, served):
         "MatchAnswer": client.post("/api/v1/match", files=fields(id=[0, 1])),
         "PhotoAnswer": client.get("/api/v1/photos/0"),
         "PhotosAnswer": client.get("/api/v1/photos?limit=5"),
+        "ThingsAnswer": client.get("/api/v1/things"),
+        "ThingAnswer": client.get("/api/v1/things/0"),
         "Problem": client.get("/api/v1/photos/99"),
     }
     for name, answer in answers.items():

@@ -310,9 +310,9 @@ def test_much_change_is_a_build(photos, tmp_path):
 
 def test_commands_change_a_store(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "index_store.__main__.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
+        "index_store.commands.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
     )
-    monkeypatch.setattr("index_store.__main__.model_of", lambda *_: "quick")
+    monkeypatch.setattr("index_store.commands.model_of", lambda *_: "quick")
     store = ["--store", str(tmp_path / "s")]
     assert main(["build", str(photos), *store]) == 0
     shutil.copy(GALLERY / "petra.jpg", photos / "petra.jpg")

@@ -61,9 +61,9 @@ def test_the_outermost_folders_are_named_and_what_is_excluded_is_not_missed():
 def command(photos, tmp_path, monkeypatch, capsys):
     """Runs a command on a built store; returns its exit code, output and errors."""
     monkeypatch.setattr(
-        "index_store.__main__.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
+        "index_store.commands.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
     )
-    monkeypatch.setattr("index_store.__main__.model_of", lambda *_: "quick")
+    monkeypatch.setattr("index_store.commands.model_of", lambda *_: "quick")
     (photos / "sub").mkdir()
     for name in ("wine.jpg", "dune.jpg"):
         shutil.move(photos / name, photos / "sub" / name)

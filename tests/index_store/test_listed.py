@@ -603,7 +603,7 @@ def test_the_command_fetches_from_this_machine_only_when_it_may(
     server, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        "index_store.__main__.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
+        "index_store.commands.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
     )
     shutil.copy(GALLERY / "wine.jpg", tmp_path)
     url = server.put("/petra.jpg", PETRA)

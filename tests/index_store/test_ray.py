@@ -155,7 +155,7 @@ def assert_same(one: Path, other: Path) -> None:
 def test_a_killed_worker_costs_nothing(cluster, many, alone, tmp_path, monkeypatch, capsys):
     grave, store = tmp_path / "grave", tmp_path / "s"
     monkeypatch.setattr(
-        "index_store.__main__.extractor_for", lambda *_, **__: (Mortal(grave), "quick")
+        "index_store.commands.extractor_for", lambda *_, **__: (Mortal(grave), "quick")
     )
     assert main(["build", str(many), "--store", str(store), "--ray", cluster]) == 0
     assert "42 photos indexed, 3 left out" in capsys.readouterr().out

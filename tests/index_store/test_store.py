@@ -434,7 +434,7 @@ def test_no_file_can_grow_any_more(photos, tmp_path, limit):
 def quick_build(monkeypatch, *arguments: str) -> int:
     """The command with a model that needs no trial."""
     monkeypatch.setattr(
-        "index_store.__main__.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
+        "index_store.commands.extractor_for", lambda *_, **__: (QuickExtractor(), "quick")
     )
     return main(["build", *arguments])
 

@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from index_store.analysis.things import things
 from tests.conftest import GALLERY
 from tests.support.server import TWO_FRAMES, serving, settle, tab
 from tests.ui.test_browser import browser, no_sideways_scroll
@@ -102,6 +103,37 @@ def test_explore(visit):
     expect(visit.get_by_text("From the gallery")).to_be_visible()
     expect(visit.get_by_text(title, exact=True).first).to_be_visible()
     expect(visit).to_have_url(re.compile(r"/\?photo="))
+
+
+def test_things_are_albums_beside_the_map(visit, address, gallery):
+    """From the map to an album, from it to a search, from a hit back to the album."""
+    found = things(gallery)
+    sizes = [f"{len(thing.ids)} photos" for thing in found]
+    faces = [photo.file for photo in gallery.catalogue.photos_of(t.ids[0] for t in found)]
+    go(visit, "Explore", "Explore")
+    heading = f"{len(found)} things with more than one photo"
+    expect(visit.get_by_role("heading", name=heading)).to_be_visible()
+    expect(visit.locator(".albums .count")).to_have_text(sizes)
+    for _ in at_both_widths(visit):
+        expect(visit.locator(".albums button")).to_have_count(len(found))
+    visit.locator(".albums button").first.click()
+    album = visit.get_by_role("dialog")
+    expect(album.locator("figure")).to_have_count(len(found[0].ids))
+    expect(visit).to_have_url(re.compile(rf"thing={re.escape(faces[0])}$"))
+    visit.keyboard.press("Escape")
+    expect(album).to_have_count(0)
+    expect(visit).to_have_url(f"{address}/explore")
+    visit.locator(".albums button").nth(1).click()
+    expect(album.locator("figure")).to_have_count(len(found[1].ids))
+    album.locator(".open").first.click(position={"x": 20, "y": 20})
+    expect(visit.get_by_text("From the gallery")).to_be_visible()
+    expect(visit).to_have_url(re.compile(rf"/\?photo={re.escape(faces[1])}$"))
+    settle(visit)
+    visit.locator(".open").first.click(position={"x": 20, "y": 20})
+    more = f"{len(found[1].ids) - 1} more photo"
+    visit.get_by_role("button", name=re.compile(f"{more}s? of this thing")).click()
+    expect(visit).to_have_url(re.compile("/explore.thing="))
+    expect(album.locator("figure")).to_have_count(len(found[1].ids))
 
 
 def test_how_it_works_tells_of_the_photo_searched_with(visit):

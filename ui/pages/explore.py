@@ -1,4 +1,4 @@
-"""The gallery as a map: what looks alike lies close together; a click searches with a photo."""
+"""The gallery as a map, where what looks alike lies close together, and its things as albums."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import streamlit as st
 
 from index_store import Store
 from index_store.analysis.similarity_map import SimilarityMap
-from serving.galleries.about import about
 from serving.galleries.galleries import Gallery, NoGallery
 from serving.galleries.maps import maps
-from serving.galleries.pictures import thumbnail_url
+from serving.galleries.things import things_of
 
 from ..i18n.translate import number, tr, tr_known
 from ..state.served import first
-from ..state.switch import search_for
+from ..state.switch import THING, search_for
+from ..state.url_params import values, write
+from ..widgets.albums import albums, open_album, tile
 from ..widgets.component import ASSETS
-from ..widgets.results import credit_line, photos_in_words, results_grid
+from ..widgets.results import photos_in_words, results_grid
 
 CLUSTERS = 24  # medoids under the map
 GROUPS = 12  # of photos that are there more than once
+ALBUMS = 60  # things under the map
 LOOK_AGAIN = 1.0  # seconds
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ def render() -> None:
         return
     with st.container(key="wide"):
         clicked = photo_map(store, seen.map)
+    draw_things(store)
     same = [id for group in seen.copies[:GROUPS] for id in group]
     grids = [strip(store, tr("There more than once"), same, "copies")] if same else []
     grids.append(strip(store, tr("Like no other"), seen.outliers, "outliers"))
@@ -69,6 +72,31 @@ def render() -> None:
     for grid in grids:
         if file := grid.open or grid.search:
             search_for(file)
+
+
+def draw_things(store: Store) -> None:
+    """The things of a gallery as albums, the one in the address open; nothing if there are none."""
+    known = things_of(store)
+    if known is None or not known.listed:
+        return
+    heading = tr(
+        "{count} {count:thing|things} with more than one photo", count=number(len(known.listed))
+    )
+    st.html(f'<h2 class="things">{html.escape(heading)}</h2>')
+    if len(known.listed) > ALBUMS:
+        st.caption(
+            tr(
+                "The {count} {count:thing|things} with most photos {count:is|are} shown.",
+                count=number(ALBUMS),
+            )
+        )
+    if file := albums(store, known.listed[:ALBUMS]).open:
+        write(THING, [file])
+    asked = next(iter(values(THING)), None)
+    photo = None if asked is None else store.catalogue.find(asked)
+    shows = None if photo is None else known.number_of(photo.id)
+    if shows is not None:
+        open_album(store, known.listed[shows], lambda: write(THING, []), search_for)
 
 
 def wait_for(gallery: Gallery) -> None:
@@ -121,24 +149,10 @@ def photo_map(store: Store, made: SimilarityMap) -> Any:
 
 def strip(store: Store, heading: str, ids: list[int], key: str) -> Any:
     """Draw a few photos under a heading; returns what `results_grid` does."""
-    said, hits = about(store), []
+    hits = []
     nearest = store.neighbour_sims[:, 1:2].max(1, initial=0)  # of a single photo nothing is near
     for photo in store.catalogue.photos_of(ids):
         similarity = number(float(nearest[photo.id]), 3)
-        hits.append(
-            {
-                "file": photo.file,
-                "title": said.title(photo.file, photo.title),
-                "credit": credit_line(said, photo.file),
-                "thumbnail": thumbnail_url(store, photo.id),
-                "confidence": "",
-                "detail": tr("similarity with its nearest photo {value}", value=similarity),
-                "points": "",
-                "fit": "",
-                "fold": "",
-                "move": "",
-                "direction": "",
-                "copies": [],
-            }
-        )
+        detail = tr("similarity with its nearest photo {value}", value=similarity)
+        hits.append(tile(store, photo) | {"detail": detail})
     return results_grid([{"heading": heading, "time": "", "hits": hits}], key=key)

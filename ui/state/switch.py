@@ -9,6 +9,8 @@ from .actions import start_over
 from .url_params import forget_replaced
 
 SEARCH = ""  # URL path of the search page
+EXPLORE = "explore"
+THING = "thing"  # URL parameter of Explore: a photo whose album is open
 
 
 def open_search() -> None:
@@ -21,6 +23,13 @@ def search_for(file: str) -> None:
     start_over()
     forget_replaced()
     st.switch_page(search_page(), query_params={"photo": file})
+
+
+def open_album_of(file: str) -> None:
+    """Open Explore with the album of a gallery photo. Does not return: the script reruns."""
+    forget_replaced()
+    page = st.Page(lambda: None, title="Explore", url_path=EXPLORE)
+    st.switch_page(page, query_params={THING: file})
 
 
 def search_page() -> StreamlitPage:

@@ -13,11 +13,14 @@ import streamlit as st
 from index_store.about import web_address
 from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
 from serving.galleries.about import about
+from serving.galleries.things import things_of
 from serving.refusal import Refused
 
 from ..i18n.translate import number, tr, tr_known
 from ..state.options import SearchOptions
 from ..state.query_image import QueryImage, gallery_subject
+from ..state.served import opened
+from ..state.switch import open_album_of
 from ..state.turns import in_turn
 from .footer import link
 from .match import match_viewer
@@ -90,10 +93,28 @@ def draw(
         if st.button(tr("Search with this photo"), icon=":material/image_search:", type="primary"):
             search_with(engine, id)
             st.rerun()
+        more_photos(hit.file)
         ranks = ", ".join(f"{stage_name(s)} {rank}" for s, rank in hit.stage_ranks.items())
         told = tr("similarity {similarity}", similarity=number(hit.similarity, 3))
         placed = " · " + tr("rank by {ranks}", ranks=ranks) if ranks else ""
         st.caption(f"{plain(hit.file)} · {told}{placed}")
+
+
+def more_photos(file: str) -> None:
+    """A button to the album of what a gallery photo shows; nothing if no other photo shows it.
+
+    The albums are those of Explore, whichever descriptor has found the photo.
+    """
+    if (gallery := opened()) is None:
+        return
+    store = gallery.engine.store
+    known, photo = things_of(store), store.catalogue.find(file)
+    others = known.others(photo.id) if known and photo else 0
+    if others and st.button(
+        tr("{count} more {count:photo|photos} of this thing", count=number(others)),
+        icon=":material/photo_library:",
+    ):
+        open_album_of(file)
 
 
 def chosen_step(chain: Sequence[Link]) -> int | None:

@@ -1,0 +1,303 @@
+"""`evaluation things`: whether photos that are put together show the same thing.
+
+Pairs of photos count: precision is the share of pairs put together that are labelled so, photos of
+no group being things of their own; recall is the share of the labelled pairs. Once with the weights
+in use; and, if there are several kinds of things, once with weights that were fitted on the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from command import print_lines, print_text
+from evaluation.datasets import BadDataset
+from evaluation.datasets.groups import load_groups
+from evaluation.groups import store_group_ids
+from evaluation.report.results import format_rows
+from index_store import Store
+from index_store.analysis.things import (
+    LIKENESS,
+    POINTS,
+    background_of,
+    group,
+    logistic,
+    probability,
+    proofs,
+    proven_pairs,
+)
+from plurals import quantity
+
+RIDGE = 1e-4  # of standardised features: only to keep weights finite
+START = np.array([-1.0, 1.0, 1.0, -1.0, 1.0])
+EVERY = "all"
+IN_USE, HELD_OUT = "in use", "held out"
+HEAD = ["store", "photos of", "weights", "things", "pairs", "precision", "recall"]
+HEAD += ["recall by thing"]
+
+Weights = tuple[Sequence[float], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class LabelledGraph:
+    """The proven pairs of one store, m in all, of N photos.
+
+    Attributes:
+        name: Of the store.
+        pairs: Ids, int (m, 2).
+        proofs: Of `things.proofs`, (m, 3).
+        descriptors: Of the photos, unit rows (N, D).
+        background: Of `things.background_of`, (N,).
+        thing: Number of what each photo shows, int (N,); a photo of no group has one of its own.
+        kind: Of each photo, str (N,); "" of no group.
+    """
+
+    name: str
+    pairs: np.ndarray
+    proofs: np.ndarray
+    descriptors: np.ndarray
+    background: np.ndarray
+    thing: np.ndarray
+    kind: np.ndarray
+
+    @property
+    def same(self) -> np.ndarray:
+        """Whether the photos of each pair show the same thing, bool (m,)."""
+        one, other = self.thing[self.pairs].T
+        return one == other
+
+    @property
+    def pair_kind(self) -> np.ndarray:
+        """With which kind each pair is judged, str (m,)."""
+        one, other = self.kind[self.pairs].T
+        return np.where(one != "", one, other)
+
+    def without(self, kind: str | None) -> LabelledGraph:
+        """The same without the pairs of which a photo is of a kind."""
+        kept = (self.kind[self.pairs] != kind).all(1)
+        return replace(self, pairs=self.pairs[kept], proofs=self.proofs[kept])
+
+    def weight(self) -> np.ndarray:
+        """How much each pair counts in a fit, (m,).
+
+        Things of a kind count alike, a kind by the root of the number of its things.
+        """
+        ends = self.thing[self.pairs]
+        degree = np.bincount(ends.ravel(), minlength=self.thing.max() + 1)
+        weight = (1 / degree[ends]).sum(1)
+        kinds = self.pair_kind
+        for kind in np.unique(kinds):
+            inside = kinds == kind
+            things = len(np.unique(ends[inside, 0]))
+            weight[inside] *= np.sqrt(things) / weight[inside].sum()
+        return weight
+
+
+def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) -> LabelledGraph:
+    """Read a store and what its photos show.
+
+    Args:
+        path: Of the store.
+        groups_file: JSON, {"name": ["file", ...], ...}.
+        kinds: Kind -> names of groups; the others are of a kind that is named for the file's
+            folder.
+
+    Raises:
+        StoreError, BadGroups, OSError: One of them cannot be read.
+    """
+    kind_of = {name: kind for kind, names in kinds.items() for name in names}
+    with Store(path, embedded=True) as store:
+        thing = np.arange(len(store))
+        kind = np.full(len(store), "", dtype=object)
+        for number, (name, ids) in enumerate(store_group_ids(groups_file, store).items()):
+            thing[ids] = len(store) + number
+            kind[ids] = kind_of.get(name, "/".join(groups_file.absolute().parts[-3:-1]))
+        pairs, edges = proven_pairs(store.edges, store.damaged)
+        background = background_of(store.list_sims)
+        return LabelledGraph(
+            path.name,
+            pairs,
+            proofs(pairs, edges, background),
+            store.descriptors[np.arange(len(store))],
+            background,
+            thing,
+            kind.astype(str),
+        )
+
+
+def fitted(graphs: Sequence[LabelledGraph], without: str | None = None) -> Weights:
+    """The most likely POINTS and LIKENESS.
+
+    Args:
+        graphs: What they are fitted on.
+        without: A kind that is left out.
+    """
+    kept = [graph.without(without) for graph in graphs]
+    rows = np.concatenate([graph.proofs for graph in kept])
+    same = np.concatenate([graph.same for graph in kept])
+    weight = np.concatenate([graph.weight() for graph in kept])
+    mean, deviation = rows.mean(0), rows.std(0)
+    deviation[deviation == 0] = 1
+    columns = np.insert((rows - mean) / deviation, [0, 2], 1.0, axis=1)  # biases
+    weight = weight / weight.sum()
+    of_points = np.arange(len(START)) < 3
+    is_weight = np.array([0, 1, 1, 0, 1])
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        by_points, by_likeness = columns[:, :3] @ w[:3], columns[:, 3:] @ w[3:]
+        doubt = np.minimum(-np.logaddexp(0, by_points) - np.logaddexp(0, by_likeness), -1e-9)
+        chance = -np.expm1(doubt)  # doubt: ln(1 - chance)
+        value = -(weight @ np.where(same, np.log(chance), doubt)) + RIDGE * is_weight @ w**2
+        outer = weight * np.where(same, -np.exp(doubt) / chance, 1)
+        inner = np.where(of_points, logistic(by_points)[:, None], logistic(by_likeness)[:, None])
+        return float(value), outer @ (columns * inner) + 2 * RIDGE * is_weight * w
+
+    found = minimize(loss, START, jac=True, method="L-BFGS-B").x
+    points, likeness = found[1:3] / deviation[:2], found[4] / deviation[2]
+    return (
+        (found[0] - points @ mean[:2], *points.tolist()),
+        (found[3] - likeness * mean[2], likeness),
+    )
+
+
+def kinds_of(graphs: Sequence[LabelledGraph]) -> list[str]:
+    """The kinds of things that are left out one after the other."""
+    return sorted({str(kind) for graph in graphs for kind in np.unique(graph.pair_kind)})
+
+
+def held_out(graphs: Sequence[LabelledGraph]) -> list[np.ndarray]:
+    """How probable each pair of each graph is by weights that saw no pair of its kind.
+
+    Args:
+        graphs: With two kinds or more.
+    """
+    kinds = kinds_of(graphs)
+    weights = {kind: fitted(graphs, kind) for kind in kinds}
+    judged = [np.zeros(len(graph.pairs)) for graph in graphs]
+    for graph, values in zip(graphs, judged):
+        for kind in np.unique(graph.pair_kind):
+            inside = graph.pair_kind == kind
+            values[inside] = probability(graph.proofs[inside], *weights[kind])
+    return judged
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """How well photos are put together.
+
+    Attributes:
+        things: Labelled ones.
+        pairs: Pairs of photos that were put together.
+        precision: Share of these that show the same thing; nan without any.
+        recall: Share of the labelled pairs that were put together.
+        by_thing: The same for each thing, averaged.
+    """
+
+    things: int
+    pairs: int
+    precision: float
+    recall: float
+    by_thing: float
+
+
+def pair_score(thing: np.ndarray, together: np.ndarray, part: np.ndarray) -> PairScore:
+    """Compare what was put together with what is labelled.
+
+    Args:
+        thing: What each photo shows, int (N,).
+        together: What each photo was put to, int (N,).
+        part: Which photos count, bool (N,). A pair put together counts if one of its photos does.
+    """
+
+    def pairs(*labels: np.ndarray, among: np.ndarray) -> int:
+        counts = np.unique(np.stack(labels)[:, among], axis=1, return_counts=True)[1]
+        return int((counts * (counts - 1) // 2).sum())
+
+    everything = np.ones(len(thing), bool)
+    made, right = (
+        pairs(*labels, among=everything) - pairs(*labels, among=~part)
+        for labels in ((together,), (together, thing))
+    )
+    labels, counts = np.unique(thing[part], return_counts=True)
+    shares = [
+        pairs(together, among=thing == label) / (count * (count - 1) / 2)
+        for label, count in zip(labels, counts)
+        if count > 1
+    ]
+    found = pairs(together, thing, among=part)
+    recall = found / max(pairs(thing, among=part), 1)
+    return PairScore(len(shares), made, right / made if made else np.nan, recall, np.mean(shares))
+
+
+def put_together(graph: LabelledGraph, judged: np.ndarray) -> np.ndarray:
+    """What each photo is put to by the probabilities of the pairs, int (N,)."""
+    found = group(graph.pairs, judged, graph.descriptors, graph.background)
+    together = -1 - np.arange(len(graph.thing))
+    for number, thing in enumerate(found):
+        together[list(thing.ids)] = number
+    return together
+
+
+def parts_of(graph: LabelledGraph) -> Iterator[tuple[str, np.ndarray]]:
+    """All photos, then those of each kind if there are several."""
+    yield EVERY, np.ones(len(graph.kind), bool)
+    kinds = np.unique(graph.kind[graph.kind != ""])
+    for kind in kinds if len(kinds) > 1 else ():
+        yield str(kind), graph.kind == kind
+
+
+def table(graphs: Sequence[LabelledGraph]) -> list[list[str]]:
+    """Precision and recall of each graph and kind."""
+    judged = {IN_USE: [probability(graph.proofs) for graph in graphs]}
+    if len(kinds_of(graphs)) > 1:
+        judged = {HELD_OUT: held_out(graphs)} | judged
+    rows = [HEAD]
+    for number, graph in enumerate(graphs):
+        made = {name: put_together(graph, values[number]) for name, values in judged.items()}
+        for part, inside in parts_of(graph):
+            for name, together in made.items():
+                found = pair_score(graph.thing, together, inside)
+                shares = (found.precision, found.recall, found.by_thing)
+                counts = [str(found.things), str(found.pairs)]
+                rows.append([graph.name, part, name, *counts, *(f"{s:.3f}" for s in shares)])
+    return rows
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `things` to the command line's sub-parsers."""
+    command = commands.add_parser(
+        "things", help="whether photos that are put together show the same thing, by kind"
+    )
+    command.add_argument(
+        "--store", type=Path, nargs="+", required=True, help="one or several, of any model"
+    )
+    command.add_argument(
+        "--groups",
+        type=Path,
+        nargs="+",
+        required=True,
+        help='JSON of each store, in the same order: {"name": ["file", ...], ...}',
+    )
+    command.add_argument(
+        "--kinds", type=Path, nargs="*", default=[], help='JSON: {"kind": ["name", ...], ...}'
+    )
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    if len(args.store) != len(args.groups):
+        raise BadDataset(
+            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
+            "were given; each store needs one groups file."
+        )
+    kinds = {kind: names for path in args.kinds for kind, names in load_groups(path).items()}
+    graphs = [labelled(store, groups, kinds) for store, groups in zip(args.store, args.groups)]
+    print_text(format_rows(table(graphs)))
+    points, likeness = ([f"{value:.1f}" for value in found] for found in fitted(graphs))
+    print_lines("", f"fitted on all of them: {', '.join(points)}; {', '.join(likeness)}")
+    print_lines(f"in use: {', '.join(map(str, POINTS))}; {', '.join(map(str, LIKENESS))}")

@@ -1,0 +1,272 @@
+"""Things: gallery photos of one building, one painting, one object, found without any label.
+
+The edges of the matching graph are the evidence (compare Philbin and Zisserman 2008, "Object mining
+using a matching graph"). Covers of one series share their logos, so matched points alone prove
+little. An edge shows the same thing if one of two proofs holds: the matched points cover much of a
+photo and few matches contradict them, or the descriptors are far more alike than those of strangers
+
+    probability = 1 - (1 - logistic(POINTS . (1, root of coverage, inliers / matches)))
+                      (1 - logistic(LIKENESS . (1, similarity above the background)))
+
+Photos are then joined to groups by two rules, one after the other, the surest joins first:
+
+1. Average linkage: the worth of a join is at least LIKELY, where
+
+       worth = sum of the probabilities between the groups / (edges + DOUBT x missing edges)
+
+   Missing edges, of at most EXPECTED, are weak evidence against: so a single wrong pair joins two
+   photos but does not melt two groups.
+2. Likeness of the groups: the probabilities between them sum up to LINKED, and their descriptors
+   are on average ALIKE above the background. Views of a building of which few pairs match are put
+   together so; covers of a series, whose pictures differ, are not.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import NotCompared
+from ..graph.matching_graph import PROVEN, background_rank
+from ..storage.rows import Descriptors
+from ..store import Store
+
+# Both fitted by `evaluation things`, on landmarks, covers, paintings, cartons and other things.
+POINTS = (-5.0, 8.9, 5.9)
+LIKENESS = (-3.0, 13.5)
+LIKELY = 0.7  # worth from which on groups are joined; the page calls such a probability likely
+DOUBT = 0.1
+# A photo keeps only its best edges, so of two large groups most pairs were never compared.
+EXPECTED = 25
+LINKED = 0.5
+ALIKE = 0.22
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Photos that show the same thing, two or more.
+
+    Attributes:
+        ids: Of the photos; the face first, which most evidence leads to, then by their evidence.
+        sure: Mean probability of the edges between them, 0 to 1.
+    """
+
+    ids: tuple[int, ...]
+    sure: float
+
+
+def things(store: Store) -> list[Thing]:
+    """The things of a gallery, those with most photos first. Damaged photos are in none.
+
+    Raises:
+        NotCompared: The store has no matching graph.
+    """
+    if not store.edges.shape[1]:
+        raise NotCompared(
+            f"The photos of {store.path} were not compared with each other, so its things are not "
+            "known; `build --matching` compares them."
+        )
+    pairs, edges = proven_pairs(store.edges, store.damaged)
+    background = background_of(store.list_sims)
+    judged = probability(proofs(pairs, edges, background))
+    return group(pairs, judged, store.descriptors, background)
+
+
+def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair of photos with PROVEN matched points, once.
+
+    Args:
+        edges: EDGE (N, k), of the whole gallery.
+        damaged: Ids of photos that are left out, int (d,).
+
+    Returns:
+        Ids int64 (m, 2), the smaller one first, in order; and their edges EDGE (m,).
+    """
+    proven = (edges["inliers"] >= PROVEN) & (edges["id"] >= 0) & (edges["id"] < len(edges))
+    one, slot = np.nonzero(proven)
+    found = edges[one, slot]
+    pairs = np.sort(np.stack([one, found["id"]], axis=1).astype(np.int64), axis=1)
+    pairs, first = np.unique(pairs, axis=0, return_index=True)
+    served = ~np.isin(pairs, damaged).any(1)
+    return pairs[served], found[first][served]
+
+
+def background_of(list_sims: np.ndarray) -> np.ndarray:
+    """The similarity at which photos have nothing in common with each photo, float64 (N,).
+
+    Args:
+        list_sims: Similarities of each photo's nearest, (N, k), as of `Store`.
+    """
+    return list_sims[:, background_rank(*list_sims.shape)].astype(np.float64)
+
+
+def proofs(pairs: np.ndarray, edges: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """What the proofs are judged by: root of coverage, inliers over matches, similarity above the
+    background of one of the two photos, the lower one.
+
+    Args:
+        pairs: Ids, int (m, 2).
+        edges: EDGE (m,), between these.
+        background: Of each photo, (N,).
+
+    Returns:
+        float64 (m, 3).
+    """
+    above = edges["similarity"].astype(np.float64) - background[pairs].min(1)
+    coverage = np.sqrt(edges["coverage"].astype(np.float64))
+    agreement = edges["inliers"] / np.maximum(edges["matches"], 1).astype(np.float64)
+    return np.stack([coverage, agreement, above], axis=1)
+
+
+def probability(
+    proofs: np.ndarray,
+    points: Sequence[float] = POINTS,
+    likeness: Sequence[float] = LIKENESS,
+) -> np.ndarray:
+    """How probable it is that pairs show the same thing, float64 (m,), 0 to 1.
+
+    Args:
+        proofs: Of `proofs`, (m, 3).
+        points: Bias and weights of coverage and agreement.
+        likeness: Bias and weight of the similarity.
+    """
+    by_points = points[0] + proofs[:, :2] @ np.asarray(points[1:])
+    by_likeness = likeness[0] + likeness[1] * proofs[:, 2]
+    return 1 - (1 - logistic(by_points)) * (1 - logistic(by_likeness))
+
+
+def logistic(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z)), without overflow."""
+    return 0.5 * (1 + np.tanh(z / 2))
+
+
+def group(
+    pairs: np.ndarray,
+    probability: np.ndarray,
+    descriptors: np.ndarray | Descriptors,
+    background: np.ndarray,
+) -> list[Thing]:
+    """Join photos to things.
+
+    Args:
+        pairs: Ids, int (m, 2), each pair once. In whatever order, the result is the same.
+        probability: That the two show the same thing, (m,), 0 to 1.
+        descriptors: Of all photos, unit rows (N, D).
+        background: Of `background_of`, (N,).
+
+    Returns:
+        Those of two photos or more, the largest first, then by their faces.
+    """
+    order = np.lexsort(pairs.T)
+    pairs, probability = pairs[order], probability[order]
+    ids, ends = np.unique(pairs, return_inverse=True)
+    ends = ends.reshape(-1, 2)
+    evidence = np.zeros(len(ids))
+    np.add.at(evidence, ends, probability[:, None])
+    evidence = evidence.round(9)  # whatever the last bits of sums decide
+    groups = Groups(np.asarray(descriptors[ids]), background[ids])
+    groups.join(ends, probability)
+    found = []
+    for members, sure in groups.joined():
+        members.sort(key=lambda member: (-evidence[member], member))
+        found.append(Thing(tuple(ids[members].tolist()), sure))
+    return sorted(found, key=lambda thing: (-len(thing.ids), thing.ids[0]))
+
+
+class Groups:
+    """Groups of photos that are being joined. A group that has been joined to another is empty."""
+
+    def __init__(self, rows: np.ndarray, background: np.ndarray):
+        """Begin with each photo alone.
+
+        Args:
+            rows: Unit descriptors, (n, D).
+            background: Of these photos, (n,).
+        """
+        self._members: list[list[int]] = [[photo] for photo in range(len(rows))]
+        self._descriptors: list[np.ndarray] = list(rows)  # sum over the members
+        self._background = background.tolist()  # likewise
+        self._inside = [(0.0, 0)] * len(rows)  # probabilities within: their sum and number
+        # For each group those that edges lead to: sum of the probabilities, number of edges.
+        self._near: list[dict[int, tuple[float, int]]] = [{} for _ in rows]
+
+    def join(self, pairs: np.ndarray, probability: np.ndarray) -> None:
+        """Join as long as the first rule allows it, then as long as the second one does.
+
+        Args:
+            pairs: Photos, int (m, 2), each pair once.
+            probability: Of these, (m,).
+        """
+        for (one, other), value in zip(pairs.tolist(), probability.tolist()):
+            self._near[one][other] = self._near[other][one] = value, 1
+        for rule in (self._linkage, self._likeness):
+            waiting = [
+                (-worth, one, other)
+                for one, near in enumerate(self._near)
+                for other in near
+                if one < other and (worth := rule(one, other)) is not None
+            ]
+            heapq.heapify(waiting)
+            while waiting:
+                _, one, other = heapq.heappop(waiting)
+                if not self._members[one] or not self._members[other]:
+                    continue
+                new = self._unite(one, other)
+                for third in self._near[new]:
+                    if (worth := rule(third, new)) is not None:
+                        heapq.heappush(waiting, (-worth, third, new))
+
+    def joined(self) -> Iterator[tuple[list[int], float]]:
+        """The photos of each group of two or more, and the mean probability within."""
+        for members, (total, edges) in zip(self._members, self._inside):
+            if len(members) > 1:
+                yield members, total / edges
+
+    def _linkage(self, one: int, other: int) -> float | None:
+        """The worth of a join by the first rule; None if it does not allow it."""
+        total, edges = self._near[one][other]
+        possible = min(len(self._members[one]) * len(self._members[other]), EXPECTED)
+        worth = total / (edges + DOUBT * max(0, possible - edges))
+        return worth if worth >= LIKELY else None
+
+    def _likeness(self, one: int, other: int) -> float | None:
+        """How far the mean similarity of two groups is above the background of one of them; None
+        if the second rule does not allow to join them.
+        """
+        if self._near[one][other][0] < LINKED:
+            return None
+        (first, size), (second, count) = (
+            (self._descriptors[number].astype(np.float32), len(self._members[number]))
+            for number in (one, other)
+        )
+        background = min(self._background[one] / size, self._background[other] / count)
+        alike = float(first @ second) / (size * count) - background
+        return alike if alike >= ALIKE else None
+
+    def _unite(self, one: int, other: int) -> int:
+        """Make one group of two; its number."""
+        new, near = len(self._members), self._near
+        between = near[one].pop(other)
+        del near[other][one]
+        self._members.append(self._members[one] + self._members[other])
+        first, second = self._descriptors[one], self._descriptors[other]
+        self._descriptors.append(first.astype(np.float32) + second)
+        self._background.append(self._background[one] + self._background[other])
+        self._inside.append(added(between, added(self._inside[one], self._inside[other])))
+        near.append({})
+        for old in (one, other):
+            for third, edges in near[old].items():
+                near[new][third] = added(near[new].get(third, (0.0, 0)), edges)
+                del near[third][old]
+            near[old], self._members[old], self._descriptors[old] = {}, [], np.empty(0)
+        for third, edges in near[new].items():
+            near[third][new] = edges
+        return new
+
+
+def added(one: tuple[float, int], other: tuple[float, int]) -> tuple[float, int]:
+    """Two sums of probabilities, each with their number, together."""
+    return one[0] + other[0], one[1] + other[1]

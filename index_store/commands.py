@@ -1,0 +1,249 @@
+"""What the commands of `python -m index_store` do: each gets its parsed arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from command import (
+    bar,
+    complain,
+    print_lines,
+    print_status,
+    print_text,
+    printable,
+    sentence_of,
+)
+from extractor import (
+    Extractor,
+    available_cores,
+)
+from plurals import quantity
+
+from .analysis import thing_list
+from .analysis.copies import copy_lines, list_copies, to_json
+from .analysis.duplicates import duplicates
+from .analysis.similarity_map import kept_map
+from .analysis.things import things
+from .ann.pareto import save_front
+from .ann.presets import PRESETS, IndexParameters
+from .ann.remote.push import push, take_back
+from .ann.tune import choose, replace_index, try_presets
+from .builder import CANDIDATES, build
+from .changes import add, compare, copies_of, remove, update
+from .confirmation import Asking
+from .engine_choice import extractor_for
+from .errors import PhotosDamaged
+from .extraction import side_by_side
+from .ray_build import on_cluster
+from .report import (
+    change_lines,
+    damaged_lines,
+    difference_json,
+    difference_line,
+    difference_lines,
+    index_line,
+    info_lines,
+    left_out_lines,
+    mark_lines,
+    push_lines,
+    summed_up_lines,
+    trial_lines,
+    unmatched_lines,
+)
+from .sources.collected import FOLDER
+from .sources.difference import Difference
+from .sources.gathering import folder_of
+from .sources.watching import follow_folders
+from .storage.compaction import compact
+from .storage.integrity import verify
+from .store import Store, model_of
+
+HERE = "here"  # in an address's place
+
+
+def run_build(args: argparse.Namespace) -> None:
+    """Build, and say what was left out."""
+    roots = [folder_of(path) for path in args.photos]  # said before a model is looked for
+    spread = side_by_side if args.ray is None else on_cluster(args.ray)
+    extractor, choice = extractor_for(args.store, args.model, calls=available_cores())
+    print_status(f"descriptors: {choice}")
+    asking = Asking(args.yes)
+    manifest = build(
+        roots,
+        args.store,
+        extractor,
+        bar,
+        index=args.index,
+        spread=spread,
+        exclude=args.exclude,
+        follow_links=args.follow_links,
+        recheck=args.recheck,
+        confirm=asking,
+        lists=args.list,
+        manifests=args.iiif,
+        private=args.allow_private,
+        matching=args.matching,
+    )
+    indexed = quantity(manifest.photos, "photo")
+    print_lines(f"{indexed} indexed, {manifest.skipped} left out: {args.store}")
+    if asking.found != Difference():
+        print_lines(difference_line(asking.found))
+    with Store(args.store, embedded=True) as store:
+        for _ in bar(range(1), 1, "map"):
+            kept_map(store)
+        print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
+        print_lines(*unmatched_lines(store))
+
+
+def run_info(args: argparse.Namespace) -> None:
+    """Say what is in a store; read all of it, if that is asked for."""
+    with Store(args.store, embedded=True) as store:
+        ids, found = store.damaged.tolist(), None
+        if args.verify:
+            try:
+                verify(store, lambda items, total: bar(items, total, "verify"))
+            except PhotosDamaged as error:  # said at the end
+                ids, found = error.ids, error
+        print_lines(*info_lines(store, args.verify))
+        print_lines(*mark_lines(store))
+        print_lines(*damaged_lines(store, ids))
+        print_lines(*left_out_lines(store))
+        if found is not None:
+            raise found
+
+
+def run_add(args: argparse.Namespace) -> None:
+    """Add photos, described as those of the store are."""
+    manifest = add(args.photos, args.store, extractor_of(args.store, args.model), bar)
+    print_lines(*change_lines(args.store, manifest))
+
+
+def run_remove(args: argparse.Namespace) -> None:
+    """Remove photos, and say which others have the same content."""
+    with Store(args.store, embedded=True) as store:
+        copies = copies_of(store, args.files)
+    print_lines(*change_lines(args.store, remove(args.files, args.store, bar)))
+    for file in copies:
+        print_lines(f"The same photo is still in the store: {file}")
+
+
+def run_update(args: argparse.Namespace) -> None:
+    """Do what the folders ask for; without loading a model if that is nothing."""
+    manifest, _, current = compare(args.store)
+    asking = Asking(args.yes)
+    fetched = manifest.sources.lists or manifest.sources.manifests
+    if not current or args.recheck or fetched:
+        extractor = extractor_of(args.store, args.model)
+        manifest = update(args.store, extractor, bar, args.recheck, asking)
+    if args.json:
+        print_text(json.dumps(difference_json(args.store, manifest, asking.found), indent=2))
+        return
+    print_lines(difference_line(asking.found))
+    if args.verbose:
+        print_lines(*difference_lines(asking.found))
+    print_lines(*change_lines(args.store, manifest))
+    with Store(args.store, embedded=True) as store:
+        print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
+        print_lines(*unmatched_lines(store))
+
+
+def run_watch(args: argparse.Namespace) -> None:
+    """Update whenever the folders have changed; ends by Ctrl-C."""
+    with Store(args.store, embedded=True) as store:
+        sources = store.manifest.sources
+    extractor = extractor_of(args.store, args.model)
+    own = args.store.absolute() / FOLDER  # changes when an update has fetched something
+    folders = [Path(folder) for folder in sources.folders if Path(folder) != own]
+    folders += [Path(path).parent for path in sources.lists]
+    said = ""
+
+    def bring() -> None:
+        nonlocal said
+        asking = Asking(args.yes, ask=False)
+        manifest = update(args.store, extractor, confirm=asking)
+        said = ""
+        if asking.found != Difference():
+            print_lines(difference_line(asking.found), *change_lines(args.store, manifest))
+
+    def failed(error: Exception) -> None:
+        nonlocal said
+        if sentence_of(error) != said:  # once, not with every look
+            complain(error)
+        said = sentence_of(error)
+
+    print_status(f"watching {sources.roots}")
+    follow_folders(folders or [args.store], args.store, bring, failed, threading.Event())
+
+
+def run_compact(args: argparse.Namespace) -> None:
+    """Rewrite small and partly unused segments."""
+    print_lines(*change_lines(args.store, compact(args.store, bar)))
+
+
+def run_duplicates(args: argparse.Namespace) -> None:
+    """Every group of duplicates, the largest file of each first."""
+    with Store(args.store, embedded=True) as store:
+        groups, changed = list_copies(store, duplicates(store, bar, originals=True))
+    if args.json:
+        print_text(json.dumps(to_json(groups, changed), indent=2))
+    else:
+        print_lines(*copy_lines(groups, changed))
+
+
+def run_things(args: argparse.Namespace) -> None:
+    """Every thing with more than one photo, its face first."""
+    with Store(args.store, embedded=True) as store:
+        found = things(store)
+        if args.json:
+            print_text(json.dumps(thing_list.to_json(store, found), indent=2))
+        else:
+            print_lines(*thing_list.thing_lines(store, found))
+
+
+def extractor_of(store: Path, model: Path | None) -> Extractor:
+    """What describes photos as those in a store are described, if this machine can."""
+    extractor, choice = extractor_for(store, model_of(store, model), calls=available_cores())
+    print_status(f"descriptors: {choice}")
+    return extractor
+
+
+def run_tune(args: argparse.Namespace) -> None:
+    """Measure, show, and write the choice into the store."""
+    with Store(args.store, embedded=True) as store:
+        trials = try_presets(np.asarray(store.descriptors), bar)
+    print_lines(*trial_lines(trials))
+    plot = args.plot or Path(f"{args.store}.index.png")
+    curves = {
+        f"{preset}{', rescored' if rescored else ''}": (
+            np.array([t.recall10 for t in same]),
+            np.array([t.speed for t in same]),
+        )
+        for preset in PRESETS
+        for rescored in (0, CANDIDATES)
+        if (same := [t for t in trials if (t.name, t.rescored) == (preset, rescored)])
+    }
+    try:
+        save_front(curves, plot, f"{printable(args.store)}: recall against speed")
+        print_lines(f"picture: {plot}")
+    except ImportError:
+        print_lines("No picture: matplotlib is not installed.")
+    best = choose(trials, args.recall, args.bytes)
+    if best is None:
+        print_lines(f"Nothing reaches recall {args.recall:g}; the store stays as it was.")
+        return
+    manifest = replace_index(args.store, best.name, best.effort)
+    print_lines(f"chosen: {index_line(IndexParameters(**manifest.parameters['ann']))}")
+
+
+def run_push(args: argparse.Namespace) -> None:
+    """Fill a server's collection, or turn away from it; say what is searched from now on."""
+    if args.to == HERE:
+        take_back(args.store)
+        print_lines(f"{args.store} is searched with its own index.")
+        return
+    print_lines(*push_lines(push(args.store, args.to, bar)))
