@@ -85,7 +85,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         print_status("", "interrupted")
         code = INTERRUPTED
     except MemoryError:
-        print_status("error: there is too little memory for that")
+        print_status("error: not enough memory")
         code = 1
     sys.exit(code)
 

@@ -253,7 +253,7 @@ class ReloadingStore:
             self._error = error
             serving = self._gallery is not None
         known = isinstance(error, BadCalibration | StoreError | BadModel | OSError)
-        what = "serving the generation opened before" if serving else "not served"
+        what = "still serving the previous generation" if serving else "not served"
         log.error("%s: %s", what, error, exc_info=None if known else error)
 
 

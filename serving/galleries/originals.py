@@ -50,7 +50,7 @@ def reading_originals() -> Iterator[None]:
         raise OriginalGone from None
     except OSError as error:
         if error.errno in GONE:
-            log.warning("the file of a gallery photo: %s", error.strerror)
+            log.warning("the file of a gallery photo is gone: %s", error.strerror)
             raise OriginalGone from None
         log.error("the file of a gallery photo cannot be read: %s", error.strerror or error)
         raise busy("file of photo", RETRY_SECONDS) from None

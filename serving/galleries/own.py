@@ -296,7 +296,7 @@ class OwnGalleries:
         except (StoreError, Refused) as error:
             own.error = str(error)
         except Exception:  # any disk error; the visitor sees that it failed
-            log.exception("a visitor's gallery could not be made")
+            log.exception("a visitor's gallery could not be built")
             own.error = "Your photos cannot be searched at the moment. Please try again later."
         finally:
             own.files.clear()

@@ -41,7 +41,7 @@ class KnownHosts:
             return
         refusal = refuse("wrong host", 421, SENTENCE)
         if not self._has_said:  # logged once; the metric counts all
-            log.warning("a request for an unknown host was refused; GEM_HOSTS names those served")
+            log.warning("refused a request for an unknown host; GEM_HOSTS lists the allowed ones")
             self._has_said = True
         if kind == "http":
             await problem_of(refusal)(scope, receive, send)

@@ -46,5 +46,5 @@ async def look_for_builds() -> None:
                 for store in (gallery.engine.store,)
             )
         except Exception:  # any disk error; the next check may succeed
-            log.exception("the stores could not be looked at")
+            log.exception("the stores could not be checked for new builds")
         await asyncio.sleep(LOOK_SECONDS)

@@ -19,32 +19,32 @@ GCCollector(registry=REGISTRY)
 STAGES = Histogram(
     "gem_stage_seconds", "A stage of a search.", ["stage"], buckets=STAGE_SECONDS, registry=REGISTRY
 )
-SEARCHES = Counter("gem_searches", "Answers given.", ["by"], registry=REGISTRY)
+SEARCHES = Counter("gem_searches", "Search answers.", ["by"], registry=REGISTRY)
 WAITED = Histogram(
-    "gem_queue_wait_seconds", "How long work waited.", buckets=WAIT_SECONDS, registry=REGISTRY
+    "gem_queue_wait_seconds", "Wait in the queue.", buckets=WAIT_SECONDS, registry=REGISTRY
 )
 REFUSED = Counter(
     "gem_refused",
-    "What was not done, and why; `left`: the visitor did not wait for it.",
+    "Refused work by reason; `left`: the visitor did not wait for it.",
     ["why"],
     registry=REGISTRY,
 )
 DECODERS_ENDED = Counter(
     "gem_decoders_ended",
-    "Decoding processes that ended in the middle of a photo, or could not be started.",
+    "Decoding processes that crashed or could not be started.",
     ["why"],
     registry=REGISTRY,
 )
-QUEUE = Gauge("gem_queue_length", "Work that waits for its turn.", registry=REGISTRY)
-RUNNING = Gauge("gem_queue_running", "Work that has its turn.", registry=REGISTRY)
+QUEUE = Gauge("gem_queue_length", "Tasks in the queue.", registry=REGISTRY)
+RUNNING = Gauge("gem_queue_running", "Running tasks.", registry=REGISTRY)
 SESSIONS = Gauge("gem_sessions", "Visitors' sessions held.", ["state"], registry=REGISTRY)
 CONNECTIONS = Gauge("gem_connections", "Pages open.", registry=REGISTRY)
-FORGOTTEN = Counter("gem_sessions_forgotten", "Sessions freed.", registry=REGISTRY)
-HELD = Gauge("gem_upload_bytes", "Uploads that arrive or are held.", registry=REGISTRY)
+FORGOTTEN = Counter("gem_sessions_forgotten", "Abandoned sessions closed.", registry=REGISTRY)
+HELD = Gauge("gem_upload_bytes", "Bytes of uploads that arrive or are held.", registry=REGISTRY)
 PHOTOS = Gauge("gem_gallery_photos", "Photos served.", ["model", "generation"], registry=REGISTRY)
 DAMAGED = Gauge(
     "gem_gallery_damaged_photos",
-    "Photos left out because they are damaged in the store.",
+    "Photos not served because they are damaged in the store.",
     ["model", "generation"],
     registry=REGISTRY,
 )

@@ -83,7 +83,7 @@ async def forgetting(runtime: Runtime) -> AsyncIterator[None]:
                 if clock.tick():
                     await asyncio.get_running_loop().run_in_executor(None, give_memory_back)
             except Exception:  # the next tick retries: this must run as long as the server
-                log.exception("visitors who left could not be forgotten")
+                log.exception("abandoned sessions could not be closed")
 
     task = asyncio.create_task(run(), name="forgetting")
     try:
