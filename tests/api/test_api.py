@@ -494,7 +494,7 @@ def test_a_share_of_ones_own_is_429(client, one_worker, monkeypatch):
     monkeypatch.setattr(Settings, "requests_per_minute_address", 1)
     monkeypatch.setenv("GEM_SEARCHES_PER_MINUTE_ADDRESS", "2")  # other settings, new counts
     client.get("/api/v1/photos/0")
-    assert "too much" in problem(client.get("/api/v1/photos/0"), 429)
+    assert "Too many requests" in problem(client.get("/api/v1/photos/0"), 429)
     assert client.get("/healthz").status_code == 200, "operators may always ask"
 
 
