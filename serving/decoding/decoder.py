@@ -15,7 +15,7 @@ RETRY_SECONDS = 10
 
 
 class UploadDecoder(Decoder):
-    """A `Decoder` that counts crashed processes and raises Refused when none is available."""
+    """A `Decoder` that counts processes that end and raises Refused when none is available."""
 
     def read(self, data: bytes, as_stored: bool = False) -> Decoded:
         """As `Decoder.read`, but raises Refused (503) instead of NoDecoder."""

@@ -31,7 +31,7 @@ REFUSED = Counter(
 )
 DECODERS_ENDED = Counter(
     "gem_decoders_ended",
-    "Decoding processes that crashed or could not be started.",
+    "Decoding processes that ended during a photo or could not be started.",
     ["why"],
     registry=REGISTRY,
 )
