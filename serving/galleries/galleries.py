@@ -158,7 +158,7 @@ class ReloadingStore:
         """The current generation, or the previous one while the current one cannot be served.
 
         Raises:
-            NoGallery: no generation has been opened.
+            NoGallery: no generation is open.
         """
         opening = self.look()
         if self._gallery is None and opening is not None:

@@ -60,7 +60,7 @@ def is_among(address: str, allowed: str) -> bool:
 
 
 def counted(address: str) -> str:
-    """The address for IPv4, its /64 network for IPv6; UNKNOWN if it is not an address."""
+    """The address for IPv4 and loopback, its /64 for IPv6; UNKNOWN if it is not an address."""
     parsed = _parse(address)
     if parsed is None:
         return UNKNOWN
