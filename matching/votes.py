@@ -3,7 +3,7 @@
 Each keypoint of the query votes for the photos of its NEAREST keypoints in the gallery, once per
 photo; a vote weighs more the nearer its keypoint is relative to the last of them (Jégou et al. 2010
 vote by rank alone). Weak geometric consistency (Jégou et al. 2008), burstiness and idf (Jégou et
-al. 2009) add nothing to it (docs/measurements.md).
+al. 2009) add nothing to it (docs/history/measurements-2026-11-30.md).
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def together(descriptors: Sequence[np.ndarray]) -> np.ndarray:
     """One descriptor for several photos of one thing: their plain mean, at unit length.
 
     Weights by mutual similarity, or by how far each photo's best candidate stands out, do not
-    improve on it: `python -m evaluation several` measures them (docs/measurements.md).
+    improve on it: `python -m evaluation several` measures them.
 
     Args:
         descriptors: unit vectors float32, each (D,).
