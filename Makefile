@@ -57,7 +57,8 @@ test: .venv-dev/.ready
 	.venv-dev/bin/mypy & types=$$!; \
 	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/index_store/test_ray.py; ray=$$?; \
 	wait $$types && exit $$ray
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/index_store/test_ray.py
+	@# Three processes on two cores: tests with a browser or a server wait half of the time.
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/index_store/test_ray.py
 
 # A stamp is newer than the requirements it was installed from, so a change there installs again.
 .venv/.serving: requirements.txt

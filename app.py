@@ -1,14 +1,14 @@
-"""The demo: `streamlit run app.py`. Wiring only: the pages are ui/, the API is api/, and what
-is between them and the engine is serving/.
+"""The demo: `streamlit run app.py`. Wires the pages in ui/, the API in api/ and the limits in
+serving/.
 """
 
 import streamlit as st
 
-if __name__ == "__main__":  # run as the page's script, for each visitor and each click
+if __name__ == "__main__":  # the page's script, run for each visitor and each click
     from ui.navigation import run
 
     run()
-else:  # imported once, by the server
+else:  # the server imports it once
     from starlette.middleware import Middleware
 
     from api.routes import HEALTH
@@ -25,7 +25,7 @@ else:  # imported once, by the server
     from ui.routes import ROUTES as PHOTO_ROUTES
 
     log_as_json()
-    follow_settings()  # a value that cannot be ends the server here, with a sentence
+    follow_settings()  # an invalid setting ends the server here with a message
 
     app = st.App(
         __file__,

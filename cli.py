@@ -17,7 +17,7 @@ STORE_COMMANDS = {
     "watch": "keep a store up to date while photos come and go",
     "add": "add photos of the store's folder",
     "remove": "remove photos from a store",
-    "info": "say what is in a store",
+    "info": "show what a store holds",
     "duplicates": "list photos that are one picture",
     "things": "list photos that show the same thing",
     "compact": "drop the bytes of removed photos",
@@ -34,7 +34,7 @@ EPILOGUE = "`same-thing COMMAND --help` describes each; `python -m ROOM` does th
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the process's exit code."""
+    """Run a command and return the exit code."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in STORE_COMMANDS:
         return room("index_store", words)
@@ -55,25 +55,29 @@ def room(name: str, words: list[str]) -> int:
     """Run `python -m NAME WORDS...` in this process."""
     try:
         module = importlib.import_module(f"{name}.__main__")
-    except ModuleNotFoundError as error:  # of a package that only this room needs
+    except ModuleNotFoundError as error:  # a package that only this command needs
         complain(error)
         return 1
     return int(module.main(words))
 
 
 def add_serve(commands: argparse._SubParsersAction) -> None:
-    """`same-thing serve`."""
+    """Add the parser of `same-thing serve`."""
     command = commands.add_parser("serve", help="serve the page and the API")
     command.add_argument(
-        "stores", nargs="+", type=Path, metavar="STORE", help="several are descriptors to choose"
+        "stores",
+        nargs="+",
+        type=Path,
+        metavar="STORE",
+        help="several: visitors choose the descriptor",
     )
-    command.add_argument("--model", type=Path, metavar="FILE", help="of stores of a model file")
+    command.add_argument("--model", type=Path, metavar="FILE", help="the model file of the stores")
     command.add_argument("--port", type=int, default=8501)
     command.set_defaults(run=serve)
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Replace this process with Streamlit's server; returns only if a store is missing."""
+    """Replace this process by Streamlit's server; returns 1 if a store is missing."""
     for store in args.stores:
         if not store.is_dir():
             complain(
@@ -83,7 +87,7 @@ def serve(args: argparse.Namespace) -> int:
     os.environ["GEM_STORE"] = os.pathsep.join(str(store.resolve()) for store in args.stores)
     if args.model:
         os.environ["GEM_MODEL"] = str(args.model.resolve())
-    os.chdir(ROOT)  # Streamlit's options are in its .streamlit
+    os.chdir(ROOT)  # Streamlit reads its options from .streamlit here
     command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={args.port}"]
     os.execv(sys.executable, command)
 

@@ -1,7 +1,6 @@
-"""What all commands (`python -m search` and so on) do alike: how they print, how they end, and what
-they need.
+"""Shared by all commands (`python -m search` and so on): output, exit codes, requirements.
 
-File names, labels and server answers are untrusted, and a terminal obeys control characters. All
+File names, labels and server answers are untrusted, and terminals obey control characters. All
 output therefore goes through `print_lines`, `print_text`, `print_status` or `complain`.
 """
 
@@ -21,14 +20,14 @@ CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes, as the shell counts them: 128
 
 
 def printable(text: object) -> str:
-    """Text on one line: control characters, line breaks, marks that change the direction of
-    writing, and undecodable bytes become escapes such as `\\x1b`.
+    """Text on one line, with control characters, line breaks, bidirectional marks and undecodable
+    bytes replaced by escapes such as `\\x1b`.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def print_lines(*lines: object) -> None:
-    """Print each argument, made `printable`, as one line on standard output."""
+    """Print each argument as one `printable` line on standard output."""
     for line in lines:
         print(printable(line), flush=True)
 
@@ -36,19 +35,19 @@ def print_lines(*lines: object) -> None:
 def print_text(text: str) -> None:
     """Print text of several lines, such as a table, on standard output.
 
-    Line breaks in it are kept, so names must be made `printable` before they are put into it.
+    Line breaks are kept, so names must be made `printable` before they are inserted.
     """
     print_lines(*text.split("\n"))
 
 
 def print_status(*lines: object) -> None:
-    """Print each argument, made `printable`, as one line on standard error."""
+    """Print each argument as one `printable` line on standard error."""
     for line in lines:
         print(printable(line), file=sys.stderr, flush=True)
 
 
 def bar(items: Iterable, total: int, what: str) -> Iterable:
-    """A progress bar on standard error; into a log file it writes every few seconds only."""
+    """A progress bar on standard error; in a log file it is updated every few seconds only."""
     often = 0.1 if sys.stderr.isatty() else 5.0
     return tqdm(
         items, total=total, desc=f"{what:10s}", unit="", mininterval=often, dynamic_ncols=True
@@ -56,7 +55,7 @@ def bar(items: Iterable, total: int, what: str) -> Iterable:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser of arguments that repeats bad arguments in `printable` form."""
+    """An argument parser that prints bad arguments in `printable` form."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
@@ -65,11 +64,11 @@ class CommandParser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int]) -> NoReturn:
     """End the process with main's exit code.
 
-    A closed pipe, Ctrl-C and too little memory end it without a traceback. Standard output escapes
+    A closed pipe, Ctrl-C and lack of memory end it without a traceback. Standard output escapes
     characters that its encoding lacks, as standard error always does.
 
     Args:
-        main: the command. It lets BrokenPipeError pass.
+        main: the command. It must not catch BrokenPipeError.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -79,14 +78,14 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         finally:  # also after --help, which ends by SystemExit
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has read enough (`... | head -1`). What is left is written to nowhere.
+        # The reader has closed the pipe (`... | head -1`): discard the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = CLOSED_PIPE
     except KeyboardInterrupt:
         print_status("", "interrupted")
         code = INTERRUPTED
     except MemoryError:
-        print_status("error: there is too little memory for that")
+        print_status("error: not enough memory")
         code = 1
     sys.exit(code)
 
@@ -97,26 +96,26 @@ def complain(error: BaseException) -> None:
 
 
 def sentence_of(error: BaseException) -> str:
-    """An error's message; the operating system's names the file and has no number."""
+    """An error's message; for an OSError the file and the reason, without the number."""
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
 
 
 def need(package: str, requirements: str) -> None:
-    """Say what to install if a package that a whole room needs is not there.
+    """Raise an error that says what to install if a required package is missing.
 
     Args:
         package: name of the import.
-        requirements: file that lists it.
+        requirements: requirements file that lists it.
 
     Raises:
-        SystemExit: it is missing, and the room is being started as a command.
-        ModuleNotFoundError: it is missing, and the room is being imported.
+        SystemExit: it is missing, and the caller is being started as a command.
+        ModuleNotFoundError: it is missing, and the caller is being imported.
     """
     if importlib.util.find_spec(package) is not None:
         return
     sentence = f"{package} is not installed; run: pip install -r {requirements}"
-    if sys.argv[:1] == ["-m"]:  # Python says so while it looks for the module of `python -m`
+    if sys.argv[:1] == ["-m"]:  # set by Python while it locates the module of `python -m`
         raise SystemExit(f"error: {sentence}")
     raise ModuleNotFoundError(sentence, name=package)

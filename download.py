@@ -1,8 +1,8 @@
-"""Downloads of data sets, photos and networks: one function, by pooch.
+"""Downloads of data sets, photos and networks with pooch.
 
-A file is requested from each mirror, then from its own address. An interrupted download resumes,
-and a file takes its name only after its checksum was compared. A file without a published checksum
-is pinned: the SHA-256 of the first download is what later ones are compared with.
+A file is requested from each mirror, then from its own URL. An interrupted download resumes, and a
+file gets its name only after its checksum has been verified. A file without a published checksum is
+pinned: later downloads must match the SHA-256 of the first one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from requests import Response
 
 DOWNLOADS = Path("downloads")  # below the working directory, as stores/ is
-MIRRORS = "GEM_MIRRORS"  # addresses with blanks between
+MIRRORS = "GEM_MIRRORS"  # environment variable, URLs separated by blanks
 FULL = 64  # hexadecimal digits of a SHA-256
 LARGEST = 8 * 2**30  # bytes of one file
-CHUNK = 2**16  # bytes that are read and kept at a time
+CHUNK = 2**16  # bytes read and written at a time
 TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RANGE_NOT_SATISFIABLE = 416
@@ -37,7 +37,7 @@ PARTIAL_CONTENT = 206
 
 
 class DownloadFailed(Exception):
-    """The file could not be fetched, or is another one; the message names it."""
+    """The file could not be downloaded or has a wrong checksum; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,11 @@ class Remote:
     """A file on the internet.
 
     Attributes:
-        url: its own address.
-        sha256: the file's digest, or as many of its first digits as its publisher states; "" if
-            none.
-        size: in bytes, if known; a longer answer is cut off.
-        secure: whether a file without all 64 digits may only come over https. An http address is
-            accepted on this machine alone.
+        url: the file's own URL.
+        sha256: the file's digest, or the leading digits that its publisher states; "" without any.
+        size: size in bytes, if known; a longer answer is an error.
+        secure: whether a file without all 64 digits is accepted over https only, or over http from
+            this machine.
     """
 
     url: str
@@ -59,14 +58,14 @@ class Remote:
     secure: bool = True
 
     def address_at(self, mirror: str) -> str:
-        """Where a mirror keeps the file: MIRROR/HOST/PATH."""
+        """URL of the file at a mirror: MIRROR/HOST/PATH."""
         parts = urlsplit(self.url)
         query = f"?{parts.query}" if parts.query else ""
         return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}{query}"
 
 
 def named_mirrors(named: Sequence[str] = ()) -> list[str]:
-    """Those named on the command line, else those of the environment variable GEM_MIRRORS."""
+    """The mirrors named on the command line, else those in GEM_MIRRORS."""
     return list(named) or os.environ.get(MIRRORS, "").split()
 
 
@@ -77,22 +76,22 @@ def download(
     pins: Path | None = None,
     progress: bool = True,
 ) -> Path:
-    """Fetch a file, unless it is there.
+    """Download a file unless it exists.
 
     Args:
-        remote: what to fetch.
-        path: where it shall be. A file that is there is checked and used.
-        mirrors: addresses that are tried before the file's own.
-        pins: JSON file {address: SHA-256} of what was seen first, for files without a published
-            SHA-256. None: `pins.json` in DOWNLOADS.
-        progress: whether to show a bar on a terminal.
+        remote: the file to download.
+        path: target path. An existing file is verified and used.
+        mirrors: URLs of mirrors to try first.
+        pins: JSON file {URL: SHA-256} of first downloads, for files without a published SHA-256.
+            None: `pins.json` in DOWNLOADS.
+        progress: whether to show a progress bar on a terminal.
 
     Returns:
         `path`.
 
     Raises:
-        DownloadFailed: no address has the file, or what is there or came is another file.
-        OSError: it cannot be written.
+        DownloadFailed: no URL has the file, or the existing or downloaded file is another one.
+        OSError: the file cannot be written.
     """
     if importlib.util.find_spec("pooch") is None:
         raise DownloadFailed(
@@ -127,8 +126,8 @@ def download(
 
 
 def fetch(remote: Remote, address: str, path: Path, expected: Sequence[str], progress: bool) -> str:
-    """One file from one address; returns its SHA-256. Raises DownloadFailed with the reason."""
-    import pooch  # only here: serving works without it
+    """Download from one URL; returns the SHA-256. Raises DownloadFailed with the reason."""
+    import pooch  # imported here: serving does not need it
     from requests import RequestException
 
     if not is_trusted(remote, address):
@@ -159,20 +158,20 @@ def fetch(remote: Remote, address: str, path: Path, expected: Sequence[str], pro
 
 
 def is_trusted(remote: Remote, address: str) -> bool:
-    """Whether what comes from an address can be accepted as the file."""
+    """Whether the content of a URL may be accepted as the file."""
     parts = urlsplit(address)
     checked = len(remote.sha256) == FULL or not remote.secure
     return checked or parts.scheme == "https" or parts.hostname in LOOPBACK
 
 
 class Partial:
-    """The part of a file that has come so far.
+    """A partial download.
 
     Args:
-        path: where it is kept between two attempts.
-        remote: what it is a part of.
-        resume: whether a checksum will tell that two parts belong together. Without one, a
-            download starts over.
+        path: file that holds the part between two attempts.
+        remote: the file that it is a part of.
+        resume: whether to resume; only with a checksum, which proves that the parts belong
+            together.
     """
 
     def __init__(self, path: Path, remote: Remote, resume: bool):
@@ -181,17 +180,17 @@ class Partial:
             path.unlink(missing_ok=True)
 
     def fetch(self, address: str, progress: bool) -> None:
-        """Append what is missing.
+        """Append the rest of the file.
 
         Raises:
-            DownloadFailed: the answer is too long, or not to be trusted.
-            RequestException: the server does not answer, or not with the file.
+            DownloadFailed: the answer is too long or from an untrusted URL.
+            RequestException: the server does not answer with the file.
         """
         from pooch import HTTPDownloader
         from requests import HTTPError
 
         begin = self.path.stat().st_size if self.path.exists() else 0
-        headers = {"Accept-Encoding": "identity"}  # bytes as they are stored: ranges are of those
+        headers = {"Accept-Encoding": "identity"}  # ranges refer to the stored bytes
         if begin:
             headers["Range"] = f"bytes={begin}-"
         try:
@@ -209,25 +208,25 @@ class Partial:
             status = 0 if error.response is None else error.response.status_code
             if not begin or status != RANGE_NOT_SATISFIABLE:
                 raise DownloadFailed(f"answers {status}") from error
-            self.path.unlink()  # it is not shorter than the file
+            self.path.unlink()  # the part is not shorter than the file
             self.fetch(address, progress)
 
     def drop_if_empty(self) -> None:
-        """Leave no file where nothing has come."""
+        """Delete the part if it is empty."""
         if self.path.exists() and not self.path.stat().st_size:
             self.path.unlink()
 
     def _check(self, answer: Response, file: Limited) -> None:
-        """Look at each answer, redirections included, before its content is read."""
+        """Check each answer, including redirections, before its content is read."""
         leads_to = urljoin(answer.url, answer.headers.get("Location", ""))
         if not is_trusted(self._remote, leads_to):
             raise DownloadFailed(f"leads to {leads_to}, which is not https")
         if answer.ok and not answer.is_redirect and answer.status_code != PARTIAL_CONTENT:
-            file.truncate(0)  # the whole file comes, whatever was asked for
+            file.truncate(0)  # the server sends the whole file, not the range
 
 
 class Limited(io.FileIO):
-    """A file that is appended to, up to a number of bytes."""
+    """A file opened for appending, up to a maximum size in bytes."""
 
     def __init__(self, path: Path, largest: int):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +242,7 @@ class Limited(io.FileIO):
 
 
 class Pins:
-    """SHA-256 of files whose publishers state none, as they were first seen."""
+    """SHA-256 of first downloads, for files whose publishers state none."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -260,11 +259,11 @@ class Pins:
         return pins
 
     def digest(self, url: str) -> str:
-        """The pinned SHA-256 of an address, "" if it is new."""
+        """The pinned SHA-256 of a URL, "" if it is not pinned."""
         return self._read().get(url, "")
 
     def add(self, url: str, digest: str) -> None:
-        """Pin a file; the list is replaced at once."""
+        """Pin a file; the list is replaced atomically."""
         pins = self._read() | {url: digest}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_name(f".{self._path.name}.partial")

@@ -1,1 +1,1 @@
-"""The HTTP API, and what operators ask: alive, ready, metrics."""
+"""The HTTP API, and the endpoints for operators: liveness, readiness, metrics."""

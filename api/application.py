@@ -1,4 +1,4 @@
-"""The API as a FastAPI application: its operations, and every error as problem details."""
+"""The API as a FastAPI application, with every error as problem details."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .endpoints import no_photo, router
 VERSION = "1.0.0"
 TITLE = "Same Thing: search by photo"
 ABOUT = (
-    "Search a gallery of photos with a photo, and get the other photos of that very thing first, "
-    "with the evidence why. Photos that are sent are decoded, searched with, and forgotten."
+    "Search a gallery with a photo: the other photos of that very thing come first, each with its "
+    "evidence. Uploaded photos are used for the request only and never kept."
 )
 RETRY_SECONDS = 10
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 async def of_fields(_request: Request, error: RequestValidationError) -> Response:
-    """Fields that are missing, unknown or wrong; an id in the path that cannot be one is 404."""
+    """Missing, unknown or wrong fields: 422; an invalid id in the path: 404."""
     wrong = error.errors()
     if wrong[0]["loc"][0] == "path":
         return problem_of(no_photo())
@@ -42,21 +42,21 @@ async def of_fields(_request: Request, error: RequestValidationError) -> Respons
 
 
 def sentence(error: dict) -> str:
-    """One error of pydantic's, without the value it is about."""
+    """A pydantic error as a sentence, without the rejected value."""
     where = ".".join(str(part) for part in error["loc"][1:2])[:40]  # after "body" or "query"
     said = error["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 
 
 async def of_extractor(_request: Request, error: Exception) -> Response:
-    """A photo that is not read, or a matcher without its models."""
+    """A photo that cannot be decoded, or a matcher without its models."""
     if isinstance(error, BadModel):
         return problem(422, "This server has no models for that matcher.")
     return problem(413 if isinstance(error, ImageTooLarge) else 415, str(error))
 
 
 async def of_gallery(_request: Request, error: Exception) -> Response:
-    """A gallery that is not there, or a photo of it that is gone."""
+    """A gallery that is not open, or a photo whose file is gone."""
     if isinstance(error, OriginalGone):
         return problem(404, str(error))
     return problem(503, str(error), RETRY_SECONDS)
@@ -67,14 +67,14 @@ async def of_disconnect(_request: Request, _error: Exception) -> Response:
 
 
 async def of_system(request: Request, error: Exception) -> Response:
-    """Too many open files, a disk that fails: nothing that the caller did."""
+    """An error of the system, such as too many open files or a failing disk."""
     log.error("%s failed", request.url.path, exc_info=error)
     return problem_of(busy("system error", RETRY_SECONDS))
 
 
 async def of_failure(request: Request, error: Exception) -> Response:
     log.error("%s failed", request.url.path, exc_info=error)
-    return problem(500, "Something went wrong on the server. It is in its log.")
+    return problem(500, "Internal error. The log of the server has the details.")
 
 
 HANDLERS: dict[int | type[Exception], Any] = {
@@ -96,7 +96,7 @@ application = FastAPI(
     openapi_url=None,  # `routes` serves it below the prefix of a proxy
     redirect_slashes=False,  # a redirect would lose that prefix
     exception_handlers=HANDLERS,
-    # As a handler of FastAPI's, this one would raise the error once more.
+    # As a FastAPI handler, this one would raise the error again.
     middleware=[Middleware(ExceptionMiddleware, handlers={Exception: of_failure})],
 )
 application.include_router(router)

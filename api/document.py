@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API, and a page that shows it to people."""
+"""The OpenAPI document of the API, and an HTML page made from it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ REFERENCE = "#/components/schemas/{model}"
 
 
 def document(prefix: str = "") -> dict[str, Any]:
-    """OpenAPI 3.1. prefix: of the server's addresses, see `base_path.prefix_of`."""
+    """The OpenAPI 3.1 document. prefix: of the server's URLs, see `base_path.prefix_of`."""
     return described() | {"servers": [{"url": prefix or "/"}]}
 
 
 @cache
 def described() -> dict[str, Any]:
-    """The document of a server at no address."""
+    """The document without servers."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # HEAD shares the id of its GET
+        warnings.simplefilter("ignore")  # HEAD shares the operation id of its GET
         found = application.openapi()
     for methods in found["paths"].values():
         methods.pop("head", None)  # as everywhere, HEAD is GET without the body
@@ -49,7 +49,7 @@ vertical-align: top; border-top: 1px solid #8884; } td:first-child { white-space
 
 @lru_cache(4)
 def page(prefix: str = "") -> str:
-    """HTML that needs nothing else: no script, no other file. prefix: as of `document`."""
+    """The documentation as self-contained HTML without scripts. prefix: as for `document`."""
     parts = [f"<h1>{html.escape(TITLE)}</h1><p>{html.escape(ABOUT)}</p>"]
     link = html.escape(f"{prefix}{ROOT}/openapi.json")
     parts.append(f'<p>As OpenAPI: <a href="{link}">openapi.json</a></p>')
@@ -78,13 +78,13 @@ def page(prefix: str = "") -> str:
 
 
 def table(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """HTML of a model's fields, those of models in it as well."""
+    """HTML of a model's fields, including those of nested models."""
     name = schema.get("$ref", "").rpartition("/")[2]
     return rows(schemas.get(name, {}).get("properties", {}), schemas)
 
 
 def rows(fields: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """HTML of fields or parameters by name."""
+    """HTML table of fields or parameters by name."""
     shown = []
     for field, facts in fields.items():
         text = html.escape(facts.get("description", ""))
@@ -97,7 +97,7 @@ def rows(fields: dict[str, Any], schemas: dict[str, Any]) -> str:
 
 
 def kind_of(facts: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """A field's type in few words."""
+    """A short name of a field's type."""
     if "anyOf" in facts:
         return " or ".join(kind_of(one, schemas) for one in facts["anyOf"])
     if "enum" in facts:

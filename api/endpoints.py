@@ -1,4 +1,4 @@
-"""Search, match, photos. Nothing here computes: it waits for turns, and writes answers."""
+"""Endpoints for search, match and photos. Heavy work runs in turns, see `turns`."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ ROOT = "/api/v1"
 REFUSALS = {
     400: "The request cannot be read.",
     404: "There is no such photo.",
-    413: "Too many bytes or pixels.",
-    415: "No photo of a format that is read.",
+    413: "The photo has too many bytes or pixels.",
+    415: "Not a photo, or not in a supported format.",
     422: "Fields are missing, unknown or wrong.",
     429: "Too many requests from one address; see Retry-After.",
     503: "Busy, or not ready; see Retry-After.",
@@ -65,7 +65,7 @@ PROBLEM_SCHEMA = {"schema": {"$ref": "#/components/schemas/Problem"}}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of an operation, for its description."""
+    """OpenAPI descriptions of an operation's problem answers."""
     return {
         status: {"description": REFUSALS[status], "content": {PROBLEM: PROBLEM_SCHEMA}}
         for status in statuses
@@ -83,14 +83,14 @@ LOOKING = ["GET", "HEAD"]
 router = APIRouter(prefix=ROOT, route_class=BoundedRoute)
 multipart = Form(media_type="multipart/form-data")
 Id = Annotated[int, Path(ge=0)]
-Number = Annotated[int, Path(ge=0, description="Of the thing, in this generation.")]
+Number = Annotated[int, Path(ge=0, description="Number of the thing in this generation.")]
 Descriptor = Annotated[str | None, Query(max_length=100, description=DESCRIPTOR)]
 
 
 @router.post(
     "/search",
     operation_id="search",
-    summary="Search the gallery with photos, or with one of its own.",
+    summary="Search the gallery with uploaded photos or photos of its own.",
     responses=WORK,
 )
 async def search(request: Request, form: Annotated[SearchForm, multipart]) -> SearchAnswer:
@@ -179,7 +179,7 @@ async def photos(request: Request, query: Annotated[PhotosQuery, Query()]) -> Ph
     "/photos/{id}",
     methods=LOOKING,
     operation_id="photo",
-    summary="What is known of a photo of the gallery.",
+    summary="Describe a photo of the gallery.",
     responses=LOOKUP,
 )
 async def photo(request: Request, id: Id, descriptor: Descriptor = None) -> PhotoAnswer:
@@ -194,7 +194,7 @@ async def photo(request: Request, id: Id, descriptor: Descriptor = None) -> Phot
     "/photos/{id}/thumbnail",
     methods=LOOKING,
     operation_id="thumbnail",
-    summary="A photo of the gallery, at most 480 pixels a side.",
+    summary="Thumbnail of a gallery photo, at most 480 pixels a side.",
     response_class=Response,
     responses=LOOKUP | JPEG,
 )
@@ -235,7 +235,7 @@ async def things(request: Request, query: Annotated[ThingsQuery, Query()]) -> Th
     "/things/{number}",
     methods=LOOKING,
     operation_id="thing",
-    summary="The photos of the gallery that show one thing.",
+    summary="List the photos of the gallery that show one thing.",
     responses=LOOKUP,
 )
 async def thing(
@@ -257,19 +257,19 @@ async def thing(
 
 
 def chosen(descriptor: str | None) -> Gallery:
-    """The gallery of a descriptor model. Raises NoGallery, and Refused for an unknown one."""
+    """The gallery of a descriptor model. Raises NoGallery; Refused for an unknown model."""
     opened = galleries().opened()
     if not opened:
         raise NoGallery
     if descriptor is None:
         return next(iter(opened.values()))
     if descriptor not in opened:
-        raise Refused(422, f"There is no such descriptor, only {', '.join(opened)}.")
+        raise Refused(422, f"There is no such descriptor; available: {', '.join(opened)}.")
     return opened[descriptor]
 
 
 def check_ids(ids: list[int], store: Store) -> None:
-    """Raise Refused if the gallery serves no such photo."""
+    """Raise Refused if the gallery does not serve one of the photos."""
     for id in ids:
         if parse_id(str(id), store) is None:
             raise no_photo()
@@ -280,12 +280,12 @@ def no_photo() -> Refused:
 
 
 def served(gallery: Gallery) -> dict[str, str]:
-    """The fields of `Served`."""
+    """Values for the fields of `Served`."""
     return {"generation": gallery.engine.store.version, "model": gallery.name}
 
 
 def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
-    """What the catalogue has on a photo. prefix: of its links."""
+    """A photo's entry in the catalogue. prefix: of its links."""
     return PhotoFacts(
         id=photo.id,
         file=photo.file,
@@ -298,7 +298,7 @@ def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
 
 
 def thing_facts(store: Store, number: int, thing: Thing, prefix: str) -> ThingFacts:
-    """What there is to say of a thing. prefix: of its links."""
+    """Facts of a thing. prefix: of its links."""
     face = store.catalogue.photo(thing.ids[0])
     return ThingFacts(
         number=number,
@@ -309,7 +309,7 @@ def thing_facts(store: Store, number: int, thing: Thing, prefix: str) -> ThingFa
 
 
 def hit_thing(known: KnownThings | None, id: int) -> HitThing | None:
-    """The thing that a photo shows, if others show it."""
+    """The thing that a photo shows; None if no other photo shows it."""
     number = None if known is None else known.number_of(id)
     if known is None or number is None:
         return None
@@ -317,7 +317,7 @@ def hit_thing(known: KnownThings | None, id: int) -> HitThing | None:
 
 
 def hit_answer(store: Store, hit: Hit, known: KnownThings | None, prefix: str) -> HitAnswer:
-    """One hit. known: the store's things. prefix: of its links."""
+    """A hit as the API returns it. known: the store's things. prefix: of its links."""
     return HitAnswer(
         id=hit.id,
         file=hit.file,
@@ -344,12 +344,12 @@ def hit_answer(store: Store, hit: Hit, known: KnownThings | None, prefix: str) -
 
 
 def homography(evidence: Verification | None) -> list[float] | None:
-    """In fractions of width and height; None without one."""
+    """The homography in fractions of width and height, row by row; None without one."""
     if evidence is None or evidence.homography is None:
         return None
     return [round(value, 9) for value in relative_homography(evidence)]
 
 
 def rounded(timings_ms: dict[str, float]) -> dict[str, float]:
-    """To a microsecond."""
+    """Timings in ms, rounded to a microsecond."""
     return {stage: round(ms, 3) for stage, ms in timings_ms.items()}

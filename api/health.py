@@ -1,4 +1,4 @@
-"""What operators ask: is it alive, is it ready, and how is it."""
+"""Endpoints for operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 
 async def healthz(request: Request) -> Response:
-    """Whether the process answers."""
+    """Liveness: the process answers."""
     return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
 async def readyz(request: Request) -> Response:
-    """Whether every gallery finds its own photo; names generations and models."""
+    """Readiness: every gallery finds its own photo. Lists models and generations."""
     opened = galleries().opened()
     if not opened:
         return problem(503, NOT_READY, 10)
@@ -54,9 +54,9 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics_text(request: Request) -> Response:
-    """For Prometheus, and for those alone who may read it."""
+    """Metrics for Prometheus; 404 for addresses outside the setting `metrics_from`."""
     address = address_of(request.scope)
-    # A proxy on this machine that is not trusted would make everybody seem to be here.
+    # Behind an untrusted local proxy every client would appear to be on this machine.
     forwarded = address in ("127.0.0.1", "::1") and FORWARDED in request.headers
     if forwarded or not is_among(address, settings().metrics_from):
         return problem(404, "There is nothing here.")
@@ -67,12 +67,12 @@ def check_all(opened: dict[str, Gallery]) -> bool:
     """Whether each gallery finds its own photo."""
     try:
         return all(finds_itself(gallery) for gallery in opened.values())
-    except Exception:  # whatever it is: not ready
+    except Exception:  # any error means not ready
         log.exception("a gallery does not find its own photo")
         return False
 
 
 @cache
 def _thread() -> ThreadPoolExecutor:
-    """One of its own: neither searches nor pictures keep it waiting."""
+    """A separate thread, so that searches and pictures never delay the check."""
     return ThreadPoolExecutor(1, thread_name_prefix="ready")

@@ -1,6 +1,4 @@
-"""What goes in and what comes out: the one description that requests are checked by, answers are
-made by, and the OpenAPI document is written from.
-"""
+"""Models of requests and answers, for validation, serialisation and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ LIMITS = settings()
 
 
 def offered(named: str, known: Collection[str]) -> list[str]:
-    """The names of a setting that are known, in the order in which those are."""
+    """The known names in a comma-separated setting, in the order of `known`."""
     names = {name.strip() for name in named.split(",")}
     return [name for name in known if name in names]
 
@@ -37,12 +35,12 @@ RERANK = [NONE, *offered(LIMITS.api_rerank, RERANKERS)]
 VERIFY = [NONE, *offered(LIMITS.api_verify, MATCHERS)]
 
 Photo = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
-DESCRIPTOR = "Name of the descriptor model, where the server has several; by default its first."
+DESCRIPTOR = "Name of the descriptor model if the server has several. Default: the first."
 FRACTION = r"(0|1|0?\.\d{1,9}|0\.\d{1,9}|1\.0{1,9})"
 
 
 class Form(BaseModel):
-    """A request: fields of a multipart form. Fields that are not known are an error."""
+    """Fields of a multipart form. Unknown fields are an error."""
 
     model_config = ConfigDict(extra="forbid", title="Form")
 
@@ -51,7 +49,7 @@ class Form(BaseModel):
         max_length=LIMITS.api_photos,
         description=f"Photos ({formats.names(LIMITS.uploads.formats)}), files of at most "
         f"{LIMITS.upload_mb} MB. "
-        "Repeat the field for more than one.",
+        "Repeat the field to send more than one.",
     )
     id: list[Annotated[int, Field(ge=0, lt=10**9)]] = Field(
         [],
@@ -62,22 +60,22 @@ class Form(BaseModel):
 
     @property
     def count(self) -> int:
-        """How many photos it names."""
+        """Number of photos in the form."""
         return len(self.photo) + len(self.id)
 
     def sources(self) -> list[bytes | int]:
-        """All photos, uploads first. Uploads are read, and can be read once."""
+        """All photos, uploads first. Uploads can be read only once."""
         return [*(photo.file.read() for photo in self.photo), *self.id]
 
 
 class PhotosQuery(BaseModel):
-    """Which photos to list."""
+    """Photos to list."""
 
     model_config = ConfigDict(extra="forbid")
 
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
     start: int = Field(0, ge=0, lt=10**9, description="Lowest id to list.")
-    limit: int = Field(100, ge=1, le=1000, description="Photos in a page at most.")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of photos in a page.")
     file: str | None = Field(
         None,
         max_length=4096,
@@ -86,27 +84,27 @@ class PhotosQuery(BaseModel):
 
 
 class ThingsQuery(BaseModel):
-    """Which things to list."""
+    """Things to list."""
 
     model_config = ConfigDict(extra="forbid")
 
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
     start: int = Field(0, ge=0, lt=10**9, description="Lowest number to list.")
-    limit: int = Field(20, ge=1, le=100, description="Things in a page at most.")
+    limit: int = Field(20, ge=1, le=100, description="Maximum number of things in a page.")
 
 
 class ThingQuery(BaseModel):
-    """Which photos of a thing to list."""
+    """Photos of a thing to list."""
 
     model_config = ConfigDict(extra="forbid")
 
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
-    start: int = Field(0, ge=0, lt=10**9, description="Place of the first photo, from 0.")
-    limit: int = Field(100, ge=1, le=1000, description="Photos in a page at most.")
+    start: int = Field(0, ge=0, lt=10**9, description="Position of the first photo, from 0.")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of photos in a page.")
 
 
 class SearchForm(Form):
-    """What to search with, and how."""
+    """Query photos and search options."""
 
     region: str | None = Field(
         None,
@@ -116,22 +114,22 @@ class SearchForm(Form):
     )
     rerank: str = Field(
         "diffusion" if "diffusion" in RERANK else NONE,
-        description="Global reranking.",
+        description="Global reranker.",
         json_schema_extra={"enum": list(RERANK)},
     )
     verify: str = Field(
         "sift" if "sift" in VERIFY else NONE,
-        description="Comparison of the best hits with the query, point by point.",
+        description="Matcher that compares the best hits with the query, point by point.",
         json_schema_extra={"enum": list(VERIFY)},
     )
-    k: int = Field(20, ge=1, le=LIMITS.api_hits, description="How many hits are wanted at most.")
+    k: int = Field(20, ge=1, le=LIMITS.api_hits, description="Maximum number of hits.")
 
     @field_validator("rerank", "verify")
     @classmethod
     def _is_offered(cls, name: str, info: ValidationInfo) -> str:
         names = RERANK if info.field_name == "rerank" else VERIFY
         if name not in names:
-            raise ValueError(f"one of {', '.join(names)}")
+            raise ValueError(f"must be one of {', '.join(names)}")
         return name
 
     @field_validator("region")
@@ -146,9 +144,9 @@ class SearchForm(Form):
     @model_validator(mode="after")
     def _has_photos(self) -> SearchForm:
         if not self.count:
-            raise ValueError("send a photo, or the id of one of the gallery's")
+            raise ValueError("send a photo or the id of a gallery photo")
         if self.region is not None and self.count > 1:
-            raise ValueError("a region belongs to a single photo")
+            raise ValueError("a region needs a single photo")
         return self
 
     @property
@@ -166,23 +164,23 @@ class MatchForm(Form):
     @model_validator(mode="after")
     def _has_two_photos(self) -> MatchForm:
         if self.count != 2:
-            raise ValueError("send two photos, or a photo and the id of one of the gallery's")
+            raise ValueError("send two photos: files, ids of gallery photos, or one of each")
         return self
 
 
 Homography = Annotated[list[float], Field(min_length=9, max_length=9)]
 HOMOGRAPHY = (
-    "Row by row: maps the first photo to the second, both in fractions of width and height; null "
+    "Row by row. Maps the first photo to the second, both in fractions of width and height; null "
     "without evidence."
 )
-PROBABILITY = "That both show the same thing, 0 to 1; null where this was not fitted."
-CONFIDENCE = '"sure", "likely" or "unsure", as the page says; null where there is no probability.'
+PROBABILITY = "Probability that both show the same thing, 0 to 1; null without a calibration."
+CONFIDENCE = '"sure", "likely" or "unsure", as on the page; null without a probability.'
 
 
 class Served(BaseModel):
-    """What every answer says of the gallery.
+    """The gallery that answered.
 
-    `generation` is another one after each build; ids belong to one generation.
+    `generation` changes with each build; ids are valid within one generation.
     """
 
     generation: str
@@ -190,22 +188,21 @@ class Served(BaseModel):
 
 
 class LinkAnswer(BaseModel):
-    """A photo on a chain of evidence."""
+    """A photo in a chain of evidence."""
 
     id: int
     file: str
     title: str
     inliers: int | None = Field(
-        description="Points that match those of the photo before it; null if the two were not "
-        "compared."
+        description="Points that match the preceding photo's; null if the two were not compared."
     )
 
 
 class HitThing(BaseModel):
     """The thing that a photo of the gallery shows."""
 
-    number: int = Field(description="For `/things/{number}`, in this generation.")
-    others: int = Field(description="How many more photos of the gallery show it.")
+    number: int = Field(description="Number for `/things/{number}` in this generation.")
+    others: int = Field(description="Number of other photos of the gallery that show it.")
 
 
 class HitAnswer(BaseModel):
@@ -216,44 +213,46 @@ class HitAnswer(BaseModel):
     title: str
     thumbnail: str = Field(description="Address of a small JPEG, from the server's root.")
     view: str = Field(description="Address of a JPEG of at most 1024 pixels a side.")
-    score: float = Field(description="What the order is by; compares within one answer only.")
+    score: float = Field(description="Hits are ordered by it; comparable within one answer only.")
     similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
     probability: float | None = Field(description=PROBABILITY)
     confidence: str | None = Field(description=CONFIDENCE)
     inliers: int | None = Field(
         description="Points that fit together; null if the two were not compared."
     )
-    verified: bool = Field(description="Whether those are enough to prove the same thing.")
+    verified: bool = Field(description="Whether the inliers are enough to prove the same thing.")
     homography: Homography | None = Field(description=HOMOGRAPHY)
-    photo: int = Field(description="Which of the photos searched with the points belong to.")
-    identical: bool = Field(description="Whether it is the photo searched with, pixel for pixel.")
+    photo: int = Field(description="Index of the query photo that the points belong to, from 0.")
+    identical: bool = Field(description="Whether it is a query photo, pixel for pixel.")
     by_details: bool = Field(
-        description="Whether its keypoints have found it and the descriptor has not."
+        description="Whether it was found by its keypoints and not by the descriptor."
     )
     chain: list[LinkAnswer] = Field(
-        description="Photos that lead from the one searched with to this one, itself last, where "
-        "they say more than the two alone; else empty."
+        description="Photos that lead from the query to this one, which is last, where they prove "
+        "more than the two alone; else empty."
     )
     thing: HitThing | None = Field(
-        description="What it shows; null if no other photo is known to show it."
+        description="The thing it shows; null if no other photo is known to show it."
     )
-    stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was on.")
+    stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was run.")
 
 
 class SearchAnswer(Served):
     """The hits, best first."""
 
     hits: list[HitAnswer]
-    timings_ms: dict[str, float] = Field(description="What each stage took just now.")
-    reused_ms: dict[str, float] = Field(description="What stages had cost that were not run again.")
+    timings_ms: dict[str, float] = Field(description="Time of each stage run for this request.")
+    reused_ms: dict[str, float] = Field(
+        description="Earlier time of stages whose result was reused."
+    )
     notes: list[str] = Field(
-        description="Sentences for a person: what was left out, and whether the photos of one "
+        description="Sentences for a person: what was skipped, and whether the photos of one "
         "query may show different things."
     )
 
 
 class MatchAnswer(Served):
-    """What two photos have to do with each other."""
+    """The comparison of two photos."""
 
     similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
     probability: float | None = Field(description=PROBABILITY)
@@ -261,17 +260,17 @@ class MatchAnswer(Served):
     inliers: int | None = Field(
         description="Points that fit together; null if a photo of the gallery is gone."
     )
-    verified: bool = Field(description="Whether those are enough to prove the same thing.")
+    verified: bool = Field(description="Whether the inliers are enough to prove the same thing.")
     points: list[Annotated[list[float], Field(min_length=4, max_length=4)]] = Field(
         description="[x, y, x', y'] in fractions of the first photo's and the second's width and "
         "height, most distinctive first."
     )
     homography: Homography | None = Field(description=HOMOGRAPHY)
-    timings_ms: dict[str, float] = Field(description="What each stage took.")
+    timings_ms: dict[str, float] = Field(description="Time of each stage.")
 
 
 class PhotoFacts(BaseModel):
-    """What the catalogue has on a photo."""
+    """A photo's entry in the catalogue."""
 
     id: int
     file: str
@@ -297,10 +296,10 @@ class PhotosAnswer(Served):
 class ThingFacts(BaseModel):
     """Photos of the gallery that show the same thing, found without any label."""
 
-    number: int = Field(description="Numbers belong to one generation, as ids do.")
-    sure: float = Field(description="How sure it is that they do, 0 to 1.")
-    count: int = Field(description="How many photos show it.")
-    face: PhotoFacts = Field(description="The photo that most evidence leads to.")
+    number: int = Field(description="Number of the thing; valid within one generation, as ids are.")
+    sure: float = Field(description="Confidence that they do, 0 to 1.")
+    count: int = Field(description="Number of photos that show it.")
+    face: PhotoFacts = Field(description="The photo with the most evidence.")
 
 
 class ThingsAnswer(Served):
@@ -308,7 +307,7 @@ class ThingsAnswer(Served):
 
     compared: bool = Field(
         description="Whether the photos were compared with each other when the gallery was built; "
-        "if not, no thing is known."
+        "if not, no things are known."
     )
     total: int = Field(description="Things in all pages.")
     next: int | None = Field(description="`start` of the next page; null on the last.")
@@ -323,11 +322,11 @@ class ThingAnswer(Served, ThingFacts):
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """Problem details (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str = Field(description="A sentence for a person.")
-    retry_after: int | None = Field(None, description="Seconds, where trying again may help.")
-    errors: list[str] | None = Field(None, description="Of a request with wrong fields: each one.")
+    retry_after: int | None = Field(None, description="Seconds to wait, if retrying may help.")
+    errors: list[str] | None = Field(None, description="One sentence for each wrong field.")

@@ -1,4 +1,4 @@
-"""The routes of the API, and those that operators ask."""
+"""Routes of the API and of the endpoints for operators."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .health import healthz, metrics_text, readyz
 
 
 async def openapi(request: Request) -> Response:
-    """The description for programs."""
+    """The API's documentation as OpenAPI."""
     return JSONResponse(document(prefix_of(request.scope)))
 
 
 async def described(request: Request) -> Response:
-    """The description for people."""
+    """The API's documentation as HTML."""
     return HTMLResponse(page(prefix_of(request.scope)))
 
 
 application.add_route(f"{ROOT}/openapi.json", openapi)
 application.add_route(ROOT, described)
 application.add_route(f"{ROOT}/", described)
-# The whole area: Streamlit answers any other address with the page.
+# All of /api, because Streamlit answers any unmatched address with the page.
 API = [Route("/api", application), Route("/api/{rest:path}", application)]
-# At any other path Streamlit would answer with the page, and a monitor would take its 200 for
+# Below a wrong prefix Streamlit would answer with the page, and a monitor would take its 200 for
 # health.
 ELSEWHERE = [
     Route(f"/{{prefix:path}}/{name}", problem(404, NOTHING_HERE))

@@ -1,4 +1,4 @@
-"""A call's turn: heavy work on the server's executor, given up when its caller has gone."""
+"""Turns of API calls: heavy work on the server's executor, cancelled if the caller leaves."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from serving.refusal import busy, of_busy, refuse, spend
 from serving.settings import settings
 
 T = TypeVar("T")
-LOOK_SECONDS = 0.25  # between two looks whether the caller is still there
+LOOK_SECONDS = 0.25  # between two checks of the connection
 
 
 async def in_turn(request: Request, work: Callable[[], T]) -> T:
-    """Wait for a turn, and for the work.
+    """Run a task in a turn and return its result.
 
     Args:
-        request: whose address the turn is counted by. Its body has been read.
-        work: what to do, on another thread.
+        request: the call, with its body already read. Its address counts for the quota.
+        work: the task, which runs on another thread.
 
     Raises:
-        Refused: the queue is full, the address has had its share, the answer would come too late,
-            or nobody waits for it.
-        Exception: whatever the work raises.
+        Refused: the queue is full, the quota is used up, the time limit is reached, or the caller
+            has disconnected.
+        Exception: any error of the task.
     """
     address = address_of(request.scope)
     spend("search", address)

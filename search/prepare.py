@@ -95,8 +95,7 @@ def together(descriptors: Sequence[np.ndarray]) -> np.ndarray:
     """One descriptor for several photos of one thing: their plain mean, at unit length.
 
     Weights by mutual similarity, or by how far each photo's best candidate stands out, do not
-    improve on it: `python -m evaluation several` measures them
-    (docs/history/measurements-2026-11-30.md).
+    improve on it: `python -m evaluation several` measures them.
 
     Args:
         descriptors: unit vectors float32, each (D,).

@@ -1,1 +1,1 @@
-"""What a public server needs between its visitors and the engine: limits, turns, galleries."""
+"""Between the visitors of a public server and the engine: limits, queue, galleries."""

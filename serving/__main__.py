@@ -1,4 +1,4 @@
-"""python -m serving: print the reference of all settings, in Markdown."""
+"""python -m serving: print the reference of all settings in Markdown."""
 
 from __future__ import annotations
 

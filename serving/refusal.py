@@ -1,4 +1,4 @@
-"""What is not done, and why: one class for all bounds, and its answer as problem details."""
+"""Refusals: one exception for all limits, and its answer as problem details."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROBLEM = "application/problem+json"
 
 
 class Refused(Exception):
-    """A request that is not taken; str(error) is a sentence for the visitor.
+    """A refused request; str(error) is a sentence for the visitor.
 
     Attributes:
-        status: of the HTTP answer.
-        retry_after_seconds: None where trying again would not help.
+        status: HTTP status.
+        retry_after_seconds: None if a retry would not help.
     """
 
     def __init__(self, status: int, sentence: str, retry_after_seconds: int | None = None):
@@ -31,19 +31,19 @@ class Refused(Exception):
 
 
 def refuse(why: str, status: int, sentence: str, retry_after_seconds: int | None = None) -> Refused:
-    """A refusal that is counted. why: for the metrics; the others as in `Refused`."""
+    """Count a refusal and return it. why: its label in the metrics; the rest as in `Refused`."""
     prometheus.REFUSED.labels(why).inc()
     return Refused(status, sentence, retry_after_seconds)
 
 
 def busy(why: str, retry_after_seconds: int) -> Refused:
-    """What to raise, 503, where everybody is to try again later. Arguments as `refuse`."""
+    """A 503 refusal for an overloaded server, to be raised. Arguments as `refuse`."""
     sentence = f"Busy, try again in {quantity(retry_after_seconds, 'second')}."
     return refuse(why, 503, sentence, retry_after_seconds)
 
 
 def spend(kind: str, address: str, visitor: str = "") -> None:
-    """`Quota.spend` that raises Refused."""
+    """Like `Quota.spend`, but raises Refused."""
     try:
         quota().spend(kind, address, visitor)
     except TooMany as error:
@@ -51,7 +51,7 @@ def spend(kind: str, address: str, visitor: str = "") -> None:
 
 
 def of_busy(error: Busy) -> Refused:
-    """A full queue: 503 if it is everybody's, 429 if it is one's own share of it."""
+    """The refusal for a full queue: 503 for the server's queue, 429 for the visitor's share."""
     status = 503 if error.reason == "server" else 429
     return Refused(status, str(error), error.retry_after_seconds)
 
@@ -66,11 +66,11 @@ def problem(
     """Problem details (RFC 9457).
 
     Args:
-        status: of the HTTP answer.
-        sentence: for the visitor.
+        status: HTTP status.
+        sentence: detail for the visitor.
         retry_after_seconds: as in `Refused`.
-        headers: further ones.
-        more: further members.
+        headers: additional headers.
+        more: additional members.
     """
     headers = dict(headers or {})
     if retry_after_seconds is not None:

@@ -1,6 +1,6 @@
-"""What page and API do alike: prepare what a visitor searches with, and search.
+"""Preparing queries and searching, shared by the page and the API.
 
-All of this is heavy, and belongs into a turn (`admission`), but for `recall`.
+Everything except `recall` is heavy and must run in a turn (`admission`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def prepare(
     region: Region | None = None,
     matchers: Sequence[str] = ("sift",),
 ) -> PreparedQuery:
-    """Make a query of uploads and gallery ids. Arguments as `Engine.prepare`.
+    """Prepare a query from uploads and gallery ids. Arguments as `Engine.prepare`.
 
     Raises:
-        BadPhoto, Refused: an upload cannot be used, or not at the moment, see `Decoder.decode`.
-        OriginalGone, Refused: the file of a gallery photo, see `originals`.
+        BadPhoto, Refused: an upload cannot be decoded, or not now, see `Decoder.decode`.
+        OriginalGone, Refused: the file of a gallery photo cannot be read, see `originals`.
         KeyError, ValueError: as `Engine.prepare`.
     """
     if len(photos) == 1 and isinstance(photos[0], int) and region is None:
@@ -53,7 +53,7 @@ def prepare(
 def search(
     gallery: Gallery, query: PreparedQuery, rerank: str | None, verify: str | None, k: int, by: str
 ) -> SearchResult:
-    """`Engine.search`, counted. by: "page" or "api"."""
+    """`Engine.search`, recorded in the metrics. by: "page" or "api"."""
     result = gallery.engine.search(query, rerank, verify, k)
     count(result, by)
     return result
@@ -62,7 +62,7 @@ def search(
 def recall(
     gallery: Gallery, query: PreparedQuery, rerank: str | None, verify: str | None, k: int, by: str
 ) -> SearchResult | None:
-    """`Engine.recall`, counted: the answer if it costs next to nothing."""
+    """`Engine.recall`, recorded in the metrics: the answer if no photo must be compared."""
     result = gallery.engine.recall(query, rerank, verify, k)
     if result is not None:
         count(result, by)
@@ -70,13 +70,13 @@ def recall(
 
 
 def count(result: SearchResult, by: str) -> None:
-    """Note an answer, and what its stages took."""
+    """Record an answer and the durations of its stages."""
     prometheus.SEARCHES.labels(by).inc()
     prometheus.observe_stages(result.timings_ms)
 
 
 def compare(gallery: Gallery, query: PreparedQuery, photo: bytes | int) -> Match:
-    """`Engine.compare` with an upload's bytes or a gallery id, counted."""
+    """`Engine.compare` with an upload's bytes or a gallery id, recorded in the metrics."""
     begin = time.perf_counter()
     if isinstance(photo, bytes):
         pixels = decoder().decode(photo, gallery.engine.store.as_stored)

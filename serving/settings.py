@@ -1,4 +1,4 @@
-"""Every limit and path of the server in one place, each changed by an environment variable.
+"""All limits and paths of the server, set by environment variables.
 
 The defaults are meant for a public server on two cores and 4 GB. `python -m serving` prints the
 reference in `docs/hosting.md`.
@@ -26,51 +26,51 @@ DEFAULT_STORE = Path(__file__).resolve().parent.parent / "stores" / "gallery"
 
 
 class BadSettings(Exception):
-    """A setting has a value that cannot be; str(error) is a sentence that names it."""
+    """A setting is invalid; str(error) names the setting and its value."""
 
 
 class Settings(BaseSettings):
-    """The settings. Each is read from the environment variable GEM_ and its name in capitals."""
+    """The settings, each read from the environment variable GEM_NAME."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
-    # Bounds that no operator has had to change.
-    waiting_each: ClassVar[int] = 4  # searches of one visitor that wait for their turn
-    waiting_address: ClassVar[int] = 16  # the same, of one address
-    search_seconds: ClassVar[int] = 30  # until an API call is answered, its turn included
+    # Limits that operators do not need to change.
+    waiting_each: ClassVar[int] = 4  # queued searches of one visitor
+    waiting_address: ClassVar[int] = 16  # queued searches of one address
+    search_seconds: ClassVar[int] = 30  # limit for an API call, including its wait
     gallery_queries: ClassVar[int] = 512  # gallery photos cached as queries, 0.3 MB each
-    requests_per_minute_address: ClassVar[int] = 600  # API calls, searches or not
-    connections_per_minute_address: ClassVar[int] = 120  # pages that one address opens
-    messages_per_minute_address: ClassVar[int] = 1200  # clicks on all pages of one address
+    requests_per_minute_address: ClassVar[int] = 600  # API calls of any kind
+    connections_per_minute_address: ClassVar[int] = 120  # pages opened from one address
+    messages_per_minute_address: ClassVar[int] = 1200  # clicks on all pages from one address
     session_mb: ClassVar[int] = 48  # uploads that a session holds
-    address_uploads: ClassVar[int] = 6  # uploads of one address that arrive at one time
-    api_hits: ClassVar[int] = 200  # that an API call may ask for
-    own_minutes: ClassVar[int] = 60  # until a visitor's own gallery expires
-    own_seconds: ClassVar[int] = 300  # to build one
-    own_makers: ClassVar[int] = 1  # of them that are built at one time
-    links: ClassVar[int] = 300  # uploads whose links work, 0.3 MB each
-    view_workers: ClassVar[int] = 2  # gallery photos encoded for display at one time
-    views_waiting: ClassVar[int] = 32  # that wait for it; others get the thumbnail
+    address_uploads: ClassVar[int] = 6  # concurrent uploads of one address
+    api_hits: ClassVar[int] = 200  # maximum k of an API call
+    own_minutes: ClassVar[int] = 60  # lifetime of a visitor's own gallery
+    own_seconds: ClassVar[int] = 300  # limit for building one
+    own_makers: ClassVar[int] = 1  # built concurrently
+    links: ClassVar[int] = 300  # uploads cached for their links, 0.3 MB each
+    view_workers: ClassVar[int] = 2  # gallery photos encoded for display concurrently
+    views_waiting: ClassVar[int] = 32  # queued for it; further requests get the thumbnail
 
     store: str = Field(
         str(DEFAULT_STORE),
-        description="The stores that are served, `:` between them. They hold the same photos, "
+        description="Folders of the stores to serve, separated by `:`. They hold the same photos, "
         "described by different models; the page opens with the first.",
     )
     model: str = Field(
         "",
-        description="Model file, for stores of a model that is not one of the project's own.",
+        description="Model file of stores whose model is not one of the project's own.",
     )
 
     workers: int = Field(
         0,
         ge=0,
         le=256,
-        description="Searches that run at one time; 0 for one per core. One more may run if it "
-        "only matches photos.",
+        description="Searches that run at a time; 0: one per core. One more may run if it only "
+        "matches photos.",
     )
     waiting: int = Field(
-        64, ge=1, le=10_000, description="Searches of all visitors that may wait for their turn."
+        64, ge=1, le=10_000, description="Searches of all visitors that may wait in the queue."
     )
 
     searches_per_minute: int = Field(
@@ -97,12 +97,12 @@ class Settings(BaseSettings):
     )
     formats: str = Field(
         ",".join(VISITOR.formats),
-        description="Formats of photos that page and API take, commas between: "
+        description="Photo formats that page and API accept, separated by commas: "
         + ", ".join(f"`{key}`" for key in BY_KEY)
         + ". See [formats](formats.md).",
     )
     upload_seconds: int = Field(
-        120, ge=1, le=3600, description="Longest time that one upload may take, in seconds."
+        120, ge=1, le=3600, description="Maximum duration of one upload, in seconds."
     )
     session_files: int = Field(
         40, ge=1, le=1000, description="Uploaded photos that a session may hold."
@@ -111,10 +111,10 @@ class Settings(BaseSettings):
         256,
         ge=1,
         le=65536,
-        description="Megabytes of uploads of all visitors that arrive or are held at one time.",
+        description="Megabytes of all visitors' uploads that may arrive or be held at a time.",
     )
     decode_workers: int = Field(
-        2, ge=1, le=64, description="Processes that decode uploads, one photo at a time each."
+        2, ge=1, le=64, description="Processes that decode uploads, each one photo at a time."
     )
     decode_mb: int = Field(
         VISITOR.memory, ge=50, le=65536, description="Megabytes that decoding one upload may take."
@@ -123,15 +123,15 @@ class Settings(BaseSettings):
         int(VISITOR.seconds),
         ge=1,
         le=600,
-        description="Processor time that decoding one upload may take, in seconds. After 12 times "
-        "that by the clock it is refused with 503, because the server is busy.",
+        description="Processor time that decoding one upload may take, in seconds. An upload that "
+        "takes 12 times that by the clock is refused with 503: the server is busy.",
     )
     photo_mb: int = Field(
         OWNER.megabytes,
         ge=1,
         le=16_384,
-        description="Megabytes of one photo in a store's folder. `build`, `update` and the server "
-        "go by this one and the next three.",
+        description="Megabytes of one photo in a store's folder. This limit and the next three "
+        "hold for `build`, `update` and the server.",
     )
     photo_megapixels: int = Field(
         OWNER.megapixels,
@@ -154,18 +154,16 @@ class Settings(BaseSettings):
     api_photos: int = Field(4, ge=1, le=32, description="Photos in one API call.")
     api_rerank: str = Field(
         "diffusion,alpha-qe,k-reciprocal,superglobal",
-        description="Rerankers that API calls and the page's experts may name, commas "
-        "between. `dba` would hold all descriptors in memory once more.",
+        description="Rerankers offered by the API and by the page's options, separated by commas. "
+        "`dba` would hold a second copy of all descriptors in memory.",
     )
     api_verify: str = Field(
         "sift",
-        description="Matchers that API calls and the page's experts may name, commas "
-        "between. `xfeat` needs models of its own, and much more time.",
+        description="Matchers offered by the API and by the page's options, separated by commas. "
+        "`xfeat` needs models of its own and much more time.",
     )
 
-    connections: int = Field(
-        300, ge=1, le=100_000, description="Pages that may be open at one time."
-    )
+    connections: int = Field(300, ge=1, le=100_000, description="Pages that may be open at a time.")
     connections_address: int = Field(20, ge=1, le=100_000, description="The same, for one address.")
     silent_seconds: int = Field(
         20,
@@ -178,14 +176,17 @@ class Settings(BaseSettings):
         ge=1,
         le=3600,
         description="Seconds for which the session of a visitor who has left is kept, so that "
-        "they can come back to their search.",
+        "they can return to their search.",
     )
 
     own_photos: int = Field(
-        200, ge=1, le=10_000, description="Photos in a visitor's own gallery, at most."
+        200, ge=1, le=10_000, description="Maximum number of photos in a visitor's own gallery."
     )
     own_galleries: int = Field(
-        8, ge=0, le=1000, description="Visitors' own galleries at one time; 0 turns them off."
+        8,
+        ge=0,
+        le=1000,
+        description="Maximum number of visitors' own galleries at a time; 0 turns them off.",
     )
     link_minutes: int = Field(
         30,
@@ -197,22 +198,22 @@ class Settings(BaseSettings):
 
     hosts: str = Field(
         "",
-        description="Names that browsers reach this server by, commas between; `*.` before a name "
-        "for all below it, `*` for any name. On the machine itself it is always `localhost`.",
+        description="Host names of this server, separated by commas; `*.` before a name allows all "
+        "subdomains, `*` any name. `localhost` is always allowed on the machine itself.",
     )
     trusted_proxies: str = Field(
         "",
-        description="Addresses or networks of your proxies, commas between. Only what they say in "
-        "X-Forwarded-For is believed; without any, the address is that of the connection.",
+        description="Addresses or networks of your proxies, separated by commas. X-Forwarded-For "
+        "is trusted only from them; otherwise the client address is the connection's.",
     )
     cors: str = Field(
         "",
         description="Origins of other websites whose scripts may call the API and read pictures, "
-        "commas between, such as `https://example.org`; `*` for any. Empty for none.",
+        "separated by commas, such as `https://example.org`; `*` for any. Empty for none.",
     )
     metrics_from: str = Field(
         "127.0.0.0/8,::1",
-        description="Addresses or networks that may read `/metrics`, commas between.",
+        description="Addresses or networks that may read `/metrics`, separated by commas.",
     )
 
     @field_validator("trusted_proxies", "metrics_from")
@@ -234,14 +235,14 @@ class Settings(BaseSettings):
     def _are_formats(cls, text: str) -> str:
         named = split(text)
         if unknown := [key for key in named if key not in BY_KEY]:
-            raise ValueError(f"{unknown[0]} is none of {', '.join(BY_KEY)}")
+            raise ValueError(f"unknown format {unknown[0]}; known: {', '.join(BY_KEY)}")
         if not named:
-            raise ValueError("it names no format")
+            raise ValueError("at least one format is needed")
         return text
 
     @property
     def uploads(self) -> Limits:
-        """What a visitor's photo may be and cost."""
+        """Limits of visitors' photos."""
         named = split(self.formats)
         keys = tuple(key for key in BY_KEY if key in named)
         pixels, memory = self.upload_megapixels, self.decode_mb
@@ -249,18 +250,18 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """Those of `cors`."""
+        """The origins in `cors`."""
         return split(self.cors)
 
     @property
     def stores(self) -> list[Path]:
-        """The folders that `store` names, in order."""
+        """The folders in `store`, in order."""
         paths = [Path(path) for path in self.store.split(os.pathsep) if path]
         return paths or [DEFAULT_STORE]
 
     @property
     def known_hosts(self) -> list[str]:
-        """The names of `hosts`, and those of this machine for itself."""
+        """The names in `hosts`, and those of the loopback interface."""
         return [*LOOPBACK_NAMES, *split(self.hosts)]
 
     @property
@@ -274,20 +275,20 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @lru_cache(16)
 def networks(text: str) -> tuple[Network, ...]:
-    """Addresses and networks with commas between. Raises ValueError."""
+    """Parse a comma-separated list of addresses and networks. Raises ValueError."""
     return tuple(ipaddress.ip_network(part, strict=False) for part in split(text))
 
 
 def split(text: str) -> list[str]:
-    """The parts of a text with commas between, without empty ones."""
+    """The non-empty parts of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def settings() -> Settings:
-    """The settings as the environment has them now; read again only when that has changed.
+    """The current settings, reloaded only when the environment has changed.
 
     Raises:
-        BadSettings: a value is out of its range.
+        BadSettings: a value is invalid.
     """
     return _read(tuple(sorted(item for item in os.environ.items() if item[0].startswith(PREFIX))))
 
@@ -303,7 +304,7 @@ def _read(environment: tuple[tuple[str, str], ...]) -> Settings:
 
 
 def reference() -> str:
-    """All settings in Markdown, each under its own heading."""
+    """The reference of all settings in Markdown, each under its own heading."""
     parts = []
     for name, field in Settings.model_fields.items():
         default = "stores/gallery" if name == "store" else str(field.default)
@@ -313,7 +314,7 @@ def reference() -> str:
 
 
 def _range(name: str) -> str:
-    """The range of a number, in words."""
+    """The range of a numeric setting, as a sentence."""
     limits: dict[str, int] = {}
     for part in Settings.model_fields[name].metadata:
         limits |= {kind: getattr(part, kind) for kind in ("ge", "le") if hasattr(part, kind)}

@@ -216,5 +216,5 @@ def in_float32(monkeypatch):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file comes first: at the end, one of two processes would wait for it."""
+    """The longest file comes first: at the end, the other processes would wait for it."""
     items.sort(key=lambda item: item.path.name != "test_kills.py")

@@ -1,4 +1,4 @@
-"""The pages, the bar that leads from one to another, and what all of them share."""
+"""The pages, the navigation bar, and the parts that all pages share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "Same Thing"
 
 
 def run() -> None:
-    """Draw the page that the address names."""
+    """Draw the page named in the URL."""
     st.set_page_config(page_icon=str(ASSETS / "icon.png"), layout="wide")
     keep_language()
     st.html(f"<style>{(ASSETS / 'page.css').read_text()}</style>")
@@ -34,7 +34,7 @@ def run() -> None:
     ]
     current = st.navigation(pages, position="top")
     for other in pages:
-        if other.url_path == st.query_params.get(GO):  # opened by its address, see routes
+        if other.url_path == st.query_params.get(GO):  # opened by its URL, see routes
             st.switch_page(other)
     st.set_page_config(f"{gallery_title()}: {current.title}")
     remember_question(current.url_path)
@@ -43,15 +43,15 @@ def run() -> None:
 
 
 def gallery_title() -> str:
-    """What the gallery is called, if it is open already."""
+    """Title of the gallery if it is open, else NAME."""
     gallery = opened()
     return (about(gallery.engine.store).file.title if gallery else "") or NAME
 
 
 def remember_question(path: str) -> None:
-    """Bring what was searched with back with the search page.
+    """Restore the question when the search page is opened again.
 
-    Streamlit empties the address when another page is opened.
+    Streamlit clears the URL parameters when another page is opened.
     """
     state = st.session_state
     before, state.page = state.get("page", SEARCH), path

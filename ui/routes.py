@@ -1,5 +1,5 @@
-"""What is fetched by URL: photos, so that they travel as cached files and not through the page's
-websocket, and the pages that have an address of their own.
+"""HTTP routes of the page: photos, as cached files instead of websocket messages, and the pages
+that have URLs of their own.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from serving.galleries.pictures import FOREVER, SIZES, parse_id, pictures
 from serving.middleware.areas import area
 from serving.refusal import Refused
 
-PAGES = ("explore", "how", "own", "figures")  # beside the first one
-GO = "go"  # names one of them in the first one's address
-PRIVATE = {"Cache-Control": "private, max-age=600"}  # of a visitor's own photos
+PAGES = ("explore", "how", "own", "figures")  # all but the first
+GO = "go"  # URL parameter of the first page that names one of them
+PRIVATE = {"Cache-Control": "private, max-age=600"}  # for visitors' own photos
 
 
 def gallery_of(request: Request) -> Gallery | None:
-    """The gallery whose generation an address names, a visitor's own one too."""
+    """The gallery whose generation a URL names, including visitors' own galleries."""
     version = request.path_params["version"]
     return galleries().of_version(version) or own_galleries().of_version(version)
 
 
 async def photo(request: Request) -> Response:
-    """A gallery photo, as a thumbnail or as large as it is decoded."""
+    """A gallery photo, as a thumbnail or at working size."""
     gallery = gallery_of(request)
     size = request.path_params["size"]
     if gallery is None or size not in SIZES:
@@ -57,23 +57,23 @@ async def title(request: Request) -> Response:
 
 
 async def similarity_map(request: Request) -> Response:
-    """Where the photos lie on the map, see `maps.packed`; 404 as long as it is not made."""
+    """Positions of the photos on the map, see `maps.packed`; 404 until they are computed."""
     gallery = gallery_of(request)
     made = None if gallery is None else maps().of(gallery)
     if made is None or not made.done() or made.exception() is not None:
-        raise Refused(404, "There is no such map, or it is not ready.")
+        raise Refused(404, "There is no such map, or it is still being built.")
     return Response(packed(made.result().map), 200, FOREVER, "application/octet-stream")
 
 
 def no_picture() -> Refused:
-    return Refused(404, "There is no such picture; addresses of pictures change with each build.")
+    return Refused(404, "There is no such picture. Picture URLs change with each build.")
 
 
 async def page(request: Request) -> Response:
-    """A page opened by its address, by way of the first page.
+    """Redirect a page's URL to the first page, which opens it.
 
-    Left alone, Streamlit's script would look for the server below that address before it looks
-    where it is, and leave errors in the browser's console.
+    Otherwise Streamlit's script would first look for the server below that URL and leave errors in
+    the browser's console.
     """
     query = urlencode({**request.query_params, GO: request.url.path.rpartition("/")[2]})
     return RedirectResponse(f"./?{query}", 307)

@@ -23,16 +23,16 @@ import httpx
 
 Photo = str | PathLike | bytes | int
 """A file's path, a file's bytes, or the id of a photo of the gallery."""
-PAGE = 1000  # photos in one answer of a list, as many as servers give
-MOST_PATIENCE = 60  # seconds before one try again
+PAGE = 1000  # photos per page of a list, the maximum of servers
+MOST_PATIENCE = 60  # seconds, the longest wait before a retry
 
 
 class Problem(Exception):
-    """The server has refused; str(error) is its sentence.
+    """The server refused the request; str(error) is its message.
 
     Attributes:
-        status: of the HTTP answer.
-        retry_after: seconds after which to try again; None where that would not help.
+        status: HTTP status.
+        retry_after: seconds to wait before a retry; None if a retry would not help.
         details: the whole answer (RFC 9457).
     """
 
@@ -47,10 +47,10 @@ class SameThing:
     """One server.
 
     Args:
-        url: its address, as in the browser.
-        timeout: seconds for one answer.
-        retries: how often to try again when the server is busy, after the time it names.
-        client: the httpx client to use, instead of one of its own.
+        url: the server's address, as in the browser.
+        timeout: seconds to wait for one answer.
+        retries: number of retries while the server is busy, each after the wait it names.
+        client: httpx client to use; None creates one.
     """
 
     def __init__(
@@ -79,21 +79,21 @@ class SameThing:
         k: int = 20,
         descriptor: str | None = None,
     ) -> dict[str, Any]:
-        """The gallery's photos of the same thing, best first.
+        """Find the gallery's photos of the same thing, best first.
 
         Args:
-            photos: one or several of one thing.
-            region: the part of a single photo that counts: left, top, right, bottom as fractions.
+            photos: one or several photos of one thing.
+            region: part of a single photo to search with: left, top, right, bottom as fractions.
             rerank, verify: names of a reranker and a matcher, None for none.
-            k: how many hits at most.
-            descriptor: name of a descriptor model, where the server has several.
+            k: maximum number of hits.
+            descriptor: name of a descriptor model if the server has several.
 
         Returns:
             "hits", each with "file", "title", "probability", "confidence", "inliers", "thumbnail"
             and more, see the server's /api/v1; "notes"; "timings_ms"; "generation"; "model".
 
         Raises:
-            Problem: the server has refused.
+            Problem: the server refused the request.
         """
         fields = {
             "region": None if region is None else ",".join(f"{part:.6f}" for part in region),
@@ -105,12 +105,12 @@ class SameThing:
         return self._post("search", photos, fields)
 
     def match(self, first: Photo, second: Photo, descriptor: str | None = None) -> dict[str, Any]:
-        """What two photos have to do with each other. Raises Problem.
+        """Compare two photos. Raises Problem.
 
         Returns:
             "points", each [x, y, x', y'] in fractions of the photos' sizes, "homography" between
-            such fractions, "inliers", "verified", "probability" and more. An uploaded photo counts
-            as the first if the other is one of the gallery's.
+            such fractions, "inliers", "verified", "probability" and more. An uploaded photo is
+            always the first if the other is a gallery photo.
         """
         return self._post("match", (first, second), {"descriptor": descriptor})
 
@@ -118,12 +118,12 @@ class SameThing:
         """All photos of the gallery, by ascending id: "id", "file", "title", "thumbnail" and more.
 
         Raises:
-            Problem: the server has refused, or the gallery was rebuilt meanwhile, with status 409.
+            Problem: the server refused; with status 409 the gallery was rebuilt meanwhile.
         """
         return self._pages("photos", "photos", PAGE, descriptor)
 
     def things(self, descriptor: str | None = None) -> Iterator[dict[str, Any]]:
-        """What more than one photo shows, most photos first: "number", "count", "sure", "face".
+        """Things that several photos show, most photos first: "number", "count", "sure", "face".
 
         Raises:
             Problem: as `photos`.
@@ -137,12 +137,12 @@ class SameThing:
         return self._pages(f"things/{number}", "photos", PAGE, descriptor)
 
     def find(self, file: str, descriptor: str | None = None) -> dict[str, Any] | None:
-        """The photo of this exact path in the gallery, None without one. Raises Problem."""
+        """The gallery photo with this exact path, None without one. Raises Problem."""
         found = self._list("photos", {"file": file, "descriptor": descriptor})
         return next(iter(found["photos"]), None)
 
     def photo(self, id: int) -> dict[str, Any]:
-        """What is known of a photo of the gallery. Raises Problem."""
+        """Describe a gallery photo. Raises Problem."""
         return self._send("GET", f"/api/v1/photos/{id}").json()
 
     def thumbnail(self, id: int) -> bytes:
@@ -152,7 +152,7 @@ class SameThing:
     def _pages(
         self, name: str, listed: str, limit: int, descriptor: str | None
     ) -> Iterator[dict[str, Any]]:
-        """What all pages of a list hold under a name."""
+        """Iterate over all pages of a list. listed: key of the entries in each page."""
         start, generation = 0, None
         while start is not None:
             page = self._list(name, {"start": start, "limit": limit, "descriptor": descriptor})
@@ -186,7 +186,7 @@ class SameThing:
                 return answer
             try:
                 details = answer.json()
-            except ValueError:  # of a proxy in between
+            except ValueError:  # the answer of a proxy in between
                 details = {}
             problem = Problem(answer.status_code, details if isinstance(details, dict) else {})
             if not left or problem.status not in (429, 503) or problem.retry_after is None:
@@ -196,13 +196,13 @@ class SameThing:
 
 
 def printable(text: object) -> str:
-    """Text with control characters, which a terminal would obey, as escapes such as `\\x1b`."""
+    """Text with control characters, which terminals obey, as escapes such as `\\x1b`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for what its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # characters that its encoding lacks
     if len(sys.argv) < 3:
         print("usage: same_thing.py URL PHOTO...", file=sys.stderr)
         return 2

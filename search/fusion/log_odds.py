@@ -27,8 +27,8 @@ OF_THE_VOTES = ("details",)
 PAIR = "pair"  # in place of the reranker where photos are judged alone, without votes
 FULL_SIZE = 250  # photos from which the background is that of a large gallery
 ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
-# Minimum probabilities for these words. Between 0.35 and 0.7 a probability is only roughly right,
-# so that whole range is "unsure".
+# Minimum probabilities for these words. Between 0.35 and 0.7 a probability is only roughly right
+# (docs/RESULTS.md), so all of that is "unsure".
 SURE, LIKELY = 0.9, 0.7
 TRUSTED = 0.5  # more probable than not: photos from which a reranker's second round may start
 CUT = 0.05  # photos less probable than this are collapsed on the page

@@ -2,8 +2,7 @@
 
 Each pair of them gets log-odds of showing the same thing, by the calibration of the store's model.
 The mean over all pairs decides: two views of a thing may have nothing in common, but not most of
-them. `python -m evaluation agreement` measures how often that is wrong
-(docs/history/measurements-2026-11-30.md).
+them. docs/history/measurements-2026-11-30.md reports how often that is wrong.
 """
 
 from __future__ import annotations

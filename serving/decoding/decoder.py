@@ -1,4 +1,4 @@
-"""Uploads are decoded in processes of their own, under the limits of the settings."""
+"""Decoding of uploads in separate processes, under the limits of the settings."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ RETRY_SECONDS = 10
 
 
 class UploadDecoder(Decoder):
-    """A `Decoder` whose ends are counted, and that refuses instead of failing."""
+    """A `Decoder` that counts processes that end and raises Refused when none is available."""
 
     def read(self, data: bytes, as_stored: bool = False) -> Decoded:
-        """As `Decoder.read`. Raises Refused, 503, where that raises NoDecoder."""
+        """As `Decoder.read`, but raises Refused (503) instead of NoDecoder."""
         try:
             return super().read(data, as_stored)
         except NoDecoder:
             raise busy("decoder", RETRY_SECONDS) from None
 
     def ended(self, why: str) -> None:
-        """Count it."""
+        """Count a process that has ended. why: its label in the metrics."""
         prometheus.DECODERS_ENDED.labels(why).inc()
 
 
 @lru_cache
 def decoder() -> UploadDecoder:
-    """The decoder of this process, as the settings have it when it is first asked for."""
+    """The decoder of this process, created with the settings of the first call."""
     return UploadDecoder(settings().uploads, settings().decode_workers)

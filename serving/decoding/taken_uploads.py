@@ -1,6 +1,6 @@
-"""Uploads that the page has taken out of Streamlit's storage, counted until they are freed.
+"""Uploads taken out of Streamlit's storage, counted until they are freed.
 
-They wait for a turn, or in the queue of own galleries. `uploads` counts them among what is held.
+They wait for a turn or in the queue of own galleries. `uploads` includes them in the bytes held.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
-# Bytes of each list, by its id. A finalizer may run in any thread, in the middle of anything, so
-# there is no lock: single operations of a dict are atomic.
+# Bytes of each list by its id. A finalizer may run in any thread and at any time, so there is no
+# lock: single dict operations are atomic.
 _sizes: dict[int, int] = {}
 
 
 class TakenUploads(list[T]):
-    """Files that are counted until the list is cleared, or nobody holds it any more.
+    """Files that are counted until the list is cleared or garbage-collected.
 
     Args:
-        files: the files, with their names.
-        size: bytes of all of them.
+        files: the files with their names.
+        size: total size in bytes.
     """
 
     def __init__(self, files: Iterable[T], size: int):
@@ -29,11 +29,11 @@ class TakenUploads(list[T]):
         weakref.finalize(self, _sizes.pop, id(self), None)
 
     def clear(self) -> None:
-        """Drop the files, which are not counted any more."""
+        """Drop the files and stop counting them."""
         super().clear()
         _sizes.pop(id(self), None)
 
 
 def taken_bytes() -> int:
-    """Bytes of all files that were taken and are not freed."""
+    """Bytes of all taken files that have not been freed."""
     return sum(_sizes.copy().values())

@@ -1,1 +1,1 @@
-"""The galleries of this process, and what is cached of them."""
+"""The galleries of this process, and their caches."""

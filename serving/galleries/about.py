@@ -1,4 +1,4 @@
-"""What a gallery says of itself, for the pages; see `index_store.about`."""
+"""A gallery's description for the pages, see `index_store.about`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def about(store: Store) -> About:
-    """What was read when the store's generation was made. Never raises."""
+    """The description read when the store's generation was built. Never raises."""
     try:
         return store.about
     except StoreCorrupt as error:

@@ -1,4 +1,4 @@
-"""Every stage of one search, told: what the page "How it works" draws."""
+"""Explanation of one search, stage by stage, for the page "How it works"."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Explained:
-    """What the stages made of a query.
+    """Intermediate results of all stages for one query.
 
     Attributes:
-        descriptor: of the query, unit vector float32 (D,).
-        region: the part of the photo that counts, None for all of it.
-        heat: where the descriptor looks in that part, float (h, w) that sums to 1; None if that is
-            not known.
-        lists: of the index that were visited, nearest first.
-        walk: of diffusion.
-        result: the answer, with everything switched on.
+        descriptor: the query's descriptor, unit vector float32 (D,).
+        region: part of the photo that was searched with, None for all of it.
+        heat: attention map of the descriptor in that part, float (h, w) that sums to 1; None if
+            the model has none.
+        lists: visited lists of the index, nearest first.
+        walk: trace of the diffusion.
+        result: the answer of all stages.
     """
 
     descriptor: np.ndarray
@@ -47,12 +47,12 @@ class Explained:
 
 
 def explain(gallery: Gallery, query: PreparedQuery, pixels: np.ndarray | None) -> Explained:
-    """Search, and tell how. Heavy: this belongs into a turn.
+    """Search and record every stage. Heavy: run it in a turn.
 
     Args:
-        gallery: what is searched.
-        query: prepared for it.
-        pixels: of the whole photo, uint8 RGB (H, W, 3); None if they cannot be had.
+        gallery: the gallery to search.
+        query: query prepared for it.
+        pixels: the whole photo, uint8 RGB (H, W, 3); None if it is not available.
     """
     store, extractor = gallery.engine.store, gallery.engine.extractor
     return Explained(
@@ -68,7 +68,7 @@ def explain(gallery: Gallery, query: PreparedQuery, pixels: np.ndarray | None) -
 def pixels_of(gallery: Gallery, id: int) -> np.ndarray | None:
     """The pixels of a gallery photo; None if its file is gone or has changed.
 
-    Raises Refused if the system has failed to read it.
+    Raises Refused if the system fails to read it.
     """
     try:
         with reading_originals():
@@ -78,7 +78,7 @@ def pixels_of(gallery: Gallery, id: int) -> np.ndarray | None:
 
 
 def heat(extractor: Extractor, pixels: np.ndarray, region: Region | None) -> np.ndarray | None:
-    """Where the descriptor looks, see `Attention.heat`; None if its model cannot tell, or its file
+    """Attention map of the descriptor, see `Attention.heat`; None if the model has none or its file
     cannot be read at the moment.
     """
     try:
@@ -91,9 +91,9 @@ def heat(extractor: Extractor, pixels: np.ndarray, region: Region | None) -> np.
 
 @lru_cache(2)
 def attention(extractor: Extractor) -> Attention | None:
-    """What tells where a model looks; None if it has no GeM pooling.
+    """The attention maps of a model; None if it has no GeM pooling.
 
-    Loaded when it is first needed. Raises OSError, which is not cached.
+    Loaded on first use. Raises OSError, which is not cached.
     """
     try:
         return Attention(extractor)

@@ -1,9 +1,9 @@
 """The galleries of this process, shared by the page's sessions, the API and the photo routes.
 
-A build replaces a store while it is served. The new generation is opened on a thread of its own;
-until it is open, and if it cannot be, everybody goes on with the old one. Nothing but the very
-first opening is ever waited for. All of it is compared with its checksums once it is open: photos
-that are damaged are served no longer, and any other damage ends the serving of that generation.
+A build replaces a store while it is served. The new generation is opened on a separate thread; the
+old one continues to serve until that has succeeded. Requests wait for the very first opening only.
+After opening, the whole store is compared with its checksums: damaged photos are no longer served,
+and any other damage takes the generation out of service.
 """
 
 from __future__ import annotations
@@ -46,39 +46,38 @@ from .queries import GalleryQueries
 from .remote_index import shielded
 from .samples import sample_queries
 
-VIEWS = 64  # large pictures that are held ready
-# Photos of a gallery up to which other forms of its index can be asked for: building one takes a
-# visitor's turn, a few seconds at the most.
+VIEWS = 64  # large pictures that are cached
+# Largest gallery for which other forms of the index are offered: building one takes a visitor's
+# turn, a few seconds at most.
 OTHER_INDEXES = 10_000
-INDEXES_KEPT = 3  # of them, those asked for last
-MODELS_KEPT = 4  # opened last; galleries hold theirs for as long as they are open
-RETRY_SECONDS = 10.0  # between two attempts to open a generation that cannot be opened
+INDEXES_KEPT = 3  # other indexes, least recently used first to go
+MODELS_KEPT = 4  # opened last; open galleries hold theirs anyway
+RETRY_SECONDS = 10.0  # between two attempts to open a generation
 
 log = logging.getLogger(__name__)
 
 
 class NoGallery(Exception):
-    """Nothing can be searched; str(error) is a sentence for the visitor. Why is in the log."""
+    """No gallery is open; str(error) is a sentence for the visitor. The log has the reason."""
 
     def __init__(self) -> None:
         super().__init__("The gallery cannot be opened at the moment. Please try again later.")
 
 
 class Gallery:
-    """One opened generation, with what has been made of it. All of that goes when a build replaces
-    it.
+    """One opened generation with its caches, which are dropped when a build replaces it.
 
     Attributes:
-        engine: searches it.
-        name: of the model, for people.
+        engine: engine that searches it.
+        name: title of the model.
         index: form of the index that proposes candidates, a name of PRESETS.
-        queries: its own photos, prepared to be searched with.
-        view_jpeg: id -> the photo as large as it is decoded, without its metadata. Raises OSError
-            or BadPhoto.
+        queries: its own photos as prepared queries.
+        view_jpeg: id -> JPEG of the photo at working size, without metadata. Raises OSError or
+            BadPhoto.
     """
 
     def __init__(self, engine: Engine, index: str | None = None):
-        """index: the form that the engine's store is searched by, None for its own."""
+        """index: form of the index that the engine's store uses, None for the store's own."""
         self.engine = engine
         known = name_of(engine.extractor.fingerprint)
         self.name = MODELS[known].title if known else engine.extractor.path.stem
@@ -87,22 +86,22 @@ class Gallery:
         self._checked: dict[Callable[[Gallery], bool], bool] = {}
         self.view_jpeg = lru_cache(VIEWS)(partial(encode_view, engine.store))
         self._by_index: OrderedDict[str, Gallery] = OrderedDict()
-        self._lock = threading.Lock()  # of what the others are, not held while one is built
+        self._lock = threading.Lock()  # of `_by_index`; not held while an index is built
 
     def once(self, check: Callable[[Gallery], bool]) -> bool:
-        """What a check said of this generation when it was first asked."""
+        """Result of a check, which runs once for each generation."""
         if check not in self._checked:
             self._checked[check] = check(self)
         return self._checked[check]
 
     @property
     def indexes(self) -> list[str]:
-        """Forms of index that can be asked for, its own first."""
+        """Available forms of the index, its own first."""
         others = PRESETS if len(self.engine.store) <= OTHER_INDEXES else ()
         return [self.index, *(preset for preset in others if preset != self.index)]
 
     def built_for(self, preset: str) -> Gallery | None:
-        """The gallery whose candidates this form of index proposes; None if it must be built."""
+        """The gallery searched by this form of index; None if it must be built first."""
         if preset == self.index:
             return self
         with self._lock:
@@ -111,7 +110,7 @@ class Gallery:
             return self._by_index.get(preset)
 
     def build_for(self, preset: str) -> Gallery:
-        """As `built_for`, built now. Heavy."""
+        """As `built_for`, but builds the index. Heavy."""
         store = self.engine.store.proposed_by(preset)
         other = Gallery(Engine(store, self.engine.extractor), preset)
         with self._lock:
@@ -122,7 +121,7 @@ class Gallery:
 
     @cached_property
     def samples(self) -> list[Photo]:
-        """Queries for a visitor who has no photo at hand."""
+        """Sample queries for a visitor without a photo."""
         return sample_queries(self.engine.store)
 
 
@@ -132,34 +131,34 @@ def encode_view(store: Store, id: int) -> bytes:
 
 
 class ReloadingStore:
-    """One store, opened again whenever a build has replaced it.
+    """One store, reloaded whenever a build has replaced it.
 
     Args:
         path: the store's folder.
-        clock: seconds, for tests.
+        clock: monotonic seconds; tests replace it.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
         self.path = path
         self._clock = clock
-        self._lock = threading.Lock()  # of the fields below; never held while anything is opened
+        self._lock = threading.Lock()  # of the fields below; not held while a store is opened
         self._gallery: Gallery | None = None
         self._version = ""
         self._opening: threading.Thread | None = None
         self._error: Exception | None = None
-        self._failed = "", 0.0  # version that could not be opened, and when to try again
-        self._damaged = ""  # version that a verification has found damaged: never opened again
+        self._failed = "", 0.0  # version that failed to open, and when to retry
+        self._damaged = ""  # version that failed verification: never opened again
 
     @property
     def opened(self) -> Gallery | None:
-        """What is open, without looking at the disk or waiting; None if nothing is."""
+        """The open gallery, without disk access or waiting; None if none is open."""
         return self._gallery
 
     def gallery(self) -> Gallery:
-        """The live generation; while it is being opened or cannot be, the last one that could.
+        """The current generation, or the previous one while the current one cannot be served.
 
         Raises:
-            NoGallery: there is none at all.
+            NoGallery: no generation is open.
         """
         opening = self.look()
         if self._gallery is None and opening is not None:
@@ -169,17 +168,17 @@ class ReloadingStore:
         return self._gallery
 
     def settle(self) -> Gallery:
-        """As `gallery`, but a generation that is being opened is waited for."""
+        """As `gallery`, but waits for a generation that is being opened."""
         opening = self.look()
         if opening is not None:
             opening.join()
         return self.gallery()
 
     def look(self) -> threading.Thread | None:
-        """Begin to open the live generation unless it is open.
+        """Start to open the current generation unless it is open.
 
         Returns:
-            The thread that opens one; None if none does.
+            The thread that opens a generation, None without one.
         """
         try:
             version = current_version(self.path)[1]
@@ -201,7 +200,7 @@ class ReloadingStore:
             return self._opening
 
     def _open(self, version: str) -> None:
-        behind_clicks()  # this thread, and those of the extractor that it makes
+        behind_clicks()  # this thread and those of its extractor
         try:
             model = model_of(self.path, settings().model or None)
             extractor = extractor_of(model, engine_of(self.path))
@@ -209,7 +208,7 @@ class ReloadingStore:
             if not engine.is_calibrated("diffusion", "sift"):
                 log.warning(UNCALIBRATED)
             gallery = Gallery(engine)
-        except Exception as error:  # a file may be damaged in any way; the old one serves on
+        except Exception as error:  # any damage is possible; the old one continues to serve
             self._say(error)
             prometheus.NOT_OPENED.inc()
             with self._lock:
@@ -224,18 +223,17 @@ class ReloadingStore:
         ).start()
 
     def _verify(self, gallery: Gallery, version: str) -> None:
-        """Read all of a generation beside the visitors. Photos that are damaged are left out;
-        damaged otherwise, it is served no longer.
+        """Verify a generation while it is served. Damaged photos are no longer served; any other
+        damage takes the generation out of service.
         """
         store = gallery.engine.store
         try:
             verify(store)
         except PhotosDamaged as error:
             log.error("%s", error)
-            # Whether that could be written down for the next opening is another matter: a server's
-            # store is often read-only.
+            # This may not persist until the next opening: a server's store is often read-only.
             store.leave_out(np.array(error.ids, int))
-            anew = Gallery(gallery.engine)  # nothing is at hand in it that knows these photos
+            anew = Gallery(gallery.engine)  # its caches do not have these photos
             with self._lock:
                 if self._gallery is gallery:
                     self._gallery = anew
@@ -248,28 +246,28 @@ class ReloadingStore:
             self._say(error)
 
     def _say(self, error: Exception) -> None:
-        """Log it, once until something else is wrong."""
+        """Log an error, unless it repeats the last one."""
         with self._lock:
             if repr(error) == repr(self._error):
                 return
             self._error = error
             serving = self._gallery is not None
         known = isinstance(error, BadCalibration | StoreError | BadModel | OSError)
-        what = "serving the generation opened before" if serving else "not served"
+        what = "still serving the previous generation" if serving else "not served"
         log.error("%s: %s", what, error, exc_info=None if known else error)
 
 
 def extractor_of(model: Path, written: dict[str, str] | None = None) -> Extractor:
-    """What describes queries, shared by all stores of a model with the same engine.
+    """The extractor for queries, shared by all stores of a model with the same engine.
 
-    A model file that has been replaced is loaded again.
+    A model file that has been replaced is reloaded.
 
     Args:
-        model: The float32 model's file.
-        written: The engine, as of `open_extractor`.
+        model: File of the float32 model.
+        written: Engine choice, as of `open_extractor`.
     """
     versions = tuple(map(version_of, (model, int8_beside(model))))
-    with opening_models:  # else two stores that are opened at once would load a model twice
+    with opening_models:  # two stores opened at once must not load a model twice
         return opened_extractor(model, tuple(sorted((written or {}).items())), versions)
 
 
@@ -278,14 +276,14 @@ opening_models = threading.Lock()
 
 @lru_cache(MODELS_KEPT)
 def opened_extractor(model: Path, written: tuple, versions: tuple) -> Extractor:
-    """`open_extractor`, cached. versions: `version_of` the files that it reads."""
+    """`open_extractor`, cached. versions: `version_of` each file that it reads."""
     extractor, choice = open_extractor(model, dict(written))
     log.warning("%s: %s", model.stem, choice)
     return extractor
 
 
 def version_of(file: Path) -> tuple[int, ...]:
-    """What tells a file from the one that was there before; empty if there is none."""
+    """Identity of a file's content: device, inode, size, time; empty if there is no file."""
     try:
         found = file.stat()
     except OSError:
@@ -294,8 +292,9 @@ def version_of(file: Path) -> tuple[int, ...]:
 
 
 class Galleries:
-    """The stores that the settings name. They hold the same photos, described by different models.
-    The first one is what the page opens with.
+    """The stores named in the settings: the same photos, described by different models.
+
+    The page opens with the first store.
     """
 
     def __init__(self) -> None:
@@ -308,7 +307,7 @@ class Galleries:
     def by_name(self) -> dict[str, Gallery]:
         """All stores by the name of their model, in order.
 
-        One that cannot be opened is left out, but for the first. Raises NoGallery for that.
+        Stores that cannot be opened are skipped. Raises NoGallery if the first cannot be opened.
         """
         found: dict[str, Gallery] = {}
         for live in self._served():
@@ -322,7 +321,7 @@ class Galleries:
         return found
 
     def opened(self) -> dict[str, Gallery]:
-        """As `by_name`, of what is open; nothing is waited for. Empty if the first is not."""
+        """As `by_name`, for open stores and without waiting. Empty if the first is not open."""
         found: dict[str, Gallery] = {}
         for live in self._served():
             gallery = live.opened
@@ -333,7 +332,7 @@ class Galleries:
         return found
 
     def of_version(self, version: str) -> Gallery | None:
-        """The open store that has this generation; nothing is waited for."""
+        """The open gallery of this generation, without waiting; None if there is none."""
         for live in self._served():
             gallery = live.opened
             if gallery is not None and gallery.engine.store.version == version:
@@ -341,12 +340,12 @@ class Galleries:
         return None
 
     def look(self) -> None:
-        """Begin to open what is not open or was replaced; nothing is waited for."""
+        """Start to open stores that are not open or were replaced, without waiting."""
         for live in self._served():
             live.look()
 
     def settle(self) -> None:
-        """Wait until everything that can be opened is open. Raises NoGallery as `first`."""
+        """Wait until all stores that can be opened are open. Raises NoGallery as `first`."""
         for position, live in enumerate(self._served()):
             try:
                 live.settle()
@@ -360,5 +359,5 @@ class Galleries:
 
 @cache
 def galleries() -> Galleries:
-    """Those of this process."""
+    """The galleries of this process."""
     return Galleries()

@@ -1,4 +1,4 @@
-"""Maps of galleries, made aside: on a thread of its own, one after the other."""
+"""Overviews of galleries, computed in the background, one at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from index_store.analysis.similarity_map import SimilarityMap, kept_map
 from .galleries import Gallery
 
 OUTLIERS = 12
-STEPS = 2**16 - 1  # a position travels as a whole number
+STEPS = 2**16 - 1  # positions are sent as uint16
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Overview:
     """A gallery as a whole.
 
     Attributes:
-        map: where its photos lie.
-        copies: ids of photos that are there more than once, a list each, see `duplicates`.
-        outliers: ids of the photos whose nearest photo is furthest, furthest first.
+        map: positions of its photos.
+        copies: groups of ids of duplicate photos, see `duplicates`.
+        outliers: ids of the photos with the most distant nearest photo, most distant first.
     """
 
     map: SimilarityMap
@@ -35,36 +35,36 @@ class Overview:
 
 
 def overview(store: Store) -> Overview:
-    """Look at a whole gallery. Takes long where its map is not kept."""
+    """Compute the overview of a gallery. Slow if its map is not stored."""
     return Overview(kept_map(store), duplicates(store), outliers(store, OUTLIERS))
 
 
 class Maps:
-    """The overviews asked for. Thread-safe as far as the page needs: one made twice is the same."""
+    """Overviews by gallery. A race may compute one twice, with the same result."""
 
     def __init__(self) -> None:
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="map")
         self._made: WeakKeyDictionary[Gallery, Future[Overview]] = WeakKeyDictionary()
 
     def of(self, gallery: Gallery) -> Future[Overview]:
-        """The overview of a gallery: at hand, or begun."""
+        """The overview of a gallery, computed or in progress."""
         if gallery not in self._made:
             self._made[gallery] = self._maker.submit(overview, gallery.engine.store)
         return self._made[gallery]
 
     def drop(self, gallery: Gallery) -> None:
-        """Discard an overview, such as a failed one: the next call of `of` makes another."""
+        """Discard an overview, such as a failed one: the next call of `of` computes it again."""
         self._made.pop(gallery, None)
 
 
 @cache
 def maps() -> Maps:
-    """Those of this process."""
+    """The overviews of this process."""
     return Maps()
 
 
 def packed(made: SimilarityMap) -> bytes:
-    """A map as it travels: ids uint32, x and y uint16, clusters int16; n of each, little-endian."""
+    """A map as bytes: ids uint32, x and y uint16, clusters int16; n of each, little-endian."""
     x, y = np.round(made.positions.T * STEPS).astype("<u2")
     clusters = np.minimum(made.clusters, 2**15 - 1)
     columns = (made.ids.astype("<u4"), x, y, clusters.astype("<i2"))
@@ -72,7 +72,7 @@ def packed(made: SimilarityMap) -> bytes:
 
 
 def outliers(store: Store, most: int) -> list[int]:
-    """Ids of the served photos whose nearest served photo is furthest, furthest first."""
+    """Ids of served photos with the most distant nearest served photo, most distant first."""
     served = store.served_ids
     if len(served) < 2:
         return []

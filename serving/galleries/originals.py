@@ -1,4 +1,4 @@
-"""The files of gallery photos: whether one is gone for good, or cannot be read at the moment."""
+"""Files of gallery photos: gone for good, or unreadable at the moment."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from extractor import BadPhoto
 
 from ..refusal import busy
 
-# Nothing, or something that is no readable file, is in the place of the photo's file. Every other
-# error (too many open files, a failing disk, no memory) is the server's.
+# The photo's file is missing or is not a readable file. All other errors (too many open files, a
+# failing disk, no memory) are the server's.
 GONE = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -38,11 +38,11 @@ class OriginalGone(Exception):
 
 @contextmanager
 def reading_originals() -> Iterator[None]:
-    """Let what goes wrong with the files of gallery photos be one of two errors.
+    """Map errors in reading files of gallery photos to two exceptions.
 
     Raises:
-        OriginalGone: the file is gone, cannot be opened by this server, or has changed.
-        Refused: 503, the system has failed to read it; the log says why.
+        OriginalGone: the file is gone, has changed, or cannot be opened by this server.
+        Refused: 503, the system failed to read the file; the log has the reason.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def reading_originals() -> Iterator[None]:
         raise OriginalGone from None
     except OSError as error:
         if error.errno in GONE:
-            log.warning("the file of a gallery photo: %s", error.strerror)
+            log.warning("the file of a gallery photo is gone: %s", error.strerror)
             raise OriginalGone from None
         log.error("the file of a gallery photo cannot be read: %s", error.strerror or error)
         raise busy("file of photo", RETRY_SECONDS) from None

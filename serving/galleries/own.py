@@ -1,8 +1,8 @@
-"""Visitors' own galleries: private, temporary, bounded.
+"""Visitors' own galleries: private, temporary, limited.
 
-Photos become a store in a temporary folder, photo by photo in turns like any other heavy work, so
-that nobody waits for a whole album of somebody else. The photos are kept as our own encoding,
-without metadata. All of it goes when its visitor has left, or when its time is up.
+Photos are added to a store in a temporary folder one by one, each in a turn like any other heavy
+work, so that visitors never wait for another's whole album. Photos are re-encoded without metadata.
+Everything is deleted when the visitor has left or the gallery expires.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from ..settings import settings
 from .galleries import Gallery, galleries
 
 T = TypeVar("T")
-QUALITY = 92  # of the photos as they are kept, as of an upload on the search page
-MOST_PROBLEMS = 50  # that are told
+QUALITY = 92  # JPEG quality of the stored photos, as for uploads on the search page
+MOST_PROBLEMS = 50  # that are reported
 TITLE = "Your photos"
 RETRY_SECONDS = 2.0  # when the queue is full
 
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """The gallery is closed while it is being made."""
+    """The gallery was closed while it was being built."""
 
 
 @dataclass
@@ -60,19 +60,19 @@ class OwnGallery:
     """One visitor's gallery.
 
     Attributes:
-        visitor: the session whose it is.
-        address: where that comes from.
-        until: when it goes, by `time.time`.
-        descriptor: name of the model that describes its photos; the server's first if it has none
-            of that name.
-        gallery: what can be searched; None as long as nothing can.
-        titles: of its photos, by file.
-        problems: names of files that are not in it, and why.
-        done, total: photos looked at, and to look at at most, of those that came last.
-        building: whether photos are being looked at.
-        error: a sentence, if making it went wrong.
-        files: those that came last, until they are done.
-        job: the work on them.
+        visitor: session of the owner.
+        address: client address of the session.
+        until: time of expiry, by `time.time`.
+        descriptor: name of the model that describes its photos; the server's first if there is no
+            such model.
+        gallery: the searchable gallery; None until the first build.
+        titles: titles of its photos, by file.
+        problems: names of skipped files, with the reason.
+        done, total: photos of the last upload that were processed, and how many there are at most.
+        building: whether photos are being processed.
+        error: sentence for the visitor if the build failed.
+        files: files of the last upload, until they are processed.
+        job: task that processes them.
     """
 
     visitor: str
@@ -98,11 +98,11 @@ class OwnGallery:
         return Path(self._folder.name)
 
     def add(self, files: Iterable[File], deadline: float) -> None:
-        """Look at more photos, and make the gallery anew.
+        """Process more photos and rebuild the gallery.
 
         Args:
             files: photos and archives.
-            deadline: by `time.monotonic`; what is not looked at by then is left out.
+            deadline: by `time.monotonic`; photos not processed by then are skipped.
         """
         limits = settings()
         offered = galleries().by_name()
@@ -118,7 +118,7 @@ class OwnGallery:
                     self.refuse(name, f"A gallery holds at most {most}.")
                     break
                 if time.monotonic() > deadline:
-                    self.refuse(name, "It took too long; this photo and all after it are left out.")
+                    self.refuse(name, "Time ran out: this photo and all after it were skipped.")
                     break
                 self.done += 1
                 if isinstance(content, str):
@@ -139,19 +139,19 @@ class OwnGallery:
                     kept[read.sha256] = read.photo
                 self.titles[file] = title_of(name)
         if not self.titles:
-            raise StoreError("None of these files is a photo that can be read.")
+            raise StoreError("None of these files is a readable photo.")
         self.write_about(photos)
         self.turn(lambda: build(photos, store, source.extractor))
         opened = Store(store, source.extractor)
         self.gallery = Gallery(Engine(opened, source.extractor))
 
     def decode(self, data: bytes, deadline: float) -> np.ndarray:
-        """Pixels of a photo; while the decoder is busy, try again until the deadline.
+        """Decode a photo, retrying until the deadline while the decoder is busy.
 
         Raises:
             BadPhoto: as `Decoder.decode`.
             Refused: the decoder is still busy at the deadline.
-            Stopped: the gallery was closed meanwhile.
+            Stopped: the gallery was closed.
         """
         while True:
             try:
@@ -163,7 +163,7 @@ class OwnGallery:
                     raise Stopped from None
 
     def turn(self, work: Callable[[], T]) -> T:
-        """Do a piece of work when it is this visitor's turn. Raises Stopped."""
+        """Run a task in this visitor's turn. Raises Stopped."""
         while not self.stopped.is_set():
             try:
                 ticket = admission().submit(self.visitor, work, self.address)
@@ -178,23 +178,23 @@ class OwnGallery:
         raise Stopped
 
     def refuse(self, name: str, sentence: str) -> None:
-        """Note a file that is left out."""
+        """Record a skipped file."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append((name, sentence))
 
     def write_about(self, photos: Path) -> None:
-        """Let the gallery say what its photos were called, see `about`."""
+        """Write the titles of the photos for `about`."""
         (photos / FILE).write_text(f'title = "{TITLE}"\nphotos = "photos.csv"\n')
         with open(photos / "photos.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("file", "title"))
-            for name, title in self.titles.items():  # a build refuses what cannot be shown
+            for name, title in self.titles.items():  # a build refuses unprintable characters
                 table.writerow((name, "".join(c for c in title if c.isprintable())))
 
     def close(self) -> None:
-        """Delete all of it. A search that is under way ends with what it has open."""
+        """Delete the gallery. A running search completes with the files it has open."""
         self.stopped.set()
-        if self.job is not None and self.job.cancel():  # it has not begun
+        if self.job is not None and self.job.cancel():  # it has not started
             self.files.clear()
             self.building = False
         if not self.building:
@@ -202,10 +202,10 @@ class OwnGallery:
 
 
 class OwnGalleries:
-    """Those of all visitors. Thread-safe.
+    """The galleries of all visitors. Thread-safe.
 
     Args:
-        clock: seconds since 1970, for tests.
+        clock: seconds since 1970; tests replace it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time):
@@ -215,7 +215,7 @@ class OwnGalleries:
         self._of: dict[str, OwnGallery] = {}
 
     def of(self, visitor: str) -> OwnGallery | None:
-        """A visitor's gallery, if there is one and its time is not up."""
+        """A visitor's gallery; None if there is none or it has expired."""
         with self._lock:
             own = self._of.get(visitor)
         if own is not None and self._clock() >= own.until:
@@ -224,7 +224,7 @@ class OwnGalleries:
         return own
 
     def of_version(self, version: str) -> Gallery | None:
-        """The gallery whose store has this generation; nobody else is told its name."""
+        """The gallery whose store has this generation, which only its owner knows."""
         with self._lock:
             owns = list(self._of.values())
         for own in owns:
@@ -236,27 +236,27 @@ class OwnGalleries:
     def add(
         self, visitor: str, address: str, files: list[File], photos: int, descriptor: str = ""
     ) -> OwnGallery:
-        """Begin to look at photos, for a new gallery or for the one there is.
+        """Start to process photos for a new or the existing gallery.
 
         Args:
-            visitor: the session.
-            address: where it comes from.
-            files: photos and archives. They are taken out of the list.
-            photos: how many there may be in them, for the progress.
-            descriptor: name of the model that is to describe a new gallery; one that is there
-                keeps its own.
+            visitor: session of the owner.
+            address: client address of the session.
+            files: photos and archives. The list is emptied.
+            photos: estimated number of photos in them, for the progress.
+            descriptor: name of the model for a new gallery; an existing one keeps its model.
 
         Raises:
-            Refused: there are too many galleries, or this one is being made.
+            Refused: there are too many galleries, or this one is being built.
         """
         limits = settings()
         with self._lock:
             own = self._of.get(visitor)
             if own is not None and own.building:
-                raise refuse("own gallery busy", 429, "Your photos are still being looked at.", 5)
+                sentence = "Your photos are still being processed. Wait until they are done."
+                raise refuse("own gallery busy", 429, sentence, 5)
             if own is None:
                 if len(self._of) >= limits.own_galleries:
-                    sentence = "Too many visitors search their own photos at the moment."
+                    sentence = "Too many visitors are searching their own photos. Try again later."
                     raise refuse("own galleries", 503, sentence, 60)
                 until = self._clock() + 60 * limits.own_minutes
                 own = self._of[visitor] = OwnGallery(visitor, address, until, descriptor)
@@ -276,7 +276,7 @@ class OwnGalleries:
             own.close()
 
     def sweep(self, known: Collection[str]) -> None:
-        """Forget those whose visitor has left or whose time is up. known: sessions there are."""
+        """Delete galleries that have expired or whose visitor has left. known: live sessions."""
         now = self._clock()
         with self._lock:
             late = [v for v, own in self._of.items() if v not in known or now >= own.until]
@@ -284,7 +284,7 @@ class OwnGalleries:
             self.forget(visitor)
 
     def close(self) -> None:
-        """Forget all."""
+        """Delete all galleries."""
         self.sweep(())
         self._maker.shutdown(wait=False, cancel_futures=True)
 
@@ -295,8 +295,8 @@ class OwnGalleries:
             pass
         except (StoreError, Refused) as error:
             own.error = str(error)
-        except Exception:  # a disk may fail in any way; the visitor is told that it did
-            log.exception("a visitor's gallery could not be made")
+        except Exception:  # any disk error; the visitor sees that it failed
+            log.exception("a visitor's gallery could not be built")
             own.error = "Your photos cannot be searched at the moment. Please try again later."
         finally:
             own.files.clear()
@@ -307,5 +307,5 @@ class OwnGalleries:
 
 @cache
 def own_galleries() -> OwnGalleries:
-    """Those of this process."""
+    """The own galleries of this process."""
     return OwnGalleries()

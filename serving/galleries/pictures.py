@@ -1,7 +1,7 @@
-"""Gallery photos as files: thumbnails, and views as large as photos are decoded.
+"""Gallery photos as JPEG: thumbnails, and views at the size that photos are decoded to.
 
-They have threads of their own, few and counted, so that nothing that is searched, opened or stuck
-on a disk keeps anybody's thumbnails waiting.
+They run on a few threads of their own, so that searches, openings and slow disks never delay
+thumbnails.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from .galleries import Gallery
 
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}  # the URL changes with a build
 NEVER = {"Cache-Control": "no-store"}
-THUMBNAIL_THREADS = 4  # each reads a few kilobytes that are mapped into memory
+THUMBNAIL_THREADS = 4  # each reads a few kilobytes of mapped memory
 SIZES = ("thumbnail", "view")
 ID = re.compile("[0-9]{1,9}")
 
 
 def thumbnail_url(store: Store, id: int) -> str:
-    """Address of a gallery photo's thumbnail (480 pixels), relative to the page."""
+    """URL of a gallery photo's thumbnail (480 pixels), relative to the page."""
     return f"photos/{store.version}/{id}/thumbnail.jpg"
 
 
 def view_url(store: Store, id: int) -> str:
-    """Address of a gallery photo as large as it is decoded (1024 pixels), relative to the page."""
+    """URL of a gallery photo at working size (1024 pixels), relative to the page."""
     return f"photos/{store.version}/{id}/view.jpg"
 
 
 def parse_id(text: str, store: Store) -> int | None:
-    """The id of a gallery photo; None if the gallery has no such photo, or it is damaged."""
+    """Parse the id of a gallery photo; None if there is no such photo or it is damaged."""
     if ID.fullmatch(text) is None or int(text) >= len(store):
         return None
     return None if int(text) in store.catalogue.hidden else int(text)
@@ -50,8 +50,8 @@ class Pictures:
     """Reads and encodes pictures.
 
     Args:
-        workers: views encoded at one time.
-        waiting: views that may wait for that.
+        workers: views encoded at a time.
+        waiting: maximum number of queued views.
     """
 
     def __init__(self, workers: int, waiting: int):
@@ -62,9 +62,9 @@ class Pictures:
     async def response(self, gallery: Gallery, id: int, size: str) -> Response:
         """One of SIZES of a gallery photo.
 
-        Instead of a view there is the thumbnail where the file is gone, has changed or cannot be
-        read at the moment, or where too many views are waited for; browsers must not cache that.
-        A photo whose thumbnail turns out to be damaged is 404, as it is from then on.
+        The thumbnail replaces a view if the file is gone, has changed or cannot be read at the
+        moment, or if too many views are queued; browsers must not cache it then. A photo whose
+        thumbnail is damaged is 404 from then on.
         """
         loop = asyncio.get_running_loop()
         headers = FOREVER
@@ -89,5 +89,5 @@ class Pictures:
 
 @cache
 def pictures() -> Pictures:
-    """The one of this process, as the settings say."""
+    """The pictures of this process, with the limits of the settings."""
     return Pictures(settings().view_workers, settings().views_waiting)

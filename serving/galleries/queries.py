@@ -1,7 +1,7 @@
-"""A gallery's own photos as queries, held ready for everybody.
+"""Cache of a gallery's own photos as prepared queries.
 
-A whole gallery photo is the same query whoever asks: it is prepared and verified once, and kept
-while it is asked for. Uploads, and parts of photos, are never here.
+A whole gallery photo is the same query for every visitor: it is prepared and verified once and kept
+while it is in use. Uploads and parts of photos are never cached here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from search import Engine, PreparedQuery
 
 
 class GalleryQueries:
-    """The queries asked for last. Thread-safe.
+    """LRU cache of prepared queries. Thread-safe.
 
     Args:
-        engine: prepares them, for one generation of the gallery.
-        most: how many are kept.
+        engine: engine of one generation of the gallery.
+        most: maximum number of cached queries.
     """
 
     def __init__(self, engine: Engine, most: int):
@@ -30,11 +30,11 @@ class GalleryQueries:
         return len(self._kept)
 
     def prepare(self, id: int) -> PreparedQuery:
-        """The query of one whole photo. Raises KeyError for an unknown id or a damaged photo.
+        """Prepare one whole photo as a query. Raises KeyError for an unknown id or a damaged photo.
 
         Returns:
-            An object of the caller's own, that shares the evidence with all others, and what that
-            has cost. Keypoints, which are large and quickly read again, are the caller's alone.
+            A copy for the caller that shares the evidence and its cost with all others. Keypoints
+            are large and quick to reload, so they are not shared.
         """
         self._engine.store.catalogue.served(id)
         with self._lock:
@@ -52,6 +52,6 @@ class GalleryQueries:
 
 
 def own(query: PreparedQuery, unreported_ms: dict[str, float]) -> PreparedQuery:
-    """A caller's object of a shared query. unreported_ms: stages that were run for this caller."""
+    """A caller's copy of a shared query. unreported_ms: stages that were run for this caller."""
     photos = tuple(replace(photo, keypoints={}) for photo in query.photos)
     return replace(query, photos=photos, unreported_ms=unreported_ms)

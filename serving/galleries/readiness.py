@@ -1,4 +1,4 @@
-"""Is a gallery ready? A query of it by itself finds itself."""
+"""Readiness check: a gallery photo must find itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from index_store import CANDIDATES, Store, candidate_ids
 
 from .galleries import Gallery
 
-TIE = 0.01  # of a cosine: another copy of the same photo is as good
+TIE = 0.01  # of a cosine: another copy of the same photo may come first
 ROUGH_TIE = 0.2  # the thumbnail is smaller than the photo
 
 
 def finds_itself(gallery: Gallery) -> bool:
-    """With a photo's stored descriptor; the first time with its picture too, through the model."""
+    """Search with a photo's stored descriptor; the first time also with its thumbnail."""
     if not gallery.once(found_by_picture):
         return False
     store = gallery.engine.store
@@ -22,19 +22,19 @@ def finds_itself(gallery: Gallery) -> bool:
 
 
 def probe(store: Store) -> int:
-    """The photo that must find itself: the first that is served."""
+    """Id of the photo that must find itself: the first served one."""
     return int(store.served_ids[0])
 
 
 def found_by_picture(gallery: Gallery) -> bool:
-    """Whether the model describes a thumbnail as the gallery knows the photo."""
+    """Whether the model's descriptor of the thumbnail finds the photo."""
     engine = gallery.engine
     pixels = decode(engine.store.thumbnail(probe(engine.store)), engine.store.as_stored)
     return is_nearest(gallery, engine.extractor.describe([pixels])[0], ROUGH_TIE)
 
 
 def is_nearest(gallery: Gallery, descriptor: np.ndarray, tie: float) -> bool:
-    """Whether the index proposes the probe for a descriptor (D,), none being nearer by a tie."""
+    """Whether a search with a descriptor (D,) has the probe within `tie` of the best cosine."""
     store = gallery.engine.store
     ids = candidate_ids(store.index, descriptor, CANDIDATES)
     cosines = store.descriptors[ids].astype(np.float32) @ descriptor

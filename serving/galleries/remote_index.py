@@ -1,4 +1,4 @@
-"""A store's index in a server that may go away while visitors search."""
+"""Index of a store in a remote server, which may become unavailable during searches."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class DistantIndex(NumberedIndex):
-    """Visitors are told that there is no answer; the log says why."""
+    """An index whose failures are refusals for visitors; the log has the reason."""
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As of `NumberedIndex`. Raises Refused."""
+        """As `NumberedIndex.search`. Raises Refused if the server is unavailable."""
         try:
             return super().search(descriptors, k)
         except IndexUnavailable as error:
@@ -30,7 +30,7 @@ class DistantIndex(NumberedIndex):
 
 
 def shielded(store: Store) -> Store:
-    """The store, opened for visitors."""
+    """The store, with a remote index replaced by a `DistantIndex`."""
     if store.manifest.searched_in is not None:
         store.index = DistantIndex(store.index.index, store.index.ids)
     return store

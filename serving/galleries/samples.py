@@ -1,4 +1,4 @@
-"""Queries for a visitor who has no photo at hand."""
+"""Sample queries for a visitor without a photo."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ASKED = 10_000
 
 
 def sample_queries(store: Store) -> list[Photo]:
-    """A few photos: the gallery's own choice, see `about`, or those whose nearest photo stands out
-    most from the rest.
+    """The samples that the gallery names, see `about`, or the photos whose nearest photo stands
+    out most from their other neighbours.
 
-    That looks at ASKED photos by chance: ask once for each generation.
+    The latter compares ASKED random photos: cache the result for each generation.
     """
     find = store.catalogue.find
     curated = [photo for name in about(store).file.samples if (photo := find(name)) is not None]

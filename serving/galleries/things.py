@@ -1,4 +1,4 @@
-"""The things of opened galleries, at hand by their photos."""
+"""Cache of the things of open galleries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class KnownThings:
     """The things of one generation.
 
     Attributes:
-        listed: Those with most photos first; a thing's number is its place.
+        listed: the things, most photos first; a thing's number is its index.
     """
 
     def __init__(self, listed: list[Thing]):
@@ -21,11 +21,11 @@ class KnownThings:
         self._number = {id: number for number, thing in enumerate(listed) for id in thing.ids}
 
     def number_of(self, id: int) -> int | None:
-        """Which thing a photo shows; None if no other photo is known to show it."""
+        """Number of the thing that a photo shows; None if no other photo is known to show it."""
         return self._number.get(id)
 
     def others(self, id: int) -> int:
-        """How many more photos show the same thing."""
+        """Number of other photos that show the same thing."""
         number = self.number_of(id)
         return 0 if number is None else len(self.listed[number].ids) - 1
 
@@ -36,8 +36,8 @@ _known: WeakKeyDictionary[Store, tuple[int, KnownThings | None]] = WeakKeyDictio
 def things_of(store: Store) -> KnownThings | None:
     """The things of a store; None if its photos were not compared with each other.
 
-    Found when they are first asked for (20 ms for 500 photos), and again when more photos turn out
-    to be damaged. Thread-safe: found twice at one time they are the same.
+    Computed on first use (20 ms for 500 photos), and again when more photos are found to be
+    damaged. Thread-safe: a race computes the same result twice.
     """
     damaged = len(store.damaged)
     if store not in _known or _known[store][0] != damaged:

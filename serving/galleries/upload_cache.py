@@ -1,4 +1,4 @@
-"""What links to uploads need: descriptors and keypoints, for a while, never the photo."""
+"""Cache of descriptors and keypoints for links to uploads, never of the photos."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from search import QueryPhoto
 
 from ..settings import settings
 
-PARTS = 6  # descriptions of one upload that are kept: by each model, and of its last few parts
-LINK_BYTES = 300_000  # of a whole upload: a descriptor, and 2,000 SIFT keypoints of 144 bytes
+PARTS = 6  # cached descriptions of one upload: by each model, and of its last few parts
+LINK_BYTES = 300_000  # for a whole upload: a descriptor and 2,000 SIFT keypoints of 144 bytes
 Described = Mapping[tuple[str, Region | None], QueryPhoto]
-"""What is known of an upload: by the fingerprint of the model, and the part that counts."""
+"""Descriptions of an upload by (fingerprint of the model, part of the photo)."""
 
 
 @dataclass(eq=False)
@@ -28,10 +28,10 @@ class CachedUpload:
     """One upload.
 
     Attributes:
-        token: of its link.
-        until: when the link expires, seconds since 1970.
-        photos: its descriptions. A snapshot for any thread to read: `UploadCache.add` replaces it
-            and never changes it.
+        token: token of its link.
+        until: expiry of the link, seconds since 1970.
+        photos: its descriptions. An immutable snapshot for any thread: `UploadCache.add` replaces
+            it.
     """
 
     token: str
@@ -40,14 +40,14 @@ class CachedUpload:
 
 
 class UploadCache:
-    """Uploads by a token that cannot be guessed. Thread-safe.
+    """Uploads by an unguessable token. Thread-safe.
 
     Args:
-        seconds: how long each is remembered. Looking does not prolong it.
-        most: how many are; then the oldest goes.
-        most_bytes: of all descriptions together. Parts of photos are dropped first, beginning with
-            those of the oldest uploads, then the oldest uploads themselves.
-        clock: seconds since 1970, for tests.
+        seconds: lifetime of an entry. Access does not extend it.
+        most: maximum number of uploads; the oldest is dropped first.
+        most_bytes: maximum size of all descriptions. Parts of photos are dropped first, starting
+            with the oldest uploads, then the oldest uploads themselves.
+        clock: seconds since 1970; tests replace it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class UploadCache:
         return len(self._known)
 
     def keep(self) -> CachedUpload:
-        """Begin to remember an upload."""
+        """Add an empty entry for an upload."""
         known = CachedUpload(secrets.token_urlsafe(16), self._clock() + self._seconds)
         with self._lock:
             self._known[known.token] = known
@@ -74,12 +74,12 @@ class UploadCache:
     def add(
         self, known: CachedUpload, model: str, region: Region | None, photo: QueryPhoto
     ) -> None:
-        """Keep one more description of an upload; beyond PARTS its oldest part is dropped.
+        """Cache a description of an upload; beyond PARTS its oldest part is dropped.
 
         Args:
-            known: as `keep` returned it. One that has expired still serves whoever holds it.
+            known: entry returned by `keep`. An expired entry still works for its holder.
             model: fingerprint of the model that described it.
-            region: the part that counts, None for the whole.
+            region: part of the photo, None for all of it.
             photo: the description.
         """
         with self._lock:
@@ -92,12 +92,12 @@ class UploadCache:
             self._keep_within_bytes()
 
     def find(self, token: str) -> CachedUpload | None:
-        """What is remembered under a token; None if nothing is, or no more."""
+        """The entry of a token; None if it is unknown or expired."""
         self.purge()
         return self._known.get(token)
 
     def purge(self) -> None:
-        """Forget what is past its time."""
+        """Drop expired entries."""
         now = self._clock()
         with self._lock:
             while self._known and next(iter(self._known.values())).until <= now:
@@ -123,7 +123,7 @@ class UploadCache:
 
 
 def size(photos: Described) -> int:
-    """Bytes of all arrays of an upload's descriptions."""
+    """Total bytes of the arrays in an upload's descriptions."""
     return sum(
         buffer(array).nbytes
         for photo in photos.values()
@@ -135,7 +135,7 @@ def size(photos: Described) -> int:
 
 
 def buffer(array: np.ndarray) -> np.ndarray:
-    """The array that owns the memory of another one: a row of a matrix keeps all of it."""
+    """The array that owns the memory of a view: a row keeps its whole matrix alive."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
@@ -143,6 +143,6 @@ def buffer(array: np.ndarray) -> np.ndarray:
 
 @cache
 def remembered() -> UploadCache:
-    """The one of this process, as the settings say."""
+    """The upload cache of this process, with the limits of the settings."""
     limits = settings()
     return UploadCache(60 * limits.link_minutes, limits.links, limits.links * LINK_BYTES)

@@ -1,1 +1,1 @@
-"""What every request passes: hosts, headers, uploads, connections."""
+"""Middleware for all requests: hosts, headers, uploads, connections."""

@@ -1,4 +1,4 @@
-"""Areas of the address space that are for programs: what is unknown there is a problem document."""
+"""URL areas for programs, in which unknown addresses get a problem document."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NOTHING_HERE = "There is nothing at this address."
 
 
 def area(path: str, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
-    """Routes for everything at `path` and below it.
+    """Routes for `path` and everything below it.
 
-    An unknown address is 404 and a wrong method 405, instead of the page, which Streamlit serves at
-    every address that nothing else matches. Endpoints may raise Refused.
+    An unknown address is 404 and a wrong method 405; Streamlit would serve the page, as it does at
+    every unmatched address. Endpoints may raise Refused.
 
     Args:
-        path: e.g. "/api".
-        routes: with whole paths, each of them below `path`.
+        path: prefix of the area, e.g. "/api".
+        routes: routes with full paths, all below `path`.
     """
     router = Router(routes, redirect_slashes=False)  # a redirect would lose a proxy's prefix
     handlers: dict[Any, Any] = {HTTPException: of_router, Refused: of_refusal}
@@ -33,7 +33,7 @@ def area(path: str, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
 
 
 def of_router(_request: Request, error: HTTPException) -> Response:
-    """What the router or Starlette's form parser refused, as problem details."""
+    """An error of the router or of Starlette's form parser, as problem details."""
     if error.status_code == 404:
         return problem(404, NOTHING_HERE)
     if error.status_code == 405:

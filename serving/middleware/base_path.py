@@ -1,7 +1,7 @@
-"""The path that the server is reached below, e.g. https://example.org/photos-search/.
+"""Base path of the server behind a proxy, e.g. https://example.org/photos-search/.
 
-A proxy may pass that path on, and then Streamlit's option `server.baseUrlPath` names it. Or it
-strips the path, and then its header X-Forwarded-Prefix names it.
+If the proxy passes the path on, Streamlit's option `server.baseUrlPath` names it. If the proxy
+strips it, its header X-Forwarded-Prefix names it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ MOST_PREFIX = 200  # characters
 
 
 def base_path() -> str:
-    """`server.baseUrlPath` with a slash before it and none after it; "" if it is not set."""
+    """`server.baseUrlPath` with a leading and without a trailing slash; "" if it is not set."""
     path = option("server.baseUrlPath").strip("/")
     return f"/{path}" if path else ""
 
 
 def prefix_of(scope: Scope) -> str:
-    """What a client puts before this server's addresses: "" or e.g. "/photos-search".
+    """Prefix of this server's URLs as clients see them: "" or e.g. "/photos-search".
 
-    X-Forwarded-Prefix counts if it is a plain path and a trusted proxy sent it.
+    X-Forwarded-Prefix is used if it is a plain path from a trusted proxy.
     """
     stripped = Headers(scope=scope).get(FORWARDED_PREFIX, "")
     if len(stripped) > MOST_PREFIX or not PREFIX.fullmatch(stripped) or not is_from_proxy(scope):
@@ -39,7 +39,7 @@ def prefix_of(scope: Scope) -> str:
 
 
 class Below(Mount):
-    """A Mount that leaves every address that none of its routes matches to the routes after it."""
+    """A Mount that leaves addresses that its routes do not match to the routes after it."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
@@ -53,8 +53,8 @@ def at_base_path(routes: Sequence[BaseRoute], at_root: Sequence[BaseRoute]) -> l
     """The routes below the base path.
 
     Args:
-        routes: with paths from "/".
-        at_root: those of them that are at "/" as well, for the machine's own checks.
+        routes: routes with paths from "/".
+        at_root: routes that are also served at "/", for local health checks.
     """
     base = base_path()
     return [Below(base, routes=routes), *at_root] if base else list(routes)

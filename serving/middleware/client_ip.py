@@ -1,4 +1,4 @@
-"""Where a visitor is: the address that quotas are counted by."""
+"""Client address of a request, as quotas count it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 FORWARDED = "x-forwarded-for"
 LOOPBACK = "127.0.0.1"
 UNKNOWN = "unknown"
-# A home or a phone is given so much of IPv6 to choose its addresses from.
-IPV6_PREFIX = 64
+IPV6_PREFIX = 64  # bits that a home or a phone shares; it chooses the rest freely
 
 
 def address_of(scope: Scope) -> str:
-    """The address of a request or a websocket, as quotas count it (`counted`)."""
+    """Client address of a request or a websocket, normalised by `counted`."""
     client = scope.get("client")
     return client_address(client[0] if client else "", Headers(scope=scope).getlist(FORWARDED))
 
 
 def client_address(peer: str, forwarded: Iterable[str]) -> str:
-    """The address of a visitor, as quotas count it (`counted`).
+    """Client address of a visitor, normalised by `counted`.
 
-    The web server itself (uvicorn) has believed X-Forwarded-For already if the connection came
-    from this machine. Whether it should have, our own setting decides.
+    uvicorn applies X-Forwarded-For to every connection from this machine. That is undone here, so
+    that only the setting `trusted_proxies` decides whether the header is trusted.
 
     Args:
-        peer: what the web server takes for the address.
-        forwarded: values of X-Forwarded-For, empty if there was none. Each proxy has added the
-            address that it saw, at the end.
+        peer: address that the web server reports.
+        forwarded: values of X-Forwarded-For, empty without the header. Each proxy appends the
+            address that it saw.
     """
     hops = _hops(forwarded)
     peer = _connected(peer, hops)
@@ -44,10 +43,10 @@ def client_address(peer: str, forwarded: Iterable[str]) -> str:
 
 
 def is_from_proxy(scope: Scope) -> bool:
-    """Whether a trusted proxy sent a request, whose headers may then be believed.
+    """Whether a trusted proxy sent a request, so that its headers can be trusted.
 
-    A client that connects directly and forwards its own address passes where this machine is
-    trusted: only let headers of the client's own answer depend on it.
+    If this machine is trusted, a direct client that sends X-Forwarded-For passes too: use this only
+    for headers that affect the client's own answer.
     """
     client = scope.get("client")
     hops = _hops(Headers(scope=scope).getlist(FORWARDED))
@@ -56,12 +55,12 @@ def is_from_proxy(scope: Scope) -> bool:
 
 
 def is_among(address: str, allowed: str) -> bool:
-    """Whether an address of `client_address` is in one of these networks ("A,B/24,...")."""
+    """Whether an address from `client_address` is in one of the networks ("A,B/24,...")."""
     return _is_in(address.removesuffix(f"/{IPV6_PREFIX}"), networks(allowed))
 
 
 def counted(address: str) -> str:
-    """The address itself, or the network of one home for IPv6; a word if it is none."""
+    """The address for IPv4 and loopback, its /64 for IPv6; UNKNOWN if it is not an address."""
     parsed = _parse(address)
     if parsed is None:
         return UNKNOWN
@@ -74,19 +73,19 @@ _LOOPBACK4, _LOOPBACK6 = ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_netw
 
 
 def _hops(forwarded: Iterable[str]) -> list[str]:
-    """The addresses in X-Forwarded-For, the nearest last."""
+    """The addresses in X-Forwarded-For, nearest last."""
     return [hop.strip() for value in forwarded for hop in value.split(",") if hop.strip()]
 
 
 def _connected(peer: str, hops: Sequence[str]) -> str:
-    """Where the connection came from, before uvicorn put a hop in its place."""
+    """The connection's own address, before uvicorn replaced it by a hop."""
     if hops and peer == _first_foreign(hops, (_LOOPBACK4, _LOOPBACK6)):
         return LOOPBACK
     return peer
 
 
 def _first_foreign(hops: Sequence[str], trusted: Sequence[Network]) -> str:
-    """The nearest hop that is no trusted proxy; the furthest if all are."""
+    """The nearest hop that is not a trusted proxy; the furthest if all are trusted."""
     return next((hop for hop in reversed(hops) if not _is_in(hop, trusted)), hops[0])
 
 
@@ -96,7 +95,7 @@ def _is_in(address: str, among: Sequence[Network]) -> bool:
 
 
 def _parse(address: str) -> Address | None:
-    """None for what is no address. An IPv4 address written as IPv6 is the IPv4 address."""
+    """Parse an address; None if it is invalid. An IPv4-mapped IPv6 address becomes IPv4."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

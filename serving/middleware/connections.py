@@ -1,4 +1,4 @@
-"""Websockets, bounded: pages open at one time, by address and in all, and none without a word."""
+"""Limits for websockets: open pages in total and by address, silence, and message rate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from plurals import quantity
 
 from ..operations import prometheus
 from ..refusal import Refused, refuse, spend
@@ -20,20 +22,20 @@ REFUSED_BY_STREAMLIT = {1002: "malformed message", 1008: "wrong origin", 1009: "
 
 
 class ConnectionLimits:
-    """ASGI middleware. How many may be open, the settings say.
+    """ASGI middleware that limits open websockets as set by the settings.
 
     Args:
-        app: gets what is within the limits.
+        app: application that receives the connections within the limits.
     """
 
     def __init__(self, app: ASGIApp):
         self.app = app
-        self._open: Counter[str] = Counter()  # by address; of the event loop's thread only
+        self._open: Counter[str] = Counter()  # by address; used by the event loop's thread only
         prometheus.CONNECTIONS.set_function(lambda: self.open)
 
     @property
     def open(self) -> int:
-        """How many are open."""
+        """Number of open websockets."""
         return self._open.total()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,24 +58,25 @@ class ConnectionLimits:
                 del self._open[address]
 
     def _check(self, address: str) -> None:
-        """Raise Refused if one more would be too many."""
+        """Raise Refused if one more connection would exceed a limit."""
         limits = settings()
         spend("connection", address)
         if self._open.total() >= limits.connections:
-            raise refuse("connections", 503, "Busy, too many visitors at the moment.")
+            raise refuse("connections", 503, "The server is full. Try again later.")
         if self._open[address] >= limits.connections_address:
-            raise refuse("connections of address", 429, "Too many pages are open at your address.")
+            pages = quantity(limits.connections_address, "open page")
+            sentence = f"At most {pages} from one address. Close one and try again."
+            raise refuse("connections of address", 429, sentence)
 
 
 def talking(receive: Receive, address: str) -> Receive:
-    """`receive` for which a connection is gone that says nothing at first, speaks in text, or talks
-    without end.
+    """Wrap `receive` to close connections that stay silent, send text, or exceed the message quota.
 
-    Streamlit's page always begins to talk, and in bytes.
+    Streamlit's page always sends a first message, and only binary ones.
 
     Args:
-        receive: of the connection.
-        address: `address_of` it.
+        receive: receive function of the connection.
+        address: client address, see `address_of`.
     """
     silent_seconds = settings().silent_seconds
     has_spoken = False
@@ -101,7 +104,7 @@ def talking(receive: Receive, address: str) -> Receive:
 
 
 def counting(send: Send) -> Send:
-    """`send` that counts why Streamlit closes a connection."""
+    """Wrap `send` to count the reasons for which Streamlit closes a connection."""
 
     async def counted(message: Message) -> None:
         if message["type"] == "websocket.close" and message.get("code") in REFUSED_BY_STREAMLIT:

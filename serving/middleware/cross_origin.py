@@ -1,4 +1,4 @@
-"""Which other websites may call the API and read pictures from a browser (CORS)."""
+"""CORS: other websites whose scripts may call the API and read pictures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ AREAS = ("/api/", "/photos/")
 
 
 class CrossOrigin:
-    """ASGI middleware. Never for the page or its websocket, and never with credentials.
+    """ASGI middleware that adds CORS headers below AREAS, never to the page, without credentials.
 
     Args:
-        app: what origins of the setting `cors` may use below AREAS.
+        app: application that the origins in the setting `cors` may use.
     """
 
     def __init__(self, app: ASGIApp):

@@ -1,8 +1,8 @@
 """Allowed Host headers.
 
-A page of another site can give its own name the address of this server (DNS rebinding): then the
-browser takes the two for one site, and lets it read a demo that only this network should see. But
-the browser still says the name.
+Another site can point its own name at this server's address (DNS rebinding). The browser then
+treats both as one site and lets its scripts read a demo that only this network should see. The Host
+header still carries the other site's name.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from ..operations.streamlit_private import is_host_allowed
 from ..refusal import problem_of, refuse
 
 POLICY_VIOLATION = 1008
-SENTENCE = "This server does not go by that name."
+SENTENCE = "This server is not configured for that host name."
 
 log = logging.getLogger(__name__)
 
 
 class KnownHosts:
-    """ASGI middleware. The names are the setting `hosts`, as Streamlit's option `allowedHosts`.
+    """ASGI middleware that refuses requests for hosts outside Streamlit's option `allowedHosts`.
+
+    The setting `hosts` fills that option.
 
     Args:
-        app: gets what was sent to one of them.
+        app: application that receives the requests for allowed hosts.
     """
 
     def __init__(self, app: ASGIApp):
@@ -38,8 +40,8 @@ class KnownHosts:
             await self.app(scope, receive, send)
             return
         refusal = refuse("wrong host", 421, SENTENCE)
-        if not self._has_said:  # the metric counts them
-            log.warning("a request for an unknown host was refused; GEM_HOSTS names those served")
+        if not self._has_said:  # logged once; the metric counts all
+            log.warning("refused a request for an unknown host; GEM_HOSTS lists the allowed ones")
             self._has_said = True
         if kind == "http":
             await problem_of(refusal)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What every answer forbids the browser to do with it."""
+"""Security headers of every answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def policy(index: str) -> str:
-    """The Content-Security-Policy that Streamlit lives with.
+    """The strictest Content-Security-Policy that Streamlit works with.
 
-    Scripts come from this server, or are made by the page itself: Streamlit's components are
-    imported from a `blob:`. The one script within its HTML is named by its hash. Its styles are
-    made while it runs, so they have to be allowed inline.
+    Scripts come from this server or from a `blob:`, which Streamlit imports components from. The
+    one inline script of its HTML is allowed by its hash. Styles are generated at run time and must
+    be allowed inline.
 
     Args:
         index: Streamlit's HTML.
@@ -45,7 +45,7 @@ def policy(index: str) -> str:
 HEADERS = {
     "Content-Security-Policy": policy(index_html()),
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
+    "X-Frame-Options": "DENY",  # for browsers without frame-ancestors
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -54,10 +54,10 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware.
+    """ASGI middleware that adds HEADERS to every answer.
 
     Args:
-        app: whose answers get HEADERS.
+        app: the wrapped application.
     """
 
     def __init__(self, app: ASGIApp):

@@ -1,7 +1,7 @@
-"""Uploads, bounded while they arrive: bytes, files and time, by session, by address and in all.
+"""Limits for uploads while they arrive: bytes, files and time, per session, per address, in total.
 
-Streamlit takes any number of files from a session, under names that the browser makes up, and keeps
-them in memory. The API's bodies come the same way.
+Streamlit accepts any number of files from a session, under ids that the browser chooses, and keeps
+them in memory. The bodies of API calls arrive the same way.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ..refusal import Refused, busy, problem_of, refuse, spend
 from ..settings import settings
 from .client_ip import address_of
 
-FRAMING = 2**20  # bytes of a form around its files
+FRAMING = 2**20  # bytes of a form besides its files
 RETRY_SECONDS = 10
-DRAIN_SECONDS = 5  # for what is still to come of an upload that is refused
+DRAIN_SECONDS = 5  # for reading the rest of a refused upload
 
 
 def session_of(path: str) -> str:
-    """The session of the page that an upload belongs to; "" for any other request."""
+    """The page session that an upload belongs to; "" for any other request."""
     _, found, rest = path.partition(UPLOAD_PATH)
     return rest.partition("/")[0] if found else ""
 
 
 def held_uploads(session: str | None = None) -> tuple[int, int]:
-    """How many files Streamlit holds, and their bytes: of one session or of all."""
+    """Number and total bytes of the files that Streamlit holds, for one session or for all."""
     server = runtime()
     if server is None:
         return 0, 0
@@ -47,20 +47,20 @@ def held_uploads(session: str | None = None) -> tuple[int, int]:
 
 
 def held_bytes() -> int:
-    """Bytes of all uploads that have arrived and are held, by Streamlit or by the page."""
+    """Bytes of all completed uploads held by Streamlit or by the page."""
     return held_uploads()[1] + taken_bytes()
 
 
 @dataclass
 class Arrival:
-    """A request that is let in.
+    """An admitted upload.
 
     Attributes:
-        owner: whose bytes these are: the session, or the address.
-        address: where they come from.
-        most: bytes it may have.
-        sentence: for a visitor who sends more.
-        bytes: that have arrived.
+        owner: the session, or the address for API calls.
+        address: client address.
+        most: maximum size in bytes.
+        sentence: message for a visitor who sends more.
+        bytes: bytes received so far.
     """
 
     owner: str
@@ -71,30 +71,30 @@ class Arrival:
 
 
 class UploadLimits:
-    """ASGI middleware. How much may arrive, the settings say.
+    """ASGI middleware that limits uploads as set by the settings.
 
     Args:
-        app: gets what is within the limits.
+        app: application that receives the uploads within the limits.
     """
 
     def __init__(self, app: ASGIApp):
         self.app = app
-        # What is arriving. Of the event loop's thread only.
+        # Uploads in progress. Used by the event loop's thread only.
         self._by_address: Counter[str] = Counter()
         self._by_owner: Counter[str] = Counter()
         self._bytes = 0
-        # A file is never written to a disk, which might be full; its bytes are counted here.
+        # Never spool a file to a disk, which might be full; its bytes are counted here.
         MultiPartParser.spool_max_size = settings().upload_bytes + FRAMING
         prometheus.HELD.set_function(lambda: held_bytes() + self._bytes)
 
     @property
     def arriving(self) -> int:
-        """Bytes that have arrived of uploads that have not ended."""
+        """Bytes received of unfinished uploads."""
         return self._bytes
 
     @property
     def is_idle(self) -> bool:
-        """Whether no upload arrives, and none is counted any more."""
+        """Whether no upload is in progress and all counters are zero."""
         return not (self._bytes or self._by_address or self._by_owner)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,31 +123,31 @@ class UploadLimits:
             if not answered:
                 if refusal.status in (429, 503) and not ended:
                     await drained(receive)
-                # What is still to come is not read.
+                # The rest of the upload is not read.
                 answer = problem_of(refusal, {"Connection": "close"})
                 await answer(scope, receive, send)
 
     def _arrival(self, scope: Scope) -> Arrival:
-        """Raises Refused for a request that is too much, or says so itself."""
+        """Admit a request. Raises Refused if it exceeds a limit or announces to."""
         limits, address = settings(), address_of(scope)
         session = session_of(scope["path"])
         if session:
             spend("upload", address, session)
             files, size = held_uploads(session)
             if files + self._by_owner[session] >= limits.session_files:
-                raise too_many("uploads of session")
+                raise too_many("uploads of session", limits.session_files)
             left = min(limits.upload_bytes, limits.session_mb * 2**20 - size)
-            sentence = f"A photo may have {limits.upload_mb} MB at most."
+            sentence = f"A photo may have at most {limits.upload_mb} MB."
         else:
             left = limits.api_photos * limits.upload_bytes
             photos = quantity(limits.api_photos, "photo")
-            sentence = f"A request may have at most {photos} of {limits.upload_mb} MB."
+            sentence = f"A request may have at most {photos} of {limits.upload_mb} MB each."
         if self._by_address[address] >= limits.address_uploads:
-            raise too_many("uploads of address")
+            raise too_many("uploads of address", limits.address_uploads)
         arrival = Arrival(session or address, address, left + FRAMING, sentence)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or len(announced) > 18:
-            raise refuse("bad length", 400, "The length of the upload is no number.")
+            raise refuse("bad length", 400, "Content-Length is not a number.")
         if int(announced) > arrival.most:
             raise refuse("too large", 413, sentence)
         if held_bytes() + self._bytes + int(announced) > limits.arriving_mb * 2**20:
@@ -156,7 +156,7 @@ class UploadLimits:
 
     @contextmanager
     def _arriving(self, arrival: Arrival) -> Iterator[None]:
-        """Count one more upload while it arrives and is answered."""
+        """Count an upload until it has been answered."""
         for counter, key in self._counters(arrival):
             counter[key] += 1
         try:
@@ -172,8 +172,8 @@ class UploadLimits:
         return (self._by_address, arrival.address), (self._by_owner, arrival.owner)
 
     def _bounded(self, receive: Receive, arrival: Arrival) -> Receive:
-        """`receive` that raises Refused when it is too much or takes too long, whatever was
-        announced.
+        """Wrap `receive` to raise Refused for an upload that is too large or too slow, whatever
+        length it has announced.
         """
         limits = settings()
         deadline = asyncio.get_running_loop().time() + limits.upload_seconds
@@ -187,7 +187,8 @@ class UploadLimits:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise refuse("slow upload", 408, "The upload took too long.") from None
+                sentence = f"The upload took longer than {limits.upload_seconds} seconds."
+                raise refuse("slow upload", 408, f"{sentence} Try a smaller file.") from None
             size = len(message.get("body", b""))
             arrival.bytes += size
             self._bytes += size
@@ -203,9 +204,9 @@ class UploadLimits:
 
 
 async def drained(receive: Receive) -> None:
-    """Let what is small enough arrive, and throw it away, but not for long.
+    """Read and discard the rest of a refused upload, for at most DRAIN_SECONDS.
 
-    A client that is cut off while it sends sees a broken line instead of the sentence.
+    A client that is cut off while it sends would see a broken connection instead of the answer.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
@@ -213,7 +214,9 @@ async def drained(receive: Receive) -> None:
                 pass
 
 
-def too_many(why: str) -> Refused:
-    """A session or an address that uploads too much at one time."""
-    sentence = f"Too many photos at one time. Try again in {RETRY_SECONDS} seconds."
+def too_many(why: str, most: int) -> Refused:
+    """A refusal for too many concurrent uploads. most: the limit."""
+    sentence = (
+        f"At most {quantity(most, 'upload')} at a time. Try again in {RETRY_SECONDS} seconds."
+    )
     return refuse(why, 429, sentence, RETRY_SECONDS)

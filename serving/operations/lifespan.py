@@ -1,4 +1,4 @@
-"""What runs beside the requests: galleries are opened, and visitors who have left forgotten."""
+"""Background tasks of the server: opening galleries and closing abandoned sessions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from . import prometheus
 from .sessions import forgetting
 from .streamlit_private import Runtime
 
-LOOK_SECONDS = 2.0  # between two looks whether a build has replaced a store
+LOOK_SECONDS = 2.0  # between two checks for a new build
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
-    """For `st.App`: from when the server is up until it goes down."""
+    """Lifespan for `st.App`: runs the background tasks from start-up to shutdown."""
     looking = asyncio.create_task(look_for_builds(), name="look for builds")
     try:
         async with forgetting(Runtime.instance()):
@@ -36,7 +36,7 @@ async def lifespan(_app: Any) -> AsyncIterator[None]:
 
 
 async def look_for_builds() -> None:
-    """Open what is served, at once and whenever it was replaced, before a visitor asks for it."""
+    """Open the stores at start-up and after every build, before a visitor needs them."""
     while True:
         try:
             await asyncio.get_running_loop().run_in_executor(None, galleries().look)
@@ -45,6 +45,6 @@ async def look_for_builds() -> None:
                 for name, gallery in galleries().opened().items()
                 for store in (gallery.engine.store,)
             )
-        except Exception:  # a disk may fail in any way; the next look may find it well
-            log.exception("the stores could not be looked at")
+        except Exception:  # any disk error; the next check may succeed
+            log.exception("the stores could not be checked for new builds")
         await asyncio.sleep(LOOK_SECONDS)

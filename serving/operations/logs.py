@@ -1,7 +1,7 @@
-"""The log: one JSON object a line, without anything that tells who a visitor is.
+"""Logging: one JSON object per line, without personal data.
 
-No line has an address of the network, the name of an uploaded file, or a traceback: instead of that
-there is the kind of the error and where in the code it was.
+No line contains a network address, the name of an uploaded file, or a traceback; errors are logged
+with their type and the places in the code instead.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .streamlit_private import hand_logs_to
 IPV4 = r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
 IPV6 = r"(?<![\w:.])(?=[\da-fA-F:]*:[\da-fA-F]*:)[\da-fA-F:]{3,39}(?:%\w+)?(?![\w:])"
 ADDRESS = re.compile(f"{IPV4}|{IPV6}")
-CLOCK = re.compile(r"\d\d:\d\d:\d\d")  # the only other thing that looks like that
+CLOCK = re.compile(r"\d\d:\d\d:\d\d")  # matches ADDRESS too
 WITHHELD = "[address]"
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 MOST_FRAMES = 30
 
 
 class JsonLines(logging.Formatter):
-    """Writes a record as one line: time (UTC), level, logger, message, and of an error its kind and
-    where it was raised, the outermost call first.
+    """Formats a record as one line: time (UTC), level, logger, message; for an error also its type
+    and the calls that led to it, outermost first.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -47,37 +47,37 @@ class JsonLines(logging.Formatter):
 
 
 def without_addresses(text: str) -> str:
-    """Text with all addresses of IPv4 and IPv6 replaced."""
+    """Text with all IPv4 and IPv6 addresses replaced."""
     return ADDRESS.sub(lambda m: m[0] if CLOCK.fullmatch(m[0]) else WITHHELD, text)
 
 
 def frames(trace: TracebackType | None) -> list[str]:
-    """Calls from the outermost to where the error was raised, each as file:line function."""
+    """The last MOST_FRAMES calls, outermost first, each as "file:line function"."""
     found = traceback.extract_tb(trace)[-MOST_FRAMES:]
     return [f"{'/'.join(Path(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in found]
 
 
 def log_as_json() -> None:
-    """From now on, everything in this process that logs does so on stderr, in these lines."""
+    """Send all logging of this process to stderr in this format."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.root.handlers = [handler]
     logging.captureWarnings(True)
     hand_logs_to(hand_on)  # Streamlit gives each of its loggers a handler
-    for name in SERVERS:  # they tell of every connection that opens and closes
+    for name in SERVERS:  # they log every connection
         hand_on(logging.getLogger(name))
         logging.getLogger(name).setLevel(logging.WARNING)
     threading.excepthook = log_end_of_thread
 
 
 def hand_on(logger: logging.Logger) -> None:
-    """Let a logger hand everything on to the root's handler."""
+    """Make a logger pass everything to the root's handler."""
     logger.handlers.clear()
     logger.propagate = True
 
 
 def log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
-    """A thread has ended with an error that nobody handled."""
+    """Log an unhandled error that ended a thread."""
     if ended.exc_value is not None and not sys.is_finalizing():
         logging.getLogger(__name__).error(
             "a thread has ended",

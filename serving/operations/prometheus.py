@@ -1,4 +1,4 @@
-"""What the server counts and times, for Prometheus. Nothing here names a visitor or a file."""
+"""Metrics for Prometheus, without names of visitors or files."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ GCCollector(registry=REGISTRY)
 STAGES = Histogram(
     "gem_stage_seconds", "A stage of a search.", ["stage"], buckets=STAGE_SECONDS, registry=REGISTRY
 )
-SEARCHES = Counter("gem_searches", "Answers given.", ["by"], registry=REGISTRY)
+SEARCHES = Counter("gem_searches", "Search answers.", ["by"], registry=REGISTRY)
 WAITED = Histogram(
-    "gem_queue_wait_seconds", "How long work waited.", buckets=WAIT_SECONDS, registry=REGISTRY
+    "gem_queue_wait_seconds", "Wait in the queue.", buckets=WAIT_SECONDS, registry=REGISTRY
 )
 REFUSED = Counter(
     "gem_refused",
-    "What was not done, and why; `left`: the visitor did not wait for it.",
+    "Refused work by reason; `left`: the visitor did not wait for it.",
     ["why"],
     registry=REGISTRY,
 )
 DECODERS_ENDED = Counter(
     "gem_decoders_ended",
-    "Decoding processes that ended in the middle of a photo, or could not be started.",
+    "Decoding processes that ended during a photo or could not be started.",
     ["why"],
     registry=REGISTRY,
 )
-QUEUE = Gauge("gem_queue_length", "Work that waits for its turn.", registry=REGISTRY)
-RUNNING = Gauge("gem_queue_running", "Work that has its turn.", registry=REGISTRY)
+QUEUE = Gauge("gem_queue_length", "Tasks in the queue.", registry=REGISTRY)
+RUNNING = Gauge("gem_queue_running", "Running tasks.", registry=REGISTRY)
 SESSIONS = Gauge("gem_sessions", "Visitors' sessions held.", ["state"], registry=REGISTRY)
 CONNECTIONS = Gauge("gem_connections", "Pages open.", registry=REGISTRY)
-FORGOTTEN = Counter("gem_sessions_forgotten", "Sessions freed.", registry=REGISTRY)
-HELD = Gauge("gem_upload_bytes", "Uploads that arrive or are held.", registry=REGISTRY)
+FORGOTTEN = Counter("gem_sessions_forgotten", "Abandoned sessions closed.", registry=REGISTRY)
+HELD = Gauge("gem_upload_bytes", "Bytes of uploads that arrive or are held.", registry=REGISTRY)
 PHOTOS = Gauge("gem_gallery_photos", "Photos served.", ["model", "generation"], registry=REGISTRY)
 DAMAGED = Gauge(
     "gem_gallery_damaged_photos",
-    "Photos left out because they are damaged in the store.",
+    "Photos not served because they are damaged in the store.",
     ["model", "generation"],
     registry=REGISTRY,
 )
@@ -54,19 +54,19 @@ NOT_OPENED = Counter(
 
 
 def observe_stages(timings_ms: Mapping[str, float]) -> None:
-    """Note what the stages of an answer took."""
+    """Record the durations of an answer's stages."""
     for stage, ms in timings_ms.items():
         STAGES.labels(stage).observe(ms / 1000)
 
 
 def watch_queue(waiting: Callable[[], int], running: Callable[[], int]) -> None:
-    """Read the queue's length from here on."""
+    """Read the queue's gauges from these functions."""
     QUEUE.set_function(waiting)
     RUNNING.set_function(running)
 
 
 def show_galleries(served: Iterable[tuple[str, str, int, int]]) -> None:
-    """Note what is served. served: model, generation, photos and damaged ones of each gallery."""
+    """Set the gauges of galleries. served: (model, generation, photos, damaged photos) each."""
     PHOTOS.clear()
     DAMAGED.clear()
     for model, generation, photos, damaged in served:
@@ -75,5 +75,5 @@ def show_galleries(served: Iterable[tuple[str, str, int, int]]) -> None:
 
 
 def text() -> bytes:
-    """All of it, as Prometheus reads it."""
+    """All metrics in the text format of Prometheus."""
     return generate_latest(REGISTRY)

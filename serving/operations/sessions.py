@@ -1,7 +1,7 @@
-"""Visitors who have left are forgotten, on a quiet server too.
+"""Closing of abandoned sessions.
 
-Streamlit keeps a session for a while, so that a visitor whose line broke can come back. But it
-clears up only when another visitor leaves. So here is a clock.
+Streamlit keeps a session for a while, so that a visitor can reconnect, but cleans up only when
+another visitor leaves. A timer closes sessions on a quiet server too.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 
 class Forgetting:
-    """Closes the sessions whose visitors have been gone for long enough.
+    """Closes sessions whose visitors have been gone for too long.
 
     Args:
-        runtime: Streamlit's.
+        runtime: Streamlit's runtime.
         seconds: how long a visitor may be gone.
-        clock: seconds, for tests.
+        clock: monotonic seconds; tests replace it.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Forgetting:
         self._gone_since: dict[str, float] = {}
 
     def tick(self) -> int:
-        """Look once. On the event loop's thread, as Streamlit's sessions are.
+        """Check all sessions once, on the event loop's thread, which owns Streamlit's sessions.
 
         Returns:
-            How many were forgotten.
+            Number of closed sessions.
         """
         runtime, now = self._runtime, self._clock()
         known = session_ids(runtime)
@@ -54,7 +54,7 @@ class Forgetting:
         for id in late:
             runtime.close_session(id)
         own_galleries().sweep(known.difference(late))
-        # An upload that arrived completely only after its session had gone belongs to nobody.
+        # Uploads completed after their session was closed have no owner.
         for id in set(stored_uploads(runtime)) - known:
             runtime.uploaded_file_mgr.remove_session_files(id)
         prometheus.SESSIONS.labels("connected").set(len(known) - len(gone))
@@ -64,7 +64,7 @@ class Forgetting:
 
 
 def give_memory_back() -> None:
-    """Free what only refers to itself, and return free memory to the system (glibc only)."""
+    """Collect reference cycles and return free memory to the system (glibc only)."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -72,7 +72,7 @@ def give_memory_back() -> None:
 
 @asynccontextmanager
 async def forgetting(runtime: Runtime) -> AsyncIterator[None]:
-    """Forget visitors who have left, while the block lasts."""
+    """Close abandoned sessions while the block runs."""
     clock = Forgetting(runtime, settings().forget_seconds)
 
     async def run() -> None:
@@ -82,8 +82,8 @@ async def forgetting(runtime: Runtime) -> AsyncIterator[None]:
                 remembered().purge()
                 if clock.tick():
                     await asyncio.get_running_loop().run_in_executor(None, give_memory_back)
-            except Exception:  # the next tick tries again: this must go on for as long as we serve
-                log.exception("visitors who left could not be forgotten")
+            except Exception:  # the next tick retries: this must run as long as the server
+                log.exception("abandoned sessions could not be closed")
 
     task = asyncio.create_task(run(), name="forgetting")
     try:

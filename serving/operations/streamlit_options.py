@@ -1,22 +1,22 @@
-"""Streamlit's own options that follow from our settings, so that there is one place for each."""
+"""Streamlit options derived from the settings, so that each limit is set in one place."""
 
 from __future__ import annotations
 
 from ..settings import Settings, settings
 from .streamlit_private import set_option
 
-# Streamlit's clock must be the later one: what it takes for gone it hides, and does not free.
+# Streamlit must expire sessions later than we do: it hides expired ones without freeing them.
 AFTER_US_SECONDS = 600
 
 
 def follow_settings() -> None:
-    """Set them; before the server is up. Raises BadSettings."""
+    """Set the options before the server starts. Raises BadSettings."""
     for name, value in options(settings()).items():
         set_option(name, value)
 
 
 def options(limits: Settings) -> dict[str, int | list[str]]:
-    """The options by name."""
+    """Streamlit's options by name. limits: the settings."""
     return {
         "server.allowedHosts": limits.known_hosts,
         "server.maxUploadSize": limits.upload_mb,

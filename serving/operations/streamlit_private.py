@@ -1,7 +1,7 @@
-"""Everything here reaches into parts of Streamlit that it does not document.
+"""All uses of undocumented parts of Streamlit.
 
-Any release may change them. Another version than the tested one is therefore an error at start-up,
-not a search that fails later.
+Any release may change them. A version other than the tested one is therefore an error at start-up
+and not a failed search later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 TESTED_VERSION = "1.67.0"
-UPLOAD_PATH = "/_stcore/upload_file/"  # of the server, before a session and a file
+UPLOAD_PATH = "/_stcore/upload_file/"  # URL path, followed by session and file
 
 __all__ = [
     "TESTED_VERSION",
@@ -52,40 +52,40 @@ check_version()
 
 
 def runtime() -> Runtime | None:
-    """What keeps the sessions; None outside the server."""
+    """Streamlit's runtime; None outside the server."""
     return Runtime.instance() if Runtime.exists() else None
 
 
 def session_ids(of: Runtime) -> set[str]:
-    """All sessions, those whose visitor has left included."""
+    """Ids of all sessions, including those whose visitor has left."""
     return {info.session.id for info in of._session_mgr.list_sessions()}
 
 
 def stored_uploads(of: Runtime) -> dict[str, dict[str, UploadedFileRec]]:
-    """Uploads in memory, by session and file."""
+    """Uploaded files in memory, by session and file id."""
     return getattr(of.uploaded_file_mgr, "file_storage", {})
 
 
 def current_session() -> str:
-    """The session whose script runs on this thread, "" outside of one."""
+    """Id of the session whose script runs on this thread; "" outside a script."""
     context = get_script_run_ctx()
     return "" if context is None else context.session_id
 
 
 def is_history_navigation() -> bool:
-    """Whether the visitor went back or forward in the browser's history."""
+    """Whether this run follows a step back or forward in the browser's history."""
     context = get_script_run_ctx()
     return context is not None and context.is_history_navigation
 
 
 def hand_logs_to(set_up: Callable[[Logger], None]) -> None:
-    """Set up each of Streamlit's loggers, including those that it makes later."""
+    """Set up all of Streamlit's loggers, including those created later."""
     streamlit.logger.setup_formatter = set_up  # type: ignore[assignment]
     streamlit.logger.update_formatter()
 
 
 def index_html() -> str:
-    """The HTML of the page, before anything runs."""
+    """Streamlit's static index.html."""
     return (Path(streamlit.__file__).parent / "static" / "index.html").read_text()
 
 
@@ -95,5 +95,5 @@ def option(name: str) -> str:
 
 
 def set_option(name: str, value: object) -> None:
-    """Set a server option, which `st.set_option` refuses."""
+    """Set a server option, which `st.set_option` does not allow."""
     config.set_option(name, value)

@@ -1,1 +1,1 @@
-"""Who is served next: fair queue, admission, rate limits."""
+"""Fair queue, admission control and rate limits."""

@@ -1,8 +1,8 @@
-"""Turns: heavy work of all visitors runs on a few threads, and who waits, waits fairly.
+"""Admission: heavy work of all visitors runs on a few threads, behind a bounded, fair queue.
 
-Ten tabs of one visitor wait for one another, not others for them (`fair_queue`). Nobody can queue
-without bound: past it there is `Busy`, at once. One thread more does quick work only, such as
-matching what is described already: a click does not wait for the uploads of others.
+Ten tabs of one visitor wait for one another and do not delay others (`fair_queue`). Beyond the
+limit `Busy` is raised at once. One additional thread runs quick work only, such as matching
+described photos, so that a click does not wait for the uploads of others.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ..settings import settings
 from .fair_queue import FairQueue
 
 T = TypeVar("T")
-FIRST_GUESS = 0.5  # seconds a piece of work takes, before any was done
-RECENT = 0.1  # weight of the last piece of work in the mean
-MOST_RETRY = 60  # seconds
+FIRST_GUESS = 0.5  # seconds per task, until one has finished
+RECENT = 0.1  # weight of the last task in the mean
+MOST_RETRY = 60  # seconds, the longest wait suggested
 HEAVY_NICENESS = 10
 
 
 class Busy(Exception):
-    """Too much is waiting; str(error) is a sentence for the visitor.
+    """The queue is full; str(error) is a sentence for the visitor.
 
     Attributes:
-        retry_after_seconds: when it is worth trying again, at least 1.
-        reason: whose bound was reached: "server", "address" or "visitor".
+        retry_after_seconds: when to try again, at least 1.
+        reason: whose limit was reached: "server", "address" or "visitor".
     """
 
     def __init__(self, retry_after_seconds: int, reason: str = "server"):
@@ -45,16 +45,16 @@ class Busy(Exception):
 
 
 def behind_clicks() -> None:
-    """Let this thread, and those it starts, have the cores after those that draw pages.
+    """Lower the priority of this thread, and of those it starts, below the threads that draw pages.
 
-    So a click that asks for nothing heavy is answered at once, however busy the server is.
+    Light requests are then answered at once, however busy the server is.
     """
-    with suppress(OSError, AttributeError):  # where threads have no priorities of their own
+    with suppress(OSError, AttributeError):  # systems without per-thread priorities
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HEAVY_NICENESS)
 
 
 class Ticket(Generic[T]):
-    """A piece of work that waits for its turn, is done, or was cancelled."""
+    """A task that is queued, running, done or cancelled."""
 
     def __init__(
         self,
@@ -73,16 +73,16 @@ class Ticket(Generic[T]):
 
     @property
     def place(self) -> int:
-        """How many come before it; 0 once it has its turn."""
+        """Number of tickets ahead of it; 0 once it is running."""
         return self._admission.place(self)
 
     @property
     def done(self) -> bool:
-        """Whether there is a result, or was an error, or it was cancelled."""
+        """Whether the task has returned, failed or been cancelled."""
         return self.future.done()
 
     def wait(self, seconds: float) -> bool:
-        """Wait, at most so long. Returns `done`."""
+        """Wait for at most `seconds`. Returns `done`."""
         try:
             self.future.exception(seconds)
         except TimeoutError:
@@ -92,22 +92,22 @@ class Ticket(Generic[T]):
         return True
 
     def result(self, seconds: float | None = None) -> T:
-        """What the function returned, or raised. Raises TimeoutError after so many seconds."""
+        """Return or raise what the function did. Raises TimeoutError after `seconds`."""
         return self.future.result(seconds)
 
     def cancel(self) -> bool:
-        """Give the place up. Work that is done or has begun goes on; then this is False."""
+        """Leave the queue. Returns False if the task has started or finished; it then continues."""
         return self._admission.cancel(self)
 
 
 class Admission:
-    """A bounded executor with a bounded, fair queue before it.
+    """A bounded executor behind a bounded, fair queue.
 
     Args:
-        workers: pieces of work done at one time, and one more that is quick.
-        waiting: how many may wait, of all.
-        waiting_each: how many may wait, of one visitor.
-        waiting_address: how many may wait, of one address.
+        workers: tasks that run at a time; one more may run if it is quick.
+        waiting: maximum number of queued tasks.
+        waiting_each: maximum number of queued tasks of one visitor.
+        waiting_address: maximum number of queued tasks of one address.
         clock: seconds, for tests.
     """
 
@@ -122,42 +122,42 @@ class Admission:
         self.workers = workers
         self._most, self._most_each, self._most_address = waiting, waiting_each, waiting_address
         self._clock = clock
-        # Its own queue holds no work, only as many calls of `_run_next` as there are tickets.
+        # The executor's queue holds one call of `_run_next` per ticket, never the tasks.
         self._executor = ThreadPoolExecutor(workers + 1, "turn", initializer=behind_clicks)
         self._lock = threading.Lock()
         self._queue: FairQueue[Ticket] = FairQueue()
         self._running = 0
-        self._lane_is_free = True  # for one more that is quick
+        self._lane_is_free = True  # the additional thread for quick tasks
         self._mean_seconds = FIRST_GUESS
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """Number of queued tasks."""
         return len(self._queue)
 
     @property
     def running(self) -> int:
-        """How many have it."""
+        """Number of running tasks."""
         return self._running + (not self._lane_is_free)
 
     def submit(
         self, visitor: str, function: Callable[[], T], address: str = "", quick: bool = False
     ) -> Ticket[T]:
-        """Queue a piece of work.
+        """Queue a task.
 
         Args:
-            visitor: whose it is: a session of the page, or the address of an API call.
-            function: the work. It runs on a thread of this executor.
-            address: where the visitor is; if it is not known, the visitor stands alone.
-            quick: whether it takes a tenth of a second or so.
+            visitor: owner of the task: a session of the page, or the address of an API call.
+            function: the task, which runs on a thread of this executor.
+            address: the visitor's address; "" counts the visitor as an address of its own.
+            quick: whether the task takes about a tenth of a second.
 
         Raises:
-            Busy: too much is waiting.
+            Busy: the queue is full.
         """
         address = address or visitor
         ticket = Ticket(self, visitor, address, function, self._clock(), quick)
         with self._lock:
-            # Work that is started at once is no waiting.
+            # A task that starts at once does not wait.
             if self._running + self.waiting >= self.workers:
                 self._check(ticket)
             self._queue.add(ticket)
@@ -182,7 +182,7 @@ class Admission:
         return ticket.future.cancel()
 
     def close(self) -> None:
-        """Drop what waits, and end the threads when they have done what they have begun."""
+        """Drop queued tasks, and end the threads once their current tasks are finished."""
         with self._lock:
             left = list(self._queue)
         for ticket in left:
@@ -190,12 +190,12 @@ class Admission:
         self._executor.shutdown(wait=False)
 
     def retry_after(self) -> int:
-        """Seconds after which what waits now will be done, as far as can be told."""
+        """Estimated seconds until the current queue is empty, 1 to MOST_RETRY."""
         seconds = self._mean_seconds * (self.waiting + self._running) / self.workers
         return int(min(max(1, -(-seconds // 1)), MOST_RETRY))
 
     def _check(self, ticket: Ticket) -> None:
-        """Raise Busy if one more would be too many."""
+        """Raise Busy if one more ticket would exceed a limit."""
         if self.waiting >= self._most:
             reason = "server"
         elif self._queue.of_visitor(ticket) >= self._most_each:
@@ -208,7 +208,7 @@ class Admission:
         raise Busy(self.retry_after(), reason)
 
     def _take(self) -> tuple[Ticket, Callable, bool] | None:
-        """The next one that may begin, what it does, and whether it does so in the lane."""
+        """The next ticket that may start, its function, and whether it runs in the quick lane."""
         with self._lock:
             in_lane = self._running >= self.workers
             if in_lane and not self._lane_is_free:
@@ -225,14 +225,14 @@ class Admission:
         return ticket, function, in_lane
 
     def _run_next(self) -> None:
-        """Work, until nothing is left that may begin: what may not finds no thread later."""
+        """Run tickets until none may start: one left in the queue would get no thread later."""
         while (taken := self._take()) is not None:
             self._run(*taken)
 
     def _run(self, ticket: Ticket, function: Callable, in_lane: bool) -> None:
         begin = self._clock()
         prometheus.WAITED.observe(begin - ticket.since)
-        if not ticket.future.set_running_or_notify_cancel():  # cancelled by others than `cancel`
+        if not ticket.future.set_running_or_notify_cancel():  # cancelled without `cancel`
             self._end(begin, in_lane)
             return
         try:
@@ -245,7 +245,7 @@ class Admission:
             ticket.future.set_result(result)
 
     def _end(self, begin: float, in_lane: bool) -> None:
-        """Before whoever waits is told, so that a next piece of work finds the place free."""
+        """Free the slot before the result is set, so that the next task finds it free."""
         with self._lock:
             if in_lane:
                 self._lane_is_free = True
@@ -257,7 +257,7 @@ class Admission:
 
 @cache
 def admission() -> Admission:
-    """The one of this process, as large as the settings say."""
+    """The admission of this process, sized by the settings."""
     now = settings()
     made = Admission(
         now.workers or available_cores(), now.waiting, now.waiting_each, now.waiting_address

@@ -1,6 +1,4 @@
-"""Work that waits, fairly: one address after the other has its turn, among those of one address one
-visitor after the other, and a visitor's own work goes in its order.
-"""
+"""A fair queue: round-robin over addresses, within an address over visitors, FIFO per visitor."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Waiting(Protocol):
-    """What waits: whose it is."""
+    """The owner of a queued item."""
 
     visitor: str
     address: str
@@ -21,10 +19,10 @@ T = TypeVar("T", bound=Waiting)
 
 
 class FairQueue(Generic[T]):
-    """Not thread-safe."""
+    """A fair queue, see above. Not thread-safe."""
 
     def __init__(self) -> None:
-        # address -> visitor -> what waits. First come the address and visitor whose turn is next.
+        # address -> visitor -> items. The address and visitor whose turn is next come first.
         self._queue: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
         self._size = 0
 
@@ -32,27 +30,27 @@ class FairQueue(Generic[T]):
         return self._size
 
     def __iter__(self) -> Iterator[T]:
-        """All, in the order in which they will have their turn if nobody else comes."""
+        """All items, in the order in which they will be popped if no others are added."""
         visitors = [_turns([list(t) for t in v.values()]) for v in self._queue.values()]
         return _turns([list(turns) for turns in visitors])
 
     def add(self, one: T) -> None:
-        """Put it behind what waits of the same visitor."""
+        """Append an item behind those of the same visitor."""
         visitors = self._queue.setdefault(one.address, OrderedDict())
         visitors.setdefault(one.visitor, deque()).append(one)
         self._size += 1
 
     def of_visitor(self, one: T) -> int:
-        """How many wait of the same visitor at the same address."""
+        """Number of items of the same visitor at the same address."""
         visitors = self._queue.get(one.address)
         return len(visitors.get(one.visitor, ())) if visitors else 0
 
     def of_address(self, one: T) -> int:
-        """How many wait of the same address."""
+        """Number of items of the same address."""
         return sum(map(len, self._queue.get(one.address, {}).values()))
 
     def remove(self, one: T) -> None:
-        """Take it out, and leave the order of the others. Raises KeyError, ValueError."""
+        """Remove an item; the order of the others stays. Raises KeyError, ValueError."""
         visitors = self._queue[one.address]
         visitors[one.visitor].remove(one)
         self._size -= 1
@@ -62,9 +60,9 @@ class FairQueue(Generic[T]):
             del self._queue[one.address]
 
     def pop(self, fits: Callable[[T], bool] = lambda one: True) -> T | None:
-        """Take the next one that fits, if it is the first of its visitor; None if there is none.
+        """Pop the next item that fits, only the first of each visitor considered; None without one.
 
-        Its visitor is the last among those of the address then, and the address the last of all.
+        The visitor then moves to the end of the address's visitors, and the address to the end.
         """
         for address, visitors in self._queue.items():
             for visitor, waiting in visitors.items():
@@ -78,7 +76,7 @@ class FairQueue(Generic[T]):
 
 
 def _turns(queues: list[list[T]]) -> Iterator[T]:
-    """One of each queue after the other, until all are empty."""
+    """One item of each queue in turn, until all are empty."""
     missing = object()
     rounds = itertools.zip_longest(*queues, fillvalue=missing)
     return (one for round in rounds for one in round if one is not missing)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""How often: searches, uploads, calls and connections in a minute, by visitor and by address."""
+"""Per-minute rate limits for searches, uploads, API calls, connections and messages."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ..settings import Settings, settings
 
 
 class TooMany(Exception):
-    """A visitor or an address has had its share; str(error) is a sentence for the visitor.
+    """A rate limit is exceeded; str(error) is a sentence for the visitor.
 
     Attributes:
-        retry_after_seconds: when the next one is free, at least 1.
+        retry_after_seconds: when the next request is allowed, at least 1.
     """
 
     def __init__(self, retry_after_seconds: int):
         wait = quantity(retry_after_seconds, "second")
-        super().__init__(f"That was too much in one minute. Try again in {wait}.")
+        super().__init__(f"Too many requests. Try again in {wait}.")
         self.retry_after_seconds = retry_after_seconds
 
 
 class Quota:
-    """Counts what was done in the last minute. Thread-safe; in memory only.
+    """Sliding one-minute windows. Thread-safe; in memory only.
 
     Args:
-        limits: how many of each kind a visitor and an address may do. Kinds: "search", "upload",
-            "request", "connection" and "message"; the last three count by address alone.
+        limits: the limits of each kind, per visitor and per address. Kinds: "search", "upload",
+            "request", "connection" and "message"; the last three are limited by address only.
     """
 
     def __init__(self, limits: Settings):
@@ -54,20 +54,20 @@ class Quota:
         }
 
     def spend(self, kind: str, address: str, visitor: str = "") -> None:
-        """Count one more.
+        """Count one request.
 
         Args:
-            kind: of what.
-            address: `address.address_of`.
-            visitor: a session of the page; "" where the address is all that is known.
+            kind: one of the kinds above.
+            address: client address, see `client_ip.address_of`.
+            visitor: a session of the page; "" if only the address is known.
 
         Raises:
-            TooMany: the share is used up; then nothing is counted.
+            TooMany: the limit is reached; nothing is counted then.
         """
         shares = [(self._of_address[kind], ("address", kind, address))]
         if visitor and kind in self._of_visitor:
             shares.append((self._of_visitor[kind], ("visitor", kind, visitor)))
-        with self._lock:  # nobody else counts between the test and the count
+        with self._lock:  # test and hit must not interleave
             for item, key in shares:
                 if not self._limiter.test(item, *key):
                     prometheus.REFUSED.labels(f"{kind} quota of {key[0]}").inc()
@@ -81,7 +81,7 @@ class Quota:
 
 
 def quota() -> Quota:
-    """The one of this process, as the settings say."""
+    """The quota of this process, with the limits of the settings."""
     return _quota(settings())
 
 

@@ -286,20 +286,20 @@ def test_the_client_lists_all_pages_of_one_generation(server, client, with_hidde
         ({"id": 0, "k": 0}, "k: "),
         ({"id": 0, "k": 201}, "k: .*200"),
         ({"id": 0, "k": "many"}, "k: .*integer"),
-        ({"id": 0, "k": [1, 2]}, "k: only once"),
+        ({"id": 0, "k": [1, 2]}, "k: may be given only once"),
         ({"id": -1}, "id: "),
         ({"id": "9" * 5000}, "id: |form cannot be read"),
-        ({"id": 0, "rerank": "magic"}, "rerank: one of none, diffusion"),
-        ({"id": 0, "rerank": "dba"}, "rerank: one of"),
-        ({"id": 0, "verify": "xfeat"}, "verify: one of none, sift"),
+        ({"id": 0, "rerank": "magic"}, "rerank: must be one of none, diffusion"),
+        ({"id": 0, "rerank": "dba"}, "rerank: must be one of"),
+        ({"id": 0, "verify": "xfeat"}, "verify: must be one of none, sift"),
         ({"id": 0, "region": "0,0,1"}, "region: "),
         ({"id": 0, "region": "0.5,0,0.5,1"}, "region: .*empty"),
         ({"id": 0, "region": "0,0,1,nan"}, "region: "),
         ({"id": [0, 1], "region": "0,0,1,0.5"}, "single photo"),
         ({"id": [0, 1, 2, 3, 4]}, "id: .*4"),
         ({"id": 0, "whatever": 1}, "whatever: "),
-        ({"id": b"5"}, "id: only photo is a file"),
-        ({"photo": "text"}, "photo: only photo is a file"),
+        ({"id": b"5"}, "id: only photo may be a file"),
+        ({"photo": "text"}, "photo: only photo may be a file"),
         ({"id": 0, "descriptor": "none"}, "no such descriptor"),
     ],
 )
@@ -316,7 +316,7 @@ def test_wrong_fields_are_named(client, values, said):
         ("start=x", "start: .*integer"),
         ("limit=0", "limit: "),
         ("limit=1001", "limit: .*1000"),
-        ("start=0&start=1", "start: only once"),
+        ("start=0&start=1", "start: may be given only once"),
         ("page=2", "page: "),
         (f"file={'x' * 4097}", "file: .*4096"),
         ("descriptor=none", "no such descriptor"),
@@ -355,7 +355,7 @@ def test_bodies_that_are_no_forms(client):
     photos = fields(photo=[b"x"] * 5)
     assert "cannot be read" in problem(client.post(path, files=photos), 400)
     big = fields(photo=bytes(settings().upload_bytes + 1))
-    assert "12 MB at most" in problem(client.post(path, files=big), 413)
+    assert "at most 12 MB" in problem(client.post(path, files=big), 413)
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "UTF-16", "nothing"])
@@ -373,7 +373,7 @@ def test_names_in_another_charset_are_refused(client, charset):
         f"Multipart/Form-Data ;charset=utf-8; {kind[21:]}",
     ):
         answer = client.post("/api/v1/search", content=body, headers={"content-type": same})
-        assert problem(answer, 422) == "+2AA-: only photo is a file"
+        assert problem(answer, 422) == "+2AA-: only photo may be a file"
 
 
 @pytest.fixture
@@ -421,7 +421,7 @@ def test_nothing_is_told_of_an_error_of_ours(client, monkeypatch, caplog):
 
     monkeypatch.setattr(endpoints.searches, "prepare", fails)
     assert problem(search(client, id=0), 500) == (
-        "Something went wrong on the server. It is in its log."
+        "Internal error. The log of the server has the details."
     )
     assert "/secret/path" in caplog.text
 
@@ -489,12 +489,12 @@ def test_a_share_of_ones_own_is_429(client, one_worker, monkeypatch):
     monkeypatch.setenv("GEM_SEARCHES_PER_MINUTE_ADDRESS", "1")
     search(client, id=0)
     answer = search(client, id=0)
-    assert "too much in one minute" in problem(answer, 429)
+    assert "Too many requests" in problem(answer, 429)
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     monkeypatch.setattr(Settings, "requests_per_minute_address", 1)
     monkeypatch.setenv("GEM_SEARCHES_PER_MINUTE_ADDRESS", "2")  # other settings, new counts
     client.get("/api/v1/photos/0")
-    assert "too much" in problem(client.get("/api/v1/photos/0"), 429)
+    assert "Too many requests" in problem(client.get("/api/v1/photos/0"), 429)
     assert client.get("/healthz").status_code == 200, "operators may always ask"
 
 

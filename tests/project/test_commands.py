@@ -76,7 +76,7 @@ def test_an_interrupt_is_one_word(room, monkeypatch, capsys):
 def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluation", "diffusion", "--rows", "9" * 14])
     assert start("evaluation") == 1
-    assert capsys.readouterr().err == "error: there is too little memory for that\n"
+    assert capsys.readouterr().err == "error: not enough memory\n"
 
 
 @pytest.mark.parametrize("room", ["export", "model"])

@@ -96,7 +96,7 @@ def test_a_photo_that_is_too_large_is_refused_whatever_it_says(held, announced):
         for _ in range(14):
             visitor.say(MB, more=True)
         await visitor.call(limits)
-        assert visitor.status == 413 and visitor.said == "A photo may have 12 MB at most."
+        assert visitor.status == 413 and visitor.said == "A photo may have at most 12 MB."
         assert visitor.header("content-type") == "application/problem+json"
         assert visitor.pieces.qsize() == (14 if announced else 0), "and refused before it is read"
         assert limits.is_idle
@@ -273,7 +273,7 @@ def test_too_many_uploads_in_a_minute(held, monkeypatch):
         limits = UploadLimits(reads_all)
         calls = [await Visitor().say(1).call(limits) for _ in range(3)]
         assert [visitor.status for visitor in calls] == [204, 204, 429]
-        assert calls[2].said.startswith("That was too much in one minute. Try again in")
+        assert calls[2].said.startswith("Too many requests. Try again in")
 
     asyncio.run(scenario())
 

@@ -62,7 +62,7 @@ def test_a_visitor_is_never_refused(browser, address):
         for _ in range(API_CALLS):
             answer = api.post("/search", files={"photo": (GALLERY / "petra.jpg").read_bytes()})
             assert answer.status_code == 200
-    expect(visit.get_by_text(re.compile("too much|[Bb]usy"))).to_have_count(0)
+    expect(visit.get_by_text(re.compile("Too many requests|[Bb]usy"))).to_have_count(0)
     assert not refusals
     visit.close()
 
@@ -79,5 +79,5 @@ def test_an_address_that_floods_is_refused_until_the_minute_is_over(address):
     seconds = int(refused.headers["Retry-After"])
     unit = "second" if seconds == 1 else "seconds"
     assert 1 <= seconds <= 60 and refused.json()["retry_after"] == seconds
-    sentence = f"That was too much in one minute. Try again in {seconds} {unit}."
+    sentence = f"Too many requests. Try again in {seconds} {unit}."
     assert refused.json()["detail"] == sentence

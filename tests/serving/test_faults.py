@@ -202,7 +202,7 @@ def test_the_store_is_replaced_and_the_model_file_is_gone(service, extractor):
     pointer.rename(pointer.with_name("elsewhere"))
     try:
         service.visitors.go_on()
-        until(lambda: "serving the generation opened before" in service.log.read_text())
+        until(lambda: "still serving the previous generation" in service.log.read_text())
         assert httpx.get(f"{service.url}/readyz", timeout=PATIENCE).status_code == 200
     finally:
         pointer.with_name("elsewhere").rename(pointer)

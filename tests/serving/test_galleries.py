@@ -198,7 +198,7 @@ def test_a_pointer_that_is_damaged_leaves_the_last_generation(served, store_path
         pointer.write_text(f"000001 {'0' * 64}\n")
     for _ in range(3):
         assert settled(served) is gallery
-    said = [r for r in caplog.records if "serving the generation opened before" in r.message]
+    said = [r for r in caplog.records if "still serving the previous generation" in r.message]
     assert len(said) == 1, "said once"
     if pointer.is_dir():
         pointer.rmdir()
@@ -243,7 +243,7 @@ def test_a_model_file_that_is_gone_leaves_the_last_generation(
     failed = prometheus.NOT_OPENED._value.get()
     assert settled(served) is old
     assert prometheus.NOT_OPENED._value.get() == failed + 1
-    assert "serving the generation opened before" in caplog.text and "gone.onnx" in caplog.text
+    assert "still serving the previous generation" in caplog.text and "gone.onnx" in caplog.text
 
 
 def test_a_replaced_model_file_is_loaded_with_the_next_generation(

@@ -295,11 +295,11 @@ def test_paste_say_compare_and_share(visit):
     expect(visit).to_have_url(re.compile("upload="))
     first = hits(visit)
     visit.get_by_role("button", name=f"More like this: {first[0]}", exact=True).click()
-    expect(visit.get_by_text("Moved towards what you called right: 1")).to_be_visible()
+    expect(visit.get_by_text("Moved towards the photos you marked as right: 1")).to_be_visible()
     assert first[0] not in hits(visit)
     wrong = hits(visit)[-1]
     visit.get_by_role("button", name=f"Not this: {wrong}", exact=True).click()
-    expect(visit.get_by_text("away from what you called wrong: 1")).to_be_visible()
+    expect(visit.get_by_text("away from those you marked as wrong: 1")).to_be_visible()
     assert wrong not in hits(visit) and no_sideways_scroll(visit)
     expect(visit).to_have_url(re.compile("more=.*less="))
     moved = hits(visit)
@@ -307,12 +307,12 @@ def test_paste_say_compare_and_share(visit):
     expect(visit.get_by_text("Its picture was not kept")).to_be_visible()
     expect(visit.get_by_role("button", name="Open ").first).to_be_visible()
     assert hits(visit) == moved
-    visit.get_by_role("button", name=f"Take away: Not: {wrong}").click()
+    visit.get_by_role("button", name=f"Remove: Not: {wrong}").click()
     expect(visit.get_by_text("away from")).to_have_count(0)
 
     visit.get_by_text("Compare", exact=True).click()
     expect(visit.get_by_text("of the top 10 are in both")).to_be_visible()
-    visit.get_by_role("button", name="Ways").click()
+    visit.get_by_role("button", name="Options").click()
     visit.get_by_role("combobox", name="Reranker").last.click()
     visit.get_by_role("option", name="k-reciprocal").click()
     expect(visit.get_by_role("heading", name="k-reciprocal")).to_be_visible()

@@ -97,7 +97,7 @@ def test_server_sentences_with_counts_are_translated(count, monkeypatch):
     assert sentences == [
         f"Busy, try again in {seconds}.",
         f"Busy, try again in {seconds}.",
-        f"That was too much in one minute. Try again in {seconds}.",
+        f"Too many requests. Try again in {seconds}.",
         f"{photos} could not be verified: changed or missing on disk.",
         f"Not compared point by point yet: {photos}. The store lacks the keypoints, and one "
         f"search extracts them for at most {photos}. Repeat the search to continue.",
@@ -106,7 +106,7 @@ def test_server_sentences_with_counts_are_translated(count, monkeypatch):
     assert [tr_known(sentence) for sentence in sentences] == [
         f"Viel los: versuchen Sie es in {sekunden} noch einmal.",
         f"Viel los: versuchen Sie es in {sekunden} noch einmal.",
-        f"Das war zu viel in einer Minute. Versuchen Sie es in {sekunden} noch einmal.",
+        f"Zu viele Anfragen. Versuchen Sie es in {sekunden} noch einmal.",
         f"{fotos} {konnten} nicht geprüft werden: auf der Platte geändert oder verschwunden.",
         f"Noch nicht Punkt für Punkt verglichen: {fotos}. Die Punkte sind nicht gespeichert, und "
         f"eine Suche ermittelt sie für höchstens {fotos}. Wiederholen Sie die Suche, um "

@@ -447,7 +447,9 @@ def test_what_is_said_of_hits_moves_the_answer_and_says_why(app, engine):
     app.run()
     (after,) = panes(app)
     assert not {right, wrong} & set(files(after))
-    assert app.caption[0].value.startswith("Moved towards what you called right: 1, and away")
+    assert app.caption[0].value.startswith(
+        "Moved towards the photos you marked as right: 1, and away"
+    )
     assert "rose" in app.caption[0].value and "new here" in app.caption[0].value
     assert "from the query" in after["hits"][0]["detail"]
     assert [item["kind"] for item in drawn(app, "chips")[0]["items"]] == ["more", "less"]
@@ -552,7 +554,7 @@ def test_the_plain_order_is_there_before_the_full_answer(app, monkeypatch):
         app.run()
     plain = panes(app)[0]["hits"]
     assert plain and not any(hit["points"] for hit in plain)
-    assert "in the order of their descriptors" in app.warning[0].value
+    assert "ordered by their descriptors only" in app.warning[0].value
     press(app, "Try again")
     assert not app.warning and any(hit["points"] for hit in panes(app)[0]["hits"])
     for stage in ("index", "Diffusion", "SIFT"):

@@ -162,11 +162,11 @@ def test_back_on_the_search_page_the_photo_is_still_there(visit):
 
 def test_figures(visit):
     go(visit, "Figures", "What was measured")
-    expect(visit.get_by_test_id("stVegaLiteChart").first.locator("canvas")).to_be_visible()
+    expect(visit.get_by_test_id("stVegaLiteChart").first.locator("svg.marks")).to_be_visible()
     for _ in at_both_widths(visit):
         pass
     visit.set_viewport_size({"width": 1360, "height": 900})
-    visit.get_by_text("Values, and how they were measured").first.click()
+    visit.get_by_text("Values and how they were measured").first.click()
     expect(visit.get_by_role("table").first).to_be_visible()
 
 
@@ -185,7 +185,7 @@ def test_own_photos(visit, tmp_path):
     expect(visit.get_by_text("search 4 photos by photo")).to_be_visible()
     expect(visit.get_by_text("Your photos")).to_be_visible()
     go(visit, "Own photos", "Your own photos")
-    visit.get_by_role("button", name="Forget them").click()
+    visit.get_by_role("button", name="Delete them").click()
     expect(visit.get_by_text("Choose photos, or a zip of photos").first).to_be_visible()
     visit.get_by_role("link", name="Search", exact=True).click()
     expect(visit.get_by_text("search 310 photos by photo")).to_be_visible()
@@ -197,7 +197,7 @@ def open_evidence(page: Page) -> None:
 
 
 def open_ways(page: Page) -> None:
-    page.get_by_role("button", name="Ways").click()
+    page.get_by_role("button", name="Options").click()
     expect(page.get_by_role("combobox", name="Reranker").last).to_be_visible()
 
 

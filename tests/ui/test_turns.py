@@ -158,5 +158,5 @@ def test_too_many_searches_in_a_minute(app, monkeypatch):
     app.toggle(key="sift").set_value(True).run()
     across = next(s for s in app.slider if s.key.startswith("across"))
     across.set_value((25, 75)).run()
-    assert app.warning[0].value.startswith("That was too much in one minute. Try again in")
+    assert app.warning[0].value.startswith("Too many requests. Try again in")
     assert panes(app) == before

@@ -1,8 +1,8 @@
-// Hands photos from the clipboard and the camera to the page's uploader.
-// Data: {camera, hint, endings: {media type: end of a file's name}}
+// Passes photos from the clipboard and the camera to the page's uploader.
+// Data: {camera, hint, endings: {media type: file suffix}}
 
-// The uploader knows files by the end of their names; those of the clipboard and of cameras may lack it.
-// Browsers that do not know a format give its files no type: then the name counts.
+// The uploader accepts files by suffix, which files of the clipboard and of cameras may lack.
+// Browsers set no media type for formats that they do not know; the suffix is used then.
 function ending(file, endings) {
   const own = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
   return endings[file.type] ?? Object.values(endings).find((known) => known === own);
@@ -21,8 +21,8 @@ function hand(files, endings) {
   return true;
 }
 
-// Streamlit calls again on the same element when the words change, without the clean-up before.
-const stops = new WeakMap(); // element -> ends the listening of its last call
+// Streamlit reruns a component on the same element when the words change, without calling its clean-up.
+const stops = new WeakMap(); // element -> removes the listener of its last run
 
 export default function ({ data, parentElement: root }) {
   const input = root.querySelector("input");

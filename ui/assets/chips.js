@@ -1,4 +1,4 @@
-// What the query has beside its first photo. Data: {items: [{kind, name, title, src}], words: {kind: word}, remove}
+// Further photos and feedback of the query. Data: {items: [{kind, name, title, src}], words: {kind: word}, remove}
 // Sends the trigger "remove" with [kind, name].
 export default function ({ data, parentElement: root, setTriggerValue }) {
   root.querySelector(".chips").replaceChildren(

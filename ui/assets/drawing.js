@@ -1,4 +1,4 @@
-// Puts a picture on the page. Data: {body: HTML that the server made and escaped}
+// Shows a picture. Data: {body: HTML, built and escaped by the server}
 export default function ({ data, parentElement }) {
   parentElement.querySelector(".drawing").innerHTML = data.body;
 }

@@ -1,4 +1,4 @@
-// Says in which language the page is. Data: {language: "en"}
+// Sets the language of the document. Data: {language: "en"}
 export default function ({ data }) {
   document.documentElement.lang = data.language;
 }

@@ -1,6 +1,6 @@
-// Copies the page's address. Data: {label, done, until, why, ends: when the link ends to work in seconds since 1970, or null}
-// Streamlit calls again on the same element when the words change, without the clean-up before.
-const timers = new WeakMap(); // button -> what brings the label back
+// Copies the page's URL. Data: {label, done, until, why, ends: expiry of the link in seconds since 1970, or null}
+// Streamlit reruns a component on the same element when the words change, without calling its clean-up.
+const timers = new WeakMap(); // button -> timer that restores the label
 
 export default function ({ data, parentElement: root }) {
   const button = root.querySelector("button");

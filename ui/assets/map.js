@@ -1,11 +1,11 @@
-// The map of a gallery, drawn on a canvas: thumbnails by their address, only those that can be seen.
+// The map of a gallery on a canvas. Only visible thumbnails are loaded, by URL.
 // Data: {url: of the positions, photos: of the thumbnails, count: n, clusters: [text], words: {...}}
-// At the url: ids uint32, x uint16, y uint16, clusters int16, n of each; the first photos are the clusters' faces.
+// Content of the url: ids uint32, x uint16, y uint16, clusters int16, n of each; the clusters' medoids come first.
 const LEAST = 44, MOST = 190; // pixels of a thumbnail
-const KEPT = 600, AT_ONCE = 8; // thumbnails held, and asked for at one time
+const KEPT = 600, AT_ONCE = 8; // thumbnails cached, and loaded at a time
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-// Positions in heights of the map: it is as wide as the window it is first shown in.
+// Positions in units of the map's height. Its aspect ratio is that of the window at first.
 function unpack(buffer, n, aspect) {
   return {
     ids: new Uint32Array(buffer, 0, n),
@@ -15,7 +15,7 @@ function unpack(buffer, n, aspect) {
   };
 }
 
-// Pictures by id: the last ones used are kept, a few are asked for at a time, in the order of the last frame.
+// LRU cache of thumbnails by id. A few are loaded at a time, in the order of the last frame.
 class Thumbnails {
   constructor(address, arrived) {
     this.address = address;
@@ -31,7 +31,7 @@ class Thumbnails {
       return null;
     }
     this.kept.delete(id);
-    this.kept.set(id, found); // the last one used is the last one thrown away
+    this.kept.set(id, found); // most recently used: evicted last
     return found.ready ? found.image : null;
   }
   load() {
@@ -57,7 +57,7 @@ class Thumbnails {
   }
 }
 
-// Streamlit calls a component again on the same element when its data or the theme change, without the clean-up before.
+// Streamlit reruns a component on the same element when its data or the theme change, without calling its clean-up.
 const maps = new WeakMap(); // canvas -> the map on it
 
 async function positions({ url }) {
@@ -73,18 +73,18 @@ class PhotoMap {
     this.label = root.querySelector(".label");
     this.data = null;
     this.points = null;
-    this.view = null; // {x, y, scale}: what lies in the middle, and pixels of the map's height
+    this.view = null; // {x, y, scale}: position of the middle, and pixels per height of the map
     this.drawn = []; // thumbnails of the last frame: [row, x, y, width, height]
     this.hover = -1;
     this.pointers = new Map();
     this.frame = 0;
     this.calls = 0;
-    this.arrived = null; // {data, open, buffer} that waits for the end of a gesture
+    this.arrived = null; // {data, open, buffer}, held back until a gesture ends
     this.stop = new AbortController();
     this.observer = new ResizeObserver(() => this.draw());
   }
 
-  // The last call counts: answers to requests of earlier ones are ignored.
+  // Only the last call counts: responses to earlier ones are ignored.
   async arrive(data, open) {
     const call = ++this.calls;
     const missing = this.root.querySelector(".missing");
@@ -150,7 +150,7 @@ class PhotoMap {
     }
   }
 
-  // The clusters, below the map.
+  // Draws the clusters below the map.
   list() {
     const { clusters, photos, words } = this.data;
     this.root.querySelector("h2").textContent = clusters.length ? words.clusters : "";
@@ -177,7 +177,7 @@ class PhotoMap {
     this.fly({ x: this.aspect / 2, y: 0.5, scale: 0.88 * Math.min(width / this.aspect, height) });
   }
 
-  // Where a cluster lies: its middle, and its reach.
+  // Middle and extent of a cluster.
   cluster(number) {
     const { x, y, clusters } = this.points;
     let [left, right, top, bottom] = [Infinity, 0, Infinity, 0];
@@ -251,8 +251,8 @@ class PhotoMap {
     const ink = canvas.getContext("2d");
     ink.setTransform(ratio, 0, 0, ratio, 0, 0);
     ink.clearRect(0, 0, width, height);
-    // A thumbnail is as large as photos lie apart, and one cell of that size shows one photo: the first. The cells
-    // belong to the map and not to the window, so that moving it changes nothing.
+    // The thumbnail size is the mean distance of photos; each cell of that size shows its first photo. Cells are
+    // fixed to the map and not to the window, so that panning changes nothing.
     const size = Math.min(MOST, Math.max(LEAST, (1.1 * view.scale) / Math.sqrt(this.data.count / this.aspect)));
     const taken = new Set();
     const shown = [];
@@ -285,7 +285,7 @@ class PhotoMap {
       const [w, h] = image ? [image.naturalWidth * fit, image.naturalHeight * fit] : [side * 0.8, side * 0.6];
       this.drawn.push([row, left - w / 2, top - h / 2, w, h]);
     }
-    // Faces lie on top.
+    // Medoids are drawn last, on top.
     for (const [row, left, top, w, h] of this.drawn.reverse()) {
       const image = this.thumbnails.get(points.ids[row]);
       ink.beginPath();
@@ -309,7 +309,7 @@ class PhotoMap {
   }
 
   at(left, top) {
-    // What was drawn last lies on top.
+    // The last one drawn is on top.
     for (let i = this.drawn.length - 1; i >= 0; i--) {
       const [row, x, y, w, h] = this.drawn[i];
       if (left >= x && left <= x + w && top >= y && top <= y + h) return row;
@@ -335,7 +335,7 @@ class PhotoMap {
     if (!image.src.endsWith(address)) image.src = address;
     this.label.querySelector("span").textContent = titles.get(id) || "";
     const spoken = this.root.querySelector(".spoken");
-    if (speak) spoken.textContent = titles.get(id) || "";  // not the last one's meanwhile
+    if (speak) spoken.textContent = titles.get(id) || "";  // not the previous title meanwhile
     if (!titles.has(id)) {
       const answer = await fetch(`${this.data.photos}${id}/title.txt`);
       titles.set(id, answer.ok ? await answer.text() : "");
@@ -345,7 +345,7 @@ class PhotoMap {
     if (speak) spoken.textContent = titles.get(id);
   }
 
-  // The thumbnail nearest to the middle, for who has no mouse.
+  // The thumbnail nearest to the middle, for keyboard users.
   middle() {
     const [cx, cy] = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2];
     let best = -1, least = Infinity;
@@ -441,7 +441,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   map.arrive(data, (id) => setTriggerValue("open", id));
   const call = map.calls;
   return () => {
-    if (call !== map.calls) return; // another call has the map
+    if (call !== map.calls) return; // superseded by a later call
     maps.delete(canvas);
     map.end();
   };

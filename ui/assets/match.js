@@ -1,4 +1,4 @@
-// The evidence: two photos with their matched points joined, or one laid over the other by the homography.
+// The evidence: two photos with lines between matched points, or one overlaid on the other by the homography.
 // Data: {query: {src, width, height, title}, hit: {...}, points: [[x, y, x', y'], ...] in 0..1 of each photo,
 //        tentative: points that look alike, before geometry, homography: 9 numbers, row by row, from query to hit
 //        in 0..1, or null, frame: [left, top, right, bottom] in 0..1 of the query,
@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const MOST_ZOOM = 8;
 const CLICK_ZOOM = 3;
 const STEPS = 24; // along each edge of the frame
-const FAR = 20; // photos: a spot near the horizon is drawn no further out
+const FAR = 20; // photo sizes: points near the horizon are drawn no further out
 const clamp = (value, low, high) => Math.min(Math.max(high, low), Math.max(low, value));
 
 function svg(tag, attributes, ...children) {
@@ -17,7 +17,7 @@ function svg(tag, attributes, ...children) {
   return node;
 }
 
-// Its sign says on which side of the horizon a spot lies.
+// Its sign is the side of the horizon that a point is on.
 const depth = (h, [x, y]) => h[6] * x + h[7] * y + h[8];
 
 function mapped(h, [x, y]) {
@@ -29,7 +29,7 @@ function inverse([a, b, c, d, e, f, g, h, i]) {
   return [e * i - f * h, c * h - b * i, b * f - c * e, f * g - d * i, a * i - c * g, c * d - a * f, d * h - e * g, b * g - a * h, a * e - b * d];
 }
 
-// The outline of the frame in the hit, walked along its edges: what lies behind the horizon is left out.
+// The outline of the frame in the hit, sampled along its edges; parts behind the horizon are skipped.
 function outline([l, t, r, b], homography, front) {
   const corners = [[l, t], [r, t], [r, b], [l, b]];
   if (!homography) return corners;
@@ -89,7 +89,7 @@ function drawLines(root, data, count, { tentative, frame }) {
 }
 
 function layOver(root, data) {
-  // As wide as fits without pushing the photo out of the window.
+  // As wide as possible with the photo inside the window.
   const room = (window.innerHeight * 0.62 * data.hit.width) / data.hit.height;
   root.querySelector(".overlay").style.maxWidth = `${room}px`;
   const base = root.querySelector(".overlay .base").getBoundingClientRect();
@@ -97,7 +97,7 @@ function layOver(root, data) {
   const [width, height] = [data.query.width, data.query.height];
   top.style.width = `${width}px`;
   top.style.height = `${height}px`;
-  // From pixels of the query as laid out to pixels of the hit as laid out: scale, homography, scale.
+  // From layout pixels of the query to layout pixels of the hit: scale, homography, scale.
   const h = data.homography;
   const row = (i, scale) => [(h[i] / width) * scale, (h[i + 1] / height) * scale, h[i + 2] * scale];
   const [a, b, c] = row(0, base.width);
@@ -106,7 +106,7 @@ function layOver(root, data) {
   top.style.transform = `matrix3d(${[a, d, 0, g, b, e, 0, k, 0, 0, 1, 0, c, f, 0, l].join(",")})`;
 }
 
-// Both photos zoom to the same spot of the thing, as far as the homography knows it.
+// Both photos zoom to the same point of the thing, by the homography if there is one.
 function zoomable(root, state, { redraw, settle }) {
   const views = [root.querySelector(".view.query"), root.querySelector(".view.hit")];
   const inQuery = (side, spot) => {
@@ -179,7 +179,7 @@ function zoomable(root, state, { redraw, settle }) {
   return apply;
 }
 
-// Photos and words of the data.
+// Sets the photos and labels.
 function fill(root, data) {
   const find = (selector) => root.querySelector(selector);
   for (const side of ["query", "hit"]) {
@@ -199,7 +199,7 @@ function fill(root, data) {
   for (const node of root.querySelectorAll("[data-title]")) node.title = data.words[node.dataset.title];
 }
 
-// What the zoom and the controls belong to: they outlast a change of everything else.
+// Key of the evidence: zoom and controls are reset only when it changes.
 const evidence = (data) => JSON.stringify([data.query.src, data.hit.src, data.points, data.homography, data.frame]);
 
 function middle({ points }) {
@@ -211,7 +211,7 @@ class Viewer {
   constructor(root) {
     const find = (selector) => root.querySelector(selector);
     const [count, opacity, flicker] = [".count", ".opacity", ".flicker"].map(find);
-    // arrived: data that waits for the end of a gesture
+    // arrived: data held back until a gesture ends
     const state = { data: null, arrived: null, overlaid: false, zoom: 1, centre: [0.5, 0.5], fingers: new Map(), start: null };
     const redraw = () => {
       const { data } = state;
@@ -268,7 +268,7 @@ class Viewer {
   }
 }
 
-// Streamlit calls a component again on the same element when its data or the theme change, without the clean-up before.
+// Streamlit reruns a component on the same element when its data or the theme change, without calling its clean-up.
 const viewers = new WeakMap();
 
 export default function ({ data, parentElement: root }) {
@@ -277,7 +277,7 @@ export default function ({ data, parentElement: root }) {
   viewers.set(element, viewer);
   const call = viewer.arrive(data);
   return () => {
-    if (call !== viewer.calls) return; // another call has the viewer
+    if (call !== viewer.calls) return; // superseded by a later call
     viewers.delete(element);
     viewer.end();
   };

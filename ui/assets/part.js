@@ -1,8 +1,8 @@
-// A frame on the photo, drawn and moved with mouse or finger. Data: {src, alt, frame: [left, top, right, bottom] in percent,
+// A frame on the photo, drawn and moved by mouse or touch. Data: {src, alt, frame: [left, top, right, bottom] in percent,
 // gesture: number of the last gesture that the frame includes, whole}
-// Sends the trigger "drawn": {frame, gesture}. The sliders below it do the same by keyboard.
-// The server may lag: a frame that is older than the last gesture is ignored, and one that arrives during a gesture waits for its end.
-const LEAST = 5; // percent: anything smaller is a tap, which asks for the whole photo
+// Sends the trigger "drawn": {frame, gesture}. The sliders below are the keyboard equivalent.
+// The server may lag: a frame older than the last gesture is ignored; one that arrives during a gesture is applied at its end.
+const LEAST = 5; // percent; anything smaller is a tap, which selects the whole photo
 const WHOLE = [0, 0, 100, 100];
 const states = new WeakMap();
 
@@ -16,7 +16,7 @@ function moved([l, t, r, b], dx, dy) {
   return [l + x, t + y, r + x, b + y];
 }
 
-// Which edges a grip pulls: "n", "se", ...
+// Moves the edges of a grip: "n", "se", ...
 function pulled(frame, grip, x, y) {
   const [l, t, r, b] = frame;
   return [
@@ -61,7 +61,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   if (isCurrent) state.arrived = data.frame;
   settle();
 
-  // Where the photo was when the gesture began: the page around it may move meanwhile.
+  // Relative to the photo's position at the start of the gesture: the page may scroll meanwhile.
   const at = (event, box) => [
     clamp((100 * (event.clientX - box.left)) / box.width, 0, 100),
     clamp((100 * (event.clientY - box.top)) / box.height, 0, 100),

@@ -1,4 +1,4 @@
-"""The page's language: English, or what a catalogue in words/ holds for each English sentence."""
+"""Translations of the page: a catalogue for each language, keyed by the English sentence."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import streamlit as st
 
 WORDS = Path(__file__).parent
 LANGUAGES = {"en": "English", "de": "Deutsch"}
-PARAMETER = "lang"  # in the page's address
-# `{count:photo|photos}` in a sentence: the words for a count of 1, and for every other count.
+PARAMETER = "lang"  # URL parameter
+# `{count:photo|photos}` in a sentence: the words for a count of 1 and for any other count.
 FORMS = re.compile(r"\{(\w+):([^{}|]+)\|([^{}|]+)\}")
 
 
 def tr(english: str, **facts: object) -> str:
-    """A sentence in the visitor's language.
+    """Translate a sentence into the visitor's language.
 
     Args:
-        english: the sentence, which is also its name in the catalogues. `{name}` stands for a fact,
-            `{name:photo|photos}` for words that depend on it, see `filled`.
-        facts: by their names; counts as `number` writes them.
+        english: the sentence, which is its key in the catalogues. `{name}` is replaced by a fact,
+            `{name:photo|photos}` by words that depend on it, see `filled`.
+        facts: values by name; counts as formatted by `number`.
     """
     sentence = catalogue(language()).get(english, english)
     return filled(sentence, facts) if facts else sentence
 
 
 def filled(sentence: str, facts: Mapping[str, object]) -> str:
-    """A sentence with its facts. Of a pair of FORMS the first is for a count of 1."""
+    """Fill in facts. Of a pair of FORMS the first is for a count of 1."""
 
     def fitting(pair: re.Match[str]) -> str:
         fact, one, other = pair.groups()
@@ -40,7 +40,7 @@ def filled(sentence: str, facts: Mapping[str, object]) -> str:
 
 
 def tr_known(sentence: str) -> str:
-    """A finished sentence of the server, such as an error's, in the visitor's language."""
+    """Translate a complete sentence of the server, such as an error; unknown ones stay English."""
     words = catalogue(language())
     if sentence in words:
         return words[sentence]
@@ -52,7 +52,7 @@ def tr_known(sentence: str) -> str:
 
 @cache
 def patterns(code: str) -> dict[str, re.Pattern[str]]:
-    """English sentences with facts in them, as patterns that find the facts."""
+    """Patterns of the English sentences with facts, which match the facts."""
 
     def pattern(english: str) -> re.Pattern[str]:
         escaped = re.escape(english)
@@ -63,13 +63,13 @@ def patterns(code: str) -> dict[str, re.Pattern[str]]:
 
 
 def number(value: float, digits: int = 0) -> str:
-    """A number with the separators of the visitor's language."""
+    """Format a number with the separators of the visitor's language."""
     text = f"{value:,.{digits}f}"
     return text.translate(str.maketrans(",.", ".,")) if language() == "de" else text
 
 
 def language() -> str:
-    """One of LANGUAGES: what the address asks for, what was asked for before, or the browser's."""
+    """The language from the URL, else from the session, else the browser's; one of LANGUAGES."""
     state = st.session_state
     asked = st.query_params.get(PARAMETER, state.get(PARAMETER))
     if asked not in LANGUAGES:
@@ -78,13 +78,13 @@ def language() -> str:
 
 
 def keep_language() -> None:
-    """Remember what the address asks for: other pages' addresses do not say it."""
+    """Store the URL's language in the session: the URLs of other pages lack it."""
     if PARAMETER in st.query_params:
         st.session_state[PARAMETER] = st.query_params[PARAMETER]
 
 
 @cache
 def catalogue(code: str) -> dict[str, str]:
-    """English sentence -> the same in another language."""
+    """English sentence -> its translation; empty without a catalogue."""
     path = WORDS / f"{code}.toml"
     return tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}

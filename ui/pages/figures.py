@@ -1,6 +1,6 @@
-"""The page of measured figures: docs/results.json, drawn with Streamlit's charts.
+"""Page "Figures": the measurements in docs/results.json as charts.
 
-Nothing is measured here, and no figure stands in this file: `make figures` writes them.
+`make figures` writes that file; this page only draws it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Interval(BaseModel):
 
 
 class Row(BaseModel):
-    """What was measured. maps: mAP by what was on."""
+    """One measurement. maps: mAP by the stages that were on."""
 
     model: str
     photos: str
@@ -37,7 +37,7 @@ class Row(BaseModel):
 
 
 class Conditions(BaseModel):
-    """What a row was measured under."""
+    """Conditions of a measurement."""
 
     commit: str
     date: str
@@ -47,14 +47,14 @@ class Conditions(BaseModel):
 
 
 class Figure(BaseModel):
-    """A row with its conditions."""
+    """A measurement with its conditions."""
 
     row: Row
     conditions: Conditions
 
     @property
     def values(self) -> list[dict[str, Any]]:
-        """One value for each series, for a chart or a table."""
+        """One record for each series, for a chart or a table."""
         return [
             {"model": self.row.model, "series": series, **interval.model_dump()}
             for series, interval in self.row.maps.items()
@@ -62,19 +62,19 @@ class Figure(BaseModel):
 
 
 class Results(BaseModel):
-    """The file."""
+    """Schema of docs/results.json."""
 
     figures: list[Figure]
 
 
 @lru_cache(1)
 def read_results(modified_ns: int) -> Results:
-    """The file as it was at a time. Raises OSError, and ValueError if it is damaged."""
+    """Read the file, cached by its modification time. Raises OSError; ValueError if damaged."""
     return Results.model_validate_json(FILE.read_bytes())
 
 
 def by_photos(figures: list[Figure]) -> dict[str, list[Figure]]:
-    """The figures of each set of photos, in the order of the file."""
+    """Figures grouped by set of photos, in the order of the file."""
     sets: dict[str, list[Figure]] = {}
     for figure in figures:
         sets.setdefault(figure.row.photos, []).append(figure)
@@ -82,7 +82,7 @@ def by_photos(figures: list[Figure]) -> dict[str, list[Figure]]:
 
 
 def chart(figures: list[Figure]) -> alt.LayerChart:
-    """A point on its interval for each value, models and series in the order of the file."""
+    """Chart with a point on its interval for each value, in the order of the file."""
     values = [value for figure in figures for value in figure.values]
     models = list(dict.fromkeys(value["model"] for value in values))
     series = list(dict.fromkeys(value["series"] for value in values))
@@ -108,12 +108,12 @@ def render() -> None:
     try:
         results = read_results(FILE.stat().st_mtime_ns)
     except (OSError, ValueError):
-        st.info(tr("The figures are not available: this server came without its documents."))
+        st.info(tr("No figures are available: this server was installed without its documents."))
         return
     for photos, figures in by_photos(results.figures).items():
         st.html(f'<h2 class="figures">{html.escape(photos)}</h2>')
         st.altair_chart(chart(figures), key=f"chart-{photos}")
-        with st.expander(tr("Values, and how they were measured"), key=f"values-{photos}"):
+        with st.expander(tr("Values and how they were measured"), key=f"values-{photos}"):
             st.code(COMMAND, language=None)
             st.table([figure.conditions.model_dump() for figure in figures])
             st.table([value for figure in figures for value in figure.values])

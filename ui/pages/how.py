@@ -1,4 +1,4 @@
-"""How it works: every stage on the visitor's own photo, with the numbers of that very search."""
+"""Page "How it works": every stage of a search, on the visitor's own photo."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def render() -> None:
         f'<div class="hero"><h1>{html.escape(tr("How it works"))}</h1><p>'
         + html.escape(
             tr(
-                "Four steps, shown on “{title}”, with the numbers of this search. Search with "
-                "another photo, and they are shown on that.",
+                "Four steps, shown on “{title}” with the numbers of this search. Search with "
+                "another photo to see them on that one.",
                 title=subject.title,
             )
         )
@@ -58,7 +58,7 @@ def render() -> None:
 
 
 def own_question(gallery: Gallery) -> Question:
-    """What the visitor searched with last, the part of it included if it was a single photo."""
+    """A question with the last query photo, and its part if it was a single photo."""
     subject, asked = own_subject(gallery), st.session_state.get("question", {})
     photos = [*asked.get("upload", ()), *asked.get("photo", ())]
     single = photos in ([subject.file], [subject.token])
@@ -66,7 +66,7 @@ def own_question(gallery: Gallery) -> Question:
 
 
 def own_subject(gallery: Gallery) -> QueryImage:
-    """What the visitor searched with last; without that the first sample."""
+    """The visitor's last query photo, else the first sample."""
     state, catalogue = st.session_state, gallery.engine.store.catalogue
     for upload in state.get("uploaded", {}).values():
         if upload.picture is not None:
@@ -76,10 +76,7 @@ def own_subject(gallery: Gallery) -> QueryImage:
 
 
 def explained(gallery: Gallery, question: Question) -> Explained:
-    """Everything that is told of a search, from the session if it was told before.
-
-    Raises Refused.
-    """
+    """Explain a search; the session caches the last explanation. Raises Refused."""
     (subject,) = question.subjects
     what = question.key, gallery.engine.store.version
     before, told = st.session_state.get("told", (None, None))
@@ -100,7 +97,7 @@ def explained(gallery: Gallery, question: Question) -> Explained:
 
 
 def step(heading: str, sentences: str, place: int) -> object:
-    """Head and text of a step, and the place for its picture beside it."""
+    """Draw the heading and text of a step. Returns the column for its picture."""
     text, picture = st.columns([2, 3], gap="large", vertical_alignment="top")
     text.html(
         f'<h2 class="step"><span aria-hidden="true">{place}</span>{html.escape(heading)}</h2>'
@@ -118,16 +115,16 @@ def looking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
     )
     heat = told.heat
     if heat is None:
-        said += " " + tr("Where this model looks cannot be told.")
+        said += " " + tr("No attention map is available for this model.")
     elif told.region is None:
         said += " " + tr(
-            "It takes half of them from the brightest {share} % of the photo.",
+            "Half of the descriptor comes from the brightest {share} % of the photo.",
             share=number(100 * share_of_half(heat)),
         )
     else:
         said += " " + tr(
-            "Only the part in the frame counts; it takes half of them from the brightest {share} % "
-            "of that.",
+            "Only the part in the frame counts; half of the descriptor comes from its brightest "
+            "{share} %.",
             share=number(100 * share_of_half(heat)),
         )
     label = tr("Where the descriptor looks")
@@ -136,7 +133,7 @@ def looking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
 
 
 def share_of_half(heat: np.ndarray) -> float:
-    """The smallest share of the places that holds half of the heat."""
+    """The smallest share of positions that holds half of the heat, 0 to 1."""
     total = np.cumsum(np.sort(heat.ravel())[::-1])
     return float((np.searchsorted(total, 0.5) + 1) / heat.size)
 
@@ -146,7 +143,7 @@ def finding(gallery: Gallery, told: Explained) -> None:
     held = sum(len(entry.ids) for entry in told.lists)
     index = store.index.index.stats()
     if not told.lists:
-        return  # a form without lists has none to show, and a server shows none
+        return  # an index without lists, or in a server, has none to show
     said = tr(
         "The index holds {count} {count:descriptor|descriptors} in {lists} {lists:list|lists} of "
         "similar ones, each packed into {bytes} {bytes:byte|bytes}. This search visited {visited} "
@@ -166,13 +163,13 @@ def walking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
     walk = told.walk
     if len(walk.seeds) == 0:
         said = tr(
-            "Diffusion walks from the photos that have yours among their own nearest. Here none "
-            "has, so nothing is walked, and the order stays."
+            "Diffusion starts from the photos that have yours among their own nearest. Here there "
+            "are none, so the order stays the same."
         )
     else:
         said = tr(
             "Diffusion starts from the photos that have yours among their own nearest, {seeds} "
-            "here, and walks on from neighbour to neighbour. Of the other photos that it reaches, "
+            "here, and walks on from neighbour to neighbour. Of the other photos it reaches, "
             "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
             "visited photo.",
             seeds=number(len(walk.seeds)),
@@ -202,9 +199,9 @@ def proving(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
         )
     keypoints = gallery.engine.store.keypoints
     voting = tr(
-        "The strongest points of the photo, {points} of them at most, vote for gallery photos with "
-        "similar points. Points in the keypoint index: {held}. Photos with many votes are "
-        "compared, too, even if the descriptor misses them.",
+        "The strongest points of the photo, at most {points}, vote for gallery photos with similar "
+        "points. Points in the keypoint index: {held}. Photos with many votes are compared, too, "
+        "even if the descriptor misses them.",
         points=number(keypoints.form.points),
         held=number(len(keypoints)),
     )

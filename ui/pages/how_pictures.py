@@ -1,4 +1,4 @@
-"""The pictures of "How it works", as HTML and SVG."""
+"""Pictures of the page "How it works", as HTML and SVG."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from serving.galleries.pictures import thumbnail_url
 from ..state.query_image import QueryImage
 from ..widgets.results import photos_in_words
 
-HEAT_SIDE = 256  # pixels of the heat's longer side
-LISTS = 8  # lists that are drawn
-FACES = 5  # photos of each
-NODE = 64  # pixels of a photo in the walk
+HEAT_SIDE = 256  # pixels of the heat map's longer side
+LISTS = 8  # index lists drawn
+FACES = 5  # photos per list
+NODE = 64  # pixels, side of a photo in the walk
 
 
 def heat_picture(
     image: dict[str, Any], heat: np.ndarray | None, region: Region | None, label: str
 ) -> str:
-    """The photo with the heat over it, or over a part of it in a frame.
+    """The photo with the heat map over it, or over a framed part of it.
 
     Args:
-        image: the photo, as `browser_image` makes it.
+        image: the photo, from `browser_image`.
         heat, region: see `Explained`.
-        label: for who does not see it.
+        label: alternative text of the heat map.
     """
     photo = f'<img src="{html.escape(image["src"])}" alt="{html.escape(image["title"])}">'
     left, top, right, bottom = (100 * edge for edge in region or (0, 0, 1, 1))
@@ -52,7 +52,7 @@ def heat_picture(
 
 
 def heat_png(heat: np.ndarray) -> bytes:
-    """Dark where nothing is looked at, clear where most is: a PNG with transparency."""
+    """The heat map as a PNG with transparency: dark at low values, clear at high ones."""
     height, width = heat.shape
     scale = HEAT_SIDE / max(height, width)
     smooth = cv2.resize(
@@ -68,7 +68,7 @@ def heat_png(heat: np.ndarray) -> bytes:
 
 
 def lists_picture(store: Store, told: Explained) -> str:
-    """The visited lists with the nearest photos of each."""
+    """HTML of the visited lists with the nearest photos of each."""
     query = told.descriptor
     rows = []
     for entry in told.lists[:LISTS]:
@@ -90,9 +90,9 @@ def thumbnail(store: Store, id: int) -> str:
 
 
 def walk_picture(store: Store, subject: QueryImage, walk: Walk, label: str) -> str:
-    """The walk from left to right: the photo, the seeds, the photos reached.
+    """SVG of the walk from left to right: query, seeds, reached photos.
 
-    Lines are as thick as what walks along them.
+    A line is the wider, the more walks along it.
     """
     height = max(1, len(walk.seeds), (len(walk.reached) + 1) / 2) * (NODE + 14)
     places = {
@@ -122,13 +122,13 @@ def walk_picture(store: Store, subject: QueryImage, walk: Walk, label: str) -> s
 
 
 def spread(count: int, x: float, height: float, columns: int = 1) -> list[tuple[float, float]]:
-    """Upper left corners of so many photos, evenly over a height, the columns in turn."""
+    """Upper left corners of `count` photos, spread evenly over a height, alternating columns."""
     step = height / max(1, count)
     return [(x + 100 * (i % columns), step * (i + 0.5) - NODE / 2) for i in range(count)]
 
 
 def curve(start: tuple[float, float], end: tuple[float, float], strength: float) -> str:
-    """A line from the right of one photo to the left of another. strength: 0 to 1."""
+    """SVG of a line from the right of one photo to the left of another. strength: 0 to 1."""
     (x1, y1), (x2, y2) = (start[0] + NODE, start[1] + NODE / 2), (end[0], end[1] + NODE / 2)
     middle = (x1 + x2) / 2
     style = f"stroke-width:{0.5 + 5 * strength:.1f};opacity:{0.15 + 0.6 * strength:.2f}"
@@ -137,7 +137,7 @@ def curve(start: tuple[float, float], end: tuple[float, float], strength: float)
 
 
 def node(src: str, title: str, x: float, y: float) -> str:
-    """A photo of the walk."""
+    """SVG of a photo in the walk."""
     return (
         f'<image href="{html.escape(src)}" x="{x:.0f}" y="{y:.0f}" width="{NODE}" height="{NODE}" '
         f'preserveAspectRatio="xMidYMid slice"><title>{html.escape(title)}</title></image>'

@@ -1,4 +1,4 @@
-"""Own photos: a visitor's private, temporary gallery."""
+"""Page "Own photos": a visitor's private, temporary gallery."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def render() -> None:
         + "</p></div>"
     )
     if limits.own_galleries == 0:
-        st.info(tr("This server does not take galleries of visitors."))
+        st.info(tr("This server does not offer galleries of your own photos."))
         return
     own = own_gallery()
     if problem := st.session_state.pop("own_problem", ""):
@@ -57,7 +57,7 @@ def render() -> None:
 
 
 def choose(first_time: bool) -> None:
-    """The uploader. first_time: whether there is no gallery yet."""
+    """Draw the uploader. first_time: whether there is no gallery yet."""
     limits = settings()
     key = f"own-{st.session_state.get('own_uploads', 0)}"
     st.file_uploader(
@@ -71,14 +71,14 @@ def choose(first_time: bool) -> None:
     model = descriptor()
     if first_time and model:
         st.caption(
-            tr("{model} will describe them: it is chosen on the search page.", model=plain(model))
+            tr("{model} will describe them; change it on the search page.", model=plain(model))
         )
     st.html(
         '<p class="small">'
         + html.escape(
             tr(
                 "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. "
-                "Formats: {formats}. Of each photo only a picture without its metadata is kept.",
+                "Formats: {formats}. Only a copy of each photo without metadata is kept.",
                 formats=names(limits.uploads.formats),
                 files=number(limits.session_files),
                 mb=number(limits.session_mb),
@@ -90,7 +90,7 @@ def choose(first_time: bool) -> None:
 
 
 def take(key: str) -> None:
-    """Begin with the files just uploaded. Streamlit lets go of them at once."""
+    """Start to process the uploaded files. Streamlit frees its copies at once."""
     files = [(file.name, file.getvalue()) for file in st.session_state.get(key) or ()]
     if not files:
         return
@@ -106,23 +106,20 @@ def take(key: str) -> None:
 
 
 def descriptor() -> str:
-    """Which of several models describes a new gallery: the one that the search page has chosen.
-
-    Empty if there is nothing to choose.
-    """
+    """Name of the model for a new gallery, as chosen on the search page; "" with only one model."""
     offered = list(galleries().opened())
     last = st.session_state.get("searched_by")
     return "" if len(offered) < 2 else last if last in offered else offered[0]
 
 
 def photos_of(file: tuple[str, bytes]) -> int:
-    """About how many photos a file holds, for the progress."""
+    """Estimated number of photos in a file, for the progress."""
     name, data = file
     return max(1, data.count(b"PK\x01\x02")) if name.lower().endswith(".zip") else 1
 
 
 def watch(own: OwnGallery) -> None:
-    """The progress, until all photos are looked at."""
+    """Draw the progress until all photos are processed."""
 
     @st.fragment(run_every=LOOK_AGAIN)
     def progress() -> None:
@@ -132,18 +129,18 @@ def watch(own: OwnGallery) -> None:
         st.progress(
             min(1.0, own.done / total),
             tr(
-                "Looking at your photos: {done} of {total}",
+                "Processing your photos: {done} of {total}",
                 done=number(own.done),
                 total=number(total),
             ),
         )
 
     progress()
-    st.button(tr("Stop, and forget them"), on_click=forget)
+    st.button(tr("Stop and delete them"), on_click=forget)
 
 
 def tell(own: OwnGallery) -> None:
-    """What has become of the photos."""
+    """Report the result: errors, searchable photos, skipped files."""
     if own.error:
         st.error(tr_known(own.error), icon=":material/broken_image:")
     if own.gallery is not None:
@@ -159,13 +156,13 @@ def tell(own: OwnGallery) -> None:
             icon=":material/check:",
         )
     if own.problems:
-        with st.expander(tr("Left out: {count}", count=number(len(own.problems)))):
+        with st.expander(tr("Skipped: {count}", count=number(len(own.problems)))):
             for name, sentence in own.problems:
                 st.text(f"{name}: {tr_known(sentence)}")
     with st.container(horizontal=True):
-        if own.gallery is not None and st.button(tr("Search in them"), type="primary"):
+        if own.gallery is not None and st.button(tr("Search them"), type="primary"):
             open_search()
-        st.button(tr("Forget them, and go back to the gallery"), on_click=forget)
+        st.button(tr("Delete them and go back to the gallery"), on_click=forget)
     if own.gallery is not None:
         ids = list(range(min(SHOWN, len(own.gallery.engine.store))))
         grid = strip(own.gallery.engine.store, tr("Search with one of these"), ids, "own")
@@ -180,7 +177,7 @@ def forget() -> None:
 
 
 def leave_other_gallery() -> None:
-    """What was searched with is of another gallery."""
+    """Clear the question, which belongs to another gallery."""
     start_over()
     for name in ("question", "visited"):
         st.session_state.pop(name, None)

@@ -1,4 +1,4 @@
-"""The page: a photo in, the photos of the same thing out, with the evidence."""
+"""Page "Search": query photos in, photos of the same thing out, with the evidence."""
 
 from __future__ import annotations
 
@@ -74,23 +74,22 @@ def header(engine: Engine, with_uploader: bool) -> None:
 
 
 def results_page(served: dict[str, Gallery], question: Question | None) -> None:
-    """The photos searched with, the toggles, and the hits.
+    """Draw the query photos, the toggles and the hits.
 
-    The order by the descriptor alone is there at once; the full answer takes its place when it is
-    ready.
+    The order by descriptor alone is shown at once and replaced by the full answer when it is ready.
 
     Args:
-        served: the galleries by the names of their models.
-        question: None if the first photo has just arrived.
+        served: galleries by name of their model.
+        question: the question; None if the first photo has just arrived.
     """
-    st.session_state.pop("counted", None)  # it is of one run
+    st.session_state.pop("counted", None)  # valid for one run
     was_clicked = clicked()
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
             asked = choose_options(served)
         st.session_state.searched_by = asked.way.descriptor
-        gallery = served[asked.way.descriptor]  # by its own index
+        gallery = served[asked.way.descriptor]  # with its own index
         turn = st.container(key="turn")
     if "arrived" in st.session_state:
         with turn:
@@ -130,9 +129,9 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
 
 
 def take_in(gallery: Gallery, question: Question | None) -> Question:
-    """Look at the photos that have arrived, and make them the question, or add them to it.
+    """Process newly uploaded photos as a new question or as additions to the current one.
 
-    The page is drawn again, as it was, with a sentence, if that is not possible.
+    On failure the page is redrawn unchanged, with a message.
     """
     files, state = st.session_state.arrived, st.session_state
     others = question.subjects if question is not None and state.get("adding") else ()
@@ -145,7 +144,7 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
         state.problem = str(error)
     except Refused as refusal:
         del state.arrived
-        not_done = tr("Your photo was not looked at: choose it again then.")
+        not_done = tr("Your photo was not processed. Please choose it again.")
         state.notice = f"{tr_known(str(refusal))} {not_done}"
     else:
         made = Question(tuple(subjects))
@@ -162,7 +161,7 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
 def other_answer(
     served: dict[str, Gallery], question: Question, way: SearchOptions, k: int
 ) -> Answer:
-    """What the answer is compared with. Raises as `prepared`."""
+    """The answer to compare with. Raises as `prepared`."""
     gallery = gallery_for(served, way)
     query, _ = prepared(gallery, question, way.matchers)
     return ask(gallery, query, way, k)
@@ -171,16 +170,16 @@ def other_answer(
 def complete(
     turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: SearchOptions, k: int
 ) -> None:
-    """Find the full answer while the plain one is looked at, then draw the page again with it."""
+    """Compute the full answer while the plain one is shown, then redraw the page with it."""
     try:
         with turn:
             result = search(gallery, answer.query, way, k)
     except Refused as refusal:
-        so_far = tr("These are in the order of their descriptors.")
+        so_far = tr("These photos are ordered by their descriptors only.")
         st.warning(f"{tr_known(str(refusal))} {so_far}", icon=BUSY_ICON)
         st.button(tr("Try again"))
         return
-    # The plain answer has told of the preparation, but is not what stays.
+    # The plain answer, which reported the preparation times, is about to be replaced.
     timings = answer.result.timings_ms | result.timings_ms
     reused = {stage: ms for stage, ms in result.reused_ms.items() if stage not in timings}
     whole = replace(result, timings_ms=timings, reused_ms=reused)
@@ -189,20 +188,20 @@ def complete(
 
 
 def completed(query: PreparedQuery, way: SearchOptions, k: int) -> Answer | None:
-    """What the last run has completed, if it is the answer to this."""
+    """The answer completed by the last run, if it matches this query and these options."""
     answer, hits = st.session_state.pop("completed", (None, 0))
     fits = answer is not None and answer.query is query and (answer.way, hits) == (way, k)
     return answer if fits else None
 
 
 def clicked() -> bool:
-    """Whether this run answers a click on a hit: what is done with it needs the full answer."""
+    """Whether this run handles a click on a hit, which needs the full answer."""
     return st.session_state.pop("clicked", None) in GRIDS
 
 
 def react(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:
-    """Do what was clicked in a grid. answer: None if these are the hits of another one."""
-    # The browser names files: a build may have given the ids to other photos since.
+    """Handle clicks in a grid. answer: None if the hits are of another answer."""
+    # The browser sends file names: a build may have reassigned the ids.
     find = engine.store.catalogue.find
     for press in grids:
         if press.search and (photo := find(press.search)):

@@ -1,1 +1,1 @@
-"""What the visitor asks, and what the session keeps."""
+"""The visitor's question and the state of the session."""

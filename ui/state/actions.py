@@ -1,4 +1,4 @@
-"""What the visitor does, and what of it the session remembers."""
+"""Actions of the visitor, and their session state."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ KEPT = ("arrived", "adding", "problem", "notice", "weaker", "question")
 
 
 def take_uploads(key: str, adding: bool) -> None:
-    """Search with the photos just uploaded.
+    """Search with the uploaded photos.
 
-    The uploader is emptied at once, so that Streamlit lets go of the files. What is searched with
-    now stays until the new photos have been looked at.
+    The uploader is emptied at once, so that Streamlit frees the files. The current question stays
+    until the new photos have been processed.
 
     Args:
-        key: of the uploader that changed. On a slow line that can be one that was already
-            replaced, and then empty.
-        adding: whether they show the same thing as the photos searched with.
+        key: key of the uploader that changed. On a slow connection it may already have been
+            replaced, and then it is empty.
+        adding: whether the photos join the current query photos.
     """
     files = st.session_state.get(key)
     if not files:
@@ -48,22 +48,22 @@ def take_uploads(key: str, adding: bool) -> None:
 
 
 def search_with(engine: Engine, id: int) -> None:
-    """Make a gallery photo the query.
+    """Search with a gallery photo.
 
-    Its file name goes into the page's address, which can be shared.
+    Its file name goes into the URL, which can be shared.
     """
     forget_all()
     write_photos(photo=[engine.store.catalogue.photo(id).file])
 
 
 def start_over() -> None:
-    """Back to a page on which nothing has been searched."""
+    """Return to the start page."""
     forget_all()
     leave_question()
 
 
 def forget_all() -> None:
-    """Forget the photos searched with, and everything made of them."""
+    """Delete the query photos and everything derived from them from the session."""
     forget()
     for name in KEPT:
         st.session_state.pop(name, None)
@@ -75,10 +75,10 @@ def uploader_key(name: str = "upload") -> str:
 
 
 def new_uploader() -> None:
-    """A fresh key empties the uploader: Streamlit has no other way."""
+    """Empty the uploader by a new key: Streamlit has no other way."""
     st.session_state.uploads = st.session_state.get("uploads", 0) + 1
 
 
 def show_weaker() -> None:
-    """Unfold the weaker hits."""
+    """Show the weaker hits."""
     st.session_state.weaker = True

@@ -1,4 +1,4 @@
-"""The answer to what the visitor asks: from what is known already at once, else in a turn."""
+"""Answers to the visitor's question: from cached evidence at once, else in a turn."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .query_image import QueryImage, prepare, read_uploads
 from .question import Question
 from .turns import in_turn
 
-PREPARED = 4  # queries kept: of the photo as a whole, and of the last few variations of it
-GONE = "The file of this photo has changed or is gone: the whole photo is searched with."
+PREPARED = 4  # cached queries: the whole photo and its last few variations
+GONE = "The file of this photo has changed or is gone, so the whole photo is used."
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer.
+    """An answer.
 
     Attributes:
-        gallery: what was searched.
-        query: as it was asked.
+        gallery: the searched gallery.
+        query: the prepared query.
         result: the hits.
-        way: how they were found.
-        provisional: whether a better one is on its way.
+        way: the search options used.
+        provisional: whether a full answer will replace it.
     """
 
     gallery: Gallery
@@ -42,9 +42,9 @@ class Answer:
 
 
 def gallery_for(served: Mapping[str, Gallery], way: SearchOptions) -> Gallery:
-    """What a way searches: one of the served galleries, by the form of index that it names.
+    """The gallery that the options name, with the form of index that they name.
 
-    It is built in a turn, if it was not asked for before. Raises Refused.
+    A form that is not cached is built in a turn. Raises Refused.
     """
     gallery = served[way.descriptor]
     known = gallery.built_for(way.index)
@@ -54,7 +54,7 @@ def gallery_for(served: Mapping[str, Gallery], way: SearchOptions) -> Gallery:
 
 
 def ask(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer:
-    """The answer to a prepared query; in a turn if anything must be compared. Raises Refused."""
+    """Answer a prepared query; in a turn if photos must be compared. Raises Refused."""
     known = recall(gallery, query, way, k)
     if known is not None:
         return known
@@ -65,7 +65,7 @@ def ask(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> A
 def search(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> SearchResult:
     """Search in a turn.
 
-    For the visitor's quota it is one search with the looking at its photo, if there was that.
+    Counts as one search for the quota, together with preparing the photo if that was necessary.
     Raises Refused.
     """
 
@@ -77,14 +77,14 @@ def search(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -
 
 
 def recall(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer | None:
-    """The answer if it costs next to nothing."""
+    """The answer if no photo must be compared for it, else None."""
     result = searches.recall(gallery, query, way.rerank, way.verify, k, "page")
     return None if result is None else Answer(gallery, query, result, way)
 
 
 def plain_answer(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer:
-    """The order by the descriptor alone, which costs next to nothing: shown until the answer is
-    there, and not counted as one.
+    """The order by descriptor alone, which is nearly free: shown until the full answer is ready and
+    not counted as a search.
     """
     plain = replace(way, rerank=None, verify=None)
     return Answer(gallery, query, gallery.engine.search(query, k=k), plain, provisional=True)
@@ -93,21 +93,19 @@ def plain_answer(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: 
 def prepared(
     gallery: Gallery, question: Question, matchers: Sequence[str]
 ) -> tuple[PreparedQuery, str]:
-    """The question as a query: the session's own, or made in a turn.
+    """Prepare the question as a query, from the session's cache or in a turn.
 
     Args:
-        gallery: what is searched.
-        question: what is asked.
-        matchers: whose keypoints an upload needs.
+        gallery: the gallery to search.
+        question: the question.
+        matchers: matchers whose keypoints an upload needs.
 
     Returns:
-        The query; and a sentence if the whole photo is searched with, because its part cannot be
-        looked at.
+        The query, and a message if the whole photo is used because its part cannot be read.
 
     Raises:
-        Refused: it is not this visitor's turn, and will not be soon; or the system has failed to
-            read a file.
-        UploadExpired: only the link of an upload is left, and does not know it like this.
+        Refused: the server is too busy, or the system failed to read a file.
+        UploadExpired: the cached data of an upload does not suffice.
     """
     query = kept_query(gallery, question, matchers)
     if query is not None:
@@ -118,7 +116,7 @@ def prepared(
         return prepare(gallery, base.subjects, base.region, matchers)
 
     try:
-        made = in_turn(work, tr("Looking at the photo…"))
+        made = in_turn(work, tr("Processing the photo…"))
     except OriginalGone:
         return prepared(gallery, question.whole, matchers)[0], GONE
     st.session_state.counted = True
@@ -131,14 +129,14 @@ def prepared(
 def look_at_uploads(
     gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[QueryImage]
 ) -> list[QueryImage]:
-    """Decode uploads and make a query of them, in one turn.
+    """Decode uploads and prepare a query from them, in one turn.
 
     Raises:
         Refused: as `prepared`.
-        BadPhoto: one cannot be searched with.
+        BadPhoto: an upload cannot be decoded.
         UploadExpired: as `prepared`.
     """
-    doing = tr("Looking at the photo…")
+    doing = tr("Processing the photo…")
     subjects, query = in_turn(lambda: read_uploads(gallery, files, others), doing)
     st.session_state.counted = True
     keep(gallery, Question(tuple(subjects)), query)
@@ -148,20 +146,20 @@ def look_at_uploads(
 def kept_query(
     gallery: Gallery, question: Question, matchers: Sequence[str]
 ) -> PreparedQuery | None:
-    """The session's query, if it is at hand at no great cost.
+    """The query if it is cached or cheap to prepare, else None.
 
-    A query of an older generation of the gallery is renewed, a whole gallery photo is always at
-    hand, and what is said of hits moves a query in no time.
+    A query of an older generation of the gallery is renewed; whole gallery photos and feedback on
+    hits are cheap.
 
     Args:
-        gallery: what is searched.
-        question: what is asked.
-        matchers: whose keypoints an upload needs.
+        gallery: the gallery to search.
+        question: the question.
+        matchers: matchers whose keypoints an upload needs.
     """
     engine = gallery.engine
     query = _queries().pop(_key(gallery, question), None)
     if query is not None and query.generation != engine.store.version:
-        # A part of a gallery photo would be described anew.
+        # A part of a gallery photo would have to be described again.
         cheap = question.region is None or question.subjects[0].file is None
         try:
             query = engine.renew(query) if cheap else None
@@ -189,7 +187,7 @@ def kept_query(
 
 
 def keep(gallery: Gallery, question: Question, query: PreparedQuery) -> None:
-    """Let the session keep a query, and let go of the oldest beyond PREPARED."""
+    """Cache a query in the session; beyond PREPARED the oldest is dropped."""
     kept = _queries()
     kept.pop(_key(gallery, question), None)
     kept[_key(gallery, question)] = query

@@ -1,4 +1,4 @@
-"""The ways to search that the visitor asks for: which descriptor, reranker and matcher."""
+"""Search options chosen on the page: descriptor, index, reranker and matcher."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ LABELS = {
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """One way to search.
+    """Options of one search.
 
     Attributes:
         descriptor: name of the model.
         index: form of the index that proposes candidates.
-        rerank, verify: as `Engine.search` takes them.
+        rerank, verify: reranker and matcher, as for `Engine.search`.
     """
 
     descriptor: str
@@ -43,17 +43,17 @@ class SearchOptions:
 
     @property
     def stages(self) -> str:
-        """The stages that are on, for people."""
+        """Titles of the stages that are on."""
         names = [label(name) for name in (self.rerank, self.verify) if name is not None]
         return " + ".join(names) or tr("Rerank off")
 
     @property
     def matchers(self) -> tuple[str, ...]:
-        """Whose keypoints are found when a photo is looked at."""
+        """Matchers whose keypoints are extracted when a photo is prepared."""
         return tuple(dict.fromkeys(("sift", self.verify or "sift")))
 
     def name(self, other: SearchOptions) -> str:
-        """For people, beside another way."""
+        """Title beside other options: what differs, and the stages."""
         apart = [
             mine
             for mine, theirs in ((self.descriptor, other.descriptor), (self.index, other.index))
@@ -64,11 +64,11 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class ChosenOptions:
-    """What is asked for.
+    """The visitor's choice.
 
     Attributes:
-        way: how to search.
-        against: another way to compare with, None for nothing.
+        way: options of the search.
+        against: options of a search to compare with, None without one.
     """
 
     way: SearchOptions
@@ -76,16 +76,15 @@ class ChosenOptions:
 
 
 def label(name: str) -> str:
-    """A reranker's or matcher's name for people."""
+    """Title of a reranker or matcher."""
     return tr(LABELS.get(name, name))
 
 
 def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
-    """Draw the switches. All of them stand in the page's address.
+    """Draw the switches, which are all bound to URL parameters.
 
     Args:
-        served: the galleries by the names of their models; the first one is what the page opens
-            with.
+        served: galleries by name of their model; the page opens with the first.
     """
     names = list(served)
     rerankers, matchers = offered(served[names[0]])
@@ -96,7 +95,7 @@ def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
         key="diffusion",
         bind="query-params",
         help=tr(
-            "Walks from photo to photo through the gallery: views unlike yours are reached over "
+            "Walks from photo to photo through the gallery and reaches views unlike yours through "
             "views in between."
         )
         if reranker == "diffusion"
@@ -116,19 +115,19 @@ def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
         tr("Compare"),
         key="compare",
         bind="query-params",
-        help=tr("Two answers side by side, with how far each photo moved."),
+        help=tr("Shows two answers side by side, and how far each photo moved."),
     )
     descriptor = names[0]
     if len(names) > 1:
         descriptor = choice(tr("Descriptor"), names, "descriptor", hidden=True)
     against = None
-    with st.popover(tr("Ways"), type="tertiary", icon=":material/tune:"):
+    with st.popover(tr("Options"), type="tertiary", icon=":material/tune:"):
         with st.container(horizontal=True):
             reranker = choice(tr("Reranker"), rerankers, "reranker")
             matcher = choice(tr("Matcher"), matchers, "matcher")
             index = choice_of_index(served[descriptor], "index")
         if compare:
-            st.caption(tr("What stands on the left:"))
+            st.caption(tr("On the left:"))
             same_first = [descriptor, *(name for name in names if name != descriptor)]
             with st.container(horizontal=True):
                 model = descriptor
@@ -145,7 +144,7 @@ def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
 
 
 def choice_of_index(gallery: Gallery, key: str) -> str:
-    """A box with the forms of index that the gallery can be searched by, if there are several."""
+    """Draw a box with the gallery's forms of index if there are several. Returns the choice."""
     forms = gallery.indexes
     return choice(tr("Index"), forms, key) if len(forms) > 1 else forms[0]
 
@@ -156,7 +155,7 @@ def named(name: str) -> str | None:
 
 
 def offered(gallery: Gallery) -> tuple[list[str], list[str]]:
-    """Rerankers and matchers that the settings allow and that can be made here."""
+    """Rerankers and matchers that the settings allow and that are available."""
     allowed = settings()
     rerankers = [name for name in allowed.api_rerank.split(",") if name in RERANKERS]
     matchers = [name for name in allowed.api_verify.split(",") if name in MATCHERS]
@@ -165,7 +164,7 @@ def offered(gallery: Gallery) -> tuple[list[str], list[str]]:
 
 
 def can_be_made(gallery: Gallery, matcher: str) -> bool:
-    """Whether the models of a matcher are there."""
+    """Whether the models of a matcher are installed."""
     try:
         return gallery.engine.matchers[matcher] is not None
     except BadModel:
@@ -173,15 +172,15 @@ def can_be_made(gallery: Gallery, matcher: str) -> bool:
 
 
 def chosen(key: str, options: Sequence[str]) -> str:
-    """What a box below says, before it is drawn; the address says it on the first run."""
+    """Value of a box that is not drawn yet: from the session, on the first run from the URL."""
     value = st.session_state.get(key, st.query_params.get(key))
     return value if value in options else options[0]
 
 
 def choice(label_: str, options: Sequence[str], key: str, hidden: bool = False) -> str:
-    """A small box with one of the options; the first one unless something else is chosen.
+    """Draw a small box; the first option is the default. Returns the choice.
 
-    They stand in the address as they are shown: so these are the names of the API, in any language.
+    The URL contains the options as shown, so they are the API's names in any language.
     """
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)

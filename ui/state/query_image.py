@@ -1,9 +1,8 @@
-"""The photos a visitor searches with, and what the session keeps of them.
+"""Query photos and their session state.
 
-An upload's own bytes are freed as soon as they are decoded. The session keeps a picture that we
-have encoded again, without metadata, and the prepared queries; `forget` deletes both. The server
-caches what the upload's link needs a little longer (`serving.galleries.upload_cache`), never the
-picture.
+The bytes of an upload are freed as soon as they are decoded. The session keeps a re-encoded picture
+without metadata and the prepared queries; `forget` deletes both. The server caches the data for the
+upload's link a little longer (`serving.galleries.upload_cache`), never the picture.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from serving.galleries.originals import reading_originals
 from serving.galleries.pictures import thumbnail_url, view_url
 from serving.galleries.upload_cache import CachedUpload, remembered
 
-# A part of an upload is described from the kept picture, because nothing else is left of it. So it
-# has the size that photos are worked on at, and a quality that descriptors do not notice.
+# Parts of an upload are described from the kept picture, so it has working size and a quality that
+# does not affect descriptors.
 PICTURE_QUALITY = 92
-VIEW_SIDE = 800  # pixels of an upload in the match viewer; it travels inside the page
+VIEW_SIDE = 800  # pixels of an upload in the match viewer, sent inside the page
 VIEW_QUALITY = 80
-# Stands for an upload of which the picture was not kept.
+# Placeholder for an upload whose picture was not kept.
 NO_PICTURE = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='{width}' "
     "height='{height}'%3E%3Crect width='100%25' height='100%25' fill='%238a9694'/%3E%3C/svg%3E"
@@ -37,23 +36,23 @@ NO_PICTURE = (
 
 
 class UploadExpired(Exception):
-    """An upload is known by its link only, and not well enough; str(error) is for the visitor."""
+    """The cached data of an upload does not suffice; str(error) is for the visitor."""
 
 
 @dataclass(frozen=True)
 class QueryImage:
-    """A photo to search with.
+    """A query photo.
 
     Attributes:
-        title: its name.
-        origin: where it is from, for people.
+        title: title of the photo.
+        origin: its source, for display.
         image: {"src", "width", "height", "title"} for the browser.
-        small: address of the picture that stands for it.
-        file: in the gallery; None for an upload.
-        token: of an upload's link; None for a gallery photo.
-        known: what is remembered of an upload.
-        picture: JPEG of an upload at working size; None for a gallery photo, and for an upload that
-            is known by its link only.
+        small: URL of a small picture of it.
+        file: file in the gallery; None for an upload.
+        token: token of an upload's link; None for a gallery photo.
+        known: cached data of an upload.
+        picture: JPEG of an upload at working size; None for a gallery photo and for an upload
+            restored from its link.
     """
 
     title: str
@@ -67,29 +66,29 @@ class QueryImage:
 
     @property
     def key(self) -> str:
-        """Tells it from other photos."""
+        """Unique key of the photo."""
         return f"photo {self.file}" if self.token is None else f"upload {self.token}"
 
     @property
     def can_be_cut(self) -> bool:
-        """Whether there is a picture to take a part of."""
+        """Whether there is a picture to select a part of."""
         return self.token is None or self.picture is not None
 
 
 def read_uploads(
     gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[QueryImage]
 ) -> tuple[list[QueryImage], PreparedQuery]:
-    """Decode uploads, once, and make one query of them.
+    """Decode uploads and prepare one query from them.
 
-    Heavy; touches nothing of the session.
+    Heavy; does not access the session.
 
     Args:
-        gallery: what is searched.
-        files: the bytes and the name of each.
-        others: photos of the same thing that the query is of as well; they come first.
+        gallery: the gallery to search.
+        files: bytes and name of each upload.
+        others: other photos of the same thing in the query; they come first.
 
     Raises:
-        BadPhoto: one of them cannot be searched with.
+        BadPhoto: an upload cannot be decoded.
         UploadExpired: as `prepare`.
     """
     begin = time.perf_counter()
@@ -112,7 +111,7 @@ def read_uploads(
 
 
 def linked_upload(token: str) -> QueryImage | None:
-    """An upload as its link knows it, None if it is remembered no more."""
+    """An upload restored from its link; None if the link has expired."""
     known = remembered().find(token)
     if known is None:
         return None
@@ -125,7 +124,7 @@ def linked_upload(token: str) -> QueryImage | None:
 
 
 def gallery_subject(engine: Engine, id: int) -> QueryImage:
-    """Raises KeyError for an unknown id."""
+    """A gallery photo as a query photo. Raises KeyError for an unknown id."""
     photo = engine.store.catalogue.photo(id)
     shape = photo.height, photo.width
     title = about(engine.store).title(photo.file, photo.title)
@@ -139,17 +138,17 @@ def gallery_subject(engine: Engine, id: int) -> QueryImage:
 
 
 def browser_image(src: str, shape: tuple[int, ...], title: str) -> dict:
-    """A picture as our components want it. shape: (height, width, ...)."""
+    """A picture in the format of our components. shape: (height, width, ...)."""
     return {"src": src, "width": shape[1], "height": shape[0], "title": title}
 
 
 def source_of(
     gallery: Gallery, subject: QueryImage, region: Region | None, matchers: Sequence[str]
 ) -> bytes | int | QueryPhoto:
-    """What `Engine.prepare` makes this photo's part of a query from.
+    """The source for `Engine.prepare`: a picture, a gallery id or a cached description.
 
     Raises:
-        UploadExpired: only a link is left of an upload, which does not know it like this.
+        UploadExpired: the cached data of an upload has no such description, and no picture.
     """
     engine = gallery.engine
     if subject.file is not None:
@@ -160,10 +159,10 @@ def source_of(
         return photo
     if subject.picture is None:
         raise UploadExpired(
-            "The photo of this link was looked at with other settings, and its picture was not "
-            "kept. Go back to them, or choose the photo again."
+            "The photo of this link was processed with other settings, and its picture was not "
+            "kept. Go back to those settings or choose the photo again."
         )
-    return subject.picture  # our own encoding: nothing that a visitor could have made
+    return subject.picture  # our own encoding, so it is trusted
 
 
 def prepare(
@@ -172,13 +171,13 @@ def prepare(
     region: Region | None,
     matchers: Sequence[str] = ("sift",),
 ) -> PreparedQuery:
-    """A query of the photos, or of a part of a single one.
+    """Prepare a query from the photos, or from a part of a single one.
 
-    Heavy; touches nothing of the session. Uploads become known as they are described.
+    Heavy; does not access the session. Descriptions of uploads are cached.
 
     Raises:
         UploadExpired: as `source_of`.
-        OriginalGone, Refused: for a part of a gallery photo, see `originals`.
+        OriginalGone, Refused: a part of a gallery photo cannot be read, see `originals`.
     """
     engine = gallery.engine
     sources = [source_of(gallery, subject, region, matchers) for subject in subjects]
@@ -191,6 +190,6 @@ def prepare(
 
 
 def forget() -> None:
-    """Let go of everything the session keeps of its photos."""
+    """Delete the photos and everything derived from them from the session."""
     for name in ("uploaded", "prepared", "drawn", "completed", "told"):
         st.session_state.pop(name, None)

@@ -1,12 +1,11 @@
-"""What the visitor asks, as it stands in the page's address: so it can be shared, reloaded, and
-gone back to.
+"""The visitor's question in URL parameters, so that it can be shared, reloaded and revisited.
 
-    photo=FILE, upload=TOKEN    the photos searched with, each as often as there are
-    part=LEFT,TOP,RIGHT,BOTTOM  in percent
-    more=FILE, less=FILE        gallery photos called right, and wrong
-    shown=COUNT                 how many hits
+    photo=FILE, upload=TOKEN    query photos, repeated for several
+    part=LEFT,TOP,RIGHT,BOTTOM  part of the photo, in percent
+    more=FILE, less=FILE        gallery photos marked as right and as wrong
+    shown=COUNT                 number of hits
 
-The switches are there as well; Streamlit binds them.
+Streamlit binds the switches to further parameters.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from .url_params import values, write, write_all
 FIRST_PAGE = 24
 MORE = 24
 MOST_SHOWN = 480
-MOST_SAID = 12  # gallery photos called right or wrong
+MOST_SAID = 12  # gallery photos marked as right or wrong
 OF_QUESTION = ("photo", "upload", "part", "more", "less", "shown")
 
 
@@ -37,9 +36,9 @@ class Question:
     """A question.
 
     Attributes:
-        subjects: the photos searched with.
-        part: of a single one; else WHOLE.
-        more, less: gallery files of photos called right, and wrong.
+        subjects: the query photos.
+        part: part of a single photo; else WHOLE.
+        more, less: files of gallery photos marked as right and as wrong.
     """
 
     subjects: tuple[QueryImage, ...]
@@ -49,29 +48,29 @@ class Question:
 
     @property
     def region(self) -> Region | None:
-        """The part as fractions, None for the whole."""
+        """The part as fractions, None for the whole photo."""
         return region_of(self.part)
 
     @property
     def key(self) -> tuple:
-        """Tells it from other questions."""
+        """Unique key of the question."""
         return tuple(s.key for s in self.subjects), self.part, self.more, self.less
 
     @property
     def without_feedback(self) -> Question:
-        """As it was before anything was said of hits."""
+        """The question without feedback on hits."""
         return replace(self, more=(), less=())
 
     @property
     def whole(self) -> Question:
-        """The same with the whole photo."""
+        """The question with the whole photo."""
         return replace(self, part=WHOLE)
 
 
 def read_question(engine: Engine) -> Question | None:
-    """The question in the address, None if there is none.
+    """Read the question from the URL, None if there is none.
 
-    What names nothing is taken out of it, with a sentence in `st.session_state.problem`.
+    Unknown photos are ignored, with a message in `st.session_state.problem`.
     """
     uploaded = st.session_state.get("uploaded", {})
     find = engine.store.catalogue.find
@@ -80,8 +79,8 @@ def read_question(engine: Engine) -> Question | None:
         upload = uploaded.get(token) or linked_upload(token)
         if upload is None:
             st.session_state.problem = tr(
-                "The uploaded photo of this link has expired: such links work for {minutes} "
-                "{minutes:minute|minutes}. Choose the photo again.",
+                "This link has expired. Links to uploads work for {minutes} "
+                "{minutes:minute|minutes}. Please choose the photo again.",
                 minutes=number(settings().link_minutes),
             )
         else:
@@ -109,14 +108,14 @@ def read_question(engine: Engine) -> Question | None:
 
 
 def known_part(subject: QueryImage, part: Percents) -> Percents:
-    """The part, if it was described while there was a picture; else the whole photo."""
+    """The part if the cache has its description; else the whole photo."""
     region = region_of(part)
     known = subject.known is not None and any(of == region for _, of in subject.known.photos)
     return part if known else WHOLE
 
 
 def write_question(subjects: Iterable[QueryImage]) -> None:
-    """Put a new question into the address."""
+    """Write a new question to the URL."""
     subjects = list(subjects)
     write_photos(
         upload=[s.token for s in subjects if s.token is not None],
@@ -126,49 +125,49 @@ def write_question(subjects: Iterable[QueryImage]) -> None:
 
 
 def write_photos(**photos: list[str]) -> None:
-    """Put the photos to search with into the address, and nothing else of a question."""
+    """Write the query photos to the URL and clear the rest of the question."""
     write_all({name: photos.get(name, []) for name in OF_QUESTION})
 
 
 def remembered_question() -> dict[str, list[str]]:
-    """What of the address is the question, to be brought back by `bring_back`."""
+    """The URL parameters of the question, to be restored by `bring_back`."""
     said = {name: values(name) for name in OF_QUESTION}
     return {name: value for name, value in said.items() if value}
 
 
 def bring_back(question: dict[str, list[str]]) -> None:
-    """Put a question back into an address that has none."""
+    """Restore a question if the URL has none."""
     if not any(values(name) for name in OF_QUESTION):
         for name, value in question.items():
             write(name, value)
 
 
 def leave_question() -> None:
-    """Take the question out of the address."""
+    """Remove the question from the URL."""
     write_all({name: [] for name in OF_QUESTION})
 
 
 def call(file: str, name: str) -> None:
-    """Call a gallery photo right ("more") or wrong ("less"), or take back what was said ("")."""
+    """Mark a gallery photo as right ("more") or wrong ("less"), or remove the mark ("")."""
     for kind in ("more", "less"):
         files = [other for other in few(kind, MOST_SAID) if other != file]
         write(kind, [*files, file][-MOST_SAID:] if kind == name else files)
 
 
 def drop(subject: QueryImage) -> None:
-    """Search without one of the photos."""
+    """Remove one of the query photos."""
     name, value = ("photo", subject.file) if subject.token is None else ("upload", subject.token)
     write(name, [other for other in few(name, MOST_SAID) if other != value])
     write("part", [])
 
 
 def read_part() -> Percents:
-    """The part in the address; WHOLE if there is none or it makes no sense."""
+    """The part in the URL; WHOLE if there is none or it is invalid."""
     return part_of("".join(values("part")[-1:]))
 
 
 def part_of(text: str) -> Percents:
-    """A part as it stands in an address; WHOLE if it makes no sense."""
+    """Parse a part from a URL parameter; WHOLE if it is invalid."""
     numbers = text.split(",")
     if not all(number.isdecimal() and len(number) < 4 for number in numbers):
         return WHOLE
@@ -176,22 +175,22 @@ def part_of(text: str) -> Percents:
 
 
 def write_part(part: Percents) -> None:
-    """Put a part into the address."""
+    """Write a part to the URL."""
     write("part", [] if part == WHOLE else [",".join(map(str, part))])
 
 
 def shown() -> int:
-    """How many hits are shown."""
+    """Number of hits to show, FIRST_PAGE to MOST_SHOWN."""
     text = "".join(values("shown")[-1:])
     count = int(text) if text.isdecimal() and len(text) < 6 else 0
     return min(max(count, FIRST_PAGE), MOST_SHOWN)
 
 
 def show_more() -> None:
-    """As many hits again."""
+    """Show MORE further hits."""
     write("shown", [str(min(shown() + MORE, MOST_SHOWN))])
 
 
 def few(name: str, most: int) -> list[str]:
-    """The values of one name in the address, each once, no more than so many."""
+    """Distinct values of a URL parameter, at most `most`."""
     return list(dict.fromkeys(values(name)))[: max(0, most)]

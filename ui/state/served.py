@@ -1,4 +1,4 @@
-"""What the visitor searches: the galleries of this server, or their own photos."""
+"""The galleries that a visitor searches: the server's, or their own photos."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .turns import visitor_and_address
 
 
 def own_gallery() -> OwnGallery | None:
-    """The visitor's own gallery, being made or made."""
+    """The visitor's own gallery, built or being built; None without one."""
     return own_galleries().of(visitor_and_address()[0])
 
 
 def served() -> dict[str, Gallery]:
-    """What is searched, by the name of its model.
+    """The galleries to search, by name of their model.
 
-    That is the visitor's own photos once they can be. Raises NoGallery.
+    Only the visitor's own gallery once it is searchable. Raises NoGallery.
     """
     own = own_gallery()
     if own is not None and own.gallery is not None:
@@ -25,12 +25,12 @@ def served() -> dict[str, Gallery]:
 
 
 def first() -> Gallery:
-    """What the page opens with. Raises NoGallery."""
+    """The gallery that the page opens with. Raises NoGallery."""
     return next(iter(served().values()))
 
 
 def opened() -> Gallery | None:
-    """As `first`, without waiting for anything; None if it is not open yet."""
+    """As `first`, without waiting; None if it is not open yet."""
     own = own_gallery()
     if own is not None and own.gallery is not None:
         return own.gallery

@@ -1,4 +1,4 @@
-"""Heavy work of a visitor: when it is their turn, and until then the place in the queue."""
+"""Turns of the page: heavy work of a visitor, with the place in the queue shown meanwhile."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from serving.refusal import of_busy, spend
 from ..i18n.translate import tr
 
 T = TypeVar("T")
-AT_ONCE = 0.15  # seconds: what is done by then needs no words
+AT_ONCE = 0.15  # seconds: faster tasks show no message
 LOOK_AGAIN = 0.05
 
 
 def in_turn(
     work: Callable[[], T], doing: str = "Searching…", counted: bool = True, quick: bool = False
 ) -> T:
-    """Do heavy work on the server's executor and wait for it.
+    """Run a task on the server's executor and wait for it.
 
-    The script may be stopped while it waits, because the visitor clicked or left; then the place in
-    the queue is given up.
+    Streamlit may stop the script while it waits, because the visitor clicked or left; the ticket is
+    cancelled then.
 
     Args:
-        work: does not draw; it runs on another thread.
-        doing: what is said once it has begun.
-        counted: whether it is a search of its own for the visitor's quota, not the end of one.
-        quick: as of `Admission.submit`.
+        work: the task. It must not draw, because it runs on another thread.
+        doing: message while it runs.
+        counted: whether it counts as a search for the quota.
+        quick: as for `Admission.submit`.
 
     Raises:
-        Refused: the queue is full, or the visitor has searched too often.
-        Exception: whatever the work raises.
+        Refused: the queue is full, or the quota is used up.
+        Exception: any error of the task.
     """
     visitor, address = visitor_and_address()
     if counted:
@@ -50,7 +50,7 @@ def in_turn(
         if not ticket.wait(AT_ONCE):
             said = ""
             while not ticket.wait(LOOK_AGAIN):
-                # Each call of Streamlit is where a script that is to stop is stopped.
+                # Streamlit stops a script only in a call to Streamlit.
                 st.session_state.get("page")
                 now = waiting_line(ticket.place, doing)
                 if now != said:
@@ -63,12 +63,12 @@ def in_turn(
 
 
 def waiting_line(place: int, doing: str) -> str:
-    """HTML that says what is waited for. place: how many come before."""
+    """HTML of the waiting message. place: number of tickets ahead."""
     said = html.escape(tr("{place} ahead of you", place=place) if place else doing)
     return f'<div class="turn" role="status">{said}</div>'
 
 
 def visitor_and_address() -> tuple[str, str]:
-    """The session, and the address it comes from as quotas count it."""
-    peer = st.context.ip_address or LOOPBACK  # Streamlit says nothing of this machine itself
+    """The session and the client address as quotas count it."""
+    peer = st.context.ip_address or LOOPBACK  # Streamlit reports no address for this machine
     return current_session(), client_address(peer, st.context.headers.get_all(FORWARDED))

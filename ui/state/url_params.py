@@ -1,9 +1,9 @@
-"""What of a question stands in the page's address, as the visitor left it last.
+"""URL parameters, protected against stale values from the browser.
 
-The browser says its address with every click, and learns of a change of ours only when a message
-has reached it. A click that comes sooner still says the old address, and would undo the change. So
-the session remembers what it has replaced: an address that says it again is old, and is set right,
-unless the visitor went back in the browser's history.
+The browser sends its URL with each rerun; our changes reach it with the next message. A click
+before that sends the old URL and would undo the change. The session therefore stores the replaced
+values: a URL that repeats one is stale and is corrected, unless the visitor went back in the
+history.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import streamlit as st
 
 from serving.operations.streamlit_private import is_history_navigation
 
-REMEMBERED = 32  # former values of each name
+REMEMBERED = 32  # replaced values of each parameter
 
 
 def values(name: str) -> list[str]:
-    """All values of a name, in order."""
+    """All values of a parameter, in order."""
     said = st.query_params.get_all(name)
     former, since = replaced().get(name, ([], []))
     if said not in former:
@@ -28,12 +28,12 @@ def values(name: str) -> list[str]:
 
 
 def write(name: str, new: Sequence[str]) -> None:
-    """Set all values of a name; none take it out."""
+    """Set all values of a parameter; an empty sequence removes it."""
     write_all({name: new})
 
 
 def write_all(new: Mapping[str, Sequence[str]]) -> None:
-    """Set the values of several names."""
+    """Set the values of several parameters."""
     for name, since in new.items():
         former, before = replaced().get(name, ([], []))[0], values(name)
         since = list(since)
@@ -43,10 +43,10 @@ def write_all(new: Mapping[str, Sequence[str]]) -> None:
 
 
 def put(new: Mapping[str, Sequence[str]]) -> None:
-    """Change the address.
+    """Change the URL.
 
-    What goes in does so at once, and before anything is taken out: an address without a question
-    would be a step of its own to go back to.
+    All additions are made at once and before removals: a URL without a question would be a separate
+    step in the history.
     """
     there = {name: list(since) for name, since in new.items() if since}
     if any(st.query_params.get_all(name) != since for name, since in there.items()):
@@ -56,12 +56,12 @@ def put(new: Mapping[str, Sequence[str]]) -> None:
 
 
 def forget_replaced() -> None:
-    """What the address says next is right, whatever it said before."""
+    """Treat the next URL as authoritative."""
     replaced().clear()
 
 
 def replaced() -> dict[str, tuple[list[list[str]], list[str]]]:
-    """Name -> its former values, and the one since."""
+    """Parameter -> its replaced values, and the current one."""
     memory = st.session_state.setdefault("replaced", {})
     if is_history_navigation():
         memory.clear()

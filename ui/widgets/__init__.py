@@ -1,1 +1,1 @@
-"""Parts of pages."""
+"""Widgets of the pages."""

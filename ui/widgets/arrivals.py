@@ -1,4 +1,4 @@
-"""Photos that come from the clipboard or the camera: they are handed to the page's uploader."""
+"""Photos from the clipboard and the camera, passed to the page's uploader."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .component import component
 
 
 def arrivals(key: str) -> None:
-    """Take what is pasted anywhere on the page; draw a button for the camera where fingers point.
+    """Accept photos pasted anywhere on the page; draw a camera button on touch screens.
 
-    Either goes to the uploader that the visitor sees, so that all its limits hold.
+    Both go through the visible uploader, so that its limits apply.
     """
     taken = [BY_KEY[name] for name in settings().uploads.formats]
     endings = {kind: format.suffixes[0] for format in taken for kind in format.media_types}

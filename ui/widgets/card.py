@@ -1,4 +1,4 @@
-"""What is searched with: the photos, the part that counts, and what was said of hits."""
+"""The query card: photos, part and feedback."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .part import WHOLE, choose_part
 
 
 def query_card(engine: Engine, question: Question, uploader: Callable[..., None]) -> None:
-    """Draw it.
+    """Draw the card.
 
     Args:
-        engine: of the gallery.
-        question: that is asked.
+        engine: engine of the gallery.
+        question: the current question.
         uploader: draws an uploader for another photo of the same thing.
     """
     first = question.subjects[0]
@@ -61,7 +61,7 @@ def query_card(engine: Engine, question: Question, uploader: Callable[..., None]
                     "label": tr("Copy link"),
                     "done": tr("Copied"),
                     "until": tr("until"),
-                    "why": tr("So long the descriptor of the photo is remembered"),
+                    "why": tr("The photo's descriptor is kept until then"),
                     "ends": until(question),
                 },
                 key="link",
@@ -69,17 +69,17 @@ def query_card(engine: Engine, question: Question, uploader: Callable[..., None]
         chips(engine, question)
 
 
-PHOTO = "The photo searched with"
+PHOTO = "The query photo"
 
 
 def until(question: Question) -> float | None:
-    """When the page's link ends to work, seconds since 1970; None if it does not."""
+    """Expiry of the page's link, seconds since 1970; None if it does not expire."""
     ends = [s.known.until for s in question.subjects if s.known is not None]
     return min(ends, default=None)
 
 
 def chips(engine: Engine, question: Question) -> None:
-    """Draw what the query has beside its first photo, each with a button that takes it away."""
+    """Draw the further photos and the feedback, each with a button to remove it."""
     find = engine.store.catalogue.find
     items: list[dict[str, Any]] = []
     more = question.subjects if len(question.subjects) > 1 else ()
@@ -105,7 +105,7 @@ def chips(engine: Engine, question: Question) -> None:
 
     words = {"photo": tr("One of the photos"), "more": tr("More like"), "less": tr("Not")}
     component("chips")(
-        data={"items": items, "words": words, "remove": tr("Take away")},
+        data={"items": items, "words": words, "remove": tr("Remove")},
         key="chips",
         on_remove_change=taken_away,
     )

@@ -1,4 +1,4 @@
-"""Two ways to search, and two answers: what one made of the other."""
+"""Comparison of two answers, in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOP = 10
 
 
 def overlap(before: Sequence[Hit], after: Sequence[Hit]) -> str:
-    """How many of the best hits of two answers are the same photos, in words."""
+    """Sentence on how many of the best hits two answers share."""
     first, second = ({hit.file for hit in hits[:TOP]} for hits in (before, after))
     most = min(TOP, max(len(before), len(after)))
     both = number(len(first & second))
@@ -27,29 +27,29 @@ def ranks_of(hits: Sequence[Hit]) -> dict[str, int]:
 
 
 def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[Hit]) -> str:
-    """What feedback did to the answer, in a sentence.
+    """Sentence on the effect of feedback.
 
     Args:
-        question: with what was said of hits.
-        before: the hits without it; None if they are not at hand.
-        after: the hits with it.
+        question: the question with feedback.
+        before: hits without feedback; None if they are not cached.
+        after: hits with feedback.
     """
     more, less = number(len(question.more)), number(len(question.less))
     if not question.less:
-        sentence = tr("Moved towards what you called right: {more}.", more=more)
+        sentence = tr("Moved towards the photos you marked as right: {more}.", more=more)
     elif not question.more:
-        sentence = tr("Moved away from what you called wrong: {less}.", less=less)
+        sentence = tr("Moved away from the photos you marked as wrong: {less}.", less=less)
     else:
         sentence = tr(
-            "Moved towards what you called right: {more}, and away from what you called wrong: "
-            "{less}.",
+            "Moved towards the photos you marked as right: {more}, and away from those you marked "
+            "as wrong: {less}.",
             more=more,
             less=less,
         )
     if before is None:
         return sentence
     ranks = ranks_of(before)
-    # What was said of left the answer; those behind it did not rise by that.
+    # Marked photos leave the answer; the photos behind them did not rise because of that.
     gone = sorted(ranks[file] for file in (*question.more, *question.less) if file in ranks)
     steps = []
     for rank, hit in enumerate(after, 1):
@@ -69,7 +69,7 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
 def reasons(
     engine: Engine, query: PreparedQuery, question: Question, hits: Sequence[Hit]
 ) -> dict[str, str]:
-    """File -> where the similarity of a hit comes from, in words; empty without feedback."""
+    """File -> sentence on the parts of a hit's similarity; empty without feedback."""
     if not hits or not (question.more or question.less):
         return {}
     titles = [

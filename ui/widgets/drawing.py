@@ -1,4 +1,4 @@
-"""A picture that we draw as SVG or HTML: `st.html` would take most of it away."""
+"""SVG and HTML pictures, which `st.html` would sanitise away."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .component import ASSETS
 
 
 def drawing(body: str, key: str) -> None:
-    """Draw it.
+    """Draw a picture.
 
     Args:
-        body: HTML of our own making, in which everything from outside is escaped.
-        key: of the picture.
+        body: trusted HTML, with everything from outside escaped.
+        key: key of the component.
     """
     component = st.components.v2.component(
         "drawing",

@@ -1,4 +1,4 @@
-"""What the names of files end with that the page's uploaders take."""
+"""File suffixes that the page's uploaders accept."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from serving.settings import settings
 
 
 def endings() -> list[str]:
-    """Those of the formats that the settings name, without their dots."""
+    """Suffixes of the formats in the settings, without dots."""
     return [suffix.lstrip(".") for suffix in suffixes(settings().uploads.formats)]

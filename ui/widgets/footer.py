@@ -1,4 +1,4 @@
-"""The foot of every page: what the gallery says of itself, and the language."""
+"""Footer of every page: the gallery's credits and the language."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .component import ASSETS
 
 
 def footer() -> None:
-    """Draw it."""
+    """Draw the footer."""
     gallery = opened()
     said = About() if gallery is None else about(gallery.engine.store)
     with st.container(key="footer", horizontal=True, vertical_alignment="center"):
@@ -26,7 +26,7 @@ def footer() -> None:
 
 
 def credits_line(said: About) -> str:
-    """HTML: sentence, licence and links of a gallery."""
+    """HTML with the sentence, credit, licence and links of a gallery."""
     file = said.file
     parts = [html.escape(file.sentence)] if file.sentence else []
     if file.credit:
@@ -38,7 +38,7 @@ def credits_line(said: About) -> str:
 
 
 def link(label: str, url: str | None) -> str:
-    """HTML of a link that leads out of the page; of its label alone without an address."""
+    """HTML of an external link; only its label without a URL."""
     if not url:
         return html.escape(label)
     return (
@@ -54,7 +54,7 @@ def speak(code: str) -> None:
 
 
 def name_language() -> None:
-    """Tell the browser, and so screen readers, which language the page is in."""
+    """Set the language of the document, for browsers and screen readers."""
     component = st.components.v2.component(
         "name_language", html="", js=(ASSETS / "language.js").read_text()
     )

@@ -1,4 +1,4 @@
-"""The match viewer: query and hit with the matched points joined, or laid over each other."""
+"""The match viewer: query and hit side by side with matched points, or overlaid."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def match_viewer(
 
     Args:
         query, hit: {"src", "width", "height", "title"} each.
-        verification: the evidence.
-        key: of the viewer.
-        tentative: matches before their geometry was checked, fractions float (m, 4).
-        region: the part of the query that counts; its frame is drawn in the hit.
+        verification: the evidence; None if the photos were not matched.
+        key: key of the component.
+        tentative: matches before geometric verification, fractions float (m, 4).
+        region: part of the query searched with; its outline is drawn in the hit.
     """
     matched = verification is not None and verification.homography is not None
     component("match")(
@@ -46,16 +46,16 @@ def match_viewer(
 
 
 def words() -> dict[str, str]:
-    """What the viewer says, in the visitor's language."""
+    """Labels of the viewer in the visitor's language."""
     return {
         "how": tr("How to show the evidence"),
         "lines": tr("Lines"),
         "overlay": tr("Overlay"),
         "points": tr("Points"),
         "frame": tr("Frame"),
-        "frame-help": tr("The outline of the query, as it lies in the hit"),
+        "frame-help": tr("The outline of the query in the hit"),
         "tentative": tr("Tentative"),
-        "tentative-help": tr("All points that look alike, before their geometry was checked"),
+        "tentative-help": tr("All similar points, before their geometry is checked"),
         "query": tr("Query"),
         "opacity": tr("Opacity"),
         "blink": tr("Blink"),

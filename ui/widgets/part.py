@@ -1,4 +1,4 @@
-"""Which part of the query photo counts: a frame drawn on it, or two sliders that say the same."""
+"""Chooser for a part of the query photo: a frame drawn on it, or two sliders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from extractor import Region
 from ..i18n.translate import tr
 from .component import component, key_of
 
-LEAST = 5  # percent of width and height
+LEAST = 5  # percent, the smallest width and height
 WHOLE = (0, 0, 100, 100)
 Percents = tuple[int, int, int, int]
 """left, top, right, bottom of a part, in percent of the upright photo's width and height."""
@@ -26,9 +26,9 @@ def choose_part(
 
     Args:
         image: {"src", "width", "height", "title"} of the photo.
-        key: another one for another photo.
-        part: what is chosen.
-        choose: is told what the visitor chooses, before the page is drawn again.
+        key: key that is unique to the photo.
+        part: the current part.
+        choose: called with the new part before the page is redrawn.
     """
     across, down, frame = f"across-{key}", f"down-{key}", key_of("frame", key)
     gestures = f"gestures-{key}"
@@ -47,7 +47,7 @@ def choose_part(
     component("part")(
         data={
             "src": image["src"],
-            "alt": tr("The photo searched with. Draw a frame on it, or use the sliders below."),
+            "alt": tr("The query photo. Draw a frame on it or use the sliders below."),
             "whole": tr("Whole photo"),
             "frame": part,
             "gesture": state.get(gestures, 0),
@@ -56,7 +56,7 @@ def choose_part(
         on_drawn_change=drawn,
     )
     for slider, ends in ((across, (part[0], part[2])), (down, (part[1], part[3]))):
-        # Only then: what is set here overrules what is being slid meanwhile.
+        # Only if it differs: setting it overrides a slider that is being moved.
         if state.get(slider) != ends:
             state[slider] = ends
     labels = tr("From left to right"), tr("From top to bottom")
@@ -65,7 +65,7 @@ def choose_part(
 
 
 def as_part(values: object) -> Percents | None:
-    """What a browser or an address gives as a part, made sound; None if it is none."""
+    """Validate a part from a browser or URL: rounded, clamped, widened; None if it is invalid."""
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 4:
         return None
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
@@ -83,13 +83,13 @@ def region_of(part: Percents) -> Region | None:
 
 
 def widened(across: tuple[int, int], down: tuple[int, int]) -> Percents:
-    """Two ranges as a part. One that is narrower than LEAST is widened."""
+    """Two ranges as a part, each widened to at least LEAST."""
     left, right = at_least(*across)
     top, bottom = at_least(*down)
     return left, top, right, bottom
 
 
 def at_least(low: int, high: int) -> tuple[int, int]:
-    """The same range of percents, widened to LEAST if it is narrower."""
+    """A range of percents, widened to LEAST if it is narrower."""
     low = min(low, 100 - LEAST)
     return low, max(high, low + LEAST)

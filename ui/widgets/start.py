@@ -1,4 +1,4 @@
-"""What a visitor sees who has not searched yet, and where photos are dropped."""
+"""The start page and the uploaders."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .evidence import plain
 
 
 def start_page(gallery: Gallery, others: list[str]) -> None:
-    """What a visitor sees who has not searched yet.
+    """Draw the start page, shown before the first search.
 
     Args:
-        gallery: what the page opens with.
-        others: names of the other descriptors.
+        gallery: the gallery that the page opens with.
+        others: names of the other descriptor models.
     """
     text, drop = st.columns([3, 2], vertical_alignment="bottom", gap="large")
     text.html(
@@ -42,8 +42,8 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
             '<p class="small">'
             + html.escape(
                 tr(
-                    "Your photo is deleted when you leave; its descriptor and keypoints, for its "
-                    "link, after {minutes} {minutes:minute|minutes}.",
+                    "Your photo is deleted when you leave. Its descriptor and keypoints are kept "
+                    "{minutes} {minutes:minute|minutes} for its link.",
                     minutes=number(settings().link_minutes),
                 )
             )
@@ -74,7 +74,7 @@ def uploader(label_visibility: str) -> None:
 
 
 def file_uploader(label: str, label_visibility: str = "visible", adding: bool = False) -> None:
-    """Draw an uploader. adding: whether what it takes joins the photos searched with."""
+    """Draw an uploader. adding: whether its photos join the current query photos."""
     key = uploader_key("add" if adding else "upload")
     st.file_uploader(
         label,

@@ -1,4 +1,4 @@
-"""Where the time of a search went: one thin bar."""
+"""Timing bar of a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from search import MATCHERS, RERANKERS, SearchResult
 from ..i18n.translate import number, tr
 from ..state.options import label
 
-COLOURS = {  # of the stages, in the order in which they come
+COLOURS = {  # of the stages, in the order in which they run
     "decode": "#94a3b8",
     "describe": "#0ea5a4",
     "keypoints": "#f8b4b0",
@@ -22,7 +22,7 @@ COLOURS = {  # of the stages, in the order in which they come
 
 
 def stage_name(stage: str) -> str:
-    """What a stage is called, in the visitor's language."""
+    """Title of a stage in the visitor's language."""
     names = {
         "descriptor": tr("descriptor"),
         "decode": tr("decode"),
@@ -36,9 +36,7 @@ def stage_name(stage: str) -> str:
 
 
 def timing_bar(result: SearchResult) -> str:
-    """HTML of one thin stacked bar and its legend; stages whose earlier result was reused are
-    faded.
-    """
+    """HTML of a thin stacked bar and its legend; stages with reused results are faded."""
     timings = result.reused_ms | result.timings_ms
     total = sum(timings.values()) or 1
     parts, legend = [], []
