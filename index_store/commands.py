@@ -1,4 +1,4 @@
-"""What the commands of `python -m index_store` do: each gets its parsed arguments."""
+"""The commands of `python -m index_store`, given their parsed arguments."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ HERE = "here"  # in an address's place
 
 
 def run_build(args: argparse.Namespace) -> None:
-    """Build, and say what was left out."""
-    roots = [folder_of(path) for path in args.photos]  # said before a model is looked for
+    """Build, and report what was skipped."""
+    roots = [folder_of(path) for path in args.photos]  # fails before a model is loaded
     spread = side_by_side if args.ray is None else on_cluster(args.ray)
     extractor, choice = extractor_for(args.store, args.model, calls=available_cores())
     print_status(f"descriptors: {choice}")
@@ -101,13 +101,13 @@ def run_build(args: argparse.Namespace) -> None:
 
 
 def run_info(args: argparse.Namespace) -> None:
-    """Say what is in a store; read all of it, if that is asked for."""
+    """Describe a store; read and verify all of it on request."""
     with Store(args.store, embedded=True) as store:
         ids, found = store.damaged.tolist(), None
         if args.verify:
             try:
                 verify(store, lambda items, total: bar(items, total, "verify"))
-            except PhotosDamaged as error:  # said at the end
+            except PhotosDamaged as error:  # raised after the report
                 ids, found = error.ids, error
         print_lines(*info_lines(store, args.verify))
         print_lines(*mark_lines(store))
@@ -118,13 +118,13 @@ def run_info(args: argparse.Namespace) -> None:
 
 
 def run_add(args: argparse.Namespace) -> None:
-    """Add photos, described as those of the store are."""
+    """Add photos to a store."""
     manifest = add(args.photos, args.store, extractor_of(args.store, args.model), bar)
     print_lines(*change_lines(args.store, manifest))
 
 
 def run_remove(args: argparse.Namespace) -> None:
-    """Remove photos, and say which others have the same content."""
+    """Remove photos, and name others with the same content."""
     with Store(args.store, embedded=True) as store:
         copies = copies_of(store, args.files)
     print_lines(*change_lines(args.store, remove(args.files, args.store, bar)))
@@ -133,7 +133,7 @@ def run_remove(args: argparse.Namespace) -> None:
 
 
 def run_update(args: argparse.Namespace) -> None:
-    """Do what the folders ask for; without loading a model if that is nothing."""
+    """Bring a store up to date; the model is loaded only if something has changed."""
     manifest, _, current = compare(args.store)
     asking = Asking(args.yes)
     fetched = manifest.sources.lists or manifest.sources.manifests
@@ -153,11 +153,11 @@ def run_update(args: argparse.Namespace) -> None:
 
 
 def run_watch(args: argparse.Namespace) -> None:
-    """Update whenever the folders have changed; ends by Ctrl-C."""
+    """Update whenever the folders have changed, until Ctrl-C."""
     with Store(args.store, embedded=True) as store:
         sources = store.manifest.sources
     extractor = extractor_of(args.store, args.model)
-    own = args.store.absolute() / FOLDER  # changes when an update has fetched something
+    own = args.store.absolute() / FOLDER  # updates write here themselves
     folders = [Path(folder) for folder in sources.folders if Path(folder) != own]
     folders += [Path(path).parent for path in sources.lists]
     said = ""
@@ -172,7 +172,7 @@ def run_watch(args: argparse.Namespace) -> None:
 
     def failed(error: Exception) -> None:
         nonlocal said
-        if sentence_of(error) != said:  # once, not with every look
+        if sentence_of(error) != said:  # once, not at every attempt
             complain(error)
         said = sentence_of(error)
 
@@ -186,7 +186,7 @@ def run_compact(args: argparse.Namespace) -> None:
 
 
 def run_duplicates(args: argparse.Namespace) -> None:
-    """Every group of duplicates, the largest file of each first."""
+    """List groups of duplicates, the largest file of each first."""
     with Store(args.store, embedded=True) as store:
         groups, changed = list_copies(store, duplicates(store, bar, originals=True))
     if args.json:
@@ -196,7 +196,7 @@ def run_duplicates(args: argparse.Namespace) -> None:
 
 
 def run_things(args: argparse.Namespace) -> None:
-    """Every thing with more than one photo, its face first."""
+    """List things with more than one photo, the medoid of each first."""
     with Store(args.store, embedded=True) as store:
         found = things(store)
         if args.json:
@@ -206,14 +206,14 @@ def run_things(args: argparse.Namespace) -> None:
 
 
 def extractor_of(store: Path, model: Path | None) -> Extractor:
-    """What describes photos as those in a store are described, if this machine can."""
+    """The extractor that describes photos as the store's were, if this machine can run it."""
     extractor, choice = extractor_for(store, model_of(store, model), calls=available_cores())
     print_status(f"descriptors: {choice}")
     return extractor
 
 
 def run_tune(args: argparse.Namespace) -> None:
-    """Measure, show, and write the choice into the store."""
+    """Measure all forms of index and write the best one into the store."""
     with Store(args.store, embedded=True) as store:
         trials = try_presets(np.asarray(store.descriptors), bar)
     print_lines(*trial_lines(trials))
@@ -241,7 +241,7 @@ def run_tune(args: argparse.Namespace) -> None:
 
 
 def run_push(args: argparse.Namespace) -> None:
-    """Fill a server's collection, or turn away from it; say what is searched from now on."""
+    """Push the descriptors to a Milvus server, or return to the store's own index."""
     if args.to == HERE:
         take_back(args.store)
         print_lines(f"{args.store} is searched with its own index.")
