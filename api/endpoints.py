@@ -22,6 +22,7 @@ from search import (
     relative_points,
 )
 from serving import searches
+from serving.galleries.about import about
 from serving.galleries.galleries import Gallery, NoGallery, galleries
 from serving.galleries.pictures import parse_id, pictures, thumbnail_url, view_url
 from serving.galleries.things import KnownThings, things_of
@@ -294,7 +295,19 @@ def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
         height=photo.height,
         thumbnail=f"{prefix}/{thumbnail_url(store, photo.id)}",
         view=f"{prefix}/{view_url(store, photo.id)}",
+        **credited(store, photo.file),
     )
+
+
+def credited(store: Store, file: str) -> dict[str, Any]:
+    """The fields of `Credited` for a photo."""
+    said = about(store).of(file)
+    return {
+        "credit": said.credit,
+        "licence": said.licence,
+        "link": said.link,
+        "more": dict(said.more),
+    }
 
 
 def thing_facts(store: Store, number: int, thing: Thing, prefix: str) -> ThingFacts:
@@ -324,6 +337,7 @@ def hit_answer(store: Store, hit: Hit, known: KnownThings | None, prefix: str) -
         title=hit.title,
         thumbnail=f"{prefix}/{thumbnail_url(store, hit.id)}",
         view=f"{prefix}/{view_url(store, hit.id)}",
+        **credited(store, hit.file),
         score=round(hit.score, 6),
         similarity=round(hit.similarity, 6),
         probability=None if hit.probability is None else round(hit.probability, 6),

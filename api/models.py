@@ -205,7 +205,16 @@ class HitThing(BaseModel):
     others: int = Field(description="Number of other photos of the gallery that show it.")
 
 
-class HitAnswer(BaseModel):
+class Credited(BaseModel):
+    """Entries of the gallery's tables, lists and manifests for a photo; empty where missing."""
+
+    credit: str = Field(description="Whom the photo is by.")
+    licence: str
+    link: str = Field(description="Page of origin, canvas of the IIIF manifest, or the licence's.")
+    more: dict[str, str] = Field(description="Further columns of the gallery's table, by name.")
+
+
+class HitAnswer(Credited):
     """A photo of the gallery that may show the same thing."""
 
     id: int
@@ -269,7 +278,7 @@ class MatchAnswer(Served):
     timings_ms: dict[str, float] = Field(description="Time of each stage.")
 
 
-class PhotoFacts(BaseModel):
+class PhotoFacts(Credited):
     """A photo's entry in the catalogue."""
 
     id: int

@@ -27,6 +27,7 @@ from api.client.same_thing import Problem, SameThing
 from api.document import document
 from api.endpoints import router
 from api.routes import HEALTH, ROUTES
+from index_store.about import About, Credit, key
 from index_store.analysis.things import things
 from index_store.graph.matching_graph import no_edges
 from serving.galleries.galleries import galleries
@@ -623,3 +624,22 @@ def test_the_page_that_shows_it_needs_nothing_from_elsewhere(client):
         assert name in answer.text
     for outside in ("<script", "src=", "@import", "url(", "http://", "https://", "<link"):
         assert outside not in answer.text
+
+
+def test_hits_and_photos_say_whom_they_are_by(client, served, monkeypatch):
+    store, file = served.engine.store, "colosseum-2.jpg"
+    link = "https://museum.example/canvas/2"
+    said = Credit("", "A. Smith", "CC BY 4.0", link, {"Date": "1900"})
+    monkeypatch.setattr(store, "about", About(photos={key(file): said}))
+    expected = {
+        "credit": "A. Smith",
+        "licence": "CC BY 4.0",
+        "link": link,
+        "more": {"Date": "1900"},
+    }
+    (photo,) = client.get(f"/api/v1/photos?file={file}").json()["photos"]
+    files = {"photo": photo_bytes("colosseum.jpg")}
+    hits = client.post("/api/v1/search", files=files).json()["hits"]
+    (hit,) = (hit for hit in hits if hit["file"] == file)
+    assert expected.items() <= photo.items() and expected.items() <= hit.items()
+    assert next(hit for hit in hits if hit["file"] == "wine.jpg")["credit"] == ""
