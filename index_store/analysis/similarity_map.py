@@ -21,6 +21,8 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from extractor import available_cores
+
 from ..ann.faiss_index import SEED
 from ..graph.neighbours import exact_neighbours
 from ..storage.arrays import load_array, save_array
@@ -82,6 +84,8 @@ def lay_out(rows: np.ndarray) -> np.ndarray:
     if count < FEW:
         turn = 2 * np.pi * np.arange(count) / max(1, count)
         return (0.5 + 0.4 * np.stack([np.cos(turn), np.sin(turn)], 1)).astype(np.float32)
+    # scikit-learn asks lscpu for the physical cores, and prints a traceback where there is none.
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(available_cores()))
     from sklearn.manifold import TSNE  # slow to import, and only needed here
 
     perplexity = min(PERPLEXITY, (count - 1) / 3 - 1)
