@@ -1,1 +1,1 @@
-"""Storage format: how a store's data is laid out on disk."""
+"""Storage format: how a store's data is laid out on disk; docs/storage.md is one page about it."""
