@@ -53,12 +53,12 @@ test: .venv-dev/.ready
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	@# A Ray cluster that is started by a process of pytest-xdist may never answer. So Ray's tests run
-	@# in one process, and types are checked on the other core.
+	@# in a process of their own, beside the others: they wait most of the time, as browsers' tests do.
 	.venv-dev/bin/mypy & types=$$!; \
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/index_store/test_ray.py; ray=$$?; \
-	wait $$types && exit $$ray
-	@# Three processes on two cores: tests with a browser or a server wait half of the time.
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/index_store/test_ray.py
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/index_store/test_ray.py & ray=$$!; \
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		--ignore tests/index_store/test_ray.py; others=$$?; \
+	wait $$types && wait $$ray && exit $$others
 
 # A stamp is newer than the requirements it was installed from, so a change there installs again.
 .venv/.serving: requirements.txt

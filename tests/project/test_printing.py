@@ -115,6 +115,7 @@ def test_search_prints_a_table_of_odd_names(odd, odd_store, terminal):
         assert sum(line.endswith(f"  {name}") for line in lines) == 1
 
 
+@IN_ONE_TERMINAL
 def test_search_prints_json_of_odd_names(odd, odd_store, terminal):
     query = odd / UNDECODABLE
     out, _ = run(terminal, "-m", "search", query, "--store", odd_store, "--json")
@@ -123,6 +124,7 @@ def test_search_prints_json_of_odd_names(odd, odd_store, terminal):
     assert {hit["file"] for hit in answer["hits"]} == set(NAMES)
 
 
+@IN_ONE_TERMINAL
 def test_search_complains_of_odd_names(odd_store, terminal):
     _, err = run(terminal, "-m", "search", ALL, "--store", odd_store, code=1)
     assert_shows_all(err, terminal)

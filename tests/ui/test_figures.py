@@ -53,4 +53,4 @@ def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, monkeypatch, content)
         path.write_text(content)
     monkeypatch.setattr(figures, "FILE", path)
     app = AppTest.from_function(page, default_timeout=PATIENCE).run()
-    assert not app.exception and "not available" in app.info[0].value
+    assert not app.exception and "No figures are available" in app.info[0].value
