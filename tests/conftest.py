@@ -213,8 +213,3 @@ def unit_rows(rng: np.random.Generator, count: int, dim: int, clusters: int) -> 
 def in_float32(monkeypatch):
     """A processor without bfloat16: networks that are trained compute in float32."""
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file comes first: at the end, the other processes would wait for it."""
-    items.sort(key=lambda item: item.path.name != "test_kills.py")

@@ -53,7 +53,6 @@ def traces(code: str, home: Path) -> list[str]:
     [
         OURS,
         OPENVINO,
-        f"import export.quantise; {OURS}",
         f"import numpy as np; from matching.ratio_test import inner_products; "
         f"inner_products(*np.ones((2, 3, 8), np.uint8), np.ones((3, 3), np.int32)); {OURS}",
         f"import app; {OURS}",
