@@ -28,6 +28,10 @@ def browser():
         yield started
 
 
+# What is done with keyboard and pointer; a finger has tests of its own.
+ON_A_DESK = pytest.mark.parametrize("visit", [(1360, 900)], ids=["desktop"], indirect=True)
+
+
 @pytest.fixture(params=[(1360, 900), (390, 844)], ids=["desktop", "phone"])
 def visit(browser, request, address):
     """A fresh visit; any script error or request to another host fails the test."""
@@ -176,6 +180,7 @@ def test_sample_query_and_search_from_a_hit(visit):
     expect(visit.get_by_text("Find photos of the very same thing")).to_be_visible()
 
 
+@ON_A_DESK
 def test_a_part_of_the_photo(visit):
     upload(visit, "taj-mahal.jpg")
     visit.get_by_role("button", name="Part").click()
@@ -286,6 +291,7 @@ PASTE = """async (url) => {
 }"""
 
 
+@ON_A_DESK
 def test_paste_say_compare_and_share(visit):
     """What is done with a query after it was asked, all of it in the address."""
     image = visit.get_by_role("img", name="Brandenburg gate").get_attribute("src")
