@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import shutil
 import sys
@@ -80,27 +79,6 @@ def test_drawn_vectors_lie_to_one_another_as_real_ones_do(rng):
     assert np.abs(drawn @ real.T).max() < 1 - 1e-4, "none is a copy"
     np.testing.assert_array_equal(model.draw(9, 1), model.draw(9, 1))
     assert np.any(model.draw(9, 1) != model.draw(9, 2))
-
-
-def test_the_command_measures_what_it_is_asked_for(few, tmp_path, capsys):
-    """The SIFT of three photos, two sizes, flat search exact among them."""
-    folder = tmp_path / "cache"
-    found, picture = tmp_path / "found.json", tmp_path / "found.png"
-    command = ["ann", "--data", "sift", "--photos", str(few), "--cache", str(folder)]
-    command += ["--sizes", "1000", "2000", "--indexes", "flat", "ivf-pq"]
-    assert main([*command, "--build-only"]) == 0
-    assert len(list(folder.glob("*.index"))) == 4
-    assert main([*command, "--json", str(found), "--plot", str(picture)]) == 0
-    printed = capsys.readouterr().out
-    assert "sift 1,000 x 128" in printed and "sift 2,000 x 128" in printed
-    trials = json.loads(found.read_text())
-    flat = [trial for trial in trials if trial["name"] == "flat"]
-    assert len(flat) == 2 and all(trial["recall10"] > 0.999 for trial in flat)
-    pq = [t for t in trials if t["name"] == "ivf-pq" and t["case"].startswith("sift 2")]
-    assert {t["rescored"] for t in pq} == {0, 30, 100, 300, 1000}
-    assert max(t["recall10"] for t in pq if t["rescored"]) > 0.95
-    assert max(t["recall10"] for t in pq if not t["rescored"]) < 0.95
-    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_missing_libraries_are_named(few, tmp_path, monkeypatch, capsys):

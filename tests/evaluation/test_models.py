@@ -12,14 +12,10 @@ from onnx import helper
 from streamlit.testing.v1 import AppTest
 
 from evaluation.__main__ import main as evaluation
-from evaluation.datasets import read_dataset
-from evaluation.run import METHODS as ALL_METHODS
-from evaluation.run import STAGES, evaluate
-from evaluation.studies.retrieval.distractors import hide
 from export.__main__ import main as export
 from extractor import DEFAULT_MODEL, Extractor, seal
 from extractor.descriptor.registry import DEFAULT, MODELS, model_path, name_of
-from index_store import Store, StoreMissing, build, model_of
+from index_store import StoreMissing, build, model_of
 from index_store.__main__ import main as index_store
 from search.__main__ import main as search
 from serving.galleries.galleries import Galleries, NoGallery, galleries
@@ -94,35 +90,6 @@ def test_models_are_compared_in_one_table(photos, tmp_path, monkeypatch, capsys)
     assert [row[1].strip() for row in rows[2:]] == [DEFAULT, LITE, DEFAULT, LITE]
     assert [row[2].strip() for row in rows[2:]] == [*2 * ["photos"], *2 * ["sample gallery"]]
     assert all("[" in cell for row in rows[2:] for cell in row[7:11])
-
-
-def test_hidden_photos_are_asked_for_among_more_and_more_others(photos, tmp_path, lite):
-    (tmp_path / "groups.json").write_text(json.dumps(GROUPS))
-    benchmark = read_dataset("groups", photos, tmp_path / "groups.json")
-    others = tmp_path / "others" / "deep"
-    others.mkdir(parents=True)
-    for name in ("petra.jpg", "golden-temple.jpg", "storm.jpg"):
-        shutil.copy(GALLERY / name, others / name)
-    asked = []
-
-    def ask(store, hidden, methods):
-        asked.append((len(store), len(hidden.gallery), hidden.root))
-        return evaluate(store, lite, hidden, methods, 0, "lite", "")
-
-    methods = {stage: ALL_METHODS[stage] for stage in STAGES[:2]}
-    work = tmp_path / "work"
-    rows = hide(
-        benchmark, tmp_path / "others", work, lite, methods, ask, lambda i, n, w: i, (0, 2, 9)
-    )
-    assert [row.distractors for row in rows] == [0, 2, 3], "no more than there are"
-    assert [entry[:2] for entry in asked] == [(15, 15), (14, 14), (12, 12)]
-    assert rows[0].megabytes < rows[2].megabytes and set(rows[0].maps) == set(methods)
-    build(photos, tmp_path / "plain", lite)
-    with Store(tmp_path / "plain", lite) as store:
-        plain = evaluate(store, lite, benchmark, methods, 0, "lite", "")
-        size = store.manifest.size / 1e6
-    assert rows[0].maps == plain.main_setup.estimates["mAP"]
-    assert rows[0].megabytes == pytest.approx(size, rel=0.02), "nothing is left of the others"
 
 
 def test_the_page_chooses_and_compares_descriptors(small_built, lite_store, monkeypatch):
