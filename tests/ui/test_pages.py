@@ -230,7 +230,7 @@ STATES = (  # address, and what is opened there
 
 
 def test_accessibility(visit, address):
-    """Axe finds nothing serious on any page, light on a desk and dark on a phone, in English and
+    """Axe finds nothing serious on any page, light on a desk or dark on a phone, in English and
     in German, and with what can be opened there open.
     """
     found: list[str] = []
