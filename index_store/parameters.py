@@ -118,7 +118,7 @@ def is_reusable(manifest: Manifest, spec: ExtractionSpec) -> bool:
     if before.described_by != spec.described_by:
         log.warning(
             "The store's descriptors are %(precision)s by %(engine)s, "
-            "the new ones would not be: all photos are described anew.",
+            "the new ones would not be: all photos are described again.",
             before.described_by,
         )
     return before.described_by == spec.described_by

@@ -205,7 +205,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=Path,
         required=True,
         metavar="FILE.json",
-        help="the model's calibration; one that is there keeps what is not fitted anew. "
+        help="the model's calibration; one that is there keeps what is not refitted. "
         f"The engine reads those in {FITTED.relative_to(FITTED.parents[2])}",
     )
     command.add_argument(

@@ -168,7 +168,7 @@ class Journal:
         if found != sha256:
             raise StoreCorrupt(
                 f"{self.path} was damaged while the build ran. Run the same build again: "
-                "it does anew what was damaged, and nothing else."
+                "it repeats only what was damaged."
             )
         return photo
 

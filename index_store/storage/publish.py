@@ -80,7 +80,7 @@ def locked_for_update(store: Path, extractor: Extractor | None = None) -> Iterat
         if live.is_damaged:
             raise StoreCorrupt(
                 f"Photos in {store} are damaged; `info` names them. "
-                "`python -m index_store update` makes them anew."
+                "`python -m index_store update` extracts them again."
             )
         yield live
 

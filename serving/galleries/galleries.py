@@ -233,10 +233,10 @@ class ReloadingStore:
             log.error("%s", error)
             # This may not persist until the next opening: a server's store is often read-only.
             store.leave_out(np.array(error.ids, int))
-            anew = Gallery(gallery.engine)  # its caches do not have these photos
+            fresh = Gallery(gallery.engine)  # its caches do not have these photos
             with self._lock:
                 if self._gallery is gallery:
-                    self._gallery = anew
+                    self._gallery = fresh
         except StoreError as error:
             prometheus.NOT_OPENED.inc()
             with self._lock:

@@ -597,7 +597,7 @@ def test_simulated_stores_are_whole_and_apart(small_built, extractor, tmp_path):
     for other in (
         weak,
         strong,
-    ):  # everything made from descriptors is made anew, the rest is taken over
+    ):  # what derives from descriptors is rebuilt, the rest is copied
         sims = (
             np.asarray(other.descriptors, np.float32) @ np.asarray(other.descriptors, np.float32).T
         )

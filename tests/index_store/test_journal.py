@@ -118,7 +118,7 @@ def test_a_flipped_bit_does_not_reach_the_store(photos, tmp_path, one_worker):
     path.write_bytes(data)
     again = QuickExtractor()
     build(photos, tmp_path / "s", again)
-    assert again.described == 12 - 6 + 1, "the damaged one is described anew"
+    assert again.described == 12 - 6 + 1, "the damaged one is described again"
     with Store(tmp_path / "s") as store:
         np.testing.assert_array_equal(store.descriptors, clean.descriptors)
         for id in range(12):

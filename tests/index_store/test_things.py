@@ -113,7 +113,7 @@ def test_two_views_that_look_alike_are_one_thing_if_something_links_them(alike, 
 
 
 def slow_groups(edges: dict[tuple[int, int], float], cosines: np.ndarray) -> list[list[int]]:
-    """All pairs of groups are looked at again before each join."""
+    """Compares all pairs of groups before each join."""
     groups = [frozenset([id]) for id in sorted({id for pair in edges for id in pair})]
     rules = ["linkage", "likeness"]
     while rules:

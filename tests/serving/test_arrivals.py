@@ -432,7 +432,7 @@ def test_who_left_is_forgotten_in_time_and_who_comes_back_is_not():
     runtime.connected.discard("b")
     runtime.left.add("b")
     now[0] = 59
-    assert clock.tick() == 0, "b was back: its time begins anew"
+    assert clock.tick() == 0, "b was back: its time starts again"
     now[0] = 89
     assert clock.tick() == 1 and runtime.closed == ["a", "b"]
     now[0] = 1000

@@ -33,7 +33,7 @@ from ui.routes import ROUTES
 
 @pytest.fixture
 def store_path(photos, small_built, tmp_path, extractor, monkeypatch):
-    """A small store that is served; nothing of it is described anew."""
+    """A small store that is served; nothing of it is described again."""
     shutil.copytree(small_built / "store", tmp_path / "s")
     build(photos, tmp_path / "s", extractor)
     monkeypatch.setenv("GEM_STORE", str(tmp_path / "s"))

@@ -70,7 +70,7 @@ def hits(page: Page) -> list[str]:
 def line_ends(dialog: Locator) -> np.ndarray:
     """(lines, 2, 2): where lines begin in the query and end in the hit, x and y in 0 to 1.
 
-    All is read in one step, since the lines are drawn anew whenever the photos change size.
+    All is read in one step, since the lines are redrawn whenever the photos change size.
     """
     found = dialog.locator(".stage").evaluate(
         """stage => {

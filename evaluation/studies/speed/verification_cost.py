@@ -43,13 +43,13 @@ class Costs:
     Attributes:
         ours: features read from the store, then `verify_many`.
         baseline: `naive` on the same features, already in memory as float32.
-        anew: features beyond the store's budget, and not in its cache yet.
+        first: features beyond the store's budget, and not in its cache yet.
         passed, baseline_passed: which photos have at least Sift.floor points, bool (photos,).
     """
 
     ours: float
     baseline: float
-    anew: float
+    first: float
     passed: np.ndarray
     baseline_passed: np.ndarray
 
@@ -107,7 +107,7 @@ class BeyondBudget:
         return b""
 
 
-def verified_anew(store: Store, query: int, ids: Sequence[int]) -> list[Verification]:
+def first_verified(store: Store, query: int, ids: Sequence[int]) -> list[Verification]:
     """A first verification of photos beyond the budget, including the query."""
     with tempfile.TemporaryDirectory() as folder:
         keypoints = GalleryKeypoints(BeyondBudget(store, Path(folder)))
@@ -134,11 +134,11 @@ def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> 
     for query in queries:
         best = order(cosine(store.descriptors[query].astype(np.float32), descriptors))
         shortlists.append([int(id) for id in best if id != query][: Sift.shortlist])
-    verified_anew(store, queries[0], queries[:1])  # initialises everything that is lazily created
+    first_verified(store, queries[0], queries[:1])  # initialises everything that is lazily created
     costs = []
     for query, ids in progress(list(zip(queries, shortlists))):
         verifications, ours = milliseconds(verified, store, query, ids)
-        _, anew = milliseconds(verified_anew, store, query, ids)
+        _, first = milliseconds(first_verified, store, query, ids)
         features, *hits = (store.local_features(id) for id in (query, *ids))
         rows = [f.descriptors.astype(np.float32) for f in (features, *hits)]
         inliers, baseline = milliseconds(naive, features, hits, rows)
@@ -146,7 +146,7 @@ def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> 
             Costs(
                 ours=ours,
                 baseline=baseline,
-                anew=anew,
+                first=first,
                 passed=np.array([v.inliers >= Sift.floor for v in verifications], bool),
                 baseline_passed=np.array([n >= Sift.floor for n in inliers], bool),
             )
@@ -166,13 +166,13 @@ def format_costs(costs: list[Costs]) -> str:
     ]
     ways = {
         "verification, features from the store": "ours",
-        "a first verification beyond the budget": "anew",
+        "a first verification beyond the budget": "first",
     }
     for title, name in {**ways, "plain loop: BFMatcher, ratio, homography": "baseline"}.items():
         ms = np.array([getattr(cost, name) for cost in costs])
         ratio = (
             ""
-            if name == "anew"
+            if name == "first"
             else f"{np.median([cost.baseline / getattr(cost, name) for cost in costs]):.1f}"
         )
         lines.append(f"| {title} | {np.median(ms):.0f} | {np.percentile(ms, 90):.0f} | {ratio} |")
