@@ -174,6 +174,21 @@ def add_labelled_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", help="for a store of a model that is not the project's own")
 
 
+def add_labelled_stores(command: argparse.ArgumentParser, which: str) -> None:
+    """Add the options of commands that measure several stores. which: stores may be given."""
+    command.add_argument("--store", type=Path, nargs="+", required=True, help=which)
+    command.add_argument(
+        "--groups",
+        type=Path,
+        nargs="+",
+        required=True,
+        help='JSON of each store, in the same order: {"name": ["file", ...], ...}',
+    )
+    command.add_argument(
+        "--kinds", type=Path, nargs="*", default=[], help='JSON: {"kind": ["name", ...], ...}'
+    )
+
+
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `groups` to the command line's sub-parsers."""
     command = commands.add_parser(

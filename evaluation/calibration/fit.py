@@ -40,7 +40,7 @@ from search.fusion.fit import Samples, fit_curves, held_out, thinned
 
 from ..datasets import BadDataset
 from ..datasets.groups import load_groups
-from ..groups import store_groups
+from ..groups import add_labelled_stores, store_groups
 from ..metrics import average_precision
 from ..report.conditions import conditions
 from ..report.results import format_rows
@@ -183,19 +183,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "fit", help="fit how probable a match is, on groups of photos of the same thing"
     )
-    command.add_argument(
-        "--store", type=Path, nargs="+", required=True, help="one or several of the same model"
-    )
-    command.add_argument(
-        "--groups",
-        type=Path,
-        nargs="+",
-        required=True,
-        help='JSON of each store, in the same order: {"name": ["file", ...], ...}',
-    )
-    command.add_argument(
-        "--kinds", type=Path, nargs="*", default=[], help='JSON: {"kind": ["name", ...], ...}'
-    )
+    add_labelled_stores(command, "one or several of the same model")
     command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument(
         "--matcher", choices=MATCHERS, default="sift", help="whose points (default sift)"

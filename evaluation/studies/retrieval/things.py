@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from command import print_lines, print_text
 from evaluation.datasets import BadDataset
 from evaluation.datasets.groups import load_groups
-from evaluation.groups import store_group_ids
+from evaluation.groups import add_labelled_stores, store_group_ids
 from evaluation.report.results import format_rows
 from index_store import Store
 from index_store.analysis.things import (
@@ -273,19 +273,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "things", help="whether photos that are put together show the same thing, by kind"
     )
-    command.add_argument(
-        "--store", type=Path, nargs="+", required=True, help="one or several, of any model"
-    )
-    command.add_argument(
-        "--groups",
-        type=Path,
-        nargs="+",
-        required=True,
-        help='JSON of each store, in the same order: {"name": ["file", ...], ...}',
-    )
-    command.add_argument(
-        "--kinds", type=Path, nargs="*", default=[], help='JSON: {"kind": ["name", ...], ...}'
-    )
+    add_labelled_stores(command, "one or several, of any model")
     command.set_defaults(run=run)
 
 
