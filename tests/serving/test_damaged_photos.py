@@ -180,7 +180,7 @@ def test_an_overview_that_failed_is_made_again(served, monkeypatch):
     monkeypatch.setattr("ui.pages.explore.maps", lambda: made)
     made.of(served).exception()
     app = AppTest.from_function(explore, default_timeout=PATIENCE).run()
-    assert "cannot be made" in app.error[0].value and not app.exception and len(calls) == 1
+    assert "is not available" in app.error[0].value and not app.exception and len(calls) == 1
     monkeypatch.setattr("serving.galleries.maps.overview", overview)
     made.of(served).result()
     app = AppTest.from_function(explore, default_timeout=PATIENCE).run()

@@ -90,7 +90,7 @@ def test_explore(visit):
     visit.set_viewport_size({"width": 1360, "height": 900})
     clusters = visit.locator(".clusters button")
     assert clusters.count() >= 5
-    expect(visit.get_by_role("heading", name="There more than once")).to_be_visible()
+    expect(visit.get_by_role("heading", name="Duplicates")).to_be_visible()
     expect(visit.get_by_role("button", name="Open Colosseum", exact=True)).to_be_visible()
     canvas = visit.get_by_role("application")
     canvas.focus()

@@ -1,4 +1,4 @@
-"""The gallery as a map, where what looks alike lies close together, and its things as albums."""
+"""The gallery as a map, with similar photos close together, and its things as albums."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..widgets.component import ASSETS
 from ..widgets.results import photos_in_words, results_grid
 
 CLUSTERS = 24  # medoids under the map
-GROUPS = 12  # of photos that are there more than once
+GROUPS = 12  # groups of duplicates shown
 ALBUMS = 60  # things under the map
 LOOK_AGAIN = 1.0  # seconds
 
@@ -42,7 +42,7 @@ def render() -> None:
         f'<div class="hero"><h1>{html.escape(tr("Explore"))}</h1><p>'
         + html.escape(
             tr(
-                "{count} {count:photo|photos}. What looks alike lies close together. Click a photo "
+                "{count} {count:photo|photos}. Similar photos are close together. Click a photo "
                 "to search with it.",
                 count=number(len(store)),
             )
@@ -56,16 +56,16 @@ def render() -> None:
     try:
         seen = making.result()
     except Exception:  # whatever failed, the rest of the page works, and the next visit tries again
-        log.exception("the overview of the gallery cannot be made")
+        log.exception("the overview of the gallery failed")
         maps().drop(gallery)
-        st.error(tr("The overview of the gallery cannot be made. Please try again later."))
+        st.error(tr("The overview of the gallery is not available. Please try again later."))
         return
     with st.container(key="wide"):
         clicked = photo_map(store, seen.map)
     draw_things(store)
     same = [id for group in seen.copies[:GROUPS] for id in group]
-    grids = [strip(store, tr("There more than once"), same, "copies")] if same else []
-    grids.append(strip(store, tr("Like no other"), seen.outliers, "outliers"))
+    grids = [strip(store, tr("Duplicates"), same, "copies")] if same else []
+    grids.append(strip(store, tr("One of a kind"), seen.outliers, "outliers"))
     # The browser names ids of the map; a map belongs to one generation.
     if clicked.open is not None and 0 <= int(clicked.open) < len(store):
         search_for(store.catalogue.photo(int(clicked.open)).file)
