@@ -255,4 +255,4 @@ def test_accessibility(visit, address):
                 nodes = [node["html"][:120] for node in problem["nodes"]]
                 found.append(f"{page} {scheme} {problem['id']} {nodes}")
     assert not found
-    assert visit.locator("html").get_attribute("lang") == "de"
+    expect(visit.locator("html")).to_have_attribute("lang", "de")
