@@ -14,6 +14,9 @@ override PHOTOS := $(value PHOTOS)
 override STORE := $(value STORE)
 override MODEL := $(value MODEL)
 export PHOTOS STORE MODEL
+# Packages are installed without compiled modules. Where these could not be kept, every start of
+# Python would compile what it imports again: a server, a command, each process of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 # A store for each folder, named by the folder's path, and for each model but the first.
 NAMED_STORE = case "$$PHOTOS" in gallery/photos) echo stores/gallery;; \
 	*) echo "stores/$$(printf '%s' "$$PHOTOS" | cksum | cut -d' ' -f1)";; esac
