@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from extractor import Extractor, LocalFeatures, ModelCard, local_features
+from extractor import DEFAULT_MODEL, Extractor, LocalFeatures, ModelCard, local_features
+from extractor.descriptor import runtime
+from extractor.descriptor.choice import REFERENCE
+from extractor.descriptor.runtime import Runtime
 from index_store import Store, build, extraction
 from search import Engine
 
@@ -96,18 +99,49 @@ def children_end_in_silence():
     signal.signal(signal.SIGCHLD, before)
 
 
-class RememberingExtractor(Extractor):
-    """The shipped model. It runs once for each photo, however many tests index it."""
+class Remembering:
+    """A runtime that computes each batch once, however often it is asked."""
 
-    def __init__(self) -> None:
-        self.known: dict[bytes, np.ndarray] = {}
-        super().__init__()
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self.metadata = runtime, runtime.metadata
+        self._known: dict[bytes, np.ndarray] = {}
 
-    def describe_batch(self, batch):
-        key = hashlib.sha256(repr(batch.shape).encode() + batch.tobytes()).digest()
-        if key not in self.known:
-            self.known[key] = super().describe_batch(batch)
-        return self.known[key].copy()
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        key = digest(batch)
+        if key not in self._known:
+            self._known[key] = self._runtime.run(batch)
+        return self._known[key].copy()
+
+
+def digest(array: np.ndarray) -> bytes:
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_shipped_model_starts_once():
+    """Commands, pages and tests load it dozens of times, and describe the same few photos.
+
+    It has one thread: two would wait for each other by turning in circles, on cores that other
+    tests need.
+    """
+    shipped, started = DEFAULT_MODEL.read_bytes(), []
+
+    def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
+        if engine != REFERENCE.engine or model != shipped:
+            return runtime.start(engine, model, threads, calls)
+        if not started:
+            started.append(Remembering(runtime.start(engine, model, 1, 1)))
+        return started[0]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("extractor.descriptor.extractor.start", start)
+        yield
+
+
+@pytest.fixture
+def engines_as_they_are(monkeypatch) -> None:
+    """The shipped model is started and run as often as it is asked for, with all its threads."""
+    monkeypatch.setattr("extractor.descriptor.extractor.start", runtime.start)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -116,7 +150,7 @@ def keypoints_are_found_once_for_each_photo():
     known: dict[bytes, LocalFeatures] = {}
 
     def remembered(photo: np.ndarray) -> LocalFeatures:
-        key = hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).digest()
+        key = digest(photo)
         if key not in known:
             known[key] = local_features(photo)
         return known[key]
@@ -138,7 +172,7 @@ def the_main_module_stays():
 
 @pytest.fixture(scope="session")
 def extractor() -> Extractor:
-    return RememberingExtractor()
+    return Extractor()
 
 
 @pytest.fixture(scope="session")
