@@ -59,7 +59,7 @@ test: .venv-dev/.ready
 	@# in a process of their own, beside the others: they wait most of the time, as browsers' tests do.
 	.venv-dev/bin/mypy & types=$$!; \
 	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/index_store/test_ray.py & ray=$$!; \
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile \
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/index_store/test_ray.py; others=$$?; \
 	wait $$types && wait $$ray && exit $$others
 
