@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from extractor import DEFAULT_MODEL, Extractor, ModelCard, local_features
+from extractor import Extractor, ModelCard, local_features
 from extractor.descriptor import choice, runtime
+from extractor.descriptor.registry import MODELS
 from extractor.descriptor.runtime import Runtime
 from index_store import Store, build, extraction
 from search import Engine
@@ -141,21 +142,23 @@ class Remembering:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def the_shipped_model_starts_once(shared):
-    """Commands, pages and tests load it dozens of times, and describe the same few photos.
+def shipped_models_start_once(shared):
+    """Commands, pages and tests load them dozens of times, and describe the same few photos.
 
-    It has one thread: two would wait for each other by turning in circles, on cores that other
-    tests need. And no other engine is measured against it before a store is built.
+    They have one thread: two would wait for each other by turning in circles, on cores that other
+    tests need. And no other engine is measured against them before a store is built.
     """
-    shipped, started = DEFAULT_MODEL.read_bytes(), []
+    shipped = {hashlib.sha256(one.path.read_bytes()).hexdigest() for one in MODELS.values()}
+    started: dict[str, Runtime] = {}
 
     def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
-        if engine != choice.REFERENCE.engine or model != shipped:
+        digest = hashlib.sha256(model).hexdigest()
+        if engine != choice.REFERENCE.engine or digest not in shipped:
             return runtime.start(engine, model, threads, calls)
-        if not started:
-            memory = Memory(shared / "descriptors")
-            started.append(Remembering(runtime.start(engine, model, 1, 1), memory))
-        return started[0]
+        if digest not in started:
+            memory = Memory(shared / f"descriptors-{digest}")
+            started[digest] = Remembering(runtime.start(engine, model, 1, 1), memory)
+        return started[digest]
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("extractor.descriptor.extractor.start", start)
