@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
 from tests.conftest import GALLERY
-from tests.support.server import chromium, serving, settle, tab
+from tests.support.server import chromium, settle, tab
 
 UPLOADER = ".st-key-uploader input[type=file]"
-
-
-@pytest.fixture(scope="module")
-def address(gallery_path) -> Iterator[str]:
-    """A server on the sample gallery."""
-    with serving(gallery_path) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +20,7 @@ def browser():
         yield started
 
 
-# What is done with keyboard and pointer; a finger has tests of its own.
+# What is not about the page's layout, or done with keyboard and pointer.
 ON_A_DESK = pytest.mark.parametrize("visit", [(1360, 900)], ids=["desktop"], indirect=True)
 
 
@@ -166,6 +158,7 @@ def test_upload_toggle_compare_open(visit):
     expect(visit).to_have_url(re.compile("photo=eiffel-tower.jpg"))
 
 
+@ON_A_DESK
 def test_sample_query_and_search_from_a_hit(visit):
     # Near its upper left corner the button must lie over the photo, or this click is refused.
     visit.get_by_role("button", name="Colosseum", exact=True).click(position={"x": 40, "y": 40})
@@ -271,6 +264,7 @@ def test_a_part_by_finger(browser, address):
     page.close()
 
 
+@ON_A_DESK
 def test_unreadable_upload(visit, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a photo")
     visit.locator(UPLOADER).set_input_files(tmp_path / "broken.jpg")
@@ -327,6 +321,7 @@ def test_paste_say_compare_and_share(visit):
     assert no_sideways_scroll(visit)
 
 
+@ON_A_DESK
 def test_back_and_the_evidence_from_near(visit):
     visit.get_by_role("button", name="Colosseum", exact=True).click(position={"x": 40, "y": 40})
     expect(visit.get_by_role("button", name="Open Colosseum 2")).to_be_visible()

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.support.looks import LOOKS, differences, reference, see, show, style
-from tests.support.server import serving
 from tests.ui.test_browser import browser
 
 __all__ = ["browser"]  # a fixture
-
-
-@pytest.fixture(scope="module")
-def address(gallery_path) -> Iterator[str]:
-    with serving(gallery_path) as url:
-        yield url
 
 
 @pytest.mark.parametrize("name", LOOKS)

@@ -12,17 +12,11 @@ from playwright.sync_api import Page, expect
 
 from index_store.analysis.things import things
 from tests.conftest import GALLERY
-from tests.support.server import TWO_FRAMES, serving, settle, tab
+from tests.support.server import TWO_FRAMES, settle, tab
 from tests.ui.test_browser import browser, no_sideways_scroll
 
 __all__ = ["browser"]  # a fixture
 SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
-
-
-@pytest.fixture(scope="module")
-def address(gallery_path) -> Iterator[str]:
-    with serving(gallery_path) as url:
-        yield url
 
 
 @pytest.fixture
