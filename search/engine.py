@@ -27,7 +27,7 @@ from .result import Hit, Match, SearchResult, hits_of
 from .stages.agreement import are_compared, compare, warnings
 from .stages.details import DETAILS, PROPOSED, find_votes, in_turns, proposed
 from .stages.feedback import Feedback
-from .stages.graph import CHAINS, UNVERIFIED, VERIFIED, MatchingGraph
+from .stages.graph import CHAINS, MatchingGraph
 from .stages.identical import identical_ids, with_identical
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher

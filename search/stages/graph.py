@@ -2,16 +2,16 @@
 
 First a photo that matches others which the query does not show loses (`contradiction`):
 
-    log-odds = own log-odds + shift - weight x contradiction
+    log-odds = own log-odds + SHIFT - CONTRADICTION x contradiction
 
-Then photos that match the best ones gain (`chains`). The weights are the same for every model:
-fitted separately for each of two models on three labelled sets they were nearly equal, and mAP
-changes little around them (docs/RESULTS.md).
+The shift keeps the probabilities right. Then photos that match the best ones gain (`chains`). The
+weights are the same for every model and every stage: those fitted for each of two models on three
+labelled sets are nearly equal, and mAP changes little around them (docs/RESULTS.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -27,30 +27,13 @@ from .contradiction import contradictions
 
 CHAINS = "chains"  # the stage
 STARTS = 200  # best photos from which chains start
+SHIFT = 0.35
+CONTRADICTION = 0.9
+# Probability of a photo with a perfect chain and no evidence of its own. A single wrong edge between
+# two things of one series leads to all photos of the other, so it is below a half.
+TRUST = 0.35
 SAMPLE = 500  # photos from which the gallery's usual background is estimated
 SEED = 0
-
-
-@dataclass(frozen=True)
-class GraphWeights:
-    """How much the graph counts.
-
-    Attributes:
-        shift: added to all log-odds, so that contradictions keep the probabilities right.
-        contradiction: subtracted from the log-odds for a contradiction of 1.
-        trust: probability of a photo with a perfect chain and no evidence of its own. A single
-            wrong edge between two things of one series leads to all photos of the other, so it is
-            at most a half.
-    """
-
-    shift: float
-    contradiction: float
-    trust: float
-
-
-# Where photos were compared with the query, a photo without matches needs a chain less often.
-VERIFIED = GraphWeights(shift=0.4, contradiction=1.0, trust=0.3)
-UNVERIFIED = GraphWeights(shift=0.15, contradiction=0.3, trust=0.5)
 
 
 class MatchingGraph:
@@ -67,7 +50,6 @@ class MatchingGraph:
         self,
         ranking: Ranking,
         odds: np.ndarray,
-        weights: GraphWeights,
         descriptor: np.ndarray,
         apart: np.ndarray,
     ) -> tuple[Ranking, dict[int, tuple[int, ...]]]:
@@ -76,7 +58,6 @@ class MatchingGraph:
         Args:
             ranking: ranking after fusion, best first.
             odds: log-odds of its photos, (n,), calibrated or not.
-            weights: VERIFIED or UNVERIFIED.
             descriptor: descriptor of the query, float32 (D,).
             apart: ids of photos to ignore, such as the query itself, int (a,).
 
@@ -86,13 +67,13 @@ class MatchingGraph:
         """
         edges = self._store.edges
         against = contradictions(ranking.ids, probability(odds), edges, self.judge, apart)
-        odds = odds + weights.shift - weights.contradiction * against
+        odds = odds + SHIFT - CONTRADICTION * against
         calibrated = None if ranking.probability is None else probability(odds)
         ranking = replace(ranking, probability=calibrated).rescored(odds)
         starts = ranking[:STARTS]
         worth = probability(starts.scores) ** 2
         chains = follow_chains(starts.ids, worth, edges, self.judge, apart)
-        ranking, led = chained(ranking, chains, weights.trust, descriptor, self._store)
+        ranking, led = chained(ranking, chains, TRUST, descriptor, self._store)
         return ranking, {id: chains.links[id] for id in led.tolist()}
 
     def judge(self, ids: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from search.fusion.log_odds import probability
 from search.ranking import Ranking
 from search.stages.contradiction import contradictions
-from search.stages.graph import VERIFIED, MatchingGraph
+from search.stages.graph import CONTRADICTION, SHIFT, TRUST, MatchingGraph
 
 from .test_chains import as_told, graph_of
 
@@ -51,11 +51,11 @@ def test_a_photo_that_matches_strangers_falls_behind_one_that_matches_none():
     graph.judge = as_told
     odds = np.array([-0.1, -0.2])  # photo 1 is slightly ahead of photo 0, but matches photo 2
     ranking = Ranking(np.array([1, 0]), np.zeros(2, np.float32), odds, None, probability(odds))
-    found, links = graph.rerank(ranking, odds, VERIFIED, np.eye(3)[0], np.empty(0, np.int64))
+    found, links = graph.rerank(ranking, odds, np.eye(3)[0], np.empty(0, np.int64))
     assert found.ids.tolist() == [0, 1, 2] and links == {2: (1,)}
     judged = dict(zip(found.ids.tolist(), found.probability.tolist()))
-    assert judged[0] == pytest.approx(probability(-0.2 + VERIFIED.shift))
-    against = VERIFIED.contradiction * float(np.float16(0.9))
-    own = probability(-0.1 + VERIFIED.shift - against)
+    assert judged[0] == pytest.approx(probability(-0.2 + SHIFT))
+    against = CONTRADICTION * float(np.float16(0.9))
+    own = probability(-0.1 + SHIFT - against)
     assert judged[1] == pytest.approx(own)  # the way back to a start adds nothing
-    assert judged[2] == pytest.approx(VERIFIED.trust * own**2 * float(np.float16(0.9)))
+    assert judged[2] == pytest.approx(TRUST * own**2 * float(np.float16(0.9)))
