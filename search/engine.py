@@ -241,8 +241,7 @@ class Engine:
         if self.graph and (rerank == DIFFUSION or verify is not None):
             with watch.stage(CHAINS):
                 apart = np.concatenate([query.in_gallery, self.store.damaged])
-                weights = UNVERIFIED if verify is None else VERIFIED
-                ranking, links = self.graph.rerank(ranking, odds, weights, query.descriptor, apart)
+                ranking, links = self.graph.rerank(ranking, odds, query.descriptor, apart)
             stages = stages | {CHAINS: ranking.ids}
         same = identical_ids(query, self.store)
         ranking = with_identical(ranking, same)

@@ -29,8 +29,8 @@ CHAINS = "chains"  # the stage
 STARTS = 200  # best photos from which chains start
 SHIFT = 0.35
 CONTRADICTION = 0.9
-# Probability of a photo with a perfect chain and no evidence of its own. A single wrong edge between
-# two things of one series leads to all photos of the other, so it is below a half.
+# Probability of a photo with a perfect chain and no evidence of its own: below a half, because a
+# single wrong edge between two things of one series leads to all photos of the other.
 TRUST = 0.35
 SAMPLE = 500  # photos from which the gallery's usual background is estimated
 SEED = 0
