@@ -56,7 +56,7 @@ def published_keypoints(detector, photo: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("file", ["neuschwanstein-castle.jpg", "colosseum.jpg", "eiffel-tower.jpg"])
+@pytest.mark.parametrize("file", ["neuschwanstein-castle.jpg", "colosseum.jpg"])
 def test_keypoints_are_the_package_s(models, published, file):
     photo = read_photo(GALLERY / file)
     small = cv2.resize(

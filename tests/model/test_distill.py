@@ -51,7 +51,9 @@ from tests.model.test_training import (
     widened,
     write_start,
 )
-from tests.support.networks import DEEPER, SMALL
+from tests.support.networks import DEEPER, NARROW, SMALL, TRUNK_DIM, narrow
+
+__all__ = ["narrow"]  # a fixture
 
 
 def test_a_deeper_network_computes_what_the_small_one_did_and_can_be_cut_again():
@@ -249,20 +251,16 @@ def test_half_whitening_leaves_roots_of_the_variances():
 def test_stage_maps_have_strides_4_to_32():
     maps = stage_maps(GeMResNet(SMALL, None).eval(), torch.zeros(1, 3, 128, 64))
     assert [tuple(m.shape[1:]) for m in maps] == [
-        (256, 32, 16),
-        (512, 16, 8),
-        (1024, 8, 4),
-        (2048, 4, 2),
+        (4 * NARROW[0], 32, 16),
+        (4 * NARROW[1], 16, 8),
+        (4 * NARROW[2], 8, 4),
+        (4 * NARROW[3], 4, 2),
     ]
 
 
 @pytest.fixture
-def course(tmp_path, teacher_path, monkeypatch):
-    """Makes the configuration of a short run.
-
-    Its steps turn matrices once instead of five times, which is most of the time of so short a run.
-    """
-    monkeypatch.setattr("model.training.distill.muon.ITERATIONS", 1)
+def course(tmp_path, teacher_path):
+    """Makes the configuration of a short run."""
     for i in range(5):
         small_photo(tmp_path / "photos" / "deep" / f"{i}.jpg", i)
     small_photo(tmp_path / "more" / "last.jpg", 5)
@@ -515,7 +513,7 @@ def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
     assert main(command) == 0
     said = capsys.readouterr().out.splitlines()
     head, _, *rows = [line.strip("| ").split(" | ") for line in said]
-    assert head[1:] == [f"mAP, {dim} dimensions" for dim in (2048, 1024, 512)]
+    assert head[1:] == [f"mAP, {dim} dimensions" for dim in (TRUNK_DIM, TRUNK_DIM // 2, 64)]
     table = {name: cells for name, *cells in rows}
     network, provenance = load_checkpoint(checkpoint)
     network.whiten = None
@@ -532,7 +530,7 @@ def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
             ("others", [tmp_path / "more" / "last.jpg"], 1),
         )
     }
-    whitened = power_whitening(described["others"], -0.25).truncated(512)(described["asked"])
+    whitened = power_whitening(described["others"], -0.25).truncated(64)(described["asked"])
     groups = [[0, 1], [2, 3]]
     expected = mean_average_precision(whitened, groups)
     assert table["PCA, power -0.25"][2] == f"{expected:.4f}"

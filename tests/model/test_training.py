@@ -34,7 +34,9 @@ from model.training.common.views import photometric, plain_view, random_view
 from model.training.finetune import train as training
 from model.training.finetune.mining import hard_negatives
 from tests.conftest import GALLERY, unit_rows
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, narrow
+
+__all__ = ["narrow"]  # a fixture
 
 
 def test_mining_equals_brute_force(rng):
