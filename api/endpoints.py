@@ -79,7 +79,7 @@ LOOKUP = refusals(404, 422, 429, 503)
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }
-LOOKING = ["GET", "HEAD"]
+READ_METHODS = ["GET", "HEAD"]
 
 router = APIRouter(prefix=ROOT, route_class=BoundedRoute)
 multipart = Form(media_type="multipart/form-data")
@@ -107,11 +107,11 @@ async def search(request: Request, form: Annotated[SearchForm, multipart]) -> Se
         found = searches.search(gallery, query, rerank, verify, form.k, "api")
         return found, things_of(gallery.engine.store)
 
-    result, known = await in_turn(request, work)
+    result, things = await in_turn(request, work)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
     return SearchAnswer(
         **served(gallery),
-        hits=[hit_answer(store, hit, known, prefix) for hit in result.hits],
+        hits=[hit_answer(store, hit, things, prefix) for hit in result.hits],
         timings_ms=rounded(result.timings_ms),
         reused_ms=rounded(result.reused_ms),
         notes=result.notes,
@@ -150,7 +150,7 @@ async def match(request: Request, form: Annotated[MatchForm, multipart]) -> Matc
 
 @router.api_route(
     "/photos",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="photos",
     summary="List the photos of the gallery page by page, or find one by its file.",
     responses=LIST,
@@ -172,13 +172,13 @@ async def photos(request: Request, query: Annotated[PhotosQuery, Query()]) -> Ph
         **served(gallery),
         total=total,
         next=ids[query.limit] if len(ids) > query.limit else None,
-        photos=[photo_facts(store, one, prefix) for one in listed],
+        photos=[photo_facts(store, photo, prefix) for photo in listed],
     )
 
 
 @router.api_route(
     "/photos/{id}",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="photo",
     summary="Describe a photo of the gallery.",
     responses=LOOKUP,
@@ -193,7 +193,7 @@ async def photo(request: Request, id: Id, descriptor: Descriptor = None) -> Phot
 
 @router.api_route(
     "/photos/{id}/thumbnail",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="thumbnail",
     summary="Thumbnail of a gallery photo, at most 480 pixels a side.",
     response_class=Response,
@@ -209,7 +209,7 @@ async def thumbnail(id: Id, descriptor: Descriptor = None) -> Response:
 
 @router.api_route(
     "/things",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="things",
     summary="List the things that more than one photo of the gallery shows.",
     responses=LIST,
@@ -217,12 +217,12 @@ async def thumbnail(id: Id, descriptor: Descriptor = None) -> Response:
 async def things(request: Request, query: Annotated[ThingsQuery, Query()]) -> ThingsAnswer:
     gallery = chosen(query.descriptor)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
-    known = await run_in_threadpool(things_of, store)
-    listed = [] if known is None else known.listed
+    listing = await run_in_threadpool(things_of, store)
+    listed = [] if listing is None else listing.listed
     end = query.start + query.limit
     return ThingsAnswer(
         **served(gallery),
-        compared=known is not None,
+        compared=listing is not None,
         total=len(listed),
         next=end if end < len(listed) else None,
         things=[
@@ -234,7 +234,7 @@ async def things(request: Request, query: Annotated[ThingsQuery, Query()]) -> Th
 
 @router.api_route(
     "/things/{number}",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="thing",
     summary="List the photos of the gallery that show one thing.",
     responses=LOOKUP,
@@ -244,16 +244,16 @@ async def thing(
 ) -> ThingAnswer:
     gallery = chosen(query.descriptor)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
-    known = await run_in_threadpool(things_of, store)
-    if known is None or number >= len(known.listed):
+    listing = await run_in_threadpool(things_of, store)
+    if listing is None or number >= len(listing.listed):
         raise Refused(404, "The gallery has no such thing.")
-    found, end = known.listed[number], query.start + query.limit
+    found, end = listing.listed[number], query.start + query.limit
     listed = store.catalogue.photos_of(found.ids[query.start : end])
     return ThingAnswer(
         **served(gallery),
         **thing_facts(store, number, found, prefix).model_dump(),
         next=end if end < len(found.ids) else None,
-        photos=[photo_facts(store, one, prefix) for one in listed],
+        photos=[photo_facts(store, photo, prefix) for photo in listed],
     )
 
 
@@ -301,12 +301,12 @@ def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
 
 def credited(store: Store, file: str) -> dict[str, Any]:
     """The fields of `Credited` for a photo."""
-    said = about(store).of(file)
+    facts = about(store).of(file)
     return {
-        "credit": said.credit,
-        "licence": said.licence,
-        "link": said.link,
-        "more": dict(said.more),
+        "credit": facts.credit,
+        "licence": facts.licence,
+        "link": facts.link,
+        "more": dict(facts.more),
     }
 
 
@@ -321,16 +321,16 @@ def thing_facts(store: Store, number: int, thing: Thing, prefix: str) -> ThingFa
     )
 
 
-def hit_thing(known: KnownThings | None, id: int) -> HitThing | None:
+def hit_thing(things: KnownThings | None, id: int) -> HitThing | None:
     """The thing that a photo shows; None if no other photo shows it."""
-    number = None if known is None else known.number_of(id)
-    if known is None or number is None:
+    number = None if things is None else things.number_of(id)
+    if things is None or number is None:
         return None
-    return HitThing(number=number, others=known.others(id))
+    return HitThing(number=number, others=things.others(id))
 
 
-def hit_answer(store: Store, hit: Hit, known: KnownThings | None, prefix: str) -> HitAnswer:
-    """A hit as the API returns it. known: the store's things. prefix: of its links."""
+def hit_answer(store: Store, hit: Hit, things: KnownThings | None, prefix: str) -> HitAnswer:
+    """A hit as the API returns it. things: the store's things. prefix: of its links."""
     return HitAnswer(
         id=hit.id,
         file=hit.file,
@@ -352,7 +352,7 @@ def hit_answer(store: Store, hit: Hit, known: KnownThings | None, prefix: str) -
             LinkAnswer(id=link.id, file=link.file, title=link.title, inliers=link.inliers)
             for link in hit.chain
         ],
-        thing=hit_thing(known, hit.id),
+        thing=hit_thing(things, hit.id),
         stage_ranks=hit.stage_ranks,
     )
 

@@ -25,14 +25,14 @@ NONE = "none"
 LIMITS = settings()
 
 
-def offered(named: str, known: Collection[str]) -> list[str]:
-    """The known names in a comma-separated setting, in the order of `known`."""
-    names = {name.strip() for name in named.split(",")}
-    return [name for name in known if name in names]
+def allowed(setting: str, available: Collection[str]) -> list[str]:
+    """The available names in a comma-separated setting, in the order of `available`."""
+    names = {name.strip() for name in setting.split(",")}
+    return [name for name in available if name in names]
 
 
-RERANK = [NONE, *offered(LIMITS.api_rerank, RERANKERS)]
-VERIFY = [NONE, *offered(LIMITS.api_verify, MATCHERS)]
+RERANK = [NONE, *allowed(LIMITS.api_rerank, RERANKERS)]
+VERIFY = [NONE, *allowed(LIMITS.api_verify, MATCHERS)]
 
 Photo = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 DESCRIPTOR = "Name of the descriptor model if the server has several. Default: the first."

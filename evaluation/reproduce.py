@@ -102,19 +102,19 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
     net = published(name)
     if net.kind != CHECKPOINT or not net.results:
         raise BadDataset(f"{name} has no published results on {', '.join(published_sets())}.")
-    out = folder / f"{name}-published.onnx"
+    exported = folder / f"{name}-published.onnx"
     checkpoint = fetch_network(name, mirrors, folder)
-    if not out.exists():
+    if not exported.exists():
         network, provenance = load_checkpoint(checkpoint)
         recipe = choose_recipe(provenance, net.side, net.scales)
         original = in_torch(network, provenance, recipe)
         photos = sample(SAMPLE_PHOTOS, PARITY_PHOTOS)
         write_model(
             lambda half: to_onnx(network, provenance, recipe, half),
-            out,
+            exported,
             accept=lambda path: check_parity(original, path, photos, PARITY_SIDES),
         )
-    return out
+    return exported
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

@@ -22,7 +22,7 @@ from .arguments import amount, share, size
 from .datasets import READERS, BadDataset, Benchmark, read_dataset
 from .datasets.names import inside
 from .exact import exactly
-from .measure import Methods, ask, summarise
+from .measure import Methods, search_all, summarise
 from .report.conditions import conditions
 from .report.results import Results, format_results, write_results
 from .studies.retrieval.distractors import SIZES, draw_hidden, format_hidden, hide
@@ -75,8 +75,8 @@ def open_or_build(
         build(root, path, extractor, progress, as_stored=benchmark.published)
         store = Store(path, extractor)
     held = {photo.file for photo in store.catalogue.photos()}
-    known = held | {entry.file for entry in store.catalogue.skipped()}
-    if other := sorted((held - set(benchmark.gallery)) | (set(benchmark.gallery) - known)):
+    indexed = held | {entry.file for entry in store.catalogue.skipped()}
+    if other := sorted((held - set(benchmark.gallery)) | (set(benchmark.gallery) - indexed)):
         raise BadDataset(
             f"The store at {path} is not of the gallery of {benchmark.name}: {other[0]} is in one "
             f"of them only. "
@@ -108,21 +108,21 @@ def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
         BadDataset: there is something else at `folder`, or a photo's name leads outside.
     """
     try:
-        wanted = {inside(file): (benchmark.root / file).resolve() for file in benchmark.gallery}
+        targets = {inside(file): (benchmark.root / file).resolve() for file in benchmark.gallery}
     except ValueError as error:
         raise BadDataset(f"The gallery of {benchmark.name} cannot be linked: {error}.") from None
     if folder.exists() or folder.is_symlink():
-        if links_in(folder) != wanted:
+        if links_in(folder) != targets:
             raise BadDataset(
                 f"{folder} is in the way: it is not the folder of links to the gallery of "
                 f"{benchmark.name}. Move it away, or name another place with --store."
             )
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as made:
-        links = Path(made) / "links"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as temporary:
+        links = Path(temporary) / "links"
         links.mkdir()
-        for file, photo in wanted.items():
+        for file, photo in targets.items():
             (links / file).parent.mkdir(parents=True, exist_ok=True)
             (links / file).symlink_to(photo)
         links.rename(folder)
@@ -165,7 +165,7 @@ def evaluate(
         progress: wraps the list of queries.
 
     Raises:
-        As `ask` and `summarise`.
+        As `search_all` and `summarise`.
     """
     manifest = store.manifest
     notes = list(benchmark.notes)
@@ -183,7 +183,7 @@ def evaluate(
             f"positives beyond it count as "
             "not found."
         )
-    answers = ask(Engine(store, extractor), benchmark, methods, progress)
+    answers = search_all(Engine(store, extractor), benchmark, methods, progress)
     return Results(
         dataset=benchmark.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

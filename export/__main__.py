@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_lines,
     print_text,
     run_command,
@@ -85,7 +85,7 @@ def parity_photos(args: argparse.Namespace) -> list[Path]:
     return photos
 
 
-def shown(what: str) -> Progress:
+def progress_bar(what: str) -> Progress:
     """A progress bar on standard error."""
     return partial(tqdm, desc=what, disable=None)
 
@@ -119,8 +119,8 @@ def run_checkpoint(args: argparse.Namespace) -> None:
     )
     print_lines(f"longest side {recipe.longest_side}, scales {scales}")
     if recipe.whitening:
-        kept = quantity(len(recipe.whitening.projection), "dimension")
-        print_lines(f"whitening learned afterwards, to {kept}")
+        kept_dimensions = quantity(len(recipe.whitening.projection), "dimension")
+        print_lines(f"whitening learned afterwards, to {kept_dimensions}")
     original = in_torch(network, provenance, recipe)
     half = write_model(
         lambda half: to_onnx(network, provenance, recipe, half),
@@ -146,7 +146,7 @@ def whitening_for(
     rows, row_of = describe_folder(
         lambda photo: describe(resize(photo, recipe.longest_side)),
         folder,
-        shown("learning a whitening"),
+        progress_bar("learning a whitening"),
     )
     if groups is None:
         return pca_whitening(rows)
@@ -176,7 +176,7 @@ def run_backbone(args: argparse.Namespace) -> None:
     }
     whitening = None
     if args.whiten_on:
-        rows, _ = describe_folder(pooler, args.whiten_on, shown("learning a whitening"))
+        rows, _ = describe_folder(pooler, args.whiten_on, progress_bar("learning a whitening"))
         whitening = cut(power_whitening(rows[:, 0]), args.dim)
         facts["training"] += f"; whitening learned on {quantity(len(rows), 'photo')}"
         print_lines(
@@ -187,7 +187,7 @@ def run_backbone(args: argparse.Namespace) -> None:
         raise BadRecipe("--dim cuts a whitening, which --whiten learns")
 
     def original(photo: np.ndarray) -> np.ndarray:
-        unit = pooler.seen(photo)[0]
+        unit = pooler.preprocess(photo)[0]
         return unit if whitening is None else whitening(unit[None])[0]
 
     sizes = [side, max(32, side * 3 // 4)]
@@ -203,7 +203,7 @@ def chosen_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> 
     """The GeM exponent with the highest mAP on labelled photos."""
     groups = args.groups or args.photos.parent / "groups.json"
     rows, row_of = describe_folder(
-        Pooler(backbone, side, EXPONENTS), args.photos, shown("choosing p")
+        Pooler(backbone, side, EXPONENTS), args.photos, progress_bar("choosing p")
     )
     best, found = best_exponent(rows, EXPONENTS, rows_of_groups(groups, row_of))
     tried = ", ".join(f"{p:g}: {value:.3f}" for p, value in found.items())
@@ -374,7 +374,7 @@ def main(argv: list[str] | None = None) -> int:
         Missing,
         ParityError,
     ) as error:
-        complain(error)
+        print_error(error)
         return 1
     return 0
 

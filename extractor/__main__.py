@@ -10,7 +10,7 @@ from pathlib import Path
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_lines,
     print_text,
     run_command,
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise  # handled by run_command
     except (OSError, BadModel) as error:
-        complain(error)
+        print_error(error)
         return 1
     return 0
 

@@ -3,7 +3,7 @@
 from .analysis.duplicates import duplicates
 from .ann.nearest import candidate_ids
 from .ann.presets import PRESETS
-from .ann.remote.push import push, take_back
+from .ann.remote.push import push, use_own_index
 from .builder import CANDIDATES, build
 from .changes import add, remove, update
 from .engine_choice import engine_of
@@ -64,7 +64,7 @@ __all__ = [
     "push",
     "remove",
     "candidate_ids",
-    "take_back",
+    "use_own_index",
     "update",
     "verify",
 ]

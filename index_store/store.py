@@ -45,7 +45,7 @@ from .keypoints.marks import FILES, Marks
 from .storage.arrays import load_array
 from .storage.catalogue import Catalogue
 from .storage.generation import SEGMENTS, opening
-from .storage.integrity import known_damage
+from .storage.integrity import read_damage
 from .storage.manifest import Manifest, check_sizes, verify_artefact
 from .storage.rows import Descriptors, Rows
 from .storage.segment import Segment
@@ -70,7 +70,7 @@ class Store:
         as_stored: how its photos were decoded; queries must be decoded the same way, see `decode`.
         catalogue: the photos by row.
         rows: the photos' data in segments.
-        damaged: int64 (n,), ids of excluded photos, see `leave_out`.
+        damaged: int64 (n,), ids of excluded photos, see `exclude_photos`.
         descriptors: float16 (N, D), unit rows.
         index: index over the descriptors: the store's own, or a collection of a server.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
@@ -112,7 +112,7 @@ class Store:
             self.version = generation.version[:12]
             check_model(self.manifest, extractor)
             check_keypoints(self.manifest)
-            self._damaged_slots = known_damage(self.path, generation.version)
+            self._damaged_slots = read_damage(self.path, generation.version)
             check_sizes(generation.folder, self.manifest)
             searched_in = None if embedded else self.manifest.searched_in
             if searched_in is None:
@@ -139,7 +139,7 @@ class Store:
             index = all_numbered(MilvusIndex.of(searched_in, count, dim))
         self.index = index
         if not embedded:
-            self.leave_out(self.damaged)
+            self.exclude_photos(self.damaged)
 
     def _open(self, folder: Path) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
@@ -211,7 +211,7 @@ class Store:
         other.index = index.without(self.damaged)
         return other
 
-    def leave_out(self, ids: np.ndarray) -> None:
+    def exclude_photos(self, ids: np.ndarray) -> None:
         """Exclude damaged photos from all further results, and as queries.
 
         Args:
@@ -297,7 +297,7 @@ class Store:
         try:
             return read(segment, row)
         except StoreCorrupt:
-            self.leave_out(np.array([id]))
+            self.exclude_photos(np.array([id]))
             raise
 
     def local_features(self, id: int) -> LocalFeatures:
@@ -334,9 +334,9 @@ def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
 
 def check_keypoints(manifest: Manifest) -> None:
     """Raise StoreMismatch if this version does not support the store's keypoints."""
-    kept = manifest.parameters.get("local_features", {})
-    mine = {"layout": keypoint_codes.LAYOUT, "codebook": keypoint_codes.shipped().digest}
-    if any(kept.get(name) != value for name, value in mine.items()):
+    stored = manifest.parameters.get("local_features", {})
+    expected = {"layout": keypoint_codes.LAYOUT, "codebook": keypoint_codes.shipped().digest}
+    if any(stored.get(name) != value for name, value in expected.items()):
         raise StoreMismatch(
             "The store's keypoints were encoded by another version of this program. Build it again."
         )
@@ -355,5 +355,5 @@ def model_of(path: Path, given: str | Path | None = None) -> Path:
 
     """
     with opening(Path(path)) as generation:
-        known = name_of(generation.manifest.fingerprint)
-    return model_path(str(known or given or DEFAULT))
+        registered = name_of(generation.manifest.fingerprint)
+    return model_path(str(registered or given or DEFAULT))

@@ -276,11 +276,11 @@ def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarr
     Returns:
         Indices of the matches to keep, int (k,), ascending.
     """
-    kept = np.arange(len(query_points))
+    indices = np.arange(len(query_points))
     for points in (query_points, hit_points):
-        _, first = np.unique(np.floor(points[kept] / SPOT), axis=0, return_index=True)
-        kept = kept[np.sort(first)]
-    return kept
+        _, first = np.unique(np.floor(points[indices] / SPOT), axis=0, return_index=True)
+        indices = indices[np.sort(first)]
+    return indices
 
 
 def covered(points: np.ndarray, size: tuple[int, int]) -> float:

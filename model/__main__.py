@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_lines,
     print_status,
     run_command,
@@ -63,7 +63,7 @@ def run_distill(args: argparse.Namespace) -> None:
         return
     if run.step:
         print_lines(f"going on at step {run.step}")
-    print_lines(f"{quantity(len(run.room), 'photo')}; log and weights go to {run.config.out}")
+    print_lines(f"{quantity(len(run.source), 'photo')}; log and weights go to {run.config.out}")
     run.train()
     print_lines(f"{quantity(run.step, 'step')}: {run.config.out / 'student.safetensors'}")
 
@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise  # handled by run_command
     except (*REFUSALS, OSError) as error:
-        complain(error)
+        print_error(error)
         return 1
     except KeyboardInterrupt:
         print_status("", "interrupted: run the same command again to go on at the same step")

@@ -24,7 +24,7 @@ import httpx
 Photo = str | PathLike | bytes | int
 """A file's path, a file's bytes, or the id of a photo of the gallery."""
 PAGE = 1000  # photos per page of a list, the maximum of servers
-MOST_PATIENCE = 60  # seconds, the longest wait before a retry
+MAX_PATIENCE = 60  # seconds, the longest wait before a retry
 
 
 class Problem(Exception):
@@ -163,8 +163,8 @@ class SameThing:
             start = page["next"]
 
     def _list(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
-        said = {name: value for name, value in query.items() if value is not None}
-        return self._send("GET", f"/api/v1/{name}", params=said).json()
+        parameters = {name: value for name, value in query.items() if value is not None}
+        return self._send("GET", f"/api/v1/{name}", params=parameters).json()
 
     def _post(
         self, name: str, photos: tuple[Photo, ...], fields: dict[str, str | None]
@@ -180,7 +180,7 @@ class SameThing:
         return self._send("POST", f"/api/v1/{name}", files=parts).json()
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        for left in range(self._retries, -1, -1):
+        for retries_left in range(self._retries, -1, -1):
             answer = self._client.request(method, self._root + path, **more)
             if answer.is_success:
                 return answer
@@ -189,9 +189,9 @@ class SameThing:
             except ValueError:  # the answer of a proxy in between
                 details = {}
             problem = Problem(answer.status_code, details if isinstance(details, dict) else {})
-            if not left or problem.status not in (429, 503) or problem.retry_after is None:
+            if not retries_left or problem.status not in (429, 503) or problem.retry_after is None:
                 raise problem
-            time.sleep(min(problem.retry_after, MOST_PATIENCE))
+            time.sleep(min(problem.retry_after, MAX_PATIENCE))
         raise AssertionError("unreachable")
 
 

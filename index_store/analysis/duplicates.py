@@ -55,9 +55,9 @@ def duplicates(
     layouts = np.zeros((len(ids), 3, LAYOUT_SIDE**2), np.uint8)
     readable = np.zeros(len(ids), bool)
     for row, id in enumerate(progress(ids.tolist(), len(ids), "layouts")):
-        if (shown := thumbnail_picture(store, id)) is not None:
-            layouts[row], readable[row] = shown.layout, True
-    pairs = pairs[alike(np.searchsorted(ids, pairs), layouts, readable)]
+        if (thumbnail := thumbnail_picture(store, id)) is not None:
+            layouts[row], readable[row] = thumbnail.layout, True
+    pairs = pairs[same_pictures(np.searchsorted(ids, pairs), layouts, readable)]
 
     @lru_cache(CACHED_ORIGINALS)
     def original(id: int) -> Picture | None:
@@ -110,7 +110,7 @@ def equal_pairs(values: np.ndarray) -> np.ndarray:
     return np.stack([order[equal], order[equal + 1]], 1)
 
 
-def alike(rows: np.ndarray, layouts: np.ndarray, readable: np.ndarray) -> np.ndarray:
+def same_pictures(rows: np.ndarray, layouts: np.ndarray, readable: np.ndarray) -> np.ndarray:
     """Which pairs of rows, int (n, 2), have layouts that may be of the same picture: bool (n,)."""
     kept = readable[rows].all(1)
     for start in range(0, len(rows), CHUNK):
@@ -162,7 +162,7 @@ def grouped(
     Yields:
         Ids of a group, in the order of `order`; groups of one included.
     """
-    place = {id: position for position, id in enumerate(order)}
+    position_of = {id: position for position, id in enumerate(order)}
     free = set(order)
     for leader in order if leaders is None else leaders:
         if leader not in free:
@@ -177,7 +177,7 @@ def grouped(
                         free.remove(id)
                         group.append(id)
                         growing.append(id)
-        yield sorted(group, key=place.__getitem__)
+        yield sorted(group, key=position_of.__getitem__)
 
 
 def same_thumbnail(store: Store, first: int, second: int) -> bool:

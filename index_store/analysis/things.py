@@ -86,8 +86,8 @@ def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np
     Returns:
         Ids int64 (m, 2), sorted, the smaller one of each pair first, and their edges EDGE (m,).
     """
-    proven = (edges["inliers"] >= PROVEN) & (edges["id"] >= 0) & (edges["id"] < len(edges))
-    one, slot = np.nonzero(proven)
+    verified = (edges["inliers"] >= PROVEN) & (edges["id"] >= 0) & (edges["id"] < len(edges))
+    one, slot = np.nonzero(verified)
     found = edges[one, slot]
     pairs = np.sort(np.stack([one, found["id"]], axis=1).astype(np.int64), axis=1)
     pairs, first = np.unique(pairs, axis=0, return_index=True)
@@ -244,8 +244,8 @@ class Groups:
             for number in (one, other)
         )
         background = min(self._background[one] / size, self._background[other] / count)
-        alike = float(first @ second) / (size * count) - background
-        return alike if alike >= ALIKE else None
+        likeness = float(first @ second) / (size * count) - background
+        return likeness if likeness >= ALIKE else None
 
     def _unite(self, one: int, other: int) -> int:
         """Merge two groups. Returns the number of the new one."""

@@ -119,8 +119,8 @@ def enough_visits(
     queries = np.ascontiguousarray(descriptors[sample], np.float32)
     neighbours = exact_search(descriptors, queries, k)[0]
     nearest_first = visited(queries, centroids, len(centroids))
-    turn = np.argsort(nearest_first, axis=1)  # visit at which each photo reaches each cell
-    turns = np.take_along_axis(turn, cells[neighbours], axis=1)
+    visit = np.argsort(nearest_first, axis=1)  # visit at which each photo reaches each cell
+    turns = np.take_along_axis(visit, cells[neighbours], axis=1)
     visits = 1 + int(np.quantile(turns, MIN_RECALL, method="higher"))
     return visits, float((turns < visits).mean())
 
@@ -185,9 +185,9 @@ def self_first(
     np.put_along_axis(twice, by_id, twice.copy(), 1)
     valid &= ~twice
     order = np.argsort(~valid, axis=1, kind="stable")[:, : k - 1]
-    kept = np.take_along_axis(valid, order, 1)
+    kept_columns = np.take_along_axis(valid, order, 1)
     out_ids, out_sims = np.empty_like(ids), np.empty_like(sims)
     out_ids[:, 0], out_sims[:, 0] = own, 1.0
-    out_ids[:, 1:] = np.where(kept, np.take_along_axis(ids, order, 1), -1)
-    out_sims[:, 1:] = np.where(kept, np.take_along_axis(sims, order, 1), 0)
+    out_ids[:, 1:] = np.where(kept_columns, np.take_along_axis(ids, order, 1), -1)
+    out_sims[:, 1:] = np.where(kept_columns, np.take_along_axis(sims, order, 1), 0)
     return out_ids, out_sims

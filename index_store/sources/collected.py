@@ -27,7 +27,7 @@ from pathlib import Path
 from extractor import SUFFIXES, format_of, owner_limits, same_name
 from extractor.photo.formats import START
 
-from ..about import COLUMNS as SAID
+from ..about import COLUMNS as CREDIT_COLUMNS
 from ..about import FILE, MAX_TABLE_BYTES, MAX_TITLE, Credit
 from ..errors import BadList
 from ..storage.catalogue import Skipped
@@ -80,7 +80,7 @@ class Collected:
         sources: Sources,
         removed: Collection[str],
         progress: Callable[[Iterable, int], Iterable],
-        again: bool = False,
+        refetch: bool = False,
     ) -> None:
         """Bring the folder up to date.
 
@@ -88,7 +88,7 @@ class Collected:
             sources: the lists and manifests.
             removed: names of photos that were removed from the store; they are not fetched again.
             progress: called as progress(items, total); must yield the items.
-            again: whether to ask servers if fetched photos have changed.
+            refetch: whether to ask servers if fetched photos have changed.
 
         Raises:
             BadList: a list or a manifest cannot be read. The folder is unchanged.
@@ -96,25 +96,25 @@ class Collected:
         """
         items: dict[str, Item] = {}
         for item in self._items(sources):
-            known = items.setdefault(item.name, item)
-            if item.path and item.path != known.path:
-                item = named_apart(item)
+            listed = items.setdefault(item.name, item)
+            if item.path and item.path != listed.path:
+                item = renamed(item)
                 items.setdefault(item.name, item)
             elif item.problem:
                 self._failures[item.name] = item.problem
             if len(items) > MAX_ITEMS:
                 raise BadList(f"The lists name more than {MAX_ITEMS:,} photos.")
-        there: dict[str, Credit] = {}
+        credits: dict[str, Credit] = {}
         for item in progress(items.values(), len(items)):
-            file = self._bring(item, removed, again)
+            file = self._bring(item, removed, refetch)
             if file:
-                there[file] = item.credit
-        self._write_about(there)
+                credits[file] = item.credit
+        self._write_about(credits)
         with self._db:
             self._db.execute("DELETE FROM failures")
             self._db.executemany("INSERT INTO failures VALUES (?, ?)", self._failures.items())
             self._db.execute("DELETE FROM listed")
-            self._db.executemany("INSERT INTO listed VALUES (?)", ((file,) for file in there))
+            self._db.executemany("INSERT INTO listed VALUES (?)", ((file,) for file in credits))
 
     def _items(self, sources: Sources) -> Iterator[Item]:
         for path in sources.lists:
@@ -124,26 +124,26 @@ class Collected:
 
     def _published(self, url: str) -> Iterator[Item]:
         """The photos of a manifest, or of all manifests of a collection."""
-        waiting, known = deque([url]), {url}
+        waiting, found_urls = deque([url]), {url}
         while waiting:
-            at = waiting.popleft()
+            current = waiting.popleft()
             try:
-                node = json.loads(self._document(at))
+                node = json.loads(self._document(current))
                 if not isinstance(node, dict) or iiif.kind(node) not in ("Manifest", "Collection"):
                     raise ValueError("it is no IIIF manifest or collection")
-                if at == url:
+                if current == url:
                     self._title = iiif.described(node).title
                 inner = iiif.documents(node) if iiif.kind(node) == "Collection" else []
                 found = list(iiif.items_of(node)) if iiif.kind(node) == "Manifest" else []
             except (NotFetched, ValueError, RecursionError) as error:
-                if at == url:
-                    raise BadList(f"{at} cannot be read: {error}") from None
-                self._failures[at] = f"The manifest cannot be read: {error}"
+                if current == url:
+                    raise BadList(f"{current} cannot be read: {error}") from None
+                self._failures[current] = f"The manifest cannot be read: {error}"
                 continue
             yield from found
             for address in inner:
-                if address not in known and len(known) < MAX_DOCUMENTS:
-                    known.add(address)
+                if address not in found_urls and len(found_urls) < MAX_DOCUMENTS:
+                    found_urls.add(address)
                     waiting.append(address)
 
     def _document(self, url: str) -> bytes:
@@ -153,27 +153,27 @@ class Collected:
         ).fetchone()
         text, etag, modified = row or (b"", "", "")
         try:
-            got = self._web.get(url, MAX_DOCUMENT, etag, modified)
+            fetched = self._web.get(url, MAX_DOCUMENT, etag, modified)
         except NotFetched as error:
             if row is None:
                 raise
             self._failures[url] = f"The manifest is as of before: {error}"
             return bytes(text)
-        if got is None:
+        if fetched is None:
             return bytes(text)
         with self._db:
             self._db.execute(
                 "REPLACE INTO documents VALUES (?, ?, ?, ?)",
-                (url, got.data, got.etag, got.modified),
+                (url, fetched.data, fetched.etag, fetched.modified),
             )
-        return got.data
+        return fetched.data
 
-    def _bring(self, item: Item, removed: Collection[str], again: bool) -> str:
+    def _bring(self, item: Item, removed: Collection[str], refetch: bool) -> str:
         """Get a photo into the folder. Returns its file there; "" if that fails."""
         try:
             if item.problem:
                 raise NotFetched(item.problem)
-            return self._link(item) if item.path else self._fetch(item, removed, again)
+            return self._link(item) if item.path else self._fetch(item, removed, refetch)
         except NotFetched as error:
             self._failures[item.name] = str(error)
         except OSError as error:
@@ -198,56 +198,57 @@ class Collected:
             raise NotFetched(f"It cannot be linked to ({error.strerror}).") from None
         return item.name
 
-    def _fetch(self, item: Item, removed: Collection[str], again: bool) -> str:
+    def _fetch(self, item: Item, removed: Collection[str], refetch: bool) -> str:
         row = self._db.execute(
             "SELECT file, etag, modified FROM photos WHERE name = ?", (item.name,)
         ).fetchone()
         file, etag, modified = row or ("", "", "")
         path = self.folder / file
-        if file and (file in removed or (path.exists() and not again)):
+        if file and (file in removed or (path.exists() and not refetch)):
             return file
         if not (file and path.exists()):
             etag = modified = ""
         try:
-            got = self._first(item.urls, etag, modified)
+            fetched = self._first(item.urls, etag, modified)
         except NotFetched as error:
             if not (file and path.exists()):
                 raise
             self._failures[item.name] = f"The photo is as of before: {error}"
             return file
-        if got is None:
+        if fetched is None:
             return file
-        file = file or item.name + suffix_of(got)
+        file = file or item.name + suffix_of(fetched)
         partial = self.folder / ".partial"
-        partial.write_bytes(got.data)
+        partial.write_bytes(fetched.data)
         sync(partial)
         partial.replace(self.folder / file)
         with self._db:
             self._db.execute(
-                "REPLACE INTO photos VALUES (?, ?, ?, ?)", (item.name, file, got.etag, got.modified)
+                "REPLACE INTO photos VALUES (?, ?, ?, ?)",
+                (item.name, file, fetched.etag, fetched.modified),
             )
         return file
 
     def _first(self, urls: tuple[str, ...], etag: str, modified: str) -> Fetched | None:
         """The result of the first URL that works. Raises NotFetched."""
-        most = min(owner_limits().megabytes * 2**20, MAX_DOCUMENT)
+        max_bytes = min(owner_limits().megabytes * 2**20, MAX_DOCUMENT)
         for url in urls[:-1]:
             with suppress(NotFetched):
-                return self._web.get(url, most, etag, modified)
-        return self._web.get(urls[-1], most, etag, modified)
+                return self._web.get(url, max_bytes, etag, modified)
+        return self._web.get(urls[-1], max_bytes, etag, modified)
 
-    def _write_about(self, there: dict[str, Credit]) -> None:
-        taken = set(SAID)
+    def _write_about(self, credits: dict[str, Credit]) -> None:
+        columns = set(CREDIT_COLUMNS)
         more = []
-        for name in (name for said in there.values() for name in said.more):
-            known = ALIASES.get(name.lower(), name.lower())
-            if known not in taken and len(taken) < MAX_COLUMNS:
-                taken.add(known)
+        for name in (name for credit in credits.values() for name in credit.more):
+            column = ALIASES.get(name.lower(), name.lower())
+            if column not in columns and len(columns) < MAX_COLUMNS:
+                columns.add(column)
                 more.append(name)
-        table = table_of(there, more)
+        table = table_of(credits, more)
         while len(table) > MAX_TABLE_BYTES and more:
             more = more[: len(more) // 2]
-            table = table_of(there, more)
+            table = table_of(credits, more)
         if len(table) > MAX_TABLE_BYTES:
             raise BadList(
                 "The lists say too much of their photos: titles, credits, licences and links have "
@@ -266,36 +267,36 @@ class Collected:
         self._db.close()
 
 
-def named_apart(item: Item) -> Item:
+def renamed(item: Item) -> Item:
     """A local photo under another name, for when another list uses its name."""
     name = Path(item.name)
-    of_path = hashlib.sha256(os.fsencode(str(item.path))).hexdigest()[:10]
+    digest = hashlib.sha256(os.fsencode(str(item.path))).hexdigest()[:10]
     return dataclasses.replace(
-        item, name=name.with_name(f"{name.stem}-{of_path}{name.suffix}").as_posix()
+        item, name=name.with_name(f"{name.stem}-{digest}{name.suffix}").as_posix()
     )
 
 
-def table_of(there: Mapping[str, Credit], more: Sequence[str]) -> bytes:
+def table_of(credits: Mapping[str, Credit], more: Sequence[str]) -> bytes:
     """The table of photos by file, as CSV. more: names of additional columns."""
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["file", "title", "credit", "licence", "link", *more])
-    for file, said in there.items():
-        cells = [said.more.get(name, "") for name in more]
-        table.writerow([file, said.title, said.credit, said.licence, said.link, *cells])
+    for file, entry in credits.items():
+        cells = [entry.more.get(name, "") for name in more]
+        table.writerow([file, entry.title, entry.credit, entry.licence, entry.link, *cells])
     return text.getvalue().encode()
 
 
-def suffix_of(got: Fetched) -> str:
+def suffix_of(fetched: Fetched) -> str:
     """Suffix for a fetched photo's name. Raises NotFetched if its media type is not a photo's."""
-    if got.kind in KINDS:
-        return KINDS[got.kind]
-    named = "." + got.kind.rpartition("/")[2]
-    if got.kind.startswith("image/") and named in (*SUFFIXES, *FOREIGN_SUFFIXES):
-        return named
-    if (found := format_of(got.data[:START])) is not None:
+    if fetched.kind in KINDS:
+        return KINDS[fetched.kind]
+    suffix = "." + fetched.kind.rpartition("/")[2]
+    if fetched.kind.startswith("image/") and suffix in (*SUFFIXES, *FOREIGN_SUFFIXES):
+        return suffix
+    if (found := format_of(fetched.data[:START])) is not None:
         return found.suffixes[0]
-    raise NotFetched(f"The server gives {got.kind[:60] or 'nothing that it has a name for'}.")
+    raise NotFetched(f"The server gives {fetched.kind[:60] or 'nothing that it has a name for'}.")
 
 
 def failures_of(store: Path) -> list[Skipped]:
@@ -332,12 +333,12 @@ def delete_unlisted(store: Path, removed: Collection[str], live: Collection[str]
     if listed is None:
         return
     with closing(sqlite3.connect(store / STATE)) as db:
-        ours = [file for (file,) in db.execute("SELECT file FROM photos")]
+        files = [file for (file,) in db.execute("SELECT file FROM photos")]
     for inside, _, names in os.walk(folder):
         links = (Path(inside) / name for name in names)
-        ours += [path.relative_to(folder).as_posix() for path in links if path.is_symlink()]
-    kept = {same_name(file) for file in live}
-    for file in ours:
-        if (file not in listed or file in removed) and same_name(file) not in kept:
+        files += [path.relative_to(folder).as_posix() for path in links if path.is_symlink()]
+    live_names = {same_name(file) for file in live}
+    for file in files:
+        if (file not in listed or file in removed) and same_name(file) not in live_names:
             with suppress(OSError):
                 (folder / file).unlink(missing_ok=True)

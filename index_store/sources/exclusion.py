@@ -96,11 +96,11 @@ class Exclusion:
 
     def hides(self, folder: str, names: Sequence[str]) -> str:
         """Why a folder is excluded because of its contents, see `reason`. names: its contents."""
-        if folder and NO_MEDIA in names and not self._wanted(folder):
+        if folder and NO_MEDIA in names and not self._is_wanted(folder):
             return f"Folders with a file {NO_MEDIA} are left out."
         return ""
 
-    def _wanted(self, folder: str) -> bool:
+    def _is_wanted(self, folder: str) -> bool:
         """Whether a pattern explicitly includes a folder."""
         specs = [(folder, self._given)]
         for outer in outwards(folder):

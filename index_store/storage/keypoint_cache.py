@@ -18,8 +18,8 @@ from contextlib import closing
 from pathlib import Path
 
 FILE_NAME = "keypoints.sqlite"
-MOST_PHOTOS = 50_000  # 2 GB, at 40 kB each
-MOST_IN_MEMORY = 2_500  # if the disk cannot be used: 100 MB
+MAX_PHOTOS = 50_000  # 2 GB, at 40 kB each
+MAX_IN_MEMORY = 2_500  # if the disk cannot be used: 100 MB
 WAIT = 2.0  # seconds to wait for another process that is writing
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS keypoints (
@@ -48,7 +48,7 @@ class KeypointCache:
         self._path, self._version = store / FILE_NAME, version % 2**31  # SQLite's is signed
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
-        self._most = MOST_PHOTOS
+        self._most = MAX_PHOTOS
 
     def get(self, sha256: str) -> bytes | None:
         """Cached keypoints of a photo; None if there are none, or they are damaged."""
@@ -91,7 +91,7 @@ class KeypointCache:
                     error,
                 )
                 self._db = connect(":memory:", self._version)
-                self._most = MOST_IN_MEMORY
+                self._most = MAX_IN_MEMORY
             weakref.finalize(self, self._db.close)
         return self._db
 

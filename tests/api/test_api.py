@@ -42,7 +42,7 @@ from ui.routes import ROUTES as PHOTO_ROUTES
 def served(small_built, monkeypatch):
     """The small store, open."""
     monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
-    galleries().settle()
+    galleries().wait_until_open()
     return galleries().first()
 
 
@@ -171,7 +171,7 @@ def with_hidden(served, monkeypatch):
     store = served.engine.store
     for owner, name in ((store, "damaged"), (store, "index"), (store.catalogue, "hidden")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # restored after the test
-    store.leave_out(np.array([0, 5, len(FEW_PHOTOS) - 1]))
+    store.exclude_photos(np.array([0, 5, len(FEW_PHOTOS) - 1]))
     return store.catalogue
 
 
@@ -231,7 +231,7 @@ def test_damaged_photos_are_in_no_thing(client, served, with_hidden):
     """Those that are found out while the gallery is served, too."""
     gone = with_hidden.find("colosseum-2.jpg")
     assert gone is not None and client.get("/api/v1/things").json()["total"]
-    served.engine.store.leave_out(np.array([gone.id]))
+    served.engine.store.exclude_photos(np.array([gone.id]))
     shown = [
         photo["id"]
         for number in range(client.get("/api/v1/things").json()["total"])
@@ -244,7 +244,7 @@ def test_damaged_photos_are_in_no_thing(client, served, with_hidden):
 def test_without_comparisons_no_thing_is_known(client, served, monkeypatch):
     store = served.engine.store
     monkeypatch.setattr(store, "edges", no_edges(len(store)))
-    monkeypatch.setattr("serving.galleries.things._known", WeakKeyDictionary())
+    monkeypatch.setattr("serving.galleries.things._cache", WeakKeyDictionary())
     answer = client.get("/api/v1/things").json()
     assert (answer["compared"], answer["total"], answer["things"]) == (False, 0, [])
     assert "no such thing" in problem(client.get("/api/v1/things/0"), 404)

@@ -19,7 +19,7 @@ from extractor import (
     owner_limits,
 )
 from extractor.photo.limits import SETTINGS
-from extractor.photo.strips import MOST_PARTS, parts_of
+from extractor.photo.strips import MAX_PARTS, parts_of
 from index_store import Store, build, update
 from serving.settings import BadSettings, Settings, settings
 from tests.conftest import QuickExtractor
@@ -100,7 +100,7 @@ def test_a_screenshot_of_a_whole_page_is_described_by_parts(extractor: Extractor
     photo = decode(encoded(image, "JPEG"), limits=VISITOR)
     assert photo.shape == (5452, 256, 3)
     parts = parts_of(photo)
-    assert len(parts) <= MOST_PARTS and all(part.shape == parts[0].shape for part in parts)
+    assert len(parts) <= MAX_PARTS and all(part.shape == parts[0].shape for part in parts)
     np.testing.assert_array_equal(parts[0], photo[: len(parts[0])])
     np.testing.assert_array_equal(parts[-1], photo[-len(parts[0]) :])
     mean = extractor.describe(parts).sum(0)

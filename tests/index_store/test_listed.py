@@ -26,7 +26,7 @@ from index_store import (
 )
 from index_store.__main__ import main
 from index_store.about import MAX_CREDIT
-from index_store.confirmation import Asking
+from index_store.confirmation import Confirmation
 from index_store.sources.collected import Collected
 from index_store.sources.fetch import Guarded, NotFetched, Web, public_address
 from index_store.sources.iiif import text_of
@@ -244,7 +244,9 @@ def test_a_photo_that_is_not_listed_any_more_goes_and_comes_back(listed, server,
     listed("url\n" + "\n".join(urls))
     server.paths()
     with pytest.raises(TooMuchGone, match="3 of 4"):
-        listed(f"url\n{urls[0]}\n", change=update, confirm=Asking(yes=False, ask=False))
+        listed(
+            f"url\n{urls[0]}\n", change=update, confirm=Confirmation(yes=False, interactive=False)
+        )
     assert len(listed(change=update)) == 1
     assert len(listed("url\n" + "\n".join(urls), change=update)) == 4 and server.paths() == []
     listed("url\n" + "\n".join(urls[:2]), change=update)
@@ -258,7 +260,9 @@ def test_an_update_that_is_declined_leaves_the_photos_of_the_live_store(listed, 
     urls = [server.put(f"/{number}.jpg", PETRA + bytes([number])) for number in range(3)]
     before = files(listed("path,url\nwine.jpg,\n" + "".join(f",{url}\n" for url in urls)))
     with pytest.raises(TooMuchGone):
-        listed(f"url\n{urls[0]}\n", change=update, confirm=Asking(yes=False, ask=False))
+        listed(
+            f"url\n{urls[0]}\n", change=update, confirm=Confirmation(yes=False, interactive=False)
+        )
     compact(tmp_path / "s")
     folder = tmp_path / "s" / "collected"
     assert all((folder / file).is_file() for file in before) and len(before) == 4

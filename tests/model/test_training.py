@@ -347,7 +347,7 @@ def test_compare_lists_checkpoints_with_their_map(course, capsys):
 def test_an_epochs_tuples_are_two_views_of_a_photo_and_other_photos(course):
     config = configured(course, "tuples")
     run = training.FineTuning(config)
-    tuples = training.mine(run.network, run.training, run.feed, config, 0)
+    tuples = training.mine_tuples(run.network, run.training, run.feed, config, 0)
     assert tuples.shape == (8, 4)
     assert (tuples[:, 0] == tuples[:, 1]).all() and not (tuples[:, :1] == tuples[:, 2:]).any()
 

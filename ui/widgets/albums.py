@@ -26,11 +26,11 @@ def albums(store: Store, things: Sequence[Thing]) -> Any:
     Returns:
         An object whose `open` is the file of the face that was just clicked, else None.
     """
-    said, shown = about(store), []
+    facts, piles = about(store), []
     faces = store.catalogue.photos_of(thing.ids[0] for thing in things)
     for face, thing in zip(faces, things):
-        title, count = said.title(face.file, face.title), photos_in_words(len(thing.ids))
-        shown.append(
+        title, count = facts.title(face.file, face.title), photos_in_words(len(thing.ids))
+        piles.append(
             {
                 "file": face.file,
                 "title": title,
@@ -39,7 +39,7 @@ def albums(store: Store, things: Sequence[Thing]) -> Any:
                 "name": tr("Album {title}: {photos}", title=title, photos=count),
             }
         )
-    return component("albums")(data={"albums": shown}, key="albums", on_open_change=lambda: None)
+    return component("albums")(data={"albums": piles}, key="albums", on_open_change=lambda: None)
 
 
 def open_album(
@@ -80,12 +80,12 @@ def draw(store: Store, thing: Thing, search_for: Callable[[str], None]) -> None:
 
 def tile(store: Store, photo: Photo) -> dict[str, Any]:
     """What the browser needs to draw a photo of which nothing more is said."""
-    said = about(store)
+    facts = about(store)
     nothing = dict.fromkeys(("confidence", "detail", "points", "fit", "fold", "move"), "")
     return {
         "file": photo.file,
-        "title": said.title(photo.file, photo.title),
-        "credit": credit_line(said, photo.file),
+        "title": facts.title(photo.file, photo.title),
+        "credit": credit_line(facts, photo.file),
         "thumbnail": thumbnail_url(store, photo.id),
         **nothing,
         "direction": "",

@@ -14,7 +14,7 @@ def arrivals(key: str) -> None:
 
     Both go through the visible uploader, so that its limits apply.
     """
-    taken = [BY_KEY[name] for name in settings().uploads.formats]
-    endings = {kind: format.suffixes[0] for format in taken for kind in format.media_types}
-    words = {"camera": tr("Take a photo"), "hint": tr("or paste one")}
-    component("arrivals")(data={**words, "endings": endings}, key=key)
+    allowed = [BY_KEY[name] for name in settings().uploads.formats]
+    endings = {kind: format.suffixes[0] for format in allowed for kind in format.media_types}
+    texts = {"camera": tr("Take a photo"), "hint": tr("or paste one")}
+    component("arrivals")(data={**texts, "endings": endings}, key=key)

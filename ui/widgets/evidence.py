@@ -38,7 +38,7 @@ def evidence(
     subjects: Sequence[QueryImage],
     query: PreparedQuery,
     id: int,
-    way: SearchOptions,
+    options: SearchOptions,
     search_with: Callable[[Engine, int], None],
     chain: Sequence[Link] = (),
 ) -> None:
@@ -49,13 +49,13 @@ def evidence(
         subjects: the query's photos. The one whose points match best is shown.
         query: made of them.
         id: of the hit.
-        way: how it was found; its matcher is asked, SIFT if there was none.
+        options: how it was found; its matcher is asked, SIFT if there was none.
         search_with: makes a gallery photo the query.
         chain: photos that lead to the hit, itself last, see `Hit.chain`. Each step is shown by
             itself.
     """
     dialog = st.dialog(tr("The evidence"), width="large")
-    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with, chain)
+    dialog(draw)(engine, subjects, query, id, options.verify or "sift", search_with, chain)
 
 
 def draw(
@@ -79,12 +79,12 @@ def draw(
         st.warning(tr_known(str(refusal)), icon=":material/hourglass_top:")
         return
     st.markdown(verdict(hit))
-    shown = gallery_subject(engine, id).image
+    hit_image = gallery_subject(engine, id).image
     example = 0 if hit.verification is None else hit.verification.photo
     tentative = tried(engine, query, id, verify, example)
     image = example_image(engine, subjects, query, example)
     region = query.examples[example].region
-    match_viewer(image, shown, hit.verification, f"match-{id}", tentative, region)
+    match_viewer(image, hit_image, hit.verification, f"match-{id}", tentative, region)
     if credits := credit_html(engine, hit.file):
         st.html(f'<p class="small">{credits}</p>')
     if facts := facts_html(engine, hit.file):
@@ -95,9 +95,9 @@ def draw(
             st.rerun()
         more_photos(hit.file)
         ranks = ", ".join(f"{stage_name(s)} {rank}" for s, rank in hit.stage_ranks.items())
-        told = tr("similarity {similarity}", similarity=number(hit.similarity, 3))
+        similarity_text = tr("similarity {similarity}", similarity=number(hit.similarity, 3))
         placed = " · " + tr("rank by {ranks}", ranks=ranks) if ranks else ""
-        st.caption(f"{plain(hit.file)} · {told}{placed}")
+        st.caption(f"{plain(hit.file)} · {similarity_text}{placed}")
 
 
 def more_photos(file: str) -> None:
@@ -108,8 +108,8 @@ def more_photos(file: str) -> None:
     if (gallery := opened()) is None:
         return
     store = gallery.engine.store
-    known, photo = things_of(store), store.catalogue.find(file)
-    others = known.others(photo.id) if known and photo else 0
+    things, photo = things_of(store), store.catalogue.find(file)
+    others = things.others(photo.id) if things and photo else 0
     if others and st.button(
         tr("{count} more {count:photo|photos} of this thing", count=number(others)),
         icon=":material/photo_library:",
@@ -121,9 +121,9 @@ def chosen_step(chain: Sequence[Link]) -> int | None:
     """Which step of a chain the visitor looks at; None for the photo and the hit directly."""
     ends = [tr("your photo"), *(link.title for link in chain)]
     names = [
-        f"{one} → {other}"
+        f"{start} → {end}"
         + (f" · {tr('{count} {count:point|points}', count=number(points))}" if points else "")
-        for one, other, points in zip(ends, ends[1:], (link.inliers for link in chain))
+        for start, end, points in zip(ends, ends[1:], (link.inliers for link in chain))
     ]
     directly = tr("directly")
     st.caption(tr("This photo was found through others. Each step:"))
@@ -140,21 +140,21 @@ def chosen_step(chain: Sequence[Link]) -> int | None:
 
 def credit_html(engine: Engine, file: str) -> str:
     """Whom a photo is by and how it may be used, with a link to where it is from."""
-    said = about(engine.store)
-    text, address = credit_line(said, file), said.of(file).link
-    text = text or urlsplit(address).hostname or ""
-    return link(text, address) if text else ""
+    facts = about(engine.store)
+    text, url = credit_line(facts, file), facts.of(file).link
+    text = text or urlsplit(url).hostname or ""
+    return link(text, url) if text else ""
 
 
 def facts_html(engine: Engine, file: str) -> str:
     """What else the gallery's owner says of a photo: each name and value, addresses as links."""
     more = about(engine.store).of(file).more
     return " · ".join(
-        f"{html.escape(name)}: {link(value, address_in(value))}" for name, value in more.items()
+        f"{html.escape(name)}: {link(value, url_in(value))}" for name, value in more.items()
     )
 
 
-def address_in(value: str) -> str | None:
+def url_in(value: str) -> str | None:
     """A value that is an address of the web, else None."""
     try:
         return web_address(value)

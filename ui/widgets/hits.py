@@ -20,13 +20,13 @@ GRIDS = ("results", "weak-results")  # keys: of the hits, and of the weaker ones
 
 
 def draw(
-    question: Question, asked: ChosenOptions, answer: Answer, other: Answer | None, k: int
+    question: Question, chosen: ChosenOptions, answer: Answer, other: Answer | None, k: int
 ) -> list:
     """Draw the hits.
 
     Args:
         question: that was asked.
-        asked: how it was to be answered.
+        chosen: how it was to be answered.
         answer: one hit more than is shown, if there are more.
         other: what it is compared with, if anything.
         k: how many hits are shown.
@@ -46,8 +46,8 @@ def draw(
     if other is not None:
         st.caption(overlap(other.result.hits, result.hits))
         panes = two_panes(
-            Pane(other.way.name(answer.way), other.gallery.engine.store, other.result),
-            Pane(answer.way.name(other.way), engine.store, result),
+            Pane(other.options.name(answer.options), other.gallery.engine.store, other.result),
+            Pane(answer.options.name(other.options), engine.store, result),
         )
         grids = [grid(panes, GRIDS[0], answer)]
     else:
@@ -55,8 +55,8 @@ def draw(
         if question.more or question.less:
             before = without_feedback(answer, question, k)
             st.caption(moved_by(question, before, result.hits))
-        why = reasons(engine, answer.query, question, result.hits)
-        grids, more = folded_results(answer, more, before and ranks_of(before), why)
+        reason_by_file = reasons(engine, answer.query, question, result.hits)
+        grids, more = folded_results(answer, more, before and ranks_of(before), reason_by_file)
     if more:
         st.button(tr("Show more"), on_click=show_more, width="stretch")
     return grids
@@ -64,16 +64,16 @@ def draw(
 
 def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | None:
     """The hits before anything was said of them, if they are at hand."""
-    query = kept_query(answer.gallery, question.without_feedback, answer.way.matchers)
-    known = None if query is None else recall(answer.gallery, query, answer.way, k)
-    return None if known is None else known.result.hits
+    query = kept_query(answer.gallery, question.without_feedback, answer.options.matchers)
+    recalled = None if query is None else recall(answer.gallery, query, answer.options, k)
+    return None if recalled is None else recalled.result.hits
 
 
 def folded_results(
     answer: Answer,
     more: bool,
     before: dict[str, int] | None,
-    why: dict[str, str],
+    reason_by_file: dict[str, str],
 ) -> tuple[list, bool]:
     """Draw the hits, the weaker ones only when asked for.
 
@@ -81,7 +81,7 @@ def folded_results(
         answer: its hits are shown.
         more: whether there are others.
         before: file -> rank before anything was said of hits, None if nothing was.
-        why: file -> what there is to say of its place.
+        reason_by_file: file -> what there is to say of its place.
 
     Returns:
         The drawn grids, and whether there is more to show in them.
@@ -89,10 +89,12 @@ def folded_results(
     store, result = answer.gallery.engine.store, answer.result
     if result.hits[0].confidence == "unsure":
         st.caption(tr("Nothing here is likely to be the same thing. These look most alike."))
-        return [grid([pane(store, result.hits, "", before, why)], GRIDS[0], answer)], more
+        return [
+            grid([pane(store, result.hits, "", before, reason_by_file)], GRIDS[0], answer)
+        ], more
     strong = [hit for hit in result.hits if not hit.is_weak]
     weak = result.hits[len(strong) :]
-    grids = [grid([pane(store, strong, "", before, why)], GRIDS[0], answer)]
+    grids = [grid([pane(store, strong, "", before, reason_by_file)], GRIDS[0], answer)]
     if not weak:
         return grids, more
     if not st.session_state.get("weaker"):
@@ -100,7 +102,7 @@ def folded_results(
         return grids, False
     # Weaker ones are ranked behind the strong ones.
     shifted = before and {file: rank - len(strong) for file, rank in before.items()}
-    weaker = pane(store, weak, tr("Weaker matches"), shifted, why)
+    weaker = pane(store, weak, tr("Weaker matches"), shifted, reason_by_file)
     grids.append(grid([weaker], GRIDS[1], answer))
     return grids, more
 
@@ -115,10 +117,10 @@ def grid(panes: list[dict], key: str, answer: Answer) -> object:
     """
     drawn = [] if key == GRIDS[0] else st.session_state.get("drawn", [])
     st.session_state.drawn = [*drawn, (panes, key)]
-    return results_grid(panes, key, says=len(panes) == 1, busy=answer.provisional)
+    return results_grid(panes, key, feedback=len(panes) == 1, busy=answer.provisional)
 
 
 def redraw() -> list:
     """The hits that were drawn last; none if the subject is new."""
     drawn = st.session_state.get("drawn", [])
-    return [results_grid(panes, key, says=len(panes) == 1) for panes, key in drawn]
+    return [results_grid(panes, key, feedback=len(panes) == 1) for panes, key in drawn]

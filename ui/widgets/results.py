@@ -54,9 +54,9 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
     return (f"▲{before - rank}", "up") if before > rank else (f"▼{rank - before}", "down")
 
 
-def credit_line(said: About, file: str) -> str:
+def credit_line(facts: About, file: str) -> str:
     """Whom a photo is by and how it may be used, as plain text; "" if nothing is said of it."""
-    credit = said.of(file)
+    credit = facts.of(file)
     return ", ".join(filter(None, (credit.credit, credit.licence)))
 
 
@@ -65,7 +65,7 @@ def tile(
     hit: Hit,
     move: tuple[str, str] = ("", ""),
     copies: Sequence[Hit] = (),
-    why: str = "",
+    reason: str = "",
 ) -> dict[str, Any]:
     """What the browser needs to draw one hit.
 
@@ -74,9 +74,9 @@ def tile(
         hit: to draw.
         move: as `movement` gives it.
         copies: its near-duplicates among the hits.
-        why: more to say of its place, when asked.
+        reason: more to say of its place, when asked.
     """
-    said = about(store)
+    facts = about(store)
     chance = ""
     if hit.probability is not None:
         chance = tr("{percent} % the same thing", percent=number(100 * hit.probability)) + ", "
@@ -87,12 +87,12 @@ def tile(
     )
     return {
         "file": hit.file,
-        "title": said.title(hit.file, hit.title),
-        "credit": credit_line(said, hit.file),
+        "title": facts.title(hit.file, hit.title),
+        "credit": credit_line(facts, hit.file),
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
-        "detail": f"{chance}{detail}{why}",
-        **proof(hit),
+        "detail": f"{chance}{detail}{reason}",
+        **points_badge(hit),
         "remark": remark(hit),
         "fold": tr("{count} more like it", count=number(len(copies))) if copies else "",
         "move": move[0],
@@ -100,7 +100,7 @@ def tile(
         "copies": [
             {
                 "file": copy.file,
-                "title": said.title(copy.file, copy.title),
+                "title": facts.title(copy.file, copy.title),
                 "thumbnail": thumbnail_url(store, copy.id),
             }
             for copy in copies
@@ -108,7 +108,7 @@ def tile(
     }
 
 
-def proof(hit: Hit) -> dict[str, str]:
+def points_badge(hit: Hit) -> dict[str, str]:
     """Badge of a verified hit and the badge's tooltip, both empty otherwise."""
     if not hit.verified:
         return {"points": "", "fit": ""}
@@ -138,7 +138,7 @@ def pane(
     hits: Sequence[Hit],
     heading: str = "",
     before: Mapping[str, int] | None = None,
-    why: Mapping[str, str] | None = None,
+    reasons: Mapping[str, str] | None = None,
     time: str = "",
     folded: bool = True,
 ) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def pane(
         hits: best first.
         heading: over the grid.
         before: file -> rank in the answer that this one is compared with; None: with nothing.
-        why: file -> what there is to say of its place.
+        reasons: file -> what there is to say of its place.
         time: what the answer took, for people.
         folded: whether near-duplicates stand under the best of them.
     """
@@ -157,7 +157,7 @@ def pane(
     tiles = []
     for best, *copies in fold(store, hits) if folded else [[hit] for hit in hits]:
         move = ("", "") if before is None else movement(ranks[best.file], before.get(best.file))
-        tiles.append(tile(store, best, move, copies, (why or {}).get(best.file, "")))
+        tiles.append(tile(store, best, move, copies, (reasons or {}).get(best.file, "")))
     return {"heading": heading, "time": time, "hits": tiles}
 
 
@@ -171,31 +171,31 @@ def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
 
 
 def results_grid(
-    panes: list[dict[str, Any]], key: str, says: bool = False, busy: bool = False
+    panes: list[dict[str, Any]], key: str, feedback: bool = False, busy: bool = False
 ) -> Any:
     """Draw the panes.
 
     Args:
         panes: of `pane`.
         key: of the grid.
-        says: whether hits can be called right or wrong.
+        feedback: whether hits can be called right or wrong.
         busy: whether they will still move, which a screen reader then waits for.
 
     Returns:
         An object whose `open`, `search`, `more` or `less` is the file of the hit that was just
         clicked, else None.
     """
-    callbacks = {f"on_{name}_change": lambda: note_click(key) for name in CLICKS}
-    data = {"panes": panes, "says": says, "busy": busy, "words": words()}
+    callbacks = {f"on_{name}_change": lambda: record_click(key) for name in CLICKS}
+    data = {"panes": panes, "says": feedback, "busy": busy, "words": texts()}
     return component("results")(data=data, key=key, **callbacks)
 
 
-def note_click(key: str) -> None:
+def record_click(key: str) -> None:
     """Let the run that a click begins know of it before it draws the grid."""
     st.session_state.clicked = key
 
 
-def words() -> dict[str, str]:
+def texts() -> dict[str, str]:
     """What the tiles say, in the visitor's language."""
     return {
         "open": tr("Open {title}"),

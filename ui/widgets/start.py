@@ -50,11 +50,11 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
             + "</p>"
         )
     st.html(f'<div class="section">{html.escape(tr("Or start with one of these"))}</div>')
-    samples, engine, said = gallery.samples, gallery.engine, about(gallery.engine.store)
+    samples, engine, facts = gallery.samples, gallery.engine, about(gallery.engine.store)
     with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
         for photo in samples:
             with st.container(key=f"tile-{photo.id}"):
-                title = said.title(photo.file, photo.title)
+                title = facts.title(photo.file, photo.title)
                 st.html(
                     f'<img src="{thumbnail_url(engine.store, photo.id)}"'
                     f' alt="{html.escape(title)}">'
@@ -62,9 +62,9 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
                 if st.button(plain(title), key=f"sample-{photo.id}", width="stretch"):
                     search_with(engine, photo.id)
                     st.rerun()
-    if said.file.note:
-        tip = tr("{model} may see it differently.", model=others[0]) if others else ""
-        st.html(f'<p class="small">{html.escape(said.file.note)} {html.escape(tip)}</p>')
+    if facts.file.note:
+        hint = tr("{model} may see it differently.", model=others[0]) if others else ""
+        st.html(f'<p class="small">{html.escape(facts.file.note)} {html.escape(hint)}</p>')
 
 
 def uploader(label_visibility: str) -> None:

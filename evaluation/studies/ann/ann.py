@@ -31,7 +31,7 @@ from index_store.ann.faiss_index import FaissIndex
 from index_store.ann.nearest import exact_search
 from index_store.ann.pareto import draw_front, on_front
 from index_store.ann.presets import PRESETS, choose_parameters
-from index_store.ann.tune import Questions, Trial, build_timed, efforts, sweep, way
+from index_store.ann.tune import Questions, Trial, build_timed, efforts, searcher, sweep
 
 from ..speed.memory import peak_mb
 from .ann_data import (
@@ -54,19 +54,19 @@ class Case:
 
     Attributes:
         kind: name in KINDS.
-        asked: its memory-mapped vectors, and the queries.
+        questions: its memory-mapped vectors, and the queries.
         first: first row of the vectors in their file.
         file: stem of the files that are cached for it.
     """
 
     kind: str
-    asked: Questions
+    questions: Questions
     first: int
     file: Path
 
     @property
     def title(self) -> str:
-        rows = self.asked.descriptors
+        rows = self.questions.descriptors
         return f"{self.kind} {len(rows):,} x {rows.shape[1]}"
 
 
@@ -152,7 +152,7 @@ def build(case: Case, name: str) -> float:
     """
     file = index_file(case, name)
     facts = file.with_suffix(".json")
-    rows = case.asked.descriptors
+    rows = case.questions.descriptors
     if not facts.exists():
         if name in PRESETS:
             index, build_s = build_timed(rows, name)
@@ -175,29 +175,29 @@ def opened(file: Path, name: str, size: int, dim: int) -> Any:
 def measure_index(case: Case, name: str) -> list[Trial]:
     """All trials of one index on one case."""
     build_s = build(case, name)
-    index = opened(index_file(case, name), name, *case.asked.descriptors.shape)
+    index = opened(index_file(case, name), name, *case.questions.descriptors.shape)
     rescored = (0,) if is_exact(name) else RESCORED
     tried = efforts(name if name in PRESETS else "hnsw")
-    return sweep(name, index, tried, rescored, case.asked, build_s)
+    return sweep(name, index, tried, rescored, case.questions, build_s)
 
 
 def resident_mb(case: Case, trial: Trial) -> float:
     """Resident memory in MB of a process that has opened an index and run all queries."""
-    rows = case.asked.descriptors
-    where = slice(case.first, case.first + len(rows))
-    how = (index_file(case, trial.name), Path(rows.filename), where, trial, case.asked.queries)
+    rows = case.questions.descriptors
+    block = slice(case.first, case.first + len(rows))
+    how = (index_file(case, trial.name), Path(rows.filename), block, trial, case.questions.queries)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(serve, how)
 
 
 def serve(
-    index_file: Path, rows_file: Path, where: slice, trial: Trial, queries: np.ndarray
+    index_file: Path, rows_file: Path, block: slice, trial: Trial, queries: np.ndarray
 ) -> float:
     """Body of `resident_mb`, run in a separate process."""
-    rows = np.load(rows_file, mmap_mode="r")[where]
+    rows = np.load(rows_file, mmap_mode="r")[block]
     index = opened(index_file, trial.name, *rows.shape)
     index.effort = trial.effort
-    search = way(index, rows, trial.rescored)
+    search = searcher(index, rows, trial.rescored)
     for query in queries:
         search(query[None])
     return peak_mb()
@@ -255,7 +255,11 @@ def points(trials: list[Trial]) -> tuple[np.ndarray, np.ndarray]:
 def growth_rows(measured: dict[Case, list[Trial]], recall: float) -> list[list[str]]:
     """Table, head first: growth of a query's time with the number of drawn vectors."""
     cases = [case for case in measured if case.kind == "drawn"]
-    head = ["median ms at that recall", *(f"{len(c.asked.descriptors):,}" for c in cases), "growth"]
+    head = [
+        "median ms at that recall",
+        *(f"{len(c.questions.descriptors):,}" for c in cases),
+        "growth",
+    ]
     rows = [head]
     for name in by_name(measured[cases[0]]):
         best = [best_of(by_name(measured[case])[name], recall) for case in cases]
@@ -280,7 +284,7 @@ def draw(measured: dict[Case, list[Trial]], path: Path) -> None:
         curves = {name: points(envelope(same)) for name, same in by_name(trials).items()}
         draw_front(ax, curves, case.title)
     if crops is not None:
-        draw_distances(axes[panels - 1], crops.asked.descriptors)
+        draw_distances(axes[panels - 1], crops.questions.descriptors)
     for ax in axes[panels:]:
         ax.remove()
     figure.savefig(path, dpi=80)
@@ -293,9 +297,9 @@ def envelope(trials: list[Trial]) -> list[Trial]:
 
 def draw_distances(ax: Any, real: np.ndarray) -> None:
     """Histograms of the distances to the first and tenth neighbour, real and drawn."""
-    made = np.float32(drawn(real, len(real), 3))
+    synthetic = np.float32(drawn(real, len(real), 3))
     bins = np.linspace(0, 1.4, 71)
-    for rows, name, style in ((np.float32(real), "crops", "-"), (made, "drawn", "--")):
+    for rows, name, style in ((np.float32(real), "crops", "-"), (synthetic, "drawn", "--")):
         distances = neighbour_distances(rows)
         for rank, colour in ((1, "C0"), (10, "C3")):
             ax.hist(

@@ -30,17 +30,17 @@ HEAD = ["mAP", "matching graph"]
 
 def without_edges(store: Store) -> Store:
     """The same store without its matching graph."""
-    plain = copy.copy(store)
-    plain.edges = no_edges(len(store))
-    return plain
+    unmatched = copy.copy(store)
+    unmatched.edges = no_edges(len(store))
+    return unmatched
 
 
 def parts_of(
     groups: Mapping[str, Sequence[str]], kinds: Mapping[str, Sequence[str]]
 ) -> dict[str, list[str]]:
     """Names of groups that are averaged together: all, by number of photos, and by kind."""
-    few = [name for name, files in groups.items() if len(files) <= FEW]
-    parts = {EVERY: list(groups), FEW_VIEW: few, MANY_VIEW: [n for n in groups if n not in few]}
+    small = [name for name, files in groups.items() if len(files) <= FEW]
+    parts = {EVERY: list(groups), FEW_VIEW: small, MANY_VIEW: [n for n in groups if n not in small]}
     parts |= {kind: [name for name in names if name in groups] for kind, names in kinds.items()}
     return {part: names for part, names in parts.items() if names}
 
@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> None:
         kinds = load_groups(args.kinds) if args.kinds else {}
         plain, chained = (
             evaluate_groups(
-                Engine(one, extractor), groups, lambda q: tqdm(q, desc="queries", disable=None)
+                Engine(variant, extractor), groups, lambda q: tqdm(q, desc="queries", disable=None)
             )
-            for one in (without_edges(store), store)
+            for variant in (without_edges(store), store)
         )
         print_text(format_rows(table(plain, chained, parts_of(groups, kinds))))
         print_lines("", matching_line(store.edges))

@@ -73,12 +73,12 @@ def naive(
             if len(rows[0]) and len(descriptors) > 1
             else []
         )
-        good = [first for first, second in twos if first.distance < RATIO * second.distance]
-        if len(good) < MIN_MATCHES:
+        distinct = [first for first, second in twos if first.distance < RATIO * second.distance]
+        if len(distinct) < MIN_MATCHES:
             inliers.append(0)
             continue
-        source = query.points[[m.queryIdx for m in good]]
-        target = hit.points[[m.trainIdx for m in good]]
+        source = query.points[[m.queryIdx for m in distinct]]
+        target = hit.points[[m.trainIdx for m in distinct]]
         try:
             _, mask = cv2.findHomography(
                 source,

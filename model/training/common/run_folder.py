@@ -60,8 +60,8 @@ def load_optimiser(optimiser: torch.optim.Optimizer | MuonAdamW, state: dict[str
         for group in optimiser.param_groups
     ]
     optimiser.load_state_dict(state)
-    for group, own in zip(optimiser.param_groups, configured, strict=True):
-        group.update(own)
+    for group, configured_group in zip(optimiser.param_groups, configured, strict=True):
+        group.update(configured_group)
 
 
 def write_weights(network: GeMResNet, provenance: Provenance, path: Path, training: str) -> None:
