@@ -99,12 +99,11 @@ async def search(request: Request, form: Annotated[SearchForm, multipart]) -> Se
     check_ids(form.id, gallery.engine.store)
     sources = form.sources()
     rerank = None if form.rerank == NONE else form.rerank
-    verify = None if form.verify == NONE else form.verify
+    matcher = None if form.matcher == NONE else form.matcher
 
     def work() -> tuple[SearchResult, KnownThings | None]:
-        matchers = [verify] if verify else []
-        query = searches.prepare(gallery, sources, form.part, matchers)
-        found = searches.search(gallery, query, rerank, verify, form.k, "api")
+        query = searches.prepare(gallery, sources, form.part, [matcher] if matcher else [])
+        found = searches.search(gallery, query, rerank, matcher, form.k, "api")
         return found, things_of(gallery.engine.store)
 
     result, things = await in_turn(request, work)

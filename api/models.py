@@ -31,8 +31,8 @@ def allowed(setting: str, available: Collection[str]) -> list[str]:
     return [name for name in available if name in names]
 
 
-RERANK = [NONE, *allowed(LIMITS.api_rerank, RERANKERS)]
-VERIFY = [NONE, *allowed(LIMITS.api_verify, MATCHERS)]
+ALLOWED_RERANKERS = [NONE, *allowed(LIMITS.api_rerank, RERANKERS)]
+ALLOWED_MATCHERS = [NONE, *allowed(LIMITS.api_verify, MATCHERS)]
 
 Photo = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 DESCRIPTOR = "Name of the descriptor model if the server has several. Default: the first."
@@ -113,22 +113,27 @@ class SearchForm(Form):
         "of its upright width and height, e.g. `0.2,0,0.8,0.5`.",
     )
     rerank: str = Field(
-        "diffusion" if "diffusion" in RERANK else NONE,
+        "diffusion" if "diffusion" in ALLOWED_RERANKERS else NONE,
         description="Global reranker.",
-        json_schema_extra={"enum": list(RERANK)},
+        json_schema_extra={"enum": list(ALLOWED_RERANKERS)},
     )
-    verify: str = Field(
-        "sift" if "sift" in VERIFY else NONE,
+    matcher: str = Field(
+        "sift" if "sift" in ALLOWED_MATCHERS else NONE,
         description="Matcher that compares the best hits with the query, point by point.",
-        json_schema_extra={"enum": list(VERIFY)},
+        json_schema_extra={"enum": list(ALLOWED_MATCHERS)},
+    )
+    verify: str | None = Field(
+        None,
+        description="Deprecated: the former name of `matcher`.",
+        json_schema_extra={"enum": list(ALLOWED_MATCHERS), "deprecated": True},
     )
     k: int = Field(20, ge=1, le=LIMITS.api_hits, description="Maximum number of hits.")
 
-    @field_validator("rerank", "verify")
+    @field_validator("rerank", "matcher", "verify")
     @classmethod
-    def _is_offered(cls, name: str, info: ValidationInfo) -> str:
-        names = RERANK if info.field_name == "rerank" else VERIFY
-        if name not in names:
+    def _is_allowed(cls, name: str | None, info: ValidationInfo) -> str | None:
+        names = ALLOWED_RERANKERS if info.field_name == "rerank" else ALLOWED_MATCHERS
+        if name is not None and name not in names:
             raise ValueError(f"must be one of {', '.join(names)}")
         return name
 
@@ -140,6 +145,14 @@ class SearchForm(Form):
             if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
                 raise ValueError("the region is empty or outside the photo")
         return text
+
+    @model_validator(mode="after")
+    def _read_deprecated(self) -> SearchForm:
+        if self.verify is not None:
+            if "matcher" in self.model_fields_set and self.matcher != self.verify:
+                raise ValueError("send either matcher or verify, its former name")
+            self.matcher = self.verify
+        return self
 
     @model_validator(mode="after")
     def _has_photos(self) -> SearchForm:

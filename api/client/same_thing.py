@@ -24,6 +24,7 @@ import httpx
 Photo = str | PathLike | bytes | int
 """A file's path, a file's bytes, or the id of a photo of the gallery."""
 PAGE = 1000  # photos per page of a list, the maximum of servers
+UNSET: Any = object()
 MAX_PATIENCE = 60  # seconds, the longest wait before a retry
 
 
@@ -75,18 +76,20 @@ class SameThing:
         *photos: Photo,
         region: tuple[float, float, float, float] | None = None,
         rerank: str | None = "diffusion",
-        verify: str | None = "sift",
+        matcher: str | None = "sift",
         k: int = 20,
         descriptor: str | None = None,
+        verify: str | None = UNSET,
     ) -> dict[str, Any]:
         """Find the gallery's photos of the same thing, best first.
 
         Args:
             photos: one or several photos of one thing.
             region: part of a single photo to search with: left, top, right, bottom as fractions.
-            rerank, verify: names of a reranker and a matcher, None for none.
+            rerank, matcher: names of a reranker and a matcher, None for none.
             k: maximum number of hits.
             descriptor: name of a descriptor model if the server has several.
+            verify: deprecated: the former name of `matcher`.
 
         Returns:
             "hits", each with "file", "title", "probability", "confidence", "inliers", "thumbnail"
@@ -98,7 +101,7 @@ class SameThing:
         fields = {
             "region": None if region is None else ",".join(f"{part:.6f}" for part in region),
             "rerank": rerank or "none",
-            "verify": verify or "none",
+            "matcher": (matcher if verify is UNSET else verify) or "none",
             "k": str(k),
             "descriptor": descriptor,
         }
