@@ -72,7 +72,7 @@ def search(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: in
     """
 
     def work() -> SearchResult:
-        return searches.search(gallery, query, options.rerank, options.verify, k, "page")
+        return searches.search(gallery, query, options.rerank, options.matcher, k, "page")
 
     counted = st.session_state.pop("counted", False)
     return in_turn(work, tr("Matching points…"), counted=not counted, quick=True)
@@ -80,7 +80,7 @@ def search(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: in
 
 def recall(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int) -> Answer | None:
     """The answer if no photo must be compared for it, else None."""
-    result = searches.recall(gallery, query, options.rerank, options.verify, k, "page")
+    result = searches.recall(gallery, query, options.rerank, options.matcher, k, "page")
     return None if result is None else Answer(gallery, query, result, options)
 
 
@@ -90,7 +90,7 @@ def descriptor_answer(
     """The order by descriptor alone, which is nearly free: shown until the full answer is ready and
     not counted as a search.
     """
-    descriptor_only = replace(options, rerank=None, verify=None)
+    descriptor_only = replace(options, rerank=None, matcher=None)
     return Answer(
         gallery, query, gallery.engine.search(query, k=k), descriptor_only, provisional=True
     )

@@ -33,24 +33,24 @@ class SearchOptions:
     Attributes:
         descriptor: name of the model.
         index: form of the index that proposes candidates.
-        rerank, verify: reranker and matcher, as for `Engine.search`.
+        rerank, matcher: reranker and matcher, as for `Engine.search`.
     """
 
     descriptor: str
     index: str
     rerank: str | None
-    verify: str | None
+    matcher: str | None
 
     @property
     def stages(self) -> str:
         """Titles of the stages that are on."""
-        names = [label(name) for name in (self.rerank, self.verify) if name is not None]
+        names = [label(name) for name in (self.rerank, self.matcher) if name is not None]
         return " + ".join(names) or tr("Rerank off")
 
     @property
     def matchers(self) -> tuple[str, ...]:
         """Matchers whose keypoints are extracted when a photo is prepared."""
-        return tuple(dict.fromkeys(("sift", self.verify or "sift")))
+        return tuple(dict.fromkeys(("sift", self.matcher or "sift")))
 
     def name(self, other: SearchOptions) -> str:
         """Title beside other options: what differs, and the stages."""

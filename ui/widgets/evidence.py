@@ -55,7 +55,7 @@ def evidence(
             itself.
     """
     dialog = st.dialog(tr("The evidence"), width="large")
-    dialog(draw)(engine, subjects, query, id, options.verify or "sift", search_with, chain)
+    dialog(draw)(engine, subjects, query, id, options.matcher or "sift", search_with, chain)
 
 
 def draw(
@@ -63,25 +63,25 @@ def draw(
     subjects: Sequence[QueryImage],
     query: PreparedQuery,
     id: int,
-    verify: str,
+    matcher: str,
     search_with: Callable[[Engine, int], None],
     chain: Sequence[Link],
 ) -> None:
-    """Draw what is in the dialog. Arguments as `evidence`; verify: the matcher's name."""
+    """Draw what is in the dialog. Arguments as `evidence`; matcher: its name."""
     if chain and (step := chosen_step(chain)) is not None:
         id = chain[step].id
         if step:
             before = chain[step - 1].id
             subjects, query = [gallery_subject(engine, before)], engine.prepare(before)
     try:
-        hit = explained(engine, query, id, verify)
+        hit = explained(engine, query, id, matcher)
     except Refused as refusal:
         st.warning(tr_known(str(refusal)), icon=":material/hourglass_top:")
         return
     st.markdown(verdict(hit))
     hit_image = gallery_subject(engine, id).image
     example = 0 if hit.verification is None else hit.verification.photo
-    tentative = tried(engine, query, id, verify, example)
+    tentative = tried(engine, query, id, matcher, example)
     image = example_image(engine, subjects, query, example)
     region = query.examples[example].region
     match_viewer(image, hit_image, hit.verification, f"match-{id}", tentative, region)
@@ -173,19 +173,19 @@ def example_image(
     return gallery_subject(engine, id).image
 
 
-def tried(engine: Engine, query: PreparedQuery, id: int, verify: str, number: int) -> np.ndarray:
+def tried(engine: Engine, query: PreparedQuery, id: int, matcher: str, number: int) -> np.ndarray:
     """`Engine.tentative`; nothing if one of the photos cannot be read."""
     try:
-        return engine.tentative(query, id, verify, number)
+        return engine.tentative(query, id, matcher, number)
     except UNREADABLE:
         return np.empty((0, 4))
 
 
-def explained(engine: Engine, query: PreparedQuery, id: int, verify: str) -> Hit:
+def explained(engine: Engine, query: PreparedQuery, id: int, matcher: str) -> Hit:
     """`Engine.explain`, in a turn if points must be compared. Raises Refused."""
-    if engine.knows(query, id, verify):
-        return engine.explain(query, id, verify)
-    return in_turn(lambda: engine.explain(query, id, verify), tr("Matching points…"), quick=True)
+    if engine.knows(query, id, matcher):
+        return engine.explain(query, id, matcher)
+    return in_turn(lambda: engine.explain(query, id, matcher), tr("Matching points…"), quick=True)
 
 
 def verdict(hit: Hit) -> str:
