@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from extractor import BadModel, BadPhoto, ImageTooLarge
-from serving.galleries.galleries import NoGallery
+from serving.galleries.gallery import NoGallery
 from serving.galleries.originals import OriginalGone
 from serving.middleware.areas import of_refusal, of_router
 from serving.refusal import Refused, busy, problem, problem_of

@@ -9,9 +9,9 @@ from typing import Any
 
 from serving.refusal import PROBLEM
 
+from .answer_models import Problem
 from .application import ABOUT, TITLE, application
 from .endpoints import ROOT
-from .models import Problem
 
 REFERENCE = "#/components/schemas/{model}"
 

@@ -15,13 +15,14 @@ from command import bar, print_lines, print_text
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 
+from .benchmark_store import open_or_build
 from .data import add_mirrors
 from .datasets import BadDataset
 from .datasets.catalogue import published_sets
 from .datasets.fetched import get_dataset
 from .report.conditions import conditions
 from .report.results import Results, format_rows
-from .run import BASE, evaluate, open_or_build, queries_bar
+from .run import BASE, evaluate, queries_bar
 
 METRICS = ("mAP", "mP@10")
 PARITY_PHOTOS, PARITY_SIDES = 2, (320, 768)
@@ -95,7 +96,8 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
         DownloadFailed, BadCheckpoint, BadRecipe, ParityError, OSError: raised by the export.
     """
     from export import check_parity, choose_recipe, in_torch, to_onnx, write_model
-    from export.__main__ import SAMPLE_PHOTOS, sample
+    from export.__main__ import SAMPLE_PHOTOS
+    from export.commands import sample
     from model import load_checkpoint
     from model.checkpoints.published import CHECKPOINT, fetch_network, published
 

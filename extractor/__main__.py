@@ -30,7 +30,7 @@ def run_benchmark(args: argparse.Namespace) -> None:
         # Imported here: index_store, which is a layer above, knows where a store saves its engine.
         from index_store.engine_choice import write_engine
         from index_store.errors import StoreError
-        from index_store.store import model_of
+        from index_store.storage.compatibility import model_of
 
         try:
             model = model_of(args.store, args.model)

@@ -25,11 +25,12 @@ from .errors import (
 )
 from .storage.catalogue import Catalogue, Photo, Skipped
 from .storage.compaction import compact
+from .storage.compatibility import model_of
 from .storage.generation import current_version
 from .storage.integrity import verify
 from .storage.keypoint_cache import KeypointCache
 from .storage.manifest import Manifest
-from .store import Store, model_of
+from .store import Store
 
 __all__ = [
     "CANDIDATES",

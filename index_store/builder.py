@@ -22,8 +22,8 @@ from .parameters import (
     is_compared,
     is_reusable,
 )
+from .sources.collected.fetch import Web
 from .sources.difference import Confirm, confirm_all
-from .sources.fetch import Web
 from .sources.gathering import gather, list_sources, sources_for
 from .sources.reading import read_folders, what_changed
 from .sources.removal import known_before

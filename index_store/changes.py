@@ -22,9 +22,9 @@ from .parameters import (
     is_compared,
     is_reusable,
 )
-from .sources.collected import FOLDER
+from .sources.collected.fetch import Web
+from .sources.collected.state import FOLDER
 from .sources.difference import Confirm, Difference, confirm_all
-from .sources.fetch import Web
 from .sources.gathering import gather, list_sources
 from .sources.named import files_of, photo_named
 from .sources.reading import REMOVED, read_folders, what_changed

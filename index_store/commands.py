@@ -55,13 +55,14 @@ from .report import (
     trial_lines,
     unmatched_lines,
 )
-from .sources.collected import FOLDER
+from .sources.collected.state import FOLDER
 from .sources.difference import Difference
 from .sources.gathering import folder_of
 from .sources.watching import follow_folders
 from .storage.compaction import compact
+from .storage.compatibility import model_of
 from .storage.integrity import verify
-from .store import Store, model_of
+from .store import Store
 
 OWN_INDEX = "here"  # in an address's place
 

@@ -28,15 +28,14 @@ from extractor import (
     read_bytes,
     resize,
 )
-from extractor.descriptor.registry import DEFAULT, model_path, name_of
-from extractor.keypoints import keypoint_codes, sift
+from extractor.keypoints import sift
 
 from .about import About
 from .ann.id_map import NumberedIndex, all_numbered
 from .ann.nearest import build_index, load_index
 from .ann.presets import IndexParameters, choose_parameters
 from .ann.remote.milvus import MilvusIndex
-from .errors import StoreCorrupt, StoreMismatch
+from .errors import StoreCorrupt
 from .graph import affinity
 from .graph.matching_graph import EDGE
 from .keypoints.keypoint_form import form_of
@@ -44,9 +43,10 @@ from .keypoints.keypoint_index import KeypointIndex
 from .keypoints.marks import FILES, Marks
 from .storage.arrays import load_array
 from .storage.catalogue import Catalogue
+from .storage.compatibility import check_keypoints, check_model
 from .storage.generation import SEGMENTS, opening
 from .storage.integrity import read_damage
-from .storage.manifest import Manifest, check_sizes, verify_artefact
+from .storage.manifest import check_sizes, verify_artefact
 from .storage.rows import Descriptors, Rows
 from .storage.segment import Segment
 
@@ -319,41 +319,3 @@ class Store:
         small = resize(decode(self.thumbnail(id)), THUMBNAIL_SIFT_SIDE)
         found = local_features(small)
         return found.at_size(sift.shrunk((photo.height, photo.width)))
-
-
-def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
-    """Raise StoreMismatch if descriptors of `extractor` are not comparable with the store's."""
-    if extractor is not None and extractor.fingerprint != manifest.fingerprint:
-        raise StoreMismatch(
-            f"The store was made with another model ({manifest.model['architecture']}, "
-            f"{manifest.dim} dimensions, fingerprint {manifest.fingerprint[:12]}) than the one at "
-            f"hand ({extractor.card.architecture}, {extractor.card.output_dim} dimensions, "
-            f"{extractor.fingerprint[:12]}). Build it again with this model."
-        )
-
-
-def check_keypoints(manifest: Manifest) -> None:
-    """Raise StoreMismatch if this version does not support the store's keypoints."""
-    stored = manifest.parameters.get("local_features", {})
-    expected = {"layout": keypoint_codes.LAYOUT, "codebook": keypoint_codes.shipped().digest}
-    if any(stored.get(name) != value for name, value in expected.items()):
-        raise StoreMismatch(
-            "The store's keypoints were encoded by another version of this program. Build it again."
-        )
-
-
-def model_of(path: Path, given: str | Path | None = None) -> Path:
-    """The model file for a store.
-
-    Args:
-        path: folder of the store.
-        given: name in `extractor.descriptor.registry.MODELS` or path of a model file, for a store
-            whose model is not in the registry. None or empty for the project's default model.
-
-    Raises:
-        StoreMissing, StoreMismatch, StoreCorrupt: see `Store`.
-
-    """
-    with opening(Path(path)) as generation:
-        registered = name_of(generation.manifest.fingerprint)
-    return model_path(str(registered or given or DEFAULT))

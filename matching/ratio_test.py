@@ -28,7 +28,7 @@ NOISE = 0.025
 
 BLOCK = 256  # rows of the product computed at a time
 SCRATCH = 2000 * 2000  # elements of the buffer that each thread keeps for products
-# Written by `export.inner_products`. The second one takes the hit's bytes as signed.
+# Written by `export.matching.inner_products`. The second one takes the hit's bytes as signed.
 PRODUCTS_MODEL = Path(__file__).with_name("inner_products.onnx")
 SIGNED_MODEL = Path(__file__).with_name("inner_products_signed.onnx")
 

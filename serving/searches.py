@@ -14,7 +14,7 @@ from extractor import Region
 from search import Match, PreparedQuery, SearchResult
 
 from .decoding.decoder import decoder
-from .galleries.galleries import Gallery
+from .galleries.gallery import Gallery
 from .galleries.originals import reading_originals
 from .operations import prometheus
 

@@ -11,7 +11,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery, galleries
+from serving.galleries.galleries import galleries
+from serving.galleries.gallery import Gallery
 from serving.galleries.maps import maps, packed
 from serving.galleries.own import own_galleries
 from serving.galleries.pictures import FOREVER, SIZES, parse_id, pictures

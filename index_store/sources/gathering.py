@@ -14,8 +14,9 @@ from ..global_artifacts import Progress
 from ..storage.catalogue import Skipped
 from ..storage.generation import opening
 from ..storage.publish import locked
-from .collected import FOLDER, Collected, failures_of, listed_in
-from .fetch import Web
+from .collected.collected import Collected
+from .collected.fetch import Web
+from .collected.state import FOLDER, failures_of, listed_in
 from .removal import names_in, removed_in
 from .scan import Listing, scan
 from .sources import Sources, check_apart

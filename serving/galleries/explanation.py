@@ -15,7 +15,7 @@ from search import PreparedQuery, SearchResult
 from search.diffusion_trace import Walk, walk
 
 from .. import searches
-from .galleries import Gallery
+from .gallery import Gallery
 from .originals import OriginalGone, reading_originals
 
 HITS = 6

@@ -13,7 +13,7 @@ from index_store import Store
 from index_store.analysis.duplicates import duplicates
 from index_store.analysis.similarity_map import SimilarityMap, stored_map
 
-from .galleries import Gallery
+from .gallery import Gallery
 
 OUTLIERS = 12
 STEPS = 2**16 - 1  # positions are sent as uint16

@@ -40,7 +40,8 @@ from ..decoding.unpack import File, photos_in
 from ..queue.admission import Busy, admission
 from ..refusal import Refused, refuse
 from ..settings import settings
-from .galleries import Gallery, galleries
+from .galleries import galleries
+from .gallery import Gallery
 
 T = TypeVar("T")
 QUALITY = 92  # JPEG quality of the stored photos, as for uploads on the search page

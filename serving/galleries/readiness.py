@@ -7,7 +7,7 @@ import numpy as np
 from extractor import decode
 from index_store import CANDIDATES, Store, candidate_ids
 
-from .galleries import Gallery
+from .gallery import Gallery
 
 TIE = 0.01  # of a cosine: another copy of the same photo may come first
 ROUGH_TIE = 0.2  # the thumbnail is smaller than the photo

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from evaluation.__main__ import main
+from evaluation.benchmark_store import link_gallery, open_or_build
 from evaluation.datasets import BadDataset, Benchmark, Query, Truth, read_dataset
 from evaluation.exact import exactly
 from evaluation.groups import BadGroups, evaluate_groups, store_groups
@@ -24,7 +25,7 @@ from evaluation.measure import search_all, summarise
 from evaluation.metrics import average_precision, trapezoid_average_precision
 from evaluation.metrics.bootstrap import Estimate, estimate, interval
 from evaluation.report.results import BadResults, format_results, results_from
-from evaluation.run import METHODS, evaluate, link_gallery, open_or_build
+from evaluation.run import METHODS, evaluate
 from evaluation.studies.retrieval.simulate import noisy, oracle, towards_others, with_noise
 from extractor import read_bytes, read_photo
 from index_store import Store, StoreMismatch, build

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from export.__main__ import main as export_main
-from export.matching_models import MAX_KEYPOINTS
+from export.matching.xfeat import MAX_KEYPOINTS
 from extractor import BadModel, XFeatKeypoints, read_photo
 from index_store import Store
 from search import Engine

@@ -27,10 +27,10 @@ from index_store import (
 from index_store.__main__ import main
 from index_store.about import MAX_CREDIT
 from index_store.confirmation import Confirmation
-from index_store.sources.collected import Collected
-from index_store.sources.fetch import Guarded, NotFetched, Web, public_address
-from index_store.sources.iiif import text_of
-from index_store.sources.listed import name_for
+from index_store.sources.collected.collected import Collected
+from index_store.sources.collected.fetch import Guarded, NotFetched, Web, public_address
+from index_store.sources.collected.iiif import text_of
+from index_store.sources.collected.listed import name_for
 from tests.conftest import GALLERY, QuickExtractor
 from tests.support.photo_server import photo_server
 
@@ -305,7 +305,9 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(server, monkeypat
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     server.put("/x.jpg", PETRA)
-    monkeypatch.setattr("index_store.sources.fetch.public_address", lambda host, port: "127.0.0.1")
+    monkeypatch.setattr(
+        "index_store.sources.collected.fetch.public_address", lambda host, port: "127.0.0.1"
+    )
     fetching = Web(pause=0)
     got = fetching.get(f"http://museum.example:{port}/x.jpg", 2**20)
     fetching.close()
@@ -573,11 +575,11 @@ def test_what_a_manifest_says_at_length_is_cut_and_can_be_read(server, web, tmp_
     said = store.about.of(*files(store))
     assert said.credit == "x" * 600 + ", " + "y" * 398
     assert list(said.more) == [f"Date {number}" for number in range(8)], "no Canvas so long"
-    for module in ("about", "sources.collected"):
+    for module in ("about", "sources.collected.description"):
         monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 4000)
     store = built(tmp_path, web, address)
     assert list(store.about.of(*files(store)).more) == ["Date 0", "Date 1"]
-    for module in ("about", "sources.collected"):
+    for module in ("about", "sources.collected.description"):
         monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 1000)
     with pytest.raises(BadList, match="say too much"):
         built(tmp_path, web, address)

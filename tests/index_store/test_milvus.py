@@ -40,7 +40,8 @@ from index_store.global_artifacts import Derived
 from index_store.storage.manifest import Manifest
 from index_store.storage.publish import content_of, locked, replace
 from search import Engine
-from serving.galleries.galleries import Galleries, NoGallery, galleries
+from serving.galleries.galleries import Galleries, galleries
+from serving.galleries.gallery import NoGallery
 from serving.galleries.remote_index import SENTENCE
 from tests.conftest import PATIENCE, ROOT, unit_rows
 from tests.support.milvus_server import Running, running

@@ -21,7 +21,8 @@ from extractor import DEFAULT_MODEL, Extractor
 from index_store import PRESETS, Store, build, candidate_ids, verify
 from index_store.ann.nearest import exact_search
 from search import Engine
-from serving.galleries.galleries import Galleries, Gallery, NoGallery, ReloadingStore, extractor_of
+from serving.galleries.galleries import Galleries, ReloadingStore, extractor_of
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.galleries.pictures import Pictures, thumbnail_url, view_url
 from serving.galleries.queries import GalleryQueries
 from serving.galleries.readiness import finds_itself
@@ -453,5 +454,5 @@ def test_few_forms_of_index_are_kept_and_none_for_a_large_gallery(served, store_
     assert gallery.built_for("ivf-flat") is built["ivf-flat"]
     gallery.build_for("hnsw-pq")
     assert gallery.built_for("hnsw") is None and gallery.built_for("ivf-flat") is built["ivf-flat"]
-    monkeypatch.setattr("serving.galleries.galleries.MAX_PHOTOS_TO_INDEX", 11)
+    monkeypatch.setattr("serving.galleries.gallery.MAX_PHOTOS_TO_INDEX", 11)
     assert gallery.indexes == ["flat"]

@@ -10,7 +10,7 @@ import streamlit as st
 
 from index_store import Store
 from index_store.analysis.similarity_map import SimilarityMap
-from serving.galleries.galleries import Gallery, NoGallery
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.galleries.maps import maps
 from serving.galleries.things import things_of
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from extractor import decode
 from serving.galleries.explanation import Explained, explain, pixels_of
-from serving.galleries.galleries import Gallery, NoGallery
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 
 from ..i18n.translate import number, tr, tr_known

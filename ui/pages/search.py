@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from extractor import BadPhoto
 from search import Engine, PreparedQuery
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery, NoGallery
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 
 from ..i18n.translate import number, tr, tr_known

@@ -9,7 +9,7 @@ import streamlit as st
 
 from search import PreparedQuery, SearchResult
 from serving import searches
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.galleries.originals import OriginalGone
 
 from ..i18n.translate import tr

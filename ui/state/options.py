@@ -9,7 +9,7 @@ import streamlit as st
 
 from extractor import BadModel
 from search import MATCHERS, RERANKERS
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.settings import settings
 
 from ..i18n.translate import tr

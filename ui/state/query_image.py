@@ -18,7 +18,7 @@ from extractor import Region, encode_jpeg, resize
 from search import Engine, PreparedQuery, QueryPhoto
 from serving.decoding.decoder import decoder
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.galleries.originals import reading_originals
 from serving.galleries.pictures import thumbnail_url, view_url
 from serving.galleries.upload_cache import CachedUpload, upload_cache

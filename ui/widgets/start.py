@@ -7,7 +7,7 @@ import html
 import streamlit as st
 
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.galleries.pictures import thumbnail_url
 from serving.settings import settings
 

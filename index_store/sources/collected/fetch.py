@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ..errors import StoreError
+from ...errors import StoreError
 
 AGENT = "same-thing/1 (photo search; httpx)"
 PAUSE = 0.5  # seconds between requests to one server

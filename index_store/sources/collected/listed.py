@@ -18,10 +18,10 @@ from urllib.parse import unquote
 
 from extractor import read_text, same_name
 
-from ..about import MAX_TABLE_BYTES, Credit, credit_of
-from ..errors import BadList
-from .sources import printed
-from .tables import columns_of, read_rows
+from ...about import MAX_TABLE_BYTES, Credit, credit_of
+from ...errors import BadList
+from ..sources import printed
+from ..tables import columns_of, read_rows
 
 COLUMNS = frozenset({"file", "url", "title", "credit", "licence", "link"})
 MAX_STEM = 80  # maximum characters of a fetched photo's name

@@ -13,7 +13,7 @@ from typing import Any
 
 from extractor import WORKING_SIDE
 
-from ..about import MAX_CELL, MAX_CREDIT, MAX_LINK, Credit, web_address
+from ...about import MAX_CELL, MAX_CREDIT, MAX_LINK, Credit, web_address
 from .listed import Item, name_for
 
 LANGUAGES = ("en", "none", "@none")

@@ -11,51 +11,35 @@ which never deletes photos of the live generation: an update may have been decli
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import errno
 import hashlib
-import io
 import json
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from extractor import SUFFIXES, format_of, owner_limits, same_name
+from extractor import SUFFIXES, format_of, owner_limits
 from extractor.photo.formats import START
 
-from ..about import COLUMNS as CREDIT_COLUMNS
-from ..about import FILE, MAX_TABLE_BYTES, MAX_TITLE, Credit
-from ..errors import BadList
-from ..storage.catalogue import Skipped
-from ..storage.segment import sync
+from ...about import Credit
+from ...errors import BadList
+from ...storage.segment import sync
+from ..scan import FOREIGN_SUFFIXES
+from ..sources import Sources
 from . import iiif
+from .description import write_description
 from .fetch import Fetched, NotFetched, Web
 from .listed import Item, read_list
-from .scan import FOREIGN_SUFFIXES
-from .sources import Sources
-from .tables import ALIASES, MAX_COLUMNS
+from .state import FOLDER, SCHEMA, STATE
 
-FOLDER = "collected"
-STATE = "collected.sqlite"
-TABLE = "photos.csv"
 MAX_DOCUMENT = 64 * 2**20  # maximum bytes of a manifest, or of a fetched photo
 MAX_DOCUMENTS = 10_000
 MAX_ITEMS = 1_000_000
 KINDS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS photos (
-    name TEXT PRIMARY KEY, file TEXT NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS documents (
-    url TEXT PRIMARY KEY, text BLOB NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS failures (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS listed (file TEXT PRIMARY KEY);
-"""
 
 
 class Collected:
@@ -109,7 +93,7 @@ class Collected:
             file = self._bring(item, removed, refetch)
             if file:
                 credits[file] = item.credit
-        self._write_about(credits)
+        write_description(self.folder, self._title, credits)
         with self._db:
             self._db.execute("DELETE FROM failures")
             self._db.executemany("INSERT INTO failures VALUES (?, ?)", self._failures.items())
@@ -237,31 +221,6 @@ class Collected:
                 return self._web.get(url, max_bytes, etag, modified)
         return self._web.get(urls[-1], max_bytes, etag, modified)
 
-    def _write_about(self, credits: dict[str, Credit]) -> None:
-        columns = set(CREDIT_COLUMNS)
-        more = []
-        for name in (name for credit in credits.values() for name in credit.more):
-            column = ALIASES.get(name.lower(), name.lower())
-            if column not in columns and len(columns) < MAX_COLUMNS:
-                columns.add(column)
-                more.append(name)
-        table = table_of(credits, more)
-        while len(table) > MAX_TABLE_BYTES and more:
-            more = more[: len(more) // 2]
-            table = table_of(credits, more)
-        if len(table) > MAX_TABLE_BYTES:
-            raise BadList(
-                "The lists say too much of their photos: titles, credits, licences and links have "
-                f"{len(table) / 2**20:.0f} MB; at most {MAX_TABLE_BYTES // 2**20} MB are kept."
-            )
-        facts = f'photos = "{TABLE}"\n'
-        if self._title:
-            facts += f"title = {json.dumps(self._title[:MAX_TITLE], ensure_ascii=False)}\n"
-        for name, content in ((TABLE, table), (FILE, facts.encode())):
-            partial = self.folder / f".{name}"
-            partial.write_bytes(content)
-            partial.replace(self.folder / name)
-
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -276,17 +235,6 @@ def renamed(item: Item) -> Item:
     )
 
 
-def table_of(credits: Mapping[str, Credit], more: Sequence[str]) -> bytes:
-    """The table of photos by file, as CSV. more: names of additional columns."""
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["file", "title", "credit", "licence", "link", *more])
-    for file, entry in credits.items():
-        cells = [entry.more.get(name, "") for name in more]
-        table.writerow([file, entry.title, entry.credit, entry.licence, entry.link, *cells])
-    return text.getvalue().encode()
-
-
 def suffix_of(fetched: Fetched) -> str:
     """Suffix for a fetched photo's name. Raises NotFetched if its media type is not a photo's."""
     if fetched.kind in KINDS:
@@ -297,48 +245,3 @@ def suffix_of(fetched: Fetched) -> str:
     if (found := format_of(fetched.data[:START])) is not None:
         return found.suffixes[0]
     raise NotFetched(f"The server gives {fetched.kind[:60] or 'nothing that it has a name for'}.")
-
-
-def failures_of(store: Path) -> list[Skipped]:
-    """Photos that could not be collected for a store, and why."""
-    path = store / STATE
-    if not path.is_file():
-        return []
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-        rows = db.execute("SELECT name, reason FROM failures ORDER BY name").fetchall()
-    return [Skipped(name, f"{reason} `update` tries again.") for name, reason in rows]
-
-
-def listed_in(store: Path) -> frozenset[str] | None:
-    """The folder's files that the lists named at the last collection; None if unknown."""
-    path = store / STATE
-    if not path.is_file():
-        return None
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-        try:
-            return frozenset(file for (file,) in db.execute("SELECT file FROM listed"))
-        except sqlite3.OperationalError:  # written by a version without this table
-            return None
-
-
-def delete_unlisted(store: Path, removed: Collection[str], live: Collection[str]) -> None:
-    """Delete links and fetched photos that are no longer listed, or were removed from the store.
-
-    Args:
-        store: folder of the store.
-        removed: names of removed photos in the collected folder.
-        live: names of photos there that the live generation holds; they are kept.
-    """
-    folder, listed = store / FOLDER, listed_in(store)
-    if listed is None:
-        return
-    with closing(sqlite3.connect(store / STATE)) as db:
-        files = [file for (file,) in db.execute("SELECT file FROM photos")]
-    for inside, _, names in os.walk(folder):
-        links = (Path(inside) / name for name in names)
-        files += [path.relative_to(folder).as_posix() for path in links if path.is_symlink()]
-    live_names = {same_name(file) for file in live}
-    for file in files:
-        if (file not in listed or file in removed) and same_name(file) not in live_names:
-            with suppress(OSError):
-                (folder / file).unlink(missing_ok=True)
