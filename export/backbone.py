@@ -176,7 +176,13 @@ def runs(model: onnx.ModelProto, longest_side: int) -> bool:
 
 
 def takes_batches(model: onnx.ModelProto, output: np.ndarray, longest_side: int) -> bool:
-    """Whether a batch of two gives the same as single photos; `one` is the first one's output."""
+    """Whether a batch of two gives the same outputs as single photos.
+
+    Args:
+        model: the network.
+        output: output for the first of `examples`, as a batch of one.
+        longest_side: see `examples`.
+    """
     try:
         both = run(model, examples(longest_side))
     except Exception:  # onnxruntime's exceptions share no base class; single photos still work

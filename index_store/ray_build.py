@@ -45,7 +45,7 @@ def on_cluster(address: str) -> Spread:
 
     Args:
         address: "auto" for the cluster that this machine belongs to, HOST:PORT for a specific one,
-            or HERE.
+            or LOCAL.
 
     Raises:
         ClusterUnusable: Ray is not installed, or results cannot be streamed through the address.

@@ -188,7 +188,7 @@ class Worker:
 def killed_after(
     process: subprocess.Popen[bytes], seconds: float, timed_out: threading.Event
 ) -> Iterator[None]:
-    """Kill a process that has not finished in time, and then set `late`.
+    """Kill a process that has not finished in time, and then set `timed_out`.
 
     Raises OSError if the timer's thread cannot be started.
     """

@@ -26,10 +26,10 @@ def open_regular(path: str | Path) -> BufferedReader:
 
 
 def read_at_most(path: str | Path, max_bytes: int) -> bytes:
-    """All bytes of a regular file, limited to `most` bytes.
+    """All bytes of a regular file, limited to `max_bytes` bytes.
 
     Raises:
-        OSError: as for `open_regular`, or if the file has more than `most` bytes.
+        OSError: as for `open_regular`, or if the file has more than `max_bytes` bytes.
     """
     with open_regular(path) as file:
         data = file.read(max_bytes + 1)

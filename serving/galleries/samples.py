@@ -16,7 +16,7 @@ def sample_queries(store: Store) -> list[Photo]:
     """The samples that the gallery names, see `about`, or the photos whose nearest photo stands
     out most from their other neighbours.
 
-    The latter compares ASKED random photos: cache the result for each generation.
+    The latter compares MAX_QUERIES random photos: cache the result for each generation.
     """
     find = store.catalogue.find
     curated = [photo for name in about(store).file.samples if (photo := find(name)) is not None]

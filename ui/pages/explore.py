@@ -55,7 +55,7 @@ def render() -> None:
         return
     try:
         overview = future.result()
-    except Exception:  # whatever failed, the rest of the page works, and the next visit tries again
+    except Exception:  # the rest of the page works, and the next visit tries again
         log.exception("the overview of the gallery failed")
         maps().drop(gallery)
         st.error(tr("The overview of the gallery is not available. Please try again later."))
@@ -75,7 +75,7 @@ def render() -> None:
 
 
 def draw_things(store: Store) -> None:
-    """The things of a gallery as albums, the one in the address open; nothing if there are none."""
+    """Draw the things of a gallery as albums, and open the one named in the URL."""
     things = things_of(store)
     if things is None or not things.listed:
         return
@@ -100,7 +100,7 @@ def draw_things(store: Store) -> None:
 
 
 def wait_for(gallery: Gallery) -> None:
-    """Say that the map is being made, and draw the page again when it is."""
+    """Draw a message while the map is being built, and redraw the page when it is ready."""
 
     @st.fragment(run_every=POLL_SECONDS)
     def waiting() -> None:

@@ -1,8 +1,8 @@
 """Query photos and their session state.
 
 The bytes of an upload are freed as soon as they are decoded. The session keeps a re-encoded picture
-without metadata and the prepared queries; `forget` deletes both. The server caches the data for the
-upload's link a little longer (`serving.galleries.upload_cache`), never the picture.
+without metadata and the prepared queries; `clear_query` deletes both. The server caches the data
+for the upload's link a little longer (`serving.galleries.upload_cache`), never the picture.
 """
 
 from __future__ import annotations

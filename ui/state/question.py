@@ -196,5 +196,5 @@ def show_more() -> None:
 
 
 def unique_values(name: str, limit: int) -> list[str]:
-    """Distinct values of a URL parameter, at most `most`."""
+    """Distinct values of a URL parameter, at most `limit`."""
     return list(dict.fromkeys(values(name)))[: max(0, limit)]

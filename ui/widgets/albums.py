@@ -1,4 +1,4 @@
-"""Things as albums: a pile of photos for each, and a dialog with all of its photos."""
+"""Things as albums: a tile for each, and a dialog with its photos."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SHOWN = 60  # photos of an album
 
 
 def albums(store: Store, things: Sequence[Thing]) -> Any:
-    """Draw a pile for each thing.
+    """Draw a tile for each thing.
 
     Returns:
-        An object whose `open` is the file of the face that was just clicked, else None.
+        An object whose `open` is the file of the medoid that was just clicked, else None.
     """
     facts, piles = about(store), []
     faces = store.catalogue.photos_of(thing.ids[0] for thing in things)
@@ -48,10 +48,10 @@ def open_album(
     """Open the dialog with the photos of a thing.
 
     Args:
-        store: it is from.
-        thing: its first SHOWN photos are shown.
-        closed: called when the visitor has closed it.
-        search_for: searches with the photo of a file.
+        store: store of the gallery.
+        thing: the thing, of which the first SHOWN photos are shown.
+        closed: called when the visitor closes the dialog.
+        search_for: function that starts a search with the photo of a file.
     """
     face = store.catalogue.photo(thing.ids[0])
     title = about(store).title(face.file, face.title)
@@ -60,7 +60,7 @@ def open_album(
 
 
 def draw(store: Store, thing: Thing, search_for: Callable[[str], None]) -> None:
-    """Draw what is in the dialog. Arguments as `open_album`."""
+    """Draw the content of the dialog. Arguments as `open_album`."""
     st.caption(
         tr(
             "{count} {count:photo|photos} of the same thing, {percent} % sure. Click one to "
@@ -79,7 +79,7 @@ def draw(store: Store, thing: Thing, search_for: Callable[[str], None]) -> None:
 
 
 def tile(store: Store, photo: Photo) -> dict[str, Any]:
-    """What the browser needs to draw a photo of which nothing more is said."""
+    """Data of a photo for the browser, without search results."""
     facts = about(store)
     nothing = dict.fromkeys(("confidence", "detail", "points", "fit", "fold", "move"), "")
     return {

@@ -1,4 +1,4 @@
-"""The dialog that shows why a photo is a hit."""
+"""The dialog with the evidence for a hit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .timing import stage_name
 
 
 def plain(text: str) -> str:
-    """Text as it is where Streamlit would read Markdown: file names are not ours."""
+    """Escape Markdown, which Streamlit would render: file names are untrusted."""
     return re.sub(r"([^\w\s])", r"\\\1", text)
 
 
@@ -45,14 +45,14 @@ def evidence(
     """Open the dialog: query and hit side by side with the matched points.
 
     Args:
-        engine: of the gallery that the hit is from.
-        subjects: the query's photos. The one whose points match best is shown.
-        query: made of them.
-        id: of the hit.
-        options: how it was found; its matcher is asked, SIFT if there was none.
-        search_with: makes a gallery photo the query.
-        chain: photos that lead to the hit, itself last, see `Hit.chain`. Each step is shown by
-            itself.
+        engine: engine of the hit's gallery.
+        subjects: the query photos. The one whose points match best is shown.
+        query: the query prepared from them.
+        id: id of the hit.
+        options: options of the search. Its matcher is used; SIFT if it has none.
+        search_with: function that starts a search with a gallery photo.
+        chain: photos that lead to the hit, which is last, see `Hit.chain`. Each step is shown
+            separately.
     """
     dialog = st.dialog(tr("The evidence"), width="large")
     dialog(draw)(engine, subjects, query, id, options.matcher or "sift", search_with, chain)
@@ -67,7 +67,7 @@ def draw(
     search_with: Callable[[Engine, int], None],
     chain: Sequence[Link],
 ) -> None:
-    """Draw what is in the dialog. Arguments as `evidence`; matcher: its name."""
+    """Draw the content of the dialog. Arguments as `evidence`; matcher: name of the matcher."""
     if chain and (step := chosen_step(chain)) is not None:
         id = chain[step].id
         if step:
@@ -101,9 +101,9 @@ def draw(
 
 
 def more_photos(file: str) -> None:
-    """A button to the album of what a gallery photo shows; nothing if no other photo shows it.
+    """Draw a button that opens the album of a photo's thing, if other photos show it.
 
-    The albums are those of Explore, whichever descriptor has found the photo.
+    The albums are those of Explore, regardless of the descriptor that found the photo.
     """
     if (gallery := opened()) is None:
         return
@@ -118,7 +118,7 @@ def more_photos(file: str) -> None:
 
 
 def chosen_step(chain: Sequence[Link]) -> int | None:
-    """Which step of a chain the visitor looks at; None for the photo and the hit directly."""
+    """The step of a chain chosen by the visitor; None for the direct comparison with the hit."""
     ends = [tr("your photo"), *(link.title for link in chain)]
     names = [
         f"{start} → {end}"
@@ -139,7 +139,7 @@ def chosen_step(chain: Sequence[Link]) -> int | None:
 
 
 def credit_html(engine: Engine, file: str) -> str:
-    """Whom a photo is by and how it may be used, with a link to where it is from."""
+    """HTML with the credit and licence of a photo, linked to its source."""
     facts = about(engine.store)
     text, url = credit_line(facts, file), facts.of(file).link
     text = text or urlsplit(url).hostname or ""
@@ -147,7 +147,7 @@ def credit_html(engine: Engine, file: str) -> str:
 
 
 def facts_html(engine: Engine, file: str) -> str:
-    """What else the gallery's owner says of a photo: each name and value, addresses as links."""
+    """HTML with the further columns of a photo's entry; URLs become links."""
     more = about(engine.store).of(file).more
     return " · ".join(
         f"{html.escape(name)}: {link(value, url_in(value))}" for name, value in more.items()
@@ -155,7 +155,7 @@ def facts_html(engine: Engine, file: str) -> str:
 
 
 def url_in(value: str) -> str | None:
-    """A value that is an address of the web, else None."""
+    """The value if it is a web URL, else None."""
     try:
         return web_address(value)
     except ValueError:
@@ -165,7 +165,7 @@ def url_in(value: str) -> str | None:
 def example_image(
     engine: Engine, subjects: Sequence[QueryImage], query: PreparedQuery, number: int
 ) -> dict:
-    """The picture of one of `PreparedQuery.examples`: a subject, or a hit called right."""
+    """The picture of one of `PreparedQuery.examples`: a query photo, or a hit marked as right."""
     if number < len(subjects):
         return subjects[number].image
     id = query.examples[number].id
@@ -174,7 +174,7 @@ def example_image(
 
 
 def tried(engine: Engine, query: PreparedQuery, id: int, matcher: str, number: int) -> np.ndarray:
-    """`Engine.tentative`; nothing if one of the photos cannot be read."""
+    """As `Engine.tentative`; empty if one of the photos cannot be read."""
     try:
         return engine.tentative(query, id, matcher, number)
     except UNREADABLE:
@@ -189,7 +189,7 @@ def explained(engine: Engine, query: PreparedQuery, id: int, matcher: str) -> Hi
 
 
 def verdict(hit: Hit) -> str:
-    """What the points say, in a sentence of Markdown."""
+    """Markdown sentence on the matched points."""
     points = number(hit.inliers or 0)
     if hit.verified:
         return tr(

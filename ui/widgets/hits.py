@@ -1,4 +1,4 @@
-"""The hits of an answer, as grids of tiles, and what is said beside them."""
+"""The hits of an answer as grids of tiles, with captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..state.question import Question, show_more
 from .compare import moved_by, overlap, ranks_of, reasons
 from .results import Pane, pane, results_grid, two_panes
 
-GRIDS = ("results", "weak-results")  # keys: of the hits, and of the weaker ones
+GRIDS = ("results", "weak-results")  # keys of the grids of hits and of weaker hits
 
 
 def draw(
@@ -25,11 +25,11 @@ def draw(
     """Draw the hits.
 
     Args:
-        question: that was asked.
-        chosen: how it was to be answered.
-        answer: one hit more than is shown, if there are more.
-        other: what it is compared with, if anything.
-        k: how many hits are shown.
+        question: the question.
+        chosen: the options chosen.
+        answer: the answer, with one hit more than is shown if there are more.
+        other: the answer to compare with; None without one.
+        k: number of hits to show.
 
     Returns:
         The drawn grids.
@@ -63,7 +63,7 @@ def draw(
 
 
 def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | None:
-    """The hits before anything was said of them, if they are at hand."""
+    """The hits without feedback; None if they are not cached."""
     query = kept_query(answer.gallery, question.without_feedback, answer.options.matchers)
     recalled = None if query is None else recall(answer.gallery, query, answer.options, k)
     return None if recalled is None else recalled.result.hits
@@ -75,16 +75,16 @@ def folded_results(
     before: dict[str, int] | None,
     reason_by_file: dict[str, str],
 ) -> tuple[list, bool]:
-    """Draw the hits, the weaker ones only when asked for.
+    """Draw the hits, and the weaker ones once the visitor has requested them.
 
     Args:
-        answer: its hits are shown.
-        more: whether there are others.
-        before: file -> rank before anything was said of hits, None if nothing was.
-        reason_by_file: file -> what there is to say of its place.
+        answer: answer with the hits.
+        more: whether there are more hits than these.
+        before: file -> rank without feedback; None if there is no feedback.
+        reason_by_file: file -> addition to the hit's details.
 
     Returns:
-        The drawn grids, and whether there is more to show in them.
+        The drawn grids, and whether to offer more hits.
     """
     store, result = answer.gallery.engine.store, answer.result
     if result.hits[0].confidence == "unsure":
@@ -108,12 +108,12 @@ def folded_results(
 
 
 def grid(panes: list[dict], key: str, answer: Answer) -> object:
-    """Draw panes, and keep what was drawn, for a moment when nothing can be searched.
+    """Draw panes, and store them in the session for `redraw`.
 
     Args:
-        panes: of `pane` or `two_panes`.
-        key: of the grid, one of GRIDS; with the first one an answer begins.
-        answer: they show.
+        panes: output of `pane` or `two_panes`.
+        key: one of GRIDS; the first one starts a new answer.
+        answer: the answer they show.
     """
     drawn = [] if key == GRIDS[0] else st.session_state.get("drawn", [])
     st.session_state.drawn = [*drawn, (panes, key)]
@@ -121,6 +121,6 @@ def grid(panes: list[dict], key: str, answer: Answer) -> object:
 
 
 def redraw() -> list:
-    """The hits that were drawn last; none if the subject is new."""
+    """Draw the last answer again while the server refuses searches; nothing for a new query."""
     drawn = st.session_state.get("drawn", [])
     return [results_grid(panes, key, feedback=len(panes) == 1) for panes, key in drawn]

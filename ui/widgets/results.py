@@ -1,4 +1,4 @@
-"""The result grid: one pane of tiles, or two side by side that show what reranking moved."""
+"""The result grid: one pane of tiles, or two side by side with the movement of each hit."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Pane:
     """One of two answers to the same question.
 
     Attributes:
-        name: what it is called.
-        store: what was searched.
+        name: heading of the pane.
+        store: the searched store.
         result: the answer.
     """
 
@@ -36,16 +36,16 @@ class Pane:
 
     @property
     def time(self) -> str:
-        """What its stages took, those of before included."""
+        """Total time of its stages, reused ones included."""
         return f"{sum((self.result.reused_ms | self.result.timings_ms).values()):.0f} ms"
 
 
 def movement(rank: int, before: int | None) -> tuple[str, str]:
-    """Text and direction of a hit's way to its rank.
+    """Text and direction of a hit's movement to its rank.
 
     Args:
-        rank: with reranking, from 1.
-        before: without it; None if the photo was not shown.
+        rank: rank in the second answer, from 1.
+        before: rank in the first answer; None if it is not among its hits.
     """
     if before is None:
         return tr("new"), "new"
@@ -55,7 +55,7 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
 
 
 def credit_line(facts: About, file: str) -> str:
-    """Whom a photo is by and how it may be used, as plain text; "" if nothing is said of it."""
+    """Credit and licence of a photo as plain text; "" if it has neither."""
     credit = facts.of(file)
     return ", ".join(filter(None, (credit.credit, credit.licence)))
 
@@ -67,14 +67,14 @@ def tile(
     copies: Sequence[Hit] = (),
     reason: str = "",
 ) -> dict[str, Any]:
-    """What the browser needs to draw one hit.
+    """Data of one hit for the browser.
 
     Args:
-        store: it is from.
-        hit: to draw.
-        move: as `movement` gives it.
+        store: store of the hit.
+        hit: the hit.
+        move: output of `movement`.
         copies: its near-duplicates among the hits.
-        reason: more to say of its place, when asked.
+        reason: addition to its details, see `compare.reasons`.
     """
     facts = about(store)
     chance = ""
@@ -120,7 +120,7 @@ def points_badge(hit: Hit) -> dict[str, str]:
 
 
 def remark(hit: Hit) -> str:
-    """What there is to say of how a hit was found; "" for most."""
+    """Short text on how a hit was found; "" for most hits."""
     if hit.identical:
         return tr("the same photo")
     if hit.chain:
@@ -145,13 +145,13 @@ def pane(
     """A grid of tiles.
 
     Args:
-        store: the hits are from.
-        hits: best first.
-        heading: over the grid.
-        before: file -> rank in the answer that this one is compared with; None: with nothing.
-        reasons: file -> what there is to say of its place.
-        time: what the answer took, for people.
-        folded: whether near-duplicates stand under the best of them.
+        store: store of the hits.
+        hits: the hits, best first.
+        heading: heading of the grid.
+        before: file -> rank in the answer to compare with; None without one.
+        reasons: file -> addition to the hit's details.
+        time: formatted duration of the search.
+        folded: whether near-duplicates are collapsed under the best of them.
     """
     ranks = {hit.file: rank for rank, hit in enumerate(hits, 1)}
     tiles = []
@@ -162,7 +162,7 @@ def pane(
 
 
 def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
-    """Two answers side by side, each hit of the second with how far it moved."""
+    """Two answers side by side; the hits of the second one show their movement."""
     ranks = {hit.file: rank for rank, hit in enumerate(before.result.hits, 1)}
     return [
         pane(p.store, p.result.hits, p.name, moved, time=p.time, folded=False)
@@ -176,10 +176,10 @@ def results_grid(
     """Draw the panes.
 
     Args:
-        panes: of `pane`.
-        key: of the grid.
-        feedback: whether hits can be called right or wrong.
-        busy: whether they will still move, which a screen reader then waits for.
+        panes: output of `pane` or `two_panes`.
+        key: key of the component.
+        feedback: whether hits have buttons to mark them as right or wrong.
+        busy: whether the full answer is still being computed; screen readers wait for it.
 
     Returns:
         An object whose `open`, `search`, `more` or `less` is the file of the hit that was just
@@ -191,12 +191,12 @@ def results_grid(
 
 
 def record_click(key: str) -> None:
-    """Let the run that a click begins know of it before it draws the grid."""
+    """Record which grid was clicked, for the run that the click starts."""
     st.session_state.clicked = key
 
 
 def texts() -> dict[str, str]:
-    """What the tiles say, in the visitor's language."""
+    """Labels of the tiles in the visitor's language."""
     return {
         "open": tr("Open {title}"),
         "again": tr("Search with this photo"),

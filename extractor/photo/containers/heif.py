@@ -135,7 +135,7 @@ class Heif:
                         item.properties.append(index & (0x7FFF if flags & 1 else 0x7F))
 
     def content(self, item: Item, max_bytes: int) -> bytes:
-        """At most `most` bytes of an item's data, from its first extent."""
+        """At most `max_bytes` bytes of an item's data, from its first extent."""
         for method, offset, length in item.extents[:1]:
             start = offset + (self.idat if method == 1 else 0)
             return self.data[start : start + min(length or max_bytes, max_bytes)]
