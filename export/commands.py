@@ -64,9 +64,9 @@ def parity_photos(args: argparse.Namespace) -> list[Path]:
     return photos
 
 
-def progress_bar(what: str) -> Progress:
+def progress_bar(label: str) -> Progress:
     """A progress bar on standard error."""
-    return partial(tqdm, desc=what, disable=None)
+    return partial(tqdm, desc=label, disable=None)
 
 
 def report(out: Path, half: bool) -> None:

@@ -140,14 +140,14 @@ class About:
 
     def of(self, file: str) -> Credit:
         """The entries for a photo, completed by those that apply to all photos."""
-        said = self.photos.get(key(file), NOTHING)
+        entry = self.photos.get(key(file), NOTHING)
         whole = self.files.get("") or self.files.get(file.partition("/")[0], NO_FILE)
         return Credit(
-            title=said.title,
-            credit=said.credit or whole.credit,
-            licence=said.licence or whole.licence,
-            link=said.link or (whole.licence_link or "" if not said.licence else ""),
-            more=said.more,
+            title=entry.title,
+            credit=entry.credit or whole.credit,
+            licence=entry.licence or whole.licence,
+            link=entry.link or (whole.licence_link or "" if not entry.licence else ""),
+            more=entry.more,
         )
 
     def title(self, file: str, otherwise: str) -> str:
@@ -204,8 +204,8 @@ def read_file(path: Path) -> GalleryFile | None:
         return None
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise BadAbout(f"{path} cannot be used: {where}: {problem['msg']}") from None
+        location = ".".join(map(str, problem["loc"]))
+        raise BadAbout(f"{path} cannot be used: {location}: {problem['msg']}") from None
     except (OSError, ValueError, RecursionError) as error:  # ValueError includes malformed TOML
         raise BadAbout(f"{path} cannot be read: {error}") from None
 

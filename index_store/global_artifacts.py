@@ -36,7 +36,7 @@ STAGES = ("ann", "graph", "diffusion", "keypoints", "matching")  # keys of `deri
 Progress = Callable[[Iterable, int, str], Iterable]
 
 
-def silent(items: Iterable, total: int, what: str) -> Iterable:
+def silent(items: Iterable, total: int, label: str) -> Iterable:
     """Progress display for callers that want none."""
     return items
 
@@ -152,7 +152,7 @@ def derive(
         neighbour_recall=round(recall, 4),
         row_ids=row_ids,
         row_values=row_values,
-        keypoints=KeypointChange(form, marks.left_out(keypoints)),
+        keypoints=KeypointChange(form, marks.uncovered(keypoints)),
         marks=marks,
         edges=edges,
         drift=Drift(),

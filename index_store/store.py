@@ -159,8 +159,8 @@ class Store:
         self.neighbour_ids = self.lists[:, : affinity.NEIGHBOURS + 1]
         self.neighbour_sims = self.list_sims[:, : affinity.NEIGHBOURS + 1]
         self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
-        kept = self.diffusion_ids.shape
-        self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
+        rows_shape = self.diffusion_ids.shape
+        self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, rows_shape)
         form = form_of(self.manifest.parameters["keypoints"])
         self.keypoints = KeypointIndex(folder / "keypoints.lists", form, count)
         self.marks = Marks.load(folder, count)

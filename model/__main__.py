@@ -123,11 +123,11 @@ def run_pack(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = CommandParser(prog="python -m model", description="Train descriptor networks.")
     commands = parser.add_subparsers(required=True)
-    for name, run, what in (
+    for name, run, help_text in (
         ("train", run_train, "fine-tune with tuples and hard negatives"),
         ("distill", run_distill, "learn from an ONNX model, without labels"),
     ):
-        command = commands.add_parser(name, help=what)
+        command = commands.add_parser(name, help=help_text)
         command.add_argument("config", type=Path, help="TOML file, see model/configs")
         command.add_argument(
             "changes",

@@ -61,8 +61,10 @@ class Batched:
         with self._gate:
             requests, free = [first], self._max_batch - len(first.batch)
             for other in self._waiting:
-                fits = other.batch.shape[1:] == first.batch.shape[1:] and len(other.batch) <= free
-                if other is not first and fits:
+                is_compatible = (
+                    other.batch.shape[1:] == first.batch.shape[1:] and len(other.batch) <= free
+                )
+                if other is not first and is_compatible:
                     requests.append(other)
                     free -= len(other.batch)
             self._waiting = [request for request in self._waiting if request not in requests]

@@ -126,7 +126,7 @@ class Worker:
         try:
             process = self._started()
             with killed_after(process, CLOCK_FACTOR * self._limits.seconds, timed_out):
-                answer = ask(process, data, as_stored)
+                answer = request_picture(process, data, as_stored)
         except NoDecoder:
             raise
         except (OSError, EOFError):
@@ -228,7 +228,7 @@ def reason_of(code: int | None, is_late: bool) -> tuple[str, Exception | None]:
     return "clock" if is_late else "killed", None
 
 
-def ask(
+def request_picture(
     process: subprocess.Popen[bytes], data: bytes, as_stored: bool
 ) -> Decoded | UnsupportedImage | ImageTooLarge:
     """A worker's answer for a photo. Raises OSError or EOFError if the worker died."""

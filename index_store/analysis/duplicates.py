@@ -112,11 +112,11 @@ def equal_pairs(values: np.ndarray) -> np.ndarray:
 
 def same_pictures(rows: np.ndarray, layouts: np.ndarray, readable: np.ndarray) -> np.ndarray:
     """Which pairs of rows, int (n, 2), have layouts that may be of the same picture: bool (n,)."""
-    kept = readable[rows].all(1)
+    is_readable = readable[rows].all(1)
     for start in range(0, len(rows), CHUNK):
         first, second = rows[start : start + CHUNK].T
-        kept[start : start + CHUNK] &= same_layout(layouts[first], layouts[second])
-    return kept
+        is_readable[start : start + CHUNK] &= same_layout(layouts[first], layouts[second])
+    return is_readable
 
 
 def largest_first(store: Store, ids: np.ndarray) -> list[int]:
@@ -135,16 +135,16 @@ def neighbours(pairs: np.ndarray) -> Callable[[int], list[int]]:
     both = both[np.argsort(both[:, 0], kind="stable")]
     firsts, seconds = both[:, 0], both[:, 1]
 
-    def near(id: int) -> list[int]:
+    def candidates_of(id: int) -> list[int]:
         start, end = np.searchsorted(firsts, [id, id + 1])
         return seconds[start:end].tolist()
 
-    return near
+    return candidates_of
 
 
 def grouped(
     order: Sequence[int],
-    near: Callable[[int], Iterable[int]],
+    candidates_of: Callable[[int], Iterable[int]],
     same: Callable[[int, int], bool],
     leaders: Iterable[int] | None = None,
 ) -> Iterator[list[int]]:
@@ -155,7 +155,7 @@ def grouped(
 
     Args:
         order: ids, in the order in which they become leaders.
-        near: function that returns the ids that may be in a group with an id.
+        candidates_of: function that returns the ids that may be in a group with an id.
         same: whether a leader and another id match.
         leaders: iterable over `order`, such as a progress bar.
 
@@ -170,7 +170,7 @@ def grouped(
         free.remove(leader)
         group, compared, growing = [leader], set(), [leader]
         while growing:
-            for id in near(growing.pop()):
+            for id in candidates_of(growing.pop()):
                 if id in free and id not in compared:
                     compared.add(id)
                     if same(leader, id):

@@ -122,8 +122,8 @@ def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[flo
             break
     width = truth.shape[1]
     ten = np.mean([np.isin(exact, ids[:width]).mean() for exact, ids in zip(truth, found)])
-    one = np.mean([exact[0] in ids[:width] for exact, ids in zip(truth, found)])
-    return float(ten), float(one), 1000 * float(np.median(seconds))
+    recall1 = np.mean([exact[0] in ids[:width] for exact, ids in zip(truth, found)])
+    return float(ten), float(recall1), 1000 * float(np.median(seconds))
 
 
 def searcher(index: VectorIndex, descriptors: np.ndarray, rescored: int) -> Search:

@@ -125,7 +125,7 @@ def derive_changed(
     photos = progress(rows.keypoints(added.tolist()), len(added), "keypoints")
     fresh = coded(photos, form)
     marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
-    fresh = marks.left_out(fresh)
+    fresh = marks.uncovered(fresh)
 
     def edges(index: KeypointIndex) -> np.ndarray:
         if comparisons is None:

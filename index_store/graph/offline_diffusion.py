@@ -131,9 +131,9 @@ def strongest(values: np.ndarray, ids: np.ndarray, kept: int) -> tuple[np.ndarra
         is sorted by value. Slots without a value that float16 can represent have id -1 and value 0.
     """
     count = len(values)
-    own = np.arange(count), np.arange(len(ids) - count, len(ids))
+    bounds = np.arange(count), np.arange(len(ids) - count, len(ids))
     order = -values
-    order[own] = -np.inf
+    order[bounds] = -np.inf
     best = np.argpartition(order, min(kept, len(ids)) - 1, axis=1)[:, :kept]
     best = np.take_along_axis(best, np.argsort(np.take_along_axis(order, best, 1), axis=1), 1)
     row_ids = np.full((count, kept), -1, np.int32)

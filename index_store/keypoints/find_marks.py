@@ -28,14 +28,14 @@ from .marks import (
     WORDS,
     Marks,
     anchor_of,
+    count_words,
     from_anchor,
     keys,
     list_of,
     located,
     measures,
     place_marks,
-    seen_words,
-    spared,
+    without_crowded,
 )
 
 MIN_BEARERS = 8  # minimum photos that bear a mark
@@ -116,14 +116,14 @@ def find_marks(keypoints: CodedKeypoints, sizes: np.ndarray, descriptors: np.nda
             placed = place_marks(words, keypoints, sizes)
             remaining = keypoints.where(~Marks(placed, words).covered(keypoints.entries))
         spots = find_spots(remaining, gallery, unit, int(np.ceil(WORD_SHARE * least)))
-        new_words = borne(as_marks(spots), keypoints, sizes, least)
+        new_words = words_of_marks(as_marks(spots), keypoints, sizes, least)
         if len(new_words):
-            spots = Spots.joined([spots, *around(new_words, remaining, gallery, unit)])
-            new_words = borne(as_marks(spots), keypoints, sizes, least)
+            spots = Spots.joined([spots, *grow(new_words, remaining, gallery, unit)])
+            new_words = words_of_marks(as_marks(spots), keypoints, sizes, least)
         new_words["mark"] += words["mark"].max(initial=-1) + 1
         words = np.concatenate([words, new_words])
     _, words["mark"] = np.unique(words["mark"], return_inverse=True)
-    return Marks(spared(place_marks(words, keypoints, sizes), keypoints.entries), words)
+    return Marks(without_crowded(place_marks(words, keypoints, sizes), keypoints.entries), words)
 
 
 def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: int) -> Spots:
@@ -175,11 +175,11 @@ def means(spots: np.ndarray, own_keys: np.ndarray, offsets: np.ndarray) -> np.nd
     return np.stack(sums, axis=1).astype(np.float32) / counts[:, None].astype(np.float32)
 
 
-def borne(
+def words_of_marks(
     words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray, least: int
 ) -> np.ndarray:
     """The WORDS whose mark is on at least `least` photos, with "needed" filled in."""
-    pairs, agreeing = seen_words(words, keypoints, sizes)
+    pairs, agreeing = count_words(words, keypoints, sizes)
     is_borne = np.zeros(len(words), bool)
     for mark in np.unique(words["mark"]):
         counts = agreeing[pairs[:, 0] == mark]
@@ -191,7 +191,7 @@ def borne(
     return words[is_borne]
 
 
-def around(
+def grow(
     words: np.ndarray, keypoints: CodedKeypoints, gallery: Gallery, unit: int
 ) -> Iterator[Spots]:
     """Find spots within REACH of each mark that a share GROWTH of its bearers have.

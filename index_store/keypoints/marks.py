@@ -123,7 +123,7 @@ class Marks:
             inside[inside_candidates] |= ((box[:, :2] <= some) & (some <= box[:, 2:])).all(1)
         return inside
 
-    def left_out(self, keypoints: CodedKeypoints) -> CodedKeypoints:
+    def uncovered(self, keypoints: CodedKeypoints) -> CodedKeypoints:
         """The keypoints that are outside marks."""
         if not len(self.placed):
             return keypoints
@@ -147,7 +147,7 @@ class Marks:
             added: keypoints of the added photos.
             sizes: int (N, 2), height and width of all photos.
         """
-        fresh = spared(place_marks(self.words, added, sizes), added.entries)
+        fresh = without_crowded(place_marks(self.words, added, sizes), added.entries)
         placed = np.concatenate([self.placed, fresh])
         return Marks(placed[np.argsort(placed["photo"], kind="stable")], self.words)
 
@@ -220,7 +220,7 @@ def in_grids(keypoints: CodedKeypoints, sizes: np.ndarray) -> Iterator[tuple[int
         yield grid, keys(keypoints.lists, anchors, offsets, grid)
 
 
-def seen_words(
+def count_words(
     words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the words of each mark that photos have at the mark's place.
@@ -248,8 +248,8 @@ def seen_words(
 
 
 def place_marks(words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray) -> np.ndarray:
-    """Find the photos that bear marks: PLACED (n,), by photo. Arguments as in `seen_words`."""
-    pairs, agreeing = seen_words(words, keypoints, sizes)
+    """Find the photos that bear marks: PLACED (n,), by photo. Arguments as in `count_words`."""
+    pairs, agreeing = count_words(words, keypoints, sizes)
     rows = [np.empty(0, PLACED)]
     for mark in np.unique(words["mark"]):
         mark_words = words[words["mark"] == mark]
@@ -268,7 +268,7 @@ def place_marks(words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray)
     return placed[np.argsort(placed["photo"], kind="stable")]
 
 
-def spared(placed: np.ndarray, entries: np.ndarray) -> np.ndarray:
+def without_crowded(placed: np.ndarray, entries: np.ndarray) -> np.ndarray:
     """The rows PLACED, except of photos that would lose more than MAX_LOST of their entries."""
     is_covered = Marks(placed, np.empty(0, WORDS)).covered(entries)
     photos = entries >> 32

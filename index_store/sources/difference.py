@@ -69,7 +69,9 @@ def difference(
     missing = sorted(old.keys() - new.keys() - {file for file, _ in pairs})
     present_folders = set(present)
     left_out = {
-        file for file in missing if excluded(file) or not present_folders.isdisjoint(around(file))
+        file
+        for file in missing
+        if excluded(file) or not present_folders.isdisjoint(folders_of(file))
     }
     deleted = [file for file in missing if file not in left_out]
     lost = {file for file in missing if not os.path.isabs(file) and not excluded(file)}
@@ -102,7 +104,7 @@ def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str
     return sorted(pairs)
 
 
-def around(file: str) -> list[str]:
+def folders_of(file: str) -> list[str]:
     """A name, and the folders that contain it, each ending with a slash."""
     parts = file.split("/")
     return [file, *("/".join(parts[:count]) + "/" for count in range(1, len(parts)))]
@@ -119,14 +121,14 @@ def doubt(before: Iterable[str], missing_files: set[str]) -> str:
     """
     held: Counter[str] = Counter()
     for file in before:
-        held.update(around(file)[:0:-1])
+        held.update(folders_of(file)[:0:-1])
         held[""] += 1
     missing: Counter[str] = Counter()
     for file in missing_files:
-        missing.update(around(file)[:0:-1])
+        missing.update(folders_of(file)[:0:-1])
     whole = {folder for folder, count in missing.items() if count == held[folder]}
     outermost = sorted(
-        folder for folder in whole if not whole.intersection(around(folder[:-1])[1:])
+        folder for folder in whole if not whole.intersection(folders_of(folder[:-1])[1:])
     )
     if not outermost and len(missing_files) <= DOUBTFUL * held[""]:
         return ""

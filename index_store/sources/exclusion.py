@@ -126,17 +126,17 @@ def outwards(file: str) -> list[str]:
     return ["".join(f"{part}/" for part in parts[:count]) for count in range(len(parts), -1, -1)]
 
 
-def spec_of(patterns: Sequence[str], where: str) -> GitIgnoreSpec:
-    """Parse a list of patterns. Raises BadPatterns. where: its origin, for the error."""
+def spec_of(patterns: Sequence[str], origin: str) -> GitIgnoreSpec:
+    """Parse a list of patterns. Raises BadPatterns. origin: its origin, for the error."""
 
     for pattern in patterns:
         try:
             GitIgnoreSpec.from_lines([pattern])
         except ValueError as error:
-            raise BadPatterns(f"{where} holds {pattern[:60]!r}: {error}") from None
+            raise BadPatterns(f"{origin} holds {pattern[:60]!r}: {error}") from None
         parts = [] if pattern.startswith("#") else ESCAPED.sub("", pattern).split("/")
         if any(part.count("*") > MAX_STARS for part in parts):
             raise BadPatterns(
-                f"{where} holds {pattern[:60]!r}: a part of a path has at most {MAX_STARS} `*`"
+                f"{origin} holds {pattern[:60]!r}: a part of a path has at most {MAX_STARS} `*`"
             )
     return GitIgnoreSpec.from_lines(patterns)

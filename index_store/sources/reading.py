@@ -13,7 +13,7 @@ from ..parameters import ExtractionSpec
 from ..storage.catalogue import Entry, Skipped
 from ..storage.extraction_cache import ExtractionCache, kept_exactly
 from ..storage.publish import Content
-from .difference import Difference, around, difference
+from .difference import Difference, difference, folders_of
 from .removal import KnownPhotos, followed, still_removed
 from .scan import UNREADABLE, Listing
 from .sources import Sources
@@ -108,7 +108,7 @@ def what_changed(before: Sequence[Entry], listing: Listing, content: Content) ->
         [entry for entry in before if entry.file not in removed_files],
         content.photos,
         [entry.file for entry in content.skipped],
-        lambda file: not set(around(file)).isdisjoint(excluded_files),
+        lambda file: not set(folders_of(file)).isdisjoint(excluded_files),
     )
 
 

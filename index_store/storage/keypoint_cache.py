@@ -125,8 +125,8 @@ def keep_only(store: Path, photos: Set[str]) -> None:
     try:
         with closing(sqlite3.connect(path, WAIT)) as db, db:
             db.execute("PRAGMA secure_delete = ON")  # overwrite their bytes, too
-            kept = [sha256 for (sha256,) in db.execute("SELECT sha256 FROM keypoints")]
-            gone = [(sha256,) for sha256 in kept if sha256 not in photos]
-            db.executemany("DELETE FROM keypoints WHERE sha256 = ?", gone)
+            cached = [sha256 for (sha256,) in db.execute("SELECT sha256 FROM keypoints")]
+            obsolete = [(sha256,) for sha256 in cached if sha256 not in photos]
+            db.executemany("DELETE FROM keypoints WHERE sha256 = ?", obsolete)
     except sqlite3.Error as error:
         log.warning("%s may hold keypoints of photos that are gone (%s): delete it.", path, error)

@@ -184,14 +184,14 @@ def extractor_of(model: Path, written: dict[str, str] | None = None) -> Extracto
     """
     versions = tuple(map(version_of, (model, int8_beside(model))))
     with opening_models:  # two stores opened at once must not load a model twice
-        return opened_extractor(model, tuple(sorted((written or {}).items())), versions)
+        return cached_extractor(model, tuple(sorted((written or {}).items())), versions)
 
 
 opening_models = threading.Lock()
 
 
 @lru_cache(MAX_MODELS)
-def opened_extractor(model: Path, written: tuple, versions: tuple) -> Extractor:
+def cached_extractor(model: Path, written: tuple, versions: tuple) -> Extractor:
     """`open_extractor`, cached. versions: `version_of` each file that it reads."""
     extractor, choice = open_extractor(model, dict(written))
     log.warning("%s: %s", model.stem, choice)

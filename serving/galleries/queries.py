@@ -42,16 +42,16 @@ class GalleryQueries:
             if query is not None:
                 self._queries.move_to_end(id)
         if query is not None:
-            return own(query, {})
+            return for_caller(query, {})
         query = self._engine.prepare(id)
         with self._lock:
             query = self._queries.setdefault(id, query)
             while len(self._queries) > self._max_queries:
                 self._queries.popitem(last=False)
-        return own(query, dict(query.cost_ms))
+        return for_caller(query, dict(query.cost_ms))
 
 
-def own(query: PreparedQuery, unreported_ms: dict[str, float]) -> PreparedQuery:
+def for_caller(query: PreparedQuery, unreported_ms: dict[str, float]) -> PreparedQuery:
     """A caller's copy of a shared query. unreported_ms: stages that were run for this caller."""
     photos = tuple(replace(photo, keypoints={}) for photo in query.photos)
     return replace(query, photos=photos, unreported_ms=unreported_ms)

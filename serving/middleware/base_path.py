@@ -44,7 +44,9 @@ class Below(Mount):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
         inner = {**scope, **child}
-        if match is Match.NONE or all(one.matches(inner)[0] is Match.NONE for one in self.routes):
+        if match is Match.NONE or all(
+            route.matches(inner)[0] is Match.NONE for route in self.routes
+        ):
             return Match.NONE, {}
         return match, child
 

@@ -177,11 +177,11 @@ class UploadLimits:
         """
         limits = settings()
         deadline = asyncio.get_running_loop().time() + limits.upload_seconds
-        arrived = False
+        is_complete = False
 
         async def bounded() -> Message:
-            nonlocal arrived
-            if arrived:
+            nonlocal is_complete
+            if is_complete:
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -197,7 +197,7 @@ class UploadLimits:
             if held_bytes() + self._bytes > limits.arriving_mb * 2**20:
                 raise busy("uploads of all", RETRY_SECONDS)
             if not message.get("more_body"):
-                arrived = True
+                is_complete = True
             return message
 
         return bounded

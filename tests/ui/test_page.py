@@ -27,7 +27,7 @@ from ui.state.answer import MAX_PREPARED
 from ui.state.query_image import PICTURE_QUALITY
 from ui.state.question import FIRST_PAGE
 from ui.widgets.component import key_of
-from ui.widgets.evidence import plain
+from ui.widgets.evidence import escape_markdown
 from ui.widgets.results import movement, tile
 from ui.widgets.timing import timing_bar
 
@@ -242,7 +242,10 @@ def test_file_names_are_never_markup(app):
 
 
 def test_names_are_not_read_as_markdown():
-    assert plain("1. *a*_b_[x](http://y) $z$.jpg") == r"1\. \*a\*_b_\[x\]\(http\:\/\/y\) \$z\$\.jpg"
+    assert (
+        escape_markdown("1. *a*_b_[x](http://y) $z$.jpg")
+        == r"1\. \*a\*_b_\[x\]\(http\:\/\/y\) \$z\$\.jpg"
+    )
 
 
 def test_show_more_reaches_the_last_photo(photos, tmp_path, extractor, monkeypatch):

@@ -19,7 +19,7 @@ from ..state.served import own_gallery
 from ..state.switch import open_search, search_for
 from ..state.turns import visitor_and_address
 from ..widgets.endings import endings
-from ..widgets.evidence import plain
+from ..widgets.evidence import escape_markdown
 from .explore import strip
 
 POLL_SECONDS = 0.7  # seconds
@@ -71,7 +71,10 @@ def draw_uploader(first_time: bool) -> None:
     model = descriptor()
     if first_time and model:
         st.caption(
-            tr("{model} will describe them; change it on the search page.", model=plain(model))
+            tr(
+                "{model} will describe them; change it on the search page.",
+                model=escape_markdown(model),
+            )
         )
     st.html(
         '<p class="small">'

@@ -18,7 +18,6 @@ from ..i18n.translate import number, tr, tr_known
 from ..state.actions import search_with, start_over
 from ..state.answer import (
     Answer,
-    ask,
     descriptor_answer,
     gallery_for,
     keep,
@@ -27,6 +26,7 @@ from ..state.answer import (
     prepared,
     recall,
     search,
+    search_or_recall,
 )
 from ..state.options import SearchOptions, choose_options
 from ..state.query_image import UploadExpired
@@ -108,7 +108,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
             if answer is None and chosen.against is None and not was_clicked:
                 answer = descriptor_answer(gallery, query, chosen.options, k + 1)
             elif answer is None:
-                answer = ask(gallery, query, chosen.options, k + 1)
+                answer = search_or_recall(gallery, query, chosen.options, k + 1)
             other = None
             if chosen.against is not None:
                 other = other_answer(served, question, chosen.against, k)
@@ -166,7 +166,7 @@ def other_answer(
     """The answer to compare with. Raises as `prepared`."""
     gallery = gallery_for(served, options)
     query, _ = prepared(gallery, question, options.matchers)
-    return ask(gallery, query, options, k)
+    return search_or_recall(gallery, query, options, k)
 
 
 def complete(

@@ -55,7 +55,9 @@ def gallery_for(served: Mapping[str, Gallery], options: SearchOptions) -> Galler
     )
 
 
-def ask(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int) -> Answer:
+def search_or_recall(
+    gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int
+) -> Answer:
     """Answer a prepared query; in a turn if photos must be compared. Raises Refused."""
     cached = recall(gallery, query, options, k)
     if cached is not None:

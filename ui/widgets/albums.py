@@ -14,7 +14,7 @@ from serving.galleries.pictures import thumbnail_url
 
 from ..i18n.translate import number, tr
 from .component import component
-from .evidence import plain
+from .evidence import escape_markdown
 from .results import credit_line, photos_in_words, results_grid
 
 SHOWN = 60  # photos of an album
@@ -55,7 +55,7 @@ def open_album(
     """
     face = store.catalogue.photo(thing.ids[0])
     title = about(store).title(face.file, face.title)
-    dialog = st.dialog(plain(title), width="large", on_dismiss=closed)
+    dialog = st.dialog(escape_markdown(title), width="large", on_dismiss=closed)
     dialog(draw)(store, thing, search_for)
 
 

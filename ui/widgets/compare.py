@@ -78,10 +78,10 @@ def reasons(
     ]
     parts = engine.parts(query, [hit.id for hit in hits])
     return {
-        hit.file: tr("; of that {own} from the query", own=number(own, 2))
+        hit.file: tr("; of that {own} from the query", own=number(from_query, 2))
         + "".join(
             tr(", {part} from {title}", part=number(part, 2), title=title)
-            for part, title in zip(rest, titles)
+            for part, title in zip(from_marked, titles)
         )
-        for hit, (own, *rest) in zip(hits, parts)
+        for hit, (from_query, *from_marked) in zip(hits, parts)
     }

@@ -28,7 +28,7 @@ from .results import credit_line
 from .timing import stage_name
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Escape Markdown, which Streamlit would render: file names are untrusted."""
     return re.sub(r"([^\w\s])", r"\\\1", text)
 
@@ -97,7 +97,7 @@ def draw(
         ranks = ", ".join(f"{stage_name(s)} {rank}" for s, rank in hit.stage_ranks.items())
         similarity_text = tr("similarity {similarity}", similarity=number(hit.similarity, 3))
         placed = " · " + tr("rank by {ranks}", ranks=ranks) if ranks else ""
-        st.caption(f"{plain(hit.file)} · {similarity_text}{placed}")
+        st.caption(f"{escape_markdown(hit.file)} · {similarity_text}{placed}")
 
 
 def more_photos(file: str) -> None:

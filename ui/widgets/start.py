@@ -15,7 +15,7 @@ from ..i18n.translate import number, tr
 from ..state.actions import search_with, take_uploads, uploader_key
 from .arrivals import arrivals
 from .endings import endings
-from .evidence import plain
+from .evidence import escape_markdown
 
 
 def start_page(gallery: Gallery, others: list[str]) -> None:
@@ -59,7 +59,7 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
                     f'<img src="{thumbnail_url(engine.store, photo.id)}"'
                     f' alt="{html.escape(title)}">'
                 )
-                if st.button(plain(title), key=f"sample-{photo.id}", width="stretch"):
+                if st.button(escape_markdown(title), key=f"sample-{photo.id}", width="stretch"):
                     search_with(engine, photo.id)
                     st.rerun()
     if facts.file.note:

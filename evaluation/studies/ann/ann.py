@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     names = args.indexes or [*PRESETS, *PEERS]
     if set(names) & PEERS.keys():
         check_peers()
-    cases = make_cases(args, lambda items, what: tqdm(items, desc=what, disable=None))
+    cases = make_cases(args, lambda items, label: tqdm(items, desc=label, disable=None))
     jobs = [(case, name) for case in cases for name in names]
     if args.build_only:
         for case, name in tqdm(jobs, desc="indexes", disable=None):

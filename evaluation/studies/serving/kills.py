@@ -136,7 +136,7 @@ def run_killed(name: str, work: Path, store: Path, number: int, kind: str = "") 
     return step
 
 
-def kept(store: Path) -> dict[str, object]:
+def content_of(store: Path) -> dict[str, object]:
     """All data of a store, verified; equal for stores of the same photos."""
     with Store(store) as opened:
         verify(opened)
@@ -195,8 +195,8 @@ def kill_everywhere(name: str, work: Path) -> Iterator[tuple[str, str]]:
         prepare(name, work)
         shutil.copytree(work / "store", work / "done")
         OPERATIONS[name].run(work / "photos", work / "done")
-        before = kept(work / "store") if (work / "store" / "CURRENT").exists() else {}
-        after, foreign = kept(work / "done"), foreign_files(work, work / "store")
+        before = content_of(work / "store") if (work / "store" / "CURRENT").exists() else {}
+        after, foreign = content_of(work / "done"), foreign_files(work, work / "store")
         files, state = digests(work / "store"), "old" if before else "none"
         for number in itertools.count(1):
             store = shutil.copytree(work / "store", work / f"killed-{number}")
@@ -266,7 +266,7 @@ def judge(
     if (store / "CURRENT").exists():
         same = (store / "CURRENT").read_bytes() == current(work / "store")
         state = "old" if same else "new"
-        if kept(store) != {"old": before, "new": after}[state]:
+        if content_of(store) != {"old": before, "new": after}[state]:
             raise Lost("the store holds something else than before or after.")
     elif before:
         raise Lost("there is no store any more.")
@@ -276,7 +276,7 @@ def judge(
         if state != "new":
             raise
         compact(store)
-    if kept(store) != after:
+    if content_of(store) != after:
         raise Lost("the operation, run again, ends in another store.")
     if left_over(store):
         raise Lost(f"{min(left_over(store))} stays for ever.")

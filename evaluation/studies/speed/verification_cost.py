@@ -164,11 +164,14 @@ def format_costs(costs: list[Costs]) -> str:
         f"ms | x plain loop |",
         "|---|---|---|---|",
     ]
-    ways = {
+    rows_by_method = {
         "verification, features from the store": "ours",
         "a first verification beyond the budget": "first",
     }
-    for title, name in {**ways, "plain loop: BFMatcher, ratio, homography": "baseline"}.items():
+    for title, name in {
+        **rows_by_method,
+        "plain loop: BFMatcher, ratio, homography": "baseline",
+    }.items():
         ms = np.array([getattr(cost, name) for cost in costs])
         ratio = (
             ""

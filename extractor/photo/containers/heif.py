@@ -141,12 +141,12 @@ class Heif:
             return self.data[start : start + min(length or max_bytes, max_bytes)]
         return b""
 
-    def property(self, item: Item, wanted: bytes) -> bytes | None:
+    def property(self, item: Item, kind_wanted: bytes) -> bytes | None:
         """Content of an item's first property of a kind, None if it has none."""
         for index in item.properties:
             if 0 < index <= len(self.properties):
                 kind, start, end = self.properties[index - 1]
-                if kind == wanted:
+                if kind == kind_wanted:
                     return self.data[start:end]
         return None
 

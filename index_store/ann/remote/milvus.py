@@ -92,7 +92,7 @@ class MilvusIndex:
             if self._client.has_collection(self.name, timeout=ANSWER_S):
                 self._client.drop_collection(self.name)
 
-    def drop_others(self, family: str, kept: set[str]) -> list[str]:
+    def drop_others(self, family: str, names_to_keep: set[str]) -> list[str]:
         """Delete a store's collections, except some. Raises IndexUnavailable.
 
         Returns:
@@ -100,7 +100,7 @@ class MilvusIndex:
         """
         with translated_errors(self.address):
             collections = self._client.list_collections(timeout=ANSWER_S)
-            obsolete = [name for name in are_of(family, collections) if name not in kept]
+            obsolete = [name for name in are_of(family, collections) if name not in names_to_keep]
             for name in obsolete:
                 self._client.drop_collection(name)
         return obsolete

@@ -44,7 +44,7 @@ class PhotoMemory:
         return len(self._paths)
 
     @property
-    def kept(self) -> int:
+    def cached_count(self) -> int:
         """Number of photos in memory."""
         return len(self._kept)
 

@@ -59,8 +59,8 @@ def compare_whitenings(
     network.whiten = None
     side = provenance.longest_side
 
-    def described(photos: Photos, views: list[tuple[int, int, int]], what: str) -> np.ndarray:
-        return describe_all(network, Feed(photos), views, what)
+    def described(photos: Photos, views: list[tuple[int, int, int]], label: str) -> np.ndarray:
+        return describe_all(network, Feed(photos), views, label)
 
     yield ["whitening", *(f"mAP, {dim} dimensions" for dim in dims)]
     query_rows = described(

@@ -127,8 +127,8 @@ def blur(x: torch.Tensor, deviations: Sequence[float]) -> torch.Tensor:
     line = np.arange(-radius, radius + 1)
     kernels = np.stack(
         [
-            np.exp(-(line**2) / (2 * deviation**2)) * (abs(line) <= own)
-            for deviation, own in zip(deviations, radii)
+            np.exp(-(line**2) / (2 * deviation**2)) * (abs(line) <= own_radius)
+            for deviation, own_radius in zip(deviations, radii)
         ]
     )
     weights = torch.from_numpy(np.float32(kernels / kernels.sum(1, keepdims=True))).to(x.device)

@@ -20,7 +20,7 @@ from ..common.config import BadConfig
 from ..common.pairs import BadTrainingData, photos_under
 from ..common.settings import DistillConfig
 from ..device.batch_source import DeviceBatchSource
-from ..packs.atomic import settle
+from ..packs.atomic import commit_file
 from ..packs.packed import is_pack
 from .batch_source import BatchSource, ViewWorkers
 
@@ -71,11 +71,11 @@ class DistillationDataset(Dataset):
 
     def choose(self, rng: np.random.Generator) -> np.ndarray:
         """Indices of a batch's photos, int (B,)."""
-        config, known = self.source.config, len(self.source)
+        config, photo_count = self.source.config, len(self.source)
         count = config.batch
         if config.instances is None:
-            return rng.integers(known, size=count)
-        photos = rng.integers(known, size=(count + 1) // 2)
+            return rng.integers(photo_count, size=count)
+        photos = rng.integers(photo_count, size=(count + 1) // 2)
         if self.neighbours is not None:  # every other photo is similar to the previous one
             for i in range(1, len(photos), 2):
                 like = self.neighbours[photos[i - 1]]
@@ -133,7 +133,7 @@ def find_neighbours(source: BatchSource) -> np.ndarray | None:
     found = nearest(descriptors, config.instances.neighbours, config.instances.alike)
     partial = file.with_name(".neighbours.npy")
     np.save(partial, found)
-    settle(partial, file)
+    commit_file(partial, file)
     return found
 
 
