@@ -317,7 +317,7 @@ def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch)
 
 def test_changed_rates_take_effect_when_a_distillation_resumes(course):
     begun = Distillation(course("rates", "fit = 6\nweight_decay = 0.1"))
-    begun.learn(begun.lessons[0])
+    begun.learn(begun.batches[0])
     begun.save()
     config = dataclasses.replace(begun.config, rate=3e-5, weight_decay=0.3, warmup=0)
     run = Distillation(config)
@@ -552,7 +552,7 @@ def test_the_fit_is_a_ridge_regression_over_all_lessons(course, in_float32):
     seen, taught, pooled = ([], []), ([], []), []
     for lesson in lessons:
         with torch.no_grad():
-            maps, vectors = apprentice.see(lesson.views)
+            maps, vectors = apprentice.student_outputs(lesson.views)
         pooled.append(vectors)
         for place, (mine, theirs) in enumerate(zip(maps, lesson.maps)):
             width = mine.shape[3]

@@ -573,8 +573,8 @@ def test_a_pair_of_photos_is_verified_once(small_built, extractor):
     once = asking.SharedVerifications(engine.matchers["sift"])
     ids = np.array([0, 2, 4, 6, 8, 10])
     part = Engine(SubGallery(store, ids), extractor)
-    once.take_over(engine.matchers["sift"], np.arange(len(store)))
-    once.take_over(part.matchers["sift"], ids)
+    once.redirect(engine.matchers["sift"], np.arange(len(store)))
+    once.redirect(part.matchers["sift"], ids)
     whole, other, part = (
         asking.LabelledGallery(one, [], 1.0, 0, 0, True) for one in (engine, plain, part)
     )

@@ -386,7 +386,7 @@ def test_a_gallery_photo_is_prepared_and_verified_once_for_everybody(
 
 
 def test_few_gallery_queries_are_kept_the_last_asked_for(engine):
-    queries = GalleryQueries(engine, most=2)
+    queries = GalleryQueries(engine, max_queries=2)
     first = queries.prepare(0)
     queries.prepare(1)
     assert queries.prepare(0).verifications is first.verifications

@@ -118,7 +118,7 @@ class PeerForm:
 PEERS = {
     "hnswlib": PeerForm(Hnswlib, exact=True),
     "usearch": PeerForm(Usearch, exact=True),
-    "usearch-i8": PeerForm(lambda *args: Usearch(*args, kept="i8"), exact=False),
+    "usearch-i8": PeerForm(lambda *args: Usearch(*args, precision="i8"), exact=False),
 }
 
 

@@ -206,7 +206,7 @@ class Judge:
         once = SharedVerifications(matcher)
         maps = []
         for engine, name in zip(engines, self.names()):
-            once.take_over(engine.matchers["sift"], np.arange(len(found)))
+            once.redirect(engine.matchers["sift"], np.arange(len(found)))
             fingerprint = engine.extractor.fingerprint
             share = Calibration.of(fingerprint).diffusion_share
             fit = Fit(
