@@ -29,7 +29,7 @@ BASE = "rerank off"
 PUBLISHED = (
     "As in the published protocol, photos are decoded as they are stored (not turned by EXIF, "
     "transparency dropped), and every query ranks the whole gallery by exact similarity; the page "
-    "turns photos upright and looks at what its index proposes."
+    "turns photos upright and ranks the candidates that its index proposes."
 )
 METHODS: Methods = {
     BASE: {},
@@ -81,9 +81,8 @@ def evaluate(
         store = exactly(store)
     elif len(store) > CANDIDATES:
         notes.append(
-            f"A ranking holds what the search looks at, about {CANDIDATES} of {len(store)} photos; "
-            f"positives beyond it count as "
-            "not found."
+            f"A ranking holds the index's candidates, about {CANDIDATES} of {len(store)} photos; "
+            "positives beyond them count as not found."
         )
     answers = search_all(Engine(store, extractor), benchmark, methods, progress)
     return Results(

@@ -113,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="learn a whitening from these photos",
     )
-    add("--dim", type=int, help="keep so many dimensions of a whitening learned afterwards")
+    add("--dim", type=int, help="number of dimensions to keep of a whitening learned afterwards")
     add(
         "--no-whitening",
         action="store_true",

@@ -264,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
         print_error(error)
         return 1
     except KeyboardInterrupt:
-        print_status("", "interrupted: run the same command again to go on where it stopped")
+        print_status("", "interrupted: run the same command again to resume")
         return 130
     return 0
 

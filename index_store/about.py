@@ -215,7 +215,7 @@ def read_photos(root: Path, table: str) -> dict[str, Credit]:
     path = root / table
     try:
         if not path.resolve(strict=True).is_relative_to(root.resolve()):  # a link that leads out
-            raise OSError("it lies outside the folder of photos")
+            raise OSError("it is outside the folder of photos")
         return read_table(read_text(path.resolve(), MAX_TABLE_BYTES), root)
     except (OSError, ValueError, RuntimeError) as error:
         raise BadAbout(f"{path} cannot be read: {error}") from None

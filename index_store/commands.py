@@ -237,7 +237,7 @@ def run_tune(args: argparse.Namespace) -> None:
         print_lines("No picture: matplotlib is not installed.")
     best = choose(trials, args.recall, args.bytes)
     if best is None:
-        print_lines(f"Nothing reaches recall {args.recall:g}; the store stays as it was.")
+        print_lines(f"No index reaches recall {args.recall:g}; the store is unchanged.")
         return
     manifest = replace_index(args.store, best.name, best.effort)
     print_lines(f"chosen: {index_line(IndexParameters(**manifest.parameters['ann']))}")

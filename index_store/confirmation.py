@@ -36,6 +36,6 @@ class Confirmation:
             if sys.stdin.readline().strip().lower() in ("y", "yes"):
                 return
         raise TooMuchGone(
-            f"{found.doubtful} The store stays as it was. If a disk or a share is missing, connect "
-            "it; if the photos shall go, add --yes."
+            f"{found.doubtful} The store is unchanged. If a disk or a share is missing, connect "
+            "it; to remove the photos, add --yes."
         )

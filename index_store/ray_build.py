@@ -109,8 +109,8 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
                     yield work(read.file) if read.problem else read
         except ray.exceptions.RayError as error:
             raise ClusterUnusable(
-                f"The cluster gave up ({last_line(error)}). What was done is kept; the same "
-                "command, run again, goes on where this one stopped."
+                f"The cluster gave up ({last_line(error)}). Finished work is kept; run the same "
+                "command again to resume."
             ) from error
 
 

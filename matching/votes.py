@@ -34,8 +34,8 @@ class Votes:
             return np.zeros(len(ids))
         order = np.argsort(self.ids)
         positions = np.searchsorted(self.ids, ids, sorter=order).clip(0, len(order) - 1)
-        order_index = order[positions]
-        return np.where(self.ids[order_index] == ids, self.scores[order_index], 0)
+        rows = order[positions]
+        return np.where(self.ids[rows] == ids, self.scores[rows], 0)
 
 
 def count_votes(
@@ -85,6 +85,6 @@ def background_weight(weights: np.ndarray, gallery: int) -> float:
     return float(2 * weights[beyond_half].sum() / max(gallery, 1))
 
 
-def relative(votes: np.ndarray, of_a_stranger: float) -> np.ndarray:
-    """ln(1 + votes / (of_a_stranger + LUCK)), (m,)."""
-    return np.log1p(votes / (of_a_stranger + LUCK))
+def relative(votes: np.ndarray, background: float) -> np.ndarray:
+    """ln(1 + votes / (background + LUCK)), (m,)."""
+    return np.log1p(votes / (background + LUCK))

@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
             type=above_zero,
             metavar="N",
             help="end training N seconds from now; state and weights are written, and the same "
-            "command goes on from there",
+            "command resumes from there",
         )
         command.set_defaults(run=run)
         if name == "distill":
@@ -185,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
         print_error(error)
         return 1
     except KeyboardInterrupt:
-        print_status("", "interrupted: run the same command again to go on at the same step")
+        print_status("", "interrupted: run the same command again to resume at the same step")
         return 130
     return 0
 

@@ -215,7 +215,7 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
     fitted = read_fitted(path)
     if fitted.fingerprint != fingerprint:
         raise BadDataset(
-            f"{path} is the calibration of another model ({fitted.model}), and stays as it is."
+            f"{path} is the calibration of another model ({fitted.model}). It was not changed."
         )
     return fitted
 

@@ -100,7 +100,7 @@ def unpack(archive: Path, piece: Piece, folder: Path) -> None:
         ) from error
     if not count:
         raise BadDataset(
-            f"{archive.name} holds no photo {piece.members}: another archive lies at "
+            f"{archive.name} holds no photo {piece.members}: another archive is at "
             f"{piece.remote.url}."
         )
 

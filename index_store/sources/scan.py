@@ -211,7 +211,7 @@ def enter_link(folder: str, prefix: str, entered: dict[tuple[int, int], str]) ->
     if first == prefix:
         return None
     if prefix.startswith(first):
-        return "A link back to a folder that it lies in."
+        return "A link back to a folder that contains it."
     return f"A link to the folder {printed(first)}, which is indexed."
 
 

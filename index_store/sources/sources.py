@@ -134,4 +134,4 @@ def check_apart(folders: Sequence[Path]) -> None:
         for other in folders[:number]:
             inner, outer = (folder, other) if folder.is_relative_to(other) else (other, folder)
             if inner.is_relative_to(outer):
-                raise NothingToIndex(f"{inner} lies in {outer}, which is indexed as a whole.")
+                raise NothingToIndex(f"{inner} is inside {outer}, which is indexed as a whole.")

@@ -62,8 +62,8 @@ def locked(store: Path) -> Iterator[None]:
     except (OSError, sqlite3.Error) as error:
         raise StoreUnwritable(
             f"The store at {store} cannot be written "
-            f"({getattr(error, 'strerror', None) or error}). What was there is as it was; "
-            "the same command, run again, goes on where this one stopped."
+            f"({getattr(error, 'strerror', None) or error}). Its live generation is unchanged; "
+            "run the same command again to resume."
         ) from error
 
 

@@ -236,7 +236,7 @@ def test_photos_are_asked_about_only_for_a_recheck(listed, server):
     assert after.catalogue.photo(0).sha256 != before.catalogue.photo(0).sha256
     server.answers.clear()
     kept = listed(change=update, recheck=True)
-    assert len(kept) == 1 and "as of before" in str(left_out(kept))
+    assert len(kept) == 1 and "previous version is used" in str(left_out(kept))
 
 
 def test_a_photo_that_is_not_listed_any_more_goes_and_comes_back(listed, server, tmp_path):
@@ -545,7 +545,7 @@ def test_a_collection_of_version_2_with_a_circle_and_a_gap(server, web, tmp_path
     # A server that is away takes nothing away.
     server.answers.clear()
     away = built(tmp_path, web, "", update)
-    assert len(away) == 1 and "as of before" in left_out(away)[top]
+    assert len(away) == 1 and "previous version is used" in left_out(away)[top]
 
 
 def test_a_service_that_does_not_shrink_and_a_choice(server, web, tmp_path):
@@ -581,7 +581,7 @@ def test_what_a_manifest_says_at_length_is_cut_and_can_be_read(server, web, tmp_
     assert list(store.about.of(*files(store)).more) == ["Date 0", "Date 1"]
     for module in ("about", "sources.collected.description"):
         monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 1000)
-    with pytest.raises(BadList, match="say too much"):
+    with pytest.raises(BadList, match="are too large"):
         built(tmp_path, web, address)
 
 

@@ -141,7 +141,7 @@ class Collected:
         except NotFetched as error:
             if row is None:
                 raise
-            self._failures[url] = f"The manifest is as of before: {error}"
+            self._failures[url] = f"The manifest's previous version is used: {error}"
             return bytes(text)
         if fetched is None:
             return bytes(text)
@@ -197,7 +197,7 @@ class Collected:
         except NotFetched as error:
             if not (file and path.exists()):
                 raise
-            self._failures[item.name] = f"The photo is as of before: {error}"
+            self._failures[item.name] = f"The photo's previous version is used: {error}"
             return file
         if fetched is None:
             return file

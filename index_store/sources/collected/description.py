@@ -41,8 +41,9 @@ def write_description(folder: Path, title: str, credits: Mapping[str, Credit]) -
         table = table_of(credits, more)
     if len(table) > MAX_TABLE_BYTES:
         raise BadList(
-            "The lists say too much of their photos: titles, credits, licences and links have "
-            f"{len(table) / 2**20:.0f} MB; at most {MAX_TABLE_BYTES // 2**20} MB are kept."
+            "The descriptions of the listed photos are too large: titles, credits, licences and "
+            f"links have {len(table) / 2**20:.0f} MB; at most {MAX_TABLE_BYTES // 2**20} MB are "
+            "allowed."
         )
     facts = f'photos = "{TABLE}"\n'
     if title:
