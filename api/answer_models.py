@@ -49,7 +49,7 @@ class HitThing(BaseModel):
 class Credited(BaseModel):
     """Entries of the gallery's tables, lists and manifests for a photo; empty where missing."""
 
-    credit: str = Field(description="Whom the photo is by.")
+    credit: str = Field(description="Credit line of the photo.")
     licence: str
     link: str = Field(description="Page of origin, canvas of the IIIF manifest, or the licence's.")
     more: dict[str, str] = Field(description="Further columns of the gallery's table, by name.")

@@ -43,7 +43,7 @@ def run_train(args: argparse.Namespace) -> None:
     config = read_config(args.config, TrainConfig, args.changes)
     run = FineTuning(config, args.seconds)
     if run.state.epoch or run.state.tuples is not None:
-        print_lines(f"going on at epoch {run.state.epoch}, step {run.state.step}")
+        print_lines(f"resuming at epoch {run.state.epoch}, step {run.state.step}")
     print_lines(
         f"{quantity(len(run.training.paths), 'photo')}, "
         f"{quantity(len(run.training.pairs), 'pair')}; log and weights go to {config.out}"
@@ -62,7 +62,7 @@ def run_distill(args: argparse.Namespace) -> None:
         )
         return
     if run.step:
-        print_lines(f"going on at step {run.step}")
+        print_lines(f"resuming at step {run.step}")
     print_lines(f"{quantity(len(run.source), 'photo')}; log and weights go to {run.config.out}")
     run.train()
     print_lines(f"{quantity(run.step, 'step')}: {run.config.out / 'student.safetensors'}")

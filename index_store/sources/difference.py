@@ -86,7 +86,6 @@ def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str
 
     Returns:
         Old and new names, sorted.
-        Old and new name, sorted.
     """
     places: defaultdict[str, list[str]] = defaultdict(list)
     for file in sorted(new):

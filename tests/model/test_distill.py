@@ -641,7 +641,7 @@ def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_
     assert main(["distill", str(tmp_path / "command.toml"), "steps=2"]) == 0
     assert main(["distill", str(tmp_path / "command.toml")]) == 0
     said = capsys.readouterr().out
-    assert "going on at step 2" in said and "4 steps" in said
+    assert "resuming at step 2" in said and "4 steps" in said
     before = (tmp_path / "command" / "last.pt").read_bytes()
     assert main(["distill", str(tmp_path / "command.toml"), "--benchmark"]) == 0
     assert re.search(

@@ -311,7 +311,7 @@ def test_run_leaves_log_curve_and_best_weights(course, capsys):
                 "BatchNorm statistics stay frozen"
             )
     assert main(["train", str(course / "logged.toml")]) == 0
-    assert "going on at epoch 2" in capsys.readouterr().out, "a finished run has nothing more to do"
+    assert "resuming at epoch 2" in capsys.readouterr().out, "a finished run has nothing more to do"
 
 
 def test_values_on_the_command_line_replace_the_files(course):

@@ -24,7 +24,7 @@ def albums(store: Store, things: Sequence[Thing]) -> Any:
     """Draw a tile for each thing.
 
     Returns:
-        An object whose `open` is the file of the medoid that was just clicked, else None.
+        An object whose `open` is the file of the face that was just clicked, else None.
     """
     facts, piles = about(store), []
     faces = store.catalogue.photos_of(thing.ids[0] for thing in things)
