@@ -25,7 +25,7 @@ from serving.settings import BadSettings, Settings, settings
 from tests.conftest import QuickExtractor
 from tests.support.every_format import KINDS, encoded, large, picture
 from ui.i18n.translate import tr_known
-from ui.widgets.endings import endings
+from ui.widgets.uploader import accepted_suffixes
 
 
 def test_settings_and_limits_have_the_same_defaults(monkeypatch):
@@ -55,11 +55,15 @@ def test_a_phones_photo_of_101_megapixels_is_the_owners_but_no_visitors():
 
 
 def test_formats_of_uploads_are_a_setting(monkeypatch):
-    assert "heic" in endings() and "jfif" in endings() and "mpo" in endings()
-    assert "tif" not in endings()
+    assert (
+        "heic" in accepted_suffixes()
+        and "jfif" in accepted_suffixes()
+        and "mpo" in accepted_suffixes()
+    )
+    assert "tif" not in accepted_suffixes()
     monkeypatch.setenv("GEM_FORMATS", "tiff, jpeg")
     assert settings().uploads.formats == ("jpeg", "tiff")
-    assert "tif" in endings() and "png" not in endings()
+    assert "tif" in accepted_suffixes() and "png" not in accepted_suffixes()
     for wrong in ("jpg", "jpeg,exe", ","):
         monkeypatch.setenv("GEM_FORMATS", wrong)
         with pytest.raises(BadSettings, match="GEM_FORMATS"):

@@ -18,8 +18,8 @@ from ..state.actions import start_over
 from ..state.served import own_gallery
 from ..state.switch import open_search, search_for
 from ..state.turns import visitor_and_address
-from ..widgets.endings import endings
 from ..widgets.evidence import escape_markdown
+from ..widgets.uploader import accepted_suffixes
 from .explore import strip
 
 POLL_SECONDS = 0.7  # seconds
@@ -62,7 +62,7 @@ def draw_uploader(first_time: bool) -> None:
     key = f"own-{st.session_state.get('own_uploads', 0)}"
     st.file_uploader(
         tr("Choose photos, or a zip of photos") if first_time else tr("Add more photos"),
-        type=[*endings(), "zip"],
+        type=[*accepted_suffixes(), "zip"],
         accept_multiple_files=True,
         key=key,
         on_change=process_files,

@@ -35,8 +35,9 @@ from ..state.served import served as galleries_served
 from ..widgets.card import query_card
 from ..widgets.evidence import evidence
 from ..widgets.hits import GRIDS, draw, redraw
-from ..widgets.start import file_uploader, start_page, uploader
+from ..widgets.start import start_page
 from ..widgets.timing import timing_bar
+from ..widgets.uploader import file_uploader, uploader
 
 BUSY_ICON = ":material/hourglass_top:"
 

@@ -1,4 +1,4 @@
-"""The start page and the uploaders."""
+"""The start page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from serving.galleries.pictures import thumbnail_url
 from serving.settings import settings
 
 from ..i18n.translate import number, tr
-from ..state.actions import search_with, take_uploads, uploader_key
-from .arrivals import arrivals
-from .endings import endings
+from ..state.actions import search_with
 from .evidence import escape_markdown
+from .uploader import uploader
 
 
 def start_page(gallery: Gallery, others: list[str]) -> None:
@@ -65,23 +64,3 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
     if facts.file.note:
         hint = tr("{model} may see it differently.", model=others[0]) if others else ""
         st.html(f'<p class="small">{html.escape(facts.file.note)} {html.escape(hint)}</p>')
-
-
-def uploader(label_visibility: str) -> None:
-    with st.container(key="uploader"):
-        file_uploader(tr("Drop photos of one thing here, or choose them"), label_visibility)
-    arrivals(key="arrivals")
-
-
-def file_uploader(label: str, label_visibility: str = "visible", adding: bool = False) -> None:
-    """Draw an uploader. adding: whether its photos join the current query photos."""
-    key = uploader_key("add" if adding else "upload")
-    st.file_uploader(
-        label,
-        type=endings(),
-        accept_multiple_files=True,
-        key=key,
-        on_change=take_uploads,
-        args=(key, adding),
-        label_visibility=label_visibility,
-    )
