@@ -10,13 +10,13 @@ import pytest
 from evaluation.__main__ import main
 from evaluation.studies.retrieval.published_diffusion import (
     laplacian,
-    made_descriptors,
     nearest_of,
     published_graph,
     published_row,
+    synthetic_descriptors,
 )
 from evaluation.studies.speed import offline_speed as diffusion_speed
-from evaluation.studies.speed.diffusion_cost import measure_cuts, query_ms, write_made_rows
+from evaluation.studies.speed.diffusion_cost import measure_cuts, query_ms, write_synthetic_rows
 from extractor import DEFAULT_MODEL
 from index_store import Store
 from index_store.graph import affinity
@@ -32,12 +32,12 @@ GROUPS = {
 
 @pytest.fixture(scope="module")
 def made() -> np.ndarray:
-    return made_descriptors(500, 32, seed=3)
+    return synthetic_descriptors(500, 32, seed=3)
 
 
 def test_made_descriptors_are_unit_rows_with_neighbours(made):
     np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
-    np.testing.assert_array_equal(made, made_descriptors(500, 32, seed=3))
+    np.testing.assert_array_equal(made, synthetic_descriptors(500, 32, seed=3))
     sims = np.sort(made @ made.T, axis=1)
     assert np.median(sims[:, -2]) > np.median(sims) + 0.1
 
@@ -105,7 +105,7 @@ def test_the_published_graph_is_called_by_the_length_of_its_lists(monkeypatch):
 
 
 def test_made_rows_are_as_a_store_has_them(tmp_path):
-    ids, values = write_made_rows(tmp_path, 50, 7, batch=20)
+    ids, values = write_synthetic_rows(tmp_path, 50, 7, batch=20)
     assert (
         ids.dtype == np.int32
         and values.dtype == np.float16
@@ -120,7 +120,7 @@ def test_made_rows_are_as_a_store_has_them(tmp_path):
     assert (query_ms(ids, values, 5, queries=3) > 0).all()
     assert len(diffuse(ids[:3], values[:3], np.ones(3, np.float32))[0]) <= 21
     with pytest.raises(OSError, match="GB"):
-        write_made_rows(tmp_path, 10**12, 300)
+        write_synthetic_rows(tmp_path, 10**12, 300)
 
 
 def test_cuts_are_measured_with_the_rows_they_name(small_built, extractor):

@@ -25,7 +25,7 @@ def test_weights_are_those_that_they_are_called(rng):
     )
     above = [sims[0] - sims[7] for sims in (sorted(gallery @ one)[::-1] for one in query)]
     np.testing.assert_allclose(study.by_best_candidate(query, gallery), above, rtol=1e-4)
-    for way, scores in study.WAYS.items():
+    for way, scores in study.FUSIONS.items():
         assert scores(query[:1], gallery) == pytest.approx(gallery @ query[0], abs=1e-5), way
 
 
@@ -43,7 +43,7 @@ def test_command_compares_the_ways(small_built, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("|")[2].strip() == "2 photos"
     rows = {cells[1].strip(): cells[2].split()[0] for cells in (x.split("|") for x in lines[2:])}
-    assert rows.keys() > {"each alone", *study.WAYS}
+    assert rows.keys() > {"each alone", *study.FUSIONS}
     assert rows["plain mean, diffusion + SIFT"] == "1.000", "the third one comes first"
     groups.write_text(json.dumps({"taj": TAJ[:2]}))
     assert main(["several", "--store", store, "--groups", str(groups)]) == 1

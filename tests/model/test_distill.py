@@ -28,10 +28,10 @@ from model.training.common.photos import PLAIN, Feed, Photos
 from model.training.common.precision import autocast, trunk_type
 from model.training.common.settings import DistillConfig, TeacherChoice
 from model.training.distill import train as distill
-from model.training.distill.classroom import ViewWorkers
+from model.training.distill.batch_source import ViewWorkers
 from model.training.distill.dataset import (
+    DistillationBatch,
     DistillationDataset,
-    Lesson,
     feed,
     find_neighbours,
     find_photos,
@@ -315,13 +315,13 @@ def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch)
 
 def test_changed_rates_take_effect_when_a_distillation_resumes(course):
     begun = Distillation(course("rates", "fit = 6\nweight_decay = 0.1"))
-    begun.learn(begun.lessons[0])
+    begun.learn(begun.batches[0])
     begun.save()
     config = dataclasses.replace(begun.config, rate=3e-5, weight_decay=0.3, warmup=0)
     run = Distillation(config)
     assert run.step == 1 and len(run.optimiser.muon.state) == len(begun.optimiser.muon.state) > 0
     run.optimiser.step = lambda: None
-    run.learn(run.lessons[1])
+    run.learn(run.batches[1])
     rate = 3e-5 * 0.5 * (1 + math.cos(math.pi / config.cycle))
     for group in run.optimiser.param_groups:
         assert group["lr"] == pytest.approx(rate) and group["weight_decay"] == 0.3
@@ -403,7 +403,7 @@ def test_a_pause_file_stops_the_run_until_it_goes(course, monkeypatch):
 
     clock, learn = Clock(asleep), run.learn
 
-    def learn_for_a_second(lesson: Lesson) -> dict[str, float]:
+    def learn_for_a_second(lesson: DistillationBatch) -> dict[str, float]:
         clock.now += 1
         return learn(lesson)
 
@@ -440,7 +440,7 @@ def test_lessons_for_instances_show_each_photo_twice_beside_its_like(course):
     neighbours = np.load(config.out / "neighbours.npy")
     assert neighbours.shape == (7, 2)
     for step in range(6):
-        lesson = run.lessons[step]
+        lesson = run.batches[step]
         one, same, other, too = lesson.photos.tolist()
         assert one == same and other == too
         assert other in neighbours[one] and one != other
@@ -545,12 +545,12 @@ def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
 
 def test_the_fit_is_a_ridge_regression_over_all_lessons(course, in_float32):
     run = Distillation(dataclasses.replace(course("fitted"), size=64))
-    apprentice, lessons = run.apprentice.train(), [run.lessons[100 + i] for i in range(4)]
+    apprentice, lessons = run.apprentice.train(), [run.batches[100 + i] for i in range(4)]
     rng = np.random.default_rng(0)
     seen, taught, pooled = ([], []), ([], []), []
     for lesson in lessons:
         with torch.no_grad():
-            maps, vectors = apprentice.see(lesson.views)
+            maps, vectors = apprentice.student_outputs(lesson.views)
         pooled.append(vectors)
         for place, (mine, theirs) in enumerate(zip(maps, lesson.maps)):
             width = mine.shape[3]
@@ -572,7 +572,7 @@ def test_the_fit_is_a_ridge_regression_over_all_lessons(course, in_float32):
     np.testing.assert_allclose(run.apprentice.network.whiten.bias.detach(), bias, atol=1e-5)
 
 
-def slow_step(run: Distillation, lesson: Lesson) -> tuple[dict[str, float], dict]:
+def slow_step(run: Distillation, lesson: DistillationBatch) -> tuple[dict[str, float], dict]:
     """Losses and gradients by name in double precision, by plain modules and loops over views."""
     config, apprentice = run.config, copy.deepcopy(run.apprentice).double()
     network = GeMResNet(SMALL, config.dim).double()  # with convolutions and norms of PyTorch
@@ -625,7 +625,7 @@ def test_a_step_has_the_gradient_of_a_loop_over_views(course, tmp_path, in_float
     for name, buffer in run.apprentice.named_buffers(recurse=False):
         if name.startswith(("mean", "std")):
             buffer.uniform_(0.5, 2)
-    lesson = run.lessons[2]  # others have hinges and maxima where rounding decides
+    lesson = run.batches[2]  # others have hinges and maxima where rounding decides
     losses, expected = slow_step(run, lesson)
     run.optimiser.step = lambda: None
     assert run.learn(lesson) == pytest.approx(losses, rel=1e-3)
@@ -639,7 +639,7 @@ def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_
     assert main(["distill", str(tmp_path / "command.toml"), "steps=2"]) == 0
     assert main(["distill", str(tmp_path / "command.toml")]) == 0
     said = capsys.readouterr().out
-    assert "going on at step 2" in said and "4 steps" in said
+    assert "resuming at step 2" in said and "4 steps" in said
     before = (tmp_path / "command" / "last.pt").read_bytes()
     assert main(["distill", str(tmp_path / "command.toml"), "--benchmark"]) == 0
     assert re.search(

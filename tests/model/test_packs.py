@@ -51,7 +51,7 @@ def photos(tmp_path_factory) -> Path:
 def packed(photos, tmp_path_factory) -> Path:
     """The same, packed in several parts."""
     out = tmp_path_factory.mktemp("packs") / "parts"
-    pack([photos], out, side=96, most=6000)
+    pack([photos], out, side=96, max_bytes=6000)
     return out
 
 
@@ -83,15 +83,15 @@ def test_an_interrupted_pack_goes_on_and_is_the_same(photos, packed, tmp_path):
             yield file
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("model.training.packs.in_order.AHEAD", 1)
-        pack([photos], tmp_path / "parts", 96, stop_before_the_fourth, most=6000)
+        patch.setattr("model.training.packs.in_order.PREFETCH", 1)
+        pack([photos], tmp_path / "parts", 96, stop_before_the_fourth, max_bytes=6000)
     assert 0 < len(list((tmp_path / "parts").glob("*.zip"))) < len(list(packed.glob("*.zip")))
     with pytest.raises(BadParts, match="not finished; run the same"):
         read_pack(tmp_path / "parts")
-    pack([photos], tmp_path / "parts", 96, most=6000)
+    pack([photos], tmp_path / "parts", 96, max_bytes=6000)
     assert contents(tmp_path / "parts") == contents(packed)
     before = contents(packed)
-    pack([photos], packed, 96, stop_before_the_fourth, most=6000)
+    pack([photos], packed, 96, stop_before_the_fourth, max_bytes=6000)
     assert contents(packed) == before, "a finished one is left alone"
 
 

@@ -80,7 +80,8 @@ def hide(
     rows = []
     for size in sorted({min(size, len(others)) for size in sizes}, reverse=True):
         chosen = {
-            f"{place:07d}{others[place].suffix.lower()}": others[place] for place in order[:size]
+            f"{position:07d}{others[position].suffix.lower()}": others[position]
+            for position in order[:size]
         }
         for name, photo in chosen.items():
             link(photo, gallery / FOLDER / name)
@@ -105,11 +106,11 @@ def hide(
     return rows[::-1]
 
 
-def link(photo: Path, place: Path) -> None:
+def link(photo: Path, target: Path) -> None:
     """Link to a photo unless the link exists."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.is_symlink():
-        os.symlink(photo.resolve(), place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_symlink():
+        os.symlink(photo.resolve(), target)
 
 
 def format_hidden(rows: Sequence[Hidden]) -> str:

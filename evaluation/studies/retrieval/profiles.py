@@ -64,27 +64,27 @@ def measure(
     """
     gallery = np.asarray(store.descriptors, np.float32)
     rng = np.random.default_rng(SEED)
-    asked = [
+    queries = [
         (name, int(id), set(members) - {id})
         for name, members in groups.items()
         if len(members) > 1
         for id in rng.permutation(members)[:QUERIES].tolist()
     ]
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for name, id, positives in progress(asked):
+    for name, id, positives in progress(queries):
         pixels = store.pixels(id)
         saved = {space: in_space(pixels, space) for space in SPACES}
         photos = {(AS_IS, "converted"): pixels, (AS_IS, "ignored"): pixels}
         for space, data in saved.items():
             photos[space, "converted"] = decode(data)
             photos[space, "ignored"] = decode(data, as_stored=True)
-        for (space, how), photo in photos.items():
+        for (space, handling), photo in photos.items():
             ranking = order(cosine(extractor.describe([photo])[0], gallery)).tolist()
             value = average_precision(without(ranking, [id]), positives)
-            found.setdefault(space, {}).setdefault(how, {}).setdefault(name, []).append(value)
+            found.setdefault(space, {}).setdefault(handling, {}).setdefault(name, []).append(value)
     return {
-        space: {how: estimate(values, SEED) for how, values in ways.items()}
-        for space, ways in found.items()
+        space: {handling: estimate(values, SEED) for handling, values in by_handling.items()}
+        for space, by_handling in found.items()
     }
 
 
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> None:
     store = Store(args.store, extractor)
     groups = store_group_ids(args.groups, store)
     found = measure(
-        store, extractor, groups, lambda asked: tqdm(asked, desc="queries", disable=None)
+        store, extractor, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
     )
     rows = [
-        [space, *(format_estimate(ways[how]) for how in ("converted", "ignored"))]
-        for space, ways in found.items()
+        [space, *(format_estimate(by_handling[handling]) for handling in ("converted", "ignored"))]
+        for space, by_handling in found.items()
     ]
     print_text(format_rows([["mAP of queries in", "profile read", "profile ignored"], *rows]))

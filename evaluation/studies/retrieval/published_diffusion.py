@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 worker_system: sparse.csr_array  # of this process, see `start_worker`
 
 
-def made_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
+def synthetic_descriptors(count: int, dim: int, seed: int = 0) -> np.ndarray:
     """Descriptors of a synthetic gallery: half of it views of things with 2 to 300 views (Zipf),
     half single photos.
 
@@ -59,9 +59,9 @@ def published_graph(ids: np.ndarray, sims: np.ndarray) -> sparse.csr_array:
         ids[:, 1:].ravel(),
         np.maximum(sims[:, 1:].ravel(), 0).astype(np.float64) ** 3,
     )
-    known = columns >= 0
+    is_known = columns >= 0
     directed = sparse.csr_array(
-        (weights[known], (rows[known], columns[known])), shape=(len(ids), len(ids))
+        (weights[is_known], (rows[is_known], columns[is_known])), shape=(len(ids), len(ids))
     )
     mutual = directed.minimum(directed.T).tocsr()
     scale = sparse.diags_array(1 / np.sqrt(mutual.sum(axis=1) + 1e-12))

@@ -31,7 +31,7 @@ DRAWS = 5  # queries per group
 SEED = 0
 STAGES = "diffusion + SIFT"
 
-Way = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Fusion = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Descriptors (n, D) of a query's photos, and those of the gallery (N, D), to scores (N,)."""
 
 
@@ -72,11 +72,13 @@ def by_best_candidate(descriptors: np.ndarray, gallery: np.ndarray) -> np.ndarra
     Returns:
         float64 (n,).
     """
-    similarities = -np.sort(-np.stack([cosine(one, gallery) for one in descriptors]), axis=1)
+    similarities = -np.sort(
+        -np.stack([cosine(descriptor, gallery) for descriptor in descriptors]), axis=1
+    )
     return np.array([scale(row, len(row)).spread for row in similarities])
 
 
-WAYS: Mapping[str, Way] = {
+FUSIONS: Mapping[str, Fusion] = {
     "plain mean": lambda d, gallery: cosine(together(list(d)), gallery),
     "mean by mutual similarity": lambda d, gallery: cosine(
         weighted(d, by_mutual_similarity(d, gallery)), gallery
@@ -110,18 +112,18 @@ def measure(
         progress: wraps the list of queries.
 
     Returns:
-        Way -> mean over groups, with its interval.
+        Fusion -> mean over groups, with its interval.
 
     Raises:
         BadDataset: no group has more than `count` photos.
     """
     rng = np.random.default_rng(SEED)
-    asked = [
+    queries = [
         (name, ids, set(members) - set(ids))
         for name, members in groups.items()
         for ids in draw(members, count, rng)
     ]
-    if not asked:
+    if not queries:
         raise BadDataset(f"No group has more than {count} photos, so nothing is left to find.")
 
     @cache
@@ -131,10 +133,10 @@ def measure(
         return [hit.id for hit in result.hits]
 
     found: dict[str, dict[str, list[float]]] = {}
-    for name, ids, positives in progress(asked):
-        for way, value in judged(engine, ids, positives, staged).items():
-            found.setdefault(way, {}).setdefault(name, []).append(value)
-    return {way: estimate(values, SEED) for way, values in found.items()}
+    for name, ids, positives in progress(queries):
+        for method, value in judged(engine, ids, positives, staged).items():
+            found.setdefault(method, {}).setdefault(name, []).append(value)
+    return {method: estimate(values, SEED) for method, values in found.items()}
 
 
 def judged(
@@ -153,13 +155,13 @@ def judged(
     def precision(ranking: Iterable[int]) -> float:
         return average_precision(without(list(ranking), ids), positives)
 
-    def alone(way: Callable[[int], Iterable[int]]) -> float:
-        return float(np.mean([precision(way(id)) for id in ids]))
+    def mean_single(ranking_of: Callable[[int], Iterable[int]]) -> float:
+        return float(np.mean([precision(ranking_of(id)) for id in ids]))
 
-    values = {"each alone": alone(lambda id: order(cosine(gallery[id], gallery)).tolist())}
-    for name, way in WAYS.items():
-        values[name] = precision(order(way(gallery[ids], gallery)).tolist())
-    values[f"each alone, {STAGES}"] = alone(staged)
+    values = {"each alone": mean_single(lambda id: order(cosine(gallery[id], gallery)).tolist())}
+    for name, fusion in FUSIONS.items():
+        values[name] = precision(order(fusion(gallery[ids], gallery)).tolist())
+    values[f"each alone, {STAGES}"] = mean_single(staged)
     values[f"plain mean, {STAGES}"] = precision(staged(*ids))
     return values
 
@@ -181,8 +183,10 @@ def run(args: argparse.Namespace) -> None:
     engine = Engine(store, extractor)
     counts = [count for count in COUNTS if count < max(map(len, groups.values()))] or COUNTS[:1]
     columns = [
-        measure(engine, groups, count, lambda asked: tqdm(asked, desc="queries", disable=None))
+        measure(engine, groups, count, lambda queries: tqdm(queries, desc="queries", disable=None))
         for count in counts
     ]
-    rows = [[way, *(format_estimate(column[way]) for column in columns)] for way in columns[0]]
+    rows = [
+        [method, *(format_estimate(column[method]) for column in columns)] for method in columns[0]
+    ]
     print_text(format_rows([["mAP", *(f"{count} photos" for count in counts)], *rows]))

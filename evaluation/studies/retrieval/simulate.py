@@ -47,9 +47,9 @@ def with_noise(descriptors: np.ndarray, sigma: float, seed: int) -> np.ndarray:
         Unit rows float32 (N, D).
     """
     changed = np.empty(descriptors.shape, np.float32)
-    for row, out in zip(descriptors, changed):
+    for row, noisy_row in zip(descriptors, changed):
         rng = np.random.default_rng([seed, zlib.crc32(row.astype(np.float16).tobytes())])
-        out[:] = unit(
+        noisy_row[:] = unit(
             row.astype(np.float32) + sigma / np.sqrt(len(row)) * rng.normal(size=len(row))
         )
     return changed

@@ -77,18 +77,18 @@ def run(args: argparse.Namespace) -> None:
             cold, warm = loads(browser, url, args.times)
             print_lines(row("first load, cold", cold[1:]))
             print_lines(row("first load, warm", warm[1:]))
-            new, known = toggles(browser, url, [files[i] for i in chosen])
+            new, cached = toggles(browser, url, [files[i] for i in chosen])
             print_lines(row("toggle, a new answer", new))
-            print_lines(row("toggle, a known answer", known))
+            print_lines(row("toggle, a known answer", cached))
         if args.points:
             frames = map_frames(browser, args.points)
             print_lines(row(f"frame of the map, {args.points:,} photos", frames))
 
 
-def row(what: str, ms: Sequence[float]) -> str:
+def row(label: str, ms: Sequence[float]) -> str:
     """One line of the table."""
-    middle, late = np.percentile(ms, (50, 95))
-    return f"| {what} | {len(ms)} | {middle:.0f} | {late:.0f} |"
+    median, p95 = np.percentile(ms, (50, 95))
+    return f"| {label} | {len(ms)} | {median:.0f} | {p95:.0f} |"
 
 
 @contextmanager
@@ -137,14 +137,14 @@ def loads(browser: Browser, url: str, times: int) -> tuple[list[float], list[flo
 
 def toggles(browser: Browser, url: str, files: Sequence[str]) -> tuple[list[float], list[float]]:
     """Times of toggles in milliseconds, with new and with known results."""
-    new, known = [], []
+    new, cached = [], []
     for file in files:
         with tab(browser) as page:
             page.goto(f"{url}/?{urlencode({'photo': file})}")
             page.evaluate("measure.until(measure.answered)")
             new.append(page.evaluate("measure.toggled('diffusion')"))
-            known.append(page.evaluate("measure.toggled('diffusion')"))
-    return new, known
+            cached.append(page.evaluate("measure.toggled('diffusion')"))
+    return new, cached
 
 
 # -- the map ---------------------------------------------------------------------------------------
@@ -166,9 +166,9 @@ def map_frames(browser: Browser, points: int) -> list[float]:
     files = {
         "": ("text/html", html.encode()),
         "map.js": ("text/javascript", (ASSETS / "map.js").read_bytes()),
-        "map.bin": ("application/octet-stream", made_points(points)),
+        "map.bin": ("application/octet-stream", synthetic_map(points)),
     }
-    picture = "image/jpeg", made_picture()
+    picture = "image/jpeg", synthetic_picture()
 
     def answer(route: Route) -> None:
         path = route.request.url.partition("//")[2].partition("/")[2]
@@ -182,7 +182,7 @@ def map_frames(browser: Browser, points: int) -> list[float]:
         return page.evaluate(f"measure.zoomed({MAP_FRAMES})")
 
 
-def made_points(count: int) -> bytes:
+def synthetic_map(count: int) -> bytes:
     """Positions in clusters, in the format of map.js."""
     rng = np.random.default_rng(0)
     clusters = np.arange(count) % CLUSTERS
@@ -193,7 +193,7 @@ def made_points(count: int) -> bytes:
     return b"".join(part.tobytes() for part in parts)
 
 
-def made_picture() -> bytes:
+def synthetic_picture() -> bytes:
     """A thumbnail, JPEG."""
     grain = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
     picture = cv2.resize(grain, (240, 180), interpolation=cv2.INTER_CUBIC)

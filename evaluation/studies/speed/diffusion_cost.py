@@ -42,8 +42,8 @@ Progress = Callable[[Iterable], Iterable]
 # -- a query ---------------------------------------------------------------------------------------
 
 
-def write_made_rows(
-    folder: Path, count: int, kept: int, batch: int = 20_000
+def write_synthetic_rows(
+    folder: Path, count: int, row_length: int, batch: int = 20_000
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write synthetic memory-mapped rows like a store's, with a harmonic series as values.
 
@@ -53,7 +53,7 @@ def write_made_rows(
     Args:
         folder: folder for the files.
         count: number of rows.
-        kept: values per row.
+        row_length: values per row.
         batch: rows written at a time.
 
     Returns:
@@ -62,19 +62,19 @@ def write_made_rows(
     Raises:
         OSError: there is too little disk space.
     """
-    needed = count * kept * 6
+    needed = count * row_length * 6
     if shutil.disk_usage(folder).free < 1.2 * needed:
         raise OSError(
             f"The rows need {needed / 1e9:.1f} GB in {folder}; there is not enough free space."
         )
     rng = np.random.default_rng(0)
-    ids = np.lib.format.open_memmap(folder / "ids.npy", "w+", np.int32, (count, kept))
-    values = np.lib.format.open_memmap(folder / "values.npy", "w+", np.float16, (count, kept))
+    ids = np.lib.format.open_memmap(folder / "ids.npy", "w+", np.int32, (count, row_length))
+    values = np.lib.format.open_memmap(folder / "values.npy", "w+", np.float16, (count, row_length))
     for start in range(0, count, batch):
         stop = min(count, start + batch)
-        ids[start:stop] = rng.integers(count, size=(stop - start, kept))
+        ids[start:stop] = rng.integers(count, size=(stop - start, row_length))
         ids[start:stop, 0] = np.arange(start, stop)
-        values[start:stop] = 1.5 / np.arange(1, kept + 1)
+        values[start:stop] = 1.5 / np.arange(1, row_length + 1)
     ids.flush()
     values.flush()
     return ids, values
@@ -106,11 +106,11 @@ def query_ms(
     return np.array(times)
 
 
-def query_rows(count: int, kept: int) -> list[list[str]]:
+def query_rows(count: int, row_length: int) -> list[list[str]]:
     """Table of query times, head first."""
-    rows = [[f"{count} rows of {kept}", "median ms", "99th percentile ms", "ids a query"]]
+    rows = [[f"{count} rows of {row_length}", "median ms", "99th percentile ms", "ids a query"]]
     with tempfile.TemporaryDirectory() as folder:
-        ids, values = write_made_rows(Path(folder), count, kept)
+        ids, values = write_synthetic_rows(Path(folder), count, row_length)
         for seeds in (5, 20, 100):
             query_ms(ids, values, seeds, 20)
             times = query_ms(ids, values, seeds)
@@ -119,7 +119,7 @@ def query_rows(count: int, kept: int) -> list[list[str]]:
                     f"{seeds} seeds",
                     f"{np.median(times):.2f}",
                     f"{np.percentile(times, 99):.2f}",
-                    f"{seeds * kept}",
+                    f"{seeds * row_length}",
                 ]
             )
         del ids, values
@@ -134,7 +134,7 @@ class Cut:
     """Quality of diffusion with shorter rows.
 
     Attributes:
-        kept: values per row.
+        row_length: values per row.
         map: mAP of the groups, with diffusion.
         mass: mean share of the complete rows' sums.
         bytes: bytes per photo.

@@ -67,7 +67,7 @@ Start = Callable[[tuple[float, ...]], Extractor]
 """Function from scales to an extractor with these scales."""
 
 
-def ways(model: Path, folder: Path) -> dict[str, Start]:
+def engines_of(model: Path, folder: Path) -> dict[str, Start]:
     """Factories of all engines that are installed here, by name, BASELINE first.
 
     Args:
@@ -171,7 +171,7 @@ def measure(
     expected: dict[tuple, np.ndarray] = {}
     rows = []
     temporary = tempfile.TemporaryDirectory()
-    installed = ways(model, Path(temporary.name))
+    installed = engines_of(model, Path(temporary.name))
     order = [BASELINE, *(name for name in installed if name in engines and name != BASELINE)]
     jobs = [
         (name, size, scales)

@@ -32,11 +32,11 @@ from index_store.graph.partition import blocks, region
 
 from ..retrieval.published_diffusion import (
     laplacian,
-    made_descriptors,
     nearest_of,
     published_graph,
     published_sums,
     start_worker,
+    synthetic_descriptors,
 )
 
 TRUNCATION = 1000  # in the published form
@@ -83,7 +83,7 @@ def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) 
     system = laplacian(walk, alpha)
     row_ids = np.empty((count, min(count, KEPT)), np.int32)
     row_values = np.empty(row_ids.shape, np.float16)
-    published, ours, sums = [], [], []
+    published, row_seconds, sums = [], [], []
     cores = available_cores()
     with ProcessPoolExecutor(
         cores, get_context("spawn"), start_worker, (system.astype(np.float32),)
@@ -95,7 +95,7 @@ def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) 
             published.append(len(part) / (time.perf_counter() - begin))
             begin = time.perf_counter()
             diffusion_rows(walk, row_ids, row_values, alpha)
-            ours.append(count / (time.perf_counter() - begin))
+            row_seconds.append(count / (time.perf_counter() - begin))
     whole = cg(system, np.ones(count), rtol=1e-9, maxiter=5000)[0]
     share = np.zeros(count)
     for block in blocks(walk, BLOCK):
@@ -107,7 +107,7 @@ def measure_rows(descriptors: np.ndarray, walk: sparse.csr_array, alpha: float) 
     return Speed(
         walk.nnz / count,
         float(np.median(published)),
-        float(np.median(ours)),
+        float(np.median(row_seconds)),
         np.array(sums) / whole[sample],
         share[sample],
         row_values[sample].sum(1, dtype=np.float64) / whole[sample],
@@ -132,7 +132,7 @@ def speed_row(name: str, speed: Speed) -> list[str]:
 
 def speed_rows(count: int, dim: int) -> list[list[str]]:
     """Table, head first: this project's graph, and the published one with the published alpha."""
-    descriptors = made_descriptors(count, dim)
+    descriptors = synthetic_descriptors(count, dim)
     ids, sims = exact_neighbours(descriptors, min(count, LISTED))
     head = [
         f"{count} rows",

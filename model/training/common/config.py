@@ -37,12 +37,12 @@ def Above(least: float, most: float) -> Any:
     return Field(gt=least, le=most, strict=True)
 
 
-def OneOf(known: Collection[str]) -> Any:
+def OneOf(allowed: Collection[str]) -> Any:
     """A name out of a collection."""
 
     def check(name: str) -> str:
-        if name not in known:
-            raise ValueError(f"{name!r} is unknown; known are {', '.join(known)}")
+        if name not in allowed:
+            raise ValueError(f"{name!r} is unknown; known are {', '.join(allowed)}")
         return name
 
     return AfterValidator(check)
@@ -102,11 +102,11 @@ def sentence(error: ValidationError) -> str:
         return f"unknown key {key}"
     if first["type"] == "missing":
         return f"{key} is missing"
-    said = first["msg"].replace(" after validation", "").removeprefix("Value error, ")
+    message = first["msg"].replace(" after validation", "").removeprefix("Value error, ")
     for subject in ("Input should", "Value should"):
-        if said.startswith(subject):
-            return f"{key} must{said.removeprefix(subject)}"
-    return f"{key}: {said}"
+        if message.startswith(subject):
+            return f"{key} must{message.removeprefix(subject)}"
+    return f"{key}: {message}"
 
 
 def overlay(table: dict[str, Any], change: dict[str, Any]) -> None:
