@@ -125,7 +125,7 @@ class Memory:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory, worker_id) -> Path:
+def run_folder(tmp_path_factory, worker_id) -> Path:
     """A folder that all of pytest-xdist's processes share."""
     own = tmp_path_factory.getbasetemp()
     return own if worker_id == "master" else own.parent
@@ -142,7 +142,7 @@ class Remembering:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shipped_models_start_once(shared):
+def shipped_models_start_once(run_folder):
     """Commands, pages and tests load them dozens of times, and describe the same few photos.
 
     They have one thread: two would wait for each other by turning in circles, on cores that other
@@ -156,7 +156,7 @@ def shipped_models_start_once(shared):
         if engine != choice.REFERENCE.engine or digest not in shipped:
             return runtime.start(engine, model, threads, calls)
         if digest not in started:
-            memory = Memory(shared / f"descriptors-{digest}")
+            memory = Memory(run_folder / f"descriptors-{digest}")
             started[digest] = Remembering(runtime.start(engine, model, 1, 1), memory)
         return started[digest]
 
@@ -174,9 +174,9 @@ def engines_as_they_are(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def keypoints_are_found_once_for_each_photo(shared):
+def keypoints_are_found_once_for_each_photo(run_folder):
     """Builds and searches of all tests have the same few photos."""
-    found = partial(Memory(shared / "keypoints"), local_features)
+    found = partial(Memory(run_folder / "keypoints"), local_features)
     with pytest.MonkeyPatch.context() as patched:
         for module in (extraction, matcher):
             patched.setattr(module, "local_features", found)
@@ -199,12 +199,12 @@ def extractor() -> Extractor:
 
 
 @pytest.fixture(scope="session")
-def gallery_path(tmp_path_factory, extractor, shared) -> Path:
+def gallery_path(tmp_path_factory, extractor, run_folder) -> Path:
     """A store of the whole sample gallery.
 
     The first of pytest-xdist's processes that wants it builds it, and every one has a copy.
     """
-    built = shared / "gallery"
+    built = run_folder / "gallery"
     with FileLock(f"{built}.lock"):
         build(GALLERY, built, extractor, index="ivf-pq")  # does nothing to what is complete
     return shutil.copytree(built, tmp_path_factory.getbasetemp() / "stores" / "gallery")
