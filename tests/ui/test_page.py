@@ -410,7 +410,7 @@ def test_samples_are_chosen_once_for_each_generation(app, monkeypatch):
     app.run()
     assert len(samples(app)) == 7
     # Calling it again would raise.
-    monkeypatch.setattr("serving.galleries.galleries.sample_queries", None)
+    monkeypatch.setattr("serving.galleries.gallery.sample_queries", None)
     again = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
     assert not again.exception and labels(again) == labels(app)
 
