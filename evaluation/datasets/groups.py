@@ -10,7 +10,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from extractor import SUFFIXES, read_text, same_name
+from validation import sentence
 
 from ..metrics import average_precision, recall_at_1
 from .benchmark import BadDataset, Benchmark, Query, Truth
@@ -60,14 +63,12 @@ def load_groups(path: Path) -> dict[str, list[str]]:
         BadGroups: the file has other content, or no group.
     """
     try:
-        named = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
-        if not isinstance(named, dict) or not all(
-            isinstance(files, list) and all(isinstance(file, str) for file in files)
-            for files in named.values()
-        ):
-            raise ValueError('it must be {"name": ["file", ...], ...}')
-        if not all(is_text(text) for name, files in named.items() for text in (name, *files)):
-            raise ValueError("a name in it is no valid Unicode")
+        facts = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
+        named = TypeAdapter(dict[str, list[str]]).validate_python(facts)
+    except ValidationError as error:
+        raise BadGroups(
+            f'{path} must be {{"name": ["file", ...], ...}}: {sentence(error)}'
+        ) from None
     except (OSError, ValueError) as error:
         raise BadGroups(f"{path} cannot be read: {error}") from None
     except RecursionError:
