@@ -29,13 +29,13 @@ def take_uploads(key: str, adding: bool) -> None:
     files = st.session_state.get(key)
     if not files:
         return
-    most = settings().api_photos
+    most = settings().query_photos
     if adding:
         most -= len(few("upload", most)) + len(few("photo", most))
     if len(files) > most:
         st.session_state.notice = tr(
             "A search takes at most {count} {count:photo|photos}.",
-            count=number(settings().api_photos),
+            count=number(settings().query_photos),
         )
     if files[:most]:
         st.session_state.arrived = TakenUploads(
