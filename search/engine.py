@@ -25,9 +25,9 @@ from .ranking import Ranking, Trusted, Verified, cosine
 from .rerank.reranker import DIFFUSION, RERANKERS, Reranker
 from .result import Hit, Match, SearchResult, hits_of
 from .stages.agreement import are_compared, compare, warnings
-from .stages.chains import CHAINS, MatchingGraph, chained
 from .stages.details import DETAILS, PROPOSED, find_votes, in_turns, proposed
 from .stages.feedback import Feedback
+from .stages.graph import CHAINS, MatchingGraph
 from .stages.identical import identical_ids, with_identical
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
@@ -241,9 +241,7 @@ class Engine:
         if self.graph and (rerank == DIFFUSION or verify is not None):
             with watch.stage(CHAINS):
                 apart = np.concatenate([query.in_gallery, self.store.damaged])
-                chains = self.graph.chains(ranking, odds, apart)
-                ranking, led = chained(ranking, odds, chains, query.descriptor, self.store)
-            links = {id: chains.links[id] for id in led.tolist()}
+                ranking, links = self.graph.rerank(ranking, odds, query.descriptor, apart)
             stages = stages | {CHAINS: ranking.ids}
         same = identical_ids(query, self.store)
         ranking = with_identical(ranking, same)

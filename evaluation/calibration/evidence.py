@@ -180,10 +180,8 @@ def galleries_of(
     ]
     whole = Engine(store, extractor)
     once = OncePerPair(whole.matchers[matcher])
-    galleries, offset, first_group = [], 0, 0
-    if before:
-        offset = before[-1].offset + len(before[-1])
-        first_group = before[-1].first_group + len(before[-1].groups)
+    offset, first_group = after(before)
+    galleries = []
     for ids in [everyone, *parts]:
         engine = whole
         if ids is not everyone:
@@ -197,6 +195,27 @@ def galleries_of(
         galleries.append(LabelledGallery(engine, inside, share, offset, first_group, is_whole))
         offset += len(ids)
     return galleries
+
+
+def whole_gallery(
+    store: Store,
+    extractor: Extractor,
+    groups: list[list[int]],
+    matcher: str,
+    before: Sequence[LabelledGallery] = (),
+) -> LabelledGallery:
+    """The store as a gallery, without its parts. Arguments as in `galleries_of`."""
+    engine = Engine(store, extractor)
+    OncePerPair(engine.matchers[matcher]).take_over(engine.matchers[matcher], np.arange(len(store)))
+    return LabelledGallery(engine, groups, 1.0, *after(before), True)
+
+
+def after(before: Sequence[LabelledGallery]) -> tuple[int, int]:
+    """First indices of a query and of a group after those of other galleries."""
+    if not before:
+        return 0, 0
+    last = before[-1]
+    return last.offset + len(last), last.first_group + len(last.groups)
 
 
 def draw(

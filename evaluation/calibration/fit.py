@@ -81,14 +81,14 @@ class Fit:
         self.galleries = galleries
         self.fitted = fitted
         self.samples: dict[Setting, Samples] = {}
-        self._tell()
+        self.use(self.fitted)
 
     def add(self, setting: Setting, progress: Progress) -> None:
         """Collect and fit one setting, and use it in the engines from then on."""
         samples = collect(self.galleries, setting, progress)
         self.samples[setting] = samples
         self.fitted = with_curves(self.fitted, setting, fit_curves(thinned(samples)))
-        self._tell()
+        self.use(self.fitted)
 
     def choose_share(self, shares: Sequence[float], verify: str, progress: Progress) -> list:
         """Choose the share of diffusion with the best mAP, summed over diffusion with and without
@@ -104,7 +104,7 @@ class Fit:
         rows = []
         for share in shares:
             self.fitted = replace(self.fitted, diffusion_share=share)
-            self._tell()
+            self.use(self.fitted)
             maps = []
             for setting in (("diffusion", None), ("diffusion", verify)):
                 samples = collect(stores, setting, progress)
@@ -112,7 +112,7 @@ class Fit:
             rows.append((share, *maps))
         best = max(rows, key=lambda row: sum(row[1:]))
         self.fitted = replace(self.fitted, diffusion_share=best[0])
-        self._tell()
+        self.use(self.fitted)
         return rows
 
     def group_maps(self, samples: Samples, odds: np.ndarray) -> list[np.ndarray]:
@@ -136,12 +136,12 @@ class Fit:
         """Mean over the stores of their mAP. Arguments as in `group_maps`."""
         return float(np.mean([np.mean(maps) for maps in self.group_maps(samples, odds)]))
 
-    def _tell(self) -> None:
-        """Pass the current fit to all engines."""
-        calibration = Calibration(self.fitted, read_fitted(FITTED / REFERENCE))
+    def use(self, fitted: Fitted) -> None:
+        """Pass a calibration to all engines."""
+        calibration = Calibration(fitted, read_fitted(FITTED / REFERENCE))
         for gallery in self.galleries:
             gallery.engine.fusion.calibration = calibration
-            gallery.engine.rerankers["diffusion"].share = self.fitted.diffusion_share
+            gallery.engine.rerankers["diffusion"].share = fitted.diffusion_share
 
 
 def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, CalibrationModel]) -> Fitted:

@@ -7,9 +7,10 @@ import pytest
 
 from index_store.graph.matching_graph import EDGE
 from search.ranking import Ranking
-from search.stages.chains import LEAST, STEPS, TRUST, Chains, chained, follow_chains
+from search.stages.chains import LEAST, STEPS, Chains, chained, follow_chains
 
 COUNT = 9
+TRUST = 0.4
 
 
 def graph_of(worth: np.ndarray) -> np.ndarray:
@@ -82,7 +83,8 @@ def test_chains_raise_photos_and_add_others():
     own = 1 / (1 + np.exp(-odds))
     ranking = Ranking(ids, np.zeros(3, np.float32), odds, None, own)
     chains = Chains(np.array([0, 1, 4]), np.array([0.8, 0.01, 0.5]))
-    raised, led = chained(ranking, odds, chains, np.eye(5, dtype=np.float32)[4], Described())
+    query = np.eye(5, dtype=np.float32)[4]
+    raised, led = chained(ranking, chains, TRUST, query, Described())
     expected = {
         3: own[0],
         1: 1 - (1 - own[1]) * (1 - TRUST * 0.01),
@@ -101,7 +103,7 @@ def test_no_photo_is_lowered_and_certainty_stays_finite():
     ids, odds = np.arange(4), np.array([60.0, 5.0, -60.0, -800.0])
     ranking = Ranking(ids, np.zeros(4, np.float32), odds, None, 1 / (1 + np.exp(-odds)))
     nothing = Chains(np.empty(0, np.int64), np.empty(0))
-    same, led = chained(ranking, odds, nothing, np.zeros(5, np.float32), Described())
+    same, led = chained(ranking, nothing, TRUST, np.zeros(5, np.float32), Described())
     assert same.ids.tolist() == [0, 1, 2, 3] and not len(led)
     assert np.isfinite(same.scores).all()
     np.testing.assert_allclose(same.scores[1:3], odds[1:3], rtol=1e-9)

@@ -1,43 +1,95 @@
-"""`evaluation matching`: mAP of the same store without and with its matching graph."""
+"""`evaluation matching`: mAP without and with the matching graph, on groups that fitted nothing.
+
+The weights of the evidence are cross-fitted: those that judge a group, its queries and the edges of
+the graph, were fitted on the other groups of all stores. Not cross-fitted: the share of diffusion
+and the weights of the graph (`search.stages.graph`), which are in use.
+"""
 
 from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
 
 from command import print_lines, print_text
+from evaluation.calibration.evidence import LabelledGallery, whole_gallery
+from evaluation.calibration.fit import Fit, check_enough, with_curves
+from evaluation.datasets import BadDataset
 from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW, load_groups
-from evaluation.groups import (
-    MethodResult,
-    add_labelled_store,
-    evaluate_groups,
-    store_groups,
-)
+from evaluation.groups import METHODS, add_labelled_stores, evaluate_groups, store_groups
+from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
 from extractor import Extractor
 from index_store import Store, model_of
 from index_store.graph.matching_graph import no_edges
 from index_store.report import matching_line
 from search import Engine
+from search.fusion import log_odds
+from search.fusion.calibration import Fitted
+from search.fusion.fit import OUTER_FOLDS, fit_curves, folds, thinned
+from search.stages.graph import MatchingGraph
 
-HEAD = ["mAP", "matching graph"]
+HEAD = ["photos", "groups", "matching graph", *METHODS]
+SETTINGS = [
+    (log_odds.PAIR, "sift"),
+    *((arguments.get("rerank"), arguments.get("verify")) for arguments in METHODS.values()),
+]
+Groups = Mapping[str, Sequence[str]]
+GroupMaps = dict[str, dict[str, float]]  # mAP by method and group
 
 
-def without_edges(store: Store) -> Store:
-    """The same store without its matching graph."""
-    plain = copy.copy(store)
-    plain.edges = no_edges(len(store))
+def without_edges(engine: Engine) -> Engine:
+    """The same engine without its store's matching graph."""
+    plain, store = copy.copy(engine), copy.copy(engine.store)
+    store.edges = no_edges(len(store))
+    plain.graph = MatchingGraph(store, engine.fusion)
     return plain
 
 
-def parts_of(
-    groups: Mapping[str, Sequence[str]], kinds: Mapping[str, Sequence[str]]
-) -> dict[str, list[str]]:
+def cross_fitted(
+    galleries: Sequence[LabelledGallery],
+    groups: Sequence[Groups],
+    model: str,
+    progress: Callable[[Iterable, str], Iterable] = lambda items, _: items,
+) -> list[tuple[GroupMaps, GroupMaps]]:
+    """mAP of each group without and with the graph, by weights that have not seen it.
+
+    Args:
+        galleries: whole stores of one model.
+        groups: group name -> gallery files, of each store, in the order of the galleries' groups.
+        model: name of the model.
+        progress: wraps work, with its name.
+    """
+    fusion = galleries[0].engine.fusion
+    fingerprint = galleries[0].engine.extractor.fingerprint
+    share = fusion.calibration.diffusion_share
+    fit = Fit(galleries, Fitted(model, fingerprint, share, {}, {}))
+    for setting in SETTINGS:
+        fit.add(setting, lambda queries, setting=setting: progress(queries, f"{setting[0]}"))
+    samples = {setting: thinned(found) for setting, found in fit.samples.items()}
+    everyone = np.arange(sum(map(len, groups)))
+    maps = [({m: {} for m in METHODS}, {m: {} for m in METHODS}) for _ in galleries]
+    for judged in progress(list(folds(everyone, OUTER_FOLDS)), "folds"):
+        fitted = replace(fit.fitted, pairs={})
+        for setting, found in samples.items():
+            fitted = with_curves(fitted, setting, fit_curves(found[~judged[found.group]]))
+        fit.use(fitted)
+        for gallery, named, both in zip(galleries, groups, maps):
+            inside = judged[gallery.first_group : gallery.first_group + len(named)]
+            part = {name: files for (name, files), is_in in zip(named.items(), inside) if is_in}
+            if not part:
+                continue
+            for engine, found in zip((without_edges(gallery.engine), gallery.engine), both):
+                for result in evaluate_groups(engine, part):
+                    found[result.method].update(result.group_map)
+    return maps
+
+
+def parts_of(groups: Groups, kinds: Groups) -> dict[str, list[str]]:
     """Names of groups that are averaged together: all, by number of photos, and by kind."""
     few = [name for name, files in groups.items() if len(files) <= FEW]
     parts = {EVERY: list(groups), FEW_VIEW: few, MANY_VIEW: [n for n in groups if n not in few]}
@@ -46,42 +98,55 @@ def parts_of(
 
 
 def table(
-    plain: Sequence[MethodResult], chained: Sequence[MethodResult], parts: Mapping[str, list[str]]
+    stores: Sequence[str],
+    groups: Sequence[Groups],
+    maps: Sequence[tuple[GroupMaps, GroupMaps]],
+    kinds: Groups,
 ) -> list[list[str]]:
-    """mAP of each method on each part, without and with the graph.
+    """mAP of each method on each part of each store, without and with the graph.
 
     Args:
-        plain, chained: output of `evaluate_groups`, for the same methods.
-        parts: output of `parts_of`.
+        stores: names of the stores.
+        groups: groups of each store.
+        maps: output of `cross_fitted`.
+        kinds: kind -> names of groups.
     """
-    rows = [[*HEAD, *(f"{part} ({len(names)})" for part, names in parts.items())]]
-    for pair in zip(plain, chained):
-        for result, has_graph in zip(pair, ("without", "with")):
-            maps = (np.mean([result.group_map[name] for name in names]) for names in parts.values())
-            rows.append([result.method, has_graph, *(f"{value:.3f}" for value in maps)])
+    rows = [HEAD]
+    for store, named, both in zip(stores, groups, maps):
+        for part, names in parts_of(named, kinds).items():
+            for found, has_graph in zip(both, ("without", "with")):
+                means = (np.mean([found[method][name] for name in names]) for method in METHODS)
+                row = [f"{store}, {part}", str(len(names)), has_graph]
+                rows.append([*row, *(f"{mean:.3f}" for mean in means)])
     return rows
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `matching` to the command line's sub-parsers."""
     command = commands.add_parser(
-        "matching", help="mAP of one store without and with its matching graph, by kind of thing"
+        "matching", help="mAP without and with the matching graph, on groups that fitted nothing"
     )
-    add_labelled_store(command)
-    command.add_argument("--kinds", type=Path, help='JSON: {"kind": ["name", ...], ...}')
+    add_labelled_stores(command, "one or several of the same model")
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    extractor = Extractor(model_of(args.store, args.model))
-    with Store(args.store, extractor) as store:
-        groups = store_groups(args.groups, store)
-        kinds = load_groups(args.kinds) if args.kinds else {}
-        plain, chained = (
-            evaluate_groups(
-                Engine(one, extractor), groups, lambda q: tqdm(q, desc="queries", disable=None)
-            )
-            for one in (without_edges(store), store)
-        )
-        print_text(format_rows(table(plain, chained, parts_of(groups, kinds))))
-        print_lines("", matching_line(store.edges))
+    if len(args.store) != len(args.groups):
+        raise BadDataset("Each store needs one groups file.")
+    model = model_of(args.store[0], None)
+    extractor = Extractor(model)
+    galleries: list[LabelledGallery] = []
+    groups: list[Groups] = []
+    for path, file in zip(args.store, args.groups):
+        store = Store(path, extractor)
+        groups.append(store_groups(file, store))
+        ids = [[store.catalogue.find(f).id for f in files] for files in groups[-1].values()]
+        check_enough(ids)
+        galleries.append(whole_gallery(store, extractor, ids, "sift", galleries))
+    maps = cross_fitted(
+        galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
+    )
+    kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
+    print_text(format_rows(table([path.name for path in args.store], groups, maps, kinds)))
+    print_lines("", *(matching_line(gallery.engine.store.edges) for gallery in galleries))
+    print_lines("", f"Measured: {conditions(extractor.engine)}.")
