@@ -18,7 +18,7 @@ KNOWN_KEYS = ConfigDict(extra="forbid")
 """For the `__pydantic_config__` of a dataclass: unknown keys are errors."""
 
 Text = InstanceOf[str]
-"""Any string. A path's may contain lone surrogates, which pydantic's own `str` refuses."""
+"""Any string, even with lone surrogates, as in paths that are not UTF-8."""
 
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]

@@ -9,8 +9,9 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from extractor import SUFFIXES, read_text, same_name
 from validation import sentence
@@ -56,6 +57,16 @@ def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
+def valid_name(text: str) -> str:
+    """A name. Raises ValueError unless it is valid Unicode."""
+    if not is_text(text):
+        raise ValueError("it is no valid Unicode")
+    return text
+
+
+Name = Annotated[str, AfterValidator(valid_name)]
+
+
 def load_groups(path: Path) -> dict[str, list[str]]:
     """Load groups of photos from a JSON file, {"name": ["file", ...], ...}.
 
@@ -64,10 +75,10 @@ def load_groups(path: Path) -> dict[str, list[str]]:
     """
     try:
         facts = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
-        named = TypeAdapter(dict[str, list[str]]).validate_python(facts)
+        named = TypeAdapter(dict[Name, list[Name]]).validate_python(facts)
     except ValidationError as error:
         raise BadGroups(
-            f'{path} must be {{"name": ["file", ...], ...}}: {sentence(error)}'
+            f'{path} cannot be read: it must be {{"name": ["file", ...], ...}}; {sentence(error)}'
         ) from None
     except (OSError, ValueError) as error:
         raise BadGroups(f"{path} cannot be read: {error}") from None
