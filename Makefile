@@ -14,6 +14,9 @@ override PHOTOS := $(value PHOTOS)
 override STORE := $(value STORE)
 override MODEL := $(value MODEL)
 export PHOTOS STORE MODEL
+# Packages are installed without compiled modules. Where these could not be kept, every start of
+# Python would compile what it imports again: a server, a command, each process of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 # A store for each folder, named by the folder's path, and for each model but the first.
 NAMED_STORE = case "$$PHOTOS" in gallery/photos) echo stores/gallery;; \
 	*) echo "stores/$$(printf '%s' "$$PHOTOS" | cksum | cut -d' ' -f1)";; esac
@@ -56,7 +59,7 @@ test: .venv-dev/.ready
 	@# in a process of their own, beside the others: they wait most of the time, as browsers' tests do.
 	.venv-dev/bin/mypy & types=$$!; \
 	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/index_store/test_ray.py & ray=$$!; \
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile \
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/index_store/test_ray.py; others=$$?; \
 	wait $$types && wait $$ray && exit $$others
 

@@ -31,8 +31,14 @@ else:  # the server imports it once
         __file__,
         routes=at_base_path([*PHOTO_ROUTES, *API_ROUTES], at_root=HEALTH),
         middleware=[
-            Middleware(one)
-            for one in (SecurityHeaders, KnownHosts, CrossOrigin, ConnectionLimits, UploadLimits)
+            Middleware(middleware_class)
+            for middleware_class in (
+                SecurityHeaders,
+                KnownHosts,
+                CrossOrigin,
+                ConnectionLimits,
+                UploadLimits,
+            )
         ],
         lifespan=lifespan,
     )

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from command import CommandParser, complain, run_command
+from command import CommandParser, print_error, run_command
 
 ROOT = Path(__file__).resolve().parent
 STORE_COMMANDS = {
@@ -24,7 +24,7 @@ STORE_COMMANDS = {
     "tune": "measure all forms of index and keep the best",
     "push": "search in a Milvus server",
 }
-ROOM_COMMANDS = {
+PACKAGE_COMMANDS = {
     "search": ("search", "find photos of the same thing"),
     "export": ("export", "turn a descriptor network into one ONNX file"),
     "train": ("model", "train descriptor networks"),
@@ -35,30 +35,30 @@ EPILOGUE = "`same-thing COMMAND --help` describes each; `python -m ROOM` does th
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return the exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    if words and words[0] in STORE_COMMANDS:
-        return room("index_store", words)
-    if words and words[0] in ROOM_COMMANDS:
-        return room(ROOM_COMMANDS[words[0]][0], words[1:])
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] in STORE_COMMANDS:
+        return run_package("index_store", arguments)
+    if arguments and arguments[0] in PACKAGE_COMMANDS:
+        return run_package(PACKAGE_COMMANDS[arguments[0]][0], arguments[1:])
     parser = CommandParser(prog="same-thing", description=__doc__, epilog=EPILOGUE)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, help in STORE_COMMANDS.items():
         commands.add_parser(name, help=help)
-    for name, (_, help) in ROOM_COMMANDS.items():
+    for name, (_, help) in PACKAGE_COMMANDS.items():
         commands.add_parser(name, help=help)
     add_serve(commands)
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     return int(args.run(args))
 
 
-def room(name: str, words: list[str]) -> int:
+def run_package(package: str, arguments: list[str]) -> int:
     """Run `python -m NAME WORDS...` in this process."""
     try:
-        module = importlib.import_module(f"{name}.__main__")
+        module = importlib.import_module(f"{package}.__main__")
     except ModuleNotFoundError as error:  # a package that only this command needs
-        complain(error)
+        print_error(error)
         return 1
-    return int(module.main(words))
+    return int(module.main(arguments))
 
 
 def add_serve(commands: argparse._SubParsersAction) -> None:
@@ -80,7 +80,7 @@ def serve(args: argparse.Namespace) -> int:
     """Replace this process by Streamlit's server; returns 1 if a store is missing."""
     for store in args.stores:
         if not store.is_dir():
-            complain(
+            print_error(
                 FileNotFoundError(f"There is no store {store}; build it with `same-thing build`.")
             )
             return 1

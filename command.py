@@ -1,7 +1,7 @@
 """Shared by all commands (`python -m search` and so on): output, exit codes, requirements.
 
 File names, labels and server answers are untrusted, and terminals obey control characters. All
-output therefore goes through `print_lines`, `print_text`, `print_status` or `complain`.
+output therefore goes through `print_lines`, `print_text`, `print_status` or `print_error`.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def print_status(*lines: object) -> None:
         print(printable(line), file=sys.stderr, flush=True)
 
 
-def bar(items: Iterable, total: int, what: str) -> Iterable:
+def bar(items: Iterable, total: int, label: str) -> Iterable:
     """A progress bar on standard error; in a log file it is updated every few seconds only."""
-    often = 0.1 if sys.stderr.isatty() else 5.0
+    interval = 0.1 if sys.stderr.isatty() else 5.0
     return tqdm(
-        items, total=total, desc=f"{what:10s}", unit="", mininterval=often, dynamic_ncols=True
+        items, total=total, desc=f"{label:10s}", unit="", mininterval=interval, dynamic_ncols=True
     )
 
 
@@ -90,7 +90,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
-def complain(error: BaseException) -> None:
+def print_error(error: BaseException) -> None:
     """Print an error as one line on standard error."""
     print_status(f"error: {sentence_of(error)}")
 

@@ -59,16 +59,16 @@ class Remote:
     size: int | None = None
     secure: bool = True
 
-    def address_at(self, mirror: str) -> str:
+    def url_at(self, mirror: str) -> str:
         """URL of the file at a mirror: MIRROR/HOST/PATH."""
         parts = urlsplit(self.url)
         query = f"?{parts.query}" if parts.query else ""
         return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}{query}"
 
 
-def named_mirrors(named: Sequence[str] = ()) -> list[str]:
+def named_mirrors(names: Sequence[str] = ()) -> list[str]:
     """The mirrors named on the command line, else those in GEM_MIRRORS."""
-    return list(named) or os.environ.get(MIRRORS, "").split()
+    return list(names) or os.environ.get(MIRRORS, "").split()
 
 
 def download(
@@ -112,7 +112,7 @@ def download(
             )
         return path
     reasons = []
-    for address in [*(remote.address_at(mirror) for mirror in mirrors), remote.url]:
+    for address in [*(remote.url_at(mirror) for mirror in mirrors), remote.url]:
         try:
             digest = fetch(remote, address, path, expected, progress)
         except DownloadFailed as error:
@@ -159,9 +159,9 @@ def fetch(remote: Remote, address: str, path: Path, expected: Sequence[str], pro
     return digests[0]
 
 
-def is_trusted(remote: Remote, address: str) -> bool:
+def is_trusted(remote: Remote, url: str) -> bool:
     """Whether the content of a URL may be accepted as the file."""
-    parts = urlsplit(address)
+    parts = urlsplit(url)
     checked = len(remote.sha256) == FULL or not remote.secure
     return checked or parts.scheme == "https" or parts.hostname in LOOPBACK
 
@@ -181,7 +181,7 @@ class Partial:
         if not resume:
             path.unlink(missing_ok=True)
 
-    def fetch(self, address: str, progress: bool) -> None:
+    def fetch(self, url: str, progress: bool) -> None:
         """Append the rest of the file.
 
         Raises:
@@ -205,13 +205,13 @@ class Partial:
                     hooks=hooks,
                     timeout=TIMEOUT,
                 )
-                load(address, file, None)
+                load(url, file, None)
         except HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
             if not begin or status != RANGE_NOT_SATISFIABLE:
                 raise DownloadFailed(f"answers {status}") from error
             self.path.unlink()  # the part is not shorter than the file
-            self.fetch(address, progress)
+            self.fetch(url, progress)
 
     def drop_if_empty(self) -> None:
         """Delete the part if it is empty."""

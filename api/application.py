@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from extractor import BadModel, BadPhoto, ImageTooLarge
-from serving.galleries.galleries import NoGallery
+from serving.galleries.gallery import NoGallery
 from serving.galleries.originals import OriginalGone
 from serving.middleware.areas import of_refusal, of_router
 from serving.refusal import Refused, busy, problem, problem_of
@@ -34,18 +34,18 @@ log = logging.getLogger(__name__)
 
 async def of_fields(_request: Request, error: RequestValidationError) -> Response:
     """Missing, unknown or wrong fields: 422; an invalid id in the path: 404."""
-    wrong = error.errors()
-    if wrong[0]["loc"][0] == "path":
+    problems = error.errors()
+    if problems[0]["loc"][0] == "path":
         return problem_of(no_photo())
-    errors = [sentence(one) for one in wrong]
+    errors = [sentence(problem_facts) for problem_facts in problems]
     return problem(422, errors[0], errors=errors)
 
 
 def sentence(error: dict) -> str:
     """A pydantic error as a sentence, without the rejected value."""
-    where = ".".join(str(part) for part in error["loc"][1:2])[:40]  # after "body" or "query"
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said
+    field = ".".join(str(part) for part in error["loc"][1:2])[:40]  # after "body" or "query"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
 
 
 async def of_extractor(_request: Request, error: Exception) -> Response:

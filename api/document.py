@@ -9,9 +9,9 @@ from typing import Any
 
 from serving.refusal import PROBLEM
 
+from .answer_models import Problem
 from .application import ABOUT, TITLE, application
 from .endpoints import ROOT
-from .models import Problem
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -56,20 +56,22 @@ def page(prefix: str = "") -> str:
     schemas = document()["components"]["schemas"]
     for path, methods in document()["paths"].items():
         for method, described in methods.items():
-            address = html.escape(prefix + path)
-            parts.append(f"<h2><b><code>{method.upper()} {address}</code></b></h2>")
+            url = html.escape(prefix + path)
+            parts.append(f"<h2><b><code>{method.upper()} {url}</code></b></h2>")
             parts.append(f"<p>{html.escape(described['summary'])}</p>")
-            named = {one["name"]: one for one in described.get("parameters", [])}
-            if named:
-                parts.append("<h3>Parameters</h3>" + rows(named, schemas))
+            parameters = {
+                parameter["name"]: parameter for parameter in described.get("parameters", [])
+            }
+            if parameters:
+                parts.append("<h3>Parameters</h3>" + rows(parameters, schemas))
             body = described.get("requestBody", {}).get("content", {}).get("multipart/form-data")
             if body:
                 parts.append("<h3>Fields</h3>" + table(body["schema"], schemas))
             for status, answer in described["responses"].items():
-                said = html.escape(answer["description"])
+                description = html.escape(answer["description"])
                 schema = answer.get("content", {}).get("application/json", {}).get("schema")
-                shown = table(schema, schemas) if schema else ""
-                parts.append(f"<h3>{status}</h3><p>{said}</p>{shown}")
+                fields_table = table(schema, schemas) if schema else ""
+                parts.append(f"<h3>{status}</h3><p>{description}</p>{fields_table}")
     problem = table({"$ref": REFERENCE.format(model="Problem")}, schemas)
     parts.append(f"<h2>Problems</h2><p>All as <code>{PROBLEM}</code>.</p>{problem}")
     head = f'<meta charset="utf-8"><title>{html.escape(TITLE)}</title><style>{STYLE}</style>'
@@ -85,21 +87,21 @@ def table(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
 
 def rows(fields: dict[str, Any], schemas: dict[str, Any]) -> str:
     """HTML table of fields or parameters by name."""
-    shown = []
+    table_rows = []
     for field, facts in fields.items():
         text = html.escape(facts.get("description", ""))
         inner = facts.get("items", {})
         if schemas.get(inner.get("$ref", "").rpartition("/")[2], {}).get("properties"):
             text += table(inner, schemas)
         kind = html.escape(kind_of(facts.get("schema", facts), schemas))
-        shown.append(f"<tr><td><code>{field}</code><td>{kind}<td>{text}</tr>")
-    return f"<table>{''.join(shown)}</table>"
+        table_rows.append(f"<tr><td><code>{field}</code><td>{kind}<td>{text}</tr>")
+    return f"<table>{''.join(table_rows)}</table>"
 
 
 def kind_of(facts: dict[str, Any], schemas: dict[str, Any]) -> str:
     """A short name of a field's type."""
     if "anyOf" in facts:
-        return " or ".join(kind_of(one, schemas) for one in facts["anyOf"])
+        return " or ".join(kind_of(option, schemas) for option in facts["anyOf"])
     if "enum" in facts:
         return ", ".join(facts["enum"])
     if "$ref" in facts:

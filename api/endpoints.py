@@ -11,43 +11,36 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index_store import Store
-from index_store.analysis.things import Thing
-from index_store.storage.catalogue import Photo
 from search import (
-    Hit,
     Match,
     SearchResult,
-    Verification,
-    relative_homography,
     relative_points,
 )
 from serving import searches
-from serving.galleries.about import about
-from serving.galleries.galleries import Gallery, NoGallery, galleries
-from serving.galleries.pictures import parse_id, pictures, thumbnail_url, view_url
+from serving.galleries.galleries import galleries
+from serving.galleries.gallery import Gallery, NoGallery
+from serving.galleries.pictures import parse_id, pictures
 from serving.galleries.things import KnownThings, things_of
 from serving.middleware.base_path import prefix_of
 from serving.refusal import PROBLEM, Refused
 
+from .answer_models import (
+    MatchAnswer,
+    PhotoAnswer,
+    PhotosAnswer,
+    SearchAnswer,
+    ThingAnswer,
+    ThingsAnswer,
+)
+from .answers import hit_answer, homography, photo_facts, rounded, served, thing_facts
 from .forms import BoundedRoute
-from .models import (
+from .request_models import (
     DESCRIPTOR,
     NONE,
-    HitAnswer,
-    HitThing,
-    LinkAnswer,
-    MatchAnswer,
     MatchForm,
-    PhotoAnswer,
-    PhotoFacts,
-    PhotosAnswer,
     PhotosQuery,
-    SearchAnswer,
     SearchForm,
-    ThingAnswer,
-    ThingFacts,
     ThingQuery,
-    ThingsAnswer,
     ThingsQuery,
 )
 from .turns import in_turn
@@ -79,7 +72,7 @@ LOOKUP = refusals(404, 422, 429, 503)
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }
-LOOKING = ["GET", "HEAD"]
+READ_METHODS = ["GET", "HEAD"]
 
 router = APIRouter(prefix=ROOT, route_class=BoundedRoute)
 multipart = Form(media_type="multipart/form-data")
@@ -99,19 +92,18 @@ async def search(request: Request, form: Annotated[SearchForm, multipart]) -> Se
     check_ids(form.id, gallery.engine.store)
     sources = form.sources()
     rerank = None if form.rerank == NONE else form.rerank
-    verify = None if form.verify == NONE else form.verify
+    matcher = None if form.matcher == NONE else form.matcher
 
     def work() -> tuple[SearchResult, KnownThings | None]:
-        matchers = [verify] if verify else []
-        query = searches.prepare(gallery, sources, form.part, matchers)
-        found = searches.search(gallery, query, rerank, verify, form.k, "api")
+        query = searches.prepare(gallery, sources, form.part, [matcher] if matcher else [])
+        found = searches.search(gallery, query, rerank, matcher, form.k, "api")
         return found, things_of(gallery.engine.store)
 
-    result, known = await in_turn(request, work)
+    result, things = await in_turn(request, work)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
     return SearchAnswer(
         **served(gallery),
-        hits=[hit_answer(store, hit, known, prefix) for hit in result.hits],
+        hits=[hit_answer(store, hit, things, prefix) for hit in result.hits],
         timings_ms=rounded(result.timings_ms),
         reused_ms=rounded(result.reused_ms),
         notes=result.notes,
@@ -150,7 +142,7 @@ async def match(request: Request, form: Annotated[MatchForm, multipart]) -> Matc
 
 @router.api_route(
     "/photos",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="photos",
     summary="List the photos of the gallery page by page, or find one by its file.",
     responses=LIST,
@@ -172,13 +164,13 @@ async def photos(request: Request, query: Annotated[PhotosQuery, Query()]) -> Ph
         **served(gallery),
         total=total,
         next=ids[query.limit] if len(ids) > query.limit else None,
-        photos=[photo_facts(store, one, prefix) for one in listed],
+        photos=[photo_facts(store, photo, prefix) for photo in listed],
     )
 
 
 @router.api_route(
     "/photos/{id}",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="photo",
     summary="Describe a photo of the gallery.",
     responses=LOOKUP,
@@ -193,7 +185,7 @@ async def photo(request: Request, id: Id, descriptor: Descriptor = None) -> Phot
 
 @router.api_route(
     "/photos/{id}/thumbnail",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="thumbnail",
     summary="Thumbnail of a gallery photo, at most 480 pixels a side.",
     response_class=Response,
@@ -209,7 +201,7 @@ async def thumbnail(id: Id, descriptor: Descriptor = None) -> Response:
 
 @router.api_route(
     "/things",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="things",
     summary="List the things that more than one photo of the gallery shows.",
     responses=LIST,
@@ -217,12 +209,12 @@ async def thumbnail(id: Id, descriptor: Descriptor = None) -> Response:
 async def things(request: Request, query: Annotated[ThingsQuery, Query()]) -> ThingsAnswer:
     gallery = chosen(query.descriptor)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
-    known = await run_in_threadpool(things_of, store)
-    listed = [] if known is None else known.listed
+    listing = await run_in_threadpool(things_of, store)
+    listed = [] if listing is None else listing.listed
     end = query.start + query.limit
     return ThingsAnswer(
         **served(gallery),
-        compared=known is not None,
+        compared=listing is not None,
         total=len(listed),
         next=end if end < len(listed) else None,
         things=[
@@ -234,7 +226,7 @@ async def things(request: Request, query: Annotated[ThingsQuery, Query()]) -> Th
 
 @router.api_route(
     "/things/{number}",
-    methods=LOOKING,
+    methods=READ_METHODS,
     operation_id="thing",
     summary="List the photos of the gallery that show one thing.",
     responses=LOOKUP,
@@ -244,16 +236,16 @@ async def thing(
 ) -> ThingAnswer:
     gallery = chosen(query.descriptor)
     store, prefix = gallery.engine.store, prefix_of(request.scope)
-    known = await run_in_threadpool(things_of, store)
-    if known is None or number >= len(known.listed):
+    listing = await run_in_threadpool(things_of, store)
+    if listing is None or number >= len(listing.listed):
         raise Refused(404, "The gallery has no such thing.")
-    found, end = known.listed[number], query.start + query.limit
+    found, end = listing.listed[number], query.start + query.limit
     listed = store.catalogue.photos_of(found.ids[query.start : end])
     return ThingAnswer(
         **served(gallery),
         **thing_facts(store, number, found, prefix).model_dump(),
         next=end if end < len(found.ids) else None,
-        photos=[photo_facts(store, one, prefix) for one in listed],
+        photos=[photo_facts(store, photo, prefix) for photo in listed],
     )
 
 
@@ -278,92 +270,3 @@ def check_ids(ids: list[int], store: Store) -> None:
 
 def no_photo() -> Refused:
     return Refused(404, "The gallery has no such photo.")
-
-
-def served(gallery: Gallery) -> dict[str, str]:
-    """Values for the fields of `Served`."""
-    return {"generation": gallery.engine.store.version, "model": gallery.name}
-
-
-def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
-    """A photo's entry in the catalogue. prefix: of its links."""
-    return PhotoFacts(
-        id=photo.id,
-        file=photo.file,
-        title=photo.title,
-        width=photo.width,
-        height=photo.height,
-        thumbnail=f"{prefix}/{thumbnail_url(store, photo.id)}",
-        view=f"{prefix}/{view_url(store, photo.id)}",
-        **credited(store, photo.file),
-    )
-
-
-def credited(store: Store, file: str) -> dict[str, Any]:
-    """The fields of `Credited` for a photo."""
-    said = about(store).of(file)
-    return {
-        "credit": said.credit,
-        "licence": said.licence,
-        "link": said.link,
-        "more": dict(said.more),
-    }
-
-
-def thing_facts(store: Store, number: int, thing: Thing, prefix: str) -> ThingFacts:
-    """Facts of a thing. prefix: of its links."""
-    face = store.catalogue.photo(thing.ids[0])
-    return ThingFacts(
-        number=number,
-        sure=round(thing.sure, 6),
-        count=len(thing.ids),
-        face=photo_facts(store, face, prefix),
-    )
-
-
-def hit_thing(known: KnownThings | None, id: int) -> HitThing | None:
-    """The thing that a photo shows; None if no other photo shows it."""
-    number = None if known is None else known.number_of(id)
-    if known is None or number is None:
-        return None
-    return HitThing(number=number, others=known.others(id))
-
-
-def hit_answer(store: Store, hit: Hit, known: KnownThings | None, prefix: str) -> HitAnswer:
-    """A hit as the API returns it. known: the store's things. prefix: of its links."""
-    return HitAnswer(
-        id=hit.id,
-        file=hit.file,
-        title=hit.title,
-        thumbnail=f"{prefix}/{thumbnail_url(store, hit.id)}",
-        view=f"{prefix}/{view_url(store, hit.id)}",
-        **credited(store, hit.file),
-        score=round(hit.score, 6),
-        similarity=round(hit.similarity, 6),
-        probability=None if hit.probability is None else round(hit.probability, 6),
-        confidence=hit.confidence or None,
-        inliers=hit.inliers,
-        verified=hit.verified,
-        homography=homography(hit.verification),
-        photo=0 if hit.verification is None else hit.verification.photo,
-        by_details=hit.by_details,
-        identical=hit.identical,
-        chain=[
-            LinkAnswer(id=link.id, file=link.file, title=link.title, inliers=link.inliers)
-            for link in hit.chain
-        ],
-        thing=hit_thing(known, hit.id),
-        stage_ranks=hit.stage_ranks,
-    )
-
-
-def homography(evidence: Verification | None) -> list[float] | None:
-    """The homography in fractions of width and height, row by row; None without one."""
-    if evidence is None or evidence.homography is None:
-        return None
-    return [round(value, 9) for value in relative_homography(evidence)]
-
-
-def rounded(timings_ms: dict[str, float]) -> dict[str, float]:
-    """Timings in ms, rounded to a microsecond."""
-    return {stage: round(ms, 3) for stage, ms in timings_ms.items()}

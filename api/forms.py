@@ -76,6 +76,6 @@ def check_once(names: Iterable[str]) -> None:
             raise wrong(name, "may be given only once")
 
 
-def wrong(name: str, why: str) -> RequestValidationError:
+def wrong(name: str, reason: str) -> RequestValidationError:
     """The error for a field that is refused before pydantic validates it."""
-    return RequestValidationError([{"loc": ("body", name), "msg": why}])
+    return RequestValidationError([{"loc": ("body", name), "msg": reason}])

@@ -10,7 +10,8 @@ from functools import cache
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from serving.galleries.galleries import Gallery, galleries
+from serving.galleries.galleries import galleries
+from serving.galleries.gallery import Gallery
 from serving.galleries.readiness import finds_itself
 from serving.middleware.client_ip import FORWARDED, address_of, is_among
 from serving.operations import prometheus

@@ -14,7 +14,7 @@ from serving.refusal import busy, of_busy, refuse, spend
 from serving.settings import settings
 
 T = TypeVar("T")
-LOOK_SECONDS = 0.25  # between two checks of the connection
+POLL_SECONDS = 0.25  # between two checks of the connection
 
 
 async def in_turn(request: Request, work: Callable[[], T]) -> T:
@@ -39,7 +39,7 @@ async def in_turn(request: Request, work: Callable[[], T]) -> T:
     done = asyncio.wrap_future(ticket.future)
     try:
         async with asyncio.timeout(settings().search_seconds):
-            while not (await asyncio.wait([done], timeout=LOOK_SECONDS))[0]:
+            while not (await asyncio.wait([done], timeout=POLL_SECONDS))[0]:
                 if await request.is_disconnected():
                     raise refuse("caller left", 400, "The connection was closed.")
             return done.result()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from command import CommandParser, complain, run_command
+from command import CommandParser, print_error, run_command
 from download import DownloadFailed
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         StoreError,
         OSError,
     ) as error:
-        complain(error)
+        print_error(error)
         return 1
     return 0
 

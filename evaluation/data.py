@@ -27,22 +27,22 @@ def format_sets(folder: Path = DOWNLOADS) -> str:
     rows = [["name", "what", "from", "licence", "here"]]
     for name in set_names():
         if name == GALLERY:
-            what, source = "landmarks of the sample gallery", "this repository"
+            description, source = "landmarks of the sample gallery", "this repository"
             licence = "gallery/CREDITS.md"
         elif name in open_names():
             labelled = open_set(name)
-            what = f"{labelled.title}; {quantity(len(labelled.photos), 'photo')}"
+            description = f"{labelled.title}; {quantity(len(labelled.photos), 'photo')}"
             source = quantity(len(labelled.licences), "public repository", "public repositories")
             unstated = sum(licence == "none stated" for licence in labelled.licences.values())
             licence = f"that of each repository; {unstated} state none"
         else:
             published = published_sets()[name]
-            what, source, licence = published.title, published.page, published.licence
-        rows.append([name, what, source, licence, where(name, folder)])
+            description, source, licence = published.title, published.page, published.licence
+        rows.append([name, description, source, licence, location(name, folder)])
     return format_rows(rows)
 
 
-def where(name: str, folder: Path) -> str:
+def location(name: str, folder: Path) -> str:
     """Path of a data set, "in part", or "no"."""
     if name == GALLERY:
         return GALLERY_PHOTOS.relative_to(GALLERY_PHOTOS.parent.parent).as_posix()

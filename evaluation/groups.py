@@ -29,7 +29,7 @@ from .datasets.groups import (
     load_groups,
     of_groups,
 )
-from .measure import ask, by_group
+from .measure import by_group, search_all
 from .metrics import mean_over_groups
 from .report.conditions import conditions
 from .report.results import QueryResult, format_rows
@@ -132,7 +132,7 @@ def evaluate_groups(
 ) -> list[MethodResult]:
     """Run all METHODS on groups from `store_groups`. progress: wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
-    queries = ask(
+    queries = search_all(
         engine, of_groups("groups", engine.store.roots, gallery, groups), METHODS, progress
     ).queries
     return [
@@ -174,9 +174,9 @@ def add_labelled_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", help="for a store of a model that is not the project's own")
 
 
-def add_labelled_stores(command: argparse.ArgumentParser, which: str) -> None:
-    """Add the options of commands that measure several stores. which: stores may be given."""
-    command.add_argument("--store", type=Path, nargs="+", required=True, help=which)
+def add_labelled_stores(command: argparse.ArgumentParser, description: str) -> None:
+    """Add the options of commands that measure several stores. description: stores may be given."""
+    command.add_argument("--store", type=Path, nargs="+", required=True, help=description)
     command.add_argument(
         "--groups",
         type=Path,

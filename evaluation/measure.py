@@ -39,7 +39,7 @@ class Answers:
     notes: list[str]
 
 
-def ask(
+def search_all(
     engine: Engine,
     benchmark: Benchmark,
     methods: Methods,
@@ -93,7 +93,7 @@ def ask(
 
 
 def prepare(engine: Engine, query: Query, methods: Methods) -> PreparedQuery:
-    """Prepare a query with the keypoints that the methods need. Raises as `ask`."""
+    """Prepare a query with the keypoints that the methods need. Raises as `search_all`."""
     source = gallery_id(engine, query) if query.own else read_bytes(query.photo)
     matchers = {arguments.get("verify") for arguments in methods.values()} - {None}
     return engine.prepare(source, query.region, sorted(matchers))
@@ -146,8 +146,8 @@ def gain_by_group(
     queries: list[QueryResult], method: str, base: str, setup: str, metric: str
 ) -> dict[str, list[float]]:
     """As `by_group`, for the differences to the method `base`."""
-    ours, theirs = (by_group(queries, name, setup, metric) for name in (method, base))
-    return {group: [a - b for a, b in zip(ours[group], theirs[group])] for group in ours}
+    values, base_values = (by_group(queries, name, setup, metric) for name in (method, base))
+    return {group: [a - b for a, b in zip(values[group], base_values[group])] for group in values}
 
 
 def summarise(
@@ -168,13 +168,13 @@ def summarise(
     """
     base, *others = methods
     leading = next(iter(benchmark.metrics))
-    setups, seen = [], []
+    setups, present = [], []
     for setup in benchmark.setups:
         values = by_group(queries, base, setup, leading)
         truths = [query.truths.get(setup) for query in benchmark.queries]
-        if not values or (truths in seen and setup != benchmark.main):
+        if not values or (truths in present and setup != benchmark.main):
             continue
-        seen.append(truths)
+        present.append(truths)
         counted = sum(map(len, values.values()))
         estimates: dict[str, dict[str, Estimate]] = {
             metric: {

@@ -17,11 +17,12 @@ from extractor.descriptor.registry import MODELS, model_path
 from validation import KNOWN_KEYS, Count, Number
 
 from .arguments import amount
+from .benchmark_store import open_or_build
 from .datasets import Benchmark, read_dataset
 from .metrics.bootstrap import Estimate
 from .report.conditions import hardware
 from .report.results import format_estimate, format_rows
-from .run import METHODS, STAGES, evaluate, open_or_build, queries_bar
+from .run import METHODS, STAGES, evaluate, queries_bar
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 GALLERY_GROUPS = GALLERY.with_name("groups.json")

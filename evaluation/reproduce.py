@@ -15,13 +15,14 @@ from command import bar, print_lines, print_text
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 
+from .benchmark_store import open_or_build
 from .data import add_mirrors
 from .datasets import BadDataset
 from .datasets.catalogue import published_sets
 from .datasets.fetched import get_dataset
 from .report.conditions import conditions
 from .report.results import Results, format_rows
-from .run import BASE, evaluate, open_or_build, queries_bar
+from .run import BASE, evaluate, queries_bar
 
 METRICS = ("mAP", "mP@10")
 PARITY_PHOTOS, PARITY_SIDES = 2, (320, 768)
@@ -95,26 +96,27 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
         DownloadFailed, BadCheckpoint, BadRecipe, ParityError, OSError: raised by the export.
     """
     from export import check_parity, choose_recipe, in_torch, to_onnx, write_model
-    from export.__main__ import SAMPLE_PHOTOS, sample
+    from export.__main__ import SAMPLE_PHOTOS
+    from export.commands import sample
     from model import load_checkpoint
     from model.checkpoints.published import CHECKPOINT, fetch_network, published
 
     net = published(name)
     if net.kind != CHECKPOINT or not net.results:
         raise BadDataset(f"{name} has no published results on {', '.join(published_sets())}.")
-    out = folder / f"{name}-published.onnx"
+    exported = folder / f"{name}-published.onnx"
     checkpoint = fetch_network(name, mirrors, folder)
-    if not out.exists():
+    if not exported.exists():
         network, provenance = load_checkpoint(checkpoint)
         recipe = choose_recipe(provenance, net.side, net.scales)
         original = in_torch(network, provenance, recipe)
         photos = sample(SAMPLE_PHOTOS, PARITY_PHOTOS)
         write_model(
             lambda half: to_onnx(network, provenance, recipe, half),
-            out,
+            exported,
             accept=lambda path: check_parity(original, path, photos, PARITY_SIDES),
         )
-    return out
+    return exported
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +12,14 @@ from pathlib import Path
 from command import bar, print_text
 from extractor import DEFAULT_MODEL, Extractor
 from extractor.descriptor.registry import model_path
-from index_store import CANDIDATES, Store, StoreMissing, build
-from index_store.global_artifacts import Progress, silent
-from index_store.sources.scan import scan
+from index_store import CANDIDATES, Store
 from search import RERANKERS, Engine
 
 from .arguments import amount
-from .datasets import READERS, BadDataset, Benchmark, read_dataset
-from .datasets.names import inside
+from .benchmark_store import open_or_build
+from .datasets import READERS, Benchmark, read_dataset
 from .exact import exactly
-from .measure import Methods, ask, summarise
+from .measure import Methods, search_all, summarise
 from .report.conditions import conditions
 from .report.results import Results, format_results, write_results
 
@@ -30,7 +27,7 @@ BASE = "rerank off"
 PUBLISHED = (
     "As in the published protocol, photos are decoded as they are stored (not turned by EXIF, "
     "transparency dropped), and every query ranks the whole gallery by exact similarity; the page "
-    "turns photos upright and looks at what its index proposes."
+    "turns photos upright and ranks the candidates that its index proposes."
 )
 METHODS: Methods = {
     BASE: {},
@@ -43,101 +40,6 @@ LEARNED: Methods = {  # only on request: their models are not part of the reposi
     "XFeat": {"verify": "xfeat"},
     "diffusion + XFeat": {"rerank": "diffusion", "verify": "xfeat"},
 }
-
-
-def open_or_build(
-    benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent
-) -> Store:
-    """Open or build the store of exactly the benchmark's gallery.
-
-    The store is at `path`, or is built there; a killed build resumes. A folder with more photos
-    than the gallery is not indexed directly (revisited Oxford's includes the queries). Then a
-    folder of links is created next to the store.
-
-    Args:
-        benchmark: gallery, and how its photos are decoded.
-        path: path of the store.
-        extractor: extractor that describes the photos.
-        progress: wraps long stages.
-
-    Raises:
-        BadDataset: the store at `path` holds other photos, or they were decoded differently.
-        StoreError, BadModel, OSError: see `Store` and `build`.
-    """
-    try:
-        store = Store(path, extractor)
-    except StoreMissing:
-        root = benchmark.root
-        if scan(root).files != benchmark.gallery:
-            root = link_gallery(benchmark, path.with_name(f"{path.name}-gallery"))
-        build(root, path, extractor, progress, as_stored=benchmark.published)
-        store = Store(path, extractor)
-    held = {photo.file for photo in store.catalogue.photos()}
-    known = held | {entry.file for entry in store.catalogue.skipped()}
-    if other := sorted((held - set(benchmark.gallery)) | (set(benchmark.gallery) - known)):
-        raise BadDataset(
-            f"The store at {path} is not of the gallery of {benchmark.name}: {other[0]} is in one "
-            f"of them only. "
-            "Name another place with --store, and it will be built there."
-        )
-    if store.as_stored != benchmark.published:
-        raise BadDataset(
-            f"The photos of the store at {path} were decoded in another way than {benchmark.name} "
-            "asks for (as they are stored, or upright on white). Name another place with --store, "
-            "and it will be built there."
-        )
-    return store
-
-
-def link_gallery(benchmark: Benchmark, folder: Path) -> Path:
-    """Create a folder with links to the gallery's photos, and nothing else.
-
-    The links are created in a temporary folder, which is renamed when it is complete. An existing
-    folder is used if it holds exactly these links. Otherwise it is left alone.
-
-    Args:
-        benchmark: gallery; its file names must stay inside `benchmark.root`.
-        folder: target folder.
-
-    Returns:
-        `folder`.
-
-    Raises:
-        BadDataset: there is something else at `folder`, or a photo's name leads outside.
-    """
-    try:
-        wanted = {inside(file): (benchmark.root / file).resolve() for file in benchmark.gallery}
-    except ValueError as error:
-        raise BadDataset(f"The gallery of {benchmark.name} cannot be linked: {error}.") from None
-    if folder.exists() or folder.is_symlink():
-        if links_in(folder) != wanted:
-            raise BadDataset(
-                f"{folder} is in the way: it is not the folder of links to the gallery of "
-                f"{benchmark.name}. Move it away, or name another place with --store."
-            )
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as made:
-        links = Path(made) / "links"
-        links.mkdir()
-        for file, photo in wanted.items():
-            (links / file).parent.mkdir(parents=True, exist_ok=True)
-            (links / file).symlink_to(photo)
-        links.rename(folder)
-    return folder
-
-
-def links_in(folder: Path) -> dict[str, Path] | None:
-    """Links in a folder and their targets; None if it contains anything else except folders."""
-    if folder.is_symlink() or not folder.is_dir():
-        return None
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            found[path.relative_to(folder).as_posix()] = path.readlink()
-        elif not path.is_dir():
-            return None
-    return found
 
 
 def evaluate(
@@ -163,7 +65,7 @@ def evaluate(
         progress: wraps the list of queries.
 
     Raises:
-        As `ask` and `summarise`.
+        As `search_all` and `summarise`.
     """
     manifest = store.manifest
     notes = list(benchmark.notes)
@@ -177,11 +79,10 @@ def evaluate(
         store = exactly(store)
     elif len(store) > CANDIDATES:
         notes.append(
-            f"A ranking holds what the search looks at, about {CANDIDATES} of {len(store)} photos; "
-            f"positives beyond it count as "
-            "not found."
+            f"A ranking holds the index's candidates, about {CANDIDATES} of {len(store)} photos; "
+            "positives beyond them count as not found."
         )
-    answers = ask(Engine(store, extractor), benchmark, methods, progress)
+    answers = search_all(Engine(store, extractor), benchmark, methods, progress)
     return Results(
         dataset=benchmark.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

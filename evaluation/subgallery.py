@@ -39,13 +39,13 @@ class SubGallery:
         self.descriptors = np.asarray(store.descriptors)[ids]
         self.index = faiss.IndexFlatIP(self.descriptors.shape[1])
         self.index.add(self.descriptors.astype(np.float32))
-        near = min(len(ids), affinity.BACKGROUND + 1)
-        neighbours, sims = exact_neighbours(self.descriptors, near)
-        kept = affinity.NEIGHBOURS + 1
+        candidates = min(len(ids), affinity.BACKGROUND + 1)
+        neighbours, sims = exact_neighbours(self.descriptors, candidates)
+        width = affinity.NEIGHBOURS + 1
         self.lists, self.list_sims = neighbours, sims
-        self.neighbour_ids, self.neighbour_sims = neighbours[:, :kept], sims[:, :kept]
+        self.neighbour_ids, self.neighbour_sims = neighbours[:, :width], sims[:, :width]
         self.keypoints = part_of(store.keypoints, ids)
-        numbers = numbers_of(len(store), ids)
+        numbers = position_of(len(store), ids)
         self.marks = store.marks.renumbered(numbers)
         self.edges = no_edges(len(ids))  # calibration on parts needs no chains
         shape = (len(ids), min(len(ids), KEPT))
@@ -72,14 +72,14 @@ class SubGallery:
 
 def part_of(whole: KeypointIndex, ids: np.ndarray) -> KeypointIndex:
     """The index of the photos with these ids, int (n,), renumbered from 0."""
-    new_ids = numbers_of(whole.photos, ids)
+    new_ids = position_of(whole.photos, ids)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "keypoints.lists"
         replace(KeypointChange.none(whole), new_ids=new_ids).save(path)
         return KeypointIndex(path, whole.form, len(ids))
 
 
-def numbers_of(photos: int, ids: np.ndarray) -> np.ndarray:
+def position_of(photos: int, ids: np.ndarray) -> np.ndarray:
     """Index of each of the whole store's photos in `ids`, int (n,); -1 if it is not there."""
     numbers = np.full(photos, -1)
     numbers[ids] = np.arange(len(ids))

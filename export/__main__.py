@@ -7,18 +7,13 @@ Also --int8 MODEL.onnx | --xfeat | --models | --list.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 import tempfile
-from functools import partial
 from pathlib import Path
-
-import numpy as np
-from tqdm import tqdm
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_lines,
     print_text,
     run_command,
@@ -26,205 +21,23 @@ from command import (
 from download import MIRRORS, DownloadFailed
 from extractor import (
     DEFAULT_MODEL,
-    SUFFIXES,
     BadModel,
     BadPhoto,
-    int8_beside,
-    resize,
 )
 from extractor.descriptor.registry import format_models
 from model import (
     BadCheckpoint,
-    GeMResNet,
-    Provenance,
-    Whitening,
-    learn_whitening,
-    load_checkpoint,
-    pca_whitening,
-    power_whitening,
 )
 from model.checkpoints.published import format_list
-from model.training.common.learn_whitening import (
-    EXPONENTS,
-    Progress,
-    best_exponent,
-    describe_folder,
-    pairs_of,
-    rows_of_groups,
-)
-from plurals import quantity
 
-from .backbone import VECTOR, Backbone, read_backbone, to_descriptor
+from .commands import run_backbone, run_checkpoint, run_int8
 from .cut import BadBackbone
-from .matching_models import Missing, export_xfeat
+from .matching.xfeat import Missing, export_xfeat
 from .named import prepare
-from .parity import ParityError, check_parity, format_table, in_torch
-from .pooled import Pooler, check_exponent
-from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
-from .recipe import BadRecipe, Recipe, check_side, choose_recipe, cut
-from .to_onnx import to_onnx, write_model
+from .parity import ParityError
+from .recipe import BadRecipe
 
 SAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "gallery" / "photos"
-
-
-def sample(folder: Path, count: int) -> list[Path]:
-    """`count` photos spread evenly over a folder (fewer if it has fewer)."""
-    found = (
-        sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-        if folder.is_dir()
-        else []
-    )
-    return found[:: max(1, len(found) // max(1, count))][:count]
-
-
-def parity_photos(args: argparse.Namespace) -> list[Path]:
-    """The photos for comparing a file with its original. Raises BadRecipe."""
-    photos = sample(args.photos, args.count)
-    if not photos:
-        raise BadRecipe(f"there are no photos for the parity check in {args.photos}")
-    return photos
-
-
-def shown(what: str) -> Progress:
-    """A progress bar on standard error."""
-    return partial(tqdm, desc=what, disable=None)
-
-
-def report(out: Path, half: bool) -> None:
-    """Print what was written."""
-    stored = "" if half else ", parameters as float32: float16 would change the descriptors"
-    print_lines(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB{stored})")
-
-
-def run_checkpoint(args: argparse.Namespace) -> None:
-    photos = parity_photos(args)
-    network, provenance = load_checkpoint(args.checkpoint)
-    if args.licence:
-        provenance = dataclasses.replace(provenance, licence=args.licence)
-    learning = args.whiten_on is not None
-    recipe = choose_recipe(
-        provenance,
-        args.longest_side,
-        args.scales,
-        None if learning else args.dim,
-        whitened=not (args.no_whitening or learning),
-    )
-    if learning:
-        whitening = whitening_for(network, provenance, recipe, args.whiten_on, args.groups)
-        recipe = dataclasses.replace(recipe, whitening=cut(whitening, args.dim))
-    scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
-    p = float(network.pool.p.detach())
-    print_lines(
-        f"{network.architecture}, GeM p = {p:.3f}, {quantity(network.output_dim, 'dimension')}"
-    )
-    print_lines(f"longest side {recipe.longest_side}, scales {scales}")
-    if recipe.whitening:
-        kept = quantity(len(recipe.whitening.projection), "dimension")
-        print_lines(f"whitening learned afterwards, to {kept}")
-    original = in_torch(network, provenance, recipe)
-    half = write_model(
-        lambda half: to_onnx(network, provenance, recipe, half),
-        args.out,
-        accept=lambda path: print_text(format_table(check_parity(original, path, photos))),
-    )
-    report(args.out, half)
-
-
-def whitening_for(
-    network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
-) -> Whitening:
-    """Learn a whitening on the photos in a folder, described by the recipe.
-
-    Args:
-        network: network that describes them.
-        provenance: provenance of the network.
-        recipe: recipe without a whitening.
-        folder: folder of the photos.
-        groups: JSON of photos of the same thing, for Lw; None for PCA.
-    """
-    describe = in_torch(network, provenance, recipe)
-    rows, row_of = describe_folder(
-        lambda photo: describe(resize(photo, recipe.longest_side)),
-        folder,
-        shown("learning a whitening"),
-    )
-    if groups is None:
-        return pca_whitening(rows)
-    return learn_whitening(rows, pairs_of(rows_of_groups(groups, row_of)))
-
-
-def run_backbone(args: argparse.Namespace) -> None:
-    photos = parity_photos(args)
-    side = check_side(args.longest_side)
-    backbone = read_backbone(args.backbone, args.map, args.mean, args.std, side)
-    check_exponent(backbone, args.p)
-    print_lines(
-        f"{backbone.name}: {backbone.tensor} is a {backbone.kind} of "
-        f"{quantity(backbone.channels, 'channel')}"
-    )
-    if backbone.size:
-        print_lines(f"photos are stretched to {backbone.size[1]} x {backbone.size[0]} pixels")
-    elif backbone.multiple > 1:
-        print_lines(f"photos are shrunk to sides that are multiples of {backbone.multiple}")
-    p = args.p
-    if p is None and backbone.kind != VECTOR:
-        p = chosen_exponent(backbone, side, args)
-    pooler = Pooler(backbone, side, [1.0 if p is None else p])
-    facts = {
-        "training": f"{backbone.tensor} of {args.backbone.name}",
-        "licence": args.licence or "unknown",
-    }
-    whitening = None
-    if args.whiten_on:
-        rows, _ = describe_folder(pooler, args.whiten_on, shown("learning a whitening"))
-        whitening = cut(power_whitening(rows[:, 0]), args.dim)
-        facts["training"] += f"; whitening learned on {quantity(len(rows), 'photo')}"
-        print_lines(
-            f"whitening learned on {quantity(len(rows), 'photo')}, "
-            f"{quantity(len(whitening.projection), 'dimension')} kept"
-        )
-    elif args.dim is not None:
-        raise BadRecipe("--dim cuts a whitening, which --whiten learns")
-
-    def original(photo: np.ndarray) -> np.ndarray:
-        unit = pooler.seen(photo)[0]
-        return unit if whitening is None else whitening(unit[None])[0]
-
-    sizes = [side, max(32, side * 3 // 4)]
-    half = write_model(
-        lambda half: to_descriptor(backbone, side, p, whitening, facts, half),
-        args.out,
-        accept=lambda path: print_text(format_table(check_parity(original, path, photos, sizes))),
-    )
-    report(args.out, half)
-
-
-def chosen_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> float:
-    """The GeM exponent with the highest mAP on labelled photos."""
-    groups = args.groups or args.photos.parent / "groups.json"
-    rows, row_of = describe_folder(
-        Pooler(backbone, side, EXPONENTS), args.photos, shown("choosing p")
-    )
-    best, found = best_exponent(rows, EXPONENTS, rows_of_groups(groups, row_of))
-    tried = ", ".join(f"{p:g}: {value:.3f}" for p, value in found.items())
-    print_lines(f"GeM p = {best:g} (mAP on {groups} by p: {tried})")
-    return best
-
-
-def run_int8(args: argparse.Namespace) -> None:
-    photos = sample(args.photos, CALIBRATION_PHOTOS + TEST_PHOTOS)
-    result = quantise_int8(
-        args.int8, photos, lambda blocks: tqdm(blocks, desc="sensitivity", disable=None)
-    )
-    print_lines("block          harm (1 - median cosine, this block alone in int8)")
-    for block, harm in list(result.harm.items())[:8]:
-        print_lines(
-            f"{block:13s} {harm:8.5f}{'  kept in float' if block in result.kept_float else ''}"
-        )
-    out = args.out or int8_beside(args.int8)
-    out.write_bytes(result.model)
-    print_lines(f"median cosine with float32 on {TEST_PHOTOS} other photos: {result.cosine:.4f}")
-    print_lines(f"wrote {out} ({len(result.model) / 1e6:.1f} MB)")
 
 
 def scales(text: str) -> tuple[float, ...] | str:
@@ -300,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="learn a whitening from these photos",
     )
-    add("--dim", type=int, help="keep so many dimensions of a whitening learned afterwards")
+    add("--dim", type=int, help="number of dimensions to keep of a whitening learned afterwards")
     add(
         "--no-whitening",
         action="store_true",
@@ -374,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         Missing,
         ParityError,
     ) as error:
-        complain(error)
+        print_error(error)
         return 1
     return 0
 

@@ -25,7 +25,7 @@ from .onnx_graph import INPUT, OLDEST_OPSET, Parts, opset_of, store_as_float16
 from .to_onnx import with_facts
 
 MULTIPLES = (1, 14, 16, 28, 32)  # multiples that networks require for sides, tried in this order
-LARGEST_FILE = 2 * 2**30  # limit of a protobuf message
+MAX_FILE_BYTES = 2 * 2**30  # limit of a protobuf message
 MAP, TOKENS, VECTOR = "map", "tokens", "vector"
 
 
@@ -89,8 +89,8 @@ def read_backbone(
     if multiple is None:
         raise BadBackbone(f"{path.name} does not run on photos of {longest_side} pixels")
     model = to_multiples(cut, multiple)
-    one = run(model, examples(longest_side)[:1])
-    kind, channels = kind_of(one, tensor)
+    output = run(model, examples(longest_side)[:1])
+    kind, channels = kind_of(output, tensor)
     return Backbone(
         original,
         model,
@@ -103,7 +103,7 @@ def read_backbone(
         size,
         multiple,
         channels_last,
-        None if takes_batches(model, one, longest_side) else 1,
+        None if takes_batches(model, output, longest_side) else 1,
         path.stem,
     )
 
@@ -112,7 +112,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     """The ONNX model in a file. Raises BadBackbone, FileNotFoundError."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no ONNX file at {path}.")
-    if path.stat().st_size >= LARGEST_FILE:
+    if path.stat().st_size >= MAX_FILE_BYTES:
         raise BadBackbone(f"{path.name} has 2 GB or more, which one ONNX file cannot hold")
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -175,13 +175,19 @@ def runs(model: onnx.ModelProto, longest_side: int) -> bool:
     return True
 
 
-def takes_batches(model: onnx.ModelProto, one: np.ndarray, longest_side: int) -> bool:
-    """Whether a batch of two gives the same as single photos; `one` is the first one's output."""
+def takes_batches(model: onnx.ModelProto, output: np.ndarray, longest_side: int) -> bool:
+    """Whether a batch of two gives the same outputs as single photos.
+
+    Args:
+        model: the network.
+        output: output for the first of `examples`, as a batch of one.
+        longest_side: see `examples`.
+    """
     try:
         both = run(model, examples(longest_side))
     except Exception:  # onnxruntime's exceptions share no base class; single photos still work
         return False
-    return len(both) == 2 and np.allclose(both[:1], one, rtol=1e-2, atol=1e-3)
+    return len(both) == 2 and np.allclose(both[:1], output, rtol=1e-2, atol=1e-3)
 
 
 def kind_of(value: np.ndarray, tensor: str) -> tuple[str, int]:
@@ -239,7 +245,7 @@ def to_descriptor(
     if half:
         store_as_float16(model)
     dim = backbone.channels if whitening is None else len(whitening.projection)
-    known = {
+    parameters = {
         "architecture": backbone.name,
         "pooling": "gem" if p is not None else "own",
         "p": p,
@@ -250,5 +256,5 @@ def to_descriptor(
         "std": backbone.std,
     }
     if backbone.max_batch is not None:
-        known["max_batch"] = backbone.max_batch
-    return with_facts(model, known | facts)
+        parameters["max_batch"] = backbone.max_batch
+    return with_facts(model, parameters | facts)

@@ -18,15 +18,15 @@ class BadBackbone(Exception):
 def cut_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
     """The part of a graph that computes a tensor, as its only output. Raises BadBackbone."""
     graph = model.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    if tensor not in makers:
+    producers = {name: node for node in graph.node for name in node.output}
+    if tensor not in producers:
         outputs = ", ".join(output.name for output in graph.output)
         raise BadBackbone(f"it has no tensor {tensor!r}; its outputs are {outputs}")
     needed, waiting, used = set(), [tensor], set()
     while waiting:
         name = waiting.pop()
         used.add(name)
-        node = makers.get(name)
+        node = producers.get(name)
         if node is None or id(node) in needed:
             continue
         needed.add(id(node))
@@ -37,16 +37,16 @@ def cut_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
     inputs = [x for x in graph.input if x.name not in constants and x.name in used]
     if len(inputs) != 1:
         raise BadBackbone(f"{tensor!r} must need one input, a photo, not {len(inputs)}")
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
     for field in ("node", "initializer", "input", "output", "value_info"):
-        del getattr(out.graph, field)[:]
-    out.graph.node.extend(node for node in graph.node if id(node) in needed)
-    out.graph.initializer.extend(t for t in graph.initializer if t.name in used)
-    out.graph.input.append(inputs[0])
-    out.graph.output.append(onnx.ValueInfoProto(name=tensor))
-    del out.metadata_props[:]
-    return out
+        del getattr(result.graph, field)[:]
+    result.graph.node.extend(node for node in graph.node if id(node) in needed)
+    result.graph.initializer.extend(t for t in graph.initializer if t.name in used)
+    result.graph.input.append(inputs[0])
+    result.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    del result.metadata_props[:]
+    return result
 
 
 def captured(node: onnx.NodeProto) -> list[str]:
@@ -89,10 +89,10 @@ def free_sizes(
     network needs that. The arguments are the results of `photo_input`.
     """
     parts = Parts(model, "photo")
-    seen = INPUT if size is None else stretched(parts, INPUT, *size)
+    resized = INPUT if size is None else stretched(parts, INPUT, *size)
     if channels_last:
-        seen = parts.node("Transpose", [seen], "channels_last", perm=[0, 2, 3, 1])
-    rename(model, name, seen)
+        resized = parts.node("Transpose", [resized], "channels_last", perm=[0, 2, 3, 1])
+    rename(model, name, resized)
     nodes = [*parts.nodes, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -126,9 +126,9 @@ def stretched(parts: Parts, image: str, height: int, width: int) -> str:
     ends = [
         parts.constant(f"leading.{x}", np.array([v], np.int64)) for x, v in (("from", 0), ("to", 2))
     ]
-    leading = parts.node("Slice", [shape, *ends], "leading")
-    wanted = parts.constant("size", np.array([height, width], np.int64))
-    sizes = parts.node("Concat", [leading, wanted], "sizes", axis=0)
+    leading_shape = parts.node("Slice", [shape, *ends], "leading")
+    size = parts.constant("size", np.array([height, width], np.int64))
+    sizes = parts.node("Concat", [leading_shape, size], "sizes", axis=0)
     return parts.node("Resize", [image, "", "", sizes], "stretched", mode="linear")
 
 
@@ -141,9 +141,9 @@ def to_multiples(model: onnx.ModelProto, multiple: int) -> onnx.ModelProto:
     """
     if multiple == 1:
         return model
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    parts = Parts(out, "multiples")
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    parts = Parts(result, "multiples")
     shape = parts.node("Shape", [INPUT], "shape")
     unit = parts.constant("of", np.array([1, 1, multiple, multiple], np.int64))
     counts = parts.node("Div", [shape, unit], "counts")
@@ -152,9 +152,9 @@ def to_multiples(model: onnx.ModelProto, multiple: int) -> onnx.ModelProto:
     )
     sizes = parts.node("Mul", [floor, unit], "sizes")
     fitted = parts.node("Resize", [INPUT, "", "", sizes], "fitted", mode="linear")
-    for node in out.graph.node:
+    for node in result.graph.node:
         node.input[:] = [fitted if name == INPUT else name for name in node.input]
-    nodes = [*parts.nodes, *out.graph.node]
-    del out.graph.node[:]
-    out.graph.node.extend(nodes)
-    return out
+    nodes = [*parts.nodes, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result

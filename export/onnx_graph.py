@@ -88,10 +88,10 @@ class Parts:
             mean = self.constant("whitening.mean", whitening.mean.astype(np.float32))
             x = self.node("Sub", [x, mean], "whitening.centred")
         projection = np.ascontiguousarray(whitening.projection.T, np.float32)
-        turned = self.node(
+        rotated = self.node(
             "MatMul", [x, self.constant("whitening.weight", projection)], "whitening.turned"
         )
-        return self.unit(turned, "whitening")
+        return self.unit(rotated, "whitening")
 
     def resize(self, x: str, scale: float, name: str) -> str:
         """Bilinear resampling of (B, C, H, W) to (floor(H scale), floor(W scale)), no smoothing.
@@ -133,12 +133,12 @@ def with_scales(model: onnx.ModelProto, scales: Sequence[float], msp: float) -> 
     """
     if tuple(scales) == (1.0,):
         return model
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    del out.graph.node[:]
-    parameters = {tensor.name for tensor in out.graph.initializer}
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    parameters = {tensor.name for tensor in result.graph.initializer}
     described = []
-    parts = Parts(out, "scales")
+    parts = Parts(result, "scales")
     for number, scale in enumerate(scales):
         image = INPUT if scale == 1 else parts.resize(INPUT, scale, f"resize{number}")
 
@@ -160,22 +160,22 @@ def with_scales(model: onnx.ModelProto, scales: Sequence[float], msp: float) -> 
     stacked = parts.node("Concat", described, "stacked", axis=1)  # (B, S, D)
     mean = parts.reduce("ReduceMean", stacked, 1, "mean", keepdims=False)
     parts.finish(parts.unit(parts.power(mean, 1 / msp, "aggregate"), "unit"))
-    return out
+    return result
 
 
 def with_whitening(model: onnx.ModelProto, whitening: Whitening | None) -> onnx.ModelProto:
     """The model followed by a learned whitening; the model itself for None."""
     if whitening is None:
         return model
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    for node in out.graph.node:
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for node in result.graph.node:
         if OUTPUT in node.output:
             node.name = "unwhitened"
             node.output[:] = ["unwhitened" if name == OUTPUT else name for name in node.output]
-    parts = Parts(out, "learned")
+    parts = Parts(result, "learned")
     parts.finish(parts.whiten("unwhitened", whitening))
-    return out
+    return result
 
 
 def store_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:

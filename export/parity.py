@@ -62,17 +62,17 @@ def in_torch(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> Orig
         total = torch.zeros(())
         with torch.inference_mode():
             for scale in recipe.scales:
-                seen = image
+                scaled = image
                 if scale != 1:
-                    seen = F.interpolate(
+                    scaled = F.interpolate(
                         image, scale_factor=scale, mode="bilinear", align_corners=False
                     )
-                total = total + network(seen)[0] ** msp
+                total = total + network(scaled)[0] ** msp
         if len(recipe.scales) == 1:
             descriptor = total.numpy()
         else:
-            together = ((total / len(recipe.scales)) ** (1 / msp)).numpy()
-            descriptor = together / np.linalg.norm(together)
+            combined = ((total / len(recipe.scales)) ** (1 / msp)).numpy()
+            descriptor = combined / np.linalg.norm(combined)
         return descriptor if recipe.whitening is None else recipe.whitening(descriptor[None])[0]
 
     return describe
@@ -112,9 +112,9 @@ def check_parity(
         for name, aspect in ASPECTS.items():
             cosines, differences = [], []
             for photo in decoded:
-                seen = resize(crop_to_aspect(photo, aspect), longest_side)
-                expected = original(seen)
-                actual = extractor.describe_batch(extractor.normalise(seen)[None])[0]
+                resized = resize(crop_to_aspect(photo, aspect), longest_side)
+                expected = original(resized)
+                actual = extractor.describe_batch(extractor.normalise(resized)[None])[0]
                 norms = np.linalg.norm(expected) * np.linalg.norm(actual)
                 cosines.append(float(expected @ actual / norms))
                 differences.append(float(np.abs(expected - actual).max()))

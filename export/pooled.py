@@ -45,14 +45,14 @@ class Pooler:
         normal = (photo / 255 - self.backbone.mean) / self.backbone.std
         image = torch.from_numpy(normal.transpose(2, 0, 1)[None].astype(np.float32))
         multiple = self.backbone.multiple
-        wanted = self.backbone.size or tuple(
+        target_size = self.backbone.size or tuple(
             max(1, side // multiple) * multiple for side in image.shape[2:]
         )
-        if wanted != tuple(image.shape[2:]):
-            image = F.interpolate(image, size=wanted, mode="bilinear", align_corners=False)
+        if target_size != tuple(image.shape[2:]):
+            image = F.interpolate(image, size=target_size, mode="bilinear", align_corners=False)
         return (image.permute(0, 2, 3, 1) if self.backbone.channels_last else image).numpy()
 
-    def seen(self, photo: np.ndarray) -> np.ndarray:
+    def preprocess(self, photo: np.ndarray) -> np.ndarray:
         """Unit pooled vectors (E, C) of a photo that is already small enough."""
         inputs = {self.backbone.input: np.ascontiguousarray(self.image(photo))}
         value = self._session.run([self.backbone.tensor], inputs)[0]
@@ -65,8 +65,8 @@ class Pooler:
         return (pooled / (norms + EPS)).astype(np.float32)
 
     def __call__(self, photo: np.ndarray) -> np.ndarray:
-        """`seen` for a photo of any size."""
-        return self.seen(resize(photo, self.longest_side))
+        """`preprocess` for a photo of any size."""
+        return self.preprocess(resize(photo, self.longest_side))
 
 
 def gem(x: np.ndarray, p: float) -> np.ndarray:

@@ -128,12 +128,12 @@ def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelP
     # length.
     keep += [n.name for n in model.graph.node if n.op_type == "Add" and constants & set(n.input)]
     # A clip after a product is its activation; any other is GeM's clamp.
-    made = {name: node.op_type for node in model.graph.node for name in node.output}
+    producers = {name: node.op_type for node in model.graph.node for name in node.output}
     clips = [n for n in model.graph.node if n.op_type == "Clip"]
-    keep += [n.name for n in clips if made.get(n.input[0]) not in PRODUCTS]
+    keep += [n.name for n in clips if producers.get(n.input[0]) not in PRODUCTS]
     keep += [n.name for n in model.graph.node if is_head(n)]
-    alone = len(blocks) == 1  # one block's harm is that of its products
-    operators = list(PRODUCTS) if alone else OPERATORS
+    is_single = len(blocks) == 1  # one block's harm is that of its products
+    operators = list(PRODUCTS) if is_single else OPERATORS
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
@@ -190,13 +190,13 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
         blocks = list(blocks_of(onnx.load(str(folded))))
         harm = {block: 1 - cosine(quantise(folded, ranges, {block})) for block in progress(blocks)}
         harm = dict(sorted(harm.items(), key=lambda item: -item[1]))
-        kept: list[str] = []
+        float_blocks: list[str] = []
         while True:
-            model = quantise(folded, ranges, set(blocks) - set(kept))
+            model = quantise(folded, ranges, set(blocks) - set(float_blocks))
             found = cosine(model)
-            if found >= TARGET or len(kept) == len(blocks):
+            if found >= TARGET or len(float_blocks) == len(blocks):
                 break
-            kept = list(harm)[: max(1, 2 * len(kept))]
+            float_blocks = list(harm)[: max(1, 2 * len(float_blocks))]
     original = {
         p.key: p.value for p in onnx.load(str(path)).metadata_props if not p.key.startswith("seal.")
     }
@@ -204,4 +204,4 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
     helper.set_model_props(
         model, original | {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()}
     )
-    return Quantised(seal(model.SerializeToString()), harm, kept, found)
+    return Quantised(seal(model.SerializeToString()), harm, float_blocks, found)

@@ -88,9 +88,9 @@ def drop_zero_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in proto.graph.node:
         if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] in zeros:
             dropped.add(node.input.pop())
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in dropped]
+    remaining = [tensor for tensor in proto.graph.initializer if tensor.name not in dropped]
     del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    proto.graph.initializer.extend(remaining)
     return proto
 
 
@@ -150,7 +150,7 @@ def to_onnx(
 
 
 def write_model(
-    make: Callable[[bool], onnx.ModelProto], out: str | Path, accept: Callable[[Path], None]
+    build: Callable[[bool], onnx.ModelProto], out: str | Path, accept: Callable[[Path], None]
 ) -> bool:
     """Write a model to `out` after it has passed a comparison with its original.
 
@@ -158,7 +158,7 @@ def write_model(
     parameters are stored as float32.
 
     Args:
-        make: function that builds the model; its argument is whether to store the parameters as
+        build: function that builds the model; its argument is whether to store the parameters as
             float16.
         out: target path, replaced atomically once the finished file is accepted.
         accept: function that checks the finished file, and raises ParityError if it fails.
@@ -176,7 +176,7 @@ def write_model(
     try:
         for half in (True, False):
             try:
-                partial.write_bytes(seal(make(half).SerializeToString()))
+                partial.write_bytes(seal(build(half).SerializeToString()))
                 accept(partial)
             except (ParityError, ValueError):
                 if half:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_lines,
     print_text,
     run_command,
@@ -30,7 +30,7 @@ def run_benchmark(args: argparse.Namespace) -> None:
         # Imported here: index_store, which is a layer above, knows where a store saves its engine.
         from index_store.engine_choice import write_engine
         from index_store.errors import StoreError
-        from index_store.store import model_of
+        from index_store.storage.compatibility import model_of
 
         try:
             model = model_of(args.store, args.model)
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise  # handled by run_command
     except (OSError, BadModel) as error:
-        complain(error)
+        print_error(error)
         return 1
     return 0
 

@@ -3,7 +3,7 @@
 from .analysis.duplicates import duplicates
 from .ann.nearest import candidate_ids
 from .ann.presets import PRESETS
-from .ann.remote.push import push, take_back
+from .ann.remote.push import push, use_own_index
 from .builder import CANDIDATES, build
 from .changes import add, remove, update
 from .engine_choice import engine_of
@@ -25,11 +25,12 @@ from .errors import (
 )
 from .storage.catalogue import Catalogue, Photo, Skipped
 from .storage.compaction import compact
+from .storage.compatibility import model_of
 from .storage.generation import current_version
 from .storage.integrity import verify
 from .storage.keypoint_cache import KeypointCache
 from .storage.manifest import Manifest
-from .store import Store, model_of
+from .store import Store
 
 __all__ = [
     "CANDIDATES",
@@ -64,7 +65,7 @@ __all__ = [
     "push",
     "remove",
     "candidate_ids",
-    "take_back",
+    "use_own_index",
     "update",
     "verify",
 ]

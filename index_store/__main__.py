@@ -12,7 +12,7 @@ from pathlib import Path
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_status,
     run_command,
 )
@@ -26,7 +26,7 @@ from extractor.descriptor.registry import MODELS, model_path
 from .ann.presets import DEFAULT_PRESET, EXACT_BELOW, PRESETS
 from .ann.remote.collection import TOKEN
 from .commands import (
-    HERE,
+    OWN_INDEX,
     run_add,
     run_build,
     run_compact,
@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="ADDRESS",
         required=True,
         help=f"of the server, such as http://localhost:19530; its token is read from {TOKEN}; "
-        f"`{HERE}` searches with the store's own index again",
+        f"`{OWN_INDEX}` searches with the store's own index again",
     )
     command.set_defaults(run=run_push)
     command = commands.add_parser("update", help="bring a store up to date with its folders")
@@ -261,10 +261,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise  # for run_command
     except (StoreError, BadModel, BadLimit, OSError, sqlite3.Error) as error:
-        complain(error)
+        print_error(error)
         return 1
     except KeyboardInterrupt:
-        print_status("", "interrupted: run the same command again to go on where it stopped")
+        print_status("", "interrupted: run the same command again to resume")
         return 130
     return 0
 

@@ -141,14 +141,14 @@ class About:
 
     def of(self, file: str) -> Credit:
         """The entries for a photo, completed by those that apply to all photos."""
-        said = self.photos.get(key(file), NOTHING)
+        entry = self.photos.get(key(file), NOTHING)
         whole = self.files.get("") or self.files.get(file.partition("/")[0], NO_FILE)
         return Credit(
-            title=said.title,
-            credit=said.credit or whole.credit,
-            licence=said.licence or whole.licence,
-            link=said.link or (whole.licence_link or "" if not said.licence else ""),
-            more=said.more,
+            title=entry.title,
+            credit=entry.credit or whole.credit,
+            licence=entry.licence or whole.licence,
+            link=entry.link or (whole.licence_link or "" if not entry.licence else ""),
+            more=entry.more,
         )
 
     def title(self, file: str, otherwise: str) -> str:
@@ -158,7 +158,7 @@ class About:
     def to_json(self) -> str:
         """Serialise for the store."""
         files = {name: file.model_dump() for name, file in self.files.items()}
-        photos = {name: dataclasses.asdict(said) for name, said in self.photos.items()}
+        photos = {name: dataclasses.asdict(credit) for name, credit in self.photos.items()}
         return json.dumps({"files": files, "photos": photos})
 
     @staticmethod
@@ -189,7 +189,7 @@ def read_about(roots: Path | Roots) -> About:
         prefix = f"{name}/" if name else ""
         if file.photos is not None:
             found = read_photos(root, file.photos)
-            photos |= {key(prefix + photo): said for photo, said in found.items()}
+            photos |= {key(prefix + photo): credit for photo, credit in found.items()}
         samples = tuple(prefix + sample for sample in file.samples)
         files[name] = file.model_copy(update={"samples": samples})
     return About(files, photos)
@@ -212,7 +212,7 @@ def read_photos(root: Path, table: str) -> dict[str, Credit]:
     path = root / table
     try:
         if not path.resolve(strict=True).is_relative_to(root.resolve()):  # a link that leads out
-            raise OSError("it lies outside the folder of photos")
+            raise OSError("it is outside the folder of photos")
         return read_table(read_text(path.resolve(), MAX_TABLE_BYTES), root)
     except (OSError, ValueError, RuntimeError) as error:
         raise BadAbout(f"{path} cannot be read: {error}") from None
@@ -242,7 +242,7 @@ def read_table(text: str, root: Path = Path("/")) -> dict[str, Credit]:
 
 def credit_of(row: Row) -> Credit:
     """A line's entries for its photo. Raises ValueError for unprintable or too long cells."""
-    cells = {name: shown(row.line, name, row.cells.get(name, "")) for name in COLUMNS}
+    cells = {name: quoted(row.line, name, row.cells.get(name, "")) for name in COLUMNS}
     link = row.cells.get("link", "")
     try:
         if link and len(link) > MAX_LINK:
@@ -256,14 +256,14 @@ def credit_of(row: Row) -> Credit:
         licence=cells["licence"],
         link=link,
         more={
-            shown(row.line, "head", name): shown(row.line, name, cell)
+            quoted(row.line, "head", name): quoted(row.line, name, cell)
             for name, cell in row.more.items()
             if cell
         },
     )
 
 
-def shown(line: int, name: str, cell: str) -> str:
+def quoted(line: int, name: str, cell: str) -> str:
     """A cell as one line. Raises ValueError if it is unprintable or too long."""
     text = " ".join(cell.split())
     if not text.isprintable():

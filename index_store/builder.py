@@ -22,8 +22,8 @@ from .parameters import (
     is_compared,
     is_reusable,
 )
+from .sources.collected.fetch import Web
 from .sources.difference import Confirm, confirm_all
-from .sources.fetch import Web
 from .sources.gathering import gather, list_sources, sources_for
 from .sources.reading import read_folders, what_changed
 from .sources.removal import known_before
@@ -107,12 +107,12 @@ def build(
         reusable = live if live is not None and is_reusable(live.manifest, spec) else None
         segments = [] if reusable is None else reusable.whole_segments
         with closing(ExtractionCache(store, spec.facts, spec.dim, segments)) as cache:
-            known = known_before(store, sources, live)
+            known_photos = known_before(store, sources, live)
             content = read_folders(
-                sources, listing, known, cache, extractor, spec, progress, recheck, spread
+                sources, listing, known_photos, cache, extractor, spec, progress, recheck, spread
             )
             if live is not None:
-                confirm(what_changed(known.before, listing, content))
+                confirm(what_changed(known_photos.before, listing, content))
             rows = cache.finish([entry.sha256 for entry in content.photos])
             before = None if live is None else live.manifest
             parameters = index_parameters(len(rows), spec.dim, index, before)
@@ -153,8 +153,8 @@ def is_up_to_date(
     compared = is_compared(manifest) if matching is None else matching
     derived = derived_parameters(chosen, form_for(manifest.photos), compared)
     parameters = {**derived, **spec.extraction}
-    same_making = manifest.parameters == parameters and manifest.drift == Drift()
-    return same_photos and same_making and not live.is_damaged
+    same_parameters = manifest.parameters == parameters and manifest.drift == Drift()
+    return same_photos and same_parameters and not live.is_damaged
 
 
 def is_as_derived(

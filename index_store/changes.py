@@ -22,9 +22,9 @@ from .parameters import (
     is_compared,
     is_reusable,
 )
-from .sources.collected import FOLDER
+from .sources.collected.fetch import Web
+from .sources.collected.state import FOLDER
 from .sources.difference import Confirm, Difference, confirm_all
-from .sources.fetch import Web
 from .sources.gathering import gather, list_sources
 from .sources.named import files_of, photo_named
 from .sources.reading import REMOVED, read_folders, what_changed
@@ -96,9 +96,11 @@ def update(
         Store(store, extractor, embedded=True) as live,
         closing(cache_of(live)) as cache,
     ):
-        known = known_before(store, sources, live)
-        content = read_folders(sources, listing, known, cache, extractor, spec, progress, recheck)
-        confirm(what_changed(known.before, listing, content))
+        known_photos = known_before(store, sources, live)
+        content = read_folders(
+            sources, listing, known_photos, cache, extractor, spec, progress, recheck
+        )
+        confirm(what_changed(known_photos.before, listing, content))
         before = content_of(live)
         same = dataclasses.replace(content, spec=before.spec) == before
         if same and not live.is_damaged:  # the recheck found no changes
@@ -146,7 +148,7 @@ def add(
                 f"The photos in {store} were described in another way than these would be. "
                 "Build it again."
             )
-        files, named = files_of(live, photos)
+        files, given_names = files_of(live, photos)
         stamps = {file: describe_file(live.roots / file) for file in files}
         indexed, unusable = extract_all(
             live.roots,
@@ -157,22 +159,22 @@ def add(
             kept_exactly(len(live) + len(files)),
             live.as_stored,
         )
-        added = {file: sha256 for file, sha256 in indexed.items() if file in named}
+        added = {file: sha256 for file, sha256 in indexed.items() if file in given_names}
         removed = added_again(live.catalogue.removed(), added, live.roots)
         contents = {row.sha256 for row in removed} - set(added.values())
         names = {same_name(file) for file in files}
         others = [e for e in live.catalogue.entries() if same_name(e.file) not in names]
-        came = [
+        new_entries = [
             Entry(file, sha256, stamps[file])
             for file, sha256 in indexed.items()
-            if file in named or sha256 not in contents
+            if file in given_names or sha256 not in contents
         ]
-        if not came and unusable:
+        if not new_entries and unusable:
             raise NothingToIndex(f"{unusable[0].file} cannot be read: {unusable[0].reason}")
         content = Content(
             sources=live.manifest.sources,
             listing="",
-            photos=sorted(others + came),
+            photos=sorted(others + new_entries),
             skipped=[s for s in live.catalogue.skipped() if same_name(s.file) not in names]
             + unusable,
             removed=removed,
@@ -201,18 +203,19 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
     """
     store = Path(store)
     with locked_for_update(store) as live, closing(cache_of(live)) as cache:
-        gone = {photo_named(live, file) for file in files}
+        files_to_remove = {photo_named(live, file) for file in files}
         entries = live.catalogue.entries()
-        left = [entry for entry in entries if entry.file not in gone]
-        if not left:
+        remaining = [entry for entry in entries if entry.file not in files_to_remove]
+        if not remaining:
             raise NothingToIndex("These are all photos of the store. Delete its folder instead.")
-        taken = [Removed(file, sha256) for file, sha256, _ in entries if file in gone]
+        removals = [Removed(file, sha256) for file, sha256, _ in entries if file in files_to_remove]
         content = Content(
             sources=live.manifest.sources,
             listing=live.manifest.listing,
-            photos=left,
-            skipped=live.catalogue.skipped() + [Skipped(file, REMOVED) for file in sorted(gone)],
-            removed=sorted([*live.catalogue.removed(), *taken]),
+            photos=remaining,
+            skipped=live.catalogue.skipped()
+            + [Skipped(file, REMOVED) for file in sorted(files_to_remove)],
+            removed=sorted([*live.catalogue.removed(), *removals]),
             about=live.about,
             spec=extraction_spec_in(live.manifest),
         )
@@ -221,10 +224,10 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
 
 def copies_of(live: Store, files: Sequence[str]) -> list[str]:
     """Names of other photos with the same content as the given ones. Raises UnknownPhoto."""
-    named = {photo_named(live, file) for file in files}
+    given_names = {photo_named(live, file) for file in files}
     entries = live.catalogue.entries()
-    contents = {sha256 for file, sha256, _ in entries if file in named}
-    return [file for file, sha256, _ in entries if sha256 in contents and file not in named]
+    contents = {sha256 for file, sha256, _ in entries if file in given_names}
+    return [file for file, sha256, _ in entries if sha256 in contents and file not in given_names]
 
 
 def cache_of(live: Store) -> ExtractionCache:

@@ -11,7 +11,7 @@ import numpy as np
 
 from command import (
     bar,
-    complain,
+    print_error,
     print_lines,
     print_status,
     print_text,
@@ -27,15 +27,15 @@ from plurals import quantity
 from .analysis import thing_list
 from .analysis.copies import copy_lines, list_copies, to_json
 from .analysis.duplicates import duplicates
-from .analysis.similarity_map import kept_map
+from .analysis.similarity_map import stored_map
 from .analysis.things import things
 from .ann.pareto import save_front
 from .ann.presets import PRESETS, IndexParameters
-from .ann.remote.push import push, take_back
+from .ann.remote.push import push, use_own_index
 from .ann.tune import choose, replace_index, try_presets
 from .builder import CANDIDATES, build
 from .changes import add, compare, copies_of, remove, update
-from .confirmation import Asking
+from .confirmation import Confirmation
 from .engine_choice import extractor_for
 from .errors import PhotosDamaged
 from .extraction import side_by_side
@@ -51,19 +51,20 @@ from .report import (
     left_out_lines,
     mark_lines,
     push_lines,
-    summed_up_lines,
+    summary_lines,
     trial_lines,
     unmatched_lines,
 )
-from .sources.collected import FOLDER
+from .sources.collected.state import FOLDER
 from .sources.difference import Difference
 from .sources.gathering import folder_of
 from .sources.watching import follow_folders
 from .storage.compaction import compact
+from .storage.compatibility import model_of
 from .storage.integrity import verify
-from .store import Store, model_of
+from .store import Store
 
-HERE = "here"  # in an address's place
+OWN_INDEX = "here"  # in an address's place
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -72,7 +73,7 @@ def run_build(args: argparse.Namespace) -> None:
     spread = side_by_side if args.ray is None else on_cluster(args.ray)
     extractor, choice = extractor_for(args.store, args.model, calls=available_cores())
     print_status(f"descriptors: {choice}")
-    asking = Asking(args.yes)
+    confirmation = Confirmation(args.yes)
     manifest = build(
         roots,
         args.store,
@@ -83,7 +84,7 @@ def run_build(args: argparse.Namespace) -> None:
         exclude=args.exclude,
         follow_links=args.follow_links,
         recheck=args.recheck,
-        confirm=asking,
+        confirm=confirmation,
         lists=args.list,
         manifests=args.iiif,
         private=args.allow_private,
@@ -91,12 +92,12 @@ def run_build(args: argparse.Namespace) -> None:
     )
     indexed = quantity(manifest.photos, "photo")
     print_lines(f"{indexed} indexed, {manifest.skipped} left out: {args.store}")
-    if asking.found != Difference():
-        print_lines(difference_line(asking.found))
+    if confirmation.found != Difference():
+        print_lines(difference_line(confirmation.found))
     with Store(args.store, embedded=True) as store:
         for _ in bar(range(1), 1, "map"):
-            kept_map(store)
-        print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
+            stored_map(store)
+        print_lines(*(left_out_lines if args.verbose else summary_lines)(store))
         print_lines(*unmatched_lines(store))
 
 
@@ -135,20 +136,20 @@ def run_remove(args: argparse.Namespace) -> None:
 def run_update(args: argparse.Namespace) -> None:
     """Bring a store up to date; the model is loaded only if something has changed."""
     manifest, _, current = compare(args.store)
-    asking = Asking(args.yes)
+    confirmation = Confirmation(args.yes)
     fetched = manifest.sources.lists or manifest.sources.manifests
     if not current or args.recheck or fetched:
         extractor = extractor_of(args.store, args.model)
-        manifest = update(args.store, extractor, bar, args.recheck, asking)
+        manifest = update(args.store, extractor, bar, args.recheck, confirmation)
     if args.json:
-        print_text(json.dumps(difference_json(args.store, manifest, asking.found), indent=2))
+        print_text(json.dumps(difference_json(args.store, manifest, confirmation.found), indent=2))
         return
-    print_lines(difference_line(asking.found))
+    print_lines(difference_line(confirmation.found))
     if args.verbose:
-        print_lines(*difference_lines(asking.found))
+        print_lines(*difference_lines(confirmation.found))
     print_lines(*change_lines(args.store, manifest))
     with Store(args.store, embedded=True) as store:
-        print_lines(*(left_out_lines if args.verbose else summed_up_lines)(store))
+        print_lines(*(left_out_lines if args.verbose else summary_lines)(store))
         print_lines(*unmatched_lines(store))
 
 
@@ -157,27 +158,29 @@ def run_watch(args: argparse.Namespace) -> None:
     with Store(args.store, embedded=True) as store:
         sources = store.manifest.sources
     extractor = extractor_of(args.store, args.model)
-    own = args.store.absolute() / FOLDER  # updates write here themselves
-    folders = [Path(folder) for folder in sources.folders if Path(folder) != own]
+    collected = args.store.absolute() / FOLDER  # updates write here themselves
+    folders = [Path(folder) for folder in sources.folders if Path(folder) != collected]
     folders += [Path(path).parent for path in sources.lists]
-    said = ""
+    last_error = ""
 
-    def bring() -> None:
-        nonlocal said
-        asking = Asking(args.yes, ask=False)
-        manifest = update(args.store, extractor, confirm=asking)
-        said = ""
-        if asking.found != Difference():
-            print_lines(difference_line(asking.found), *change_lines(args.store, manifest))
+    def update_store() -> None:
+        nonlocal last_error
+        confirmation = Confirmation(args.yes, interactive=False)
+        manifest = update(args.store, extractor, confirm=confirmation)
+        last_error = ""
+        if confirmation.found != Difference():
+            print_lines(difference_line(confirmation.found), *change_lines(args.store, manifest))
 
-    def failed(error: Exception) -> None:
-        nonlocal said
-        if sentence_of(error) != said:  # once, not at every attempt
-            complain(error)
-        said = sentence_of(error)
+    def report_error(error: Exception) -> None:
+        nonlocal last_error
+        if sentence_of(error) != last_error:  # once, not at every attempt
+            print_error(error)
+        last_error = sentence_of(error)
 
     print_status(f"watching {sources.roots}")
-    follow_folders(folders or [args.store], args.store, bring, failed, threading.Event())
+    follow_folders(
+        folders or [args.store], args.store, update_store, report_error, threading.Event()
+    )
 
 
 def run_compact(args: argparse.Namespace) -> None:
@@ -234,7 +237,7 @@ def run_tune(args: argparse.Namespace) -> None:
         print_lines("No picture: matplotlib is not installed.")
     best = choose(trials, args.recall, args.bytes)
     if best is None:
-        print_lines(f"Nothing reaches recall {args.recall:g}; the store stays as it was.")
+        print_lines(f"No index reaches recall {args.recall:g}; the store is unchanged.")
         return
     manifest = replace_index(args.store, best.name, best.effort)
     print_lines(f"chosen: {index_line(IndexParameters(**manifest.parameters['ann']))}")
@@ -242,8 +245,8 @@ def run_tune(args: argparse.Namespace) -> None:
 
 def run_push(args: argparse.Namespace) -> None:
     """Push the descriptors to a Milvus server, or return to the store's own index."""
-    if args.to == HERE:
-        take_back(args.store)
+    if args.to == OWN_INDEX:
+        use_own_index(args.store)
         print_lines(f"{args.store} is searched with its own index.")
         return
     print_lines(*push_lines(push(args.store, args.to, bar)))

@@ -10,19 +10,19 @@ from .errors import TooMuchGone
 from .sources.difference import Difference
 
 
-class Asking:
+class Confirmation:
     """Records the changes, and asks for confirmation before many photos are removed.
 
     Args:
         yes: accept any change.
-        ask: ask at the terminal, if there is one.
+        interactive: ask at the terminal, if there is one.
 
     Attributes:
         found: the changes.
     """
 
-    def __init__(self, yes: bool, ask: bool = True):
-        self.yes, self.ask = yes, ask
+    def __init__(self, yes: bool, interactive: bool = True):
+        self.yes, self.interactive = yes, interactive
         self.found = Difference()
 
     def __call__(self, found: Difference) -> None:
@@ -30,12 +30,12 @@ class Asking:
         self.found = found
         if self.yes or not found.doubtful:
             return
-        if self.ask and sys.stdin is not None and sys.stdin.isatty():
+        if self.interactive and sys.stdin is not None and sys.stdin.isatty():
             print_status(f"{found.doubtful} Are all folders and disks there?")
             print_status("Take them out of the store? [y/N]")
             if sys.stdin.readline().strip().lower() in ("y", "yes"):
                 return
         raise TooMuchGone(
-            f"{found.doubtful} The store stays as it was. If a disk or a share is missing, connect "
-            "it; if the photos shall go, add --yes."
+            f"{found.doubtful} The store is unchanged. If a disk or a share is missing, connect "
+            "it; to remove the photos, add --yes."
         )

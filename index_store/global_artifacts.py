@@ -36,7 +36,7 @@ STAGES = ("ann", "graph", "diffusion", "keypoints", "matching")  # keys of `deri
 Progress = Callable[[Iterable, int, str], Iterable]
 
 
-def silent(items: Iterable, total: int, what: str) -> Iterable:
+def silent(items: Iterable, total: int, label: str) -> Iterable:
     """Progress display for callers that want none."""
     return items
 
@@ -139,9 +139,9 @@ def derive(
         if comparisons is None:
             return matching_graph.no_edges(count)
         gallery = matching_graph.Gallery(rows, ids, sims, index, marks)
-        none_before = np.empty((0, 2), np.int64)
+        no_pairs = np.empty((0, 2), np.int64)
         return matching_graph.matching_edges(
-            gallery, np.arange(count), none_before, comparisons, progress
+            gallery, np.arange(count), no_pairs, comparisons, progress
         )
 
     return Derived(
@@ -152,7 +152,7 @@ def derive(
         neighbour_recall=round(recall, 4),
         row_ids=row_ids,
         row_values=row_values,
-        keypoints=KeypointChange(form, marks.left_out(keypoints)),
+        keypoints=KeypointChange(form, marks.uncovered(keypoints)),
         marks=marks,
         edges=edges,
         drift=Drift(),
@@ -168,9 +168,9 @@ def empty_rows(count: int) -> tuple[np.ndarray, np.ndarray]:
 def shortlist_recall(derived: Derived, descriptors: np.ndarray) -> float:
     """Share of the 10 nearest among the index's first RECALL_CANDIDATES, on a sample."""
     sample = np.random.default_rng(SEED).permutation(len(descriptors))[:RECALL_QUERIES]
-    near = derived.neighbour_ids[sample, :10]
+    nearest = derived.neighbour_ids[sample, :10]
     queries = np.ascontiguousarray(descriptors[sample], np.float32)
-    wanted = min(RECALL_CANDIDATES, derived.index.ntotal)
-    _, found = derived.index.search(queries, wanted)
-    hit = (near[:, :, None] == found[:, None, :]).any(2) & (near >= 0)
+    depth = min(RECALL_CANDIDATES, derived.index.ntotal)
+    _, found = derived.index.search(queries, depth)
+    hit = (nearest[:, :, None] == found[:, None, :]).any(2) & (nearest >= 0)
     return round(float(hit.mean()), 4)

@@ -149,9 +149,9 @@ def index_parameters(
 
 def comparisons_of(store: Path, spec: ExtractionSpec) -> Comparisons:
     """The store's cached comparisons that were made with the same parameters. Raises OSError."""
-    made_by = {"local_features": spec.extraction["local_features"]}
-    made_by |= {name: spec.extraction[name] for name in ("decode",) if name in spec.extraction}
-    return Comparisons(store, {**made_by, "verification": verification.PARAMETERS})
+    parameters = {"local_features": spec.extraction["local_features"]}
+    parameters |= {name: spec.extraction[name] for name in ("decode",) if name in spec.extraction}
+    return Comparisons(store, {**parameters, "verification": verification.PARAMETERS})
 
 
 def is_compared(manifest: Manifest | None) -> bool:

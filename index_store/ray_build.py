@@ -32,7 +32,7 @@ from .parameters import ExtractionSpec, extraction_spec_of
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-HERE = "local"  # address that starts a cluster on this machine only
+LOCAL = "local"  # address that starts a cluster on this machine only
 PHOTOS_A_TASK = 16  # a killed process loses the work on at most this many
 TRIES = 5  # per task; otherwise photos that crash every reader would be retried forever
 OBJECT_STORE = 256 * 2**20  # bytes of shared memory for results in transit, if we start the cluster
@@ -45,7 +45,7 @@ def on_cluster(address: str) -> Spread:
 
     Args:
         address: "auto" for the cluster that this machine belongs to, HOST:PORT for a specific one,
-            or HERE.
+            or LOCAL.
 
     Raises:
         ClusterUnusable: Ray is not installed, or results cannot be streamed through the address.
@@ -109,8 +109,8 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
                     yield work(read.file) if read.problem else read
         except ray.exceptions.RayError as error:
             raise ClusterUnusable(
-                f"The cluster gave up ({last_line(error)}). What was done is kept; the same "
-                "command, run again, goes on where this one stopped."
+                f"The cluster gave up ({last_line(error)}). Finished work is kept; run the same "
+                "command again to resume."
             ) from error
 
 
@@ -140,34 +140,34 @@ class Worker:
 
     def __init__(self, work: bytes, spec: ExtractionSpec, file: str):
         cv2.setNumThreads(1)
-        self.unfit = ""
+        self.problem = ""
         try:
             self.work: Extraction = pickle.loads(work)
         except (BadModel, OSError) as error:
-            self.unfit = f"{platform.node()} cannot describe photos: {error}"
+            self.problem = f"{platform.node()} cannot describe photos: {error}"
             return
         if extraction_spec_of(self.work.extractor, self.work.as_stored) != spec:
-            self.unfit = (
+            self.problem = (
                 f"{platform.node()} would describe photos in another way than this machine. It "
                 "needs the same version of this project, the same model and the same engine."
             )
         elif not os.path.lexists(self.work.roots / file):
-            self.unfit = (
+            self.problem = (
                 f"{platform.node()} has no {self.work.roots / file}. The folder of photos must be "
                 "at the same path on every machine."
             )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row with the name of a photo -> the pickled `Read`, or the reason for failure."""
-        if self.unfit:
-            return {"failure": self.unfit, "read": b""}
+        if self.problem:
+            return {"failure": self.problem, "read": b""}
         try:
             return {"failure": "", "read": pickle.dumps(self.work(row["item"]))}
         except Exception as error:  # an unexpected error: known ones are in the `Read`
             return {"failure": f"{platform.node()} fails at {row['item']}: {error!r}", "read": b""}
 
 
-def knock(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Check that a cluster answers; Ray itself would retry for many minutes.
 
     Raises:
@@ -189,19 +189,19 @@ def connected(address: str) -> Iterator[None]:
     """Connect to a cluster as its driver. Raises ClusterUnusable."""
     import ray
 
-    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    alone: dict[str, Any] = {
+    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    local_options: dict[str, Any] = {
         "num_cpus": available_cores(),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE,
         "_node_ip_address": "127.0.0.1",
     }
     try:
-        if address == HERE:
-            ray.init(HERE, **quiet, **alone)
+        if address == LOCAL:
+            ray.init(LOCAL, **options, **local_options)
         else:
-            knock(address)
-            ray.init(address, **quiet)
+            check_reachable(address)
+            ray.init(address, **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterUnusable(
             f"There is no Ray cluster at {address} ({last_line(error)})."

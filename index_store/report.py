@@ -14,7 +14,7 @@ from .about import key as about_key
 from .ann.pareto import on_front
 from .ann.presets import EXACT_BELOW, PRESETS, IndexParameters
 from .ann.remote.collection import Collection
-from .ann.remote.milvus import LEAST_INDEXED
+from .ann.remote.milvus import MIN_INDEXED
 from .ann.remote.push import Pushed
 from .ann.tune import Trial
 from .builder import CANDIDATES
@@ -76,12 +76,12 @@ def matching_line(edges: np.ndarray) -> str:
     if not edges.shape[1]:
         return "the photos were not compared with each other; `build --matching` does so"
     pairs = unique_pairs([pairs_in(edges)], len(edges))
-    proven = edges["inliers"] >= PROVEN
-    both = unique_pairs([pairs_in(np.where(proven, edges, no_edge()))], len(edges))
-    alone = quantity(int(proven.any(1).sum()), "photo")
+    is_verified = edges["inliers"] >= PROVEN
+    both = unique_pairs([pairs_in(np.where(is_verified, edges, no_edge()))], len(edges))
+    matched_photos = quantity(int(is_verified.any(1).sum()), "photo")
     return (
         f"{quantity(len(pairs), 'pair')} of neighbours compared, {len(both)} of them with at least "
-        f"{PROVEN} matched points; {alone} with such a neighbour"
+        f"{PROVEN} matched points; {matched_photos} with such a neighbour"
     )
 
 
@@ -104,12 +104,12 @@ def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
 def mark_lines(store: Store) -> list[str]:
     """Place and number of photos of at most SHOWN_MARKS marks, the most frequent first."""
     lines = [
-        f"  a mark {place} of {quantity(photos, 'photo')} is ignored"
-        for place, photos in described_marks(store.marks.placed)
+        f"  a mark {box} of {quantity(photos, 'photo')} is ignored"
+        for box, photos in described_marks(store.marks.placed)
     ]
     more = len(lines) - SHOWN_MARKS
-    rest = [f"  {quantity(more, 'further mark')} ignored"] if more > 0 else []
-    return lines[:SHOWN_MARKS] + rest
+    more_lines = [f"  {quantity(more, 'further mark')} ignored"] if more > 0 else []
+    return lines[:SHOWN_MARKS] + more_lines
 
 
 def described_marks(placed: np.ndarray) -> list[tuple[str, int]]:
@@ -159,19 +159,19 @@ def left_out_lines(store: Store) -> list[str]:
     return [f"  left out: {entry.file}: {entry.reason}" for entry in store.catalogue.skipped()]
 
 
-def summed_up_lines(store: Store) -> list[str]:
+def summary_lines(store: Store) -> list[str]:
     """Skipped files by reason, the most frequent first; files are named if there are few."""
-    alike: dict[str, list[Skipped]] = {}
+    by_reason: dict[str, list[Skipped]] = {}
     for entry in store.catalogue.skipped():
-        alike.setdefault(NUMBERS.sub("#", entry.reason), []).append(entry)
+        by_reason.setdefault(NUMBERS.sub("#", entry.reason), []).append(entry)
     lines = []
-    for entries in sorted(alike.values(), key=len, reverse=True):
+    for entries in sorted(by_reason.values(), key=len, reverse=True):
         if len(entries) <= FEW_ALIKE:
             lines += [f"  left out: {entry.file}: {entry.reason}" for entry in entries]
         else:
             first = entries[0]
             lines.append(f"  left out: {len(entries):,} like {first.file}: {first.reason}")
-    if sum(map(len, alike.values())) > len(lines):
+    if sum(map(len, by_reason.values())) > len(lines):
         lines.append("  `--verbose` and `info` name each of them.")
     return lines
 
@@ -179,13 +179,17 @@ def summed_up_lines(store: Store) -> list[str]:
 def unmatched_lines(store: Store) -> list[str]:
     """A warning about entries of the photo tables that match no file, whose credits are unused."""
     about = store.about
-    known = {about_key(photo.file) for photo in store.catalogue.photos()} if about.photos else set()
-    known |= {about_key(entry.file) for entry in store.catalogue.skipped()}
-    missing = sorted(file for file in about.photos if file and file not in known)
+    indexed = (
+        {about_key(photo.file) for photo in store.catalogue.photos()} if about.photos else set()
+    )
+    indexed |= {about_key(entry.file) for entry in store.catalogue.skipped()}
+    missing = sorted(file for file in about.photos if file and file not in indexed)
     if not missing:
         return []
-    shown = ", ".join(missing[:FEW_ALIKE])
-    return [f"  {quantity(len(missing), 'photo')} of the table not in the store, such as: {shown}"]
+    examples = ", ".join(missing[:FEW_ALIKE])
+    return [
+        f"  {quantity(len(missing), 'photo')} of the table not in the store, such as: {examples}"
+    ]
 
 
 def difference_line(found: Difference) -> str:
@@ -223,17 +227,17 @@ def difference_json(path: Path, manifest: Manifest, found: Difference) -> dict[s
 def index_line(parameters: IndexParameters) -> str:
     """Preset, factory string and search parameter of an index."""
     preset = PRESETS[parameters.preset]
-    how = f", {preset.knob} {parameters.effort}" if preset.knob else ""
-    why = f", fewer than {EXACT_BELOW:,} photos" if parameters.automatic and preset.exact else ""
-    return f"{parameters.preset}: {parameters.factory}{how}{why}"
+    how = f", {preset.parameter} {parameters.effort}" if preset.parameter else ""
+    reason = f", fewer than {EXACT_BELOW:,} photos" if parameters.automatic and preset.exact else ""
+    return f"{parameters.preset}: {parameters.factory}{how}{reason}"
 
 
 def searched_line(manifest: Manifest, pushed: Collection) -> str:
     """Which index is searched, for a store that was pushed."""
-    named = f"collection {pushed.name} at {pushed.address}"
+    location = f"collection {pushed.name} at {pushed.address}"
     if manifest.searched_in is not None:
-        return named
-    return f"its own index; {named} is of generation {pushed.generation}"
+        return location
+    return f"its own index; {location} is of generation {pushed.generation}"
 
 
 def change_lines(path: Path, manifest: Manifest) -> list[str]:
@@ -263,7 +267,7 @@ def push_lines(done: Pushed) -> list[str]:
     ]
     if done.coded < done.photos:
         lines.append(
-            f"Segments of less than {LEAST_INDEXED} photos are not indexed, but compared whole."
+            f"Segments of less than {MIN_INDEXED} photos are not indexed, but compared whole."
         )
     return lines + [f"dropped: {name}, of an earlier push" for name in done.dropped]
 
@@ -272,14 +276,14 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
     """Table of trials; those on the Pareto front of recall and speed have a star."""
     best = on_front(np.array([t.recall10 for t in trials]), np.array([t.speed for t in trials]))
     lines = [
-        "   preset           knob          rescored  recall 10@10  1@10  queries/s  "
+        "   preset           parameter          rescored  recall 10@10  1@10  queries/s  "
         "bytes/vector  build, s of processor"
     ]
     for star, trial in zip(best, trials):
-        knob = PRESETS[trial.name].knob
+        parameter = PRESETS[trial.name].parameter
         lines.append(
             f"{'*' if star else ' '}  {trial.name:15s}  "
-            f"{f'{knob} {trial.effort}' if knob else '':14s}  "
+            f"{f'{parameter} {trial.effort}' if parameter else '':14s}  "
             f"{trial.rescored or '':>6}  {trial.recall10:12.4f}  {trial.recall1:.3f}  "
             f"{trial.speed:9.0f}  {trial.bytes:12.1f}  {trial.build_s:8.1f}"
         )

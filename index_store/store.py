@@ -28,15 +28,14 @@ from extractor import (
     read_bytes,
     resize,
 )
-from extractor.descriptor.registry import DEFAULT, model_path, name_of
-from extractor.keypoints import keypoint_codes, sift
+from extractor.keypoints import sift
 
 from .about import About
 from .ann.id_map import NumberedIndex, all_numbered
 from .ann.nearest import build_index, load_index
 from .ann.presets import IndexParameters, choose_parameters
 from .ann.remote.milvus import MilvusIndex
-from .errors import StoreCorrupt, StoreMismatch
+from .errors import StoreCorrupt
 from .graph import affinity
 from .graph.matching_graph import EDGE
 from .keypoints.keypoint_form import form_of
@@ -44,9 +43,10 @@ from .keypoints.keypoint_index import KeypointIndex
 from .keypoints.marks import FILES, Marks
 from .storage.arrays import load_array
 from .storage.catalogue import Catalogue
+from .storage.compatibility import check_keypoints, check_model
 from .storage.generation import SEGMENTS, opening
-from .storage.integrity import known_damage
-from .storage.manifest import Manifest, check_sizes, verify_artefact
+from .storage.integrity import read_damage
+from .storage.manifest import check_sizes, verify_artefact
 from .storage.rows import Descriptors, Rows
 from .storage.segment import Segment
 
@@ -70,7 +70,7 @@ class Store:
         as_stored: how its photos were decoded; queries must be decoded the same way, see `decode`.
         catalogue: the photos by row.
         rows: the photos' data in segments.
-        damaged: int64 (n,), ids of excluded photos, see `leave_out`.
+        damaged: int64 (n,), ids of excluded photos, see `exclude_photos`.
         descriptors: float16 (N, D), unit rows.
         index: index over the descriptors: the store's own, or a collection of a server.
         neighbour_ids: int32 (N, K), exact nearest photos, the photo itself in slot 0, -1 unused.
@@ -112,7 +112,7 @@ class Store:
             self.version = generation.version[:12]
             check_model(self.manifest, extractor)
             check_keypoints(self.manifest)
-            self._damaged_slots = known_damage(self.path, generation.version)
+            self._damaged_slots = read_damage(self.path, generation.version)
             check_sizes(generation.folder, self.manifest)
             searched_in = None if embedded else self.manifest.searched_in
             if searched_in is None:
@@ -139,7 +139,7 @@ class Store:
             index = all_numbered(MilvusIndex.of(searched_in, count, dim))
         self.index = index
         if not embedded:
-            self.leave_out(self.damaged)
+            self.exclude_photos(self.damaged)
 
     def _open(self, folder: Path) -> None:
         count, dim = self.manifest.photos, self.manifest.dim
@@ -159,8 +159,8 @@ class Store:
         self.neighbour_ids = self.lists[:, : affinity.NEIGHBOURS + 1]
         self.neighbour_sims = self.list_sims[:, : affinity.NEIGHBOURS + 1]
         self.diffusion_ids = load_array(folder / "diffusion_ids.npy", np.int32, (count, None))
-        kept = self.diffusion_ids.shape
-        self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, kept)
+        rows_shape = self.diffusion_ids.shape
+        self.diffusion_values = load_array(folder / "diffusion_values.npy", np.float16, rows_shape)
         form = form_of(self.manifest.parameters["keypoints"])
         self.keypoints = KeypointIndex(folder / "keypoints.lists", form, count)
         self.marks = Marks.load(folder, count)
@@ -211,7 +211,7 @@ class Store:
         other.index = index.without(self.damaged)
         return other
 
-    def leave_out(self, ids: np.ndarray) -> None:
+    def exclude_photos(self, ids: np.ndarray) -> None:
         """Exclude damaged photos from all further results, and as queries.
 
         Args:
@@ -297,7 +297,7 @@ class Store:
         try:
             return read(segment, row)
         except StoreCorrupt:
-            self.leave_out(np.array([id]))
+            self.exclude_photos(np.array([id]))
             raise
 
     def local_features(self, id: int) -> LocalFeatures:
@@ -319,41 +319,3 @@ class Store:
         small = resize(decode(self.thumbnail(id)), THUMBNAIL_SIFT_SIDE)
         found = local_features(small)
         return found.at_size(sift.shrunk((photo.height, photo.width)))
-
-
-def check_model(manifest: Manifest, extractor: Extractor | None) -> None:
-    """Raise StoreMismatch if descriptors of `extractor` are not comparable with the store's."""
-    if extractor is not None and extractor.fingerprint != manifest.fingerprint:
-        raise StoreMismatch(
-            f"The store was made with another model ({manifest.model['architecture']}, "
-            f"{manifest.dim} dimensions, fingerprint {manifest.fingerprint[:12]}) than the one at "
-            f"hand ({extractor.card.architecture}, {extractor.card.output_dim} dimensions, "
-            f"{extractor.fingerprint[:12]}). Build it again with this model."
-        )
-
-
-def check_keypoints(manifest: Manifest) -> None:
-    """Raise StoreMismatch if this version does not support the store's keypoints."""
-    kept = manifest.parameters.get("local_features", {})
-    mine = {"layout": keypoint_codes.LAYOUT, "codebook": keypoint_codes.shipped().digest}
-    if any(kept.get(name) != value for name, value in mine.items()):
-        raise StoreMismatch(
-            "The store's keypoints were encoded by another version of this program. Build it again."
-        )
-
-
-def model_of(path: Path, given: str | Path | None = None) -> Path:
-    """The model file for a store.
-
-    Args:
-        path: folder of the store.
-        given: name in `extractor.descriptor.registry.MODELS` or path of a model file, for a store
-            whose model is not in the registry. None or empty for the project's default model.
-
-    Raises:
-        StoreMissing, StoreMismatch, StoreCorrupt: see `Store`.
-
-    """
-    with opening(Path(path)) as generation:
-        known = name_of(generation.manifest.fingerprint)
-    return model_path(str(known or given or DEFAULT))

@@ -27,8 +27,8 @@ RATIO = 0.9  # loose on purpose: the geometry decides
 NOISE = 0.025
 
 BLOCK = 256  # rows of the product computed at a time
-ROOM = 2000 * 2000  # elements of the buffer that each thread keeps for products
-# Written by `export.inner_products`. The second one takes the hit's bytes as signed.
+SCRATCH = 2000 * 2000  # elements of the buffer that each thread keeps for products
+# Written by `export.matching.inner_products`. The second one takes the hit's bytes as signed.
 PRODUCTS_MODEL = Path(__file__).with_name("inner_products.onnx")
 SIGNED_MODEL = Path(__file__).with_name("inner_products_signed.onnx")
 
@@ -53,7 +53,7 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
     """
     if len(query) < 2 or len(hit) < 2:
         return np.empty((0, 2), np.int64)
-    products = room(len(query), len(hit))
+    products = scratch(len(query), len(hit))
     nearest = np.empty(len(query), np.int64)
     highest = np.empty((-(-len(query) // BLOCK), len(hit)), np.int32)  # column maxima per block
     for block in range(len(highest)):
@@ -68,24 +68,28 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
     columns, best = nearest[rows], best[rows]
     products[rows, columns] = -1
     for block in np.unique(rows // BLOCK):
-        own = columns[rows // BLOCK == block]
-        highest[block, own] = products[block * BLOCK : (block + 1) * BLOCK, own].max(0)
+        block_columns = columns[rows // BLOCK == block]
+        highest[block, block_columns] = products[
+            block * BLOCK : (block + 1) * BLOCK, block_columns
+        ].max(0)
     second = np.minimum(products[rows].max(1), highest[:, columns].max(0))
     # Squared distances of unit vectors are 2 - 2 cos.
-    near, far = (np.maximum(1 - x / DESCRIPTOR_SCALE**2, NOISE) for x in (best, second))
-    quotient = np.sqrt(near / far)
+    nearest_distance, second_distance = (
+        np.maximum(1 - x / DESCRIPTOR_SCALE**2, NOISE) for x in (best, second)
+    )
+    quotient = np.sqrt(nearest_distance / second_distance)
     order = np.argsort(quotient, kind="stable")
     order = order[quotient[order] < ratio]
     return np.stack([rows[order], columns[order]], axis=1)
 
 
-def room(n: int, k: int) -> np.ndarray:
+def scratch(n: int, k: int) -> np.ndarray:
     """Buffer for a product, int32 (n, k), reused by this thread: new memory costs time."""
-    if n * k > ROOM:
+    if n * k > SCRATCH:
         return np.empty((n, k), np.int32)
     if not hasattr(_own, "room"):
-        _own.room = np.empty(ROOM, np.int32)
-    return _own.room[: n * k].reshape(n, k)
+        _own.scratch = np.empty(SCRATCH, np.int32)
+    return _own.scratch[: n * k].reshape(n, k)
 
 
 def inner_products(query: np.ndarray, hit: np.ndarray, out: np.ndarray) -> np.ndarray:

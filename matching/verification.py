@@ -85,8 +85,10 @@ class Verification:
 def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
     """Match two photos' RootSIFT features and `judge` the matches. Uses one core."""
     pairs = in_scene(query, hit, match(query.descriptors, hit.descriptors))
-    turn = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
-    return judge(query, hit, pairs, vote(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], turn))
+    rotations = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
+    return judge(
+        query, hit, pairs, vote(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], rotations)
+    )
 
 
 def verify_many(
@@ -162,26 +164,26 @@ def is_margin(
     return (nearer < EDGE).any(1) | (nearer < CORNER).all(1)
 
 
-def vote(source: np.ndarray, target: np.ndarray, turn: np.ndarray) -> np.ndarray:
+def vote(source: np.ndarray, target: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """The matches that agree with the transform that most matches agree with.
 
     Each of the first GUESSES matches proposes the similarity transform that it implies.
 
     Args:
         source, target: matched points in pixels, float32 (m, 2) each, most distinctive first.
-        turn: zoom x exp(i rotation) from each keypoint to its match, complex (m,).
+        rotations: zoom x exp(i rotation) from each keypoint to its match, complex (m,).
 
     Returns:
         Indices of the agreeing matches, int (c,).
     """
-    if len(turn) == 0:
+    if len(rotations) == 0:
         return np.empty(0, np.int64)
     source, target = (
         points.astype(np.float64).view(np.complex128)[:, 0] for points in (source, target)
     )
-    guess = turn[:GUESSES, None]
+    guess = rotations[:GUESSES, None]
     error = np.abs(target[:GUESSES, None] + guess * (source - source[:GUESSES, None]) - target)
-    other = turn / guess
+    other = rotations / guess
     zoom = np.abs(other)
     votes = (
         (error < VOTE_ERROR * np.maximum(1, np.abs(guess)))
@@ -276,11 +278,11 @@ def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarr
     Returns:
         Indices of the matches to keep, int (k,), ascending.
     """
-    kept = np.arange(len(query_points))
+    indices = np.arange(len(query_points))
     for points in (query_points, hit_points):
-        _, first = np.unique(np.floor(points[kept] / SPOT), axis=0, return_index=True)
-        kept = kept[np.sort(first)]
-    return kept
+        _, first = np.unique(np.floor(points[indices] / SPOT), axis=0, return_index=True)
+        indices = indices[np.sort(first)]
+    return indices
 
 
 def covered(points: np.ndarray, size: tuple[int, int]) -> float:

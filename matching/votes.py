@@ -33,33 +33,33 @@ class Votes:
         if not len(self.ids):
             return np.zeros(len(ids))
         order = np.argsort(self.ids)
-        place = np.searchsorted(self.ids, ids, sorter=order).clip(0, len(order) - 1)
-        own = order[place]
-        return np.where(self.ids[own] == ids, self.scores[own], 0)
+        positions = np.searchsorted(self.ids, ids, sorter=order).clip(0, len(order) - 1)
+        rows = order[positions]
+        return np.where(self.ids[rows] == ids, self.scores[rows], 0)
 
 
 def count_votes(
-    distances: np.ndarray, photos: np.ndarray, gallery: int, apart: np.ndarray
+    distances: np.ndarray, photos: np.ndarray, gallery: int, excluded: np.ndarray
 ) -> Votes:
     """Count the votes of a query's keypoints.
 
     Args:
         distances, photos: see `Neighbours`, (n, k).
         gallery: number of photos in the gallery.
-        apart: ids of the photos that are the query. They get votes, but do not affect the votes of
-            others.
+        excluded: ids of the photos that are the query. They get votes, but do not affect the
+            votes of others.
     """
-    own = np.isin(photos, apart)
-    others = np.where(own, np.inf, distances)
+    is_excluded = np.isin(photos, excluded)
+    others = np.where(is_excluded, np.inf, distances)
     last = nth_finite(others, NEAREST)
     weights = np.where(distances < last, 1 - distances / np.maximum(last, 1e-6), 0)
     # Rows are ordered by distance: a photo's first keypoint in a row is its nearest.
-    keypoint, place = np.nonzero(weights)
-    voted = photos[keypoint, place].astype(np.int64)
+    keypoint, neighbour = np.nonzero(weights)
+    voted = photos[keypoint, neighbour].astype(np.int64)
     _, first = np.unique(keypoint * gallery + voted, return_index=True)
     ids, own_votes = np.unique(voted[first], return_inverse=True)
-    counted = np.bincount(own_votes, weights[keypoint, place][first], len(ids))
-    scores = relative(counted, strangers(np.where(own, 0, weights), gallery))
+    counted = np.bincount(own_votes, weights[keypoint, neighbour][first], len(ids))
+    scores = relative(counted, background_weight(np.where(is_excluded, 0, weights), gallery))
     order = np.argsort(-scores, kind="stable")
     return Votes(ids[order], scores[order])
 
@@ -70,7 +70,7 @@ def nth_finite(distances: np.ndarray, n: int) -> np.ndarray:
     return np.where(np.isfinite(ordered), ordered, 0).max(1, initial=0)[:, None]
 
 
-def strangers(weights: np.ndarray, gallery: int) -> float:
+def background_weight(weights: np.ndarray, gallery: int) -> float:
     """Expected votes of a photo that has nothing in common with the query.
 
     Estimated from the second half of each keypoint's votes: the first half may be for the thing
@@ -81,10 +81,10 @@ def strangers(weights: np.ndarray, gallery: int) -> float:
         gallery: number of photos in the gallery.
     """
     counted = weights > 0
-    late = counted & (np.cumsum(counted, axis=1) > NEAREST // 2)
-    return float(2 * weights[late].sum() / max(gallery, 1))
+    beyond_half = counted & (np.cumsum(counted, axis=1) > NEAREST // 2)
+    return float(2 * weights[beyond_half].sum() / max(gallery, 1))
 
 
-def relative(votes: np.ndarray, of_a_stranger: float) -> np.ndarray:
-    """ln(1 + votes / (of_a_stranger + LUCK)), (m,)."""
-    return np.log1p(votes / (of_a_stranger + LUCK))
+def relative(votes: np.ndarray, background: float) -> np.ndarray:
+    """ln(1 + votes / (background + LUCK)), (m,)."""
+    return np.log1p(votes / (background + LUCK))

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_lines,
     print_status,
     run_command,
@@ -43,7 +43,7 @@ def run_train(args: argparse.Namespace) -> None:
     config = read_config(args.config, TrainConfig, args.changes)
     run = FineTuning(config, args.seconds)
     if run.state.epoch or run.state.tuples is not None:
-        print_lines(f"going on at epoch {run.state.epoch}, step {run.state.step}")
+        print_lines(f"resuming at epoch {run.state.epoch}, step {run.state.step}")
     print_lines(
         f"{quantity(len(run.training.paths), 'photo')}, "
         f"{quantity(len(run.training.pairs), 'pair')}; log and weights go to {config.out}"
@@ -62,8 +62,8 @@ def run_distill(args: argparse.Namespace) -> None:
         )
         return
     if run.step:
-        print_lines(f"going on at step {run.step}")
-    print_lines(f"{quantity(len(run.room), 'photo')}; log and weights go to {run.config.out}")
+        print_lines(f"resuming at step {run.step}")
+    print_lines(f"{quantity(len(run.source), 'photo')}; log and weights go to {run.config.out}")
     run.train()
     print_lines(f"{quantity(run.step, 'step')}: {run.config.out / 'student.safetensors'}")
 
@@ -123,11 +123,11 @@ def run_pack(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = CommandParser(prog="python -m model", description="Train descriptor networks.")
     commands = parser.add_subparsers(required=True)
-    for name, run, what in (
+    for name, run, help_text in (
         ("train", run_train, "fine-tune with tuples and hard negatives"),
         ("distill", run_distill, "learn from an ONNX model, without labels"),
     ):
-        command = commands.add_parser(name, help=what)
+        command = commands.add_parser(name, help=help_text)
         command.add_argument("config", type=Path, help="TOML file, see model/configs")
         command.add_argument(
             "changes",
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
             type=above_zero,
             metavar="N",
             help="end training N seconds from now; state and weights are written, and the same "
-            "command goes on from there",
+            "command resumes from there",
         )
         command.set_defaults(run=run)
         if name == "distill":
@@ -182,10 +182,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise  # handled by run_command
     except (*REFUSALS, OSError) as error:
-        complain(error)
+        print_error(error)
         return 1
     except KeyboardInterrupt:
-        print_status("", "interrupted: run the same command again to go on at the same step")
+        print_status("", "interrupted: run the same command again to resume at the same step")
         return 130
     return 0
 

@@ -26,14 +26,14 @@ def with_depth(network: GeMResNet, architecture: str) -> GeMResNet:
         None if network.whiten is None else network.output_dim,
         network.soa4 is not None,
     )
-    known = changed.state_dict().keys()
-    kept = {name: value for name, value in network.state_dict().items() if name in known}
-    changed.load_state_dict(kept, strict=False)
+    expected = changed.state_dict().keys()
+    shared = {name: value for name, value in network.state_dict().items() if name in expected}
+    changed.load_state_dict(shared, strict=False)
     with torch.no_grad():
         for stage, before in zip(changed.features[4:], BLOCKS[network.architecture]):
-            for place, block in enumerate(stage[before:]):
+            for position, block in enumerate(stage[before:]):
                 if before > 1:  # the first block has another shape; cycle through the others
-                    block.load_state_dict(stage[1 + place % (before - 1)].state_dict())
+                    block.load_state_dict(stage[1 + position % (before - 1)].state_dict())
                 for part in (block.conv3.weight, block.bn3.bias, block.bn3.running_mean):
                     part.zero_()
     return changed.train(network.training)
@@ -80,5 +80,5 @@ def state_with_depth(
     network = GeMResNet(before, len(held["whiten.weight"]))
     network.load_state_dict(held)
     changed = with_depth(network, after).state_dict()
-    rest = {k: v for k, v in state.items() if not k.startswith(prefix)}
-    return rest | {prefix + k: v for k, v in changed.items()}
+    others = {k: v for k, v in state.items() if not k.startswith(prefix)}
+    return others | {prefix + k: v for k, v in changed.items()}

@@ -62,10 +62,10 @@ def learn_whitening(descriptors: np.ndarray, pairs: np.ndarray) -> Whitening:
     x = descriptors.astype(np.float64)
     mean = x[pairs[:, 0]].mean(0)
     difference = x[pairs[:, 0]] - x[pairs[:, 1]]
-    within = difference.T @ difference / len(pairs)
-    p0 = np.linalg.inv(cholesky(within))
-    seen = (x - mean) @ p0.T
-    _, vectors = linalg.eigh(seen.T @ seen)  # symmetric solver, ascending
+    within_covariance = difference.T @ difference / len(pairs)
+    p0 = np.linalg.inv(cholesky(within_covariance))
+    whitened = (x - mean) @ p0.T
+    _, vectors = linalg.eigh(whitened.T @ whitened)  # symmetric solver, ascending
     projection = vectors[:, ::-1].T @ p0
     return Whitening(mean.astype(np.float32), projection.astype(np.float32))
 
@@ -76,12 +76,12 @@ def cholesky(matrix: np.ndarray) -> np.ndarray:
     Few pairs give a singular matrix. Then its diagonal is increased, starting at 1e-10, until the
     factor exists.
     """
-    raised = 0.0
+    jitter = 0.0
     while True:
         try:
-            return np.linalg.cholesky(matrix + raised * np.eye(len(matrix)))
+            return np.linalg.cholesky(matrix + jitter * np.eye(len(matrix)))
         except np.linalg.LinAlgError:
-            raised = raised * 10 or 1e-10
+            jitter = jitter * 10 or 1e-10
 
 
 def pca_whitening(descriptors: np.ndarray) -> Whitening:

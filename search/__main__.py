@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from command import (
     CommandParser,
-    complain,
+    print_error,
     print_lines,
     print_status,
     print_text,
@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise  # handled by run_command
     except (BadCalibration, BadLimit, BadPhoto, BadModel, StoreError, OSError) as error:
-        complain(error)
+        print_error(error)
         return 1
     if args.json:
         print_text(json.dumps(result.to_dict(names[0] if len(names) == 1 else names), indent=2))

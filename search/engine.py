@@ -1,7 +1,7 @@
 """Engine: one query through all stages.
 
 photo -> prepare -> candidates -> [votes of keypoints] -> [rerank] -> [verify, and rerank again]
-      -> fuse -> [chains] -> hits
+      -> fuse -> [matching graph] -> hits
 
 A query is prepared once and can be searched many times: with and without each stage, for more hits,
 for the evidence of one photo.
@@ -10,7 +10,6 @@ for the evidence of one photo.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,42 +18,22 @@ from index_store import Store
 
 from .fusion.apply import Evidence, Fusion, has_seeds
 from .methods import Methods
+from .pipeline import Pipeline, Ranked
 from .prepare import KEYPOINTS, Source, propose, read_photo, together
 from .query import PreparedQuery, QueryPhoto
-from .ranking import Ranking, Trusted, Verified, cosine
+from .ranking import Ranking, Verified, cosine
 from .rerank.reranker import DIFFUSION, RERANKERS, Reranker
 from .result import Hit, Match, SearchResult, hits_of
-from .stages.agreement import are_compared, compare, warnings
-from .stages.details import DETAILS, PROPOSED, find_votes, in_turns, proposed
+from .stages.agreement import warnings
+from .stages.details import DETAILS
 from .stages.feedback import Feedback
 from .stages.graph import CHAINS, MatchingGraph
 from .stages.identical import identical_ids, with_identical
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
-from .verify.shortlist import (
-    match_photos,
-    query_keypoints,
-    shortlist,
-    verify_photos,
-    verify_shortlist,
-)
+from .verify.shortlist import match_photos, query_keypoints, verify_photos
 
 OTHER = -1  # id of a photo that is compared without being in the gallery
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Result of all stages before fusion.
-
-    Attributes:
-        ranking: the ranking, with the evidence.
-        trusted: photos that the reranker's second round started from, None if there was none.
-        stages: gallery ids in the order after each stage, best first.
-    """
-
-    ranking: Ranking
-    trusted: Trusted | None
-    stages: dict[str, np.ndarray]
 
 
 class Engine:
@@ -77,6 +56,7 @@ class Engine:
         self.rerankers: Methods[Reranker] = Methods(store, RERANKERS, "reranker")
         self.matchers: Methods[Matcher] = Methods(store, MATCHERS, "matcher")
         self.graph = MatchingGraph(store, self.fusion)
+        self._pipeline = Pipeline(store, self.fusion, self.rerankers, self.matchers)
 
     def prepare(
         self,
@@ -188,10 +168,10 @@ class Engine:
                 for another generation or without the matcher's keypoints.
             BadModel: the models of the matcher are missing.
         """
+        self._check(query)
         watch = Stopwatch()
-        return self._answer(
-            query, self._rank(query, rerank, verify, watch), rerank, verify, k, watch
-        )
+        ranked = self._pipeline.run(query, rerank, verify, watch)
+        return self._answer(query, ranked, rerank, verify, k, watch)
 
     def recall(
         self,
@@ -213,8 +193,9 @@ class Engine:
         Raises:
             As `search`.
         """
+        self._check(query)
         watch = Stopwatch()
-        ranked = self._rank(query, rerank, verify, watch, known_only=True)
+        ranked = self._pipeline.run(query, rerank, verify, watch, cached_only=True)
         return None if ranked is None else self._answer(query, ranked, rerank, verify, k, watch)
 
     def knows(self, query: PreparedQuery, id: int, verify: str = "sift") -> bool:
@@ -364,7 +345,8 @@ class Engine:
         Raises:
             As `search`.
         """
-        ranked = self._rank(query, rerank, verify, Stopwatch())
+        self._check(query)
+        ranked = self._pipeline.run(query, rerank, verify, Stopwatch())
         evidence = self.fusion.evidence(query, ranked.ranking, verify)
         return ranked.ranking.ids, evidence, has_seeds(query, ranked.trusted)
 
@@ -377,48 +359,6 @@ class Engine:
                 matcher.
         """
         return self.fusion.is_fitted(rerank, verify)
-
-    def _rank(
-        self,
-        query: PreparedQuery,
-        rerank: str | None,
-        verify: str | None,
-        watch: Stopwatch,
-        known_only: bool = False,
-    ) -> Ranked | None:
-        """Run all stages except fusion.
-
-        With `known_only`, returns None if photos would have to be compared.
-        """
-        self._check(query)
-        reranker = None if rerank is None else self.rerankers[rerank]
-        matcher = None if verify is None else self.matchers[verify]
-        votes, ranking, trusted = None, query.candidates, None
-        stages = {"descriptor": ranking.ids}
-        if matcher is not None:
-            if known_only and matcher.is_indexed and verify not in query.votes:
-                return None
-            votes = find_votes(query, verify, matcher, self.store, watch)
-        if votes is not None:
-            ranking = proposed(query, votes, self.store)
-            stages[DETAILS] = votes.ids[:PROPOSED]
-        _, ranking = ranking.parted(self.store.damaged)
-        if reranker is not None:
-            with watch.stage(rerank):
-                ranking = reranker.rerank(query, ranking)
-            stages[rerank] = ranking.ids
-        if matcher is not None:
-            best = shortlist(ranking if votes is None else in_turns(ranking, votes), matcher)
-            known = query.verifications[verify].keys() >= set(best)
-            if known_only and not (known and are_compared(query, verify)):
-                return None
-            compare(query, verify, matcher, watch)
-            ranking = verify_shortlist(query, ranking, best, verify, matcher, watch)
-        if reranker is not None and matcher is not None:
-            with watch.stage(rerank):
-                trusted = self.fusion.trusted(query, ranking, verify)
-                ranking = reranker.rerank(query, ranking, trusted)
-        return Ranked(ranking, trusted, stages)
 
     def _again(self, photo: QueryPhoto, watch: Stopwatch) -> QueryPhoto:
         """A photo of a query of another generation, for this one. Raises as `renew`."""

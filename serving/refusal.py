@@ -30,16 +30,18 @@ class Refused(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def refuse(why: str, status: int, sentence: str, retry_after_seconds: int | None = None) -> Refused:
-    """Count a refusal and return it. why: its label in the metrics; the rest as in `Refused`."""
-    prometheus.REFUSED.labels(why).inc()
+def refuse(
+    reason: str, status: int, sentence: str, retry_after_seconds: int | None = None
+) -> Refused:
+    """Count a refusal and return it. reason: its label in the metrics; the rest as in `Refused`."""
+    prometheus.REFUSED.labels(reason).inc()
     return Refused(status, sentence, retry_after_seconds)
 
 
-def busy(why: str, retry_after_seconds: int) -> Refused:
+def busy(reason: str, retry_after_seconds: int) -> Refused:
     """A 503 refusal for an overloaded server, to be raised. Arguments as `refuse`."""
     sentence = f"Busy, try again in {quantity(retry_after_seconds, 'second')}."
-    return refuse(why, 503, sentence, retry_after_seconds)
+    return refuse(reason, 503, sentence, retry_after_seconds)
 
 
 def spend(kind: str, address: str, visitor: str = "") -> None:

@@ -14,7 +14,7 @@ from extractor import Region
 from search import Match, PreparedQuery, SearchResult
 
 from .decoding.decoder import decoder
-from .galleries.galleries import Gallery
+from .galleries.gallery import Gallery
 from .galleries.originals import reading_originals
 from .operations import prometheus
 
@@ -51,19 +51,19 @@ def prepare(
 
 
 def search(
-    gallery: Gallery, query: PreparedQuery, rerank: str | None, verify: str | None, k: int, by: str
+    gallery: Gallery, query: PreparedQuery, rerank: str | None, matcher: str | None, k: int, by: str
 ) -> SearchResult:
     """`Engine.search`, recorded in the metrics. by: "page" or "api"."""
-    result = gallery.engine.search(query, rerank, verify, k)
+    result = gallery.engine.search(query, rerank, matcher, k)
     count(result, by)
     return result
 
 
 def recall(
-    gallery: Gallery, query: PreparedQuery, rerank: str | None, verify: str | None, k: int, by: str
+    gallery: Gallery, query: PreparedQuery, rerank: str | None, matcher: str | None, k: int, by: str
 ) -> SearchResult | None:
     """`Engine.recall`, recorded in the metrics: the answer if no photo must be compared."""
-    result = gallery.engine.recall(query, rerank, verify, k)
+    result = gallery.engine.recall(query, rerank, matcher, k)
     if result is not None:
         count(result, by)
     return result

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     api_hits: ClassVar[int] = 200  # maximum k of an API call
     own_minutes: ClassVar[int] = 60  # lifetime of a visitor's own gallery
     own_seconds: ClassVar[int] = 300  # limit for building one
-    own_makers: ClassVar[int] = 1  # built concurrently
+    own_workers: ClassVar[int] = 1  # built concurrently
     link_minutes: ClassVar[int] = 30  # lifetime of an upload's link, and of what is cached for it
     links: ClassVar[int] = 300  # uploads cached for their links, 0.3 MB each
     view_workers: ClassVar[int] = 2  # gallery photos encoded for display concurrently

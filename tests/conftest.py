@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import signal
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from filelock import FileLock
 
-from extractor import Extractor, LocalFeatures, ModelCard, local_features
+from extractor import DEFAULT_MODEL, Extractor, ModelCard, local_features
+from extractor.descriptor import choice, runtime
+from extractor.descriptor.runtime import Runtime
 from index_store import Store, build, extraction
 from search import Engine
+from search.verify import matcher
 
 # Tests are one visitor who clicks faster than anybody.
 for kind in ("SEARCHES", "UPLOADS"):
@@ -95,33 +103,79 @@ def children_end_in_silence():
     signal.signal(signal.SIGCHLD, before)
 
 
-class RememberingExtractor(Extractor):
-    """The shipped model. It runs once for each photo, however many tests index it."""
+class Memory:
+    """Results by what they were computed from, in a folder that all processes of a run share."""
 
-    def __init__(self) -> None:
-        self.known: dict[bytes, np.ndarray] = {}
-        super().__init__()
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
 
-    def describe_batch(self, batch):
-        key = hashlib.sha256(repr(batch.shape).encode() + batch.tobytes()).digest()
-        if key not in self.known:
-            self.known[key] = super().describe_batch(batch)
-        return self.known[key].copy()
+    def __call__(self, compute: Callable[[np.ndarray], Any], array: np.ndarray) -> Any:
+        key = hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+        try:
+            return pickle.loads((self._folder / key).read_bytes())
+        except FileNotFoundError:
+            result = compute(array)
+            unfinished = self._folder / f"{key}.{threading.get_native_id()}"
+            unfinished.write_bytes(pickle.dumps(result))
+            unfinished.replace(self._folder / key)
+            return result
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, worker_id) -> Path:
+    """A folder that all of pytest-xdist's processes share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+class Remembering:
+    """A runtime that computes each batch once, however often it is asked."""
+
+    def __init__(self, runtime: Runtime, memory: Memory) -> None:
+        self._runtime, self._memory, self.metadata = runtime, memory, runtime.metadata
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self._memory(self._runtime.run, batch)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def keypoints_are_found_once_for_each_photo():
-    """Builds of all tests index the same few photos."""
-    known: dict[bytes, LocalFeatures] = {}
+def the_shipped_model_starts_once(shared):
+    """Commands, pages and tests load it dozens of times, and describe the same few photos.
 
-    def remembered(photo: np.ndarray) -> LocalFeatures:
-        key = hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).digest()
-        if key not in known:
-            known[key] = local_features(photo)
-        return known[key]
+    It has one thread: two would wait for each other by turning in circles, on cores that other
+    tests need. And no other engine is measured against it before a store is built.
+    """
+    shipped, started = DEFAULT_MODEL.read_bytes(), []
+
+    def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
+        if engine != choice.REFERENCE.engine or model != shipped:
+            return runtime.start(engine, model, threads, calls)
+        if not started:
+            memory = Memory(shared / "descriptors")
+            started.append(Remembering(runtime.start(engine, model, 1, 1), memory))
+        return started[0]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(extraction, "local_features", remembered)
+        patched.setattr("extractor.descriptor.extractor.start", start)
+        patched.setattr(choice, "is_available", lambda engine: engine == choice.REFERENCE.engine)
+        yield
+
+
+@pytest.fixture
+def engines_as_they_are(monkeypatch) -> None:
+    """All engines are there, and start and run as often as they are asked to."""
+    monkeypatch.setattr("extractor.descriptor.extractor.start", runtime.start)
+    monkeypatch.setattr(choice, "is_available", runtime.is_available)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keypoints_are_found_once_for_each_photo(shared):
+    """Builds and searches of all tests have the same few photos."""
+    found = partial(Memory(shared / "keypoints"), local_features)
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (extraction, matcher):
+            patched.setattr(module, "local_features", found)
         yield
 
 
@@ -137,20 +191,19 @@ def the_main_module_stays():
 
 @pytest.fixture(scope="session")
 def extractor() -> Extractor:
-    return RememberingExtractor()
+    return Extractor()
 
 
 @pytest.fixture(scope="session")
-def gallery_path(tmp_path_factory, extractor, worker_id) -> Path:
+def gallery_path(tmp_path_factory, extractor, shared) -> Path:
     """A store of the whole sample gallery.
 
     The first of pytest-xdist's processes that wants it builds it, and every one has a copy.
     """
-    own = tmp_path_factory.getbasetemp()
-    built = (own if worker_id == "master" else own.parent) / "gallery"
+    built = shared / "gallery"
     with FileLock(f"{built}.lock"):
         build(GALLERY, built, extractor, index="ivf-pq")  # does nothing to what is complete
-    return shutil.copytree(built, own / "stores" / "gallery")
+    return shutil.copytree(built, tmp_path_factory.getbasetemp() / "stores" / "gallery")
 
 
 @pytest.fixture(scope="session")
@@ -212,3 +265,10 @@ def unit_rows(rng: np.random.Generator, count: int, dim: int, clusters: int) -> 
 def in_float32(monkeypatch):
     """A processor without bfloat16: networks that are trained compute in float32."""
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with servers and browsers come first: they are the longest, and at the end one process
+    would wait for the other's last file.
+    """
+    items.sort(key=lambda item: item.path.parent.name not in ("serving", "ui"))

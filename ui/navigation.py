@@ -9,8 +9,8 @@ from serving.galleries.about import about
 from .i18n.translate import keep_language, tr
 from .pages import explore, figures, how, own
 from .pages import search as page
-from .routes import GO
-from .state.question import bring_back, remembered_question
+from .routes import PAGE_PARAMETER
+from .state.question import question_parameters, restore_question
 from .state.served import opened
 from .state.switch import EXPLORE, SEARCH
 from .state.url_params import values
@@ -34,10 +34,10 @@ def run() -> None:
     ]
     current = st.navigation(pages, position="top")
     for other in pages:
-        if other.url_path == st.query_params.get(GO):  # opened by its URL, see routes
+        if other.url_path == st.query_params.get(PAGE_PARAMETER):  # opened by its URL, see routes
             st.switch_page(other)
     st.set_page_config(f"{gallery_title()}: {current.title}")
-    remember_question(current.url_path)
+    track_question(current.url_path)
     current.run()
     footer()
 
@@ -48,16 +48,16 @@ def gallery_title() -> str:
     return (about(gallery.engine.store).file.title if gallery else "") or NAME
 
 
-def remember_question(path: str) -> None:
+def track_question(path: str) -> None:
     """Restore the question when the search page is opened again.
 
     Streamlit clears the URL parameters when another page is opened.
     """
     state = st.session_state
-    before, state.page = state.get("page", SEARCH), path
+    previous, state.page = state.get("page", SEARCH), path
     if path != SEARCH:
         return
-    if before != SEARCH:
-        bring_back(state.get("question", {}))
-    state.question = remembered_question()
+    if previous != SEARCH:
+        restore_question(state.get("question", {}))
+    state.question = question_parameters()
     state.visited = next(reversed(values("photo")), None)

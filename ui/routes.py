@@ -11,7 +11,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery, galleries
+from serving.galleries.galleries import galleries
+from serving.galleries.gallery import Gallery
 from serving.galleries.maps import maps, packed
 from serving.galleries.own import own_galleries
 from serving.galleries.pictures import FOREVER, SIZES, parse_id, pictures
@@ -19,7 +20,7 @@ from serving.middleware.areas import area
 from serving.refusal import Refused
 
 PAGES = ("explore", "how", "own", "figures")  # all but the first
-GO = "go"  # URL parameter of the first page that names one of them
+PAGE_PARAMETER = "go"  # URL parameter of the first page that names one of them
 PRIVATE = {"Cache-Control": "private, max-age=600"}  # for visitors' own photos
 
 
@@ -59,10 +60,10 @@ async def title(request: Request) -> Response:
 async def similarity_map(request: Request) -> Response:
     """Positions of the photos on the map, see `maps.packed`; 404 until they are computed."""
     gallery = gallery_of(request)
-    made = None if gallery is None else maps().of(gallery)
-    if made is None or not made.done() or made.exception() is not None:
+    overview = None if gallery is None else maps().of(gallery)
+    if overview is None or not overview.done() or overview.exception() is not None:
         raise Refused(404, "There is no such map, or it is still being built.")
-    return Response(packed(made.result().map), 200, FOREVER, "application/octet-stream")
+    return Response(packed(overview.result().map), 200, FOREVER, "application/octet-stream")
 
 
 def no_picture() -> Refused:
@@ -75,7 +76,7 @@ async def page(request: Request) -> Response:
     Otherwise Streamlit's script would first look for the server below that URL and leave errors in
     the browser's console.
     """
-    query = urlencode({**request.query_params, GO: request.url.path.rpartition("/")[2]})
+    query = urlencode({**request.query_params, PAGE_PARAMETER: request.url.path.rpartition("/")[2]})
     return RedirectResponse(f"./?{query}", 307)
 
 

@@ -24,7 +24,8 @@ import httpx
 Photo = str | PathLike | bytes | int
 """A file's path, a file's bytes, or the id of a photo of the gallery."""
 PAGE = 1000  # photos per page of a list, the maximum of servers
-MOST_PATIENCE = 60  # seconds, the longest wait before a retry
+UNSET: Any = object()
+MAX_PATIENCE = 60  # seconds, the longest wait before a retry
 
 
 class Problem(Exception):
@@ -75,18 +76,20 @@ class SameThing:
         *photos: Photo,
         region: tuple[float, float, float, float] | None = None,
         rerank: str | None = "diffusion",
-        verify: str | None = "sift",
+        matcher: str | None = "sift",
         k: int = 20,
         descriptor: str | None = None,
+        verify: str | None = UNSET,
     ) -> dict[str, Any]:
         """Find the gallery's photos of the same thing, best first.
 
         Args:
             photos: one or several photos of one thing.
             region: part of a single photo to search with: left, top, right, bottom as fractions.
-            rerank, verify: names of a reranker and a matcher, None for none.
+            rerank, matcher: names of a reranker and a matcher, None for none.
             k: maximum number of hits.
             descriptor: name of a descriptor model if the server has several.
+            verify: deprecated: the former name of `matcher`.
 
         Returns:
             "hits", each with "file", "title", "probability", "confidence", "inliers", "thumbnail"
@@ -98,7 +101,7 @@ class SameThing:
         fields = {
             "region": None if region is None else ",".join(f"{part:.6f}" for part in region),
             "rerank": rerank or "none",
-            "verify": verify or "none",
+            "matcher": (matcher if verify is UNSET else verify) or "none",
             "k": str(k),
             "descriptor": descriptor,
         }
@@ -163,8 +166,8 @@ class SameThing:
             start = page["next"]
 
     def _list(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
-        said = {name: value for name, value in query.items() if value is not None}
-        return self._send("GET", f"/api/v1/{name}", params=said).json()
+        parameters = {name: value for name, value in query.items() if value is not None}
+        return self._send("GET", f"/api/v1/{name}", params=parameters).json()
 
     def _post(
         self, name: str, photos: tuple[Photo, ...], fields: dict[str, str | None]
@@ -180,7 +183,7 @@ class SameThing:
         return self._send("POST", f"/api/v1/{name}", files=parts).json()
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        for left in range(self._retries, -1, -1):
+        for retries_left in range(self._retries, -1, -1):
             answer = self._client.request(method, self._root + path, **more)
             if answer.is_success:
                 return answer
@@ -189,9 +192,9 @@ class SameThing:
             except ValueError:  # the answer of a proxy in between
                 details = {}
             problem = Problem(answer.status_code, details if isinstance(details, dict) else {})
-            if not left or problem.status not in (429, 503) or problem.retry_after is None:
+            if not retries_left or problem.status not in (429, 503) or problem.retry_after is None:
                 raise problem
-            time.sleep(min(problem.retry_after, MOST_PATIENCE))
+            time.sleep(min(problem.retry_after, MAX_PATIENCE))
         raise AssertionError("unreachable")
 
 

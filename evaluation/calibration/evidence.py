@@ -26,7 +26,7 @@ from ..subgallery import SubGallery
 
 PART_SIZES = (30, 60, 120)  # sizes of parts; only those of at most half the store are used
 DRAWS = 6  # parts per size
-MOST_VIEWS = 3  # photos of one thing drawn into a part, as long as there are other things
+MAX_VIEWS = 3  # photos of one thing drawn into a part, as long as there are other things
 CROWDED = 3  # parts per size that also contain a thing with more photos
 # Weight of a part in the regression, relative to a whole store. The regression determines the
 # order, which matters where there are many photos. The calibration weighs both alike.
@@ -118,13 +118,13 @@ def queries_of(gallery: LabelledGallery) -> list[tuple[int, int, float, bool]]:
     """Id, group, share and whether there is anything to find, for each photo."""
     pairs = [members for members in gallery.groups if len(members) > 1]
     group_of = {id: group for group, members in enumerate(gallery.groups) for id in members}
-    alone = len(gallery) - sum(map(len, pairs))
+    singletons = len(gallery) - sum(map(len, pairs))
     queries = []
     for id in range(len(gallery)):
         # Photos without a group are held out with the groups, spread evenly over them.
         group = group_of.get(id, id % len(gallery.groups))
         size = len(gallery.groups[group]) if id in group_of else 0
-        share = gallery.share / (size * len(pairs) if size > 1 else alone)
+        share = gallery.share / (size * len(pairs) if size > 1 else singletons)
         queries.append((id, group, share, size > 1))
     return queries
 
@@ -171,7 +171,7 @@ def galleries_of(
         before: galleries of other stores; query and group indices continue after theirs.
     """
     rng = np.random.default_rng(SEED)
-    everyone = np.arange(len(store))
+    all_ids = np.arange(len(store))
     parts = [
         draw(groups, len(store), size, rng, crowded=number < CROWDED)
         for size in PART_SIZES
@@ -179,18 +179,18 @@ def galleries_of(
         for number in range(DRAWS)
     ]
     whole = Engine(store, extractor)
-    once = OncePerPair(whole.matchers[matcher])
+    shared = SharedVerifications(whole.matchers[matcher])
     offset, first_group = after(before)
     galleries = []
-    for ids in [everyone, *parts]:
+    for ids in [all_ids, *parts]:
         engine = whole
-        if ids is not everyone:
+        if ids is not all_ids:
             engine = Engine(SubGallery(store, ids), extractor)
-        once.take_over(engine.matchers[matcher], ids)
+        shared.redirect(engine.matchers[matcher], ids)
         number = {int(id): n for n, id in enumerate(ids)}
         # A group keeps its index in every part, even with fewer than two photos there.
         inside = [[number[id] for id in members if id in number] for members in groups]
-        is_whole = ids is everyone
+        is_whole = ids is all_ids
         share = 1.0 if is_whole else 1 / DRAWS
         galleries.append(LabelledGallery(engine, inside, share, offset, first_group, is_whole))
         offset += len(ids)
@@ -206,7 +206,8 @@ def whole_gallery(
 ) -> LabelledGallery:
     """The store as a gallery, without its parts. Arguments as in `galleries_of`."""
     engine = Engine(store, extractor)
-    OncePerPair(engine.matchers[matcher]).take_over(engine.matchers[matcher], np.arange(len(store)))
+    shared = SharedVerifications(engine.matchers[matcher])
+    shared.redirect(engine.matchers[matcher], np.arange(len(store)))
     return LabelledGallery(engine, groups, 1.0, *after(before), True)
 
 
@@ -221,7 +222,7 @@ def after(before: Sequence[LabelledGallery]) -> tuple[int, int]:
 def draw(
     groups: list[list[int]], count: int, size: int, rng: np.random.Generator, crowded: bool = False
 ) -> np.ndarray:
-    """Ids int (size,), ascending, of a random gallery: one to MOST_VIEWS photos of random things.
+    """Ids int (size,), ascending, of a random gallery: one to MAX_VIEWS photos of random things.
 
     Args:
         groups: ids of photos of the same thing.
@@ -231,22 +232,22 @@ def draw(
         crowded: whether photos of a thing that has more of them are drawn first, up to half of the
             gallery.
     """
-    alone = np.setdiff1d(np.arange(count), [id for members in groups for id in members])
-    things = [rng.permutation(members) for members in [*groups, *alone[:, None]]]
-    first, rest = [], []
-    many = [number for number, photos in enumerate(things) if len(photos) > MOST_VIEWS]
+    singletons = np.setdiff1d(np.arange(count), [id for members in groups for id in members])
+    things = [rng.permutation(members) for members in [*groups, *singletons[:, None]]]
+    first, later = [], []
+    many = [number for number, photos in enumerate(things) if len(photos) > MAX_VIEWS]
     if crowded and many:
-        crowd = int(rng.choice(many))
-        first.append(things[crowd][: size // 2])
-        things[crowd] = things[crowd][size // 2 :]
+        crowded_thing = int(rng.choice(many))
+        first.append(things[crowded_thing][: size // 2])
+        things[crowded_thing] = things[crowded_thing][size // 2 :]
     for thing in rng.permutation(len(things)):
-        cut = rng.integers(1, MOST_VIEWS + 1)
+        cut = rng.integers(1, MAX_VIEWS + 1)
         first.append(things[thing][:cut])
-        rest.append(things[thing][cut:])
-    return np.sort(np.concatenate([*first, rng.permutation(np.concatenate(rest))])[:size])
+        later.append(things[thing][cut:])
+    return np.sort(np.concatenate([*first, rng.permutation(np.concatenate(later))])[:size])
 
 
-class OncePerPair:
+class SharedVerifications:
     """Verifies each pair of photos once, for either query and in every gallery.
 
     Which photo of a pair is the query makes hardly any difference to a matcher.
@@ -259,9 +260,9 @@ class OncePerPair:
         self._query_features = lru_cache(CACHED)(matcher.query_features)
         self._found: dict[tuple[int, int], Verification] = {}
 
-    def take_over(self, matcher: Matcher, ids: np.ndarray) -> None:
+    def redirect(self, matcher: Matcher, ids: np.ndarray) -> None:
         """Redirect a gallery's matcher to this cache. ids: int (n,), its photos in the store."""
-        matcher.query_features = lambda id: Known(int(ids[id]), self._query_features)
+        matcher.query_features = lambda id: LazyFeatures(int(ids[id]), self._query_features)
         matcher.gallery_features = matcher.at_hand = lambda id: int(ids[id])
         matcher.verify_many = self.verify_many
 
@@ -271,24 +272,26 @@ class OncePerPair:
         if new:
             features: list[LocalFeatures] = [self._features(id) for id in new]
             found = self._verify_many(self._query_features(query), features)
-            self._found.update((pair(query, hit), one) for hit, one in zip(new, found))
+            self._found.update(
+                (pair(query, hit), verification) for hit, verification in zip(new, found)
+            )
         return [self._found[pair(query, hit)] for hit in hits]
 
 
-class Known(int):
+class LazyFeatures(int):
     """A photo's id in the store, in place of its keypoints, which votes can still read."""
 
-    def __new__(cls, id: int, read: Callable[[int], LocalFeatures]) -> Known:
-        known = super().__new__(cls, id)
-        known._read = read
-        return known
+    def __new__(cls, id: int, load: Callable[[int], LocalFeatures]) -> LazyFeatures:
+        lazy = super().__new__(cls, id)
+        lazy._load = load
+        return lazy
 
-    _read: Callable[[int], LocalFeatures]
+    _load: Callable[[int], LocalFeatures]
 
     def strongest(self, points: int) -> LocalFeatures:
         """See `LocalFeatures.strongest`."""
-        return self._read(int(self)).strongest(points)
+        return self._load(int(self)).strongest(points)
 
 
-def pair(one: int, other: int) -> tuple[int, int]:
-    return min(one, other), max(one, other)
+def pair(first: int, second: int) -> tuple[int, int]:
+    return min(first, second), max(first, second)

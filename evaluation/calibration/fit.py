@@ -48,7 +48,7 @@ from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
 from .fit_tables import print_quality, set_rows, setting_name
 
 SHARES = (1.0, 2.0, 4.0, 6.0)
-FEWEST_GROUPS = 5  # with fewer, nothing can be said about other things
+MIN_GROUPS = 5  # with fewer, nothing can be said about other things
 
 
 def settings_of(matcher: str) -> list[Setting]:
@@ -61,10 +61,10 @@ def settings_of(matcher: str) -> list[Setting]:
 
 def check_enough(groups: Sequence[Sequence[int]]) -> None:
     """Raise BadDataset if there are too few groups for a fit."""
-    if len(groups) < FEWEST_GROUPS:
+    if len(groups) < MIN_GROUPS:
         raise BadDataset(
             f"There is too little to fit: {quantity(len(groups), 'group')}; at least "
-            f"{FEWEST_GROUPS} of at least two photos are needed. Nothing was written."
+            f"{MIN_GROUPS} of at least two photos are needed. Nothing was written."
         )
 
 
@@ -167,8 +167,8 @@ def group_maps(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[i
             continue  # a photo without a group
         order = np.argsort(-scores[start:end], kind="stable")
         hits = np.flatnonzero(samples.relevant[start:end][order])
-        wanted = len(groups[samples.group[start]]) - 1
-        missing = range(-1, hits.size - wanted - 1, -1)
+        relevant_count = len(groups[samples.group[start]]) - 1
+        missing = range(-1, hits.size - relevant_count - 1, -1)
         by_group[samples.group[start]].append(
             average_precision(range(end - start), [*hits, *missing])
         )
@@ -215,7 +215,7 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
     fitted = read_fitted(path)
     if fitted.fingerprint != fingerprint:
         raise BadDataset(
-            f"{path} is the calibration of another model ({fitted.model}), and stays as it is."
+            f"{path} is the calibration of another model ({fitted.model}). It was not changed."
         )
     return fitted
 
@@ -236,15 +236,17 @@ def run(args: argparse.Namespace) -> None:
     kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
     for path, groups_file in zip(args.store, args.groups):
         store = Store(path, extractor)
-        named = store_groups(groups_file, store)
-        groups = [[store.catalogue.find(file).id for file in files] for files in named.values()]
+        groups_by_name = store_groups(groups_file, store)
+        groups = [
+            [store.catalogue.find(file).id for file in files] for files in groups_by_name.values()
+        ]
         check_enough(groups)
-        names.append(list(named))
+        names.append(list(groups_by_name))
         galleries += galleries_of(store, extractor, groups, args.matcher, galleries)
     fit = Fit(galleries, begin(args.out, model.stem, extractor.fingerprint))
 
-    def progress(what: str) -> Progress:
-        return lambda queries: tqdm(queries, desc=what, disable=None)
+    def progress(label: str) -> Progress:
+        return lambda queries: tqdm(queries, desc=label, disable=None)
 
     # Without a reranker first: the second round of the others starts from photos judged by it.
     settings = settings_of(args.matcher)
@@ -253,7 +255,7 @@ def run(args: argparse.Namespace) -> None:
             fit.add(setting, progress(setting_name(setting)))
     if args.matcher == "sift":  # the share belongs to diffusion and is used with every matcher
         rows = fit.choose_share(SHARES, args.matcher, progress("shares"))
-        cells = [[f"{share:g}", f"{alone:.4f}", f"{both:.4f}"] for share, alone, both in rows]
+        cells = [[f"{share:g}", f"{single:.4f}", f"{both:.4f}"] for share, single, both in rows]
         print_text(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))
     for setting in settings:
         if setting[0] not in (None, log_odds.PAIR):

@@ -56,10 +56,10 @@ def set_rows(
     maps = [fit.group_maps(fit.samples[s], held_out(fit.samples[s])) for s in settings]
     rows = [["groups", "number", *map(setting_name, settings)]]
     stores = [gallery for gallery in fit.galleries if gallery.is_whole]
-    for number, (store, named) in enumerate(zip(stores, names)):
-        few = np.array([len(group) <= FEW for group in store.groups])
-        parts = {EVERY: np.ones(len(few), bool), FEW_VIEW: few, MANY_VIEW: ~few}
-        parts |= {kind: np.isin(named, list(members)) for kind, members in kinds.items()}
+    for number, (store, group_names) in enumerate(zip(stores, names)):
+        is_small = np.array([len(group) <= FEW for group in store.groups])
+        parts = {EVERY: np.ones(len(is_small), bool), FEW_VIEW: is_small, MANY_VIEW: ~is_small}
+        parts |= {kind: np.isin(group_names, list(members)) for kind, members in kinds.items()}
         for part, inside in parts.items():
             if inside.any():
                 cells = [f"{maps_of[number][inside].mean():.3f}" for maps_of in maps]
@@ -78,13 +78,13 @@ def views_rows(samples: Samples, odds: np.ndarray) -> list[list[str]]:
     _, number = np.unique(samples.query, return_inverse=True)
     right = np.bincount(number, samples.relevant)[number]
     rows = [["other photos of the thing", "queries", *(f"of them {w}" for w in WORDS), "error"]]
-    for least, most in zip(VIEWS, [*VIEWS[1:], np.inf]):
-        part = (right >= least) & (right < most)
+    for lower, upper in zip(VIEWS, [*VIEWS[1:], np.inf]):
+        part = (right >= lower) & (right < upper)
         if not part.any():
             continue
         words = [log_odds.word(p) for p in log_odds.probability(odds[part & samples.relevant])]
         shares = [f"{words.count(word) / len(words):.0%}" for word in WORDS]
-        name = f"{least} to {most - 1:g}" if most < np.inf else f"{least} or more"
+        name = f"{lower} to {upper - 1:g}" if upper < np.inf else f"{lower} or more"
         error = calibration_error(
             odds[part], samples.relevant[part], samples.prior[part], log_odds.CUT
         )

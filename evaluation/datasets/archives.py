@@ -19,8 +19,8 @@ from . import BadDataset
 from .catalogue import Piece, PublishedSet
 
 ARCHIVES = ".archives"  # temporary folder of a set
-MOST_PHOTOS = 20_000
-LARGEST_PHOTO = 64 * 2**20  # bytes
+MAX_PHOTOS = 20_000
+MAX_PHOTO_BYTES = 64 * 2**20  # bytes
 DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -82,13 +82,13 @@ def unpack(archive: Path, piece: Piece, folder: Path) -> None:
         BadDataset: the archive is damaged, or contains no photo, a duplicate name, or more than any
             data set has.
     """
-    read = read_zip if archive.suffix == ".zip" else read_tar
+    extract = read_zip if archive.suffix == ".zip" else read_tar
     count = 0
     try:
-        for name, size, file in read(archive, piece.members):
+        for name, size, file in extract(archive, piece.members):
             to = folder / Path(name).name
             count += 1
-            if count > MOST_PHOTOS or size > LARGEST_PHOTO:
+            if count > MAX_PHOTOS or size > MAX_PHOTO_BYTES:
                 raise BadDataset(f"{archive.name} holds more than photos of a data set: {name}.")
             if to.exists():
                 raise BadDataset(f"{archive.name} holds two photos of the name {to.name}.")
@@ -100,7 +100,7 @@ def unpack(archive: Path, piece: Piece, folder: Path) -> None:
         ) from error
     if not count:
         raise BadDataset(
-            f"{archive.name} holds no photo {piece.members}: another archive lies at "
+            f"{archive.name} holds no photo {piece.members}: another archive is at "
             f"{piece.remote.url}."
         )
 

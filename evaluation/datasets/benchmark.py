@@ -109,10 +109,10 @@ class Benchmark:
         return "relevant" if file in truth.positives else "irrelevant"
 
 
-def need(path: Path, what: str, address: str) -> Path:
+def need(path: Path, description: str, url: str) -> Path:
     """The path, which must exist. Raises BadDataset with what it is and where to get it."""
     if not path.exists():
-        raise BadDataset(f"{path} is missing: {what}. Get it from {address}")
+        raise BadDataset(f"{path} is missing: {description}. Get it from {url}")
     return path
 
 

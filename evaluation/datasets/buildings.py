@@ -84,7 +84,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
     try:
         content = read_plain_pickle(table)
         gallery = [inside(f"{inside(stem)}.jpg") for stem in content["imlist"]]
-        asked = [inside(f"{inside(stem)}.jpg") for stem in content["qimlist"]]
+        query_files = [inside(f"{inside(stem)}.jpg") for stem in content["qimlist"]]
         entries = [
             (
                 {
@@ -95,13 +95,13 @@ def read_revisited(name: str, root: Path) -> Benchmark:
             )
             for entry in content["gnd"]
         ]
-        if len(entries) != len(asked) or any(len(box) != 4 for _, box in entries):
+        if len(entries) != len(query_files) or any(len(box) != 4 for _, box in entries):
             raise ValueError("queries and boxes do not fit")
     except (BadPickle, LookupError, TypeError, ValueError, OverflowError) as error:
         raise BadDataset(
             f"{table} is no ground truth of the revisited protocol ({error})."
         ) from error
-    for file in gallery + asked:
+    for file in gallery + query_files:
         need(jpg / file, f"a photo of {name}", CLASSIC)
     queries = [
         Query(
@@ -114,7 +114,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
             group=file,
             region=stored_region(jpg / file, box),
         )
-        for file, (parts, box) in zip(asked, entries)
+        for file, (parts, box) in zip(query_files, entries)
     ]
     metrics = {
         "mAP": trapezoid_average_precision,
@@ -178,7 +178,7 @@ def read_classic(name: str, root: Path) -> Benchmark:
                 raise ValueError("four numbers")
         except ValueError as error:
             raise BadDataset(f"{table} should hold a photo's name and a box ({error}).") from error
-        good, ok, junk = (
+        good_files, ok, junk = (
             read_list(truth / f"{label}_{part}.txt", files, images)
             for part in ("good", "ok", "junk")
         )
@@ -187,7 +187,7 @@ def read_classic(name: str, root: Path) -> Benchmark:
             Query(
                 label,
                 photo,
-                {ALL: Truth(good | ok, junk)},
+                {ALL: Truth(good_files | ok, junk)},
                 label,
                 region=stored_region(photo, box),
             )

@@ -75,7 +75,7 @@ def load_groups(path: Path) -> dict[str, list[str]]:
     """
     try:
         facts = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
-        named = TypeAdapter(dict[Name, list[Name]]).validate_python(facts)
+        groups = TypeAdapter(dict[Name, list[Name]]).validate_python(facts)
     except ValidationError as error:
         raise BadGroups(
             f'{path} cannot be read: it must be {{"name": ["file", ...], ...}}; {sentence(error)}'
@@ -84,15 +84,15 @@ def load_groups(path: Path) -> dict[str, list[str]]:
         raise BadGroups(f"{path} cannot be read: {error}") from None
     except RecursionError:
         raise BadGroups(f"{path} cannot be read: it is nested too deeply") from None
-    if not named:
+    if not groups:
         raise BadGroups(f"{path} names no groups.")
-    return named
+    return groups
 
 
 def check_groups(
     groups: dict[str, list[str]],
     gallery: list[str],
-    where: str,
+    source: str,
     inside: Callable[[Path], str | None] = lambda path: None,
 ) -> dict[str, list[str]]:
     """Check groups against a gallery, and return them with the gallery's file names.
@@ -100,30 +100,30 @@ def check_groups(
     Args:
         groups: files by name, in any Unicode form, as "./x.jpg" or as absolute paths.
         gallery: the existing files.
-        where: name of the gallery in messages.
+        source: name of the gallery in messages.
         inside: function from an absolute path to the gallery's name of the file.
 
     Raises:
         BadGroups: a group has fewer than two photos, a photo twice, one of another group, or one
             that is not in the gallery.
     """
-    known = {same_name(file): file for file in gallery}
+    gallery_names = {same_name(file): file for file in gallery}
     group_of: dict[str, str] = {}
-    named: dict[str, list[str]] = {}
+    checked: dict[str, list[str]] = {}
     for name, given in groups.items():
         full = (inside(Path(file)) if file.startswith("/") else None for file in given)
-        meant = [same_name(path or file) for path, file in zip(full, given)]
-        files = [known.get(same, file) for same, file in zip(meant, given)]
+        resolved = [same_name(path or file) for path, file in zip(full, given)]
+        files = [gallery_names.get(same, file) for same, file in zip(resolved, given)]
         if len(set(files)) < max(2, len(files)):
             raise BadGroups(f"Group {name!r} needs at least two photos, each named once.")
         for file in files:
-            if same_name(file) not in known:
-                raise BadGroups(f"Group {name!r} names {file!r}, which is not in {where}.")
+            if same_name(file) not in gallery_names:
+                raise BadGroups(f"Group {name!r} names {file!r}, which is not in {source}.")
             if file in group_of:
                 raise BadGroups(f"{file!r} is in two groups, {group_of[file]!r} and {name!r}.")
             group_of[file] = name
-        named[name] = files
-    return named
+        checked[name] = files
+    return checked
 
 
 def photos_below(root: Path) -> list[str]:

@@ -110,13 +110,13 @@ def read_ukbench(name: str, root: Path) -> Benchmark:
     )
 
 
-def numbered(folder: Path, pattern: str, address: str) -> dict[int, str]:
+def numbered(folder: Path, pattern: str, url: str) -> dict[int, str]:
     """The JPEGs in a folder whose names match a pattern.
 
     Args:
         folder: folder to list, without sub-folders.
         pattern: pattern of a name without its suffix; its first group is the number.
-        address: where to get the photos.
+        url: where to get the photos.
 
     Returns:
         File name by number, sorted by number.
@@ -125,14 +125,12 @@ def numbered(folder: Path, pattern: str, address: str) -> dict[int, str]:
         BadDataset: there are none.
         BadDataset: there are none.
     """
-    fits = re.compile(pattern + r"\.jpe?g", re.IGNORECASE)
+    regex = re.compile(pattern + r"\.jpe?g", re.IGNORECASE)
     found = {
         int(match[1]): path.name
         for path in folder.iterdir()
-        if (match := fits.fullmatch(path.name))
+        if (match := regex.fullmatch(path.name))
     }
     if not found:
-        raise BadDataset(
-            f"There are no photos of this data set in {folder}. Get them from {address}"
-        )
+        raise BadDataset(f"There are no photos of this data set in {folder}. Get them from {url}")
     return dict(sorted(found.items()))

@@ -60,9 +60,9 @@ def _reconstruct(kind: Any, shape: Any, code: Any) -> PlainArray:
 
 
 def _array(data: Any, kind: PlainType, shape: Any, order: str = "C") -> PlainArray:
-    made = PlainArray()
-    made.__setstate__((1, shape, kind, order == "F", data))
-    return made
+    array = PlainArray()
+    array.__setstate__((1, shape, kind, order == "F", data))
+    return array
 
 
 NAMES: dict[str, Any] = {
@@ -99,8 +99,8 @@ def read_plain_pickle(path: Path) -> Any:
     command = [sys.executable, "-P", __file__]
     child = subprocess.run(command, input=path.read_bytes(), capture_output=True)
     if child.returncode:
-        why = child.stderr.decode(errors="replace").strip() if child.returncode == 1 else ""
-        raise BadPickle(why or "it ended the process that read it")
+        reason = child.stderr.decode(errors="replace").strip() if child.returncode == 1 else ""
+        raise BadPickle(reason or "it ended the process that read it")
     return json.loads(child.stdout)
 
 
@@ -111,8 +111,12 @@ def main() -> None:
         value = PlainUnpickler(sys.stdin.buffer, encoding="latin1").load()
         sys.stdout.write(json.dumps(value, default=lambda array: array.values.tolist()))
     except Exception as error:  # a damaged file can raise any exception
-        why = str(error)[:200]
-        sys.exit(why if why.startswith("it ") else f"it is damaged or not of plain values ({why})")
+        reason = str(error)[:200]
+        sys.exit(
+            reason
+            if reason.startswith("it ")
+            else f"it is damaged or not of plain values ({reason})"
+        )
 
 
 if __name__ == "__main__":

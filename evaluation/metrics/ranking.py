@@ -24,8 +24,10 @@ def positions(ranking: Sequence[Hashable], positives: Collection[Hashable]) -> n
         raise ValueError("a query without positives cannot be judged")
     if len(set(ranking)) != len(ranking):
         raise ValueError("the ranking names an item twice")
-    wanted = set(positives)
-    return np.array([position for position, item in enumerate(ranking) if item in wanted], np.int64)
+    relevant = set(positives)
+    return np.array(
+        [position for position, item in enumerate(ranking) if item in relevant], np.int64
+    )
 
 
 def without(ranking: Sequence[Hashable], ignored: Collection[Hashable]) -> list:

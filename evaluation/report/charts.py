@@ -57,16 +57,16 @@ def svg(height: float, title: str, parts: Sequence[str]) -> str:
     return head + "".join(parts) + "</svg>"
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from low to high: steps of 1, 2 or 5 times a power of ten.
 
     Args:
         low, high: ends of an axis.
-        wanted: approximate number of ticks.
+        count: approximate number of ticks.
     """
     if not high > low:
         return [low]
-    raw = (high - low) / wanted
+    raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     return [
@@ -154,14 +154,14 @@ def bars_chart(title: str, values: Sequence[float]) -> str:
     ordered = np.sort(np.asarray(values, float))[::-1]
     if len(ordered) > MAX_BARS:
         ordered = ordered[np.linspace(0, len(ordered) - 1, MAX_BARS).round().astype(int)]
-    reach = max(float(np.abs(ordered).max(initial=0)), 1e-3)
+    extent = max(float(np.abs(ordered).max(initial=0)), 1e-3)
     width = (WIDTH - MARGIN) / max(1, len(ordered))
 
     def at(value: float) -> float:
-        return 8 + (reach - value) / (2 * reach) * (PLOT - 16)
+        return 8 + (extent - value) / (2 * extent) * (PLOT - 16)
 
     parts = []
-    for tick in ticks(-reach, reach, 4):
+    for tick in ticks(-extent, extent, 4):
         parts += [
             line(MARGIN, at(tick), WIDTH, at(tick), "grid"),
             text(MARGIN - 6, at(tick) + 4, f"{tick:g}", "axis", "end"),

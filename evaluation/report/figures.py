@@ -91,7 +91,7 @@ def write_figures(figures: Figures, path: Path) -> None:
 def merged(old: Sequence[Figure], new: Sequence[Figure]) -> list[Figure]:
     """All rows, with new ones replacing old ones, by set in the order of SETS."""
     rows = {figure.key: figure for figure in [*old, *new]}
-    order = {name: place for place, name in enumerate(SETS)}
+    order = {name: position for position, name in enumerate(SETS)}
     return sorted(rows.values(), key=lambda figure: order.get(figure.row.photos, len(order)))
 
 
@@ -115,8 +115,8 @@ def insert(text: str, document: str, name: str) -> str:
     Raises:
         BadResults: the markers are missing or not unique.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, ending = document.partition(BEGIN)
+    _, end, after = ending.partition(END)
     if not begin or not end or BEGIN in after:
         raise BadResults(f"{name} needs the lines {BEGIN!r} and {END!r}, once and in this order.")
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
@@ -151,8 +151,8 @@ def draw_figures(figures: Sequence[Figure], out: Path) -> None:
             means = [estimate.mean for estimate in maps]
             below = [estimate.mean - estimate.low for estimate in maps]
             above = [estimate.high - estimate.mean for estimate in maps]
-            places = [place + 0.15 * shift for place in range(len(maps))]
-            axis.errorbar(places, means, [below, above], fmt="o", capsize=3, label=row.model)
+            positions = [position + 0.15 * shift for position in range(len(maps))]
+            axis.errorbar(positions, means, [below, above], fmt="o", capsize=3, label=row.model)
         axis.set_xticks(range(len(rows[0].maps)), [*rows[0].maps], rotation=30, ha="right")
         axis.set_title(name)
         axis.grid(axis="y", alpha=0.3)
@@ -198,8 +198,11 @@ def run(args: argparse.Namespace) -> None:
         if benchmark.notes:
             raise BadDataset(" ".join(benchmark.notes))
     for model in args.models:
-        now = conditions(Extractor(model_path(model)).engine)
-        rows = [Figure(row, now, args.seed) for row in measure(model, sets, args.stores, args.seed)]
+        current_conditions = conditions(Extractor(model_path(model)).engine)
+        rows = [
+            Figure(row, current_conditions, args.seed)
+            for row in measure(model, sets, args.stores, args.seed)
+        ]
         found = Figures(merged(found.figures, rows))
         publish(found, RESULTS, TABLES)
     print_text(format_figures(found))

@@ -141,8 +141,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def interval_small(cell: str) -> str:
-    value, bracket, rest = cell.partition(" [")
-    return f"{value} <small>[{rest}</small>" if bracket else cell
+    value, bracket, tail = cell.partition(" [")
+    return f"{value} <small>[{tail}</small>" if bracket else cell
 
 
 def photo_tag(kind: str, file: str, uri: str | None) -> str:
@@ -170,11 +170,11 @@ def question(
             f"{value:.3f}</div>"
         )
         strips.append(f'{caption}<div class="strip">{"".join(photos)}</div>')
-    where = f"{query.group}: {query.name}" if query.group != query.name else query.name
-    asked = photo_tag("query", query.name, pictures.of_query(query))
+    heading = f"{query.group}: {query.name}" if query.group != query.name else query.name
+    query_picture = photo_tag("query", query.name, pictures.of_query(query))
     return (
         f'<div class="card '
-        f'question"><h3>{escape(where)}</h3><figure>{asked}<figcaption>query</figcaption></figure>'
+        f'question"><h3>{escape(heading)}</h3><figure>{query_picture}<figcaption>query</figcaption></figure>'
         f"<div>{''.join(strips)}</div></div>"
     )
 
@@ -197,12 +197,14 @@ def pick(results: Results, method: str) -> dict[str, list[QueryResult]]:
     gained = [
         query for query in by_gain[::-1][:PICKED] if value(query, method) > value(query, base)
     ]
-    lost = [query for query in by_gain[:PICKED] if value(query, method) < value(query, base)]
-    shown = {id(query) for query in gained + lost}
-    best = [query for query in by_value[::-1] if id(query) not in shown][:PICKED]
-    shown |= {id(query) for query in best}
-    worst = [query for query in by_value if id(query) not in shown][:PICKED]
-    picked = {"Gained most": gained, "Lost most": lost, "Best": best, "Worst": worst}
+    lost_queries = [
+        query for query in by_gain[:PICKED] if value(query, method) < value(query, base)
+    ]
+    shown_ids = {id(query) for query in gained + lost_queries}
+    best = [query for query in by_value[::-1] if id(query) not in shown_ids][:PICKED]
+    shown_ids |= {id(query) for query in best}
+    worst = [query for query in by_value if id(query) not in shown_ids][:PICKED]
+    picked = {"Gained most": gained, "Lost most": lost_queries, "Best": best, "Worst": worst}
     return {title: queries for title, queries in picked.items() if queries}
 
 
@@ -216,7 +218,7 @@ def gains(results: Results, method: str) -> list[float]:
         for query in results.queries
         if results.main in query.answers[method].values
     ]
-    return [ours - theirs for ours, theirs in values]
+    return [value - base_value for value, base_value in values]
 
 
 def card(title: str, content: str, note: str = "") -> str:
@@ -228,9 +230,9 @@ def results_section(results: Results) -> str:
     """HTML section of one run."""
     means = results.main_setup.estimates[results.metric]
     base, best = results.methods[0], max(results.methods, key=lambda method: means[method].mean)
-    lead = f"{base} {means[base].mean:.3f}"
+    summary = f"{base} {means[base].mean:.3f}"
     if best != base:
-        lead += f", {best} {means[best].mean:.3f}"
+        summary += f", {best} {means[best].mean:.3f}"
     facts = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>"
         for name, text in facts_of(results).items()
@@ -256,7 +258,7 @@ def results_section(results: Results) -> str:
     charts.append(card("Time a query, milliseconds", f'{time}<ul class="legend">{legend}</ul>'))
     parts = [
         f"<h1>{escape(results.dataset)}</h1>",
-        f'<p class="lead">{escape(results.metric)}, {escape(results.main)}: {escape(lead)}</p>',
+        f'<p class="lead">{escape(results.metric)}, {escape(results.main)}: {escape(summary)}</p>',
         f'<div class="card"><dl>{facts}</dl>{f"<ul>{notes}</ul>" if notes else ""}</div>',
         f'<h2>What each method is worth</h2><div class="cards">{"".join(charts)}</div>',
         *(

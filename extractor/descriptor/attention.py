@@ -64,11 +64,11 @@ class Attention:
         Returns:
             float64 (h, w), sums to 1, on the network's coarse grid over the region.
         """
-        seen = crop_region(photo, region, self._extractor.card.longest_side)
-        batch = self._extractor.normalise(seen)[None]
+        pixels = crop_region(photo, region, self._extractor.card.longest_side)
+        batch = self._extractor.normalise(pixels)[None]
         powers = self._session.run([self._name], {"image": batch})[0][0].astype(np.float64)
         channels, *places = powers.shape
-        shape = places if len(places) == 2 else grid(places[0], seen.shape[0] / seen.shape[1])
+        shape = places if len(places) == 2 else grid(places[0], pixels.shape[0] / pixels.shape[1])
         return contributions(powers.reshape(channels, -1), self._p).reshape(shape)
 
 
@@ -112,14 +112,14 @@ def delimited(field: int, content: bytes) -> bytes:
 
 def varint(number: int) -> bytes:
     """A protobuf varint: seven bits a byte, least significant first."""
-    out = bytearray()
+    encoded = bytearray()
     while number > 127:
-        out.append(number & 127 | 128)
+        encoded.append(number & 127 | 128)
         number >>= 7
-    return bytes([*out, number])
+    return bytes([*encoded, number])
 
 
-def fields(message: memoryview, wanted: int) -> Iterator[memoryview]:
+def fields(message: memoryview, number: int) -> Iterator[memoryview]:
     """The length-delimited fields with a given number in a protobuf message.
 
     Does not validate: onnxruntime has already parsed the message.
@@ -130,7 +130,7 @@ def fields(message: memoryview, wanted: int) -> Iterator[memoryview]:
         kind = key & 7
         if kind == 2:
             size, at = read_varint(message, at)
-            if key >> 3 == wanted:
+            if key >> 3 == number:
                 yield message[at : at + size]
             at += size
         elif kind == 0:

@@ -34,12 +34,12 @@ class Batched:
 
     Args:
         runtime: runs the joined batches, one at a time.
-        most: maximum photos in a batch; a single call with more runs alone.
+        max_batch: maximum photos in a batch; a single call with more runs alone.
     """
 
-    def __init__(self, runtime: Runtime, most: int = MAX_BATCH):
+    def __init__(self, runtime: Runtime, max_batch: int = MAX_BATCH):
         self.metadata = runtime.metadata
-        self._runtime, self._most = runtime, most
+        self._runtime, self._max_batch = runtime, max_batch
         self._waiting: list[Request] = []
         self._gate = threading.Lock()  # guards the list
         self._engine = threading.Lock()  # its holder runs a batch, for other callers too
@@ -59,22 +59,24 @@ class Batched:
     def _take(self, first: Request) -> list[Request]:
         """Dequeue a request and the others that fit into its batch."""
         with self._gate:
-            taken, room = [first], self._most - len(first.batch)
+            requests, free = [first], self._max_batch - len(first.batch)
             for other in self._waiting:
-                fits = other.batch.shape[1:] == first.batch.shape[1:] and len(other.batch) <= room
-                if other is not first and fits:
-                    taken.append(other)
-                    room -= len(other.batch)
-            self._waiting = [request for request in self._waiting if request not in taken]
-        return taken
+                is_compatible = (
+                    other.batch.shape[1:] == first.batch.shape[1:] and len(other.batch) <= free
+                )
+                if other is not first and is_compatible:
+                    requests.append(other)
+                    free -= len(other.batch)
+            self._waiting = [request for request in self._waiting if request not in requests]
+        return requests
 
-    def _run_together(self, taken: list[Request]) -> None:
+    def _run_together(self, requests: list[Request]) -> None:
         try:
-            rows = self._runtime.run(np.concatenate([request.batch for request in taken]))
+            rows = self._runtime.run(np.concatenate([request.batch for request in requests]))
         except Exception as error:  # any engine error is reported to every caller
-            for request in taken:
+            for request in requests:
                 request.error = error
             return
-        ends = np.cumsum([len(request.batch) for request in taken])
-        for request, part in zip(taken, np.split(rows, ends[:-1])):
+        ends = np.cumsum([len(request.batch) for request in requests])
+        for request, part in zip(requests, np.split(rows, ends[:-1])):
             request.result = part

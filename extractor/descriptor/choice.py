@@ -110,7 +110,7 @@ def milliseconds(extractor: Extractor, photos: list[np.ndarray]) -> float:
     return best
 
 
-def prove(
+def check_parity(
     model: Path, choice: Choice, reference: Extractor, photos: list[np.ndarray], calls: int
 ) -> Trial:
     """Start a candidate and compare its descriptors with the reference's, without timing it.
@@ -157,7 +157,7 @@ def measure(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> list[Trial]:
     first = Choice(reference.engine, reference.card.precision)
     trials = [Trial(first, reference, 1.0, milliseconds=milliseconds(reference, photos))]
     for choice in candidates(Path(model)):
-        trial = prove(Path(model), choice, reference, photos, calls)
+        trial = check_parity(Path(model), choice, reference, photos, calls)
         if trial.extractor is not None:
             trial = replace(trial, milliseconds=milliseconds(trial.extractor, photos))
         trials.append(trial)
@@ -205,11 +205,11 @@ def open_extractor(
         FileNotFoundError, BadModel: see `Extractor`; raised for the reference only.
     """
     reference = Extractor(model, calls=calls)
-    own = Choice(reference.engine, reference.card.precision)
-    wanted = Choice(written["engine"], written["precision"]) if written else own
-    if wanted == own:
-        return reference, str(own)
-    trial = prove(Path(model), wanted, reference, probes(), calls)
+    reference_choice = Choice(reference.engine, reference.card.precision)
+    requested = Choice(written["engine"], written["precision"]) if written else reference_choice
+    if requested == reference_choice:
+        return reference, str(reference_choice)
+    trial = check_parity(Path(model), requested, reference, probes(), calls)
     if trial.extractor is None:
-        return reference, f"{own}, instead of {trial}"
-    return trial.extractor, f"{wanted}, as chosen before"
+        return reference, f"{reference_choice}, instead of {trial}"
+    return trial.extractor, f"{requested}, as chosen before"

@@ -56,8 +56,8 @@ def cuda_session(
         # No fallback: a later GPU failure must raise, not silently change the digits.
         session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no public base class
-        why = (str(error).splitlines() or ["it says nothing"])[0]
-        raise NoCuda(f"onnxruntime cannot use the GPU: {why}") from error
+        reason = (str(error).splitlines() or ["it says nothing"])[0]
+        raise NoCuda(f"onnxruntime cannot use the GPU: {reason}") from error
     if PROVIDER not in session.get_providers():  # onnxruntime only warns and falls back to the CPU
         raise NoCuda("onnxruntime found no GPU, or not the CUDA and cuDNN that it was built for")
     return session

@@ -129,8 +129,8 @@ class Extractor:
         try:
             self._engine: Runtime = start(engine, data, threads or cpu_count(), calls)
         except Exception as error:  # engines' exceptions share no base class
-            why = (str(error).splitlines() or [type(error).__name__])[0]
-            raise BadModel(f"{path.name} cannot be run by {engine}: {why}") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise BadModel(f"{path.name} cannot be run by {engine}: {reason}") from error
         self.path = path
         self.engine = engine
         self.card = read_card(self._engine.metadata, path.name)

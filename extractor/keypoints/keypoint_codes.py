@@ -64,10 +64,10 @@ class Codebook:
         halves = (words**2).sum(2) / 2
         length = words.shape[2]
         for start in range(0, len(descriptors), BLOCK):
-            own = descriptors[start : start + BLOCK] * np.float32(self.stretch)
+            stretched = descriptors[start : start + BLOCK] * np.float32(self.stretch)
             for part in range(len(words)):
                 # Maximising this minimises |own - word|², since |own|² is the same for all words.
-                product = own[:, part * length : (part + 1) * length] @ words[part].T
+                product = stretched[:, part * length : (part + 1) * length] @ words[part].T
                 found[start : start + BLOCK, part] = (product - halves[part]).argmax(1)
         return found
 
@@ -159,8 +159,8 @@ def decode(
     if len(data) < HEADER.itemsize:
         raise ValueError("Keypoints without a header.")
     header = np.frombuffer(data, HEADER, 1)[0]
-    known = {codebook.digest: codebook for codebook in codebooks}
-    codebook = known.get(int(header["codebook"]))
+    by_digest = {codebook.digest: codebook for codebook in codebooks}
+    codebook = by_digest.get(int(header["codebook"]))
     if codebook is None:
         raise ValueError("Keypoints of another codebook.")
     if len(data) != HEADER.itemsize + int(header["points"]) * codebook.record.itemsize:

@@ -42,8 +42,8 @@ def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
         kmeans.train(np.ascontiguousarray(part))
         words.append(np.asarray(kmeans.centroids))
     means = np.stack(words)
-    spelled = Codebook(to_bytes(means))
-    found = spelled.spelled_out(spelled.nearest(rows)).astype(np.float32)
+    codebook = Codebook(to_bytes(means))
+    found = codebook.spelled_out(codebook.nearest(rows)).astype(np.float32)
     stretch = float(np.sqrt((rows**2).sum() / (found**2).sum()))
     return Codebook(to_bytes(means * stretch), stretch)
 

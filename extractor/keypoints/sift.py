@@ -40,7 +40,7 @@ class LocalFeatures:
     descriptors: np.ndarray
     size: tuple[int, int]
 
-    def taken(self, rows: np.ndarray | slice) -> LocalFeatures:
+    def subset(self, rows: np.ndarray | slice) -> LocalFeatures:
         """A subset of the keypoints, by a numpy index: integers, bool (n,), or a slice."""
         return LocalFeatures(
             self.points[rows], self.frames[rows], self.descriptors[rows], self.size
@@ -50,11 +50,11 @@ class LocalFeatures:
         """The keypoints inside a region of the photo, in coordinates of the whole photo."""
         left, top, right, bottom = region
         x, y = (self.points / (self.size[1], self.size[0])).T
-        return self.taken((left <= x) & (x <= right) & (top <= y) & (y <= bottom))
+        return self.subset((left <= x) & (x <= right) & (top <= y) & (y <= bottom))
 
     def strongest(self, points: int) -> LocalFeatures:
         """The first `points` of the keypoints, which SIFT orders by strength."""
-        return self.taken(slice(points))
+        return self.subset(slice(points))
 
     def best(self, points: int) -> LocalFeatures:
         """At most `points` of the SIFT keypoints, in their order.
@@ -63,7 +63,7 @@ class LocalFeatures:
         are more often detected again in other photos of the same thing.
         """
         rank = np.arange(1, len(self.points) + 1)
-        return self.taken(np.sort(np.argsort(-np.abs(self.frames) / rank, kind="stable")[:points]))
+        return self.subset(np.sort(np.argsort(-np.abs(self.frames) / rank, kind="stable")[:points]))
 
     def to_bytes(self, exact: bool = False) -> bytes:
         """The SIFT keypoints in the encoding of `keypoint_codes`.
@@ -72,10 +72,10 @@ class LocalFeatures:
             exact: True for all keypoints with unquantised descriptors, 134 bytes each; False for
                 the best STORED_POINTS, 38 bytes each.
         """
-        kept = self if exact else self.best(STORED_POINTS)
+        stored = self if exact else self.best(STORED_POINTS)
         codebook = keypoint_codes.exact() if exact else keypoint_codes.shipped()
         return keypoint_codes.encode(
-            kept.points, kept.frames, kept.descriptors, kept.size, codebook
+            stored.points, stored.frames, stored.descriptors, stored.size, codebook
         )
 
     @staticmethod

@@ -135,10 +135,10 @@ def finished(image: Image.Image, data: bytes, found: Container, as_stored: bool)
     try:
         image.load()  # first frame of multi-picture JPEGs and of animations
     except OSError:
-        rest = rescued(data, found) if found.kind == "jpeg" else None
-        if rest is None:
+        recovered = rescued(data, found) if found.kind == "jpeg" else None
+        if recovered is None:
             raise
-        image, note = rest, CUT_OFF
+        image, note = recovered, CUT_OFF
     deep = None if as_stored else deep_image(image, data, found)
     side = longest_side(*image.size, WORKING_SIDE)
     # Shrink before anything is copied: a PNG of few bytes can have 40 million pixels.
@@ -164,9 +164,9 @@ def preview(
             )
         limits.check(found, len(data))
         with open_image(jpeg, found) as image:
-            turn = image.getexif().get(EXIF_ORIENTATION)
+            orientation = image.getexif().get(EXIF_ORIENTATION)
             pixels, note = finished(image, jpeg, found, as_stored)
-    if turn is None and flip in FLIPS and not as_stored:
+    if orientation is None and flip in FLIPS and not as_stored:
         pixels = np.asarray(Image.fromarray(pixels).transpose(TURNS[FLIPS[flip]]))
     return Decoded(pixels, note)
 
@@ -182,12 +182,12 @@ def check_start(data: bytes, limits: Limits) -> None:
 
 def check_format(kind: str, limits: Limits) -> None:
     """Raise UnsupportedImage for a format that is not accepted."""
-    taken = formats.names(limits.formats)
+    accepted = formats.names(limits.formats)
     if not kind:
-        raise UnsupportedImage(f"This is not a photo of a format that is read ({taken}).")
+        raise UnsupportedImage(f"This is not a photo of a format that is read ({accepted}).")
     if kind not in limits.formats:
         name = formats.BY_KEY[kind].name
-        raise UnsupportedImage(f"Photos of the format {name} are not read here; {taken} are.")
+        raise UnsupportedImage(f"Photos of the format {name} are not read here; {accepted} are.")
 
 
 def damaged(error: BaseException) -> UnsupportedImage:

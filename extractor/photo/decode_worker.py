@@ -49,13 +49,13 @@ def main(facts: str) -> None:
 
     limits = Limits(**json.loads(facts))
     prepare()
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    most = taken + limits.memory * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    baseline = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    max_memory = baseline + limits.memory * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (max_memory, max_memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    sink.write(READY)
-    sink.flush()
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    target.write(READY)
+    target.flush()
     while head := source.read(REQUEST.size):
         count, as_stored = REQUEST.unpack(head)
         data = source.read(count)
@@ -64,16 +64,18 @@ def main(facts: str) -> None:
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
         try:
             pixels, note = read(data, bool(as_stored), limits=limits)
-            said = note.encode()
-            answer = PICTURE.pack(DECODED, *pixels.shape[:2], len(said)) + said + pixels.tobytes()
+            message = note.encode()
+            answer = (
+                PICTURE.pack(DECODED, *pixels.shape[:2], len(message)) + message + pixels.tobytes()
+            )
         except BadPhoto as error:
             kind = TOO_LARGE if isinstance(error, ImageTooLarge) else UNSUPPORTED
             sentence = str(error).encode()
             answer = SENTENCE.pack(kind, len(sentence)) + sentence
         del data
         signal.setitimer(signal.ITIMER_PROF, 0)
-        sink.write(answer)
-        sink.flush()
+        target.write(answer)
+        target.flush()
 
 
 if __name__ == "__main__":

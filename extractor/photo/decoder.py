@@ -97,7 +97,7 @@ class Decoder:
                 worker.end()
             self._free.put(worker)
 
-    def ended(self, why: str) -> None:
+    def ended(self, reason: str) -> None:
         """Hook for counting: called with the reason whenever a worker has ended."""
 
     def close(self) -> None:
@@ -122,19 +122,21 @@ class Worker:
 
     def read(self, data: bytes, as_stored: bool) -> Decoded:
         """See `Decoder.read`."""
-        late = threading.Event()
+        timed_out = threading.Event()
         try:
             process = self._started()
-            with killed_after(process, CLOCK_FACTOR * self._limits.seconds, late):
-                answer = ask(process, data, as_stored)
+            with killed_after(process, CLOCK_FACTOR * self._limits.seconds, timed_out):
+                answer = request_picture(process, data, as_stored)
         except NoDecoder:
             raise
         except (OSError, EOFError):
             code = self.end()
-            why, error = reason_of(code, late.is_set())
-            self._ended(why)
-            log.warning("a decoding process has ended (%s); another one will take its place", why)
-            raise (error or NoDecoder(why)) from None
+            reason, error = reason_of(code, timed_out.is_set())
+            self._ended(reason)
+            log.warning(
+                "a decoding process has ended (%s); another one will take its place", reason
+            )
+            raise (error or NoDecoder(reason)) from None
         except BaseException:
             self.end()  # its next output would answer this photo, not the next one
             raise
@@ -184,15 +186,15 @@ class Worker:
 
 @contextmanager
 def killed_after(
-    process: subprocess.Popen[bytes], seconds: float, late: threading.Event
+    process: subprocess.Popen[bytes], seconds: float, timed_out: threading.Event
 ) -> Iterator[None]:
-    """Kill a process that has not finished in time, and then set `late`.
+    """Kill a process that has not finished in time, and then set `timed_out`.
 
     Raises OSError if the timer's thread cannot be started.
     """
 
     def stop() -> None:
-        late.set()
+        timed_out.set()
         process.kill()
 
     timer = threading.Timer(seconds, stop)
@@ -226,7 +228,7 @@ def reason_of(code: int | None, is_late: bool) -> tuple[str, Exception | None]:
     return "clock" if is_late else "killed", None
 
 
-def ask(
+def request_picture(
     process: subprocess.Popen[bytes], data: bytes, as_stored: bool
 ) -> Decoded | UnsupportedImage | ImageTooLarge:
     """A worker's answer for a photo. Raises OSError or EOFError if the worker died."""
@@ -236,8 +238,8 @@ def ask(
     process.stdin.flush()
     kind = read_exactly(process.stdout, 1)
     if kind[0] == DECODED:
-        rest = read_exactly(process.stdout, PICTURE.size - 1)
-        _, height, width, count = PICTURE.unpack(kind + rest)
+        header_rest = read_exactly(process.stdout, PICTURE.size - 1)
+        _, height, width, count = PICTURE.unpack(kind + header_rest)
         note = read_exactly(process.stdout, count).decode()
         pixels = read_exactly(process.stdout, height * width * 3)
         return Decoded(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), note)

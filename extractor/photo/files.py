@@ -25,15 +25,15 @@ def open_regular(path: str | Path) -> BufferedReader:
     return os.fdopen(handle, "rb")
 
 
-def read_at_most(path: str | Path, most: int) -> bytes:
-    """All bytes of a regular file, limited to `most` bytes.
+def read_at_most(path: str | Path, max_bytes: int) -> bytes:
+    """All bytes of a regular file, limited to `max_bytes` bytes.
 
     Raises:
-        OSError: as for `open_regular`, or if the file has more than `most` bytes.
+        OSError: as for `open_regular`, or if the file has more than `max_bytes` bytes.
     """
     with open_regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
         raise OSError(errno.EFBIG, "File too large", str(path))
     return data
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 START = 64  # leading bytes that identify the format, except of a raw photo that looks like a TIFF
-MOST_BRANDS = 16  # maximum brands of an ISO media file that are compared
+MAX_BRANDS = 16  # maximum brands of an ISO media file that are compared
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def format_of(start: bytes) -> Format | None:
 
 def of_brands(start: bytes) -> Format | None:
     """The format of an ISO media file, by the brands in its first box."""
-    end = min(int.from_bytes(start[:4], "big"), len(start), 16 + 4 * MOST_BRANDS)
+    end = min(int.from_bytes(start[:4], "big"), len(start), 16 + 4 * MAX_BRANDS)
     brands = {start[8:12], *(start[at : at + 4] for at in range(16, end - 3, 4))}
     if b"crx " in brands:
         return BY_KEY["raw"]

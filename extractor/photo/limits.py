@@ -133,14 +133,14 @@ class BadLimit(ValueError):
 def owner_limits() -> Limits:
     """OWNER with the changes of the environment, see `SETTINGS`. Raises BadLimit."""
     changed: dict[str, Any] = {}
-    for name, field, least, most in SETTINGS:
+    for name, field, minimum, maximum in SETTINGS:
         text = os.environ.get(OWNER.prefix + name, "")
         if not text:
             continue
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
             raise BadLimit(
-                f"{OWNER.prefix}{name} is {text!r}; it must be a whole number from {least} to "
-                f"{most}."
+                f"{OWNER.prefix}{name} is {text!r}; it must be a whole number from {minimum} to "
+                f"{maximum}."
             )
         changed[field] = int(text)
     return replace(OWNER, **changed) if changed else OWNER
@@ -153,8 +153,8 @@ def memory_of(found: Container) -> float:
     pixels = width * height
     if found.kind == "jpeg":
         scale = jpeg_scale(width, height)
-        kept = 2 * max(found.components, 1) * pixels if found.is_progressive else 0
-        return kept + (LAYERED if found.components == 4 else 10) * pixels / scale**2
+        coefficients = 2 * max(found.components, 1) * pixels if found.is_progressive else 0
+        return coefficients + (LAYERED if found.components == 4 else 10) * pixels / scale**2
     if found.kind == "tiff":
         unpacked = found.tile * found.components * max(found.depth, 8) / 8
         # The numbers themselves, and their floats while they are scaled.
@@ -175,12 +175,12 @@ def draft_side(width: int, height: int) -> int:
 
 def jpeg_scale(width: int, height: int) -> int:
     """Factor by which libjpeg shrinks a photo during decoding: 1, 2, 4 or 8 (`Image.draft`)."""
-    room = min(width, height) // draft_side(width, height)
-    return max(scale for scale in (1, 2, 4, 8) if scale <= max(room, 1))
+    factor = min(width, height) // draft_side(width, height)
+    return max(scale for scale in (1, 2, 4, 8) if scale <= max(factor, 1))
 
 
 def jpeg2000_levels(found: Container) -> int:
     """Number of a JPEG 2000's resolution levels that need not be decoded."""
     assert found.size is not None
-    room = max(found.size) // WORKING_SIDE
-    return max(0, min(found.levels, room.bit_length() - 1))
+    factor = max(found.size) // WORKING_SIDE
+    return max(0, min(found.levels, factor.bit_length() - 1))

@@ -14,7 +14,7 @@ MAX_ASPECT = 200
 SHORT_SIDE = 256  # pixels of a strip's shorter side after shrinking
 LONG_SIDE = 8192  # maximum pixels of its longer side
 PART = 2.0  # aspect ratio of a part
-MOST_PARTS = 24
+MAX_PARTS = 24
 
 
 def is_strip(width: int, height: int) -> bool:
@@ -39,7 +39,7 @@ def parts_of(photo: np.ndarray) -> list[np.ndarray]:
     if not is_strip(width, height):
         return [photo]
     long, short = max(width, height), min(width, height)
-    side = round(max(PART * short, 2 * long / (MOST_PARTS + 1)))
+    side = round(max(PART * short, 2 * long / (MAX_PARTS + 1)))
     count = -(-2 * (long - side) // side) + 1
     starts = np.linspace(0, long - side, count).round().astype(int)
     if width > height:

@@ -10,18 +10,18 @@ from .files import read_at_most
 UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-def read_text(path: str | Path, most: int) -> str:
+def read_text(path: str | Path, max_bytes: int) -> str:
     """The text of a regular file.
 
     Args:
         path: path of the file.
-        most: maximum size in bytes.
+        max_bytes: maximum size in bytes.
 
     Raises:
         OSError: see `read_at_most`.
         ValueError: see `decode_text`.
     """
-    return decode_text(read_at_most(path, most))
+    return decode_text(read_at_most(path, max_bytes))
 
 
 def decode_text(data: bytes) -> str:

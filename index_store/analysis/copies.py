@@ -57,20 +57,20 @@ def list_copies(
         they were indexed, and without groups with fewer than two remaining files; and the relative
         paths of the changed files.
     """
-    kept, changed = [], []
+    groups_left, changed = [], []
     for group in groups:
         found = []
         for photo in store.catalogue.photos_of(group):
-            if (copy := look_up(store, photo)) is None:
+            if (copy := read_copy(store, photo)) is None:
                 changed.append(photo.file)
             else:
                 found.append(copy)
         if len(found) > 1:
-            kept.append(sorted(found, key=lambda copy: copy.extent, reverse=True))
-    return kept, changed
+            groups_left.append(sorted(found, key=lambda copy: copy.extent, reverse=True))
+    return groups_left, changed
 
 
-def look_up(store: Store, photo: Photo) -> Copy | None:
+def read_copy(store: Store, photo: Photo) -> Copy | None:
     """A photo's file as it is now; None if its content differs from what was indexed."""
     path = store.roots / photo.file
     width = height = size = None

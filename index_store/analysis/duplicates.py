@@ -55,9 +55,9 @@ def duplicates(
     layouts = np.zeros((len(ids), 3, LAYOUT_SIDE**2), np.uint8)
     readable = np.zeros(len(ids), bool)
     for row, id in enumerate(progress(ids.tolist(), len(ids), "layouts")):
-        if (shown := thumbnail_picture(store, id)) is not None:
-            layouts[row], readable[row] = shown.layout, True
-    pairs = pairs[alike(np.searchsorted(ids, pairs), layouts, readable)]
+        if (thumbnail := thumbnail_picture(store, id)) is not None:
+            layouts[row], readable[row] = thumbnail.layout, True
+    pairs = pairs[same_pictures(np.searchsorted(ids, pairs), layouts, readable)]
 
     @lru_cache(CACHED_ORIGINALS)
     def original(id: int) -> Picture | None:
@@ -110,13 +110,13 @@ def equal_pairs(values: np.ndarray) -> np.ndarray:
     return np.stack([order[equal], order[equal + 1]], 1)
 
 
-def alike(rows: np.ndarray, layouts: np.ndarray, readable: np.ndarray) -> np.ndarray:
+def same_pictures(rows: np.ndarray, layouts: np.ndarray, readable: np.ndarray) -> np.ndarray:
     """Which pairs of rows, int (n, 2), have layouts that may be of the same picture: bool (n,)."""
-    kept = readable[rows].all(1)
+    is_readable = readable[rows].all(1)
     for start in range(0, len(rows), CHUNK):
         first, second = rows[start : start + CHUNK].T
-        kept[start : start + CHUNK] &= same_layout(layouts[first], layouts[second])
-    return kept
+        is_readable[start : start + CHUNK] &= same_layout(layouts[first], layouts[second])
+    return is_readable
 
 
 def largest_first(store: Store, ids: np.ndarray) -> list[int]:
@@ -135,16 +135,16 @@ def neighbours(pairs: np.ndarray) -> Callable[[int], list[int]]:
     both = both[np.argsort(both[:, 0], kind="stable")]
     firsts, seconds = both[:, 0], both[:, 1]
 
-    def near(id: int) -> list[int]:
+    def candidates_of(id: int) -> list[int]:
         start, end = np.searchsorted(firsts, [id, id + 1])
         return seconds[start:end].tolist()
 
-    return near
+    return candidates_of
 
 
 def grouped(
     order: Sequence[int],
-    near: Callable[[int], Iterable[int]],
+    candidates_of: Callable[[int], Iterable[int]],
     same: Callable[[int, int], bool],
     leaders: Iterable[int] | None = None,
 ) -> Iterator[list[int]]:
@@ -155,14 +155,14 @@ def grouped(
 
     Args:
         order: ids, in the order in which they become leaders.
-        near: function that returns the ids that may be in a group with an id.
+        candidates_of: function that returns the ids that may be in a group with an id.
         same: whether a leader and another id match.
         leaders: iterable over `order`, such as a progress bar.
 
     Yields:
         Ids of a group, in the order of `order`; groups of one included.
     """
-    place = {id: position for position, id in enumerate(order)}
+    position_of = {id: position for position, id in enumerate(order)}
     free = set(order)
     for leader in order if leaders is None else leaders:
         if leader not in free:
@@ -170,14 +170,14 @@ def grouped(
         free.remove(leader)
         group, compared, growing = [leader], set(), [leader]
         while growing:
-            for id in near(growing.pop()):
+            for id in candidates_of(growing.pop()):
                 if id in free and id not in compared:
                     compared.add(id)
                     if same(leader, id):
                         free.remove(id)
                         group.append(id)
                         growing.append(id)
-        yield sorted(group, key=place.__getitem__)
+        yield sorted(group, key=position_of.__getitem__)
 
 
 def same_thumbnail(store: Store, first: int, second: int) -> bool:

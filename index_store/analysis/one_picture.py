@@ -24,9 +24,9 @@ SHARE = 0.5  # tolerated difference as a share of the local contrast, in additio
 SIGMA = 1.0  # blur in pixels: finer detail depends on the resampling filter
 WINDOW = 6  # side of a window in pixels: about a letter in a thumbnail
 # Text fades in small pictures, so below FULL_SIDE the tolerance shrinks in proportion: copies of
-# 100 to 200 pixels differ by at most 0.6. Below LEAST_SIDE plates differ no more than copies do.
+# 100 to 200 pixels differ by at most 0.6. Below MIN_SIDE plates differ no more than copies do.
 FULL_SIDE = 240  # longest side of the smaller picture
-LEAST_SIDE = 140  # below this, only equal pixels are the same picture
+MIN_SIDE = 140  # below this, only equal pixels are the same picture
 
 # Layouts of copies correlate by at least 0.983; their cells differ by at most 26 levels if the copy
 # is a tenth brighter, else by at most 22.
@@ -92,25 +92,25 @@ def same_layout(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def same_detail(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether no window of two grey images, uint8 (H, W), differs by more than copies do.
 
-    The larger is shrunk to the smaller. Below LEAST_SIDE only equal pixels count as the same.
+    The larger is shrunk to the smaller. Below MIN_SIDE only equal pixels count as the same.
     """
     if np.array_equal(first, second):
         return True
     height, width = np.minimum(first.shape, second.shape).tolist()
-    if max(height, width) < LEAST_SIDE:
+    if max(height, width) < MIN_SIDE:
         return False
     return agree(shrunk(first, height, width), shrunk(second, height, width))
 
 
 def agree(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two grey images of one size agree at every scale, halving down to LEAST_SIDE.
+    """Whether two grey images of one size agree at every scale, halving down to MIN_SIDE.
 
     Coarse scales come first: they reveal differences larger than a window, and rule out most pairs
     at a fraction of the cost.
     """
     height, width = first.shape
     side = max(height, width)
-    if side >= 2 * LEAST_SIDE:
+    if side >= 2 * MIN_SIDE:
         half = max(height // 2, 1), max(width // 2, 1)
         if not agree(shrunk(first, *half), shrunk(second, *half)):
             return False

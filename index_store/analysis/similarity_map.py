@@ -33,7 +33,7 @@ FOLDER = "maps"
 NAME = re.compile(r"[0-9]{6,}-[0-9a-f]{12}\.npy")
 PERPLEXITY = 15.0  # effective neighbours per photo; three times as many are read
 FEW = 8  # fewer photos than this are placed on a circle
-MOST = 50_000  # maximum photos on a map; of a larger gallery a random sample is placed
+MAX_PHOTOS = 50_000  # maximum photos on a map; of a larger gallery a random sample is placed
 CROWD = 5  # minimum photos in a cluster
 CROWD_SHARE = 200  # a cluster has at least 1 / CROWD_SHARE of the photos
 
@@ -68,8 +68,8 @@ def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = Non
         ids: int64 (n,), ascending, the photos to place; None for all.
     """
     ids = np.arange(len(descriptors)) if ids is None else ids
-    if len(ids) > MOST:
-        ids = np.sort(np.random.default_rng(SEED).permutation(ids)[:MOST])
+    if len(ids) > MAX_PHOTOS:
+        ids = np.sort(np.random.default_rng(SEED).permutation(ids)[:MAX_PHOTOS])
     rows = np.asarray(descriptors[ids], np.float32)
     positions = lay_out(rows)
     clusters = find_clusters(positions)
@@ -82,19 +82,19 @@ def lay_out(rows: np.ndarray) -> np.ndarray:
     """Positions float32 (n, 2), in 0 to 1, for unit rows float32 (n, D)."""
     count = len(rows)
     if count < FEW:
-        turn = 2 * np.pi * np.arange(count) / max(1, count)
-        return (0.5 + 0.4 * np.stack([np.cos(turn), np.sin(turn)], 1)).astype(np.float32)
+        angles = 2 * np.pi * np.arange(count) / max(1, count)
+        return (0.5 + 0.4 * np.stack([np.cos(angles), np.sin(angles)], 1)).astype(np.float32)
     # scikit-learn asks lscpu for the physical cores, and prints a traceback where there is none.
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(available_cores()))
     from sklearn.manifold import TSNE  # slow to import, and only needed here
 
     perplexity = min(PERPLEXITY, (count - 1) / 3 - 1)
     k = min(count - 1, int(3 * perplexity + 1))
-    near, sims = exact_neighbours(rows, k + 1)
+    neighbour_ids, sims = exact_neighbours(rows, k + 1)
     distances = np.sqrt(np.maximum(2 - 2 * sims, 0))
     distances[:, 1:] = np.maximum.accumulate(distances[:, 1:], axis=1)
     graph = sparse.csr_matrix(
-        (distances.ravel(), near.ravel(), np.arange(0, near.size + 1, k + 1)),
+        (distances.ravel(), neighbour_ids.ravel(), np.arange(0, neighbour_ids.size + 1, k + 1)),
         shape=(count, count),
     )
     tsne = TSNE(
@@ -157,7 +157,7 @@ def medoids_of(rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     return np.array(medoids, np.int64)
 
 
-def kept_map(store: Store) -> SimilarityMap:
+def stored_map(store: Store) -> SimilarityMap:
     """The map of a store's generation, from the cache if it is there; otherwise computed, and
     cached if the folder is writable. Damaged photos are excluded; such a map is never cached.
     """
@@ -166,12 +166,12 @@ def kept_map(store: Store) -> SimilarityMap:
     path = path_of(store)
     with suppress(OSError, ValueError):
         return read_map(path, len(store))
-    made = make_map(store.descriptors)
+    similarity_map = make_map(store.descriptors)
     try:
-        write_map(path, made)
+        write_map(path, similarity_map)
     except OSError as error:
         log.warning("the map of the gallery is not kept: %s", error.strerror or error)
-    return made
+    return similarity_map
 
 
 def path_of(store: Store) -> Path:
@@ -190,7 +190,7 @@ def read_map(path: Path, photos: int) -> SimilarityMap:
         OSError: the file does not exist or cannot be read.
         ValueError: the file is not a map of a gallery of this size.
     """
-    count = min(photos, MOST)
+    count = min(photos, MAX_PHOTOS)
     table = np.array(load_array(path, np.float64, (count, 4)))
     ids, clusters = table[:, 0].astype(np.int64), table[:, 3].astype(np.int32)
     inside = ((table[:, 1:3] >= 0) & (table[:, 1:3] <= 1)).all()
@@ -202,11 +202,13 @@ def read_map(path: Path, photos: int) -> SimilarityMap:
     return SimilarityMap(ids, table[:, 1:3].astype(np.float32), clusters)
 
 
-def write_map(path: Path, made: SimilarityMap) -> None:
+def write_map(path: Path, similarity_map: SimilarityMap) -> None:
     """Write a map, and delete those of earlier generations. Raises OSError."""
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.partial.npy")
-    table = np.column_stack([made.ids, made.positions, made.clusters]).astype(np.float64)
+    table = np.column_stack(
+        [similarity_map.ids, similarity_map.positions, similarity_map.clusters]
+    ).astype(np.float64)
     save_array(partial, table)
     partial.replace(path)
     for other in path.parent.iterdir():

@@ -18,8 +18,8 @@ def summary(things: Sequence[Thing]) -> str:
 
 def thing_lines(store: Store, things: Sequence[Thing]) -> list[str]:
     """The things as lines of text. things: output of `things.things`."""
-    shown = sum(len(thing.ids) for thing in things)
-    lines = [f"{summary(things)}: {shown} of {quantity(len(store.served_ids), 'photo')}"]
+    count = sum(len(thing.ids) for thing in things)
+    lines = [f"{summary(things)}: {count} of {quantity(len(store.served_ids), 'photo')}"]
     for thing, files in zip(things, files_of(store, things)):
         face, *others = files
         lines += ["", f"{face}: {quantity(len(files), 'photo')}, {thing.sure:.0%} sure"]

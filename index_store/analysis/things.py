@@ -86,8 +86,8 @@ def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np
     Returns:
         Ids int64 (m, 2), sorted, the smaller one of each pair first, and their edges EDGE (m,).
     """
-    proven = (edges["inliers"] >= PROVEN) & (edges["id"] >= 0) & (edges["id"] < len(edges))
-    one, slot = np.nonzero(proven)
+    verified = (edges["inliers"] >= PROVEN) & (edges["id"] >= 0) & (edges["id"] < len(edges))
+    one, slot = np.nonzero(verified)
     found = edges[one, slot]
     pairs = np.sort(np.stack([one, found["id"]], axis=1).astype(np.int64), axis=1)
     pairs, first = np.unique(pairs, axis=0, return_index=True)
@@ -201,21 +201,21 @@ class Groups:
             pairs: indices of photos, int (m, 2), each pair once.
             probability: probability of each pair, (m,).
         """
-        for (one, other), value in zip(pairs.tolist(), probability.tolist()):
-            self._near[one][other] = self._near[other][one] = value, 1
+        for (first, second), value in zip(pairs.tolist(), probability.tolist()):
+            self._near[first][second] = self._near[second][first] = value, 1
         for rule in (self._linkage, self._likeness):
             waiting = [
-                (-worth, one, other)
-                for one, near in enumerate(self._near)
-                for other in near
-                if one < other and (worth := rule(one, other)) is not None
+                (-worth, first, second)
+                for first, neighbours in enumerate(self._near)
+                for second in neighbours
+                if first < second and (worth := rule(first, second)) is not None
             ]
             heapq.heapify(waiting)
             while waiting:
-                _, one, other = heapq.heappop(waiting)
-                if not self._members[one] or not self._members[other]:
+                _, first, second = heapq.heappop(waiting)
+                if not self._members[first] or not self._members[second]:
                     continue
-                new = self._unite(one, other)
+                new = self._unite(first, second)
                 for third in self._near[new]:
                     if (worth := rule(third, new)) is not None:
                         heapq.heappush(waiting, (-worth, third, new))
@@ -226,10 +226,10 @@ class Groups:
             if len(members) > 1:
                 yield members, total / edges
 
-    def _linkage(self, one: int, other: int) -> float | None:
+    def _linkage(self, first_group: int, second_group: int) -> float | None:
         """Worth of a merge by the first rule; None if the rule does not allow it."""
-        total, edges = self._near[one][other]
-        possible = min(len(self._members[one]) * len(self._members[other]), EXPECTED)
+        total, edges = self._near[first_group][second_group]
+        possible = min(len(self._members[first_group]) * len(self._members[second_group]), EXPECTED)
         worth = total / (edges + DOUBT * max(0, possible - edges))
         return worth if worth >= LIKELY else None
 
@@ -244,30 +244,30 @@ class Groups:
             for number in (one, other)
         )
         background = min(self._background[one] / size, self._background[other] / count)
-        alike = float(first @ second) / (size * count) - background
-        return alike if alike >= ALIKE else None
+        likeness = float(first @ second) / (size * count) - background
+        return likeness if likeness >= ALIKE else None
 
     def _unite(self, one: int, other: int) -> int:
         """Merge two groups. Returns the number of the new one."""
-        new, near = len(self._members), self._near
-        between = near[one].pop(other)
-        del near[other][one]
+        new, neighbours = len(self._members), self._near
+        between = neighbours[one].pop(other)
+        del neighbours[other][one]
         self._members.append(self._members[one] + self._members[other])
         first, second = self._descriptors[one], self._descriptors[other]
         self._descriptors.append(first.astype(np.float32) + second)
         self._background.append(self._background[one] + self._background[other])
         self._inside.append(added(between, added(self._inside[one], self._inside[other])))
-        near.append({})
+        neighbours.append({})
         for old in (one, other):
-            for third, edges in near[old].items():
-                near[new][third] = added(near[new].get(third, (0.0, 0)), edges)
-                del near[third][old]
-            near[old], self._members[old], self._descriptors[old] = {}, [], np.empty(0)
-        for third, edges in near[new].items():
-            near[third][new] = edges
+            for third, edges in neighbours[old].items():
+                neighbours[new][third] = added(neighbours[new].get(third, (0.0, 0)), edges)
+                del neighbours[third][old]
+            neighbours[old], self._members[old], self._descriptors[old] = {}, [], np.empty(0)
+        for third, edges in neighbours[new].items():
+            neighbours[third][new] = edges
         return new
 
 
-def added(one: tuple[float, int], other: tuple[float, int]) -> tuple[float, int]:
+def added(first: tuple[float, int], second: tuple[float, int]) -> tuple[float, int]:
     """Add two pairs of (sum of probabilities, number of edges)."""
-    return one[0] + other[0], one[1] + other[1]
+    return first[0] + second[0], first[1] + second[1]

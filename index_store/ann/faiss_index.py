@@ -109,7 +109,7 @@ class FaissIndex:
 
     @property
     def effort(self) -> int:
-        """Current value of the preset's search knob."""
+        """Current value of the preset's search parameter."""
         return self.parameters.effort
 
     @effort.setter
@@ -118,11 +118,11 @@ class FaissIndex:
         self._set_effort()
 
     def _set_effort(self) -> None:
-        knob, effort = PRESETS[self.parameters.preset].knob, self.parameters.effort
-        if not knob:
+        parameter, effort = PRESETS[self.parameters.preset].parameter, self.parameters.effort
+        if not parameter:
             return
         space = faiss.ParameterSpace()
-        space.set_index_parameter(self.faiss_index, knob, effort)
+        space.set_index_parameter(self.faiss_index, parameter, effort)
         if "_HNSW" in self.parameters.factory:  # the graph that selects lists
             space.set_index_parameter(self.faiss_index, "quantizer_efSearch", 2 * effort)
 
@@ -131,8 +131,8 @@ class FaissIndex:
         quantizer = getattr(storage(self.faiss_index), "pq", None)
         lists = getattr(inner(self.faiss_index), "nlist", 1)
         centroids = 2**MAX_BITS if quantizer is None else 2**quantizer.nbits
-        wanted = max(POINTS_PER_LIST * lists, POINTS_PER_CODE * centroids)
-        sample = np.random.default_rng(SEED).permutation(len(rows))[:wanted]
+        needed = max(POINTS_PER_LIST * lists, POINTS_PER_CODE * centroids)
+        sample = np.random.default_rng(SEED).permutation(len(rows))[:needed]
         train = np.ascontiguousarray(rows[np.sort(sample)], np.float32)
         # A gallery with fewer photos than centroids must still train: repeat them. (With fewer
         # training points than dimensions, faiss's OPQ writes out of bounds.)
@@ -168,13 +168,13 @@ class FaissIndex:
         queries = np.ascontiguousarray(queries, np.float32)
         if self._deletes or not self._removed.any():
             return self.faiss_index.search(queries, k)
-        asked, left = k, len(self._removed)
+        depth, remaining = k, len(self._removed)
         while True:
-            asked = min(2 * asked, left)
-            distances, ids = self.faiss_index.search(queries, asked)
+            depth = min(2 * depth, remaining)
+            distances, ids = self.faiss_index.search(queries, depth)
             found = (ids >= 0) & ~self._removed[ids]
             # A -1 at the end of a row means that a larger k would find nothing more.
-            if asked == left or np.all((found.sum(1) >= k) | (ids[:, -1] < 0)):
+            if depth == remaining or np.all((found.sum(1) >= k) | (ids[:, -1] < 0)):
                 return first_columns(distances, ids, found, k)
 
     def save(self, path: Path) -> None:
@@ -278,21 +278,21 @@ def prepare_training(index: faiss.Index) -> faiss.ProductQuantizer | None:
 
 
 def first_columns(
-    distances: np.ndarray, ids: np.ndarray, wanted: np.ndarray, k: int
+    distances: np.ndarray, ids: np.ndarray, mask: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first k wanted entries of each row, padded as faiss does.
 
     Args:
         distances, ids: result of a search, (n, m).
-        wanted: bool (n, m).
+        mask: bool (n, m).
         k: number of columns to return.
     """
-    order = np.argsort(~wanted, axis=1, kind="stable")[:, :k]
-    distances, ids, wanted = (np.take_along_axis(a, order, 1) for a in (distances, ids, wanted))
+    order = np.argsort(~mask, axis=1, kind="stable")[:, :k]
+    distances, ids, mask = (np.take_along_axis(a, order, 1) for a in (distances, ids, mask))
     missing = ((0, 0), (0, k - order.shape[1]))
     return (
-        np.pad(np.where(wanted, distances, np.inf), missing, constant_values=np.inf),
-        np.pad(np.where(wanted, ids, -1), missing, constant_values=-1),
+        np.pad(np.where(mask, distances, np.inf), missing, constant_values=np.inf),
+        np.pad(np.where(mask, ids, -1), missing, constant_values=-1),
     )
 
 

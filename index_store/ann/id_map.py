@@ -64,9 +64,9 @@ def renumber(
         added: their descriptors, (n, D).
     """
     mapped = np.where(ids >= 0, new_ids[ids], -1)
-    gone = np.flatnonzero((ids >= 0) & (mapped < 0))
-    if len(gone):
-        index.remove(gone)
+    removed = np.flatnonzero((ids >= 0) & (mapped < 0))
+    if len(removed):
+        index.remove(removed)
     if len(added_ids):
         index.add(added)
     return NumberedIndex(index, np.concatenate([mapped, added_ids]).astype(np.int32))

@@ -27,20 +27,21 @@ class Preset:
     Attributes:
         title: display name.
         template: faiss factory string; `choose_parameters` fills in the sizes.
-        knob: search parameter that trades accuracy for speed: "nprobe", lists visited; "efSearch",
-            candidates kept while walking the graph; "" for a form that scans all vectors.
+        parameter: search parameter that trades accuracy for speed: "nprobe", lists visited;
+            "efSearch", candidates kept while walking the graph; "" for a form that scans all
+            vectors.
         exact: whether it stores the vectors uncompressed.
     """
 
     title: str
     template: str
-    knob: str = ""
+    parameter: str = ""
     exact: bool = False
 
     @property
     def effort(self) -> int:
-        """Default value of the knob, when untuned; 0 without a knob."""
-        return {"nprobe": NPROBE, "efSearch": EF_SEARCH, "": 0}[self.knob]
+        """Default value of the parameter, when untuned; 0 without a parameter."""
+        return {"nprobe": NPROBE, "efSearch": EF_SEARCH, "": 0}[self.parameter]
 
 
 PRESETS = {
@@ -84,7 +85,7 @@ class IndexParameters:
     Attributes:
         preset: name of a preset in PRESETS.
         factory: faiss index factory string.
-        effort: value of the preset's knob; 0 without one.
+        effort: value of the preset's parameter; 0 without one.
         automatic: whether `default_preset` chose the preset, so that it follows the gallery's size.
     """
 
@@ -116,7 +117,7 @@ def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> Ind
         codes=most_codes(dim, CODE_DIM),
         small_codes=most_codes(dim, SMALL_CODE_DIM),
     )
-    effort = min(form.effort, nlist) if form.knob == "nprobe" else form.effort
+    effort = min(form.effort, nlist) if form.parameter == "nprobe" else form.effort
     return IndexParameters(preset, factory, effort)
 
 

@@ -29,10 +29,10 @@ from .presets import PRESETS, choose_parameters
 
 QUERIES = 500
 QUERY_SHARE = 0.1  # maximum share of a gallery
-FEWEST = 10  # photos
+MIN_PHOTOS = 10  # photos
 WARM_UP = 20  # queries
 LONGEST_S = 4.0  # time limit for a trial's queries, after at least
-FEWEST_QUERIES = 50
+MIN_QUERIES = 50
 FIRST_EFFORT = {"nprobe": 1, "efSearch": 16}
 STEPS = 10  # each doubles the last
 ENOUGH = 0.9995  # recall from which more effort is pointless
@@ -47,7 +47,7 @@ class Trial:
 
     Attributes:
         name: name of the preset.
-        effort: value of its knob; 0 without one.
+        effort: value of its parameter; 0 without one.
         rescored: number of proposals rescored with the descriptors; 0 for none.
         recall10, recall1: recall 10@10 and 1@10.
         ms: median milliseconds per query.
@@ -90,8 +90,10 @@ def held_out(descriptors: np.ndarray) -> Questions:
     order = np.random.default_rng(SEED).permutation(len(descriptors))
     held = min(QUERIES, int(len(order) * QUERY_SHARE))
     queries = descriptors[order[:held]].astype(np.float32)
-    kept = descriptors[np.sort(order[held:])]
-    return Questions(kept, queries, exact_search(kept, queries, min(10, len(kept)))[0])
+    remaining = descriptors[np.sort(order[held:])]
+    return Questions(
+        remaining, queries, exact_search(remaining, queries, min(10, len(remaining)))[0]
+    )
 
 
 def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
@@ -116,15 +118,15 @@ def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[flo
         ids = search(query[None])
         seconds.append(time.perf_counter() - start)
         found.append(ids)
-        if sum(seconds) > LONGEST_S and len(seconds) >= FEWEST_QUERIES:
+        if sum(seconds) > LONGEST_S and len(seconds) >= MIN_QUERIES:
             break
     width = truth.shape[1]
     ten = np.mean([np.isin(exact, ids[:width]).mean() for exact, ids in zip(truth, found)])
-    one = np.mean([exact[0] in ids[:width] for exact, ids in zip(truth, found)])
-    return float(ten), float(one), 1000 * float(np.median(seconds))
+    recall1 = np.mean([exact[0] in ids[:width] for exact, ids in zip(truth, found)])
+    return float(ten), float(recall1), 1000 * float(np.median(seconds))
 
 
-def way(index: VectorIndex, descriptors: np.ndarray, rescored: int) -> Search:
+def searcher(index: VectorIndex, descriptors: np.ndarray, rescored: int) -> Search:
     """A search with an index: its own order (rescored = 0), or its best `rescored` rescored."""
     rescored = min(rescored, len(descriptors))
 
@@ -140,7 +142,7 @@ def sweep(
     index: VectorIndex,
     efforts: Sequence[int],
     rescored: Sequence[int],
-    asked: Questions,
+    questions: Questions,
     build_s: float,
 ) -> list[Trial]:
     """Measure an index with increasing effort, until the recall is ENOUGH.
@@ -148,19 +150,19 @@ def sweep(
     Args:
         name: name of its preset.
         index: index over `asked.descriptors`.
-        efforts: knob values, ascending.
+        efforts: parameter values, ascending.
         rescored: numbers of proposals to rescore, each measured in turn; 0 for none.
-        asked: the benchmark data.
+        questions: the benchmark data.
         build_s: processor seconds that building took.
     """
-    size = index.stats().bytes / len(asked.descriptors)
+    size = index.stats().bytes / len(questions.descriptors)
     trials: list[Trial] = []
     with threadpool_limits(1):
         for effort in efforts:
             index.effort = effort
             for count in rescored:
-                search = way(index, asked.descriptors, count)
-                found = measure(search, asked.queries, asked.truth)
+                search = searcher(index, questions.descriptors, count)
+                found = measure(search, questions.queries, questions.truth)
                 trials.append(Trial(name, effort, count, *found, size, build_s))
             if trials[-1].recall10 >= ENOUGH:
                 break
@@ -168,9 +170,9 @@ def sweep(
 
 
 def efforts(name: str) -> list[int]:
-    """Values of a preset's knob that are worth trying, ascending."""
-    knob = PRESETS[name].knob
-    return [FIRST_EFFORT[knob] * 2**i for i in range(STEPS)] if knob else [0]
+    """Values of a preset's parameter that are worth trying, ascending."""
+    parameter = PRESETS[name].parameter
+    return [FIRST_EFFORT[parameter] * 2**i for i in range(STEPS)] if parameter else [0]
 
 
 def build_timed(descriptors: np.ndarray, name: str) -> tuple[FaissIndex, float]:
@@ -193,13 +195,13 @@ def try_presets(
     Raises:
         StoreError: there are too few photos to hold some out.
     """
-    if len(descriptors) < FEWEST:
-        raise StoreError(f"Indexes are compared on galleries of at least {FEWEST} photos.")
-    asked, names = held_out(descriptors), list(presets)
+    if len(descriptors) < MIN_PHOTOS:
+        raise StoreError(f"Indexes are compared on galleries of at least {MIN_PHOTOS} photos.")
+    questions, names = held_out(descriptors), list(presets)
     trials: list[Trial] = []
     for name in progress(names, len(names), "presets"):
-        index, build_s = build_timed(asked.descriptors, name)
-        trials += sweep(name, index, efforts(name), (0, CANDIDATES), asked, build_s)
+        index, build_s = build_timed(questions.descriptors, name)
+        trials += sweep(name, index, efforts(name), (0, CANDIDATES), questions, build_s)
     return trials
 
 
@@ -224,10 +226,10 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
         parameters = dataclasses.replace(parameters, effort=effort)
 
         def derived(rows: Rows) -> Derived:
-            made = Derived.of(live)
-            made.index = all_numbered(build_index(np.asarray(live.descriptors), parameters))
-            made.parameters = {**made.parameters, "ann": asdict(parameters)}
-            return made
+            artifacts = Derived.of(live)
+            artifacts.index = all_numbered(build_index(np.asarray(live.descriptors), parameters))
+            artifacts.parameters = {**artifacts.parameters, "ann": asdict(parameters)}
+            return artifacts
 
         # Tuning chooses one of the store's own indexes, so a pushed collection is set aside.
         pushed = live.manifest.collection

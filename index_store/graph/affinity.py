@@ -77,11 +77,16 @@ def edges_of(
         Neighbours int (n, NEIGHBOURS or fewer), and weights float64 of the same shape, 0 for no
         edge.
     """
-    near, near_sims = ids[photos, 1 : NEIGHBOURS + 1], sims[photos, 1 : NEIGHBOURS + 1]
-    back = ids[near, 1 : NEIGHBOURS + 1]  # an unused slot -1 reads an arbitrary list, masked below
-    mutual = (back == photos[:, None, None]).any(2) & (near >= 0)
-    around = near.ravel()
-    b_near = backgrounds(ids[around], sims[around]).reshape(near.shape)
+    neighbour_ids, neighbour_sims = (
+        ids[photos, 1 : NEIGHBOURS + 1],
+        sims[photos, 1 : NEIGHBOURS + 1],
+    )
+    back = ids[
+        neighbour_ids, 1 : NEIGHBOURS + 1
+    ]  # an unused slot -1 reads an arbitrary list, masked below
+    mutual = (back == photos[:, None, None]).any(2) & (neighbour_ids >= 0)
+    targets = neighbour_ids.ravel()
+    b_near = backgrounds(ids[targets], sims[targets]).reshape(neighbour_ids.shape)
     b_own = backgrounds(ids[photos], sims[photos])[:, None]
-    weights = np.maximum(near_sims - b_own, 0) * np.maximum(near_sims - b_near, 0)
-    return near, np.where(mutual, weights, 0.0)
+    weights = np.maximum(neighbour_sims - b_own, 0) * np.maximum(neighbour_sims - b_near, 0)
+    return neighbour_ids, np.where(mutual, weights, 0.0)

@@ -36,7 +36,7 @@ RECORD = np.dtype(
         ("check", "<u4"),
     ]
 )
-MOST = 2**16 - 1
+MAX_RECORDS = 2**16 - 1
 # Odd factors, so that changing any single word changes the checksum.
 FACTORS = np.array(
     [0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xD3A2646D], np.uint32
@@ -60,19 +60,19 @@ class Evidence:
 class Comparisons:
     """The comparisons of a store. The caller holds the store's write lock."""
 
-    def __init__(self, store: Path, made_by: dict[str, dict]):
+    def __init__(self, store: Path, parameters: dict[str, dict]):
         """Load the existing comparisons.
 
         Args:
             store: folder of the store.
-            made_by: parameters of a comparison, as JSON. Comparisons with other parameters are
+            parameters: parameters of a comparison, as JSON. Comparisons with other parameters are
                 deleted by the next `append`.
 
         Raises:
             OSError: the file cannot be read.
         """
         self._path = store / FILE_NAME
-        facts = json.dumps(made_by, sort_keys=True).encode()
+        facts = json.dumps(parameters, sort_keys=True).encode()
         self._head = MAGIC + hashlib.sha256(facts).digest()
         records = self._read()
         self._records = records[np.argsort(records["high"], kind="stable")]
@@ -102,13 +102,13 @@ class Comparisons:
             Which of them are known, bool (m,), and the evidence of all, 0 for unknown ones.
         """
         found = np.zeros(len(keys), RECORD)
-        known = np.zeros(len(keys), bool)
+        is_found = np.zeros(len(keys), bool)
         if len(self._records) and len(keys):
-            place = np.searchsorted(self._records["high"], keys["high"])
-            found = self._records[place.clip(0, len(self._records) - 1)]
-            known = (found["high"] == keys["high"]) & (found["low"] == keys["low"])
-            found = np.where(known, found, np.zeros(1, RECORD))
-        return known, Evidence(
+            positions = np.searchsorted(self._records["high"], keys["high"])
+            found = self._records[positions.clip(0, len(self._records) - 1)]
+            is_found = (found["high"] == keys["high"]) & (found["low"] == keys["low"])
+            found = np.where(is_found, found, np.zeros(1, RECORD))
+        return is_found, Evidence(
             found["inliers"].astype(int), found["matches"].astype(int), found["coverage"]
         )
 
@@ -125,7 +125,7 @@ class Comparisons:
         records = np.zeros(len(keys), RECORD)
         records["high"], records["low"] = keys["high"], keys["low"]
         records["inliers"], records["matches"] = (
-            np.minimum(column, MOST) for column in (evidence.inliers, evidence.matches)
+            np.minimum(column, MAX_RECORDS) for column in (evidence.inliers, evidence.matches)
         )
         records["coverage"] = evidence.coverage
         records["check"] = checks(records)
@@ -160,8 +160,8 @@ def pair_keys(names: Sequence[str], pairs: np.ndarray) -> np.ndarray:
         pairs: indices into `names`, int (m, 2).
     """
     digests = b"".join(
-        hashlib.sha256(" ".join(sorted((names[one], names[other]))).encode()).digest()[:16]
-        for one, other in pairs.tolist()
+        hashlib.sha256(" ".join(sorted((names[first], names[second]))).encode()).digest()[:16]
+        for first, second in pairs.tolist()
     )
     return np.frombuffer(digests, KEY)
 
@@ -207,6 +207,6 @@ def keep_only(store: Path, keys: np.ndarray) -> None:
     except FileNotFoundError:
         return
     records = records_in(body)
-    kept = np.isin(records["high"], keys["high"]) & (records["check"] == checks(records))
-    if kept.sum() < len(records):
-        write_whole(path, head, records[kept])
+    current = np.isin(records["high"], keys["high"]) & (records["check"] == checks(records))
+    if current.sum() < len(records):
+        write_whole(path, head, records[current])

@@ -54,12 +54,12 @@ class Moves:
     new_ids: np.ndarray
 
     @property
-    def came(self) -> np.ndarray:
+    def added(self) -> np.ndarray:
         """New ids of the added photos."""
         return np.flatnonzero(self.old_ids < 0)
 
     @property
-    def stayed(self) -> np.ndarray:
+    def retained(self) -> np.ndarray:
         """New ids of the photos that were already in the old generation."""
         return np.flatnonzero(self.old_ids >= 0)
 
@@ -79,8 +79,8 @@ def moves(before: list[str], after: list[str]) -> Moves:
         if same := ids.get(sha256):
             old_ids[id] = same.pop()
     new_ids = np.full(len(before), -1, np.int32)
-    stayed = np.flatnonzero(old_ids >= 0)
-    new_ids[old_ids[stayed]] = stayed
+    retained = np.flatnonzero(old_ids >= 0)
+    new_ids[old_ids[retained]] = retained
     return Moves(old_ids, new_ids)
 
 
@@ -100,17 +100,17 @@ def derive_changed(
         comparisons: see `derive`.
         progress: see `build`.
     """
-    came, descriptors = moved.came, cast(np.ndarray, Descriptors(rows))  # reads as one
-    gone = int((moved.new_ids < 0).sum())
+    added, descriptors = moved.added, cast(np.ndarray, Descriptors(rows))  # reads as one
+    removed_count = int((moved.new_ids < 0).sum())
     for _ in progress(range(1), 1, "index"):
         index = renumber(
-            live.index.embedded, live.index.ids, moved.new_ids, came, descriptors[came]
+            live.index.embedded, live.index.ids, moved.new_ids, added, descriptors[added]
         )
     for _ in progress(range(1), 1, "neighbours"):
         ids, sims = neighbours(live.lists, live.list_sims, moved, descriptors)
     walk = affinity.neighbour_graph(ids, sims)
     before = renumbered(affinity.neighbour_graph(live.lists, live.list_sims), moved)
-    stale = np.union1d(came, changed_rows(before, walk)).astype(np.int32)
+    stale = np.union1d(added, changed_rows(before, walk)).astype(np.int32)
     whole = len(stale) * diffusion.BLOCK > len(ids) * BLOCK  # then solving all rows costs less
     row_ids, row_values = empty_rows(len(ids)) if whole else kept_rows(live, moved)
     diffusion.diffusion_rows(
@@ -124,10 +124,10 @@ def derive_changed(
     drift = live.manifest.drift
     differ = 0.0 if whole else drift.rows + drifted(before, walk, row_ids, stale)
     form = live.keypoints.form
-    photos = progress(rows.keypoints(came.tolist()), len(came), "keypoints")
+    photos = progress(rows.keypoints(added.tolist()), len(added), "keypoints")
     fresh = coded(photos, form)
     marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
-    fresh = marks.left_out(fresh)
+    fresh = marks.uncovered(fresh)
 
     def edges(index: KeypointIndex) -> np.ndarray:
         if comparisons is None:
@@ -135,7 +135,7 @@ def derive_changed(
         before = moved.new_ids[matching_graph.pairs_in(live.edges)]
         return matching_graph.matching_edges(
             matching_graph.Gallery(rows, ids, sims, index, marks),
-            came,
+            added,
             before[(before >= 0).all(1)],
             comparisons,
             progress,
@@ -152,14 +152,14 @@ def derive_changed(
         keypoints=KeypointChange(form, fresh, live.keypoints, moved.new_ids),
         marks=marks,
         edges=edges,
-        drift=Drift(drift.added + len(came), drift.removed + gone, round(differ, 6)),
+        drift=Drift(drift.added + len(added), drift.removed + removed_count, round(differ, 6)),
     )
 
 
 def is_small(live: Store, moved: Moves) -> bool:
     """Whether the change since the last full build is small enough for an incremental update."""
-    drift, gone = live.manifest.drift, int((moved.new_ids < 0).sum())
-    changed = drift.added + drift.removed + len(moved.came) + gone
+    drift, removed_count = live.manifest.drift, int((moved.new_ids < 0).sum())
+    changed = drift.added + drift.removed + len(moved.added) + removed_count
     return changed <= REBUILD * len(moved.old_ids)
 
 
@@ -180,30 +180,30 @@ def neighbours(
     count = len(moved.old_ids)
     k = min(count, affinity.BACKGROUND + 1)
     ids, sims = np.full((count, k), -1, np.int32), np.zeros((count, k), np.float32)
-    came, stayed = moved.came, moved.stayed
+    added, retained = moved.added, moved.retained
     width = min(k, old_lists.shape[1])
-    for photos in in_blocks(stayed):
+    for photos in in_blocks(retained):
         lists = old_lists[moved.old_ids[photos], :width]
         ids[photos, :width] = np.where(lists >= 0, moved.new_ids[lists], -1)
         sims[photos, :width] = old_sims[moved.old_ids[photos], :width]
     # Incomplete lists: a neighbour was removed, or the gallery was smaller than a list.
     stale = np.flatnonzero((ids < 0).any(1))
     ids[stale], sims[stale] = search(descriptors, stale, k)
-    fresh = np.ascontiguousarray(descriptors[came], np.float32)
+    fresh = np.ascontiguousarray(descriptors[added], np.float32)
     if not len(fresh):
         return ids, sims
     block = min(ROWS, max(1024, CELLS // len(fresh)))
-    rest = np.setdiff1d(stayed, stale)
-    for start in range(0, len(rest), block):
-        some = rest[start : start + block]
+    unaffected = np.setdiff1d(retained, stale)
+    for start in range(0, len(unaffected), block):
+        some = unaffected[start : start + block]
         rows = np.ascontiguousarray(descriptors[some], np.float32)
-        near_sims, near = faiss.knn(
+        near_sims, new_ids_found = faiss.knn(
             rows, fresh, min(k, len(fresh)), metric=faiss.METRIC_INNER_PRODUCT
         )
         nearer = np.flatnonzero(near_sims[:, 0] > sims[some, -1])
         photos = some[nearer]
         all_sims = np.concatenate([sims[photos], near_sims[nearer]], 1)
-        all_ids = np.concatenate([ids[photos], came[near[nearer]]], 1)
+        all_ids = np.concatenate([ids[photos], added[new_ids_found[nearer]]], 1)
         all_sims[:, 0] = np.inf  # the photo itself
         best = np.argsort(-all_sims, axis=1, kind="stable")[:, :k]
         ids[photos] = np.take_along_axis(all_ids, best, 1)
@@ -237,9 +237,9 @@ def renumbered(walk: sparse.csr_array, moved: Moves) -> sparse.csr_array:
     """The old graph with the new ids, without removed photos."""
     edges = walk.tocoo()
     rows, columns = moved.new_ids[edges.row], moved.new_ids[edges.col]
-    kept = (rows >= 0) & (columns >= 0)
+    valid = (rows >= 0) & (columns >= 0)
     shape = (len(moved.old_ids),) * 2
-    return sparse.csr_array((edges.data[kept], (rows[kept], columns[kept])), shape=shape)
+    return sparse.csr_array((edges.data[valid], (rows[valid], columns[valid])), shape=shape)
 
 
 def changed_rows(before: sparse.csr_array, after: sparse.csr_array) -> np.ndarray:
@@ -252,7 +252,7 @@ def kept_rows(live: Store, moved: Moves) -> tuple[np.ndarray, np.ndarray]:
     """The old diffusion rows with the new ids, without removed photos."""
     row_ids, row_values = empty_rows(len(moved.old_ids))
     width = min(row_ids.shape[1], live.diffusion_ids.shape[1])
-    for photos in in_blocks(moved.stayed):
+    for photos in in_blocks(moved.retained):
         old = moved.old_ids[photos]
         ids = live.diffusion_ids[old, :width]
         ids = np.where(ids >= 0, moved.new_ids[ids], -1)
@@ -283,9 +283,9 @@ def drifted(
     Returns:
         Mean over all photos of a row's summed absolute difference over its sum.
     """
-    known = np.zeros(len(row_ids) + 1, bool)  # one extra slot for the id -1
-    known[stale] = True
-    touched = np.flatnonzero(known[row_ids].any(1) & ~known[:-1]).astype(np.int32)
+    is_valid = np.zeros(len(row_ids) + 1, bool)  # one extra slot for the id -1
+    is_valid[stale] = True
+    touched = np.flatnonzero(is_valid[row_ids].any(1) & ~is_valid[:-1]).astype(np.int32)
     if not len(touched):
         return 0.0
     sample = np.random.default_rng(len(touched)).permutation(touched)[:SAMPLE]
@@ -293,6 +293,11 @@ def drifted(
     with threadpool_limits(1, user_api="blas"):
         for photo in sample:
             ids = region(walk, np.array([photo]), AROUND, diffusion.ALPHA)
-            old, new = (diffusion.solve_block(of, ids, 1)[0, :-1] for of in (before, walk))
-            shares.append(np.abs(new - old).sum() / max(new.sum(), old.sum(), 1e-9))
+            former_values, new_values = (
+                diffusion.solve_block(matrix, ids, 1)[0, :-1] for matrix in (before, walk)
+            )
+            shares.append(
+                np.abs(new_values - former_values).sum()
+                / max(new_values.sum(), former_values.sum(), 1e-9)
+            )
     return float(np.mean(shares)) * len(touched) / len(row_ids)

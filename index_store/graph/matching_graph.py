@@ -27,18 +27,18 @@ from .comparisons import Comparisons, Evidence, pair_keys
 
 NEAREST = 10  # photos that each one is compared with by descriptor, and as many by votes
 EDGES = 24  # edges kept per photo, those with the most evidence
-ASKING = 300  # voting keypoints per photo
+MAX_VOTERS = 300  # voting keypoints per photo
 # A pair is compared if its similarity exceeds the background of one of its photos by ABOVE, or if
 # its `Votes.scores` are at least VOTED. 97 to 99 % of the useful edges pass.
 ABOVE = 0.1
 VOTED = 1.5
 PROVEN = 8  # matched points from which a pair is assumed to show the same thing
-TOGETHER = 256  # pairs compared and stored at a time
+BATCH = 256  # pairs compared and stored at a time
 CACHED = 4096  # photos whose keypoints are cached
 PARAMETERS = {
     "nearest": NEAREST,
     "edges": EDGES,
-    "asking": ASKING,
+    "asking": MAX_VOTERS,
     "above": ABOVE,
     "voted": VOTED,
 }
@@ -113,10 +113,10 @@ def matching_edges(
     pairs = unique_pairs([before, near_pairs(gallery), voted], len(gallery.rows))
     names = names_of(gallery.rows, gallery.marks)
     keys = pair_keys(names, pairs)
-    known, _ = comparisons.find(keys)
+    is_compared, _ = comparisons.find(keys)
     held = lru_cache(CACHED)(gallery.features)
-    todo = np.flatnonzero(~known)
-    blocks = [todo[start : start + TOGETHER] for start in range(0, len(todo), TOGETHER)]
+    todo = np.flatnonzero(~is_compared)
+    blocks = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
     for block in progress(blocks, len(blocks), "matching"):
         found = compare(pairs[block], names, held)
         comparisons.append(keys[block], found)
@@ -126,13 +126,13 @@ def matching_edges(
 
 def near_pairs(gallery: Gallery) -> np.ndarray:
     """Pairs of neighbours by descriptor that are similar enough for a match, int (m, 2)."""
-    near = gallery.neighbour_ids[:, 1 : NEAREST + 1]
+    neighbours = gallery.neighbour_ids[:, 1 : NEAREST + 1]
     sims = gallery.neighbour_sims[:, 1 : NEAREST + 1]
     rank = background_rank(*gallery.neighbour_sims.shape)
     background = gallery.neighbour_sims[:, rank]
-    above = np.maximum(sims - background[:, None], sims - background[near])
-    one, slot = np.nonzero((near >= 0) & (above >= ABOVE))
-    return np.stack([one, near[one, slot]], axis=1)
+    above = np.maximum(sims - background[:, None], sims - background[neighbours])
+    first, slot = np.nonzero((neighbours >= 0) & (above >= ABOVE))
+    return np.stack([first, neighbours[first, slot]], axis=1)
 
 
 def background_rank(count: int, length: int) -> int:
@@ -161,9 +161,9 @@ def votes_of(gallery: Gallery, id: int) -> Votes:
     features = gallery.features(id)
     if features is None or not len(features.points):
         return Votes(np.empty(0, np.int64), np.empty(0))
-    asked = features.strongest(min(ASKING, gallery.keypoints.form.points))
-    near = gallery.keypoints.nearest(asked.descriptors, NEIGHBOURS + 2)
-    return count_votes(near.distances, near.photos, len(gallery.rows), np.array([id]))
+    voters = features.strongest(min(MAX_VOTERS, gallery.keypoints.form.points))
+    neighbours = gallery.keypoints.nearest(voters.descriptors, NEIGHBOURS + 2)
+    return count_votes(neighbours.distances, neighbours.photos, len(gallery.rows), np.array([id]))
 
 
 def unique_pairs(parts: Sequence[np.ndarray], count: int) -> np.ndarray:
@@ -199,8 +199,10 @@ def similarities(rows: Rows, pairs: np.ndarray) -> np.ndarray:
     """Cosine similarities of pairs, float32 (m,), reading descriptors block by block."""
     descriptors, found = Descriptors(rows), [np.empty(0, np.float32)]
     for start in range(0, len(pairs), 4096):
-        one, other = (descriptors[ids].astype(np.float32) for ids in pairs[start : start + 4096].T)
-        found.append(np.einsum("ij,ij->i", one, other))
+        left_rows, right_rows = (
+            descriptors[ids].astype(np.float32) for ids in pairs[start : start + 4096].T
+        )
+        found.append(np.einsum("ij,ij->i", left_rows, right_rows))
     return np.concatenate(found)
 
 
@@ -217,25 +219,25 @@ def best_edges(
     """
     edges = np.full((count, EDGES), no_edge())
     ends = np.concatenate([pairs, pairs[:, ::-1]])
-    again = np.tile(np.arange(len(pairs)), 2)
-    order = np.lexsort((-similarity[again], -evidence.inliers[again], ends[:, 0]))
-    owner, again = ends[order, 0], again[order]
+    other = np.tile(np.arange(len(pairs)), 2)
+    order = np.lexsort((-similarity[other], -evidence.inliers[other], ends[:, 0]))
+    owner, other = ends[order, 0], other[order]
     slot = np.arange(len(owner)) - np.searchsorted(owner, owner)
-    kept = slot < EDGES
-    owner, slot, again = owner[kept], slot[kept], again[kept]
-    most = np.iinfo(np.uint16).max
-    edges["id"][owner, slot] = ends[order, 1][kept]
-    edges["similarity"][owner, slot] = similarity[again]
-    edges["inliers"][owner, slot] = np.minimum(evidence.inliers[again], most)
-    edges["matches"][owner, slot] = np.minimum(evidence.matches[again], most)
-    edges["coverage"][owner, slot] = evidence.coverage[again]
+    is_best = slot < EDGES
+    owner, slot, other = owner[is_best], slot[is_best], other[is_best]
+    max_inliers = np.iinfo(np.uint16).max
+    edges["id"][owner, slot] = ends[order, 1][is_best]
+    edges["similarity"][owner, slot] = similarity[other]
+    edges["inliers"][owner, slot] = np.minimum(evidence.inliers[other], max_inliers)
+    edges["matches"][owner, slot] = np.minimum(evidence.matches[other], max_inliers)
+    edges["coverage"][owner, slot] = evidence.coverage[other]
     return edges
 
 
 def pairs_in(edges: np.ndarray) -> np.ndarray:
     """The pairs of a graph, int (m, 2), each listed at one end or both. edges: EDGE (N, k)."""
-    one, slot = np.nonzero(edges["id"] >= 0)
-    return np.stack([one, edges["id"][one, slot]], axis=1)
+    first, slot = np.nonzero(edges["id"] >= 0)
+    return np.stack([first, edges["id"][first, slot]], axis=1)
 
 
 def no_edge() -> np.ndarray:

@@ -62,9 +62,9 @@ def nearest_photos(
     for start, rows in progress(
         float32_blocks(descriptors, ROWS_AT_ONCE), -(-count // ROWS_AT_ONCE)
     ):
-        own = np.arange(start, start + len(rows))
+        own_ids = np.arange(start, start + len(rows))
         found = search_cells(descriptors, rows, visited(rows, centroids, visits), members, k)
-        ids[own], sims[own] = self_first(*found, own)
+        ids[own_ids], sims[own_ids] = self_first(*found, own_ids)
     return ids, sims, recall
 
 
@@ -119,8 +119,8 @@ def enough_visits(
     queries = np.ascontiguousarray(descriptors[sample], np.float32)
     neighbours = exact_search(descriptors, queries, k)[0]
     nearest_first = visited(queries, centroids, len(centroids))
-    turn = np.argsort(nearest_first, axis=1)  # visit at which each photo reaches each cell
-    turns = np.take_along_axis(turn, cells[neighbours], axis=1)
+    visit = np.argsort(nearest_first, axis=1)  # visit at which each photo reaches each cell
+    turns = np.take_along_axis(visit, cells[neighbours], axis=1)
     visits = 1 + int(np.quantile(turns, MIN_RECALL, method="higher"))
     return visits, float((turns < visits).mean())
 
@@ -161,7 +161,7 @@ def search_cells(
 
 
 def self_first(
-    ids: np.ndarray, sims: np.ndarray, own: np.ndarray | None = None
+    ids: np.ndarray, sims: np.ndarray, own_ids: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Neighbour lists with each row's own id in slot 0.
 
@@ -170,7 +170,7 @@ def self_first(
     Args:
         ids: int (n, k), best first, -1 for no result.
         sims: float (n, k), their similarities.
-        own: ids of the rows' photos, int (n,); None for 0 to n - 1.
+        own_ids: ids of the rows' photos, int (n,); None for 0 to n - 1.
 
     Returns:
         Ids and similarities of the same shapes. Slot 0 is the photo itself with similarity 1. The
@@ -178,16 +178,16 @@ def self_first(
         twice.
     """
     count, k = ids.shape
-    own = np.arange(count) if own is None else own
+    own_ids = np.arange(count) if own_ids is None else own_ids
     by_id = np.argsort(ids, axis=1, kind="stable")
     twice = np.diff(np.take_along_axis(ids, by_id, 1), axis=1, prepend=-2) == 0
-    valid = (ids >= 0) & (ids != own[:, None])
+    valid = (ids >= 0) & (ids != own_ids[:, None])
     np.put_along_axis(twice, by_id, twice.copy(), 1)
     valid &= ~twice
     order = np.argsort(~valid, axis=1, kind="stable")[:, : k - 1]
-    kept = np.take_along_axis(valid, order, 1)
+    kept_columns = np.take_along_axis(valid, order, 1)
     out_ids, out_sims = np.empty_like(ids), np.empty_like(sims)
-    out_ids[:, 0], out_sims[:, 0] = own, 1.0
-    out_ids[:, 1:] = np.where(kept, np.take_along_axis(ids, order, 1), -1)
-    out_sims[:, 1:] = np.where(kept, np.take_along_axis(sims, order, 1), 0)
+    out_ids[:, 0], out_sims[:, 0] = own_ids, 1.0
+    out_ids[:, 1:] = np.where(kept_columns, np.take_along_axis(ids, order, 1), -1)
+    out_sims[:, 1:] = np.where(kept_columns, np.take_along_axis(sims, order, 1), 0)
     return out_ids, out_sims

@@ -60,31 +60,31 @@ def solve_block(
         walk, ids, alpha
     )
     # Photos without edges among them are eliminated together; those whose rows are needed, last.
-    left, steps = np.arange(len(ids)), []
+    unsolved, steps = np.arange(len(ids)), []
     for _ in range(ELIMINATIONS):
-        apart = unconnected(system, len(left) - count)
-        rest = np.delete(np.arange(len(left)), apart)
-        coupling = system[apart][:, rest]
+        independent = unconnected(system, len(unsolved) - count)
+        coupled = np.delete(np.arange(len(unsolved)), independent)
+        coupling = system[independent][:, coupled]
         scaled = coupling.copy()
-        scaled.data /= np.repeat(system.diagonal()[apart], np.diff(coupling.indptr))
-        system = system[rest][:, rest] - coupling.T @ scaled
-        steps.append((left[apart], left[rest], scaled))
-        left = left[rest]
+        scaled.data /= np.repeat(system.diagonal()[independent], np.diff(coupling.indptr))
+        system = system[coupled][:, coupled] - coupling.T @ scaled
+        steps.append((unsolved[independent], unsolved[coupled], scaled))
+        unsolved = unsolved[coupled]
     # Eliminate the rest in chunks: `dense` holds the eliminated part below the diagonal, and the
     # same scaled by the pivot above it.
-    dense, first = system.toarray(), len(left) - count
+    dense, first = system.toarray(), len(unsolved) - count
     for start in range(0, first, CHUNK):
         stop = min(start + CHUNK, first)
         dense[start:, start:stop] -= dense[start:, :start] @ dense[:start, start:stop]
         dense[start:stop, stop:] = (
             np.linalg.inv(dense[start:stop, start:stop]) @ dense[stop:, start:stop].T
         )
-        steps.append((left[start:stop], left[stop:], dense[start:stop, stop:]))
+        steps.append((unsolved[start:stop], unsolved[stop:], dense[start:stop, stop:]))
     dense[first:, first:] -= dense[first:, :first] @ dense[:first, first:]
     values = np.empty((len(ids), count), np.float32)
-    values[left[first:]] = np.linalg.inv(dense[first:, first:])
-    for apart, rest, scaled in reversed(steps):
-        values[apart] = -(scaled @ values[rest])
+    values[unsolved[first:]] = np.linalg.inv(dense[first:, first:])
+    for independent, coupled, scaled in reversed(steps):
+        values[independent] = -(scaled @ values[coupled])
     return np.ascontiguousarray(values.T)
 
 
@@ -131,9 +131,9 @@ def strongest(values: np.ndarray, ids: np.ndarray, kept: int) -> tuple[np.ndarra
         is sorted by value. Slots without a value that float16 can represent have id -1 and value 0.
     """
     count = len(values)
-    own = np.arange(count), np.arange(len(ids) - count, len(ids))
+    bounds = np.arange(count), np.arange(len(ids) - count, len(ids))
     order = -values
-    order[own] = -np.inf
+    order[bounds] = -np.inf
     best = np.argpartition(order, min(kept, len(ids)) - 1, axis=1)[:, :kept]
     best = np.take_along_axis(best, np.argsort(np.take_along_axis(order, best, 1), axis=1), 1)
     row_ids = np.full((count, kept), -1, np.int32)

@@ -33,14 +33,16 @@ def blocks(walk: sparse.csr_array, size: int) -> list[np.ndarray]:
     rows, columns, weights = walk.row, walk.col, walk.data * noise[walk.row] * noise[walk.col]
     cluster, sizes = np.arange(walk.shape[0]), np.ones(walk.shape[0], int)
     while True:
-        fits = (rows != columns) & (sizes[rows] + sizes[columns] <= size)
-        rows, columns, weights = rows[fits], columns[fits], weights[fits]
+        mergeable = (rows != columns) & (sizes[rows] + sizes[columns] <= size)
+        rows, columns, weights = rows[mergeable], columns[mergeable], weights[mergeable]
         best = best_neighbours(rows, columns, weights / (sizes[rows] * sizes[columns]), len(sizes))
-        own = np.arange(len(sizes))
-        mutual = best[best] == own
-        if (best[mutual] == own[mutual]).all():
+        block_of = np.arange(len(sizes))
+        mutual = best[best] == block_of
+        if (best[mutual] == block_of[mutual]).all():
             break
-        _, merged = np.unique(np.where(mutual, np.minimum(own, best), own), return_inverse=True)
+        _, merged = np.unique(
+            np.where(mutual, np.minimum(block_of, best), block_of), return_inverse=True
+        )
         cluster, sizes = merged[cluster], np.bincount(merged, sizes).astype(int)
         edges = sparse.csr_array(
             (weights, (merged[rows], merged[columns])), shape=(len(sizes), len(sizes))
@@ -97,15 +99,15 @@ def region(walk: sparse.csr_array, block: np.ndarray, size: int, alpha: float) -
     while hops < HOPS_WHEN_FULL:
         edges = walk[inside]
         flow = alpha * edges.data * np.repeat(visits, np.diff(edges.indptr))
-        reached, slot = np.unique(np.concatenate([block, edges.indices]), return_inverse=True)
-        if hops == 0 and len(reached) == len(inside):
+        candidates, slot = np.unique(np.concatenate([block, edges.indices]), return_inverse=True)
+        if hops == 0 and len(candidates) == len(inside):
             break
         visits = np.bincount(slot, np.concatenate([np.ones(len(block)), flow]))
-        if len(reached) > size:
+        if len(candidates) > size:
             hops += 1
             priority = visits.copy()
             priority[slot[: len(block)]] = np.inf
-            kept = np.argpartition(-priority, size - 1)[:size]
-            reached, visits = reached[kept], visits[kept]
-        inside = reached
+            chosen = np.argpartition(-priority, size - 1)[:size]
+            candidates, visits = candidates[chosen], visits[chosen]
+        inside = candidates
     return np.concatenate([np.setdiff1d(inside, block, assume_unique=True), block])

@@ -1,8 +1,9 @@
 """Detection of marks: the same visual words at the same places in many photos of different things.
 
 A spot is a word (a list of the keypoint index) in a cell of a grid. Over 310 photos of different
-things no spot occurs in more than 5 of them, so FEWEST is out of reach of chance. The number of
-photos that share a spot by chance grows with the gallery, and so does the minimum number of photos.
+things no spot occurs in more than 5 of them, so MIN_BEARERS is out of reach of chance. The number
+of photos that share a spot by chance grows with the gallery, and so does the minimum number of
+photos.
 
 Bursts, copies and many views of one thing have common spots, too. So the photos that share a spot
 must be strangers by their descriptors, like random pairs of the gallery.
@@ -27,24 +28,24 @@ from .marks import (
     WORDS,
     Marks,
     anchor_of,
+    count_words,
     from_anchor,
     keys,
     list_of,
     located,
     measures,
     place_marks,
-    seen_words,
-    spared,
+    without_crowded,
 )
 
-FEWEST = 8  # minimum photos that bear a mark
+MIN_BEARERS = 8  # minimum photos that bear a mark
 SHARE = 0.01  # minimum share of the gallery that bears it
 WORD_SHARE = 0.6  # share of them with a given word: in others its descriptor is in another list
 LIFT = 10  # minimum ratio to the photos expected if the word's position were random
-LEAST_WORDS = 3  # minimum words per mark
+MIN_WORDS = 3  # minimum words per mark
 BEARER_SHARE = 0.25  # minimum share of the median bearer's words: fewer may be chance
 GROWTH = 0.2  # share of a mark's bearers with an adjacent spot that makes it part of the mark
-LEAST_GROWTH = 3  # minimum photos for that
+MIN_GROWTH = 3  # minimum photos for that
 REACH = 0.1  # how far a mark grows, share of the longest side
 SAMPLE = 5  # photos per spot that are compared with each other
 PAIRS = 5000  # random pairs that estimate the similarity of strangers
@@ -63,21 +64,21 @@ class Spots:
     Attributes:
         key: int64 (s,), see `keys`.
         grid: uint8 (s,), index of its grid.
-        place: float32 (s, 2), mean offset of the keypoints from their anchor.
+        offset: float32 (s, 2), mean offset of the keypoints from their anchor.
     """
 
     key: np.ndarray
     grid: np.ndarray
-    place: np.ndarray
+    offset: np.ndarray
 
     @staticmethod
     def joined(parts: Sequence[Spots]) -> Spots:
         """The union of all spots."""
         key = np.concatenate([np.empty(0, np.int64), *(part.key for part in parts)])
         grid = np.concatenate([np.empty(0, np.uint8), *(part.grid for part in parts)])
-        place = np.concatenate([np.empty((0, 2), np.float32), *(part.place for part in parts)])
+        offset = np.concatenate([np.empty((0, 2), np.float32), *(part.offset for part in parts)])
         _, first = np.unique(key * GRIDS + grid, return_index=True)
-        return Spots(key[first], grid[first], place[first])
+        return Spots(key[first], grid[first], offset[first])
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Gallery:
     Attributes:
         sizes: int (N, 2), height and width in pixels.
         descriptors: float16 or float32 (N, D), unit rows.
-        limit: maximum similarity of strangers, see `strangers_similarity`.
+        limit: maximum similarity of strangers, see `unrelated_similarity`.
     """
 
     sizes: np.ndarray
@@ -103,26 +104,26 @@ def find_marks(keypoints: CodedKeypoints, sizes: np.ndarray, descriptors: np.nda
         sizes: int (N, 2), height and width of the photos.
         descriptors: float16 or float32 (N, D), unit rows.
     """
-    least = max(FEWEST, int(np.ceil(SHARE * len(sizes))))
+    least = max(MIN_BEARERS, int(np.ceil(SHARE * len(sizes))))
     if len(sizes) < least:
         return Marks.none()
-    gallery = Gallery(sizes, descriptors, strangers_similarity(descriptors))
-    words, rest = np.empty(0, WORDS), keypoints
+    gallery = Gallery(sizes, descriptors, unrelated_similarity(descriptors))
+    words, remaining = np.empty(0, WORDS), keypoints
     for unit in range(UNITS):
         if unit and (measures(sizes, unit) == measures(sizes, 0)).all():
             break
         if len(words):
             placed = place_marks(words, keypoints, sizes)
-            rest = keypoints.where(~Marks(placed, words).covered(keypoints.entries))
-        spots = find_spots(rest, gallery, unit, int(np.ceil(WORD_SHARE * least)))
-        own = borne(as_marks(spots), keypoints, sizes, least)
-        if len(own):
-            spots = Spots.joined([spots, *around(own, rest, gallery, unit)])
-            own = borne(as_marks(spots), keypoints, sizes, least)
-        own["mark"] += words["mark"].max(initial=-1) + 1
-        words = np.concatenate([words, own])
+            remaining = keypoints.where(~Marks(placed, words).covered(keypoints.entries))
+        spots = find_spots(remaining, gallery, unit, int(np.ceil(WORD_SHARE * least)))
+        new_words = words_of_marks(as_marks(spots), keypoints, sizes, least)
+        if len(new_words):
+            spots = Spots.joined([spots, *grow(new_words, remaining, gallery, unit)])
+            new_words = words_of_marks(as_marks(spots), keypoints, sizes, least)
+        new_words["mark"] += words["mark"].max(initial=-1) + 1
+        words = np.concatenate([words, new_words])
     _, words["mark"] = np.unique(words["mark"], return_inverse=True)
-    return Marks(spared(place_marks(words, keypoints, sizes), keypoints.entries), words)
+    return Marks(without_crowded(place_marks(words, keypoints, sizes), keypoints.entries), words)
 
 
 def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: int) -> Spots:
@@ -142,55 +143,55 @@ def find_spots(keypoints: CodedKeypoints, gallery: Gallery, unit: int, least: in
         lists = keypoints.lists
         some = np.flatnonzero((frequency[lists] >= least) & (lists % blocks == block))
         photos, points = located(keypoints.entries[some])
-        anchors, ways = from_anchor(points, measure[photos])
+        anchors, offsets = from_anchor(points, measure[photos])
         for grid in range(unit * len(SHIFTS), (unit + 1) * len(SHIFTS)):
-            own = keys(lists[some], anchors, ways, grid)
-            pairs = np.unique(own << PHOTO_BITS | photos)  # (key, photo)
+            own_keys = keys(lists[some], anchors, offsets, grid)
+            pairs = np.unique(own_keys << PHOTO_BITS | photos)  # (key, photo)
             spots, starts, counts = np.unique(
                 pairs >> PHOTO_BITS, return_index=True, return_counts=True
             )
-            kept = counts >= np.maximum(least, LIFT * by_chance[list_of(spots)])
-            starts, counts = starts[kept], counts[kept]
-            strange = are_strangers(pairs & (1 << PHOTO_BITS) - 1, starts, counts, gallery)
-            spots = spots[kept][strange]
+            frequent = counts >= np.maximum(least, LIFT * by_chance[list_of(spots)])
+            starts, counts = starts[frequent], counts[frequent]
+            unrelated = are_unrelated(pairs & (1 << PHOTO_BITS) - 1, starts, counts, gallery)
+            spots = spots[frequent][unrelated]
             if len(spots):
-                place = means(spots, own, ways)
-                found.append(Spots(spots, np.full(len(spots), grid, np.uint8), place))
+                mean_offsets = means(spots, own_keys, offsets)
+                found.append(Spots(spots, np.full(len(spots), grid, np.uint8), mean_offsets))
     return Spots.joined(found)
 
 
-def means(spots: np.ndarray, own: np.ndarray, ways: np.ndarray) -> np.ndarray:
+def means(spots: np.ndarray, own_keys: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Mean offsets of the keypoints in each spot, float32 (s, 2).
 
     Args:
         spots: keys int64 (s,), ascending.
-        own: keys of keypoints, int64 (m,).
-        ways: offsets of keypoints, float32 (m, 2).
+        own_keys: keys of keypoints, int64 (m,).
+        offsets: offsets of keypoints, float32 (m, 2).
     """
-    at = np.searchsorted(spots, own).clip(0, len(spots) - 1)
-    hit = np.flatnonzero(spots[at] == own)
-    sums = [np.bincount(at[hit], ways[hit, axis], len(spots)) for axis in (0, 1)]
+    at = np.searchsorted(spots, own_keys).clip(0, len(spots) - 1)
+    hit = np.flatnonzero(spots[at] == own_keys)
+    sums = [np.bincount(at[hit], offsets[hit, axis], len(spots)) for axis in (0, 1)]
     counts = np.bincount(at[hit], minlength=len(spots))
     return np.stack(sums, axis=1).astype(np.float32) / counts[:, None].astype(np.float32)
 
 
-def borne(
+def words_of_marks(
     words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray, least: int
 ) -> np.ndarray:
     """The WORDS whose mark is on at least `least` photos, with "needed" filled in."""
-    pairs, agreeing = seen_words(words, keypoints, sizes)
-    kept = np.zeros(len(words), bool)
+    pairs, agreeing = count_words(words, keypoints, sizes)
+    is_borne = np.zeros(len(words), bool)
     for mark in np.unique(words["mark"]):
         counts = agreeing[pairs[:, 0] == mark]
         usual = np.median(counts[counts >= BEARER_WORDS]) if (counts >= BEARER_WORDS).any() else 0
         needed = max(BEARER_WORDS, int(BEARER_SHARE * usual))
-        own = words["mark"] == mark
-        words["needed"][own] = needed
-        kept[own] = (counts >= needed).sum() >= least
-    return words[kept]
+        in_mark = words["mark"] == mark
+        words["needed"][in_mark] = needed
+        is_borne[in_mark] = (counts >= needed).sum() >= least
+    return words[is_borne]
 
 
-def around(
+def grow(
     words: np.ndarray, keypoints: CodedKeypoints, gallery: Gallery, unit: int
 ) -> Iterator[Spots]:
     """Find spots within REACH of each mark that a share GROWTH of its bearers have.
@@ -202,18 +203,18 @@ def around(
         unit: unit of the places.
     """
     placed = place_marks(words, keypoints, gallery.sizes)
-    reach = np.float32(REACH) / measures(gallery.sizes, unit)[placed["photo"]]
-    placed["box"][:, :2] -= reach
-    placed["box"][:, 2:] += reach
-    near = keypoints.where(Marks(placed, words).covered(keypoints.entries))
+    margin = np.float32(REACH) / measures(gallery.sizes, unit)[placed["photo"]]
+    placed["box"][:, :2] -= margin
+    placed["box"][:, 2:] += margin
+    nearby = keypoints.where(Marks(placed, words).covered(keypoints.entries))
     for mark in np.unique(words["mark"]):
-        own = placed[placed["mark"] == mark]
-        some = near.where(Marks(own, words).covered(near.entries))
-        bearers = len(np.unique(own["photo"]))
-        yield find_spots(some, gallery, unit, max(LEAST_GROWTH, int(np.ceil(GROWTH * bearers))))
+        boxes = placed[placed["mark"] == mark]
+        some = nearby.where(Marks(boxes, words).covered(nearby.entries))
+        bearers = len(np.unique(boxes["photo"]))
+        yield find_spots(some, gallery, unit, max(MIN_GROWTH, int(np.ceil(GROWTH * bearers))))
 
 
-def strangers_similarity(descriptors: np.ndarray) -> float:
+def unrelated_similarity(descriptors: np.ndarray) -> float:
     """Similarity that strangers of a gallery rarely exceed.
 
     It is as far above the median of random pairs as their tenth percentile is below. So it is
@@ -221,13 +222,15 @@ def strangers_similarity(descriptors: np.ndarray) -> float:
     """
     rng = np.random.default_rng(SEED)
     first, second = rng.integers(len(descriptors), size=(2, PAIRS))
-    apart = first != second
-    one, other = (np.asarray(descriptors[ids[apart]], np.float32) for ids in (first, second))
-    low, median = np.quantile((one * other).sum(1), (0.1, 0.5))
+    distinct = first != second
+    left_rows, right_rows = (
+        np.asarray(descriptors[ids[distinct]], np.float32) for ids in (first, second)
+    )
+    low, median = np.quantile((left_rows * right_rows).sum(1), (0.1, 0.5))
     return float(2 * median - low)
 
 
-def are_strangers(
+def are_unrelated(
     photos: np.ndarray, starts: np.ndarray, counts: np.ndarray, gallery: Gallery
 ) -> np.ndarray:
     """Which groups of photos mostly show different things, bool (s,).
@@ -242,55 +245,55 @@ def are_strangers(
     rng = np.random.default_rng(SEED)
     parts = (np.arange(SAMPLE) + rng.random((len(starts), SAMPLE))) / SAMPLE
     sample = photos[starts[:, None] + (parts * counts[:, None]).astype(np.int64)]
-    above, strange = np.triu_indices(SAMPLE, 1), [np.empty(0, bool)]
+    above, unrelated = np.triu_indices(SAMPLE, 1), [np.empty(0, bool)]
     for start in range(0, len(sample), SPOTS):
         some = sample[start : start + SPOTS]
         ids, at = np.unique(some, return_inverse=True)
         rows = np.asarray(gallery.descriptors[ids], np.float32)[at.reshape(some.shape)]
         sims = (rows @ rows.transpose(0, 2, 1))[:, above[0], above[1]]
-        strange.append(np.median(sims, axis=1) <= gallery.limit)
-    return np.concatenate(strange)
+        unrelated.append(np.median(sims, axis=1) <= gallery.limit)
+    return np.concatenate(unrelated)
 
 
 def as_marks(spots: Spots) -> np.ndarray:
-    """Group adjacent spots into marks with at least LEAST_WORDS words: WORDS (m,)."""
-    key, place = spots.key, spots.place
+    """Group adjacent spots into marks with at least MIN_WORDS words: WORDS (m,)."""
+    key, offsets = spots.key, spots.offset
     anchors, half = anchor_of(key), 3 * int(1 / CELL) // 4
-    cells = np.floor(place / CELL * 2).astype(int) + half
-    taken = np.zeros((9, 2 * half, 2 * half), bool)
+    cells = np.floor(offsets / CELL * 2).astype(int) + half
+    occupied = np.zeros((9, 2 * half, 2 * half), bool)
     at = anchors[:, 1] * 3 + anchors[:, 0], cells[:, 1], cells[:, 0]
-    taken[at] = True
-    near = np.zeros((3, 3, 3), bool)
-    near[1] = True  # adjacent cells, of the same anchor only
-    labels = ndimage.label(ndimage.binary_dilation(taken, near), near)[0][at]
+    occupied[at] = True
+    adjacent = np.zeros((3, 3, 3), bool)
+    adjacent[1] = True  # adjacent cells, of the same anchor only
+    labels = ndimage.label(ndimage.binary_dilation(occupied, adjacent), adjacent)[0][at]
     words = np.zeros(len(key), WORDS)
     words["key"], words["grid"], words["mark"] = key, spots.grid, labels
-    kept = np.zeros(len(key), bool)
+    in_marks = np.zeros(len(key), bool)
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        if len(np.unique(list_of(key[own]))) < LEAST_WORDS:
+        members = np.flatnonzero(labels == label)
+        if len(np.unique(list_of(key[members]))) < MIN_WORDS:
             continue
-        kept[own] = True
-        for part in split(place, own):
-            words["box"][part, :2] = place[part].min(0) - MARGIN
-            words["box"][part, 2:] = place[part].max(0) + MARGIN
-    return words[kept]
+        in_marks[members] = True
+        for part in split(offsets, members):
+            words["box"][part, :2] = offsets[part].min(0) - MARGIN
+            words["box"][part, 2:] = offsets[part].max(0) + MARGIN
+    return words[in_marks]
 
 
-def split(place: np.ndarray, own: np.ndarray) -> list[np.ndarray]:
+def split(offsets: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
     """Split spots into parts whose boxes are at most LARGEST, and FILLED.
 
     Args:
-        place: float32 (s, 2), of all spots.
-        own: indices of the spots to split, int (n,).
+        offsets: float32 (s, 2), of all spots.
+        members: indices of the spots to split, int (n,).
     """
-    low, high = place[own].min(0), place[own].max(0)
-    cells = np.floor((place[own] - low) / CELL).astype(int)
-    taken = np.zeros(cells.max(0) + 1, bool)
-    taken[tuple(cells.T)] = True
-    filled = ndimage.binary_dilation(taken, np.ones((3, 3))).mean()
+    low, high = offsets[members].min(0), offsets[members].max(0)
+    cells = np.floor((offsets[members] - low) / CELL).astype(int)
+    occupied = np.zeros(cells.max(0) + 1, bool)
+    occupied[tuple(cells.T)] = True
+    filled = ndimage.binary_dilation(occupied, np.ones((3, 3))).mean()
     if (high - low + 2 * MARGIN).prod() <= LARGEST and filled >= FILLED:
-        return [own]
+        return [members]
     axis = int((high - low).argmax())
-    first = place[own, axis] < (low + high)[axis] / 2
-    return [*split(place, own[first]), *split(place, own[~first])]
+    first = offsets[members, axis] < (low + high)[axis] / 2
+    return [*split(offsets, members[first]), *split(offsets, members[~first])]

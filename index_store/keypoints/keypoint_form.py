@@ -56,7 +56,7 @@ FORMS = (
 
 def form_for(photos: int) -> KeypointForm:
     """The form for a gallery of `photos` photos."""
-    return next(form for most, form in FORMS if photos <= most)
+    return next(form for max_photos, form in FORMS if photos <= max_photos)
 
 
 def form_parameters(form: KeypointForm) -> dict[str, int]:

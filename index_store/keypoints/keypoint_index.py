@@ -32,7 +32,7 @@ from extractor import LocalFeatures, open_regular
 from .keypoint_form import KeypointForm, empty_index
 from .keypoint_lists import ENTRY_BYTES, lists_from_bytes, lists_to_bytes
 
-TOGETHER = 32  # photos encoded at a time
+BATCH = 32  # photos encoded at a time
 WRITTEN = 2**12  # lists written at a time
 STEPS = 2**16  # values of x and y, across the photo
 
@@ -66,9 +66,9 @@ class CodedKeypoints:
     codes: np.ndarray
     entries: np.ndarray
 
-    def where(self, kept: np.ndarray) -> CodedKeypoints:
+    def where(self, selection: np.ndarray) -> CodedKeypoints:
         """A subset of the keypoints, by mask, bool (m,), or by index, int (n,)."""
-        return CodedKeypoints(self.lists[kept], self.codes[kept], self.entries[kept])
+        return CodedKeypoints(self.lists[selection], self.codes[selection], self.entries[selection])
 
 
 class KeypointIndex:
@@ -164,13 +164,13 @@ class KeypointChange:
 
     Attributes:
         form: form of all keypoints.
-        came: keypoints of new photos.
+        added: keypoints of new photos.
         before: previous index, in the same form, or None.
         new_ids: int (N,), the new id of each photo in `before`, -1 for a removed photo.
     """
 
     form: KeypointForm
-    came: CodedKeypoints
+    added: CodedKeypoints
     before: KeypointIndex | None = None
     new_ids: np.ndarray | None = None
 
@@ -181,41 +181,44 @@ class KeypointChange:
 
     def save(self, path: Path) -> None:
         """Write the file of a KeypointIndex. Raises OSError."""
-        order = np.argsort(self.came.lists, kind="stable")
-        ends = np.r_[0, np.cumsum(np.bincount(self.came.lists, minlength=self.form.lists))]
+        order = np.argsort(self.added.lists, kind="stable")
+        ends = np.r_[0, np.cumsum(np.bincount(self.added.lists, minlength=self.form.lists))]
         sizes = np.zeros(self.form.lists, np.uint32)
         with open(path, "wb") as file:
             file.write(bytes(self.form.head_bytes))
             for first in range(0, self.form.lists, WRITTEN):
                 last = first + WRITTEN
-                some = self._with_those_before(first, last, order[ends[first] : ends[last]])
+                some = self._merged(first, last, order[ends[first] : ends[last]])
                 held = np.bincount(some.lists - first, minlength=WRITTEN)
                 file.write(lists_to_bytes(held, some.codes, some.entries))
                 sizes[first:last] = held
             file.seek(0)
             file.write(np.r_[np.uint32(zlib.crc32(sizes.tobytes())), sizes].tobytes())
 
-    def _with_those_before(self, first: int, last: int, came: np.ndarray) -> CodedKeypoints:
+    def _merged(self, first: int, last: int, added: np.ndarray) -> CodedKeypoints:
         """Keypoints for the lists from `first` up to, but excluding, `last`, in list order.
 
         Args:
             first, last: list numbers.
-            came: indices of the new keypoints that belong in these lists, ordered by list.
+            added: indices of the new keypoints that belong in these lists, ordered by list.
         """
-        new = self.came.where(came)
+        new = self.added.where(added)
         if self.before is None:
             return new
         assert self.new_ids is not None
-        old = self.before.block(first, last)
-        owners = old.entries >> 32
-        known = (owners >= 0) & (owners < len(self.new_ids))  # a damaged entry belongs to no photo
-        ids = np.where(known, self.new_ids[np.where(known, owners, 0)], -1).astype(np.int64)
-        renumbered = ids << 32 | old.entries & 0xFFFFFFFF
-        stay = CodedKeypoints(old.lists, old.codes, renumbered).where(ids >= 0)
+        former_block = self.before.block(first, last)
+        owners = former_block.entries >> 32
+        # A damaged entry belongs to no photo.
+        is_valid = (owners >= 0) & (owners < len(self.new_ids))
+        ids = np.where(is_valid, self.new_ids[np.where(is_valid, owners, 0)], -1).astype(np.int64)
+        renumbered = ids << 32 | former_block.entries & 0xFFFFFFFF
+        retained = CodedKeypoints(former_block.lists, former_block.codes, renumbered).where(
+            ids >= 0
+        )
         both = CodedKeypoints(
-            np.concatenate([stay.lists, new.lists]),
-            np.concatenate([stay.codes, new.codes]),
-            np.concatenate([stay.entries, new.entries]),
+            np.concatenate([retained.lists, new.lists]),
+            np.concatenate([retained.codes, new.codes]),
+            np.concatenate([retained.entries, new.entries]),
         )
         return both.where(np.argsort(both.lists, kind="stable"))
 
@@ -227,13 +230,15 @@ def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm
         photos: id and keypoints of each photo, strongest first; None for missing keypoints.
         form: form of the index.
     """
-    index, rest = empty_index(form), iter(photos)
+    index, remaining = empty_index(form), iter(photos)
     lists = [np.empty(0, np.int32)]
     codes = [np.empty((0, form.code_bytes), np.uint8)]
     entries = [np.empty(0, np.int64)]
-    while some := list(islice(rest, TOGETHER)):
-        parts = [(id, one.strongest(form.points)) for id, one in some if one is not None]
-        rows = [one.descriptors for _, one in parts if len(one.points)]
+    while some := list(islice(remaining, BATCH)):
+        parts = [
+            (id, features.strongest(form.points)) for id, features in some if features is not None
+        ]
+        rows = [features.descriptors for _, features in parts if len(features.points)]
         if not rows:
             continue
         x = np.concatenate(rows).astype(np.float32)
@@ -243,11 +248,11 @@ def coded(photos: Iterable[tuple[int, LocalFeatures | None]], form: KeypointForm
         index.encode_vectors(len(x), *pointers)
         lists.append(numbers.astype(np.int32))
         codes.append(packed)
-        entries += [entries_of(id, one) for id, one in parts]
-    return CodedKeypoints(taken(lists), taken(codes), taken(entries))
+        entries += [entries_of(id, features) for id, features in parts]
+    return CodedKeypoints(concatenated(lists), concatenated(codes), concatenated(entries))
 
 
-def taken(blocks: list[np.ndarray]) -> np.ndarray:
+def concatenated(blocks: list[np.ndarray]) -> np.ndarray:
     """Concatenate blocks and empty the list, so that no two columns are in memory twice."""
     whole = np.concatenate(blocks)
     blocks.clear()

@@ -40,7 +40,7 @@ SHIFTS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5))  # offsets of the grid
 UNITS = 2  # units of length: the longest side; pixels of the photo in keypoint coordinates
 GRIDS = UNITS * len(SHIFTS)
 BEARER_WORDS = 2  # minimum words of a mark on a bearer: a single one may be chance
-MOST_LOST = 0.5  # maximum share of a photo's keypoints: beyond, it shows little besides marks
+MAX_LOST = 0.5  # maximum share of a photo's keypoints: beyond, it shows little besides marks
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Marks:
             return features
         points = (features.points / features.size[::-1])[:, None]
         inside = (boxes[:, :2] <= points) & (points <= boxes[:, 2:])
-        return features.taken(~inside.all(2).any(1))
+        return features.subset(~inside.all(2).any(1))
 
     def covered(self, entries: np.ndarray) -> np.ndarray:
         """Which entries of a keypoint index belong to marks, bool (m,)."""
@@ -114,16 +114,16 @@ class Marks:
         inside = np.zeros(len(entries), bool)
         if not len(ids):
             return inside
-        place = np.searchsorted(ids, photos).clip(0, len(ids) - 1)
-        rest = np.flatnonzero(ids[place] == photos)
+        position = np.searchsorted(ids, photos).clip(0, len(ids) - 1)
+        inside_candidates = np.flatnonzero(ids[position] == photos)
         for number in range(counts.max()):
-            rest = rest[counts[place[rest]] > number]
-            box = self.placed["box"][starts[place[rest]] + number]
-            some = points[rest]
-            inside[rest] |= ((box[:, :2] <= some) & (some <= box[:, 2:])).all(1)
+            inside_candidates = inside_candidates[counts[position[inside_candidates]] > number]
+            box = self.placed["box"][starts[position[inside_candidates]] + number]
+            some = points[inside_candidates]
+            inside[inside_candidates] |= ((box[:, :2] <= some) & (some <= box[:, 2:])).all(1)
         return inside
 
-    def left_out(self, keypoints: CodedKeypoints) -> CodedKeypoints:
+    def uncovered(self, keypoints: CodedKeypoints) -> CodedKeypoints:
         """The keypoints that are outside marks."""
         if not len(self.placed):
             return keypoints
@@ -140,14 +140,14 @@ class Marks:
         placed["photo"] = ids[ids >= 0]
         return Marks(placed[np.argsort(placed["photo"], kind="stable")], self.words)
 
-    def joined(self, came: CodedKeypoints, sizes: np.ndarray) -> Marks:
+    def joined(self, added: CodedKeypoints, sizes: np.ndarray) -> Marks:
         """The same marks, also placed on added photos.
 
         Args:
-            came: keypoints of the added photos.
+            added: keypoints of the added photos.
             sizes: int (N, 2), height and width of all photos.
         """
-        fresh = spared(place_marks(self.words, came, sizes), came.entries)
+        fresh = without_crowded(place_marks(self.words, added, sizes), added.entries)
         placed = np.concatenate([self.placed, fresh])
         return Marks(placed[np.argsort(placed["photo"], kind="stable")], self.words)
 
@@ -184,17 +184,17 @@ def from_anchor(points: np.ndarray, measure: np.ndarray) -> tuple[np.ndarray, np
     return anchors, (points - anchors / np.float32(2)) * measure
 
 
-def keys(lists: np.ndarray, anchors: np.ndarray, ways: np.ndarray, grid: int) -> np.ndarray:
+def keys(lists: np.ndarray, anchors: np.ndarray, offsets: np.ndarray, grid: int) -> np.ndarray:
     """Keys that combine a keypoint's cell in a grid and its list, int64 (m,).
 
     Args:
         lists: int (m,), below 2**18.
-        anchors, ways: output of `from_anchor`, (m, 2).
+        anchors, offsets: output of `from_anchor`, (m, 2).
         grid: index of the grid, below GRIDS.
     """
     half = 2 ** (CELL_BITS - 1)
     shift = np.array(SHIFTS[grid % len(SHIFTS)], np.float32)
-    x, y = (np.floor(ways / np.float32(CELL) + shift).astype(np.int64) + half).T
+    x, y = (np.floor(offsets / np.float32(CELL) + shift).astype(np.int64) + half).T
     anchor = anchors[:, 1].astype(np.int64) * 3 + anchors[:, 0]
     return ((lists * 9 + anchor << CELL_BITS) + x << CELL_BITS) + y
 
@@ -216,11 +216,11 @@ def in_grids(keypoints: CodedKeypoints, sizes: np.ndarray) -> Iterator[tuple[int
     for grid in range(GRIDS):
         if grid % len(SHIFTS) == 0:
             measure = measures(sizes, grid // len(SHIFTS))
-            anchors, ways = from_anchor(points, measure[photos])
-        yield grid, keys(keypoints.lists, anchors, ways, grid)
+            anchors, offsets = from_anchor(points, measure[photos])
+        yield grid, keys(keypoints.lists, anchors, offsets, grid)
 
 
-def seen_words(
+def count_words(
     words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the words of each mark that photos have at the mark's place.
@@ -236,26 +236,26 @@ def seen_words(
     photos = keypoints.entries >> 32
     found = [np.empty((0, 3), np.int64)]  # mark, photo, list
     for grid, key in in_grids(keypoints, sizes) if len(words) else ():
-        own = np.sort(words[words["grid"] == grid], order="key")
-        if not len(own):
+        grid_words = np.sort(words[words["grid"] == grid], order="key")
+        if not len(grid_words):
             continue
-        place = np.searchsorted(own["key"], key).clip(0, len(own) - 1)
-        hit = np.flatnonzero(own["key"][place] == key)
-        marks = own["mark"][place[hit]].astype(np.int64)
+        positions = np.searchsorted(grid_words["key"], key).clip(0, len(grid_words) - 1)
+        hit = np.flatnonzero(grid_words["key"][positions] == key)
+        marks = grid_words["mark"][positions[hit]].astype(np.int64)
         found.append(np.stack([marks, photos[hit], keypoints.lists[hit]], axis=1))
-    seen = np.unique(np.concatenate(found), axis=0)
-    return np.unique(seen[:, :2], axis=0, return_counts=True)
+    matches = np.unique(np.concatenate(found), axis=0)
+    return np.unique(matches[:, :2], axis=0, return_counts=True)
 
 
 def place_marks(words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray) -> np.ndarray:
-    """Find the photos that bear marks: PLACED (n,), by photo. Arguments as in `seen_words`."""
-    pairs, agreeing = seen_words(words, keypoints, sizes)
+    """Find the photos that bear marks: PLACED (n,), by photo. Arguments as in `count_words`."""
+    pairs, agreeing = count_words(words, keypoints, sizes)
     rows = [np.empty(0, PLACED)]
     for mark in np.unique(words["mark"]):
-        own = words[words["mark"] == mark]
-        ids = pairs[(pairs[:, 0] == mark) & (agreeing >= own["needed"][0]), 1]
-        _, first = np.unique(own["box"], axis=0, return_index=True)
-        for word in own[first]:
+        mark_words = words[words["mark"] == mark]
+        ids = pairs[(pairs[:, 0] == mark) & (agreeing >= mark_words["needed"][0]), 1]
+        _, first = np.unique(mark_words["box"], axis=0, return_index=True)
+        for word in mark_words[first]:
             row = np.empty(len(ids), PLACED)
             measure = measures(sizes[ids], int(word["grid"]) // len(SHIFTS))
             corners = (
@@ -268,10 +268,10 @@ def place_marks(words: np.ndarray, keypoints: CodedKeypoints, sizes: np.ndarray)
     return placed[np.argsort(placed["photo"], kind="stable")]
 
 
-def spared(placed: np.ndarray, entries: np.ndarray) -> np.ndarray:
-    """The rows PLACED, except of photos that would lose more than MOST_LOST of their entries."""
-    lost = Marks(placed, np.empty(0, WORDS)).covered(entries)
+def without_crowded(placed: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """The rows PLACED, except of photos that would lose more than MAX_LOST of their entries."""
+    is_covered = Marks(placed, np.empty(0, WORDS)).covered(entries)
     photos = entries >> 32
-    ids, place = np.unique(photos, return_inverse=True)
-    share = np.bincount(place, lost) / np.maximum(np.bincount(place), 1)
-    return placed[~np.isin(placed["photo"], ids[share > MOST_LOST])]
+    ids, owner = np.unique(photos, return_inverse=True)
+    share = np.bincount(owner, is_covered) / np.maximum(np.bincount(owner), 1)
+    return placed[~np.isin(placed["photo"], ids[share > MAX_LOST])]

@@ -67,11 +67,15 @@ def difference(
     )
     came = sorted(new.keys() - old.keys() - {to for _, to in pairs})
     missing = sorted(old.keys() - new.keys() - {file for file, _ in pairs})
-    there = set(present)
-    left_out = {file for file in missing if excluded(file) or not there.isdisjoint(around(file))}
-    gone = [file for file in missing if file not in left_out]
+    present_folders = set(present)
+    left_out = {
+        file
+        for file in missing
+        if excluded(file) or not present_folders.isdisjoint(folders_of(file))
+    }
+    deleted = [file for file in missing if file not in left_out]
     lost = {file for file in missing if not os.path.isabs(file) and not excluded(file)}
-    return Difference(came, changed, pairs, gone, sorted(left_out), doubt(old.keys(), lost))
+    return Difference(came, changed, pairs, deleted, sorted(left_out), doubt(old.keys(), lost))
 
 
 def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str]]:
@@ -82,55 +86,54 @@ def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str
 
     Returns:
         Old and new names, sorted.
-        Old and new name, sorted.
     """
     places: defaultdict[str, list[str]] = defaultdict(list)
     for file in sorted(new):
         places[new[file]].append(file)
-    pairs, rest = [], []
+    pairs, unpaired = [], []
     for file in sorted(old):
         base = os.path.basename(file)
         same = next((to for to in places[old[file]] if os.path.basename(to) == base), None)
         if same is None:
-            rest.append(file)
+            unpaired.append(file)
         else:
             places[old[file]].remove(same)
             pairs.append((file, same))
-    pairs += [(file, places[old[file]].pop(0)) for file in rest if places[old[file]]]
+    pairs += [(file, places[old[file]].pop(0)) for file in unpaired if places[old[file]]]
     return sorted(pairs)
 
 
-def around(file: str) -> list[str]:
+def folders_of(file: str) -> list[str]:
     """A name, and the folders that contain it, each ending with a slash."""
     parts = file.split("/")
     return [file, *("/".join(parts[:count]) + "/" for count in range(1, len(parts)))]
 
 
-def doubt(before: Iterable[str], lost: set[str]) -> str:
+def doubt(before: Iterable[str], missing_files: set[str]) -> str:
     """Why the loss of photos may be a mistake, or "".
 
     It may be if more than DOUBTFUL of all photos, or all photos of a sub-folder, are lost.
 
     Args:
         before: names of all previous photos.
-        lost: names of those that no longer exist.
+        missing_files: names of those that no longer exist.
     """
     held: Counter[str] = Counter()
     for file in before:
-        held.update(around(file)[:0:-1])
+        held.update(folders_of(file)[:0:-1])
         held[""] += 1
     missing: Counter[str] = Counter()
-    for file in lost:
-        missing.update(around(file)[:0:-1])
+    for file in missing_files:
+        missing.update(folders_of(file)[:0:-1])
     whole = {folder for folder, count in missing.items() if count == held[folder]}
     outermost = sorted(
-        folder for folder in whole if not whole.intersection(around(folder[:-1])[1:])
+        folder for folder in whole if not whole.intersection(folders_of(folder[:-1])[1:])
     )
-    if not outermost and len(lost) <= DOUBTFUL * held[""]:
+    if not outermost and len(missing_files) <= DOUBTFUL * held[""]:
         return ""
-    shown = ", ".join(f"{folder} ({missing[folder]})" for folder in outermost[:SHOWN_FOLDERS])
+    examples = ", ".join(f"{folder} ({missing[folder]})" for folder in outermost[:SHOWN_FOLDERS])
     more = f" and {quantity(len(outermost) - SHOWN_FOLDERS, 'more folder')}"
     more = more if len(outermost) > SHOWN_FOLDERS else ""
-    folders = f", among them all of {shown}{more}" if outermost else ""
-    verb = "is" if len(lost) == 1 else "are"
-    return f"{len(lost)} of {quantity(held[''], 'photo')} {verb} gone{folders}."
+    folders = f", among them all of {examples}{more}" if outermost else ""
+    verb = "is" if len(missing_files) == 1 else "are"
+    return f"{len(missing_files)} of {quantity(held[''], 'photo')} {verb} gone{folders}."

@@ -96,11 +96,11 @@ class Exclusion:
 
     def hides(self, folder: str, names: Sequence[str]) -> str:
         """Why a folder is excluded because of its contents, see `reason`. names: its contents."""
-        if folder and NO_MEDIA in names and not self._wanted(folder):
+        if folder and NO_MEDIA in names and not self._is_wanted(folder):
             return f"Folders with a file {NO_MEDIA} are left out."
         return ""
 
-    def _wanted(self, folder: str) -> bool:
+    def _is_wanted(self, folder: str) -> bool:
         """Whether a pattern explicitly includes a folder."""
         specs = [(folder, self._given)]
         for outer in outwards(folder):
@@ -126,17 +126,17 @@ def outwards(file: str) -> list[str]:
     return ["".join(f"{part}/" for part in parts[:count]) for count in range(len(parts), -1, -1)]
 
 
-def spec_of(patterns: Sequence[str], where: str) -> GitIgnoreSpec:
-    """Parse a list of patterns. Raises BadPatterns. where: its origin, for the error."""
+def spec_of(patterns: Sequence[str], origin: str) -> GitIgnoreSpec:
+    """Parse a list of patterns. Raises BadPatterns. origin: its origin, for the error."""
 
     for pattern in patterns:
         try:
             GitIgnoreSpec.from_lines([pattern])
         except ValueError as error:
-            raise BadPatterns(f"{where} holds {pattern[:60]!r}: {error}") from None
+            raise BadPatterns(f"{origin} holds {pattern[:60]!r}: {error}") from None
         parts = [] if pattern.startswith("#") else ESCAPED.sub("", pattern).split("/")
         if any(part.count("*") > MAX_STARS for part in parts):
             raise BadPatterns(
-                f"{where} holds {pattern[:60]!r}: a part of a path has at most {MAX_STARS} `*`"
+                f"{origin} holds {pattern[:60]!r}: a part of a path has at most {MAX_STARS} `*`"
             )
     return GitIgnoreSpec.from_lines(patterns)

@@ -14,8 +14,9 @@ from ..global_artifacts import Progress
 from ..storage.catalogue import Skipped
 from ..storage.generation import opening
 from ..storage.publish import locked
-from .collected import FOLDER, Collected, failures_of, listed_in
-from .fetch import Web
+from .collected.collected import Collected
+from .collected.fetch import Web
+from .collected.state import FOLDER, failures_of, listed_in
 from .removal import names_in, removed_in
 from .scan import Listing, scan
 from .sources import Sources, check_apart
@@ -45,13 +46,13 @@ def sources_for(
     if not found:
         raise NothingToIndex("No folder of photos is named.")
     check_apart(found)
-    kept = Sources((), (), False)
+    stored = Sources((), (), False)
     with suppress(StoreError), opening(store) as generation:
-        kept = generation.manifest.sources
+        stored = generation.manifest.sources
     return Sources(
         tuple(map(str, found)),
-        kept.exclude if exclude is None else tuple(exclude),
-        kept.follow_links if follow_links is None else follow_links,
+        stored.exclude if exclude is None else tuple(exclude),
+        stored.follow_links if follow_links is None else follow_links,
         tuple(str(Path(path).absolute()) for path in lists),
         tuple(dict.fromkeys(manifests)),
         private,
@@ -59,7 +60,7 @@ def sources_for(
 
 
 def gather(
-    store: Path, sources: Sources, progress: Progress, web: Web | None = None, again: bool = False
+    store: Path, sources: Sources, progress: Progress, web: Web | None = None, refetch: bool = False
 ) -> None:
     """Collect the photos of lists and manifests in the store's folder for them.
 
@@ -68,7 +69,7 @@ def gather(
         sources: the lists and manifests.
         progress: see `build`.
         web: see `build`.
-        again: whether to check if photos fetched before have changed.
+        refetch: whether to check if photos fetched before have changed.
 
     Raises:
         BadList: a list or a manifest cannot be read.
@@ -76,16 +77,16 @@ def gather(
     """
     if not sources.lists and not sources.manifests:
         return
-    mine = web is None
+    owned = web is None
     web = web or Web(sources.private)
     try:
         with locked(store), closing(Collected(store, web)) as collected:
             removed = names_in(collected.folder, *removed_in(store))
             collected.collect(
-                sources, removed, lambda items, total: progress(items, total, "lists"), again
+                sources, removed, lambda items, total: progress(items, total, "lists"), refetch
             )
     finally:
-        if mine:
+        if owned:
             web.close()
 
 
@@ -94,7 +95,7 @@ def list_sources(sources: Sources, store: Path) -> Listing:
 
     Raises the errors of `scan`, and BadAbout.
     """
-    said = read_about(sources.roots)
+    texts = read_about(sources.roots)
     failed: list[Skipped] = []
     only: dict[Path, frozenset[str]] = {}
     if sources.lists or sources.manifests:
@@ -106,7 +107,11 @@ def list_sources(sources: Sources, store: Path) -> Listing:
     except NothingToIndex as error:
         reason = f" {failed[0].file}: {failed[0].reason}" if failed else ""
         raise NothingToIndex(f"{error}{reason}") from None
-    facts = [listing.digest, said.to_json(), *(f"{one.file} {one.reason}" for one in failed)]
+    facts = [
+        listing.digest,
+        texts.to_json(),
+        *(f"{failure.file} {failure.reason}" for failure in failed),
+    ]
     digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     foreign = listing.foreign + failed
-    return dataclasses.replace(listing, digest=digest, about=said, foreign=foreign)
+    return dataclasses.replace(listing, digest=digest, about=texts, foreign=foreign)

@@ -13,7 +13,7 @@ from ..errors import NothingToIndex, UnknownPhoto
 from ..store import Store
 from .exclusion import Exclusion, outwards
 from .gathering import folder_of
-from .scan import Found, one_form, walk, why_not
+from .scan import Found, one_form, reason_skipped, walk
 
 
 def photo_named(live: Store, name: str) -> str:
@@ -29,8 +29,8 @@ def photo_named(live: Store, name: str) -> str:
     Raises:
         UnknownPhoto: the store has no such photo.
     """
-    for meant in live.roots.named(name):
-        if (photo := live.catalogue.find(meant)) is not None:
+    for names in live.roots.named(name):
+        if (photo := live.catalogue.find(names)) is not None:
             return photo.file
     raise UnknownPhoto(f"There is no photo {name} in {live.path}.")
 
@@ -51,63 +51,63 @@ def files_of(live: Store, paths: Sequence[str | Path]) -> tuple[list[str], set[s
     """
     removed = {same_name(row.file) for row in live.catalogue.removed()}
     files: set[str] = set()
-    named: set[str] = set()
+    found_names: set[str] = set()
     for path in paths:
-        place = Path(path).expanduser()
-        name, root, within = place_in(live, place, path)
-        exclusion = entered(live, root, within, path)
+        given = Path(path).expanduser()
+        name, root, relative = place_in(live, given, path)
+        exclusion = entered(live, root, relative, path)
         prefix = f"{name}/" if name else ""
-        if place.is_dir():
+        if given.is_dir():
             found = Found()
-            inside = f"{within}/" if within else ""
+            inside = f"{relative}/" if relative else ""
             walk(root, exclusion, live.manifest.sources.follow_links, found, inside)
             if not found.photos:
                 raise NothingToIndex(f"There is no photo in {path} that can be indexed.")
-            there = [prefix + file for file in one_form(found)]
-            files.update(file for file in there if same_name(file) not in removed)
+            present = [prefix + file for file in one_form(found)]
+            files.update(file for file in present if same_name(file) not in removed)
             continue
-        within = on_disk(root, within)
-        if not os.path.lexists(root / within):
+        relative = on_disk(root, relative)
+        if not os.path.lexists(root / relative):
             raise NothingToIndex(f"There is no photo {path}.")
-        reason = why_not(root, within)
+        reason = reason_skipped(root, relative)
         if reason is not None:
             raise NothingToIndex(f"{path} is not indexed. {reason}".strip())
-        named.add(prefix + within)
-    return sorted(files | named), named
+        found_names.add(prefix + relative)
+    return sorted(files | found_names), found_names
 
 
-def place_in(live: Store, place: Path, path: str | Path) -> tuple[str, Path, str]:
+def place_in(live: Store, given: Path, path: str | Path) -> tuple[str, Path, str]:
     """Name and path of the store's folder that contains a place, and the place's path inside it.
 
     Raises:
         NothingToIndex: no folder contains it, or it is hidden. path: as the user wrote it.
     """
-    folder = folder_of(place if place.is_dir() else place.parent)
-    places = [folder if place.is_dir() else folder / place.name]
+    folder = folder_of(given if given.is_dir() else given.parent)
+    places = [folder if given.is_dir() else folder / given.name]
     if live.manifest.sources.follow_links:  # a place behind a link has the link's name
-        places.append(Path(os.path.abspath(place)))
+        places.append(Path(os.path.abspath(given)))
     for candidate in places:
         for name, root in live.roots.folders.items():
             if candidate.is_relative_to(root):
-                within = candidate.relative_to(root)
-                if any(part.startswith(".") for part in within.parts):
+                relative = candidate.relative_to(root)
+                if any(part.startswith(".") for part in relative.parts):
                     raise NothingToIndex(f"{path} is hidden; hidden photos are not indexed.")
-                return name, root, "/".join(within.parts)
+                return name, root, "/".join(relative.parts)
     raise NothingToIndex(f"{path} is not in {live.roots}, whose photos this store holds.")
 
 
-def entered(live: Store, root: Path, within: str, path: str | Path) -> Exclusion:
+def entered(live: Store, root: Path, relative: str, path: str | Path) -> Exclusion:
     """The exclusion rules at a place, after entering all folders around it.
 
     Raises:
         NothingToIndex: the place, or a folder around it, is excluded.
     """
     exclusion = Exclusion(root, live.manifest.sources.exclude)
-    for folder in outwards(within)[::-1]:
+    for folder in outwards(relative)[::-1]:
         check_in(exclusion, root, folder, path)
         exclusion.enter(folder)
-    if within:
-        inner = f"{within}/" if (root / within).is_dir() else within
+    if relative:
+        inner = f"{relative}/" if (root / relative).is_dir() else relative
         check_in(exclusion, root, inner, path)
     return exclusion
 
@@ -121,13 +121,13 @@ def check_in(exclusion: Exclusion, root: Path, inner: str, path: str | Path) -> 
         raise NothingToIndex(f"{path} is not indexed. {inner}: {reason}")
 
 
-def on_disk(root: Path, within: str) -> str:
+def on_disk(root: Path, relative: str) -> str:
     """A path in a root as it is on disk, where its name may have another Unicode form."""
-    if os.path.lexists(root / within):
-        return within
-    folder, _, name = within.rpartition("/")
+    if os.path.lexists(root / relative):
+        return relative
+    folder, _, name = relative.rpartition("/")
     with suppress(OSError):
         for other in os.listdir(root / folder):
             if same_name(other) == same_name(name):
                 return f"{folder}/{other}" if folder else other
-    return within
+    return relative

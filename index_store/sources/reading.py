@@ -13,7 +13,7 @@ from ..parameters import ExtractionSpec
 from ..storage.catalogue import Entry, Skipped
 from ..storage.extraction_cache import ExtractionCache, kept_exactly
 from ..storage.publish import Content
-from .difference import Difference, around, difference
+from .difference import Difference, difference, folders_of
 from .removal import KnownPhotos, followed, still_removed
 from .scan import UNREADABLE, Listing
 from .sources import Sources
@@ -25,7 +25,7 @@ SAME_REMOVED = "Its content was removed from the store; `python -m index_store a
 def read_folders(
     sources: Sources,
     listing: Listing,
-    known: KnownPhotos,
+    known_photos: KnownPhotos,
     cache: ExtractionCache,
     extractor: Extractor,
     spec: ExtractionSpec,
@@ -38,7 +38,7 @@ def read_folders(
     Args:
         sources: the indexed folders and settings.
         listing: current listing of the folders.
-        known: the store's previous photos.
+        known_photos: the store's previous photos.
         cache: receives the extracted data.
         extractor: extractor that describes the photos.
         spec: parameters of the extraction.
@@ -49,8 +49,9 @@ def read_folders(
     Raises:
         NothingToIndex: no photo can be read.
     """
-    before = [entry for entry in known.before if entry.sha256 in cache]  # without damaged ones
-    removed = {same_name(row.file) for row in known.removed}
+    # Without damaged ones.
+    before = [entry for entry in known_photos.before if entry.sha256 in cache]
+    removed = {same_name(row.file) for row in known_photos.removed}
     stamps = dict(zip(listing.files, listing.stamps))
     kept_out = {file for file in stamps if same_name(file) in removed} if removed else set()
     photos = [
@@ -71,17 +72,17 @@ def read_folders(
         kept_exactly(len(listing.files)),
         "decode" in spec.extraction,
         spread,
-        known.withheld,
+        known_photos.withheld,
     )
     closed = tuple(entry.file for entry in listing.unreadable)
-    found_again = still_removed(known, before, indexed, stamps, closed)
+    found_again = still_removed(known_photos, before, indexed, stamps, closed)
     photos += [
         Entry(file, sha256, stamps[file])
         for file, sha256 in indexed.items()
         if file not in found_again
     ]
-    kept = [entry for entry in before if entry.file.startswith(closed)] if closed else []
-    photos += kept
+    kept_entries = [entry for entry in before if entry.file.startswith(closed)] if closed else []
+    photos += kept_entries
     if not photos:
         reason = f": {unusable[0].reason}" if unusable else "."
         raise NothingToIndex(
@@ -91,29 +92,29 @@ def read_folders(
         *unusable,
         *listing.foreign,
         *listing.excluded,
-        *(count_kept(entry, kept) for entry in listing.unreadable),
+        *(count_kept(entry, kept_entries) for entry in listing.unreadable),
         *(Skipped(file, REMOVED) for file in sorted(kept_out)),
         *(Skipped(file, SAME_REMOVED) for file in sorted(found_again)),
     ]
-    rows = followed(known.removed, {file: indexed[file] for file in found_again}, kept_out)
+    rows = followed(known_photos.removed, {file: indexed[file] for file in found_again}, kept_out)
     return Content(sources, listing.digest, sorted(photos), skipped, rows, listing.about, spec)
 
 
 def what_changed(before: Sequence[Entry], listing: Listing, content: Content) -> Difference:
     """The difference between a new generation's photos and the previous ones."""
-    taken = {row.file for row in content.removed}
-    shut = [entry.file for entry in listing.excluded]
+    removed_files = {row.file for row in content.removed}
+    excluded_files = [entry.file for entry in listing.excluded]
     return difference(
-        [entry for entry in before if entry.file not in taken],
+        [entry for entry in before if entry.file not in removed_files],
         content.photos,
         [entry.file for entry in content.skipped],
-        lambda file: not set(around(file)).isdisjoint(shut),
+        lambda file: not set(folders_of(file)).isdisjoint(excluded_files),
     )
 
 
-def count_kept(folder: Skipped, kept: list[Entry]) -> Skipped:
+def count_kept(folder: Skipped, unchanged: list[Entry]) -> Skipped:
     """The entry of an unreadable folder, with the number of its photos that are kept."""
-    count = sum(entry.file.startswith(folder.file) for entry in kept)
+    count = sum(entry.file.startswith(folder.file) for entry in unchanged)
     if not count:
         return folder
     return Skipped(folder.file, f"{folder.reason} Photos indexed before are kept: {count}.")

@@ -56,16 +56,20 @@ def known_before(store: Path, sources: Sources, live: Store | None) -> KnownPhot
         sources: the current folders.
         live: the store, if it can be built on.
     """
-    old: Roots | None
+    former_roots: Roots | None
     if live is not None:
-        old, before, removed = live.roots, live.catalogue.entries(), live.catalogue.removed()
+        former_roots, before, removed = (
+            live.roots,
+            live.catalogue.entries(),
+            live.catalogue.removed(),
+        )
     else:
         before = []
-        old, removed = removed_in(store)
+        former_roots, removed = removed_in(store)
     new = sources.roots
-    if old is not None and old != new:
-        before = [entry._replace(file=renamed(entry.file, old, new)) for entry in before]
-        removed = [row._replace(file=renamed(row.file, old, new)) for row in removed]
+    if former_roots is not None and former_roots != new:
+        before = [entry._replace(file=renamed(entry.file, former_roots, new)) for entry in before]
+        removed = [row._replace(file=renamed(row.file, former_roots, new)) for row in removed]
     return KnownPhotos(before, removed)
 
 
@@ -123,7 +127,7 @@ def removed_in(store: Path) -> tuple[Roots | None, list[Removed]]:
 
 
 def still_removed(
-    known: KnownPhotos,
+    known_photos: KnownPhotos,
     before: Sequence[Entry],
     indexed: Mapping[str, str],
     present: Collection[str],
@@ -135,26 +139,26 @@ def still_removed(
     where it was, or, if it is no longer there, where its content is found first.
 
     Args:
-        known: output of `known_before`.
+        known_photos: output of `known_before`.
         before: its photos that can be built on.
         indexed: SHA-256 of the files that were read.
         present: names of all existing files.
         closed: prefixes of the names in folders that cannot be listed.
     """
-    contents = {row.sha256 for row in known.removed if row.sha256}
+    contents = {row.sha256 for row in known_photos.removed if row.sha256}
     held = {entry.file: entry.sha256 for entry in before}
     suspects = [
         file for file, sha256 in indexed.items() if sha256 in contents and held.get(file) != sha256
     ]
-    left = Counter(
+    remaining = Counter(
         entry.sha256
         for entry in before
         if entry.file not in present and not (closed and entry.file.startswith(closed))
     )
     moved: set[str] = set()
     for file in suspects:
-        if left[indexed[file]] > 0:
-            left[indexed[file]] -= 1
+        if remaining[indexed[file]] > 0:
+            remaining[indexed[file]] -= 1
             moved.add(file)
     return set(suspects) - moved
 
@@ -170,9 +174,11 @@ def followed(
         kept_out: files that still have the previous names.
     """
     contents = set(found.values())
-    there = {same_name(file) for file in kept_out}
-    stay = [row for row in removed if row.sha256 not in contents or same_name(row.file) in there]
-    return sorted([*stay, *(Removed(file, sha256) for file, sha256 in found.items())])
+    present = {same_name(file) for file in kept_out}
+    unmoved = [
+        row for row in removed if row.sha256 not in contents or same_name(row.file) in present
+    ]
+    return sorted([*unmoved, *(Removed(file, sha256) for file, sha256 in found.items())])
 
 
 def added_again(

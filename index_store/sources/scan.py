@@ -92,12 +92,12 @@ def scan(
                 found.foreign.append(Skipped(f"{prefix}{file}", NOT_UNICODE))
                 continue
             stamps[prefix + file] = describe_file(f"{root}/{file}")
-        for mine, theirs in (
+        for all_skipped, skipped in (
             (found.foreign, inside.foreign),
             (found.unreadable, inside.unreadable),
             (found.excluded, inside.excluded),
         ):
-            mine += [Skipped(prefix + entry.file, entry.reason) for entry in theirs]
+            all_skipped += [Skipped(prefix + entry.file, entry.reason) for entry in skipped]
     if not stamps:
         closed = found.unreadable[:1] + found.excluded[:1]
         reason = f" {closed[0].file or './'}: {closed[0].reason}" if closed else ""
@@ -106,8 +106,8 @@ def scan(
     digest = hashlib.sha256(repr(owner_limits()).encode())
     for file in files:
         digest.update(f"{file}\0{stamps[file]}\n".encode())
-    left_out = found.foreign + found.unreadable + found.excluded
-    for entry in sorted(left_out, key=lambda entry: entry.file):
+    skipped_files = found.foreign + found.unreadable + found.excluded
+    for entry in sorted(skipped_files, key=lambda entry: entry.file):
         digest.update(f"{entry.file}\0{entry.reason}\n".encode())
     return Listing(
         files,
@@ -142,13 +142,13 @@ def walk(
         inside: the only sub-folder of the root to list; ends with a slash. "" for all.
     """
     links: list[str] = [inside]  # and links found on the way
-    known: dict[tuple[int, int], str] = {}  # entered folders, by device and inode
+    entered: dict[tuple[int, int], str] = {}  # entered folders, by device and inode
     for top in links:
         failures: list[OSError] = []
         start = root / top if top else root
         for folder, subfolders, files in os.walk(start, onerror=failures.append):
             prefix = prefix_of(folder, root)
-            if follow_links and (same := reached(folder, prefix, known)) is not None:
+            if follow_links and (same := enter_link(folder, prefix, entered)) is not None:
                 found.foreign.append(Skipped(printed(prefix), same))
                 subfolders.clear()
                 continue
@@ -184,7 +184,7 @@ def walk(
 
 def list_file(root: Path, file: str, exclusion: Exclusion, found: Found) -> None:
     """Add a file to its list."""
-    reason = why_not(root, file)
+    reason = reason_skipped(root, file)
     if reason == "":
         return
     if excluded := exclusion.reason(file):
@@ -201,17 +201,17 @@ def prefix_of(folder: str, root: Path) -> str:
     return "" if inside == os.curdir else Path(inside).as_posix() + "/"
 
 
-def reached(folder: str, prefix: str, known: dict[tuple[int, int], str]) -> str | None:
+def enter_link(folder: str, prefix: str, entered: dict[tuple[int, int], str]) -> str | None:
     """Why a folder is not entered again. None for the first visit, which is recorded."""
     try:
         status = os.stat(folder)
     except OSError:
         return None  # missing, or unreadable: os.walk reports it
-    first = known.setdefault((status.st_dev, status.st_ino), prefix)
+    first = entered.setdefault((status.st_dev, status.st_ino), prefix)
     if first == prefix:
         return None
     if prefix.startswith(first):
-        return "A link back to a folder that it lies in."
+        return "A link back to a folder that contains it."
     return f"A link to the folder {printed(first)}, which is indexed."
 
 
@@ -226,7 +226,7 @@ def one_form(found: Found) -> list[str]:
     return list(chosen.values())
 
 
-def why_not(root: Path, file: str) -> str | None:
+def reason_skipped(root: Path, file: str) -> str | None:
     """Why a file is not indexed.
 
     Args:

@@ -104,13 +104,13 @@ class Roots:
             name: "2019/cup.jpg", "./2019/cup.jpg", an absolute path, or one from the working
                 folder.
         """
-        meant = [] if os.path.isabs(name) else [same_name(name)]
+        files = [] if os.path.isabs(name) else [same_name(name)]
         path = Path(os.path.abspath(name))
-        for place in (path, Path(os.path.realpath(path.parent)) / path.name):
-            file = self.file_of(place)
+        for spelling in (path, Path(os.path.realpath(path.parent)) / path.name):
+            file = self.file_of(spelling)
             if file:
-                meant.append(same_name(file))
-        return meant
+                files.append(same_name(file))
+        return files
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.folders.values()))
@@ -131,4 +131,4 @@ def check_apart(folders: Sequence[Path]) -> None:
         for other in folders[:number]:
             inner, outer = (folder, other) if folder.is_relative_to(other) else (other, folder)
             if inner.is_relative_to(outer):
-                raise NothingToIndex(f"{inner} lies in {outer}, which is indexed as a whole.")
+                raise NothingToIndex(f"{inner} is inside {outer}, which is indexed as a whole.")

@@ -32,17 +32,17 @@ class Row:
     more: dict[str, str]
 
 
-def read_rows(text: str, known: frozenset[str]) -> Iterator[Row]:
+def read_rows(text: str, known_columns: frozenset[str]) -> Iterator[Row]:
     """The lines of a table below its head, without empty lines.
 
     Args:
         text: content of the file.
-        known: names of known columns.
+        known_columns: names of known columns.
 
     Raises:
         ValueError: the text is not such a table; the message names the line.
     """
-    delimiter, table = opened(text, known)
+    delimiter, table = opened(text, known_columns)
     skipped = int(len(table) < len(text))
     reader = csv.reader(io.StringIO(table, newline=""), strict=True, delimiter=delimiter)
     try:
@@ -63,37 +63,37 @@ def read_rows(text: str, known: frozenset[str]) -> Iterator[Row]:
             filled = [cell.strip() for cell in cells] + [""] * (len(names) - len(cells))
             yield Row(
                 line,
-                {name: cell for name, cell in zip(names, filled) if name in known},
+                {name: cell for name, cell in zip(names, filled) if name in known_columns},
                 {
-                    shown: cell
-                    for name, shown, cell in zip(names, written, filled)
-                    if name and name not in known
+                    original: cell
+                    for name, original, cell in zip(names, written, filled)
+                    if name and name not in known_columns
                 },
             )
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num + skipped}: {error}") from None
 
 
-def columns_of(text: str, known: frozenset[str]) -> frozenset[str]:
+def columns_of(text: str, known_columns: frozenset[str]) -> frozenset[str]:
     """The known columns of a table. Arguments as in `read_rows`."""
-    delimiter, table = opened(text, known)
-    return named_in(table.partition("\n")[0], delimiter, known)
+    delimiter, table = opened(text, known_columns)
+    return named_in(table.partition("\n")[0], delimiter, known_columns)
 
 
-def opened(text: str, known: frozenset[str]) -> tuple[str, str]:
+def opened(text: str, known_columns: frozenset[str]) -> tuple[str, str]:
     """The delimiter of a table, and its text from the head on."""
-    first, _, rest = text.partition("\n")
+    first, _, body = text.partition("\n")
     if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:
-        return first[4], rest
-    return most_columns(first, known), text
+        return first[4], body
+    return most_columns(first, known_columns), text
 
 
-def most_columns(head: str, known: frozenset[str]) -> str:
+def most_columns(head: str, known_columns: frozenset[str]) -> str:
     """The delimiter with which a table's first line has the most known columns."""
-    return max(DELIMITERS, key=lambda delimiter: len(named_in(head, delimiter, known)))
+    return max(DELIMITERS, key=lambda delimiter: len(named_in(head, delimiter, known_columns)))
 
 
-def named_in(head: str, delimiter: str, known: frozenset[str]) -> frozenset[str]:
+def named_in(head: str, delimiter: str, known_columns: frozenset[str]) -> frozenset[str]:
     """The known columns in a first line."""
     cells = (cell.strip().strip('"').strip().lower() for cell in head.split(delimiter))
-    return known.intersection(ALIASES.get(cell, cell) for cell in cells)
+    return known_columns.intersection(ALIASES.get(cell, cell) for cell in cells)

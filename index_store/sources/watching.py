@@ -20,7 +20,7 @@ from .exclusion import NO_MEDIA
 QUIET = 2.0  # maximum seconds for which changes are collected
 EVERY = 300.0  # seconds between scans of folders that seem unchanged
 TICK = 0.5  # seconds
-SPEAKING = frozenset({PATTERNS, NO_MEDIA})  # hidden files that affect what is indexed
+WATCHED_HIDDEN = frozenset({PATTERNS, NO_MEDIA})  # hidden files that affect what is indexed
 
 
 def follow_folders(
@@ -29,7 +29,7 @@ def follow_folders(
     update: Callable[[], None],
     failed: Callable[[Exception], None],
     stop: threading.Event,
-    quiet: float = QUIET,
+    settle_seconds: float = QUIET,
     every: float = EVERY,
 ) -> None:
     """Update a store at once, and whenever its folders have changed, until stopped.
@@ -41,32 +41,32 @@ def follow_folders(
         failed: called with errors of `update`, and if a folder is missing. The next change or scan
             retries.
         stop: ends the loop when set.
-        quiet: seconds for which changes are collected.
+        settle_seconds: seconds for which changes are collected.
         every: seconds between scans without reported changes.
     """
     inner = store.resolve()
 
     def counts(_: Change, path: str) -> bool:
         place = Path(path)
-        hidden = place.name.startswith(".") and place.name not in SPEAKING
+        hidden = place.name.startswith(".") and place.name not in WATCHED_HIDDEN
         return not hidden and not place.resolve().is_relative_to(inner)
 
-    due = time.monotonic()
+    next_check = time.monotonic()
     while not stop.is_set():
         try:
             # The first update follows the first tick, so no change is missed in between.
-            for seen in watch(
+            for events in watch(
                 *folders,
                 watch_filter=counts,
-                debounce=int(quiet * 1000),
+                debounce=int(settle_seconds * 1000),
                 stop_event=stop,
                 rust_timeout=int(TICK * 1000),
                 yield_on_timeout=True,
             ):
-                if seen or time.monotonic() >= due:
-                    due = time.monotonic() + every
+                if events or time.monotonic() >= next_check:
+                    next_check = time.monotonic() + every
                     update()
         except (StoreError, OSError) as error:  # then start watching again
             failed(error)
             stop.wait(TICK)
-            due = time.monotonic() + every
+            next_check = time.monotonic() + every

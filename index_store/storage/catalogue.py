@@ -156,14 +156,14 @@ class Catalogue:
         Raises:
             KeyError: an id is unknown.
         """
-        wanted = [int(id) for id in ids]
+        ids_wanted = [int(id) for id in ids]
         found: dict[int, Photo] = {}
-        for start in range(0, len(wanted), MAX_VALUES):
-            some = wanted[start : start + MAX_VALUES]
+        for start in range(0, len(ids_wanted), MAX_VALUES):
+            some = ids_wanted[start : start + MAX_VALUES]
             marks = ",".join("?" * len(some))
             for row in self._rows(f"SELECT {COLUMNS} FROM photos WHERE id IN ({marks})", *some):
                 found[row[0]] = Photo(*row)
-        return [found[id] for id in wanted]
+        return [found[id] for id in ids_wanted]
 
     def find(self, file: str) -> Photo | None:
         """The photo at this relative path, in any Unicode form, or None."""

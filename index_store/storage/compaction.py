@@ -12,7 +12,7 @@ from ..graph import comparisons
 from ..graph.comparisons import pair_keys
 from ..graph.matching_graph import names_of, pairs_in
 from ..parameters import extraction_spec_in
-from ..sources.collected import FOLDER, delete_unlisted
+from ..sources.collected.state import FOLDER, delete_unlisted
 from ..sources.removal import names_in
 from .build_journal import digest
 from .extraction_cache import SEGMENT

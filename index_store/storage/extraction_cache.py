@@ -98,19 +98,19 @@ class ExtractionCache:
 
     def _seal(self, photos: Iterable[str]) -> None:
         """Move photos from the journal into a new segment."""
-        wanted = sorted(photos)
-        if not wanted:
+        hashes = sorted(photos)
+        if not hashes:
             return
         stored = sum(int(segment.table["features"].sum()) for segment in self.segments)
         facts = write_segment(
             self._folder,
-            ((sha256, self.journal[sha256]) for sha256 in wanted),
+            ((sha256, self.journal[sha256]) for sha256 in hashes),
             self._dim,
             self._fingerprint,
             LOCAL_FEATURES_BUDGET - stored,
         )
         self._take(Segment(self._folder, facts.name))
-        self.journal.drop(wanted)
+        self.journal.drop(hashes)
 
     def finish(self, photos: Sequence[str]) -> Rows:
         """The rows of photos that are all in the cache, with the segments they need.
@@ -118,8 +118,8 @@ class ExtractionCache:
         Args:
             photos: SHA-256 of each photo, in the order of their ids.
         """
-        wanted = set(photos)
-        self._seal(wanted & self.journal.finished())
+        hashes = set(photos)
+        self._seal(hashes & self.journal.finished())
         slots = np.array([self._slots[sha256] for sha256 in photos], np.int64)
         return Rows(self.segments, slots).needed()
 

@@ -164,8 +164,8 @@ def new_generation(store: Path) -> Iterator[Path]:
     generations = store / GENERATIONS
     generations.mkdir(exist_ok=True)
     discard_generations(store)
-    taken = (p.name.removeprefix(".") for p in generations.iterdir())
-    numbers = [int(name) for name in taken if NAME.fullmatch(name)]
+    existing = (p.name.removeprefix(".") for p in generations.iterdir())
+    numbers = [int(name) for name in existing if NAME.fullmatch(name)]
     name = f"{max(numbers, default=0) + 1:06d}"
     partial = generations / f".{name}"
     partial.mkdir()
@@ -224,18 +224,18 @@ def discard_generations(store: Path) -> None:
 
 def discard_segments(store: Path) -> None:
     """Delete the segments that no generation references, and incomplete ones."""
-    named: set[str] = set()
+    referenced: set[str] = set()
     for path in list_folder(store / GENERATIONS):
         if is_generation(path):
             try:
                 manifest = Manifest.from_json(read_at_most(path / FILE_NAME, MAX_BYTES))
             except (OSError, StoreError):
                 return  # a damaged manifest may reference any of them
-            named.update(segment.name for segment in manifest.segments)
+            referenced.update(segment.name for segment in manifest.segments)
     folder = store / SEGMENTS
-    doomed = [segment_path(folder, name) for name in set(segments_in(folder)) - named]
-    doomed += [path for path in list_folder(folder) if PARTIAL_SEGMENT.fullmatch(path.name)]
-    for path in doomed:
+    obsolete = [segment_path(folder, name) for name in set(segments_in(folder)) - referenced]
+    obsolete += [path for path in list_folder(folder) if PARTIAL_SEGMENT.fullmatch(path.name)]
+    for path in obsolete:
         with suppress(OSError):
             path.unlink()
 
@@ -262,8 +262,8 @@ def discard(generation: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Rename first: if this process is killed halfway, the rest is recognised as incomplete.
-        doomed = generation.rename(generation.with_name(f".{generation.name}"))
-        shutil.rmtree(doomed, ignore_errors=True)
+        renamed = generation.rename(generation.with_name(f".{generation.name}"))
+        shutil.rmtree(renamed, ignore_errors=True)
     except OSError:
         pass
     finally:

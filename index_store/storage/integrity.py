@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 MAX_NOTE_BYTES = 10_000
-MOST_PHOTOS = 500  # maximum damaged photos; beyond that, the generation is not trusted at all
+MAX_PHOTOS = 500  # maximum damaged photos; beyond that, the generation is not trusted at all
 NAMED = 3  # damaged files named in a message
 SLOT = re.compile("[0-9]{1,12}")
 
@@ -56,7 +56,7 @@ def verify(
             return
         if isinstance(error, FileNotFoundError):
             error = StoreCorrupt(f"{Path(error.filename).name} is missing. Build the store again.")
-        leave_note(store, str(error))
+        note_damage(store, str(error))
         raise error from None
     if damaged and is_live(store):
         slots = [slot for found in damaged.values() for slot in found]
@@ -70,9 +70,9 @@ def verify(
         )
         ids = np.flatnonzero(np.isin(store.rows.slots, slots)).tolist()
         if len(ids) == len(store):
-            leave_note(store, message)
+            note_damage(store, message)
             raise StoreCorrupt(message)
-        leave_note(store, message, slots)
+        note_damage(store, message, slots)
         raise PhotosDamaged(message, ids)
 
 
@@ -96,19 +96,19 @@ def damaged_slots(
             rows = Segment(folder, name).damaged()
             first = int(store.rows.starts[position])
             damaged[name] = [first + row for row in rows]
-            if not rows or sum(map(len, damaged.values())) > MOST_PHOTOS:
+            if not rows or sum(map(len, damaged.values())) > MAX_PHOTOS:
                 raise differs(name)
     return damaged
 
 
-def leave_note(store: Store, message: str, slots: Iterable[int] = ()) -> None:
+def note_damage(store: Store, message: str, slots: Iterable[int] = ()) -> None:
     """Write STORE/damaged, replacing whatever is at its path without following or opening it."""
-    note = store.path / f".{DAMAGED}-{os.getpid()}"
+    note_path = store.path / f".{DAMAGED}-{os.getpid()}"
     with suppress(OSError):
-        note.unlink(missing_ok=True)
-        with open(note, "x") as file:
+        note_path.unlink(missing_ok=True)
+        with open(note_path, "x") as file:
             file.write("\n".join([store.manifest_sha256, message, *map(str, slots)]))
-        note.replace(store.path / DAMAGED)
+        note_path.replace(store.path / DAMAGED)
 
 
 def is_live(store: Store) -> bool:
@@ -118,7 +118,7 @@ def is_live(store: Store) -> bool:
     return False
 
 
-def known_damage(path: Path, manifest_sha256: str) -> np.ndarray:
+def read_damage(path: Path, manifest_sha256: str) -> np.ndarray:
     """Findings of the last verification of a generation.
 
     Args:
@@ -132,10 +132,10 @@ def known_damage(path: Path, manifest_sha256: str) -> np.ndarray:
         StoreCorrupt: more than single photos was damaged.
     """
     try:
-        note = read_at_most(path / DAMAGED, MAX_NOTE_BYTES).decode(errors="replace")
+        text = read_at_most(path / DAMAGED, MAX_NOTE_BYTES).decode(errors="replace")
     except OSError:
         return np.empty(0, np.int64)
-    version, _, found = note.partition("\n")
+    version, _, found = text.partition("\n")
     message, *slots = found.strip().split("\n")
     if version != manifest_sha256:
         return np.empty(0, np.int64)

@@ -18,8 +18,8 @@ from contextlib import closing
 from pathlib import Path
 
 FILE_NAME = "keypoints.sqlite"
-MOST_PHOTOS = 50_000  # 2 GB, at 40 kB each
-MOST_IN_MEMORY = 2_500  # if the disk cannot be used: 100 MB
+MAX_PHOTOS = 50_000  # 2 GB, at 40 kB each
+MAX_IN_MEMORY = 2_500  # if the disk cannot be used: 100 MB
 WAIT = 2.0  # seconds to wait for another process that is writing
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS keypoints (
@@ -48,7 +48,7 @@ class KeypointCache:
         self._path, self._version = store / FILE_NAME, version % 2**31  # SQLite's is signed
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
-        self._most = MOST_PHOTOS
+        self._most = MAX_PHOTOS
 
     def get(self, sha256: str) -> bytes | None:
         """Cached keypoints of a photo; None if there are none, or they are damaged."""
@@ -91,7 +91,7 @@ class KeypointCache:
                     error,
                 )
                 self._db = connect(":memory:", self._version)
-                self._most = MOST_IN_MEMORY
+                self._most = MAX_IN_MEMORY
             weakref.finalize(self, self._db.close)
         return self._db
 
@@ -125,8 +125,8 @@ def keep_only(store: Path, photos: Set[str]) -> None:
     try:
         with closing(sqlite3.connect(path, WAIT)) as db, db:
             db.execute("PRAGMA secure_delete = ON")  # overwrite their bytes, too
-            kept = [sha256 for (sha256,) in db.execute("SELECT sha256 FROM keypoints")]
-            gone = [(sha256,) for sha256 in kept if sha256 not in photos]
-            db.executemany("DELETE FROM keypoints WHERE sha256 = ?", gone)
+            cached = [sha256 for (sha256,) in db.execute("SELECT sha256 FROM keypoints")]
+            obsolete = [(sha256,) for sha256 in cached if sha256 not in photos]
+            db.executemany("DELETE FROM keypoints WHERE sha256 = ?", obsolete)
     except sqlite3.Error as error:
         log.warning("%s may hold keypoints of photos that are gone (%s): delete it.", path, error)

@@ -62,8 +62,8 @@ def locked(store: Path) -> Iterator[None]:
     except (OSError, sqlite3.Error) as error:
         raise StoreUnwritable(
             f"The store at {store} cannot be written "
-            f"({getattr(error, 'strerror', None) or error}). What was there is as it was; "
-            "the same command, run again, goes on where this one stopped."
+            f"({getattr(error, 'strerror', None) or error}). Its live generation is unchanged; "
+            "run the same command again to resume."
         ) from error
 
 
@@ -154,8 +154,8 @@ def write_generation(
         content.about.to_json(),
     )
     save_array(folder / "slots.npy", rows.slots)
-    made = derived(rows)
-    made.save(folder)
+    artifacts = derived(rows)
+    artifacts.save(folder)
     spec = content.spec
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -167,12 +167,12 @@ def write_generation(
         fingerprint=spec.fingerprint,
         model=spec.model,
         described_by=spec.described_by,
-        parameters={**made.parameters, **spec.extraction},
-        shortlist_recall=shortlist_recall(made, cast(np.ndarray, Descriptors(rows))),
-        neighbour_recall=made.neighbour_recall,
+        parameters={**artifacts.parameters, **spec.extraction},
+        shortlist_recall=shortlist_recall(artifacts, cast(np.ndarray, Descriptors(rows))),
+        neighbour_recall=artifacts.neighbour_recall,
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
         segments=[segment.facts for segment in rows.segments],
-        drift=made.drift,
+        drift=artifacts.drift,
         collection=collection,
     )
     (folder / FILE_NAME).write_text(manifest.to_json())

@@ -41,7 +41,7 @@ from .state import (
     architecture_of,
     build_network,
     kind_of,
-    shown,
+    quoted,
 )
 from .weight_parts import join_weights, manifest_at
 
@@ -91,7 +91,7 @@ def read_file(path: Path) -> tuple[State, Provenance]:
         return read_torchvision(content)
     raise BadCheckpoint(
         "it is of no known kind; its first keys are "
-        + ", ".join(shown(key) for key in list(content)[:3])
+        + ", ".join(quoted(key) for key in list(content)[:3])
     )
 
 
@@ -110,10 +110,10 @@ def read_torch(path: Path) -> Any:
         raise
     except Exception as error:  # a damaged file can raise any exception in torch
         if name := re.search(r"GLOBAL ([\w.]{1,100})", str(error)):
-            why = f"it asks for {name[1]}, and only tensors and plain values are read"
+            reason = f"it asks for {name[1]}, and only tensors and plain values are read"
         else:
-            why = "it is damaged, or holds more than tensors and plain values"
-        raise BadCheckpoint(why) from error
+            reason = "it is damaged, or holds more than tensors and plain values"
+        raise BadCheckpoint(reason) from error
 
 
 def check_archive(path: Path) -> None:
@@ -199,13 +199,13 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
         model = onnx.load(str(path), load_external_data=False)
         card = read_card({p.key: p.value for p in model.metadata_props}, path.name)
         with torch.device("meta"):  # only the names are needed
-            known = set(GeMResNet(card.architecture, card.output_dim, True).state_dict())
+            expected = set(GeMResNet(card.architecture, card.output_dim, True).state_dict())
         tensors = {
             t.name: numpy_helper.to_array(t).copy()
             for t in model.graph.initializer
-            if t.name in known or t.name.startswith(LEARNED)
+            if t.name in expected or t.name.startswith(LEARNED)
         }
-        state = {name: torch.from_numpy(v) for name, v in tensors.items() if name in known}
+        state = {name: torch.from_numpy(v) for name, v in tensors.items() if name in expected}
         if WHITEN not in state and LEARNED + "weight" in tensors and card.scales == (1.0,):
             state |= whiten_layer(tensors[LEARNED + "mean"], tensors[LEARNED + "weight"])
     except BadModel as error:
@@ -217,7 +217,7 @@ def read_onnx(path: Path) -> tuple[State, Provenance]:
     return state, Provenance(card.longest_side, card.mean, card.std, card.training, card.licence)
 
 
-def whiten_layer(mean: np.ndarray, turned: np.ndarray) -> State:
+def whiten_layer(mean: np.ndarray, projection: np.ndarray) -> State:
     """Convert a learned whitening, x -> (x - mean) turned, to the network's own linear layer.
 
     With a single scale both are at the same place, between two normalisations. So training
@@ -225,9 +225,9 @@ def whiten_layer(mean: np.ndarray, turned: np.ndarray) -> State:
 
     Args:
         mean: (D,).
-        turned: (D, d), float16 or float32.
+        projection: (D, d), float16 or float32.
     """
-    weight = turned.astype(np.float32).T
+    weight = projection.astype(np.float32).T
     return {
         WHITEN: torch.from_numpy(weight.copy()),
         "whiten.bias": torch.from_numpy(-(weight @ mean)),

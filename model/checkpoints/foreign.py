@@ -34,8 +34,8 @@ from .state import (
     architecture_of,
     as_state,
     kind_of,
+    quoted,
     rename,
-    shown,
 )
 
 GEM_INIT = 3.0
@@ -73,7 +73,7 @@ def read_cirtorch(stored: Any, meta: Any) -> tuple[State, Provenance]:
     architecture = meta["architecture"]
     if not isinstance(architecture, str) or architecture not in BLOCKS:
         raise BadCheckpoint(
-            f"its architecture is {shown(architecture)}; of the ResNets {', '.join(BLOCKS)} are "
+            f"its architecture is {quoted(architecture)}; of the ResNets {', '.join(BLOCKS)} are "
             f"read"
         )
     regional = any(meta.get(name) not in (None, False) for name in ("regional", "local_whitening"))
@@ -122,14 +122,14 @@ def read_learned_whitening(stored: Any, dim: int) -> dict[str, Whitening]:
     found: dict[str, Whitening] = {}
     names = dictionary_of(stored, "its Lw")
     for dataset in sorted(names, key=len):  # retrieval-SfM-30k before retrieval-SfM-120k
-        where = f"Lw of {dataset[:40]}"
-        for mode, arrays in dictionary_of(names[dataset], where).items():
-            arrays = dictionary_of(arrays, f"{where}, {mode[:10]}")
-            mean = floats_of(arrays.get("m"), f"{where}, {mode[:10]}, m").reshape(-1)
-            projection = floats_of(arrays.get("P"), f"{where}, {mode[:10]}, P")
+        name = f"Lw of {dataset[:40]}"
+        for mode, arrays in dictionary_of(names[dataset], name).items():
+            arrays = dictionary_of(arrays, f"{name}, {mode[:10]}")
+            mean = floats_of(arrays.get("m"), f"{name}, {mode[:10]}, m").reshape(-1)
+            projection = floats_of(arrays.get("P"), f"{name}, {mode[:10]}, P")
             if mean.shape != (dim,) or projection.shape != (dim, dim):
                 raise BadCheckpoint(
-                    f"{where} has shapes {mean.shape} and {projection.shape}, and the network "
+                    f"{name} has shapes {mean.shape} and {projection.shape}, and the network "
                     f"has {dim} dimensions"
                 )
             found[mode] = Whitening(mean, projection)

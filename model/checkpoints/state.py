@@ -49,7 +49,7 @@ def build_network(state: State) -> GeMResNet:
     if missing := sorted(expected.keys() - state.keys()):
         raise BadCheckpoint(f"tensors missing, {len(missing)}: {', '.join(missing[:5])}")
     if foreign := sorted(state.keys() - expected.keys()):
-        names = ", ".join(map(shown, foreign[:5]))
+        names = ", ".join(map(quoted, foreign[:5]))
         raise BadCheckpoint(f"unknown tensors, {len(foreign)}: {names}")
     for key, value in state.items():
         if value.shape != expected[key].shape:
@@ -94,7 +94,7 @@ def as_state(stored: Any) -> State:
     state: State = {}
     for key, value in stored.items():
         if not isinstance(key, str):
-            raise BadCheckpoint(f"its state_dict has a key that is {shown(key)}, not text")
+            raise BadCheckpoint(f"its state_dict has a key that is {quoted(key)}, not text")
         if key.endswith(COUNTER):
             continue
         check_plain(key, value)
@@ -105,24 +105,24 @@ def as_state(stored: Any) -> State:
 def check_plain(key: str, value: torch.Tensor) -> None:
     """Raise BadCheckpoint naming the tensor unless it is dense, floating and has all its values."""
     if type(value) not in (torch.Tensor, torch.nn.Parameter):
-        raise BadCheckpoint(f"{shown(key)} is {kind_of(value)}, not a tensor of floats")
+        raise BadCheckpoint(f"{quoted(key)} is {kind_of(value)}, not a tensor of floats")
     if value.is_meta or value.layout != torch.strided or value.dtype not in FLOATS:
         kind = "without values" if value.is_meta else f"of {value.dtype}, {value.layout}"
-        raise BadCheckpoint(f"{shown(key)} is a tensor {kind}, not a dense one of floats")
+        raise BadCheckpoint(f"{quoted(key)} is a tensor {kind}, not a dense one of floats")
     if value.numel() * value.itemsize > value.untyped_storage().nbytes():
-        raise BadCheckpoint(f"{shown(key)} has more values than its storage")
+        raise BadCheckpoint(f"{quoted(key)} has more values than its storage")
 
 
 def rename(state: State, names: dict[str, str]) -> State:
     """Replace the first matching prefix of each key; keys without one are unchanged."""
     out = {}
     for key, value in state.items():
-        prefix = next((old for old in names if key.startswith(old)), "")
+        prefix = next((foreign for foreign in names if key.startswith(foreign)), "")
         out[names.get(prefix, "") + key[len(prefix) :]] = value
     return out
 
 
-def shown(key: Any) -> str:
+def quoted(key: Any) -> str:
     """A key of the file, as quoted in messages."""
     return key[:100] if isinstance(key, str) else kind_of(key)
 

@@ -46,13 +46,13 @@ class Weights(BaseModel):
     parts: Annotated[list[WeightPart], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-def split_weights(path: Path, folder: Path, most: int = MAX_PART) -> None:
+def split_weights(path: Path, folder: Path, max_bytes: int = MAX_PART) -> None:
     """Split a safetensors file into parts, replacing earlier ones.
 
     Args:
         path: path of the file.
         folder: folder for the parts.
-        most: maximum bytes per part.
+        max_bytes: maximum bytes per part.
 
     Raises:
         OSError: the file cannot be read, or the parts cannot be written.
@@ -60,8 +60,8 @@ def split_weights(path: Path, folder: Path, most: int = MAX_PART) -> None:
     data = path.read_bytes()
     folder.mkdir(exist_ok=True)
     parts = [
-        write_part(folder, f"weights-{number:03}.part", data[start : start + most])
-        for number, start in enumerate(range(0, len(data), most))
+        write_part(folder, f"weights-{number:03}.part", data[start : start + max_bytes])
+        for number, start in enumerate(range(0, len(data), max_bytes))
     ]
     manifest = Weights(
         sha256=hashlib.sha256(data).hexdigest(),

@@ -24,9 +24,9 @@ class UploadDecoder(Decoder):
         except NoDecoder:
             raise busy("decoder", RETRY_SECONDS) from None
 
-    def ended(self, why: str) -> None:
-        """Count a process that has ended. why: its label in the metrics."""
-        prometheus.DECODERS_ENDED.labels(why).inc()
+    def ended(self, reason: str) -> None:
+        """Count a process that has ended. reason: its label in the metrics."""
+        prometheus.DECODERS_ENDED.labels(reason).inc()
 
 
 @lru_cache

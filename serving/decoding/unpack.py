@@ -56,7 +56,7 @@ def unpack(
     archive_name: str, data: bytes, most_bytes: int, formats: Collection[str]
 ) -> Iterator[tuple[str, bytes | str]]:
     """As `photos_in`, for one archive. Raises BadArchive."""
-    taken, left_out, hidden = suffixes(formats), Counter[str](), 0
+    allowed, skipped, hidden = suffixes(formats), Counter[str](), 0
     if data.count(ENTRY) > ENTRIES:
         raise BadArchive(f"A zip archive may have at most {ENTRIES:,} entries.")
     try:
@@ -65,14 +65,14 @@ def unpack(
         raise BadArchive("This is not a zip archive, or it is damaged.") from None
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename.replace("\\", "/"))
-        named = [part for part in path.parts if part != ".."]  # only the last is used
+        path_parts = [part for part in path.parts if part != ".."]  # only the last is used
         if entry.is_dir():
             continue
-        if any(part.startswith(".") or part in SYSTEM for part in named):
+        if any(part.startswith(".") or part in SYSTEM for part in path_parts):
             hidden += 1
             continue
-        if (suffix := path.suffix.lower()) not in taken:
-            left_out[short(suffix) if suffix else "(none)"] += 1
+        if (suffix := path.suffix.lower()) not in allowed:
+            skipped[short(suffix) if suffix else "(none)"] += 1
             continue
         if entry.compress_type not in PLAIN or entry.flag_bits & 1:
             yield short(path.name), "It is encrypted or packed by an unsupported method."
@@ -87,7 +87,7 @@ def unpack(
             yield short(path.name), f"A photo may have at most {most_bytes / 2**20:.0f} MB."
         else:
             yield short(path.name), content
-    for suffix, count in left_out.most_common(TYPES):
+    for suffix, count in skipped.most_common(TYPES):
         yield (
             archive_name,
             f"Skipped {quantity(count, 'file')} of the type {suffix}; "

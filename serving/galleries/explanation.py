@@ -15,7 +15,7 @@ from search import PreparedQuery, SearchResult
 from search.diffusion_trace import Walk, walk
 
 from .. import searches
-from .galleries import Gallery
+from .gallery import Gallery
 from .originals import OriginalGone, reading_originals
 
 HITS = 6
@@ -82,11 +82,11 @@ def heat(extractor: Extractor, pixels: np.ndarray, region: Region | None) -> np.
     cannot be read at the moment.
     """
     try:
-        looking = attention(extractor)
+        maps = attention(extractor)
     except OSError as error:
         log.error("the model's file cannot be read: %s", error.strerror or error)
         return None
-    return None if looking is None else looking.heat(pixels, region)
+    return None if maps is None else maps.heat(pixels, region)
 
 
 @lru_cache(2)

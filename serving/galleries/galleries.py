@@ -11,9 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,10 @@ import numpy as np
 from extractor import (
     BadModel,
     Extractor,
-    encode_jpeg,
     int8_beside,
     open_extractor,
 )
-from extractor.descriptor.registry import MODELS, name_of
 from index_store import (
-    PRESETS,
-    Photo,
     PhotosDamaged,
     Store,
     StoreError,
@@ -42,92 +37,13 @@ from search import UNCALIBRATED, BadCalibration, Engine
 from ..operations import prometheus
 from ..queue.admission import behind_clicks
 from ..settings import settings
-from .queries import GalleryQueries
+from .gallery import Gallery, NoGallery
 from .remote_index import shielded
-from .samples import sample_queries
 
-VIEWS = 64  # large pictures that are cached
-# Largest gallery for which other forms of the index are offered: building one takes a visitor's
-# turn, a few seconds at most.
-OTHER_INDEXES = 10_000
-INDEXES_KEPT = 3  # other indexes, least recently used first to go
-MODELS_KEPT = 4  # opened last; open galleries hold theirs anyway
+MAX_MODELS = 4  # opened last; open galleries hold theirs anyway
 RETRY_SECONDS = 10.0  # between two attempts to open a generation
 
 log = logging.getLogger(__name__)
-
-
-class NoGallery(Exception):
-    """No gallery is open; str(error) is a sentence for the visitor. The log has the reason."""
-
-    def __init__(self) -> None:
-        super().__init__("The gallery cannot be opened at the moment. Please try again later.")
-
-
-class Gallery:
-    """One opened generation with its caches, which are dropped when a build replaces it.
-
-    Attributes:
-        engine: engine that searches it.
-        name: title of the model.
-        index: form of the index that proposes candidates, a name of PRESETS.
-        queries: its own photos as prepared queries.
-        view_jpeg: id -> JPEG of the photo at working size, without metadata. Raises OSError or
-            BadPhoto.
-    """
-
-    def __init__(self, engine: Engine, index: str | None = None):
-        """index: form of the index that the engine's store uses, None for the store's own."""
-        self.engine = engine
-        known = name_of(engine.extractor.fingerprint)
-        self.name = MODELS[known].title if known else engine.extractor.path.stem
-        self.index = index or engine.store.manifest.parameters["ann"]["preset"]
-        self.queries = GalleryQueries(engine, settings().gallery_queries)
-        self._checked: dict[Callable[[Gallery], bool], bool] = {}
-        self.view_jpeg = lru_cache(VIEWS)(partial(encode_view, engine.store))
-        self._by_index: OrderedDict[str, Gallery] = OrderedDict()
-        self._lock = threading.Lock()  # of `_by_index`; not held while an index is built
-
-    def once(self, check: Callable[[Gallery], bool]) -> bool:
-        """Result of a check, which runs once for each generation."""
-        if check not in self._checked:
-            self._checked[check] = check(self)
-        return self._checked[check]
-
-    @property
-    def indexes(self) -> list[str]:
-        """Available forms of the index, its own first."""
-        others = PRESETS if len(self.engine.store) <= OTHER_INDEXES else ()
-        return [self.index, *(preset for preset in others if preset != self.index)]
-
-    def built_for(self, preset: str) -> Gallery | None:
-        """The gallery searched by this form of index; None if it must be built first."""
-        if preset == self.index:
-            return self
-        with self._lock:
-            if preset in self._by_index:
-                self._by_index.move_to_end(preset)
-            return self._by_index.get(preset)
-
-    def build_for(self, preset: str) -> Gallery:
-        """As `built_for`, but builds the index. Heavy."""
-        store = self.engine.store.proposed_by(preset)
-        other = Gallery(Engine(store, self.engine.extractor), preset)
-        with self._lock:
-            self._by_index[preset] = other
-            while len(self._by_index) > INDEXES_KEPT:
-                self._by_index.popitem(last=False)
-        return other
-
-    @cached_property
-    def samples(self) -> list[Photo]:
-        """Sample queries for a visitor without a photo."""
-        return sample_queries(self.engine.store)
-
-
-def encode_view(store: Store, id: int) -> bytes:
-    """See `Gallery.view_jpeg`."""
-    return encode_jpeg(store.pixels(id))
 
 
 class ReloadingStore:
@@ -160,21 +76,21 @@ class ReloadingStore:
         Raises:
             NoGallery: no generation is open.
         """
-        opening = self.look()
+        opening = self.start_opening()
         if self._gallery is None and opening is not None:
             opening.join()
         if self._gallery is None:
             raise NoGallery
         return self._gallery
 
-    def settle(self) -> Gallery:
+    def wait_until_open(self) -> Gallery:
         """As `gallery`, but waits for a generation that is being opened."""
-        opening = self.look()
+        opening = self.start_opening()
         if opening is not None:
             opening.join()
         return self.gallery()
 
-    def look(self) -> threading.Thread | None:
+    def start_opening(self) -> threading.Thread | None:
         """Start to open the current generation unless it is open.
 
         Returns:
@@ -184,14 +100,14 @@ class ReloadingStore:
             version = current_version(self.path)[1]
         except StoreError as error:
             version = ""
-            self._say(error)
+            self._log_error(error)
         with self._lock:
             if self._opening is not None:
                 return self._opening
             if not version or version in (self._version, self._damaged):
                 return None
-            failed, again = self._failed
-            if version == failed and self._clock() < again:
+            failed, retry_at = self._failed
+            if version == failed and self._clock() < retry_at:
                 return None
             self._opening = threading.Thread(
                 target=self._open, args=(version,), name="open gallery", daemon=True
@@ -209,7 +125,7 @@ class ReloadingStore:
                 log.warning(UNCALIBRATED)
             gallery = Gallery(engine)
         except Exception as error:  # any damage is possible; the old one continues to serve
-            self._say(error)
+            self._log_error(error)
             prometheus.NOT_OPENED.inc()
             with self._lock:
                 self._failed = version, self._clock() + RETRY_SECONDS
@@ -232,7 +148,7 @@ class ReloadingStore:
         except PhotosDamaged as error:
             log.error("%s", error)
             # This may not persist until the next opening: a server's store is often read-only.
-            store.leave_out(np.array(error.ids, int))
+            store.exclude_photos(np.array(error.ids, int))
             fresh = Gallery(gallery.engine)  # its caches do not have these photos
             with self._lock:
                 if self._gallery is gallery:
@@ -243,18 +159,18 @@ class ReloadingStore:
                 if self._gallery is gallery:
                     self._gallery, self._version = None, ""
                 self._damaged = version
-            self._say(error)
+            self._log_error(error)
 
-    def _say(self, error: Exception) -> None:
+    def _log_error(self, error: Exception) -> None:
         """Log an error, unless it repeats the last one."""
         with self._lock:
             if repr(error) == repr(self._error):
                 return
             self._error = error
             serving = self._gallery is not None
-        known = isinstance(error, BadCalibration | StoreError | BadModel | OSError)
-        what = "still serving the previous generation" if serving else "not served"
-        log.error("%s: %s", what, error, exc_info=None if known else error)
+        is_expected = isinstance(error, BadCalibration | StoreError | BadModel | OSError)
+        state = "still serving the previous generation" if serving else "not served"
+        log.error("%s: %s", state, error, exc_info=None if is_expected else error)
 
 
 def extractor_of(model: Path, written: dict[str, str] | None = None) -> Extractor:
@@ -268,14 +184,14 @@ def extractor_of(model: Path, written: dict[str, str] | None = None) -> Extracto
     """
     versions = tuple(map(version_of, (model, int8_beside(model))))
     with opening_models:  # two stores opened at once must not load a model twice
-        return opened_extractor(model, tuple(sorted((written or {}).items())), versions)
+        return cached_extractor(model, tuple(sorted((written or {}).items())), versions)
 
 
 opening_models = threading.Lock()
 
 
-@lru_cache(MODELS_KEPT)
-def opened_extractor(model: Path, written: tuple, versions: tuple) -> Extractor:
+@lru_cache(MAX_MODELS)
+def cached_extractor(model: Path, written: tuple, versions: tuple) -> Extractor:
     """`open_extractor`, cached. versions: `version_of` each file that it reads."""
     extractor, choice = open_extractor(model, dict(written))
     log.warning("%s: %s", model.stem, choice)
@@ -298,7 +214,7 @@ class Galleries:
     """
 
     def __init__(self) -> None:
-        self._lives: dict[Path, ReloadingStore] = {}
+        self._stores: dict[Path, ReloadingStore] = {}
 
     def first(self) -> Gallery:
         """The first store. Raises NoGallery if it cannot be opened."""
@@ -310,9 +226,9 @@ class Galleries:
         Stores that cannot be opened are skipped. Raises NoGallery if the first cannot be opened.
         """
         found: dict[str, Gallery] = {}
-        for live in self._served():
+        for store in self._served():
             try:
-                gallery = live.gallery()
+                gallery = store.gallery()
             except NoGallery:
                 if not found:
                     raise
@@ -323,8 +239,8 @@ class Galleries:
     def opened(self) -> dict[str, Gallery]:
         """As `by_name`, for open stores and without waiting. Empty if the first is not open."""
         found: dict[str, Gallery] = {}
-        for live in self._served():
-            gallery = live.opened
+        for store in self._served():
+            gallery = store.opened
             if gallery is not None:
                 found.setdefault(gallery.name, gallery)
             elif not found:
@@ -333,28 +249,28 @@ class Galleries:
 
     def of_version(self, version: str) -> Gallery | None:
         """The open gallery of this generation, without waiting; None if there is none."""
-        for live in self._served():
-            gallery = live.opened
+        for reloading in self._served():
+            gallery = reloading.opened
             if gallery is not None and gallery.engine.store.version == version:
                 return gallery
         return None
 
-    def look(self) -> None:
+    def start_opening(self) -> None:
         """Start to open stores that are not open or were replaced, without waiting."""
-        for live in self._served():
-            live.look()
+        for store in self._served():
+            store.start_opening()
 
-    def settle(self) -> None:
+    def wait_until_open(self) -> None:
         """Wait until all stores that can be opened are open. Raises NoGallery as `first`."""
-        for position, live in enumerate(self._served()):
+        for position, store in enumerate(self._served()):
             try:
-                live.settle()
+                store.wait_until_open()
             except NoGallery:
                 if position == 0:
                     raise
 
     def _served(self) -> list[ReloadingStore]:
-        return [self._lives.setdefault(path, ReloadingStore(path)) for path in settings().stores]
+        return [self._stores.setdefault(path, ReloadingStore(path)) for path in settings().stores]
 
 
 @cache

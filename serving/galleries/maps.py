@@ -11,9 +11,9 @@ import numpy as np
 
 from index_store import Store
 from index_store.analysis.duplicates import duplicates
-from index_store.analysis.similarity_map import SimilarityMap, kept_map
+from index_store.analysis.similarity_map import SimilarityMap, stored_map
 
-from .galleries import Gallery
+from .gallery import Gallery
 
 OUTLIERS = 12
 STEPS = 2**16 - 1  # positions are sent as uint16
@@ -36,25 +36,25 @@ class Overview:
 
 def overview(store: Store) -> Overview:
     """Compute the overview of a gallery. Slow if its map is not stored."""
-    return Overview(kept_map(store), duplicates(store), outliers(store, OUTLIERS))
+    return Overview(stored_map(store), duplicates(store), outliers(store, OUTLIERS))
 
 
 class Maps:
     """Overviews by gallery. A race may compute one twice, with the same result."""
 
     def __init__(self) -> None:
-        self._maker = ThreadPoolExecutor(1, thread_name_prefix="map")
-        self._made: WeakKeyDictionary[Gallery, Future[Overview]] = WeakKeyDictionary()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="map")
+        self._futures: WeakKeyDictionary[Gallery, Future[Overview]] = WeakKeyDictionary()
 
     def of(self, gallery: Gallery) -> Future[Overview]:
         """The overview of a gallery, computed or in progress."""
-        if gallery not in self._made:
-            self._made[gallery] = self._maker.submit(overview, gallery.engine.store)
-        return self._made[gallery]
+        if gallery not in self._futures:
+            self._futures[gallery] = self._executor.submit(overview, gallery.engine.store)
+        return self._futures[gallery]
 
     def drop(self, gallery: Gallery) -> None:
         """Discard an overview, such as a failed one: the next call of `of` computes it again."""
-        self._made.pop(gallery, None)
+        self._futures.pop(gallery, None)
 
 
 @cache
@@ -63,15 +63,15 @@ def maps() -> Maps:
     return Maps()
 
 
-def packed(made: SimilarityMap) -> bytes:
+def packed(layout: SimilarityMap) -> bytes:
     """A map as bytes: ids uint32, x and y uint16, clusters int16; n of each, little-endian."""
-    x, y = np.round(made.positions.T * STEPS).astype("<u2")
-    clusters = np.minimum(made.clusters, 2**15 - 1)
-    columns = (made.ids.astype("<u4"), x, y, clusters.astype("<i2"))
+    x, y = np.round(layout.positions.T * STEPS).astype("<u2")
+    clusters = np.minimum(layout.clusters, 2**15 - 1)
+    columns = (layout.ids.astype("<u4"), x, y, clusters.astype("<i2"))
     return b"".join(column.tobytes() for column in columns)
 
 
-def outliers(store: Store, most: int) -> list[int]:
+def outliers(store: Store, count: int) -> list[int]:
     """Ids of served photos with the most distant nearest served photo, most distant first."""
     served = store.served_ids
     if len(served) < 2:
@@ -79,4 +79,4 @@ def outliers(store: Store, most: int) -> list[int]:
     ids, sims = store.neighbour_ids[served, 1:], store.neighbour_sims[served, 1:]
     unserved = (ids < 0) | np.isin(ids, store.damaged)
     nearest = np.where(unserved, -1, sims).max(1)
-    return served[np.argsort(nearest, kind="stable")[:most]].tolist()
+    return served[np.argsort(nearest, kind="stable")[:count]].tolist()

@@ -40,11 +40,12 @@ from ..decoding.unpack import File, photos_in
 from ..queue.admission import Busy, admission
 from ..refusal import Refused, refuse
 from ..settings import settings
-from .galleries import Gallery, galleries
+from .galleries import galleries
+from .gallery import Gallery
 
 T = TypeVar("T")
 QUALITY = 92  # JPEG quality of the stored photos, as for uploads on the search page
-MOST_PROBLEMS = 50  # that are reported
+MAX_PROBLEMS = 50  # that are reported
 TITLE = "Your photos"
 RETRY_SECONDS = 2.0  # when the queue is full
 
@@ -105,17 +106,17 @@ class OwnGallery:
             deadline: by `time.monotonic`; photos not processed by then are skipped.
         """
         limits = settings()
-        offered = galleries().by_name()
-        source = offered.get(self.descriptor, galleries().first()).engine
+        by_model = galleries().by_name()
+        source = by_model.get(self.descriptor, galleries().first()).engine
         photos, store = self.folder / "photos", self.folder / "store"
         photos.mkdir(exist_ok=True)
         store.mkdir(exist_ok=True)
         fingerprint = extraction_spec_of(source.extractor, as_stored=False).facts
-        with closing(Journal(store / build_journal.FILE_NAME, fingerprint)) as kept:
+        with closing(Journal(store / build_journal.FILE_NAME, fingerprint)) as journal:
             for name, content in photos_in(files, limits.upload_bytes, limits.uploads.formats):
                 if len(self.titles) == limits.own_photos:
-                    most = quantity(limits.own_photos, "photo")
-                    self.refuse(name, f"A gallery holds at most {most}.")
+                    limit = quantity(limits.own_photos, "photo")
+                    self.refuse(name, f"A gallery holds at most {limit}.")
                     break
                 if time.monotonic() > deadline:
                     self.refuse(name, "Time ran out: this photo and all after it were skipped.")
@@ -132,11 +133,11 @@ class OwnGallery:
                 file = f"{len(self.titles):04d}.jpg"
                 (photos / file).write_bytes(encode_jpeg(pixels, QUALITY))
                 work = Extraction(
-                    photos, source.extractor, kept.finished(), kept_exactly(limits.own_photos)
+                    photos, source.extractor, journal.finished(), kept_exactly(limits.own_photos)
                 )
-                read = self.turn(partial(work, file))
-                if read.photo is not None:
-                    kept[read.sha256] = read.photo
+                extracted = self.turn(partial(work, file))
+                if extracted.photo is not None:
+                    journal[extracted.sha256] = extracted.photo
                 self.titles[file] = title_of(name)
         if not self.titles:
             raise StoreError("None of these files is a readable photo.")
@@ -179,7 +180,7 @@ class OwnGallery:
 
     def refuse(self, name: str, sentence: str) -> None:
         """Record a skipped file."""
-        if len(self.problems) < MOST_PROBLEMS:
+        if len(self.problems) < MAX_PROBLEMS:
             self.problems.append((name, sentence))
 
     def write_about(self, photos: Path) -> None:
@@ -211,7 +212,9 @@ class OwnGalleries:
     def __init__(self, clock: Callable[[], float] = time.time):
         self._clock = clock
         self._lock = threading.Lock()
-        self._maker = ThreadPoolExecutor(settings().own_makers, thread_name_prefix="own gallery")
+        self._executor = ThreadPoolExecutor(
+            settings().own_workers, thread_name_prefix="own gallery"
+        )
         self._of: dict[str, OwnGallery] = {}
 
     def of(self, visitor: str) -> OwnGallery | None:
@@ -226,8 +229,8 @@ class OwnGalleries:
     def of_version(self, version: str) -> Gallery | None:
         """The gallery whose store has this generation, which only its owner knows."""
         with self._lock:
-            owns = list(self._of.values())
-        for own in owns:
+            all_own = list(self._of.values())
+        for own in all_own:
             gallery = own.gallery
             if gallery is not None and gallery.engine.store.version == version:
                 return gallery
@@ -265,7 +268,7 @@ class OwnGalleries:
             own.problems.clear()
             own.files = TakenUploads(files, sum(len(data) for _, data in files))
             files.clear()
-            own.job = self._maker.submit(self._make, own)
+            own.job = self._executor.submit(self._process, own)
         return own
 
     def forget(self, visitor: str) -> None:
@@ -275,20 +278,20 @@ class OwnGalleries:
         if own is not None:
             own.close()
 
-    def sweep(self, known: Collection[str]) -> None:
-        """Delete galleries that have expired or whose visitor has left. known: live sessions."""
+    def sweep(self, sessions: Collection[str]) -> None:
+        """Delete galleries that have expired or whose visitor has left. sessions: live sessions."""
         now = self._clock()
         with self._lock:
-            late = [v for v, own in self._of.items() if v not in known or now >= own.until]
-        for visitor in late:
+            expired = [v for v, own in self._of.items() if v not in sessions or now >= own.until]
+        for visitor in expired:
             self.forget(visitor)
 
     def close(self) -> None:
         """Delete all galleries."""
         self.sweep(())
-        self._maker.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _make(self, own: OwnGallery) -> None:
+    def _process(self, own: OwnGallery) -> None:
         try:
             own.add(own.files, time.monotonic() + settings().own_seconds)
         except Stopped:

@@ -20,7 +20,7 @@ from index_store import Store, StoreCorrupt
 from ..operations import prometheus
 from ..refusal import problem
 from ..settings import settings
-from .galleries import Gallery
+from .gallery import Gallery
 
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}  # the URL changes with a build
 NEVER = {"Cache-Control": "no-store"}

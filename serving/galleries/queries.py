@@ -18,16 +18,16 @@ class GalleryQueries:
 
     Args:
         engine: engine of one generation of the gallery.
-        most: maximum number of cached queries.
+        max_queries: maximum number of cached queries.
     """
 
-    def __init__(self, engine: Engine, most: int):
-        self._engine, self._most = engine, most
+    def __init__(self, engine: Engine, max_queries: int):
+        self._engine, self._max_queries = engine, max_queries
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, PreparedQuery] = OrderedDict()
+        self._queries: OrderedDict[int, PreparedQuery] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._queries)
 
     def prepare(self, id: int) -> PreparedQuery:
         """Prepare one whole photo as a query. Raises KeyError for an unknown id or a damaged photo.
@@ -38,20 +38,20 @@ class GalleryQueries:
         """
         self._engine.store.catalogue.served(id)
         with self._lock:
-            query = self._kept.get(id)
+            query = self._queries.get(id)
             if query is not None:
-                self._kept.move_to_end(id)
+                self._queries.move_to_end(id)
         if query is not None:
-            return own(query, {})
+            return for_caller(query, {})
         query = self._engine.prepare(id)
         with self._lock:
-            query = self._kept.setdefault(id, query)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return own(query, dict(query.cost_ms))
+            query = self._queries.setdefault(id, query)
+            while len(self._queries) > self._max_queries:
+                self._queries.popitem(last=False)
+        return for_caller(query, dict(query.cost_ms))
 
 
-def own(query: PreparedQuery, unreported_ms: dict[str, float]) -> PreparedQuery:
+def for_caller(query: PreparedQuery, unreported_ms: dict[str, float]) -> PreparedQuery:
     """A caller's copy of a shared query. unreported_ms: stages that were run for this caller."""
     photos = tuple(replace(photo, keypoints={}) for photo in query.photos)
     return replace(query, photos=photos, unreported_ms=unreported_ms)

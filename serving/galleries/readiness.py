@@ -7,7 +7,7 @@ import numpy as np
 from extractor import decode
 from index_store import CANDIDATES, Store, candidate_ids
 
-from .galleries import Gallery
+from .gallery import Gallery
 
 TIE = 0.01  # of a cosine: another copy of the same photo may come first
 ROUGH_TIE = 0.2  # the thumbnail is smaller than the photo
@@ -38,5 +38,5 @@ def is_nearest(gallery: Gallery, descriptor: np.ndarray, tie: float) -> bool:
     store = gallery.engine.store
     ids = candidate_ids(store.index, descriptor, CANDIDATES)
     cosines = store.descriptors[ids].astype(np.float32) @ descriptor
-    own = cosines[ids == probe(store)]
-    return len(own) == 1 and bool(own[0] >= cosines.max() - tie)
+    own_similarity = cosines[ids == probe(store)]
+    return len(own_similarity) == 1 and bool(own_similarity[0] >= cosines.max() - tie)

@@ -30,7 +30,7 @@ class KnownThings:
         return 0 if number is None else len(self.listed[number].ids) - 1
 
 
-_known: WeakKeyDictionary[Store, tuple[int, KnownThings | None]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[Store, tuple[int, KnownThings | None]] = WeakKeyDictionary()
 
 
 def things_of(store: Store) -> KnownThings | None:
@@ -40,10 +40,10 @@ def things_of(store: Store) -> KnownThings | None:
     damaged. Thread-safe: a race computes the same result twice.
     """
     damaged = len(store.damaged)
-    if store not in _known or _known[store][0] != damaged:
+    if store not in _cache or _cache[store][0] != damaged:
         try:
             found = KnownThings(things(store))
         except NotCompared:
             found = None
-        _known[store] = damaged, found
-    return _known[store][1]
+        _cache[store] = damaged, found
+    return _cache[store][1]

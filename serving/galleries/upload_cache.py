@@ -44,82 +44,90 @@ class UploadCache:
 
     Args:
         seconds: lifetime of an entry. Access does not extend it.
-        most: maximum number of uploads; the oldest is dropped first.
-        most_bytes: maximum size of all descriptions. Parts of photos are dropped first, starting
+        max_uploads: maximum number of uploads; the oldest is dropped first.
+        max_bytes: maximum size of all descriptions. Parts of photos are dropped first, starting
             with the oldest uploads, then the oldest uploads themselves.
         clock: seconds since 1970; tests replace it.
     """
 
     def __init__(
-        self, seconds: float, most: int, most_bytes: int, clock: Callable[[], float] = time.time
+        self,
+        seconds: float,
+        max_uploads: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.time,
     ):
-        self._seconds, self._most, self._most_bytes = seconds, most, most_bytes
+        self._seconds, self._max_uploads, self._max_bytes = seconds, max_uploads, max_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, CachedUpload] = OrderedDict()
+        self._uploads: OrderedDict[str, CachedUpload] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._uploads)
 
     def keep(self) -> CachedUpload:
         """Add an empty entry for an upload."""
-        known = CachedUpload(secrets.token_urlsafe(16), self._clock() + self._seconds)
+        upload = CachedUpload(secrets.token_urlsafe(16), self._clock() + self._seconds)
         with self._lock:
-            self._known[known.token] = known
-            while len(self._known) > self._most:
+            self._uploads[upload.token] = upload
+            while len(self._uploads) > self._max_uploads:
                 self._drop_oldest()
-        return known
+        return upload
 
     def add(
-        self, known: CachedUpload, model: str, region: Region | None, photo: QueryPhoto
+        self, upload: CachedUpload, model: str, region: Region | None, photo: QueryPhoto
     ) -> None:
         """Cache a description of an upload; beyond PARTS its oldest part is dropped.
 
         Args:
-            known: entry returned by `keep`. An expired entry still works for its holder.
+            upload: entry returned by `keep`. An expired entry still works for its holder.
             model: fingerprint of the model that described it.
             region: part of the photo, None for all of it.
             photo: the description.
         """
         with self._lock:
-            photos = {key: one for key, one in known.photos.items() if key != (model, region)}
+            photos = {
+                key: description
+                for key, description in upload.photos.items()
+                if key != (model, region)
+            }
             photos[model, region] = photo
             parts = [key for key in photos if key[1] is not None]
             for key in parts[: max(0, len(photos) - PARTS)]:
                 del photos[key]
-            self._replace(known, photos)
+            self._replace(upload, photos)
             self._keep_within_bytes()
 
     def find(self, token: str) -> CachedUpload | None:
         """The entry of a token; None if it is unknown or expired."""
         self.purge()
-        return self._known.get(token)
+        return self._uploads.get(token)
 
     def purge(self) -> None:
         """Drop expired entries."""
         now = self._clock()
         with self._lock:
-            while self._known and next(iter(self._known.values())).until <= now:
+            while self._uploads and next(iter(self._uploads.values())).until <= now:
                 self._drop_oldest()
 
     def _keep_within_bytes(self) -> None:
-        for known in self._known.values():
-            if self._bytes <= self._most_bytes:
+        for upload in self._uploads.values():
+            if self._bytes <= self._max_bytes:
                 return
-            whole = {key: photo for key, photo in known.photos.items() if key[1] is None}
-            self._replace(known, whole)
-        while self._bytes > self._most_bytes:
+            whole = {key: photo for key, photo in upload.photos.items() if key[1] is None}
+            self._replace(upload, whole)
+        while self._bytes > self._max_bytes:
             self._drop_oldest()
 
-    def _replace(self, known: CachedUpload, photos: Described) -> None:
-        if self._known.get(known.token) is known:
-            self._bytes += size(photos) - size(known.photos)
-        known.photos = photos
+    def _replace(self, upload: CachedUpload, photos: Described) -> None:
+        if self._uploads.get(upload.token) is upload:
+            self._bytes += size(photos) - size(upload.photos)
+        upload.photos = photos
 
     def _drop_oldest(self) -> None:
-        _, known = self._known.popitem(last=False)
-        self._bytes -= size(known.photos)
+        _, upload = self._uploads.popitem(last=False)
+        self._bytes -= size(upload.photos)
 
 
 def size(photos: Described) -> int:
@@ -142,7 +150,7 @@ def buffer(array: np.ndarray) -> np.ndarray:
 
 
 @cache
-def remembered() -> UploadCache:
+def upload_cache() -> UploadCache:
     """The upload cache of this process, with the limits of the settings."""
     limits = settings()
     return UploadCache(60 * limits.link_minutes, limits.links, limits.links * LINK_BYTES)

@@ -18,7 +18,7 @@ from .client_ip import is_from_proxy
 
 FORWARDED_PREFIX = "x-forwarded-prefix"
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
-MOST_PREFIX = 200  # characters
+MAX_PREFIX = 200  # characters
 
 
 def base_path() -> str:
@@ -33,7 +33,7 @@ def prefix_of(scope: Scope) -> str:
     X-Forwarded-Prefix is used if it is a plain path from a trusted proxy.
     """
     stripped = Headers(scope=scope).get(FORWARDED_PREFIX, "")
-    if len(stripped) > MOST_PREFIX or not PREFIX.fullmatch(stripped) or not is_from_proxy(scope):
+    if len(stripped) > MAX_PREFIX or not PREFIX.fullmatch(stripped) or not is_from_proxy(scope):
         stripped = ""
     return stripped.rstrip("/") + base_path()
 
@@ -44,7 +44,9 @@ class Below(Mount):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
         inner = {**scope, **child}
-        if match is Match.NONE or all(one.matches(inner)[0] is Match.NONE for one in self.routes):
+        if match is Match.NONE or all(
+            route.matches(inner)[0] is Match.NONE for route in self.routes
+        ):
             return Match.NONE, {}
         return match, child
 

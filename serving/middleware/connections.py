@@ -51,7 +51,7 @@ class ConnectionLimits:
             return
         self._open[address] += 1
         try:
-            await self.app(scope, talking(receive, address), counting(send))
+            await self.app(scope, limited(receive, address), counting(send))
         finally:
             self._open[address] -= 1
             if not self._open[address]:
@@ -69,7 +69,7 @@ class ConnectionLimits:
             raise refuse("connections of address", 429, sentence)
 
 
-def talking(receive: Receive, address: str) -> Receive:
+def limited(receive: Receive, address: str) -> Receive:
     """Wrap `receive` to close connections that stay silent, send text, or exceed the message quota.
 
     Streamlit's page always sends a first message, and only binary ones.
@@ -79,18 +79,18 @@ def talking(receive: Receive, address: str) -> Receive:
         address: client address, see `address_of`.
     """
     silent_seconds = settings().silent_seconds
-    has_spoken = False
+    has_sent = False
 
     async def message() -> Message:
-        nonlocal has_spoken
+        nonlocal has_sent
         try:
-            async with asyncio.timeout(None if has_spoken else silent_seconds):
+            async with asyncio.timeout(None if has_sent else silent_seconds):
                 message = await receive()
         except TimeoutError:
             prometheus.REFUSED.labels("silent connection").inc()
             return {"type": "websocket.disconnect", "code": GOING_AWAY}
         if message["type"] == "websocket.receive":
-            has_spoken = True
+            has_sent = True
             if message.get("bytes") is None:
                 prometheus.REFUSED.labels("malformed message").inc()
                 return {"type": "websocket.disconnect", "code": NOT_BINARY}

@@ -32,7 +32,7 @@ class KnownHosts:
 
     def __init__(self, app: ASGIApp):
         self.app = app
-        self._has_said = False
+        self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -40,9 +40,9 @@ class KnownHosts:
             await self.app(scope, receive, send)
             return
         refusal = refuse("wrong host", 421, SENTENCE)
-        if not self._has_said:  # logged once; the metric counts all
+        if not self._has_warned:  # logged once; the metric counts all
             log.warning("refused a request for an unknown host; GEM_HOSTS lists the allowed ones")
-            self._has_said = True
+            self._has_warned = True
         if kind == "http":
             await problem_of(refusal)(scope, receive, send)
         else:

@@ -58,14 +58,14 @@ class Arrival:
     Attributes:
         owner: the session, or the address for API calls.
         address: client address.
-        most: maximum size in bytes.
+        max_bytes: maximum size in bytes.
         sentence: message for a visitor who sends more.
         bytes: bytes received so far.
     """
 
     owner: str
     address: str
-    most: int
+    max_bytes: int
     sentence: str
     bytes: int = 0
 
@@ -103,13 +103,13 @@ class UploadLimits:
             return
         answered = ended = False
 
-        async def noted() -> Message:
+        async def tracked_receive() -> Message:
             nonlocal ended
             message = await receive()
             ended = not message.get("more_body")
             return message
 
-        async def watched(message: Message) -> None:
+        async def tracked_send(message: Message) -> None:
             nonlocal answered
             answered = True
             await send(message)
@@ -117,8 +117,8 @@ class UploadLimits:
         try:
             arrival = self._arrival(scope)
             with self._arriving(arrival):
-                bounded = self._bounded(noted, arrival)
-                await self.app(scope, bounded, watched)
+                bounded = self._bounded(tracked_receive, arrival)
+                await self.app(scope, bounded, tracked_send)
         except Refused as refusal:
             if not answered:
                 if refusal.status in (429, 503) and not ended:
@@ -136,19 +136,19 @@ class UploadLimits:
             files, size = held_uploads(session)
             if files + self._by_owner[session] >= limits.session_files:
                 raise too_many("uploads of session", limits.session_files)
-            left = min(limits.upload_bytes, limits.session_mb * 2**20 - size)
+            limit = min(limits.upload_bytes, limits.session_mb * 2**20 - size)
             sentence = f"A photo may have at most {limits.upload_mb} MB."
         else:
-            left = limits.query_photos * limits.upload_bytes
+            limit = limits.query_photos * limits.upload_bytes
             photos = quantity(limits.query_photos, "photo")
             sentence = f"A request may have at most {photos} of {limits.upload_mb} MB each."
         if self._by_address[address] >= limits.address_uploads:
             raise too_many("uploads of address", limits.address_uploads)
-        arrival = Arrival(session or address, address, left + FRAMING, sentence)
+        arrival = Arrival(session or address, address, limit + FRAMING, sentence)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or len(announced) > 18:
             raise refuse("bad length", 400, "Content-Length is not a number.")
-        if int(announced) > arrival.most:
+        if int(announced) > arrival.max_bytes:
             raise refuse("too large", 413, sentence)
         if held_bytes() + self._bytes + int(announced) > limits.arriving_mb * 2**20:
             raise busy("uploads of all", RETRY_SECONDS)
@@ -177,11 +177,11 @@ class UploadLimits:
         """
         limits = settings()
         deadline = asyncio.get_running_loop().time() + limits.upload_seconds
-        arrived = False
+        is_complete = False
 
         async def bounded() -> Message:
-            nonlocal arrived
-            if arrived:
+            nonlocal is_complete
+            if is_complete:
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -192,12 +192,12 @@ class UploadLimits:
             size = len(message.get("body", b""))
             arrival.bytes += size
             self._bytes += size
-            if arrival.bytes > arrival.most:
+            if arrival.bytes > arrival.max_bytes:
                 raise refuse("too large", 413, arrival.sentence)
             if held_bytes() + self._bytes > limits.arriving_mb * 2**20:
                 raise busy("uploads of all", RETRY_SECONDS)
             if not message.get("more_body"):
-                arrived = True
+                is_complete = True
             return message
 
         return bounded
@@ -214,9 +214,9 @@ async def drained(receive: Receive) -> None:
                 pass
 
 
-def too_many(why: str, most: int) -> Refused:
-    """A refusal for too many concurrent uploads. most: the limit."""
+def too_many(reason: str, limit: int) -> Refused:
+    """A refusal for too many concurrent uploads. limit: the maximum number."""
     sentence = (
-        f"At most {quantity(most, 'upload')} at a time. Try again in {RETRY_SECONDS} seconds."
+        f"At most {quantity(limit, 'upload')} at a time. Try again in {RETRY_SECONDS} seconds."
     )
-    return refuse(why, 429, sentence, RETRY_SECONDS)
+    return refuse(reason, 429, sentence, RETRY_SECONDS)

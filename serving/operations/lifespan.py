@@ -15,7 +15,7 @@ from . import prometheus
 from .sessions import forgetting
 from .streamlit_private import Runtime
 
-LOOK_SECONDS = 2.0  # between two checks for a new build
+POLL_SECONDS = 2.0  # between two checks for a new build
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +23,23 @@ log = logging.getLogger(__name__)
 @asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
     """Lifespan for `st.App`: runs the background tasks from start-up to shutdown."""
-    looking = asyncio.create_task(look_for_builds(), name="look for builds")
+    opening = asyncio.create_task(open_new_builds(), name="look for builds")
     try:
         async with forgetting(Runtime.instance()):
             yield
     finally:
-        looking.cancel()
+        opening.cancel()
         with suppress(asyncio.CancelledError):
-            await looking
+            await opening
         own_galleries().close()
         decoder().close()
 
 
-async def look_for_builds() -> None:
+async def open_new_builds() -> None:
     """Open the stores at start-up and after every build, before a visitor needs them."""
     while True:
         try:
-            await asyncio.get_running_loop().run_in_executor(None, galleries().look)
+            await asyncio.get_running_loop().run_in_executor(None, galleries().start_opening)
             prometheus.show_galleries(
                 (name, store.version, len(store), len(store.damaged))
                 for name, gallery in galleries().opened().items()
@@ -47,4 +47,4 @@ async def look_for_builds() -> None:
             )
         except Exception:  # any disk error; the next check may succeed
             log.exception("the stores could not be checked for new builds")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .streamlit_private import hand_logs_to
+from .streamlit_private import set_up_loggers
 
 IPV4 = r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
 IPV6 = r"(?<![\w:.])(?=[\da-fA-F:]*:[\da-fA-F]*:)[\da-fA-F:]{3,39}(?:%\w+)?(?![\w:])"
@@ -25,7 +25,7 @@ ADDRESS = re.compile(f"{IPV4}|{IPV6}")
 CLOCK = re.compile(r"\d\d:\d\d:\d\d")  # matches ADDRESS too
 WITHHELD = "[address]"
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
-MOST_FRAMES = 30
+MAX_FRAMES = 30
 
 
 class JsonLines(logging.Formatter):
@@ -52,8 +52,8 @@ def without_addresses(text: str) -> str:
 
 
 def frames(trace: TracebackType | None) -> list[str]:
-    """The last MOST_FRAMES calls, outermost first, each as "file:line function"."""
-    found = traceback.extract_tb(trace)[-MOST_FRAMES:]
+    """The last MAX_FRAMES calls, outermost first, each as "file:line function"."""
+    found = traceback.extract_tb(trace)[-MAX_FRAMES:]
     return [f"{'/'.join(Path(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in found]
 
 
@@ -63,14 +63,14 @@ def log_as_json() -> None:
     handler.setFormatter(JsonLines())
     logging.root.handlers = [handler]
     logging.captureWarnings(True)
-    hand_logs_to(hand_on)  # Streamlit gives each of its loggers a handler
+    set_up_loggers(propagate)  # Streamlit gives each of its loggers a handler
     for name in SERVERS:  # they log every connection
-        hand_on(logging.getLogger(name))
+        propagate(logging.getLogger(name))
         logging.getLogger(name).setLevel(logging.WARNING)
     threading.excepthook = log_end_of_thread
 
 
-def hand_on(logger: logging.Logger) -> None:
+def propagate(logger: logging.Logger) -> None:
     """Make a logger pass everything to the root's handler."""
     logger.handlers.clear()
     logger.propagate = True

@@ -39,7 +39,7 @@ QUEUE = Gauge("gem_queue_length", "Tasks in the queue.", registry=REGISTRY)
 RUNNING = Gauge("gem_queue_running", "Running tasks.", registry=REGISTRY)
 SESSIONS = Gauge("gem_sessions", "Visitors' sessions held.", ["state"], registry=REGISTRY)
 CONNECTIONS = Gauge("gem_connections", "Pages open.", registry=REGISTRY)
-FORGOTTEN = Counter("gem_sessions_forgotten", "Abandoned sessions closed.", registry=REGISTRY)
+SESSIONS_CLOSED = Counter("gem_sessions_forgotten", "Abandoned sessions closed.", registry=REGISTRY)
 HELD = Gauge("gem_upload_bytes", "Bytes of uploads that arrive or are held.", registry=REGISTRY)
 PHOTOS = Gauge("gem_gallery_photos", "Photos served.", ["model", "generation"], registry=REGISTRY)
 DAMAGED = Gauge(

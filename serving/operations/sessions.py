@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from ..galleries.own import own_galleries
-from ..galleries.upload_cache import remembered
+from ..galleries.upload_cache import upload_cache
 from ..settings import settings
 from . import prometheus
 from .streamlit_private import Runtime, session_ids, stored_uploads
@@ -25,7 +25,7 @@ TICK_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-class Forgetting:
+class SessionReaper:
     """Closes sessions whose visitors have been gone for too long.
 
     Args:
@@ -47,20 +47,20 @@ class Forgetting:
             Number of closed sessions.
         """
         runtime, now = self._runtime, self._clock()
-        known = session_ids(runtime)
-        gone = {id for id in known if not runtime.is_active_session(id)}
-        self._gone_since = {id: self._gone_since.get(id, now) for id in gone}
-        late = [id for id, since in self._gone_since.items() if now - since >= self._seconds]
-        for id in late:
+        sessions = session_ids(runtime)
+        disconnected = {id for id in sessions if not runtime.is_active_session(id)}
+        self._gone_since = {id: self._gone_since.get(id, now) for id in disconnected}
+        expired = [id for id, since in self._gone_since.items() if now - since >= self._seconds]
+        for id in expired:
             runtime.close_session(id)
-        own_galleries().sweep(known.difference(late))
+        own_galleries().sweep(sessions.difference(expired))
         # Uploads completed after their session was closed have no owner.
-        for id in set(stored_uploads(runtime)) - known:
+        for id in set(stored_uploads(runtime)) - sessions:
             runtime.uploaded_file_mgr.remove_session_files(id)
-        prometheus.SESSIONS.labels("connected").set(len(known) - len(gone))
-        prometheus.SESSIONS.labels("left").set(len(gone) - len(late))
-        prometheus.FORGOTTEN.inc(len(late))
-        return len(late)
+        prometheus.SESSIONS.labels("connected").set(len(sessions) - len(disconnected))
+        prometheus.SESSIONS.labels("left").set(len(disconnected) - len(expired))
+        prometheus.SESSIONS_CLOSED.inc(len(expired))
+        return len(expired)
 
 
 def give_memory_back() -> None:
@@ -73,13 +73,13 @@ def give_memory_back() -> None:
 @asynccontextmanager
 async def forgetting(runtime: Runtime) -> AsyncIterator[None]:
     """Close abandoned sessions while the block runs."""
-    clock = Forgetting(runtime, settings().forget_seconds)
+    clock = SessionReaper(runtime, settings().forget_seconds)
 
     async def run() -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             try:
-                remembered().purge()
+                upload_cache().purge()
                 if clock.tick():
                     await asyncio.get_running_loop().run_in_executor(None, give_memory_back)
             except Exception:  # the next tick retries: this must run as long as the server

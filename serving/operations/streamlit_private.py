@@ -27,7 +27,7 @@ __all__ = [
     "Runtime",
     "check_version",
     "current_session",
-    "hand_logs_to",
+    "set_up_loggers",
     "index_html",
     "is_history_navigation",
     "is_host_allowed",
@@ -56,14 +56,14 @@ def runtime() -> Runtime | None:
     return Runtime.instance() if Runtime.exists() else None
 
 
-def session_ids(of: Runtime) -> set[str]:
+def session_ids(runtime: Runtime) -> set[str]:
     """Ids of all sessions, including those whose visitor has left."""
-    return {info.session.id for info in of._session_mgr.list_sessions()}
+    return {info.session.id for info in runtime._session_mgr.list_sessions()}
 
 
-def stored_uploads(of: Runtime) -> dict[str, dict[str, UploadedFileRec]]:
+def stored_uploads(runtime: Runtime) -> dict[str, dict[str, UploadedFileRec]]:
     """Uploaded files in memory, by session and file id."""
-    return getattr(of.uploaded_file_mgr, "file_storage", {})
+    return getattr(runtime.uploaded_file_mgr, "file_storage", {})
 
 
 def current_session() -> str:
@@ -78,7 +78,7 @@ def is_history_navigation() -> bool:
     return context is not None and context.is_history_navigation
 
 
-def hand_logs_to(set_up: Callable[[Logger], None]) -> None:
+def set_up_loggers(set_up: Callable[[Logger], None]) -> None:
     """Set up all of Streamlit's loggers, including those created later."""
     streamlit.logger.setup_formatter = set_up  # type: ignore[assignment]
     streamlit.logger.update_formatter()

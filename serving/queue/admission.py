@@ -26,7 +26,7 @@ from .fair_queue import FairQueue
 T = TypeVar("T")
 FIRST_GUESS = 0.5  # seconds per task, until one has finished
 RECENT = 0.1  # weight of the last task in the mean
-MOST_RETRY = 60  # seconds, the longest wait suggested
+MAX_RETRY = 60  # seconds, the longest wait suggested
 HEAVY_NICENESS = 10
 
 
@@ -120,7 +120,11 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.workers = workers
-        self._most, self._most_each, self._most_address = waiting, waiting_each, waiting_address
+        self._max_waiting, self._max_each, self._max_address = (
+            waiting,
+            waiting_each,
+            waiting_address,
+        )
         self._clock = clock
         # The executor's queue holds one call of `_run_next` per ticket, never the tasks.
         self._executor = ThreadPoolExecutor(workers + 1, "turn", initializer=behind_clicks)
@@ -184,23 +188,23 @@ class Admission:
     def close(self) -> None:
         """Drop queued tasks, and end the threads once their current tasks are finished."""
         with self._lock:
-            left = list(self._queue)
-        for ticket in left:
+            queued = list(self._queue)
+        for ticket in queued:
             ticket.cancel()
         self._executor.shutdown(wait=False)
 
     def retry_after(self) -> int:
-        """Estimated seconds until the current queue is empty, 1 to MOST_RETRY."""
+        """Estimated seconds until the current queue is empty, 1 to MAX_RETRY."""
         seconds = self._mean_seconds * (self.waiting + self._running) / self.workers
-        return int(min(max(1, -(-seconds // 1)), MOST_RETRY))
+        return int(min(max(1, -(-seconds // 1)), MAX_RETRY))
 
     def _check(self, ticket: Ticket) -> None:
         """Raise Busy if one more ticket would exceed a limit."""
-        if self.waiting >= self._most:
+        if self.waiting >= self._max_waiting:
             reason = "server"
-        elif self._queue.of_visitor(ticket) >= self._most_each:
+        elif self._queue.of_visitor(ticket) >= self._max_each:
             reason = "visitor"
-        elif self._queue.of_address(ticket) >= self._most_address:
+        elif self._queue.of_address(ticket) >= self._max_address:
             reason = "address"
         else:
             return
@@ -213,7 +217,7 @@ class Admission:
             in_lane = self._running >= self.workers
             if in_lane and not self._lane_is_free:
                 return None
-            ticket = self._queue.pop(lambda one: one.quick or not in_lane)
+            ticket = self._queue.pop(lambda queued: queued.quick or not in_lane)
             if ticket is None:
                 return None
             function, ticket.function = ticket.function, None
@@ -258,9 +262,12 @@ class Admission:
 @cache
 def admission() -> Admission:
     """The admission of this process, sized by the settings."""
-    now = settings()
-    made = Admission(
-        now.workers or available_cores(), now.waiting, now.waiting_each, now.waiting_address
+    limits = settings()
+    executor = Admission(
+        limits.workers or available_cores(),
+        limits.waiting,
+        limits.waiting_each,
+        limits.waiting_address,
     )
-    prometheus.watch_queue(lambda: made.waiting, lambda: made.running)
-    return made
+    prometheus.watch_queue(lambda: executor.waiting, lambda: executor.running)
+    return executor

@@ -34,44 +34,44 @@ class FairQueue(Generic[T]):
         visitors = [_turns([list(t) for t in v.values()]) for v in self._queue.values()]
         return _turns([list(turns) for turns in visitors])
 
-    def add(self, one: T) -> None:
+    def add(self, item: T) -> None:
         """Append an item behind those of the same visitor."""
-        visitors = self._queue.setdefault(one.address, OrderedDict())
-        visitors.setdefault(one.visitor, deque()).append(one)
+        visitors = self._queue.setdefault(item.address, OrderedDict())
+        visitors.setdefault(item.visitor, deque()).append(item)
         self._size += 1
 
-    def of_visitor(self, one: T) -> int:
+    def of_visitor(self, item: T) -> int:
         """Number of items of the same visitor at the same address."""
-        visitors = self._queue.get(one.address)
-        return len(visitors.get(one.visitor, ())) if visitors else 0
+        visitors = self._queue.get(item.address)
+        return len(visitors.get(item.visitor, ())) if visitors else 0
 
-    def of_address(self, one: T) -> int:
+    def of_address(self, item: T) -> int:
         """Number of items of the same address."""
-        return sum(map(len, self._queue.get(one.address, {}).values()))
+        return sum(map(len, self._queue.get(item.address, {}).values()))
 
-    def remove(self, one: T) -> None:
+    def remove(self, item: T) -> None:
         """Remove an item; the order of the others stays. Raises KeyError, ValueError."""
-        visitors = self._queue[one.address]
-        visitors[one.visitor].remove(one)
+        visitors = self._queue[item.address]
+        visitors[item.visitor].remove(item)
         self._size -= 1
-        if not visitors[one.visitor]:
-            del visitors[one.visitor]
+        if not visitors[item.visitor]:
+            del visitors[item.visitor]
         if not visitors:
-            del self._queue[one.address]
+            del self._queue[item.address]
 
-    def pop(self, fits: Callable[[T], bool] = lambda one: True) -> T | None:
+    def pop(self, accepts: Callable[[T], bool] = lambda item: True) -> T | None:
         """Pop the next item that fits, only the first of each visitor considered; None without one.
 
         The visitor then moves to the end of the address's visitors, and the address to the end.
         """
         for address, visitors in self._queue.items():
             for visitor, waiting in visitors.items():
-                if fits(waiting[0]):
-                    one = waiting[0]
+                if accepts(waiting[0]):
+                    item = waiting[0]
                     visitors.move_to_end(visitor)
                     self._queue.move_to_end(address)
-                    self.remove(one)
-                    return one
+                    self.remove(item)
+                    return item
         return None
 
 
@@ -79,4 +79,4 @@ def _turns(queues: list[list[T]]) -> Iterator[T]:
     """One item of each queue in turn, until all are empty."""
     missing = object()
     rounds = itertools.zip_longest(*queues, fillvalue=missing)
-    return (one for round in rounds for one in round if one is not missing)  # type: ignore[misc]
+    return (item for round in rounds for item in round if item is not missing)  # type: ignore[misc]

@@ -42,7 +42,7 @@ from ui.routes import ROUTES as PHOTO_ROUTES
 def served(small_built, monkeypatch):
     """The small store, open."""
     monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
-    galleries().settle()
+    galleries().wait_until_open()
     return galleries().first()
 
 
@@ -101,12 +101,32 @@ def test_search_finds_what_the_engine_finds(server, served):
 
 
 @pytest.mark.parametrize("rerank", [None, "diffusion", "alpha-qe", "superglobal"])
-@pytest.mark.parametrize("verify", [None, "sift"])
-def test_stages_by_name(server, served, rerank, verify):
+@pytest.mark.parametrize("matcher", [None, "sift"])
+def test_stages_by_name(server, served, rerank, matcher):
     engine, id = served.engine, served.engine.store.catalogue.find("colosseum.jpg").id
-    expected = engine.search(engine.prepare(id), rerank, verify, k=20).hits
-    hits = server.search(id, rerank=rerank, verify=verify)["hits"]
+    expected = engine.search(engine.prepare(id), rerank, matcher, k=20).hits
+    hits = server.search(id, rerank=rerank, matcher=matcher)["hits"]
     assert [hit["id"] for hit in hits] == [hit.id for hit in expected] and len(hits) == 11
+
+
+@pytest.mark.parametrize("matcher", [None, "sift"])
+def test_verify_is_the_former_name_of_matcher(server, client, matcher):
+    stages = {
+        stage for hit in server.search(0, matcher=matcher)["hits"] for stage in hit["stage_ranks"]
+    }
+    assert ("sift" in stages) == (matcher is not None)
+    hits = server.search(0, verify=matcher)["hits"]
+    assert stages == {stage for hit in hits for stage in hit["stage_ranks"]}
+    answer = search(client, id=0, verify=matcher or "none").json()
+    assert [hit["stage_ranks"] for hit in answer["hits"]] == [hit["stage_ranks"] for hit in hits]
+
+
+def test_verify_is_marked_as_deprecated(client):
+    schema = client.get("/api/v1/openapi.json").json()["components"]["schemas"]["SearchForm"]
+    fields = schema["properties"]
+    assert fields["verify"]["deprecated"] and "deprecated" not in fields["matcher"]
+    assert fields["verify"]["enum"] == fields["matcher"]["enum"] == ["none", "sift"]
+    assert fields["matcher"]["default"] == "sift"
 
 
 def test_region_and_several_photos(server, served):
@@ -171,7 +191,7 @@ def with_hidden(served, monkeypatch):
     store = served.engine.store
     for owner, name in ((store, "damaged"), (store, "index"), (store.catalogue, "hidden")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # restored after the test
-    store.leave_out(np.array([0, 5, len(FEW_PHOTOS) - 1]))
+    store.exclude_photos(np.array([0, 5, len(FEW_PHOTOS) - 1]))
     return store.catalogue
 
 
@@ -231,7 +251,7 @@ def test_damaged_photos_are_in_no_thing(client, served, with_hidden):
     """Those that are found out while the gallery is served, too."""
     gone = with_hidden.find("colosseum-2.jpg")
     assert gone is not None and client.get("/api/v1/things").json()["total"]
-    served.engine.store.leave_out(np.array([gone.id]))
+    served.engine.store.exclude_photos(np.array([gone.id]))
     shown = [
         photo["id"]
         for number in range(client.get("/api/v1/things").json()["total"])
@@ -244,7 +264,7 @@ def test_damaged_photos_are_in_no_thing(client, served, with_hidden):
 def test_without_comparisons_no_thing_is_known(client, served, monkeypatch):
     store = served.engine.store
     monkeypatch.setattr(store, "edges", no_edges(len(store)))
-    monkeypatch.setattr("serving.galleries.things._known", WeakKeyDictionary())
+    monkeypatch.setattr("serving.galleries.things._cache", WeakKeyDictionary())
     answer = client.get("/api/v1/things").json()
     assert (answer["compared"], answer["total"], answer["things"]) == (False, 0, [])
     assert "no such thing" in problem(client.get("/api/v1/things/0"), 404)
@@ -292,7 +312,9 @@ def test_the_client_lists_all_pages_of_one_generation(server, client, with_hidde
         ({"id": "9" * 5000}, "id: |form cannot be read"),
         ({"id": 0, "rerank": "magic"}, "rerank: must be one of none, diffusion"),
         ({"id": 0, "rerank": "dba"}, "rerank: must be one of"),
+        ({"id": 0, "matcher": "xfeat"}, "matcher: must be one of none, sift"),
         ({"id": 0, "verify": "xfeat"}, "verify: must be one of none, sift"),
+        ({"id": 0, "matcher": "sift", "verify": "none"}, "either matcher or verify"),
         ({"id": 0, "region": "0,0,1"}, "region: "),
         ({"id": 0, "region": "0.5,0,0.5,1"}, "region: .*empty"),
         ({"id": 0, "region": "0,0,1,nan"}, "region: "),

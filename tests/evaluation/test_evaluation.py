@@ -17,14 +17,15 @@ import pytest
 from PIL import Image
 
 from evaluation.__main__ import main
+from evaluation.benchmark_store import link_gallery, open_or_build
 from evaluation.datasets import BadDataset, Benchmark, Query, Truth, read_dataset
 from evaluation.exact import exactly
 from evaluation.groups import BadGroups, evaluate_groups, store_groups
-from evaluation.measure import ask, summarise
+from evaluation.measure import search_all, summarise
 from evaluation.metrics import average_precision, trapezoid_average_precision
 from evaluation.metrics.bootstrap import Estimate, estimate, interval
 from evaluation.report.results import BadResults, format_results, results_from
-from evaluation.run import METHODS, evaluate, link_gallery, open_or_build
+from evaluation.run import METHODS, evaluate
 from extractor import read_bytes, read_photo
 from index_store import Store, build
 from search import RERANKERS, Engine
@@ -171,7 +172,7 @@ def test_answers_are_judged_and_summed_up(small_store):
     )
     parrot = Parrot(small_store, {"off": [c, d, b], "better": [a, b, d]})
     methods = {"off": {}, "better": {"rerank": "better", "verify": "sift"}}
-    answers = ask(parrot, benchmark, methods)
+    answers = search_all(parrot, benchmark, methods)
     warm_up, first, second = parrot.prepared
     assert warm_up == first == (read_bytes(GALLERY / a), (0, 0, 1, 0.5), ["sift"])
     assert second == (small_store.catalogue.find(a).id, None, ["sift"])
@@ -218,7 +219,7 @@ def test_skipped_queries_are_counted(small_store):
     benchmark = Benchmark(
         "made", GALLERY, FEW_PHOTOS, queries, ("one",), "one", {"AP": average_precision}
     )
-    answers = ask(Parrot(small_store, {"off": [b]}), benchmark, {"off": {}})
+    answers = search_all(Parrot(small_store, {"off": [b]}), benchmark, {"off": {}})
     (one,) = summarise(benchmark, answers.queries, {"off": {}}, seed=0)
     assert (one.queries, one.skipped, one.estimates["AP"]["off"].mean) == (1, 1, 1.0)
     empty = Benchmark(

@@ -12,7 +12,7 @@ from evaluation.studies.retrieval import keypoint_index as study
 
 def test_made_keypoints_are_real_ones_with_a_little_noise(rng):
     descriptors = rng.integers(60, 200, (50, 128)).astype(np.uint8)
-    made = list(study.made_photos(descriptors, 300, 7))
+    made = list(study.synthetic_photos(descriptors, 300, 7))
     assert [id for id, _ in made] == list(range(300))
     rows = np.concatenate([one.descriptors for _, one in made]).astype(float)
     assert rows.shape == (2100, 128)
@@ -21,14 +21,14 @@ def test_made_keypoints_are_real_ones_with_a_little_noise(rng):
     assert len(np.unique(apart.argmin(1))) == 50
     for _, one in made[:3]:
         assert (one.points >= 0).all() and (one.points < study.SIZE[::-1]).all()
-    again = list(study.made_photos(descriptors, 300, 7))
+    again = list(study.synthetic_photos(descriptors, 300, 7))
     assert all(np.array_equal(a.descriptors, b.descriptors) for (_, a), (_, b) in zip(made, again))
 
 
 def test_crowding_by_hand():
-    assert study.crowding(np.array([0, 0, 0, 5])) == 4
+    assert study.list_imbalance(np.array([0, 0, 0, 5])) == 4
     # Of four keypoints each meets one of three others: in a third of all pairs, of two lists.
-    assert study.crowding(np.array([2, 2], np.uint32)) == pytest.approx(2 / 3)
+    assert study.list_imbalance(np.array([2, 2], np.uint32)) == pytest.approx(2 / 3)
 
 
 def test_the_table(small_built, tmp_path, capsys):

@@ -18,7 +18,8 @@ from extractor.descriptor.registry import DEFAULT, MODELS, model_path, name_of
 from index_store import StoreMissing, build, model_of
 from index_store.__main__ import main as index_store
 from search.__main__ import main as search
-from serving.galleries.galleries import Galleries, NoGallery, galleries
+from serving.galleries.galleries import Galleries, galleries
+from serving.galleries.gallery import NoGallery
 from serving.galleries.own import OwnGalleries
 from tests.conftest import FEW_PHOTOS, GALLERY, PATIENCE, ROOT
 from tests.serving.test_own import photo, wait

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evaluation.studies.speed import scale as study
-from evaluation.studies.speed.made import lay_out
+from evaluation.studies.speed.synthetic import lay_out
 from index_store import Store
 
 

@@ -4,9 +4,7 @@ it.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
 
 import numpy as np
 import onnx
@@ -29,7 +27,9 @@ from model import (
 from model.checkpoints.weight_parts import split_weights
 from model.depth import with_depth, without_idle_blocks
 from tests.conftest import GALLERY
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, TRUNK_DIM, narrow, published_width, traced_once
+
+__all__ = ["narrow", "published_width", "traced_once"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +43,6 @@ def network() -> GeMResNet:
             parameter.copy_(parameter.half().float())
         network.pool.p.fill_(2.7)
     return network
-
-
-@pytest.fixture(scope="module", autouse=True)
-def traced_once():
-    """Tracing a network takes seconds; the same one is traced once for all tests here."""
-    exporter = sys.modules["export.to_onnx"]
-    known: dict[str, bytes] = {}
-
-    def remembered(network: GeMResNet, trace=exporter.trace) -> onnx.ModelProto:
-        digest = hashlib.sha256(network.architecture.encode())
-        for name, value in network.state_dict().items():
-            digest.update(name.encode() + value.numpy().tobytes())
-        if digest.hexdigest() not in known:
-            known[digest.hexdigest()] = trace(network).SerializeToString()
-        return onnx.load_from_string(known[digest.hexdigest()])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "trace", remembered)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +124,7 @@ def test_onnx_equals_torch_on_real_photos(network, onnx_path):
     assert max(row.max_difference for row in rows) < 1e-4
 
 
-def test_shipped_file_equals_torch_on_real_photos():
+def test_shipped_file_equals_torch_on_real_photos(published_width):
     """The shipped file, read back into the torch network with its whitening, gives what onnxruntime
     gives.
     """
@@ -284,7 +265,7 @@ def test_weights_in_parts_are_exported_as_the_whole_is(network, tmp_path, capsys
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("tracked")}
     whole, parts = tmp_path / "net.safetensors", tmp_path / "parts"
     save_file(state, whole, metadata={"image_size": "64", "licence": "CC0-1.0"})
-    split_weights(whole, parts, 10**7)
+    split_weights(whole, parts, 10**5)
     assert len(list(parts.glob("*.part"))) > 1
     for given, out in ((whole, "whole.onnx"), (parts, "joined.onnx")):
         arguments = ["--checkpoint", str(given), "--out", str(tmp_path / out), "--count", "1"]
@@ -299,8 +280,8 @@ def test_a_stored_whitening_can_be_left_out(tmp_path, capsys):
     rng = np.random.default_rng(1)
     lw = {
         "ss": {
-            "m": rng.normal(0, 0.01, (2048, 1)),
-            "P": np.linalg.qr(rng.normal(size=(2048, 2048)))[0],
+            "m": rng.normal(0, 0.01, (TRUNK_DIM, 1)),
+            "P": np.linalg.qr(rng.normal(size=(TRUNK_DIM, TRUNK_DIM)))[0],
         }
     }
     meta = {"architecture": SMALL, "pooling": "gem", "whitening": False}
@@ -314,7 +295,7 @@ def test_a_stored_whitening_can_be_left_out(tmp_path, capsys):
         "--longest-side",
         "64",
     ]
-    for more, dim in ((["--dim", "16"], 16), (["--no-whitening"], 2048)):
+    for more, dim in ((["--dim", "16"], 16), (["--no-whitening"], TRUNK_DIM)):
         assert command.main([*command_line, *more, "--out", str(tmp_path / "net.onnx")]) == 0
         printed = capsys.readouterr().out
         assert ("whitening learned afterwards" in printed) == ("--no-whitening" not in more)

@@ -24,7 +24,9 @@ from model.checkpoints.published import PUBLISHED, format_list
 from tests.conftest import GALLERY
 from tests.model.test_checkpoints import META, random_state
 from tests.support.file_server import serving
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, TRUNK_DIM, narrow, traced_once
+
+__all__ = ["narrow", "traced_once"]  # fixtures
 
 QUICK = ["--count", "1", "--photos", str(GALLERY)]
 
@@ -50,7 +52,7 @@ def publish(monkeypatch, mirror, name: str, content: bytes, prefix: bool = True)
 
 def cirtorch_file(whitened: bool = True) -> bytes:
     file = io.BytesIO()
-    state = random_state(2048 if whitened else None)
+    state = random_state(TRUNK_DIM if whitened else None)
     torch.save({"meta": META | {"whitening": whitened}, "state_dict": state}, file)
     return file.getvalue()
 
@@ -86,7 +88,7 @@ def test_a_cirtorch_network_in_one_command(mirror, monkeypatch, tmp_path, capsys
     printed = capsys.readouterr().out
     assert f"{SMALL}, GeM p = 2.900" in printed and "min cosine" in printed
     card = Extractor("net.onnx").card
-    assert card.longest_side == 64 and card.output_dim == 2048 and card.scales == (1.0,)
+    assert card.longest_side == 64 and card.output_dim == TRUNK_DIM and card.scales == (1.0,)
     assert card.licence == PUBLISHED["gl18-resnet101"].licence
     kept = tmp_path / "downloads" / "networks"
     assert sorted(path.name for path in kept.iterdir()) == ["gl18-resnet101.pth", "pins.json"]

@@ -28,7 +28,9 @@ from extractor.descriptor import choice
 from index_store import Store, engine_choice, engine_of
 from model import GeMResNet, Provenance
 from tests.conftest import GALLERY
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, narrow, traced_once
+
+__all__ = ["narrow", "traced_once"]  # fixtures
 
 PHOTOS = sorted(GALLERY.iterdir())[::7][:44]
 
@@ -98,7 +100,7 @@ def test_int8_says_what_it_needs(float_model, tmp_path, capsys):
 @pytest.mark.parametrize(
     "engine, calls", [("onnxruntime", 2), ("openvino", 1), ("openvino", 2), ("openvino-bf16", 1)]
 )
-def test_every_engine_gives_the_same_descriptors(extractor, engine, calls):
+def test_every_engine_gives_the_same_descriptors(extractor, engines_as_they_are, engine, calls):
     other = Extractor(engine=engine, calls=calls)
     photos = [read_photo(GALLERY / name) for name in ("petra.jpg", "wine.jpg")]
     assert (other.describe(photos) * extractor.describe(photos)).sum(1).min() > 0.999
@@ -106,7 +108,7 @@ def test_every_engine_gives_the_same_descriptors(extractor, engine, calls):
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "openvino-bf16"])
-def test_a_thread_that_describes_is_tied_to_no_core(engine):
+def test_a_thread_that_describes_is_tied_to_no_core(engines_as_they_are, engine):
     """Several processes of one thread each would all be tied to the first."""
     quick = Extractor(engine=engine, threads=1)
     photos = [read_photo(GALLERY / "petra.jpg")] * 8

@@ -194,7 +194,7 @@ def test_photos_of_one_size_run_together(rng):
     wide = [unit_rows(rng, n, 12, 4).reshape(n, 3, 2, 2) for n in (1, 1, 2, 1)]
     tall = [unit_rows(rng, 1, 18, 4).reshape(1, 3, 3, 2) for _ in range(2)]
     batches = [wide[0], *tall, *wide[1:]]
-    found = answers(Batched(runtime, most=3), batches, runtime)
+    found = answers(Batched(runtime, max_batch=3), batches, runtime)
     for batch, rows in zip(batches, found):
         np.testing.assert_array_equal(rows, batch.reshape(len(batch), -1)[:, :2] * 2)
     assert sorted(runtime.sizes) == [1, 1, 2, 3], "both tall ones, and three of the wide ones"

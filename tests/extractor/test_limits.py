@@ -19,13 +19,13 @@ from extractor import (
     owner_limits,
 )
 from extractor.photo.limits import SETTINGS
-from extractor.photo.strips import MOST_PARTS, parts_of
+from extractor.photo.strips import MAX_PARTS, parts_of
 from index_store import Store, build, update
 from serving.settings import BadSettings, Settings, settings
 from tests.conftest import QuickExtractor
 from tests.support.every_format import KINDS, encoded, large, picture
 from ui.i18n.translate import tr_known
-from ui.widgets.endings import endings
+from ui.widgets.uploader import accepted_suffixes
 
 
 def test_settings_and_limits_have_the_same_defaults(monkeypatch):
@@ -55,11 +55,15 @@ def test_a_phones_photo_of_101_megapixels_is_the_owners_but_no_visitors():
 
 
 def test_formats_of_uploads_are_a_setting(monkeypatch):
-    assert "heic" in endings() and "jfif" in endings() and "mpo" in endings()
-    assert "tif" not in endings()
+    assert (
+        "heic" in accepted_suffixes()
+        and "jfif" in accepted_suffixes()
+        and "mpo" in accepted_suffixes()
+    )
+    assert "tif" not in accepted_suffixes()
     monkeypatch.setenv("GEM_FORMATS", "tiff, jpeg")
     assert settings().uploads.formats == ("jpeg", "tiff")
-    assert "tif" in endings() and "png" not in endings()
+    assert "tif" in accepted_suffixes() and "png" not in accepted_suffixes()
     for wrong in ("jpg", "jpeg,exe", ","):
         monkeypatch.setenv("GEM_FORMATS", wrong)
         with pytest.raises(BadSettings, match="GEM_FORMATS"):
@@ -100,7 +104,7 @@ def test_a_screenshot_of_a_whole_page_is_described_by_parts(extractor: Extractor
     photo = decode(encoded(image, "JPEG"), limits=VISITOR)
     assert photo.shape == (5452, 256, 3)
     parts = parts_of(photo)
-    assert len(parts) <= MOST_PARTS and all(part.shape == parts[0].shape for part in parts)
+    assert len(parts) <= MAX_PARTS and all(part.shape == parts[0].shape for part in parts)
     np.testing.assert_array_equal(parts[0], photo[: len(parts[0])])
     np.testing.assert_array_equal(parts[-1], photo[-len(parts[0]) :])
     mean = extractor.describe(parts).sum(0)

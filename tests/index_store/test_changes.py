@@ -10,13 +10,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from evaluation.studies.speed.made import (
-    MadeExtractor,
+from evaluation.studies.speed.synthetic import (
+    SyntheticExtractor,
     inject,
     lay_out,
-    made_file,
-    made_rows,
     real_features,
+    synthetic_file,
+    synthetic_rows,
 )
 from index_store import (
     NothingToIndex,
@@ -62,14 +62,14 @@ def changed(tmp_path_factory):
     the same photos at once.
     """
     base = tmp_path_factory.mktemp("made")
-    photos, extractor = base / "photos", MadeExtractor(DIM)
-    inject(base / "built", made_rows(COUNT, DIM), extractor, real_features(30))
+    photos, extractor = base / "photos", SyntheticExtractor(DIM)
+    inject(base / "built", synthetic_rows(COUNT, DIM), extractor, real_features(30))
     shutil.copytree(base / "built", base / "store")
     lay_out(photos, range(COUNT - CAME))
     build(photos, base / "store", extractor)
     lay_out(photos, range(COUNT - CAME, COUNT))
     for number in WENT:
-        made_file(photos, number).unlink()
+        synthetic_file(photos, number).unlink()
     for path in base.glob("built/extracted.sqlite*"):
         shutil.copy(path, base / "store")
     update(base / "store", extractor)
@@ -133,7 +133,7 @@ def test_moves_match_photos_by_content():
     moved = moves(["a", "b", "c", "b", "d"], ["b", "x", "d", "a", "b", "b"])
     assert moved.old_ids.tolist() == [1, -1, 4, 0, 3, -1]
     assert moved.new_ids.tolist() == [3, 0, -1, 4, 2]
-    assert moved.came.tolist() == [1, 5]
+    assert moved.added.tolist() == [1, 5]
 
 
 def test_an_added_photo_is_found_and_the_rest_is_left_alone(photos, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from index_store import NothingToIndex, Store, TooMuchGone, build, update
 from index_store.__main__ import main
-from index_store.confirmation import Asking
+from index_store.confirmation import Confirmation
 from index_store.sources.difference import Difference, difference
 from index_store.storage.catalogue import Entry
 from tests.conftest import FEW_PHOTOS, GALLERY, QuickExtractor
@@ -146,7 +146,7 @@ def test_a_refusal_leaves_the_store_and_keeps_the_work(photos, tmp_path):
         (photos / name).unlink()
     shutil.copy(GALLERY / "petra.jpg", photos)
     with pytest.raises(TooMuchGone, match="4 of 12"):
-        update(store, quick, confirm=Asking(yes=False, ask=False))
+        update(store, quick, confirm=Confirmation(yes=False, interactive=False))
     assert Store(store).version == version and quick.described == 13
     seen = []
     assert update(store, quick, confirm=seen.append).photos == 9 and quick.described == 13
@@ -219,4 +219,4 @@ def test_a_folder_of_several_that_is_missing_stops_the_update(photos, tmp_path):
         update(store, QuickExtractor())
     other.mkdir()
     with pytest.raises(TooMuchGone, match=r"all of other/ \(1\)"):
-        update(store, QuickExtractor(), confirm=Asking(yes=False, ask=False))
+        update(store, QuickExtractor(), confirm=Confirmation(yes=False, interactive=False))

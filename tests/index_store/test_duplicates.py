@@ -296,7 +296,7 @@ def test_damaged_thumbnails_are_skipped(photos, tmp_path, monkeypatch):
         hits = hits_of(store)
         assert ["wine-bright.jpg"] in [[h.file for h in group] for group in fold(store, hits)]
         monkeypatch.undo()
-        store.leave_out(np.array([store.catalogue.find("dune.jpg").id]))
+        store.exclude_photos(np.array([store.catalogue.find("dune.jpg").id]))
         assert [len(group) for group in duplicates(store)] == [3], "what is hidden is in no group"
 
 

@@ -107,7 +107,7 @@ def test_linked_folders_are_named_and_followed_on_request(folder, tmp_path):
     assert followed.files == ["a.jpg", "elsewhere/petra.jpg", "sub/b.jpg"]
     said = reasons(followed)
     assert said.keys() == {"sub/up/", "again/", "elsewhere/back/"}
-    assert "lies in" in said["sub/up/"] and "lies in" in said["elsewhere/back/"]
+    assert "contains it" in said["sub/up/"] and "contains it" in said["elsewhere/back/"]
     assert "sub/, which is indexed" in said["again/"]
 
     store, quick = tmp_path / "s", QuickExtractor()
@@ -138,7 +138,7 @@ def test_several_folders_in_one_store(tmp_path, folder):
     assert add([other / "dune.jpg"], store, quick).photos == 4
     (root / "a.jpg").unlink()
     assert update(store, quick).photos == 3
-    with pytest.raises(NothingToIndex, match="lies in"):
+    with pytest.raises(NothingToIndex, match="is inside"):
         build([root, root / "sub"], store, quick)
     assert build([other, root, other], store, quick).photos == 3
 

@@ -20,7 +20,7 @@ from index_store import (
 from index_store.__main__ import main
 from index_store.ann.tune import replace_index
 from index_store.storage import extraction_cache
-from index_store.storage.integrity import known_damage
+from index_store.storage.integrity import read_damage
 from search import Engine
 from tests.conftest import CountingExtractor, QuickExtractor
 
@@ -211,7 +211,7 @@ def test_a_note_of_many_files_is_read_again(small, monkeypatch):
         monkeypatch.setattr("index_store.storage.integrity.damaged_slots", lambda *_: many)
         with pytest.raises(PhotosDamaged, match="497 more files"):
             verify(store)
-        slots = known_damage(small, store.manifest_sha256)
+        slots = read_damage(small, store.manifest_sha256)
     assert slots.tolist() == [slot for found in many.values() for slot in found]
 
 
@@ -225,7 +225,7 @@ def test_a_gallery_of_damaged_photos_only_is_not_served(small):
 
 
 def test_too_many_damaged_photos_are_a_damaged_store(small, monkeypatch):
-    monkeypatch.setattr("index_store.storage.integrity.MOST_PHOTOS", 1)
+    monkeypatch.setattr("index_store.storage.integrity.MAX_PHOTOS", 1)
     (path,) = (small / "segments").iterdir()
     thumbnails = [thumbnail for _, thumbnail, _ in contents(small).values()]
     flip(path, *thumbnails[:2])

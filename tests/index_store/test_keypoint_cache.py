@@ -30,7 +30,7 @@ def test_what_was_put_is_found_by_all(tmp_path):
 
 
 def test_a_fixed_number_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(keypoint_cache, "MOST_PHOTOS", 20)
+    monkeypatch.setattr(keypoint_cache, "MAX_PHOTOS", 20)
     cache, data = KeypointCache(tmp_path, 0), os.urandom(40_000)
     for number in range(60):
         cache.put(str(number), data)

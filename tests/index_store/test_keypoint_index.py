@@ -79,7 +79,7 @@ def test_neighbours_are_those_of_faiss_own_lists(form, photos, tmp_path):
 
 def test_blocks_of_any_size_make_the_same_file(photos, tmp_path, monkeypatch):
     KeypointChange(FORM, coded(photos, FORM)).save(tmp_path / "whole")
-    monkeypatch.setattr(keypoint_index, "TOGETHER", 1)
+    monkeypatch.setattr(keypoint_index, "BATCH", 1)
     monkeypatch.setattr(keypoint_index, "WRITTEN", 64)
     again = saved(KeypointChange(FORM, coded(photos, FORM)), tmp_path / "again", len(photos))
     assert (tmp_path / "again").read_bytes() == (tmp_path / "whole").read_bytes()

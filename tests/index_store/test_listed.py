@@ -26,11 +26,11 @@ from index_store import (
 )
 from index_store.__main__ import main
 from index_store.about import MAX_CREDIT
-from index_store.confirmation import Asking
-from index_store.sources.collected import Collected
-from index_store.sources.fetch import Guarded, NotFetched, Web, public_address
-from index_store.sources.iiif import text_of
-from index_store.sources.listed import name_for
+from index_store.confirmation import Confirmation
+from index_store.sources.collected.collected import Collected
+from index_store.sources.collected.fetch import Guarded, NotFetched, Web, public_address
+from index_store.sources.collected.iiif import text_of
+from index_store.sources.collected.listed import name_for
 from tests.conftest import GALLERY, QuickExtractor
 from tests.support.photo_server import photo_server
 
@@ -236,7 +236,7 @@ def test_photos_are_asked_about_only_for_a_recheck(listed, server):
     assert after.catalogue.photo(0).sha256 != before.catalogue.photo(0).sha256
     server.answers.clear()
     kept = listed(change=update, recheck=True)
-    assert len(kept) == 1 and "as of before" in str(left_out(kept))
+    assert len(kept) == 1 and "previous version is used" in str(left_out(kept))
 
 
 def test_a_photo_that_is_not_listed_any_more_goes_and_comes_back(listed, server, tmp_path):
@@ -244,7 +244,9 @@ def test_a_photo_that_is_not_listed_any_more_goes_and_comes_back(listed, server,
     listed("url\n" + "\n".join(urls))
     server.paths()
     with pytest.raises(TooMuchGone, match="3 of 4"):
-        listed(f"url\n{urls[0]}\n", change=update, confirm=Asking(yes=False, ask=False))
+        listed(
+            f"url\n{urls[0]}\n", change=update, confirm=Confirmation(yes=False, interactive=False)
+        )
     assert len(listed(change=update)) == 1
     assert len(listed("url\n" + "\n".join(urls), change=update)) == 4 and server.paths() == []
     listed("url\n" + "\n".join(urls[:2]), change=update)
@@ -258,7 +260,9 @@ def test_an_update_that_is_declined_leaves_the_photos_of_the_live_store(listed, 
     urls = [server.put(f"/{number}.jpg", PETRA + bytes([number])) for number in range(3)]
     before = files(listed("path,url\nwine.jpg,\n" + "".join(f",{url}\n" for url in urls)))
     with pytest.raises(TooMuchGone):
-        listed(f"url\n{urls[0]}\n", change=update, confirm=Asking(yes=False, ask=False))
+        listed(
+            f"url\n{urls[0]}\n", change=update, confirm=Confirmation(yes=False, interactive=False)
+        )
     compact(tmp_path / "s")
     folder = tmp_path / "s" / "collected"
     assert all((folder / file).is_file() for file in before) and len(before) == 4
@@ -301,7 +305,9 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(server, monkeypat
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     server.put("/x.jpg", PETRA)
-    monkeypatch.setattr("index_store.sources.fetch.public_address", lambda host, port: "127.0.0.1")
+    monkeypatch.setattr(
+        "index_store.sources.collected.fetch.public_address", lambda host, port: "127.0.0.1"
+    )
     fetching = Web(pause=0)
     got = fetching.get(f"http://museum.example:{port}/x.jpg", 2**20)
     fetching.close()
@@ -539,7 +545,7 @@ def test_a_collection_of_version_2_with_a_circle_and_a_gap(server, web, tmp_path
     # A server that is away takes nothing away.
     server.answers.clear()
     away = built(tmp_path, web, "", update)
-    assert len(away) == 1 and "as of before" in left_out(away)[top]
+    assert len(away) == 1 and "previous version is used" in left_out(away)[top]
 
 
 def test_a_service_that_does_not_shrink_and_a_choice(server, web, tmp_path):
@@ -569,13 +575,13 @@ def test_what_a_manifest_says_at_length_is_cut_and_can_be_read(server, web, tmp_
     said = store.about.of(*files(store))
     assert said.credit == "x" * 600 + ", " + "y" * 398
     assert list(said.more) == [f"Date {number}" for number in range(8)], "no Canvas so long"
-    for module in ("about", "sources.collected"):
+    for module in ("about", "sources.collected.description"):
         monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 4000)
     store = built(tmp_path, web, address)
     assert list(store.about.of(*files(store)).more) == ["Date 0", "Date 1"]
-    for module in ("about", "sources.collected"):
+    for module in ("about", "sources.collected.description"):
         monkeypatch.setattr(f"index_store.{module}.MAX_TABLE_BYTES", 1000)
-    with pytest.raises(BadList, match="say too much"):
+    with pytest.raises(BadList, match="are too large"):
         built(tmp_path, web, address)
 
 

@@ -13,13 +13,13 @@ from index_store.analysis.similarity_map import (
     PERPLEXITY,
     SimilarityMap,
     find_clusters,
-    kept_map,
     lay_out,
     make_map,
     medoids_of,
     path_of,
     principal_components,
     read_map,
+    stored_map,
     write_map,
 )
 from serving.galleries.galleries import galleries
@@ -106,19 +106,19 @@ def test_a_map_that_is_none_is_not_believed(tmp_path, row, column, value):
 
 def test_a_damaged_map_is_made_again(small_built, monkeypatch):
     store = Store(small_built / "store")
-    made = kept_map(store)
+    made = stored_map(store)
     path_of(store).write_bytes(b"damage")
-    again = kept_map(store)
+    again = stored_map(store)
     np.testing.assert_array_equal(again.positions, made.positions)
     monkeypatch.setattr(
         "index_store.analysis.similarity_map.make_map", None
     )  # calling it would raise
-    np.testing.assert_array_equal(kept_map(store).ids, made.ids)
+    np.testing.assert_array_equal(stored_map(store).ids, made.ids)
 
 
 def test_the_map_travels_as_bytes(gallery, gallery_path, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(gallery_path))
-    galleries().settle()
+    galleries().wait_until_open()
     served = galleries().first()
     made = maps().of(served).result().map
     client = TestClient(Starlette(routes=ROUTES))

@@ -135,7 +135,7 @@ def test_additions_and_removals_keep_the_graph(photos, tmp_path, extractor, coun
 
 
 def test_a_killed_build_goes_on_where_it_was(photos, tmp_path, extractor, counted, monkeypatch):
-    monkeypatch.setattr(matching_graph, "TOGETHER", 4)
+    monkeypatch.setattr(matching_graph, "BATCH", 4)
     store, append = tmp_path / "store", Comparisons.append
 
     def killed(self, keys: np.ndarray, evidence: Evidence) -> None:

@@ -27,8 +27,8 @@ from index_store import (
     compact,
     push,
     remove,
-    take_back,
     update,
+    use_own_index,
 )
 from index_store.__main__ import main
 from index_store.ann.faiss_index import FaissIndex
@@ -40,7 +40,8 @@ from index_store.global_artifacts import Derived
 from index_store.storage.manifest import Manifest
 from index_store.storage.publish import content_of, locked, replace
 from search import Engine
-from serving.galleries.galleries import Galleries, NoGallery, galleries
+from serving.galleries.galleries import Galleries, galleries
+from serving.galleries.gallery import NoGallery
 from serving.galleries.remote_index import SENTENCE
 from tests.conftest import PATIENCE, ROOT, unit_rows
 from tests.support.milvus_server import Running, running
@@ -243,7 +244,7 @@ def test_visitors_are_told_when_the_server_falls_silent(server, pushed, extracto
     monkeypatch.setenv("GEM_STORE", str(pushed))
     monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda *_: extractor)
     monkeypatch.setattr("index_store.ann.remote.milvus.ANSWER_S", 1.0)
-    galleries().settle()
+    galleries().wait_until_open()
     client = TestClient(Starlette(routes=ROUTES), client=("9.9.9.9", 1))
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
 
@@ -321,11 +322,11 @@ def test_without_the_server_nothing_is_searched_and_all_else_works(
 
 def test_a_store_comes_back_from_a_server_that_is_gone_for_good(store, extractor):
     name_collection(store, address=nobody())
-    take_back(store)
+    use_own_index(store)
     with Store(store, extractor) as opened:
         assert isinstance(opened.index.index, FaissIndex)
     kept = manifest_of(store)
-    take_back(store)
+    use_own_index(store)
     assert manifest_of(store) == kept
 
 

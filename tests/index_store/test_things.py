@@ -201,7 +201,7 @@ def test_damaged_and_removed_photos_are_in_no_thing(small, extractor):
 
     with Store(small, extractor) as store:
         assert {"colosseum.jpg", "colosseum-2.jpg"} <= files(store)
-        store.leave_out(np.array([store.catalogue.find("colosseum-2.jpg").id]))
+        store.exclude_photos(np.array([store.catalogue.find("colosseum-2.jpg").id]))
         assert not {"colosseum.jpg", "colosseum-2.jpg"} & files(store)
     remove(["brandenburg-gate.jpg"], small)
     with Store(small, extractor) as store:

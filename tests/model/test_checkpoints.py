@@ -26,7 +26,9 @@ from model import (
 from model.checkpoints import checkpoint
 from model.checkpoints.checkpoint import DIGESTS
 from tests.model.test_model import plain_forward
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, TRUNK_DIM, narrow, traced_once
+
+__all__ = ["narrow", "traced_once"]  # fixtures
 
 META = {
     "architecture": SMALL,
@@ -75,12 +77,12 @@ def x() -> torch.Tensor:
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 def test_cirtorch_whitened_inside(tmp_path, x, legacy):
-    state = random_state(2048)
+    state = random_state(TRUNK_DIM)
     meta = META | {
         "whitening": True,
         "local_whitening": False,
         "regional": False,
-        "outputdim": 2048,
+        "outputdim": TRUNK_DIM,
     }
     path = tmp_path / "gl18-tl-resnet50-gem-w.pth"
     content = {"meta": meta, "state_dict": state, "epoch": 3, "min_loss": np.float64(0.2)}
@@ -102,7 +104,8 @@ def test_cirtorch_without_counters_and_optional_meta(tmp_path):
 
 def test_cirtorch_whitened_afterwards(tmp_path, rng):
     one, other = (
-        {"m": rng.normal(size=(2048, 1)), "P": rng.normal(size=(2048, 2048))} for _ in "12"
+        {"m": rng.normal(size=(TRUNK_DIM, 1)), "P": rng.normal(size=(TRUNK_DIM, TRUNK_DIM))}
+        for _ in "12"
     )
     # The other data set's are the same two, the other way round: a file holds each but once.
     arrays = {
@@ -117,13 +120,13 @@ def test_cirtorch_whitened_afterwards(tmp_path, rng):
         stored = arrays["retrieval-SfM-120k"][mode]
         np.testing.assert_allclose(recipe.whitening.projection, stored["P"], rtol=1e-6)
         np.testing.assert_allclose(recipe.whitening.mean, stored["m"][:, 0], rtol=1e-6)
-    assert len(choose_recipe(provenance, dim=256).whitening.projection) == 256
+    assert len(choose_recipe(provenance, dim=64).whitening.projection) == 64
     with pytest.raises(BadRecipe, match="4096"):
         choose_recipe(provenance, dim=4096)
 
 
 def test_solar(tmp_path, x):
-    state = random_state(2048, attention=True)
+    state = random_state(TRUNK_DIM, attention=True)
     names = {
         r"^features\.0\.": "features.conv1.0.",
         r"^features\.1\.": "features.conv1.1.",
@@ -176,7 +179,7 @@ def test_torchvision(tmp_path, x, monkeypatch):
     names = {"features.0.": "conv1.", "features.1.": "bn1."} | {
         f"features.{n + 3}.": f"layer{n}." for n in range(1, 5)
     }
-    flat = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    flat = {"fc.weight": torch.zeros(10, TRUNK_DIM), "fc.bias": torch.zeros(10)}
     for key, value in state.items():
         prefix = next((old for old in names if key.startswith(old)), None)
         if prefix:
@@ -219,7 +222,7 @@ def test_files_that_are_refused(tmp_path, content, sentence):
 
 
 NAMES = [name for name in random_names() if not name.endswith("tracked")]
-LW = {"m": np.zeros((2048, 1)), "P": np.eye(2048)}
+LW = {"m": np.zeros((TRUNK_DIM, 1)), "P": np.eye(TRUNK_DIM)}
 
 
 def with_weights(value):
@@ -309,14 +312,17 @@ MALFORMED = {
     "Lw without P": (with_lw(P=None), "Lw of sfm, ss, P is nothing"),
     "Lw without m": (with_lw(m=None), "Lw of sfm, ss, m is nothing"),
     "Lw with P as a list": (with_lw(P=[[1.0]]), "Lw of sfm, ss, P is a list"),
-    "Lw of integers": (with_lw(P=np.eye(2048, dtype=int)), "P is a PlainArray, not .* floats"),
+    "Lw of integers": (with_lw(P=np.eye(TRUNK_DIM, dtype=int)), "P is a PlainArray, not .* floats"),
     "Lw of another dimension": (
         with_lw(m=np.zeros((64, 1)), P=np.eye(64)),
-        r"Lw of sfm has shapes \(64,\) and \(64, 64\), and the network has 2048",
+        rf"Lw of sfm has shapes \(64,\) and \(64, 64\), and the network has {TRUNK_DIM}",
     ),
-    "Lw that is not square": (with_lw(P=np.zeros((64, 2048))), "Lw of sfm has shapes"),
-    "Lw too large for float16": (with_lw(P=np.full((2048, 2048), 1e5)), "P .* large for float16"),
-    "Lw that is not finite": (with_lw(m=np.full((2048, 1), np.nan)), "m holds values"),
+    "Lw that is not square": (with_lw(P=np.zeros((64, TRUNK_DIM))), "Lw of sfm has shapes"),
+    "Lw too large for float16": (
+        with_lw(P=np.full((TRUNK_DIM, TRUNK_DIM), 1e5)),
+        "P .* large for float16",
+    ),
+    "Lw that is not finite": (with_lw(m=np.full((TRUNK_DIM, 1), np.nan)), "m holds values"),
     "Lw of pointers": (
         with_lw(P=Made(np.ndarray, (1,), "O", b"A" * 8)),
         "it is damaged, or holds more",
@@ -430,7 +436,8 @@ def exported(tmp_path_factory):
     )
     rng = np.random.default_rng(6)
     whitening = Whitening(
-        rng.normal(0, 0.01, 2048).astype(np.float32), rng.normal(size=(64, 2048)).astype(np.float32)
+        rng.normal(0, 0.01, TRUNK_DIM).astype(np.float32),
+        rng.normal(size=(64, TRUNK_DIM)).astype(np.float32),
     )
     recipe = Recipe(160, (1.0, 2**-0.5, 0.5), whitening)
     (folder / "net.onnx").write_bytes(

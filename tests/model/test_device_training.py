@@ -18,14 +18,14 @@ from model.training.common.config import read_config
 from model.training.common.pairs import BadTrainingData
 from model.training.common.photos import PLAIN, POSITIVE, QUERY
 from model.training.common.settings import DistillConfig, TrainConfig
-from model.training.common.views import draw_light, geometric, lit, plain_view
-from model.training.device.classroom import DeviceClassroom
+from model.training.common.views import draw_light, geometric, plain_view, relight
+from model.training.device.batch_source import DeviceBatchSource
 from model.training.device.jpeg import recompress
 from model.training.device.pool import Pool
 from model.training.device.teacher import CHUNK, DeviceTeacher, open_session
 from model.training.device.views import blur, plain_views, random_views, shrink
-from model.training.device.views import lit as lit_on_device
-from model.training.distill.classroom import ViewWorkers
+from model.training.device.views import relight as lit_on_device
+from model.training.distill.batch_source import ViewWorkers
 from model.training.distill.dataset import DistillationDataset
 from model.training.distill.teacher import BadTeacher, Teacher, with_outputs
 from model.training.distill.train import Distillation
@@ -33,7 +33,7 @@ from model.training.finetune import train as training
 from tests.model.test_distill import choice, course, log_of, teacher_path  # noqa: F401
 from tests.model.test_packs import packed, photos  # noqa: F401
 from tests.model.test_training import small_photo, write_start
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, narrow  # noqa: F401
 
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def test_views_on_a_device_are_those_of_opencv(photos):
         rng, (height, width) = np.random.default_rng(seed), pool.sizes[number]
         view = geometric(pool.pixels[number, :height, :width].numpy(), 128, rng)
         light = draw_light(128, rng)
-        error = np.abs(lit(view, light).astype(int) - found[seed])
+        error = np.abs(relight(view, light).astype(int) - found[seed])
         if light.noise:  # of the same deviation, and the rest of the light the same
             assert error.mean() < 255 * 2 * light.noise * light.cast.max() + 1
         else:
@@ -137,7 +137,7 @@ def test_distillation_from_packs_ends_at_its_time_and_goes_on(
     monkeypatch.setattr("model.training.common.run.split_weights", small_parts)
     rates = []
     run = Distillation(config, limit=10_000)
-    assert isinstance(run.room, DeviceClassroom) and len(run.room) == 5
+    assert isinstance(run.source, DeviceBatchSource) and len(run.source) == 5
     learn, clock = run.learn, Clock(run.deadline - 10_000)
     for module in ("model.training.common.run.time", "model.training.distill.train.time"):
         monkeypatch.setattr(module, clock)
@@ -164,7 +164,7 @@ def test_distillation_from_packs_ends_at_its_time_and_goes_on(
 
 
 def small_parts(path: Path, folder: Path) -> None:
-    split_weights(path, folder, 10**7)
+    split_weights(path, folder, 10**5)
 
 
 class Clock:
@@ -181,7 +181,7 @@ def test_lessons_of_a_device_are_those_of_the_processor(course, photos):
     """With the same photos: the same numbers are drawn, and views and maps differ by rounding."""
     config = dataclasses.replace(course("rooms"), photos=(photos / "deep",), size=64, batch=8)
     paths = sorted((photos / "deep").iterdir())
-    rooms = DeviceClassroom(config, CPU), ViewWorkers(config, paths)
+    rooms = DeviceBatchSource(config, CPU), ViewWorkers(config, paths)
     for number in range(5):
         a, b = (room.plain([number]) for room in rooms)
         assert [m.shape for m in a[0]] == [m.shape for m in b[0]]

@@ -28,10 +28,10 @@ from model.training.common.photos import PLAIN, Feed, Photos
 from model.training.common.precision import autocast, trunk_type
 from model.training.common.settings import DistillConfig, TeacherChoice
 from model.training.distill import train as distill
-from model.training.distill.classroom import ViewWorkers
+from model.training.distill.batch_source import ViewWorkers
 from model.training.distill.dataset import (
+    DistillationBatch,
     DistillationDataset,
-    Lesson,
     feed,
     find_neighbours,
     find_photos,
@@ -51,7 +51,9 @@ from tests.model.test_training import (
     widened,
     write_start,
 )
-from tests.support.networks import DEEPER, SMALL
+from tests.support.networks import DEEPER, NARROW, SMALL, TRUNK_DIM, narrow
+
+__all__ = ["narrow"]  # a fixture
 
 
 def test_a_deeper_network_computes_what_the_small_one_did_and_can_be_cut_again():
@@ -249,20 +251,16 @@ def test_half_whitening_leaves_roots_of_the_variances():
 def test_stage_maps_have_strides_4_to_32():
     maps = stage_maps(GeMResNet(SMALL, None).eval(), torch.zeros(1, 3, 128, 64))
     assert [tuple(m.shape[1:]) for m in maps] == [
-        (256, 32, 16),
-        (512, 16, 8),
-        (1024, 8, 4),
-        (2048, 4, 2),
+        (4 * NARROW[0], 32, 16),
+        (4 * NARROW[1], 16, 8),
+        (4 * NARROW[2], 8, 4),
+        (4 * NARROW[3], 4, 2),
     ]
 
 
 @pytest.fixture
-def course(tmp_path, teacher_path, monkeypatch):
-    """Makes the configuration of a short run.
-
-    Its steps turn matrices once instead of five times, which is most of the time of so short a run.
-    """
-    monkeypatch.setattr("model.training.distill.muon.ITERATIONS", 1)
+def course(tmp_path, teacher_path):
+    """Makes the configuration of a short run."""
     for i in range(5):
         small_photo(tmp_path / "photos" / "deep" / f"{i}.jpg", i)
     small_photo(tmp_path / "more" / "last.jpg", 5)
@@ -317,13 +315,13 @@ def test_interrupted_distillation_ends_as_the_uninterrupted(course, monkeypatch)
 
 def test_changed_rates_take_effect_when_a_distillation_resumes(course):
     begun = Distillation(course("rates", "fit = 6\nweight_decay = 0.1"))
-    begun.learn(begun.lessons[0])
+    begun.learn(begun.batches[0])
     begun.save()
     config = dataclasses.replace(begun.config, rate=3e-5, weight_decay=0.3, warmup=0)
     run = Distillation(config)
     assert run.step == 1 and len(run.optimiser.muon.state) == len(begun.optimiser.muon.state) > 0
     run.optimiser.step = lambda: None
-    run.learn(run.lessons[1])
+    run.learn(run.batches[1])
     rate = 3e-5 * 0.5 * (1 + math.cos(math.pi / config.cycle))
     for group in run.optimiser.param_groups:
         assert group["lr"] == pytest.approx(rate) and group["weight_decay"] == 0.3
@@ -405,7 +403,7 @@ def test_a_pause_file_stops_the_run_until_it_goes(course, monkeypatch):
 
     clock, learn = Clock(asleep), run.learn
 
-    def learn_for_a_second(lesson: Lesson) -> dict[str, float]:
+    def learn_for_a_second(lesson: DistillationBatch) -> dict[str, float]:
         clock.now += 1
         return learn(lesson)
 
@@ -442,7 +440,7 @@ def test_lessons_for_instances_show_each_photo_twice_beside_its_like(course):
     neighbours = np.load(config.out / "neighbours.npy")
     assert neighbours.shape == (7, 2)
     for step in range(6):
-        lesson = run.lessons[step]
+        lesson = run.batches[step]
         one, same, other, too = lesson.photos.tolist()
         assert one == same and other == too
         assert other in neighbours[one] and one != other
@@ -515,7 +513,7 @@ def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
     assert main(command) == 0
     said = capsys.readouterr().out.splitlines()
     head, _, *rows = [line.strip("| ").split(" | ") for line in said]
-    assert head[1:] == [f"mAP, {dim} dimensions" for dim in (2048, 1024, 512)]
+    assert head[1:] == [f"mAP, {dim} dimensions" for dim in (TRUNK_DIM, TRUNK_DIM // 2, 64)]
     table = {name: cells for name, *cells in rows}
     network, provenance = load_checkpoint(checkpoint)
     network.whiten = None
@@ -532,7 +530,7 @@ def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
             ("others", [tmp_path / "more" / "last.jpg"], 1),
         )
     }
-    whitened = power_whitening(described["others"], -0.25).truncated(512)(described["asked"])
+    whitened = power_whitening(described["others"], -0.25).truncated(64)(described["asked"])
     groups = [[0, 1], [2, 3]]
     expected = mean_average_precision(whitened, groups)
     assert table["PCA, power -0.25"][2] == f"{expected:.4f}"
@@ -547,12 +545,12 @@ def test_whitenings_are_compared_on_the_trunk_alone(course, tmp_path, capsys):
 
 def test_the_fit_is_a_ridge_regression_over_all_lessons(course, in_float32):
     run = Distillation(dataclasses.replace(course("fitted"), size=64))
-    apprentice, lessons = run.apprentice.train(), [run.lessons[100 + i] for i in range(4)]
+    apprentice, lessons = run.apprentice.train(), [run.batches[100 + i] for i in range(4)]
     rng = np.random.default_rng(0)
     seen, taught, pooled = ([], []), ([], []), []
     for lesson in lessons:
         with torch.no_grad():
-            maps, vectors = apprentice.see(lesson.views)
+            maps, vectors = apprentice.student_outputs(lesson.views)
         pooled.append(vectors)
         for place, (mine, theirs) in enumerate(zip(maps, lesson.maps)):
             width = mine.shape[3]
@@ -574,7 +572,7 @@ def test_the_fit_is_a_ridge_regression_over_all_lessons(course, in_float32):
     np.testing.assert_allclose(run.apprentice.network.whiten.bias.detach(), bias, atol=1e-5)
 
 
-def slow_step(run: Distillation, lesson: Lesson) -> tuple[dict[str, float], dict]:
+def slow_step(run: Distillation, lesson: DistillationBatch) -> tuple[dict[str, float], dict]:
     """Losses and gradients by name in double precision, by plain modules and loops over views."""
     config, apprentice = run.config, copy.deepcopy(run.apprentice).double()
     network = GeMResNet(SMALL, config.dim).double()  # with convolutions and norms of PyTorch
@@ -627,7 +625,7 @@ def test_a_step_has_the_gradient_of_a_loop_over_views(course, tmp_path, in_float
     for name, buffer in run.apprentice.named_buffers(recurse=False):
         if name.startswith(("mean", "std")):
             buffer.uniform_(0.5, 2)
-    lesson = run.lessons[2]  # others have hinges and maxima where rounding decides
+    lesson = run.batches[2]  # others have hinges and maxima where rounding decides
     losses, expected = slow_step(run, lesson)
     run.optimiser.step = lambda: None
     assert run.learn(lesson) == pytest.approx(losses, rel=1e-3)
@@ -641,7 +639,7 @@ def test_the_command_trains_goes_on_measures_and_says_what_is_wrong(course, tmp_
     assert main(["distill", str(tmp_path / "command.toml"), "steps=2"]) == 0
     assert main(["distill", str(tmp_path / "command.toml")]) == 0
     said = capsys.readouterr().out
-    assert "going on at step 2" in said and "4 steps" in said
+    assert "resuming at step 2" in said and "4 steps" in said
     before = (tmp_path / "command" / "last.pt").read_bytes()
     assert main(["distill", str(tmp_path / "command.toml"), "--benchmark"]) == 0
     assert re.search(

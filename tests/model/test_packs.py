@@ -28,7 +28,9 @@ from model.training.packs.packed import FILE, is_pack, packed_photos, read_pack
 from model.training.packs.parts import BadParts
 from tests.conftest import GALLERY
 from tests.model.test_training import write_start
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, narrow
+
+__all__ = ["narrow"]  # a fixture
 
 NAMES = ("petra", "wine", "taj-mahal", "igloo", "bulb")
 
@@ -49,7 +51,7 @@ def photos(tmp_path_factory) -> Path:
 def packed(photos, tmp_path_factory) -> Path:
     """The same, packed in several parts."""
     out = tmp_path_factory.mktemp("packs") / "parts"
-    pack([photos], out, side=96, most=6000)
+    pack([photos], out, side=96, max_bytes=6000)
     return out
 
 
@@ -81,15 +83,15 @@ def test_an_interrupted_pack_goes_on_and_is_the_same(photos, packed, tmp_path):
             yield file
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("model.training.packs.in_order.AHEAD", 1)
-        pack([photos], tmp_path / "parts", 96, stop_before_the_fourth, most=6000)
+        patch.setattr("model.training.packs.in_order.PREFETCH", 1)
+        pack([photos], tmp_path / "parts", 96, stop_before_the_fourth, max_bytes=6000)
     assert 0 < len(list((tmp_path / "parts").glob("*.zip"))) < len(list(packed.glob("*.zip")))
     with pytest.raises(BadParts, match="not finished; run the same"):
         read_pack(tmp_path / "parts")
-    pack([photos], tmp_path / "parts", 96, most=6000)
+    pack([photos], tmp_path / "parts", 96, max_bytes=6000)
     assert contents(tmp_path / "parts") == contents(packed)
     before = contents(packed)
-    pack([photos], packed, 96, stop_before_the_fourth, most=6000)
+    pack([photos], packed, 96, stop_before_the_fourth, max_bytes=6000)
     assert contents(packed) == before, "a finished one is left alone"
 
 
@@ -174,10 +176,10 @@ def test_a_damaged_pack_is_refused_by_name(packed, tmp_path, damage, sentence):
 
 def test_weights_come_back_from_their_parts(tmp_path):
     start = write_start(tmp_path / "start.safetensors", SMALL)
-    split_weights(start, tmp_path / "parts", 10**7)
+    split_weights(start, tmp_path / "parts", 10**5)
     parts = sorted((tmp_path / "parts").glob("*.part"))
     assert b"".join(p.read_bytes() for p in parts) == start.read_bytes()
-    assert len(parts) > 1 and all(p.stat().st_size <= 10**7 for p in parts)
+    assert len(parts) > 1 and all(p.stat().st_size <= 10**5 for p in parts)
     network, provenance = load_checkpoint(start)
     for given in (tmp_path / "parts", tmp_path / "parts" / "weights.json"):
         again, same = load_checkpoint(given)
@@ -196,7 +198,7 @@ def test_weights_come_back_from_their_parts(tmp_path):
 )
 def test_a_missing_or_damaged_part_is_named(tmp_path, damage, sentence, capsys):
     start = write_start(tmp_path / "start.safetensors", SMALL)
-    split_weights(start, tmp_path / "parts", 10**7)
+    split_weights(start, tmp_path / "parts", 10**5)
     damage(tmp_path / "parts")
     with pytest.raises(BadCheckpoint, match=sentence.replace(".", r"\.")):
         load_checkpoint(tmp_path / "parts")

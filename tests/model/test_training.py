@@ -34,7 +34,9 @@ from model.training.common.views import photometric, plain_view, random_view
 from model.training.finetune import train as training
 from model.training.finetune.mining import hard_negatives
 from tests.conftest import GALLERY, unit_rows
-from tests.support.networks import SMALL
+from tests.support.networks import SMALL, narrow
+
+__all__ = ["narrow"]  # a fixture
 
 
 def test_mining_equals_brute_force(rng):
@@ -311,7 +313,7 @@ def test_run_leaves_log_curve_and_best_weights(course, capsys):
                 "BatchNorm statistics stay frozen"
             )
     assert main(["train", str(course / "logged.toml")]) == 0
-    assert "going on at epoch 2" in capsys.readouterr().out, "a finished run has nothing more to do"
+    assert "resuming at epoch 2" in capsys.readouterr().out, "a finished run has nothing more to do"
 
 
 def test_values_on_the_command_line_replace_the_files(course):
@@ -347,7 +349,7 @@ def test_compare_lists_checkpoints_with_their_map(course, capsys):
 def test_an_epochs_tuples_are_two_views_of_a_photo_and_other_photos(course):
     config = configured(course, "tuples")
     run = training.FineTuning(config)
-    tuples = training.mine(run.network, run.training, run.feed, config, 0)
+    tuples = training.mine_tuples(run.network, run.training, run.feed, config, 0)
     assert tuples.shape == (8, 4)
     assert (tuples[:, 0] == tuples[:, 1]).all() and not (tuples[:, :1] == tuples[:, 2:]).any()
 
@@ -445,17 +447,17 @@ def test_photos_are_read_once_within_the_budget(tmp_path):
     kept, exact = PhotoMemory(files, 64, 1e6), PhotoMemory(files, 64)
     first = [kept[i].copy() for i in range(3)]
     np.testing.assert_array_equal(exact[0], resize(read_photo(files[0]), 64))
-    assert kept.kept == 3 and exact.kept == 0
+    assert kept.cached_count == 3 and exact.cached_count == 0
     none, tight = PhotoMemory(files, 64, 0), PhotoMemory(files, 64, 2000)
     for i in range(3):  # a limit of memory does not change what is learned
         np.testing.assert_array_equal(none[i], first[i])
         np.testing.assert_array_equal(tight[i], first[i])
-    assert none.kept == 0
+    assert none.cached_count == 0
     for file in files:
         file.unlink()
     for i in range(3):
         np.testing.assert_array_equal(kept[i], first[i])
-    assert tight.kept < 3
+    assert tight.cached_count < 3
     with pytest.raises(FileNotFoundError):
         exact[0]
 

@@ -41,7 +41,7 @@ def test_each_command_reaches_its_room_with_its_arguments(called):
     for command in cli.STORE_COMMANDS:
         assert cli.main([command, "--store", "a b"]) == 7
         assert called.pop() == ("index_store", [command, "--store", "a b"])
-    for command, (room, _) in cli.ROOM_COMMANDS.items():
+    for command, (room, _) in cli.PACKAGE_COMMANDS.items():
         assert cli.main([command, "x", "--help"]) == 7
         assert called.pop() == (room, ["x", "--help"])
 

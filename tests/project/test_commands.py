@@ -13,7 +13,7 @@ import warnings
 
 import pytest
 
-from command import complain
+from command import print_error
 from evaluation.__main__ import main as evaluation
 from tests.conftest import ROOT
 
@@ -126,8 +126,8 @@ def test_a_seed_is_not_negative(command, capsys):
 
 
 def test_a_missing_file_is_named_without_a_number(tmp_path, capsys):
-    complain(FileNotFoundError(2, "No such file or directory", str(tmp_path / "x")))
-    complain(OSError("The disk is full."))
+    print_error(FileNotFoundError(2, "No such file or directory", str(tmp_path / "x")))
+    print_error(OSError("The disk is full."))
     assert capsys.readouterr().err == (
         f"error: {tmp_path / 'x'}: No such file or directory\nerror: The disk is full.\n"
     )

@@ -159,4 +159,4 @@ def test_mirrors_are_named_on_the_command_line_or_by_the_environment(monkeypatch
     monkeypatch.setenv("GEM_MIRRORS", "http://a http://b/c")
     assert named_mirrors() == ["http://a", "http://b/c"]
     assert named_mirrors(["http://d"]) == ["http://d"]
-    assert Remote("https://x.org/y/z?k=1").address_at("http://b/c/") == "http://b/c/x.org/y/z?k=1"
+    assert Remote("https://x.org/y/z?k=1").url_at("http://b/c/") == "http://b/c/x.org/y/z?k=1"

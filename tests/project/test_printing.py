@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,16 +38,13 @@ TERMINALS = {
     "cp1252": {"PYTHONIOENCODING": "cp1252"},
     "C": {"LC_ALL": "C"},
 }
+HERE, HOW = "cp1252", ("strict", "backslashreplace")  # as Python opens its two streams
 ALL = "".join(NAMES) + UNDECODABLE
 
 
 @pytest.fixture(params=TERMINALS)
 def terminal(request) -> str:
     return request.param
-
-
-# All commands print through `command`: those that load much are started in one terminal only.
-IN_ONE_TERMINAL = pytest.mark.parametrize("terminal", ["cp1252"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +79,41 @@ def run(terminal: str, *command: str | os.PathLike, code: int = 0) -> tuple[str,
     encoding = {"cp1252": "cp1252", "C": "utf-8"}.get(terminal, "ascii")
     out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
     assert done.returncode == code, err
-    assert "Traceback" not in err and "UnicodeEncodeError" not in err
-    for forbidden in FORBIDDEN:
-        assert forbidden not in out + err
+    check_plain(out + err)
     return out, err
+
+
+def check_plain(printed: str) -> None:
+    assert "Traceback" not in printed and "UnicodeEncodeError" not in printed
+    for forbidden in FORBIDDEN:
+        assert forbidden not in printed
+
+
+@pytest.fixture
+def here(monkeypatch) -> Callable[..., tuple[str, str]]:
+    """Runs `python -m ROOM ...` in this process, which has made its imports, in a terminal of
+    HERE. Commands all print through `command`, so one terminal is enough for most.
+    """
+
+    def run_here(room: str, *arguments: str | os.PathLike, code: int = 0) -> tuple[str, str]:
+        out, err = (io.TextIOWrapper(io.BytesIO(), HERE, errors=how) for how in HOW)
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.chdir(ROOT)
+            patch.setattr(sys, "argv", [room, *map(str, arguments)])
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the room has been imported before
+                runpy.run_module(room, run_name="__main__")
+        printed = []
+        for stream in (out, err):
+            stream.flush()
+            printed.append(stream.buffer.getvalue().decode(HERE))
+        assert ended.value.code == code, printed[1]
+        check_plain("".join(printed))
+        return printed[0], printed[1]
+
+    return run_here
 
 
 def shown(terminal: str) -> list[str]:
@@ -115,49 +146,44 @@ def test_search_prints_a_table_of_odd_names(odd, odd_store, terminal):
         assert sum(line.endswith(f"  {name}") for line in lines) == 1
 
 
-@IN_ONE_TERMINAL
-def test_search_prints_json_of_odd_names(odd, odd_store, terminal):
+def test_search_prints_json_of_odd_names(odd, odd_store, here):
     query = odd / UNDECODABLE
-    out, _ = run(terminal, "-m", "search", query, "--store", odd_store, "--json")
+    out, _ = here("search", query, "--store", odd_store, "--json")
     answer = json.loads(out)
     assert answer["query"] == str(query)
     assert {hit["file"] for hit in answer["hits"]} == set(NAMES)
 
 
-@IN_ONE_TERMINAL
-def test_search_complains_of_odd_names(odd_store, terminal):
-    _, err = run(terminal, "-m", "search", ALL, "--store", odd_store, code=1)
-    assert_shows_all(err, terminal)
+def test_search_complains_of_odd_names(odd_store, here):
+    _, err = here("search", ALL, "--store", odd_store, code=1)
+    assert_shows_all(err, HERE)
 
 
-@IN_ONE_TERMINAL
-def test_index_store_prints_odd_names(odd, tmp_path, terminal):
+def test_index_store_prints_odd_names(odd, tmp_path, here):
     store = tmp_path / ALL
-    out, _ = run(terminal, "-m", "index_store", "build", odd, "--store", store)
-    assert_shows_all(out, terminal)
+    out, _ = here("index_store", "build", odd, "--store", store)
+    assert_shows_all(out, HERE)
     assert "left out: 'caf\\udce9.jpg'" in out
-    _, err = run(terminal, "-m", "index_store", "remove", ALL, "--store", store, code=1)
-    assert_shows_all(err, terminal)
+    _, err = here("index_store", "remove", ALL, "--store", store, code=1)
+    assert_shows_all(err, HERE)
 
 
-@IN_ONE_TERMINAL
-def test_evaluation_prints_odd_names(odd_store, tmp_path, terminal):
+def test_evaluation_prints_odd_names(odd_store, tmp_path, here):
     groups = tmp_path / ALL
     groups.write_text(json.dumps({"a": list(NAMES)[:2], "b\x1b\n": list(NAMES)[2:]}))
-    command = ("-m", "evaluation", "groups", "--by-group", "--store", odd_store)
-    out, _ = run(terminal, *command, "--groups", groups)
+    command = ("evaluation", "groups", "--by-group", "--store", odd_store)
+    out, _ = here(*command, "--groups", groups)
     assert "b\\x1b\\n (  2)" in out
-    _, err = run(terminal, "-m", "evaluation", "report", ALL, "--out", "x.html", code=1)
-    assert_shows_all(err, terminal)
+    _, err = here("evaluation", "report", ALL, "--out", "x.html", code=1)
+    assert_shows_all(err, HERE)
 
 
-@IN_ONE_TERMINAL
-def test_export_and_model_print_odd_names(tmp_path, terminal):
+def test_export_and_model_print_odd_names(tmp_path, here):
     out = tmp_path / "x.onnx"
-    _, err = run(terminal, "-m", "export", "--checkpoint", ALL, "--out", out, code=1)
-    assert_shows_all(err, terminal)
-    _, err = run(terminal, "-m", "model", "train", ALL, code=1)
-    assert_shows_all(err, terminal)
+    _, err = here("export", "--checkpoint", ALL, "--out", out, code=1)
+    assert_shows_all(err, HERE)
+    _, err = here("model", "train", ALL, code=1)
+    assert_shows_all(err, HERE)
 
 
 def test_serving_prints_its_settings(terminal):

@@ -117,7 +117,7 @@ def test_a_model_without_calibration_is_silent(engine):
 def test_the_api_and_the_command_say_it(small_built, monkeypatch, capsys):
     store = small_built / "store"
     monkeypatch.setenv("GEM_STORE", str(store))
-    galleries().settle()
+    galleries().wait_until_open()
     client = TestClient(Starlette(routes=ROUTES), client=("9.9.9.9", 1))
     server = SameThing("http://testserver", client=client, retries=0)
     assert server.search(*photos(OTHER))["notes"] == [DIFFERENT]

@@ -514,7 +514,7 @@ def test_drawn_galleries_have_few_views_of_many_things(rng):
     groups = [list(range(start, start + 20)) for start in range(0, 100, 20)]
     ids = asking.draw(groups, 160, 40, rng)
     assert len(set(ids.tolist())) == 40 and (np.diff(ids) > 0).all() and ids.max() < 160
-    assert max(np.isin(members, ids).sum() for members in groups) <= asking.MOST_VIEWS
+    assert max(np.isin(members, ids).sum() for members in groups) <= asking.MAX_VIEWS
     assert (ids >= 100).sum() > 20
     assert len(asking.draw(groups, 160, 160, rng)) == 160
 
@@ -570,11 +570,11 @@ def test_a_pair_of_photos_is_verified_once(small_built, extractor):
         return original(query, hits)
 
     engine.matchers["sift"].verify_many = counted
-    once = asking.OncePerPair(engine.matchers["sift"])
+    once = asking.SharedVerifications(engine.matchers["sift"])
     ids = np.array([0, 2, 4, 6, 8, 10])
     part = Engine(SubGallery(store, ids), extractor)
-    once.take_over(engine.matchers["sift"], np.arange(len(store)))
-    once.take_over(part.matchers["sift"], ids)
+    once.redirect(engine.matchers["sift"], np.arange(len(store)))
+    once.redirect(part.matchers["sift"], ids)
     whole, other, part = (
         asking.LabelledGallery(one, [], 1.0, 0, 0, True) for one in (engine, plain, part)
     )

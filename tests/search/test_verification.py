@@ -547,7 +547,7 @@ def test_benchmark_measures_and_reports(small_built):
 
 
 def test_shipped_products_are_what_the_export_makes():
-    from export.inner_products import FOLDER, OUT, inner_products
+    from export.matching.inner_products import FOLDER, OUT, inner_products
 
     for name, signed in OUT.items():
         assert (FOLDER / name).read_bytes() == inner_products(signed)

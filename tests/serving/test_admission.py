@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from serving.queue.admission import HEAVY_NICENESS, MOST_RETRY, Admission, Busy
+from serving.queue.admission import HEAVY_NICENESS, MAX_RETRY, Admission, Busy
 from tests.conftest import PATIENCE
 
 
@@ -193,7 +193,7 @@ def test_nobody_is_sent_away_for_long():
     admission.submit("a", gate)
     assert gate.begun.wait(PATIENCE)
     ticket = admission.submit("a", lambda: None)
-    assert admission.retry_after() == MOST_RETRY
+    assert admission.retry_after() == MAX_RETRY
     gate.may_end.set()
     assert ticket.wait(PATIENCE)
 

@@ -12,7 +12,7 @@ from serving.decoding.taken_uploads import TakenUploads, taken_bytes
 from serving.middleware import uploads
 from serving.middleware.connections import ConnectionLimits
 from serving.middleware.uploads import UploadLimits
-from serving.operations.sessions import Forgetting
+from serving.operations.sessions import SessionReaper
 from serving.queue.quota import Quota
 from serving.settings import Settings, settings
 
@@ -417,7 +417,7 @@ class Runtime:
 
 def test_who_left_is_forgotten_in_time_and_who_comes_back_is_not():
     runtime, now = Runtime(), [0.0]
-    clock = Forgetting(runtime, 30, lambda: now[0])
+    clock = SessionReaper(runtime, 30, lambda: now[0])
     runtime.connected |= {"a", "b", "stays"}
     assert clock.tick() == 0
     runtime.connected -= {"a", "b"}
@@ -445,5 +445,5 @@ def test_an_upload_that_ends_after_its_session_is_nobodys():
     runtime.left.add("back soon")
     storage = runtime.uploaded_file_mgr.file_storage
     storage.update({"here": {}, "back soon": {}, "gone": {}})
-    Forgetting(runtime, 30, lambda: 0.0).tick()
+    SessionReaper(runtime, 30, lambda: 0.0).tick()
     assert set(storage) == {"here", "back soon"}

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from api.routes import ROUTES as API_ROUTES
 from index_store import Store, StoreCorrupt
-from index_store.analysis.similarity_map import kept_map
+from index_store.analysis.similarity_map import stored_map
 from search import Engine
 from search.diffusion_trace import walk
 from serving.galleries.galleries import galleries
@@ -47,7 +47,7 @@ def served(damaged_thumbnail, extractor, monkeypatch):
     monkeypatch.setattr("serving.galleries.galleries.extractor_of", lambda *_: extractor)
     monkeypatch.setattr("serving.galleries.galleries.verify", lambda store: None)
     monkeypatch.setenv("GEM_STORE", str(damaged_thumbnail))
-    galleries().settle()
+    galleries().wait_until_open()
     return galleries().first()
 
 
@@ -95,9 +95,9 @@ def test_a_map_without_damaged_photos_is_not_kept(damaged_thumbnail):
     with Store(damaged_thumbnail) as store:
         with pytest.raises(StoreCorrupt):
             store.thumbnail(id_of(store, "taj-mahal-3.jpg"))
-        assert len(kept_map(store).ids) == 11
+        assert len(stored_map(store).ids) == 11
     with Store(damaged_thumbnail) as store:
-        assert len(kept_map(store).ids) == 12
+        assert len(stored_map(store).ids) == 12
 
 
 def test_outliers_are_measured_by_served_neighbours():

@@ -21,7 +21,8 @@ from extractor import DEFAULT_MODEL, Extractor
 from index_store import PRESETS, Store, build, candidate_ids, verify
 from index_store.ann.nearest import exact_search
 from search import Engine
-from serving.galleries.galleries import Galleries, Gallery, NoGallery, ReloadingStore, extractor_of
+from serving.galleries.galleries import Galleries, ReloadingStore, extractor_of
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.galleries.pictures import Pictures, thumbnail_url, view_url
 from serving.galleries.queries import GalleryQueries
 from serving.galleries.readiness import finds_itself
@@ -49,7 +50,7 @@ def served(monkeypatch, extractor) -> Galleries:
 
 def settled(served: Galleries) -> Gallery:
     """The first gallery, once nothing is being opened."""
-    served.settle()
+    served.wait_until_open()
     return served.first()
 
 
@@ -101,7 +102,7 @@ def test_everybody_goes_on_with_the_old_generation_while_the_new_one_is_opened(
             super().__init__(*arguments)
 
     monkeypatch.setattr("serving.galleries.galleries.Store", Slow)
-    served.look()
+    served.start_opening()
     assert opening.wait(PATIENCE)
     # All on this one thread, which would wait for ever if anything waited.
     assert served.first() is old and list(served.by_name().values()) == [old]
@@ -166,7 +167,7 @@ def test_damage_need_not_be_written_down(served, store_path, monkeypatch):
     (path,) = (store_path / "segments").iterdir()
     data = path.read_bytes()
     path.write_bytes(data.replace(blob, blob[:-1] + b"x"))
-    monkeypatch.setattr("index_store.storage.integrity.leave_note", lambda *_: None)
+    monkeypatch.setattr("index_store.storage.integrity.note_damage", lambda *_: None)
     verifications = []
     monkeypatch.setattr(
         "serving.galleries.galleries.verify", lambda store: verifications.append(0) or verify(store)
@@ -174,7 +175,7 @@ def test_damage_need_not_be_written_down(served, store_path, monkeypatch):
     served.first()
     for _ in range(3):
         verified()
-        served.look()
+        served.start_opening()
     gallery = settled(served)
     assert len(verifications) == 1 and gallery.engine.store.damaged.tolist() == [0]
     assert not (store_path / "damaged").exists()
@@ -223,11 +224,11 @@ def test_a_generation_that_cannot_be_opened_is_tried_again_after_a_while(
 
     monkeypatch.setattr("serving.galleries.galleries.Store", Failing)
     for now[0] in (0.0, 1.0, 9.0, 10.5, 12.0):
-        assert live.settle() is old
+        assert live.wait_until_open() is old
     assert attempts == [0.0, 10.5]
     monkeypatch.setattr("serving.galleries.galleries.Store", Store)
     now[0] = 30.0
-    assert len(live.settle().engine.store) == 11
+    assert len(live.wait_until_open().engine.store) == 11
 
 
 def test_a_model_file_that_is_gone_leaves_the_last_generation(
@@ -269,7 +270,7 @@ def test_a_replaced_model_file_is_loaded_with_the_next_generation(
     (tmp_path / "new.onnx").write_bytes(model.read_bytes()[:-1] + b"x")
     os.replace(tmp_path / "new.onnx", model)
     build(photos, store_path, QuickExtractor())
-    gallery = live.settle()
+    gallery = live.wait_until_open()
     assert gallery.engine.extractor is other
     assert gallery.engine.store.manifest.dim == 48 and len(chosen) == 2 and chosen[0] != chosen[1]
 
@@ -385,7 +386,7 @@ def test_a_gallery_photo_is_prepared_and_verified_once_for_everybody(
 
 
 def test_few_gallery_queries_are_kept_the_last_asked_for(engine):
-    queries = GalleryQueries(engine, most=2)
+    queries = GalleryQueries(engine, max_queries=2)
     first = queries.prepare(0)
     queries.prepare(1)
     assert queries.prepare(0).verifications is first.verifications
@@ -453,5 +454,5 @@ def test_few_forms_of_index_are_kept_and_none_for_a_large_gallery(served, store_
     assert gallery.built_for("ivf-flat") is built["ivf-flat"]
     gallery.build_for("hnsw-pq")
     assert gallery.built_for("hnsw") is None and gallery.built_for("ivf-flat") is built["ivf-flat"]
-    monkeypatch.setattr("serving.galleries.galleries.OTHER_INDEXES", 11)
+    monkeypatch.setattr("serving.galleries.gallery.MAX_PHOTOS_TO_INDEX", 11)
     assert gallery.indexes == ["flat"]

@@ -35,7 +35,7 @@ PHOTO = (GALLERY / "dune.jpg").read_bytes()
 @pytest.fixture
 def served(small_built, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
-    galleries().settle()
+    galleries().wait_until_open()
     return galleries().first()
 
 

@@ -91,7 +91,7 @@ def test_archives_that_are_not_opened():
 def shared(small_built, monkeypatch):
     """The server's own gallery."""
     monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
-    galleries().settle()
+    galleries().wait_until_open()
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_limits(shared, monkeypatch):
 
 
 def test_uploads_count_until_they_are_freed(shared, monkeypatch):
-    monkeypatch.setattr(Settings, "own_makers", 1)
+    monkeypatch.setattr(Settings, "own_workers", 1)
     begun, may_end = threading.Event(), threading.Event()
 
     def add(_own, files, deadline):

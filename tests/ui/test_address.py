@@ -10,12 +10,12 @@ from tests.conftest import PATIENCE
 def script() -> None:
     import streamlit as st
 
-    from ui.state.url_params import forget_replaced, values, write, write_all
+    from ui.state.url_params import trust_next_url, values, write, write_all
 
     for part in ("1", "2"):
         st.button(part, on_click=write, args=("part", [part]))
     st.button("photo", on_click=write_all, args=({"photo": ["a", "b"], "part": []},))
-    st.button("forget", on_click=forget_replaced)
+    st.button("forget", on_click=trust_next_url)
     st.text(" ".join(values("photo")) + "|" + " ".join(values("part")))
 
 

@@ -117,7 +117,7 @@ def page() -> None:
 
 def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(gallery_path))
-    galleries().settle()
+    galleries().wait_until_open()
     app = AppTest.from_function(page, default_timeout=PATIENCE)
     app.session_state.visited = "colosseum.jpg"
     app.run()
@@ -132,7 +132,7 @@ def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkey
 
 def test_of_a_part_only_the_part_is_told(gallery_path, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(gallery_path))
-    galleries().settle()
+    galleries().wait_until_open()
     engine, region = galleries().first().engine, (0.5, 0.1, 0.9, 1.0)
     id = engine.store.catalogue.find("colosseum.jpg").id
     app = AppTest.from_function(page, default_timeout=PATIENCE)

@@ -164,7 +164,7 @@ def script() -> None:
 
     from search import Hit, SearchResult
     from ui.i18n.translate import language, number, tr, tr_known
-    from ui.widgets.results import proof
+    from ui.widgets.results import points_badge
     from ui.widgets.timing import timing_bar
 
     st.text(language())
@@ -174,7 +174,7 @@ def script() -> None:
     st.text(number(0.998, 3))
     for points in (1, 1200):
         hit = Hit(1, "a.jpg", "A", 1.0, 0.9, 1.0, {}, inliers=points, verified=True)
-        st.text(" ".join(proof(hit).values()))
+        st.text(" ".join(points_badge(hit).values()))
     st.html(timing_bar(SearchResult([], {"describe": 1234.0, "alpha-qe": 2.5}, {"decode": 8.0})))
 
 

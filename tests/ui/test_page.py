@@ -23,11 +23,11 @@ from serving.galleries.samples import sample_queries
 from serving.refusal import Refused
 from tests.conftest import GALLERY, PATIENCE, ROOT
 from ui.routes import ROUTES
-from ui.state.answer import PREPARED
+from ui.state.answer import MAX_PREPARED
 from ui.state.query_image import PICTURE_QUALITY
 from ui.state.question import FIRST_PAGE
 from ui.widgets.component import key_of
-from ui.widgets.evidence import plain
+from ui.widgets.evidence import escape_markdown
 from ui.widgets.results import movement, tile
 from ui.widgets.timing import timing_bar
 
@@ -242,7 +242,10 @@ def test_file_names_are_never_markup(app):
 
 
 def test_names_are_not_read_as_markdown():
-    assert plain("1. *a*_b_[x](http://y) $z$.jpg") == r"1\. \*a\*_b_\[x\]\(http\:\/\/y\) \$z\$\.jpg"
+    assert (
+        escape_markdown("1. *a*_b_[x](http://y) $z$.jpg")
+        == r"1\. \*a\*_b_\[x\]\(http\:\/\/y\) \$z\$\.jpg"
+    )
 
 
 def test_show_more_reaches_the_last_photo(photos, tmp_path, extractor, monkeypatch):
@@ -281,7 +284,7 @@ def test_samples_of_any_store(small_built, extractor):
 
 def test_photo_routes(gallery, gallery_path, monkeypatch):
     monkeypatch.setenv("GEM_STORE", str(gallery_path))
-    galleries().settle()
+    galleries().wait_until_open()
     client = TestClient(Starlette(routes=ROUTES))
     answer = client.get(thumbnail_url(gallery, 5))
     assert answer.status_code == 200 and answer.content == gallery.thumbnail(5)
@@ -360,12 +363,12 @@ def test_a_click_prepares_nothing_anew(app, monkeypatch):
 
 def test_the_session_keeps_few_queries_and_a_new_search_none(app):
     upload(app, "taj-mahal.jpg")
-    for left in range(5, 5 * (PREPARED + 2), 5):
+    for left in range(5, 5 * (MAX_PREPARED + 2), 5):
         across = next(s for s in app.slider if s.key.startswith("across"))
         across.set_value((left, 100)).run()
         assert not app.exception
     kept = list(in_session(app).values())
-    assert len(kept) == PREPARED and kept[-1].region == (left / 100, 0.0, 1.0, 1.0)
+    assert len(kept) == MAX_PREPARED and kept[-1].region == (left / 100, 0.0, 1.0, 1.0)
     press(app, "New search")
     assert not in_session(app) and "uploaded" not in app.session_state
 
@@ -380,7 +383,7 @@ def test_a_search_goes_on_in_a_new_generation(photos, tmp_path, extractor, monke
     (query,) = in_session(app).values()
     (photos / "colosseum.jpg").unlink()
     build(photos, tmp_path / "s", extractor)
-    galleries().settle()
+    galleries().wait_until_open()
     monkeypatch.setattr(Engine, "prepare", None)  # calling it again would raise
     app.run()
     after = [hit["file"] for hit in panes(app)[0]["hits"]]
@@ -569,12 +572,12 @@ def test_any_name_makes_a_key_that_components_take():
 def click_on_a_photo_that_is_gone():
     from types import SimpleNamespace
 
-    from ui.pages.search import react
+    from ui.pages.search import handle_clicks
 
     catalogue = SimpleNamespace(find=lambda file: None)
     engine = SimpleNamespace(store=SimpleNamespace(catalogue=catalogue))
     press = SimpleNamespace(open="gone.jpg", search="", more="", less="")
-    react(engine, None, object(), [press])
+    handle_clicks(engine, None, object(), [press])
 
 
 def test_a_click_on_a_photo_that_a_build_has_removed_is_answered():

@@ -68,8 +68,8 @@ def test_the_place_in_the_queue_moves_and_then_there_are_hits(app, queue, monkey
 
     turns_line = turns.waiting_line
     monkeypatch.setattr(turns, "waiting_line", line)
-    monkeypatch.setattr(turns, "AT_ONCE", 0.01)
-    monkeypatch.setattr(turns, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(turns, "SILENT_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "POLL_SECONDS", 0.01)
     # Nothing is known of it yet, whatever was tested before.
     app.query_params["photo"] = "brandenburg-gate.jpg"
     app.run()
@@ -143,7 +143,7 @@ def test_who_clicks_or_leaves_while_waiting_gives_the_place_up(app, queue, monke
         raise StopException  # as Streamlit does at the next call, when a script is to stop
 
     monkeypatch.setattr(turns, "waiting_line", stopped)
-    monkeypatch.setattr(turns, "AT_ONCE", 0.01)
+    monkeypatch.setattr(turns, "SILENT_SECONDS", 0.01)
     app.query_params["photo"] = "colosseum.jpg"
     app.run()
     assert queue.admission.waiting == 0

@@ -33,8 +33,8 @@ def filled(sentence: str, facts: Mapping[str, object]) -> str:
     """Fill in facts. Of a pair of FORMS the first is for a count of 1."""
 
     def fitting(pair: re.Match[str]) -> str:
-        fact, one, other = pair.groups()
-        return one if str(facts[fact]) == "1" else other
+        fact, singular, plural = pair.groups()
+        return singular if str(facts[fact]) == "1" else plural
 
     return FORMS.sub(fitting, sentence).format(**facts)
 
@@ -71,10 +71,10 @@ def number(value: float, digits: int = 0) -> str:
 def language() -> str:
     """The language from the URL, else from the session, else the browser's; one of LANGUAGES."""
     state = st.session_state
-    asked = st.query_params.get(PARAMETER, state.get(PARAMETER))
-    if asked not in LANGUAGES:
-        asked = (st.context.locale or "").partition("-")[0]
-    return asked if asked in LANGUAGES else "en"
+    code = st.query_params.get(PARAMETER, state.get(PARAMETER))
+    if code not in LANGUAGES:
+        code = (st.context.locale or "").partition("-")[0]
+    return code if code in LANGUAGES else "en"
 
 
 def keep_language() -> None:

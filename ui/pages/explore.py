@@ -10,7 +10,7 @@ import streamlit as st
 
 from index_store import Store
 from index_store.analysis.similarity_map import SimilarityMap
-from serving.galleries.galleries import Gallery, NoGallery
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.galleries.maps import maps
 from serving.galleries.things import things_of
 
@@ -25,7 +25,7 @@ from ..widgets.results import photos_in_words, results_grid
 CLUSTERS = 24  # medoids under the map
 GROUPS = 12  # groups of duplicates shown
 ALBUMS = 60  # things under the map
-LOOK_AGAIN = 1.0  # seconds
+POLL_SECONDS = 1.0  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -49,23 +49,23 @@ def render() -> None:
         )
         + "</p></div>"
     )
-    making = maps().of(gallery)
-    if not making.done():
+    future = maps().of(gallery)
+    if not future.done():
         wait_for(gallery)
         return
     try:
-        seen = making.result()
-    except Exception:  # whatever failed, the rest of the page works, and the next visit tries again
+        overview = future.result()
+    except Exception:  # the rest of the page works, and the next visit tries again
         log.exception("the overview of the gallery failed")
         maps().drop(gallery)
         st.error(tr("The overview of the gallery is not available. Please try again later."))
         return
     with st.container(key="wide"):
-        clicked = photo_map(store, seen.map)
+        clicked = photo_map(store, overview.map)
     draw_things(store)
-    same = [id for group in seen.copies[:GROUPS] for id in group]
+    same = [id for group in overview.copies[:GROUPS] for id in group]
     grids = [strip(store, tr("Duplicates"), same, "copies")] if same else []
-    grids.append(strip(store, tr("One of a kind"), seen.outliers, "outliers"))
+    grids.append(strip(store, tr("One of a kind"), overview.outliers, "outliers"))
     # The browser names ids of the map; a map belongs to one generation.
     if clicked.open is not None and 0 <= int(clicked.open) < len(store):
         search_for(store.catalogue.photo(int(clicked.open)).file)
@@ -75,49 +75,49 @@ def render() -> None:
 
 
 def draw_things(store: Store) -> None:
-    """The things of a gallery as albums, the one in the address open; nothing if there are none."""
-    known = things_of(store)
-    if known is None or not known.listed:
+    """Draw the things of a gallery as albums, and open the one named in the URL."""
+    things = things_of(store)
+    if things is None or not things.listed:
         return
     heading = tr(
-        "{count} {count:thing|things} with more than one photo", count=number(len(known.listed))
+        "{count} {count:thing|things} with more than one photo", count=number(len(things.listed))
     )
     st.html(f'<h2 class="things">{html.escape(heading)}</h2>')
-    if len(known.listed) > ALBUMS:
+    if len(things.listed) > ALBUMS:
         st.caption(
             tr(
                 "The {count} {count:thing|things} with most photos {count:is|are} shown.",
                 count=number(ALBUMS),
             )
         )
-    if file := albums(store, known.listed[:ALBUMS]).open:
+    if file := albums(store, things.listed[:ALBUMS]).open:
         write(THING, [file])
-    asked = next(iter(values(THING)), None)
-    photo = None if asked is None else store.catalogue.find(asked)
-    shows = None if photo is None else known.number_of(photo.id)
+    opened_file = next(iter(values(THING)), None)
+    photo = None if opened_file is None else store.catalogue.find(opened_file)
+    shows = None if photo is None else things.number_of(photo.id)
     if shows is not None:
-        open_album(store, known.listed[shows], lambda: write(THING, []), search_for)
+        open_album(store, things.listed[shows], lambda: write(THING, []), search_for)
 
 
 def wait_for(gallery: Gallery) -> None:
-    """Say that the map is being made, and draw the page again when it is."""
+    """Draw a message while the map is being built, and redraw the page when it is ready."""
 
-    @st.fragment(run_every=LOOK_AGAIN)
+    @st.fragment(run_every=POLL_SECONDS)
     def waiting() -> None:
         if maps().of(gallery).done():
             st.rerun()
-        doing = tr(
+        message = tr(
             "The map of {count} {count:photo|photos} is being built; it is built only once.",
             count=number(len(gallery.engine.store)),
         )
-        st.html(f'<div class="turn" role="status">{html.escape(doing)}</div>')
+        st.html(f'<div class="turn" role="status">{html.escape(message)}</div>')
 
     waiting()
 
 
-def photo_map(store: Store, made: SimilarityMap) -> Any:
+def photo_map(store: Store, layout: SimilarityMap) -> Any:
     """Draw the map. Returns an object whose `open` is the id of the photo just clicked, or None."""
-    sizes = [int((made.clusters == cluster).sum()) for cluster in range(len(made.medoids))]
+    sizes = [int((layout.clusters == cluster).sum()) for cluster in range(len(layout.medoids))]
     component = st.components.v2.component(
         "photo_map",
         html=(ASSETS / "map.html").read_text(),
@@ -128,7 +128,7 @@ def photo_map(store: Store, made: SimilarityMap) -> Any:
         data={
             "url": f"maps/{store.version}.bin",
             "photos": f"photos/{store.version}/",
-            "count": len(made.ids),
+            "count": len(layout.ids),
             "clusters": [photos_in_words(size) for size in sizes[:CLUSTERS]],
             "words": {
                 "map": tr(

@@ -9,7 +9,7 @@ import streamlit as st
 
 from extractor import decode
 from serving.galleries.explanation import Explained, explain, pixels_of
-from serving.galleries.galleries import Gallery, NoGallery
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 
 from ..i18n.translate import number, tr, tr_known
@@ -46,23 +46,23 @@ def render() -> None:
         + "</p></div>"
     )
     try:
-        told = explained(gallery, question)
+        explanation = explained(gallery, question)
     except Refused as refusal:
         st.warning(tr_known(str(refusal)), icon=":material/hourglass_top:")
         return
-    looking(gallery, subject, told)
-    finding(gallery, told)
-    walking(gallery, subject, told)
-    proving(gallery, subject, told)
-    st.html(timing_bar(told.result))
+    draw_descriptor(gallery, subject, explanation)
+    draw_candidates(gallery, explanation)
+    draw_diffusion(gallery, subject, explanation)
+    draw_verification(gallery, subject, explanation)
+    st.html(timing_bar(explanation.result))
 
 
 def own_question(gallery: Gallery) -> Question:
     """A question with the last query photo, and its part if it was a single photo."""
-    subject, asked = own_subject(gallery), st.session_state.get("question", {})
-    photos = [*asked.get("upload", ()), *asked.get("photo", ())]
+    subject, parameters = own_subject(gallery), st.session_state.get("question", {})
+    photos = [*parameters.get("upload", ()), *parameters.get("photo", ())]
     single = photos in ([subject.file], [subject.token])
-    return Question((subject,), part_of(asked.get("part", [""])[-1]) if single else WHOLE)
+    return Question((subject,), part_of(parameters.get("part", [""])[-1]) if single else WHOLE)
 
 
 def own_subject(gallery: Gallery) -> QueryImage:
@@ -78,10 +78,10 @@ def own_subject(gallery: Gallery) -> QueryImage:
 def explained(gallery: Gallery, question: Question) -> Explained:
     """Explain a search; the session caches the last explanation. Raises Refused."""
     (subject,) = question.subjects
-    what = question.key, gallery.engine.store.version
-    before, told = st.session_state.get("told", (None, None))
-    if before == what:
-        return told
+    cache_key = question.key, gallery.engine.store.version
+    before, explanation = st.session_state.get("told", (None, None))
+    if before == cache_key:
+        return explanation
     query, _ = prepared(gallery, question, ("sift",))
 
     def work() -> Explained:
@@ -91,45 +91,45 @@ def explained(gallery: Gallery, question: Question) -> Explained:
             pixels = pixels_of(gallery, gallery.engine.store.catalogue.find(subject.file).id)
         return explain(gallery, query, pixels)
 
-    told = in_turn(work, counted=not st.session_state.pop("counted", False))
-    st.session_state.told = what, told
-    return told
+    explanation = in_turn(work, counted=not st.session_state.pop("counted", False))
+    st.session_state.told = cache_key, explanation
+    return explanation
 
 
-def step(heading: str, sentences: str, place: int) -> object:
+def step(heading: str, sentences: str, position: int) -> object:
     """Draw the heading and text of a step. Returns the column for its picture."""
     text, picture = st.columns([2, 3], gap="large", vertical_alignment="top")
     text.html(
-        f'<h2 class="step"><span aria-hidden="true">{place}</span>{html.escape(heading)}</h2>'
+        f'<h2 class="step"><span aria-hidden="true">{position}</span>{html.escape(heading)}</h2>'
         f"<p>{html.escape(sentences)}</p>"
     )
     return picture
 
 
-def looking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
+def draw_descriptor(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
     card = gallery.engine.extractor.card
-    said = tr(
+    text = tr(
         "A network turns the photo into {count} {count:number|numbers}, its descriptor; photos of "
         "the same thing get similar ones.",
         count=number(card.output_dim),
     )
-    heat = told.heat
+    heat = explanation.heat
     if heat is None:
-        said += " " + tr("No attention map is available for this model.")
-    elif told.region is None:
-        said += " " + tr(
+        text += " " + tr("No attention map is available for this model.")
+    elif explanation.region is None:
+        text += " " + tr(
             "Half of the descriptor comes from the brightest {share} % of the photo.",
             share=number(100 * share_of_half(heat)),
         )
     else:
-        said += " " + tr(
+        text += " " + tr(
             "Only the part in the frame counts; half of the descriptor comes from its brightest "
             "{share} %.",
             share=number(100 * share_of_half(heat)),
         )
     label = tr("Where the descriptor looks")
-    with step(tr("It looks"), said, 1):
-        drawing(heat_picture(subject.image, heat, told.region, label), "heat")
+    with step(tr("It looks"), text, 1):
+        drawing(heat_picture(subject.image, heat, explanation.region, label), "heat")
 
 
 def share_of_half(heat: np.ndarray) -> float:
@@ -138,36 +138,36 @@ def share_of_half(heat: np.ndarray) -> float:
     return float((np.searchsorted(total, 0.5) + 1) / heat.size)
 
 
-def finding(gallery: Gallery, told: Explained) -> None:
+def draw_candidates(gallery: Gallery, explanation: Explained) -> None:
     store = gallery.engine.store
-    held = sum(len(entry.ids) for entry in told.lists)
+    in_lists = sum(len(entry.ids) for entry in explanation.lists)
     index = store.index.index.stats()
-    if not told.lists:
+    if not explanation.lists:
         return  # an index without lists, or in a server, has none to show
-    said = tr(
+    text = tr(
         "The index holds {count} {count:descriptor|descriptors} in {lists} {lists:list|lists} of "
         "similar ones, each packed into {bytes} {bytes:byte|bytes}. This search visited {visited} "
         "{visited:list|lists}, nearest first, with {held} {held:photo|photos}, and compared the "
         "best of these exactly.",
         count=number(len(store)),
         lists=number(index.lists),
-        visited=number(len(told.lists)),
+        visited=number(len(explanation.lists)),
         bytes=number(index.code_bytes),
-        held=number(held),
+        held=number(in_lists),
     )
-    with step(tr("It finds"), said, 2):
-        drawing(lists_picture(store, told), "lists")
+    with step(tr("It finds"), text, 2):
+        drawing(lists_picture(store, explanation), "lists")
 
 
-def walking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
-    walk = told.walk
+def draw_diffusion(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
+    walk = explanation.walk
     if len(walk.seeds) == 0:
-        said = tr(
+        text = tr(
             "Diffusion starts from the photos that have yours among their own nearest. Here there "
             "are none, so the order stays the same."
         )
     else:
-        said = tr(
+        text = tr(
             "Diffusion starts from the photos that have yours among their own nearest, {seeds} "
             "here, and walks on from neighbour to neighbour. Of the other photos it reaches, "
             "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
@@ -176,26 +176,26 @@ def walking(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
             reached=number(len(walk.reached)),
             visits=number(100 * walk.visits.max(initial=0)),
         )
-    with step(tr("It walks"), said, 3):
+    with step(tr("It walks"), text, 3):
         drawing(walk_picture(gallery.engine.store, subject, walk, tr("The walk")), "walk")
 
 
-def proving(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
-    proven = [hit for hit in told.result.hits if hit.verified]
-    best = max(proven, key=lambda hit: hit.inliers or 0, default=None)
+def draw_verification(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
+    proven_hits = [hit for hit in explanation.result.hits if hit.verified]
+    best = max(proven_hits, key=lambda hit: hit.inliers or 0, default=None)
     if best is None:
-        said = tr(
+        text = tr(
             "Points of the photo are matched with those of the best hits; where many fit one view "
             "of one thing, it is proven. Here that is the case for no photo."
         )
     else:
-        said = tr(
+        text = tr(
             "Points of the photo are matched with those of the best hits; where many fit one view "
             "of one thing, it is proven. Here {points} {points:point does|points do}; proven "
             "photos: {count} of the first {of}.",
             points=number(best.inliers or 0),
-            count=number(len(proven)),
-            of=number(len(told.result.hits)),
+            count=number(len(proven_hits)),
+            of=number(len(explanation.result.hits)),
         )
     keypoints = gallery.engine.store.keypoints
     voting = tr(
@@ -205,9 +205,13 @@ def proving(gallery: Gallery, subject: QueryImage, told: Explained) -> None:
         points=number(keypoints.form.points),
         held=number(len(keypoints)),
     )
-    with step(tr("It proves"), f"{said} {voting}", 4):
+    with step(tr("It proves"), f"{text} {voting}", 4):
         if best is not None:
-            shown = gallery_subject(gallery.engine, best.id).image
+            hit_image = gallery_subject(gallery.engine, best.id).image
             match_viewer(
-                subject.image, shown, best.verification, key="how-match", region=told.region
+                subject.image,
+                hit_image,
+                best.verification,
+                key="how-match",
+                region=explanation.region,
             )

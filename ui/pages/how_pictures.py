@@ -38,17 +38,17 @@ def heat_picture(
     """
     photo = f'<img src="{html.escape(image["src"])}" alt="{html.escape(image["title"])}">'
     left, top, right, bottom = (100 * edge for edge in region or (0, 0, 1, 1))
-    place = f"left:{left}%;top:{top}%;width:{right - left}%;height:{bottom - top}%"
-    over = ""
+    style = f"left:{left}%;top:{top}%;width:{right - left}%;height:{bottom - top}%"
+    overlay = ""
     if heat is not None:
         png = base64.b64encode(heat_png(heat)).decode()
-        over = (
-            f'<img class="over" style="{place}" alt="{html.escape(label)}" '
+        overlay = (
+            f'<img class="over" style="{style}" alt="{html.escape(label)}" '
             f'src="data:image/png;base64,{png}">'
         )
     if region is not None:
-        over += f'<span class="part" style="{place}"></span>'
-    return f'<div class="heat">{photo}{over}</div>'
+        overlay += f'<span class="part" style="{style}"></span>'
+    return f'<div class="heat">{photo}{overlay}</div>'
 
 
 def heat_png(heat: np.ndarray) -> bytes:
@@ -67,17 +67,17 @@ def heat_png(heat: np.ndarray) -> bytes:
     return png.tobytes()
 
 
-def lists_picture(store: Store, told: Explained) -> str:
+def lists_picture(store: Store, explanation: Explained) -> str:
     """HTML of the visited lists with the nearest photos of each."""
-    query = told.descriptor
+    query = explanation.descriptor
     rows = []
-    for entry in told.lists[:LISTS]:
+    for entry in explanation.lists[:LISTS]:
         similarity = cosine(query, store.descriptors[entry.ids])
         nearest = entry.ids[np.argsort(-similarity, kind="stable")[:FACES]]
         faces = "".join(thumbnail(store, int(id)) for id in nearest)
         count = html.escape(photos_in_words(len(entry.ids)))
         rows.append(f"<li><span>{count}</span>{faces}</li>")
-    more = len(told.lists) - LISTS
+    more = len(explanation.lists) - LISTS
     rest = f"<li><span>+ {more}</span></li>" if more > 0 else ""
     return f'<ol class="lists">{"".join(rows)}{rest}</ol>'
 
@@ -111,10 +111,10 @@ def walk_picture(store: Store, subject: QueryImage, walk: Walk, label: str) -> s
     ]
     nodes = [node(subject.small, subject.title, *places["query"][0])]
     for ids, name in ((walk.seeds, "seed"), (walk.reached, "reached")):
-        for id, place in zip(ids, places[name]):
+        for id, point in zip(ids, places[name]):
             photo = store.catalogue.photo(int(id))
             title = about(store).title(photo.file, photo.title)
-            nodes.append(node(thumbnail_url(store, photo.id), title, *place))
+            nodes.append(node(thumbnail_url(store, photo.id), title, *point))
     return (
         f'<div class="plot walk"><svg viewBox="0 -16 560 {height + 32:.0f}" role="img" '
         f'aria-label="{html.escape(label)}">{"".join(lines + nodes)}</svg></div>'
@@ -132,8 +132,8 @@ def curve(start: tuple[float, float], end: tuple[float, float], strength: float)
     (x1, y1), (x2, y2) = (start[0] + NODE, start[1] + NODE / 2), (end[0], end[1] + NODE / 2)
     middle = (x1 + x2) / 2
     style = f"stroke-width:{0.5 + 5 * strength:.1f};opacity:{0.15 + 0.6 * strength:.2f}"
-    way = f"M{x1:.0f} {y1:.0f} C{middle:.0f} {y1:.0f} {middle:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
-    return f'<path d="{way}" style="{style}"/>'
+    path = f"M{x1:.0f} {y1:.0f} C{middle:.0f} {y1:.0f} {middle:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
+    return f'<path d="{path}" style="{style}"/>'
 
 
 def node(src: str, title: str, x: float, y: float) -> str:

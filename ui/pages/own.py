@@ -18,11 +18,11 @@ from ..state.actions import start_over
 from ..state.served import own_gallery
 from ..state.switch import open_search, search_for
 from ..state.turns import visitor_and_address
-from ..widgets.endings import endings
-from ..widgets.evidence import plain
+from ..widgets.evidence import escape_markdown
+from ..widgets.uploader import accepted_suffixes
 from .explore import strip
 
-LOOK_AGAIN = 0.7  # seconds
+POLL_SECONDS = 0.7  # seconds
 SHOWN = 24
 
 
@@ -49,29 +49,32 @@ def render() -> None:
     if problem := st.session_state.pop("own_problem", ""):
         st.error(tr_known(problem), icon=":material/hourglass_top:")
     if own is not None and own.building:
-        watch(own)
+        draw_progress(own)
         return
-    choose(first_time=own is None or own.gallery is None)
+    draw_uploader(first_time=own is None or own.gallery is None)
     if own is not None:
-        tell(own)
+        draw_result(own)
 
 
-def choose(first_time: bool) -> None:
+def draw_uploader(first_time: bool) -> None:
     """Draw the uploader. first_time: whether there is no gallery yet."""
     limits = settings()
     key = f"own-{st.session_state.get('own_uploads', 0)}"
     st.file_uploader(
         tr("Choose photos, or a zip of photos") if first_time else tr("Add more photos"),
-        type=[*endings(), "zip"],
+        type=[*accepted_suffixes(), "zip"],
         accept_multiple_files=True,
         key=key,
-        on_change=take,
+        on_change=process_files,
         args=(key,),
     )
     model = descriptor()
     if first_time and model:
         st.caption(
-            tr("{model} will describe them; change it on the search page.", model=plain(model))
+            tr(
+                "{model} will describe them; change it on the search page.",
+                model=escape_markdown(model),
+            )
         )
     st.html(
         '<p class="small">'
@@ -89,7 +92,7 @@ def choose(first_time: bool) -> None:
     )
 
 
-def take(key: str) -> None:
+def process_files(key: str) -> None:
     """Start to process the uploaded files. Streamlit frees its copies at once."""
     files = [(file.name, file.getvalue()) for file in st.session_state.get(key) or ()]
     if not files:
@@ -102,14 +105,14 @@ def take(key: str) -> None:
     except Refused as refusal:
         st.session_state.own_problem = str(refusal)
     else:
-        leave_other_gallery()
+        clear_other_question()
 
 
 def descriptor() -> str:
     """Name of the model for a new gallery, as chosen on the search page; "" with only one model."""
-    offered = list(galleries().opened())
-    last = st.session_state.get("searched_by")
-    return "" if len(offered) < 2 else last if last in offered else offered[0]
+    models = list(galleries().opened())
+    current = st.session_state.get("searched_by")
+    return "" if len(models) < 2 else current if current in models else models[0]
 
 
 def photos_of(file: tuple[str, bytes]) -> int:
@@ -118,10 +121,10 @@ def photos_of(file: tuple[str, bytes]) -> int:
     return max(1, data.count(b"PK\x01\x02")) if name.lower().endswith(".zip") else 1
 
 
-def watch(own: OwnGallery) -> None:
+def draw_progress(own: OwnGallery) -> None:
     """Draw the progress until all photos are processed."""
 
-    @st.fragment(run_every=LOOK_AGAIN)
+    @st.fragment(run_every=POLL_SECONDS)
     def progress() -> None:
         if not own.building:
             st.rerun()
@@ -136,10 +139,10 @@ def watch(own: OwnGallery) -> None:
         )
 
     progress()
-    st.button(tr("Stop and delete them"), on_click=forget)
+    st.button(tr("Stop and delete them"), on_click=delete_gallery)
 
 
-def tell(own: OwnGallery) -> None:
+def draw_result(own: OwnGallery) -> None:
     """Report the result: errors, searchable photos, skipped files."""
     if own.error:
         st.error(tr_known(own.error), icon=":material/broken_image:")
@@ -162,7 +165,7 @@ def tell(own: OwnGallery) -> None:
     with st.container(horizontal=True):
         if own.gallery is not None and st.button(tr("Search them"), type="primary"):
             open_search()
-        st.button(tr("Delete them and go back to the gallery"), on_click=forget)
+        st.button(tr("Delete them and go back to the gallery"), on_click=delete_gallery)
     if own.gallery is not None:
         ids = list(range(min(SHOWN, len(own.gallery.engine.store))))
         grid = strip(own.gallery.engine.store, tr("Search with one of these"), ids, "own")
@@ -170,13 +173,13 @@ def tell(own: OwnGallery) -> None:
             search_for(file)
 
 
-def forget() -> None:
+def delete_gallery() -> None:
     """Delete the gallery."""
     own_galleries().forget(visitor_and_address()[0])
-    leave_other_gallery()
+    clear_other_question()
 
 
-def leave_other_gallery() -> None:
+def clear_other_question() -> None:
     """Clear the question, which belongs to another gallery."""
     start_over()
     for name in ("question", "visited"):

@@ -11,22 +11,22 @@ from streamlit.delta_generator import DeltaGenerator
 from extractor import BadPhoto
 from search import Engine, PreparedQuery
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery, NoGallery
+from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 
 from ..i18n.translate import number, tr, tr_known
 from ..state.actions import search_with, start_over
 from ..state.answer import (
     Answer,
-    ask,
+    descriptor_answer,
     gallery_for,
     keep,
     kept_query,
-    look_at_uploads,
-    plain_answer,
+    prepare_uploads,
     prepared,
     recall,
     search,
+    search_or_recall,
 )
 from ..state.options import SearchOptions, choose_options
 from ..state.query_image import UploadExpired
@@ -35,8 +35,9 @@ from ..state.served import served as galleries_served
 from ..widgets.card import query_card
 from ..widgets.evidence import evidence
 from ..widgets.hits import GRIDS, draw, redraw
-from ..widgets.start import file_uploader, start_page, uploader
+from ..widgets.start import start_page
 from ..widgets.timing import timing_bar
+from ..widgets.uploader import file_uploader, uploader
 
 BUSY_ICON = ":material/hourglass_top:"
 
@@ -87,33 +88,35 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
         with switches, st.container(horizontal=True, key="toggles", gap="medium"):
-            asked = choose_options(served)
-        st.session_state.searched_by = asked.way.descriptor
-        gallery = served[asked.way.descriptor]  # with its own index
-        turn = st.container(key="turn")
+            chosen = choose_options(served)
+        st.session_state.searched_by = chosen.options.descriptor
+        gallery = served[chosen.options.descriptor]  # with its own index
+        progress = st.container(key="turn")
     if "arrived" in st.session_state:
-        with turn:
-            question = take_in(gallery, question)
+        with progress:
+            question = process_uploads(gallery, question)
     assert question is not None
     k = shown()
     with card:
         query_card(gallery.engine, question, file_uploader)
     try:
-        with turn:
-            gallery = gallery_for(served, asked.way)
-            query, problem = prepared(gallery, question, asked.way.matchers)
-            answer = completed(query, asked.way, k + 1) or recall(gallery, query, asked.way, k + 1)
-            if answer is None and asked.against is None and not was_clicked:
-                answer = plain_answer(gallery, query, asked.way, k + 1)
+        with progress:
+            gallery = gallery_for(served, chosen.options)
+            query, problem = prepared(gallery, question, chosen.options.matchers)
+            answer = completed(query, chosen.options, k + 1) or recall(
+                gallery, query, chosen.options, k + 1
+            )
+            if answer is None and chosen.against is None and not was_clicked:
+                answer = descriptor_answer(gallery, query, chosen.options, k + 1)
             elif answer is None:
-                answer = ask(gallery, query, asked.way, k + 1)
+                answer = search_or_recall(gallery, query, chosen.options, k + 1)
             other = None
-            if asked.against is not None:
-                other = other_answer(served, question, asked.against, k)
+            if chosen.against is not None:
+                other = other_answer(served, question, chosen.against, k)
     except Refused as refusal:
         st.warning(tr_known(str(refusal)), icon=BUSY_ICON)
         st.button(tr("Try again"))
-        react(gallery.engine, question, None, redraw())
+        handle_clicks(gallery.engine, question, None, redraw())
         return
     except UploadExpired as sentence:
         st.warning(tr_known(str(sentence)), icon=":material/link_off:")
@@ -122,13 +125,13 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         st.html(timing_bar(answer.result))
     if problem:
         st.warning(tr_known(problem), icon=":material/broken_image:")
-    grids = draw(question, asked, answer, other, k)
-    react(gallery.engine, question, answer, grids)
+    grids = draw(question, chosen, answer, other, k)
+    handle_clicks(gallery.engine, question, answer, grids)
     if answer.provisional:
-        complete(turn, gallery, answer, asked.way, k + 1)
+        complete(progress, gallery, answer, chosen.options, k + 1)
 
 
-def take_in(gallery: Gallery, question: Question | None) -> Question:
+def process_uploads(gallery: Gallery, question: Question | None) -> Question:
     """Process newly uploaded photos as a new question or as additions to the current one.
 
     On failure the page is redrawn unchanged, with a message.
@@ -136,7 +139,7 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
     files, state = st.session_state.arrived, st.session_state
     others = question.subjects if question is not None and state.get("adding") else ()
     try:
-        subjects = look_at_uploads(gallery, files, others)
+        subjects = prepare_uploads(gallery, files, others)
     except (BadPhoto, UploadExpired) as error:
         if not others:
             start_over()
@@ -144,36 +147,36 @@ def take_in(gallery: Gallery, question: Question | None) -> Question:
         state.problem = str(error)
     except Refused as refusal:
         del state.arrived
-        not_done = tr("Your photo was not processed. Please choose it again.")
-        state.notice = f"{tr_known(str(refusal))} {not_done}"
+        advice = tr("Your photo was not processed. Please choose it again.")
+        state.notice = f"{tr_known(str(refusal))} {advice}"
     else:
-        made = Question(tuple(subjects))
-        query = kept_query(gallery, made, ("sift",))
+        updated = Question(tuple(subjects))
+        query = kept_query(gallery, updated, ("sift",))
         start_over()
         write_question(subjects)
         state.uploaded = {s.token: s for s in subjects if s.token is not None}
         if query is not None:
-            keep(gallery, made, query)
-        return made
+            keep(gallery, updated, query)
+        return updated
     st.rerun()
 
 
 def other_answer(
-    served: dict[str, Gallery], question: Question, way: SearchOptions, k: int
+    served: dict[str, Gallery], question: Question, options: SearchOptions, k: int
 ) -> Answer:
     """The answer to compare with. Raises as `prepared`."""
-    gallery = gallery_for(served, way)
-    query, _ = prepared(gallery, question, way.matchers)
-    return ask(gallery, query, way, k)
+    gallery = gallery_for(served, options)
+    query, _ = prepared(gallery, question, options.matchers)
+    return search_or_recall(gallery, query, options, k)
 
 
 def complete(
-    turn: DeltaGenerator, gallery: Gallery, answer: Answer, way: SearchOptions, k: int
+    progress: DeltaGenerator, gallery: Gallery, answer: Answer, options: SearchOptions, k: int
 ) -> None:
     """Compute the full answer while the plain one is shown, then redraw the page with it."""
     try:
-        with turn:
-            result = search(gallery, answer.query, way, k)
+        with progress:
+            result = search(gallery, answer.query, options, k)
     except Refused as refusal:
         so_far = tr("These photos are ordered by their descriptors only.")
         st.warning(f"{tr_known(str(refusal))} {so_far}", icon=BUSY_ICON)
@@ -183,15 +186,17 @@ def complete(
     timings = answer.result.timings_ms | result.timings_ms
     reused = {stage: ms for stage, ms in result.reused_ms.items() if stage not in timings}
     whole = replace(result, timings_ms=timings, reused_ms=reused)
-    st.session_state.completed = Answer(gallery, answer.query, whole, way), k
+    st.session_state.completed = Answer(gallery, answer.query, whole, options), k
     st.rerun()
 
 
-def completed(query: PreparedQuery, way: SearchOptions, k: int) -> Answer | None:
+def completed(query: PreparedQuery, options: SearchOptions, k: int) -> Answer | None:
     """The answer completed by the last run, if it matches this query and these options."""
     answer, hits = st.session_state.pop("completed", (None, 0))
-    fits = answer is not None and answer.query is query and (answer.way, hits) == (way, k)
-    return answer if fits else None
+    is_current = (
+        answer is not None and answer.query is query and (answer.options, hits) == (options, k)
+    )
+    return answer if is_current else None
 
 
 def clicked() -> bool:
@@ -199,21 +204,21 @@ def clicked() -> bool:
     return st.session_state.pop("clicked", None) in GRIDS
 
 
-def react(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:
+def handle_clicks(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:
     """Handle clicks in a grid. answer: None if the hits are of another answer."""
     # The browser sends file names: a build may have reassigned the ids.
     find = engine.store.catalogue.find
-    for press in grids:
-        if press.search and (photo := find(press.search)):
+    for grid in grids:
+        if grid.search and (photo := find(grid.search)):
             search_with(engine, photo.id)
             st.rerun()
         for name in ("more", "less"):
-            file = getattr(press, name)
+            file = getattr(grid, name)
             if file and find(file):
                 call(file, name)
                 st.rerun()
-        if answer and press.open:
-            if photo := find(press.open):
+        if answer and grid.open:
+            if photo := find(grid.open):
                 hits = answer.result.hits
                 chain = next((hit.chain for hit in hits if hit.id == photo.id), ())
                 evidence(
@@ -221,7 +226,7 @@ def react(engine: Engine, question: Question, answer: Answer | None, grids: list
                     question.subjects,
                     answer.query,
                     photo.id,
-                    answer.way,
+                    answer.options,
                     search_with,
                     chain,
                 )

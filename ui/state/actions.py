@@ -9,10 +9,10 @@ from serving.decoding.taken_uploads import TakenUploads
 from serving.settings import settings
 
 from ..i18n.translate import number, tr
-from .query_image import forget
-from .question import few, leave_question, write_photos
+from .query_image import clear_query
+from .question import clear_question, unique_values, write_photos
 
-KEPT = ("arrived", "adding", "problem", "notice", "weaker", "question")
+SEARCH_STATE = ("arrived", "adding", "problem", "notice", "weaker", "question")
 
 
 def take_uploads(key: str, adding: bool) -> None:
@@ -29,18 +29,18 @@ def take_uploads(key: str, adding: bool) -> None:
     files = st.session_state.get(key)
     if not files:
         return
-    most = settings().query_photos
+    limit = settings().query_photos
     if adding:
-        most -= len(few("upload", most)) + len(few("photo", most))
-    if len(files) > most:
+        limit -= len(unique_values("upload", limit)) + len(unique_values("photo", limit))
+    if len(files) > limit:
         st.session_state.notice = tr(
             "A search takes at most {count} {count:photo|photos}.",
             count=number(settings().query_photos),
         )
-    if files[:most]:
+    if files[:limit]:
         st.session_state.arrived = TakenUploads(
-            [(file.getvalue(), file.name) for file in files[:most]],
-            sum(file.size for file in files[:most]),
+            [(file.getvalue(), file.name) for file in files[:limit]],
+            sum(file.size for file in files[:limit]),
         )
         st.session_state.adding = adding
     st.session_state.pop("problem", None)
@@ -52,20 +52,20 @@ def search_with(engine: Engine, id: int) -> None:
 
     Its file name goes into the URL, which can be shared.
     """
-    forget_all()
+    clear_search()
     write_photos(photo=[engine.store.catalogue.photo(id).file])
 
 
 def start_over() -> None:
     """Return to the start page."""
-    forget_all()
-    leave_question()
+    clear_search()
+    clear_question()
 
 
-def forget_all() -> None:
+def clear_search() -> None:
     """Delete the query photos and everything derived from them from the session."""
-    forget()
-    for name in KEPT:
+    clear_query()
+    for name in SEARCH_STATE:
         st.session_state.pop(name, None)
     new_uploader()
 

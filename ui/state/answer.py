@@ -9,7 +9,7 @@ import streamlit as st
 
 from search import PreparedQuery, SearchResult
 from serving import searches
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.galleries.originals import OriginalGone
 
 from ..i18n.translate import tr
@@ -18,8 +18,8 @@ from .query_image import QueryImage, prepare, read_uploads
 from .question import Question
 from .turns import in_turn
 
-PREPARED = 4  # cached queries: the whole photo and its last few variations
-GONE = "The file of this photo has changed or is gone, so the whole photo is used."
+MAX_PREPARED = 4  # cached queries: the whole photo and its last few variations
+ORIGINAL_GONE = "The file of this photo has changed or is gone, so the whole photo is used."
 
 
 @dataclass(frozen=True)
@@ -30,39 +30,43 @@ class Answer:
         gallery: the searched gallery.
         query: the prepared query.
         result: the hits.
-        way: the search options used.
+        options: the search options used.
         provisional: whether a full answer will replace it.
     """
 
     gallery: Gallery
     query: PreparedQuery
     result: SearchResult
-    way: SearchOptions
+    options: SearchOptions
     provisional: bool = False
 
 
-def gallery_for(served: Mapping[str, Gallery], way: SearchOptions) -> Gallery:
+def gallery_for(served: Mapping[str, Gallery], options: SearchOptions) -> Gallery:
     """The gallery that the options name, with the form of index that they name.
 
     A form that is not cached is built in a turn. Raises Refused.
     """
-    gallery = served[way.descriptor]
-    known = gallery.built_for(way.index)
-    if known is not None:
-        return known
-    return in_turn(lambda: gallery.build_for(way.index), tr("Building the index…"), counted=False)
+    gallery = served[options.descriptor]
+    cached = gallery.built_for(options.index)
+    if cached is not None:
+        return cached
+    return in_turn(
+        lambda: gallery.build_for(options.index), tr("Building the index…"), counted=False
+    )
 
 
-def ask(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer:
+def search_or_recall(
+    gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int
+) -> Answer:
     """Answer a prepared query; in a turn if photos must be compared. Raises Refused."""
-    known = recall(gallery, query, way, k)
-    if known is not None:
-        return known
+    cached = recall(gallery, query, options, k)
+    if cached is not None:
+        return cached
 
-    return Answer(gallery, query, search(gallery, query, way, k), way)
+    return Answer(gallery, query, search(gallery, query, options, k), options)
 
 
-def search(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> SearchResult:
+def search(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int) -> SearchResult:
     """Search in a turn.
 
     Counts as one search for the quota, together with preparing the photo if that was necessary.
@@ -70,24 +74,28 @@ def search(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -
     """
 
     def work() -> SearchResult:
-        return searches.search(gallery, query, way.rerank, way.verify, k, "page")
+        return searches.search(gallery, query, options.rerank, options.matcher, k, "page")
 
     counted = st.session_state.pop("counted", False)
     return in_turn(work, tr("Matching points…"), counted=not counted, quick=True)
 
 
-def recall(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer | None:
+def recall(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int) -> Answer | None:
     """The answer if no photo must be compared for it, else None."""
-    result = searches.recall(gallery, query, way.rerank, way.verify, k, "page")
-    return None if result is None else Answer(gallery, query, result, way)
+    result = searches.recall(gallery, query, options.rerank, options.matcher, k, "page")
+    return None if result is None else Answer(gallery, query, result, options)
 
 
-def plain_answer(gallery: Gallery, query: PreparedQuery, way: SearchOptions, k: int) -> Answer:
+def descriptor_answer(
+    gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int
+) -> Answer:
     """The order by descriptor alone, which is nearly free: shown until the full answer is ready and
     not counted as a search.
     """
-    plain = replace(way, rerank=None, verify=None)
-    return Answer(gallery, query, gallery.engine.search(query, k=k), plain, provisional=True)
+    descriptor_only = replace(options, rerank=None, matcher=None)
+    return Answer(
+        gallery, query, gallery.engine.search(query, k=k), descriptor_only, provisional=True
+    )
 
 
 def prepared(
@@ -116,17 +124,17 @@ def prepared(
         return prepare(gallery, base.subjects, base.region, matchers)
 
     try:
-        made = in_turn(work, tr("Processing the photo…"))
+        prepared_query = in_turn(work, tr("Processing the photo…"))
     except OriginalGone:
-        return prepared(gallery, question.whole, matchers)[0], GONE
+        return prepared(gallery, question.whole, matchers)[0], ORIGINAL_GONE
     st.session_state.counted = True
-    keep(gallery, base, made)
+    keep(gallery, base, prepared_query)
     query = kept_query(gallery, question, matchers)
     assert query is not None
     return query, ""
 
 
-def look_at_uploads(
+def prepare_uploads(
     gallery: Gallery, files: Sequence[tuple[bytes, str]], others: Sequence[QueryImage]
 ) -> list[QueryImage]:
     """Decode uploads and prepare a query from them, in one turn.
@@ -136,8 +144,8 @@ def look_at_uploads(
         BadPhoto: an upload cannot be decoded.
         UploadExpired: as `prepared`.
     """
-    doing = tr("Processing the photo…")
-    subjects, query = in_turn(lambda: read_uploads(gallery, files, others), doing)
+    message = tr("Processing the photo…")
+    subjects, query = in_turn(lambda: read_uploads(gallery, files, others), message)
     st.session_state.counted = True
     keep(gallery, Question(tuple(subjects)), query)
     return subjects
@@ -187,12 +195,12 @@ def kept_query(
 
 
 def keep(gallery: Gallery, question: Question, query: PreparedQuery) -> None:
-    """Cache a query in the session; beyond PREPARED the oldest is dropped."""
-    kept = _queries()
-    kept.pop(_key(gallery, question), None)
-    kept[_key(gallery, question)] = query
-    while len(kept) > PREPARED:
-        del kept[next(iter(kept))]
+    """Cache a query in the session; beyond MAX_PREPARED the oldest is dropped."""
+    queries = _queries()
+    queries.pop(_key(gallery, question), None)
+    queries[_key(gallery, question)] = query
+    while len(queries) > MAX_PREPARED:
+        del queries[next(iter(queries))]
 
 
 def _queries() -> dict[tuple, PreparedQuery]:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from extractor import BadModel
 from search import MATCHERS, RERANKERS
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.settings import settings
 
 from ..i18n.translate import tr
@@ -33,33 +33,33 @@ class SearchOptions:
     Attributes:
         descriptor: name of the model.
         index: form of the index that proposes candidates.
-        rerank, verify: reranker and matcher, as for `Engine.search`.
+        rerank, matcher: reranker and matcher, as for `Engine.search`.
     """
 
     descriptor: str
     index: str
     rerank: str | None
-    verify: str | None
+    matcher: str | None
 
     @property
     def stages(self) -> str:
         """Titles of the stages that are on."""
-        names = [label(name) for name in (self.rerank, self.verify) if name is not None]
+        names = [label(name) for name in (self.rerank, self.matcher) if name is not None]
         return " + ".join(names) or tr("Rerank off")
 
     @property
     def matchers(self) -> tuple[str, ...]:
         """Matchers whose keypoints are extracted when a photo is prepared."""
-        return tuple(dict.fromkeys(("sift", self.verify or "sift")))
+        return tuple(dict.fromkeys(("sift", self.matcher or "sift")))
 
     def name(self, other: SearchOptions) -> str:
         """Title beside other options: what differs, and the stages."""
-        apart = [
-            mine
-            for mine, theirs in ((self.descriptor, other.descriptor), (self.index, other.index))
-            if mine != theirs
+        differing = [
+            value
+            for value, compared in ((self.descriptor, other.descriptor), (self.index, other.index))
+            if value != compared
         ]
-        return ": ".join([*apart, self.stages])
+        return ": ".join([*differing, self.stages])
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class ChosenOptions:
     """The visitor's choice.
 
     Attributes:
-        way: options of the search.
+        options: options of the search.
         against: options of a search to compare with, None without one.
     """
 
-    way: SearchOptions
+    options: SearchOptions
     against: SearchOptions | None
 
 
@@ -87,7 +87,7 @@ def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
         served: galleries by name of their model; the page opens with the first.
     """
     names = list(served)
-    rerankers, matchers = offered(served[names[0]])
+    rerankers, matchers = available_stages(served[names[0]])
     reranker, matcher = chosen("reranker", rerankers), chosen("matcher", matchers)
     rerank = st.toggle(
         label(reranker),
@@ -136,11 +136,11 @@ def choose_options(served: dict[str, Gallery]) -> ChosenOptions:
                 before = choice(tr("Reranker"), [NONE, *rerankers], "left-reranker")
                 points = choice(tr("Matcher"), [NONE, *matchers], "left-matcher")
                 form = choice_of_index(served[model], "left-index")
-            against = SearchOptions(model, form, named(before), named(points))
-    way = SearchOptions(
+            against = SearchOptions(model, form, unless_off(before), unless_off(points))
+    options = SearchOptions(
         descriptor, index, reranker if rerank else None, matcher if verify else None
     )
-    return ChosenOptions(way, against)
+    return ChosenOptions(options, against)
 
 
 def choice_of_index(gallery: Gallery, key: str) -> str:
@@ -149,21 +149,21 @@ def choice_of_index(gallery: Gallery, key: str) -> str:
     return choice(tr("Index"), forms, key) if len(forms) > 1 else forms[0]
 
 
-def named(name: str) -> str | None:
+def unless_off(name: str) -> str | None:
     """None for "off"."""
     return None if name == NONE else name
 
 
-def offered(gallery: Gallery) -> tuple[list[str], list[str]]:
+def available_stages(gallery: Gallery) -> tuple[list[str], list[str]]:
     """Rerankers and matchers that the settings allow and that are available."""
     allowed = settings()
     rerankers = [name for name in allowed.api_rerank.split(",") if name in RERANKERS]
     matchers = [name for name in allowed.api_verify.split(",") if name in MATCHERS]
-    matchers = [name for name in matchers if can_be_made(gallery, name)]
+    matchers = [name for name in matchers if is_installed(gallery, name)]
     return rerankers or list(RERANKERS)[:1], matchers or list(MATCHERS)[:1]
 
 
-def can_be_made(gallery: Gallery, matcher: str) -> bool:
+def is_installed(gallery: Gallery, matcher: str) -> bool:
     """Whether the models of a matcher are installed."""
     try:
         return gallery.engine.matchers[matcher] is not None
@@ -177,7 +177,7 @@ def chosen(key: str, options: Sequence[str]) -> str:
     return value if value in options else options[0]
 
 
-def choice(label_: str, options: Sequence[str], key: str, hidden: bool = False) -> str:
+def choice(title: str, options: Sequence[str], key: str, hidden: bool = False) -> str:
     """Draw a small box; the first option is the default. Returns the choice.
 
     The URL contains the options as shown, so they are the API's names in any language.
@@ -185,7 +185,7 @@ def choice(label_: str, options: Sequence[str], key: str, hidden: bool = False) 
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     return st.selectbox(
-        label_,
+        title,
         options,
         key=key,
         bind="query-params",

@@ -1,8 +1,8 @@
 """Query photos and their session state.
 
 The bytes of an upload are freed as soon as they are decoded. The session keeps a re-encoded picture
-without metadata and the prepared queries; `forget` deletes both. The server caches the data for the
-upload's link a little longer (`serving.galleries.upload_cache`), never the picture.
+without metadata and the prepared queries; `clear_query` deletes both. The server caches the data
+for the upload's link a little longer (`serving.galleries.upload_cache`), never the picture.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from extractor import Region, encode_jpeg, resize
 from search import Engine, PreparedQuery, QueryPhoto
 from serving.decoding.decoder import decoder
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.galleries.originals import reading_originals
 from serving.galleries.pictures import thumbnail_url, view_url
-from serving.galleries.upload_cache import CachedUpload, remembered
+from serving.galleries.upload_cache import CachedUpload, upload_cache
 
 # Parts of an upload are described from the kept picture, so it has working size and a quality that
 # does not affect descriptors.
@@ -50,7 +50,7 @@ class QueryImage:
         small: URL of a small picture of it.
         file: file in the gallery; None for an upload.
         token: token of an upload's link; None for a gallery photo.
-        known: cached data of an upload.
+        cached: cached data of an upload.
         picture: JPEG of an upload at working size; None for a gallery photo and for an upload
             restored from its link.
     """
@@ -61,7 +61,7 @@ class QueryImage:
     small: str
     file: str | None = None
     token: str | None = None
-    known: CachedUpload | None = None
+    cached: CachedUpload | None = None
     picture: bytes | None = None
 
     @property
@@ -70,7 +70,7 @@ class QueryImage:
         return f"photo {self.file}" if self.token is None else f"upload {self.token}"
 
     @property
-    def can_be_cut(self) -> bool:
+    def can_be_cropped(self) -> bool:
         """Whether there is a picture to select a part of."""
         return self.token is None or self.picture is not None
 
@@ -101,26 +101,26 @@ def read_uploads(
     for (pixels, _), (_, name), photo in zip(decoded, files, query.photos[len(before) :]):
         view = resize(pixels, VIEW_SIDE)
         src = "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(view, VIEW_QUALITY)).decode()
-        known = remembered().keep()
-        remembered().add(known, query.model, None, photo)
+        cached = upload_cache().keep()
+        upload_cache().add(cached, query.model, None, photo)
         image = browser_image(src, view.shape, "Your photo")
         picture = encode_jpeg(pixels, PICTURE_QUALITY)
-        of_upload = {"token": known.token, "known": known, "picture": picture}
-        subjects.append(QueryImage(name, "Your photo", image, src, **of_upload))
+        fields = {"token": cached.token, "cached": cached, "picture": picture}
+        subjects.append(QueryImage(name, "Your photo", image, src, **fields))
     return [*others, *subjects], query
 
 
 def linked_upload(token: str) -> QueryImage | None:
     """An upload restored from its link; None if the link has expired."""
-    known = remembered().find(token)
-    if known is None:
+    cached = upload_cache().find(token)
+    if cached is None:
         return None
-    features = next((f for p in known.photos.values() for f in p.keypoints.values()), None)
+    features = next((f for p in cached.photos.values() for f in p.keypoints.values()), None)
     height, width = features.size if features is not None else (480, 640)
     src = NO_PICTURE.format(width=width, height=height)
     image = browser_image(src, (height, width), "An uploaded photo")
     origin = "Its picture was not kept"
-    return QueryImage("An uploaded photo", origin, image, src, token=token, known=known)
+    return QueryImage("An uploaded photo", origin, image, src, token=token, cached=cached)
 
 
 def gallery_subject(engine: Engine, id: int) -> QueryImage:
@@ -153,8 +153,8 @@ def source_of(
     engine = gallery.engine
     if subject.file is not None:
         return engine.store.catalogue.find(subject.file).id
-    assert subject.known is not None
-    photo = subject.known.photos.get((engine.extractor.fingerprint, region))
+    assert subject.cached is not None
+    photo = subject.cached.photos.get((engine.extractor.fingerprint, region))
     if photo is not None and photo.keypoints.keys() >= set(matchers):
         return photo
     if subject.picture is None:
@@ -184,12 +184,12 @@ def prepare(
     with reading_originals():
         query = engine.prepare(sources, region, matchers)
     for subject, photo in zip(subjects, query.photos):
-        if subject.known is not None:
-            remembered().add(subject.known, query.model, region, photo)
+        if subject.cached is not None:
+            upload_cache().add(subject.cached, query.model, region, photo)
     return query
 
 
-def forget() -> None:
+def clear_query() -> None:
     """Delete the photos and everything derived from them from the session."""
     for name in ("uploaded", "prepared", "drawn", "completed", "told"):
         st.session_state.pop(name, None)

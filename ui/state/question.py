@@ -26,9 +26,9 @@ from .url_params import values, write, write_all
 
 FIRST_PAGE = 24
 MORE = 24
-MOST_SHOWN = 480
-MOST_SAID = 12  # gallery photos marked as right or wrong
-OF_QUESTION = ("photo", "upload", "part", "more", "less", "shown")
+MAX_HITS = 480
+MAX_FEEDBACK = 12  # gallery photos marked as right or wrong
+QUESTION_PARAMETERS = ("photo", "upload", "part", "more", "less", "shown")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def read_question(engine: Engine) -> Question | None:
     uploaded = st.session_state.get("uploaded", {})
     find = engine.store.catalogue.find
     subjects: list[QueryImage] = []
-    for token in few("upload", settings().query_photos):
+    for token in unique_values("upload", settings().query_photos):
         upload = uploaded.get(token) or linked_upload(token)
         if upload is None:
             st.session_state.problem = tr(
@@ -85,7 +85,7 @@ def read_question(engine: Engine) -> Question | None:
             )
         else:
             subjects.append(upload)
-    for file in few("photo", settings().query_photos - len(subjects)):
+    for file in unique_values("photo", settings().query_photos - len(subjects)):
         photo = find(file)
         if photo is None:
             st.session_state.problem = tr("The photo this link names is not in the gallery.")
@@ -93,25 +93,29 @@ def read_question(engine: Engine) -> Question | None:
             subjects.append(gallery_subject(engine, photo.id))
     if not subjects:
         if values("upload") or values("photo"):
-            leave_question()
+            clear_question()
         return None
-    part = read_part() if len(subjects) == 1 and subjects[0].can_be_cut else WHOLE
-    if len(subjects) == 1 and not subjects[0].can_be_cut:
-        part = known_part(subjects[0], read_part())
-    asked = {subject.file for subject in subjects}
-    said = [
-        tuple(file for file in few(name, MOST_SAID) if file not in asked and find(file))
+    part = read_part() if len(subjects) == 1 and subjects[0].can_be_cropped else WHOLE
+    if len(subjects) == 1 and not subjects[0].can_be_cropped:
+        part = described_part(subjects[0], read_part())
+    query_files = {subject.file for subject in subjects}
+    feedback = [
+        tuple(
+            file
+            for file in unique_values(name, MAX_FEEDBACK)
+            if file not in query_files and find(file)
+        )
         for name in ("more", "less")
     ]
-    less = tuple(file for file in said[1] if file not in said[0])
-    return Question(tuple(subjects), part, said[0], less)
+    less = tuple(file for file in feedback[1] if file not in feedback[0])
+    return Question(tuple(subjects), part, feedback[0], less)
 
 
-def known_part(subject: QueryImage, part: Percents) -> Percents:
+def described_part(subject: QueryImage, part: Percents) -> Percents:
     """The part if the cache has its description; else the whole photo."""
     region = region_of(part)
-    known = subject.known is not None and any(of == region for _, of in subject.known.photos)
-    return part if known else WHOLE
+    cached = () if subject.cached is None else subject.cached.photos
+    return part if any(described == region for _, described in cached) else WHOLE
 
 
 def write_question(subjects: Iterable[QueryImage]) -> None:
@@ -121,43 +125,43 @@ def write_question(subjects: Iterable[QueryImage]) -> None:
         upload=[s.token for s in subjects if s.token is not None],
         photo=[s.file for s in subjects if s.file is not None],
     )
-    st.session_state.question = remembered_question()
+    st.session_state.question = question_parameters()
 
 
 def write_photos(**photos: list[str]) -> None:
     """Write the query photos to the URL and clear the rest of the question."""
-    write_all({name: photos.get(name, []) for name in OF_QUESTION})
+    write_all({name: photos.get(name, []) for name in QUESTION_PARAMETERS})
 
 
-def remembered_question() -> dict[str, list[str]]:
-    """The URL parameters of the question, to be restored by `bring_back`."""
-    said = {name: values(name) for name in OF_QUESTION}
-    return {name: value for name, value in said.items() if value}
+def question_parameters() -> dict[str, list[str]]:
+    """The URL parameters of the question, to be restored by `restore_question`."""
+    parameters = {name: values(name) for name in QUESTION_PARAMETERS}
+    return {name: value for name, value in parameters.items() if value}
 
 
-def bring_back(question: dict[str, list[str]]) -> None:
+def restore_question(question: dict[str, list[str]]) -> None:
     """Restore a question if the URL has none."""
-    if not any(values(name) for name in OF_QUESTION):
+    if not any(values(name) for name in QUESTION_PARAMETERS):
         for name, value in question.items():
             write(name, value)
 
 
-def leave_question() -> None:
+def clear_question() -> None:
     """Remove the question from the URL."""
-    write_all({name: [] for name in OF_QUESTION})
+    write_all({name: [] for name in QUESTION_PARAMETERS})
 
 
 def call(file: str, name: str) -> None:
     """Mark a gallery photo as right ("more") or wrong ("less"), or remove the mark ("")."""
     for kind in ("more", "less"):
-        files = [other for other in few(kind, MOST_SAID) if other != file]
-        write(kind, [*files, file][-MOST_SAID:] if kind == name else files)
+        files = [other for other in unique_values(kind, MAX_FEEDBACK) if other != file]
+        write(kind, [*files, file][-MAX_FEEDBACK:] if kind == name else files)
 
 
 def drop(subject: QueryImage) -> None:
     """Remove one of the query photos."""
     name, value = ("photo", subject.file) if subject.token is None else ("upload", subject.token)
-    write(name, [other for other in few(name, MOST_SAID) if other != value])
+    write(name, [other for other in unique_values(name, MAX_FEEDBACK) if other != value])
     write("part", [])
 
 
@@ -180,17 +184,17 @@ def write_part(part: Percents) -> None:
 
 
 def shown() -> int:
-    """Number of hits to show, FIRST_PAGE to MOST_SHOWN."""
+    """Number of hits to show, FIRST_PAGE to MAX_HITS."""
     text = "".join(values("shown")[-1:])
     count = int(text) if text.isdecimal() and len(text) < 6 else 0
-    return min(max(count, FIRST_PAGE), MOST_SHOWN)
+    return min(max(count, FIRST_PAGE), MAX_HITS)
 
 
 def show_more() -> None:
     """Show MORE further hits."""
-    write("shown", [str(min(shown() + MORE, MOST_SHOWN))])
+    write("shown", [str(min(shown() + MORE, MAX_HITS))])
 
 
-def few(name: str, most: int) -> list[str]:
-    """Distinct values of a URL parameter, at most `most`."""
-    return list(dict.fromkeys(values(name)))[: max(0, most)]
+def unique_values(name: str, limit: int) -> list[str]:
+    """Distinct values of a URL parameter, at most `limit`."""
+    return list(dict.fromkeys(values(name)))[: max(0, limit)]

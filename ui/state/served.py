@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from serving.galleries.galleries import Gallery, galleries
+from serving.galleries.galleries import galleries
+from serving.galleries.gallery import Gallery
 from serving.galleries.own import OwnGallery, own_galleries
 
 from .turns import visitor_and_address

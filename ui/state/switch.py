@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from .actions import start_over
-from .url_params import forget_replaced
+from .url_params import trust_next_url
 
 SEARCH = ""  # URL path of the search page
 EXPLORE = "explore"
@@ -21,13 +21,13 @@ def open_search() -> None:
 def search_for(file: str) -> None:
     """Open the search page with a gallery photo. Does not return: the script reruns."""
     start_over()
-    forget_replaced()
+    trust_next_url()
     st.switch_page(search_page(), query_params={"photo": file})
 
 
 def open_album_of(file: str) -> None:
     """Open Explore with the album of a gallery photo. Does not return: the script reruns."""
-    forget_replaced()
+    trust_next_url()
     page = st.Page(lambda: None, title="Explore", url_path=EXPLORE)
     st.switch_page(page, query_params={THING: file})
 

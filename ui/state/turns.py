@@ -16,12 +16,12 @@ from serving.refusal import of_busy, spend
 from ..i18n.translate import tr
 
 T = TypeVar("T")
-AT_ONCE = 0.15  # seconds: faster tasks show no message
-LOOK_AGAIN = 0.05
+SILENT_SECONDS = 0.15  # seconds: faster tasks show no message
+POLL_SECONDS = 0.05
 
 
 def in_turn(
-    work: Callable[[], T], doing: str = "Searching…", counted: bool = True, quick: bool = False
+    work: Callable[[], T], message: str = "Searching…", counted: bool = True, quick: bool = False
 ) -> T:
     """Run a task on the server's executor and wait for it.
 
@@ -30,7 +30,7 @@ def in_turn(
 
     Args:
         work: the task. It must not draw, because it runs on another thread.
-        doing: message while it runs.
+        message: message while it runs.
         counted: whether it counts as a search for the quota.
         quick: as for `Admission.submit`.
 
@@ -47,25 +47,25 @@ def in_turn(
         raise of_busy(error) from None
     line = st.empty()
     try:
-        if not ticket.wait(AT_ONCE):
-            said = ""
-            while not ticket.wait(LOOK_AGAIN):
+        if not ticket.wait(SILENT_SECONDS):
+            drawn = ""
+            while not ticket.wait(POLL_SECONDS):
                 # Streamlit stops a script only in a call to Streamlit.
                 st.session_state.get("page")
-                now = waiting_line(ticket.place, doing)
-                if now != said:
-                    said = now
-                    line.html(said)
+                text = waiting_line(ticket.place, message)
+                if text != drawn:
+                    drawn = text
+                    line.html(drawn)
             line.empty()
         return ticket.result()
     finally:
         ticket.cancel()
 
 
-def waiting_line(place: int, doing: str) -> str:
+def waiting_line(place: int, message: str) -> str:
     """HTML of the waiting message. place: number of tickets ahead."""
-    said = html.escape(tr("{place} ahead of you", place=place) if place else doing)
-    return f'<div class="turn" role="status">{said}</div>'
+    text = html.escape(tr("{place} ahead of you", place=place) if place else message)
+    return f'<div class="turn" role="status">{text}</div>'
 
 
 def visitor_and_address() -> tuple[str, str]:

@@ -14,17 +14,17 @@ import streamlit as st
 
 from serving.operations.streamlit_private import is_history_navigation
 
-REMEMBERED = 32  # replaced values of each parameter
+MAX_REPLACED = 32  # replaced values of each parameter
 
 
 def values(name: str) -> list[str]:
     """All values of a parameter, in order."""
-    said = st.query_params.get_all(name)
-    former, since = replaced().get(name, ([], []))
-    if said not in former:
-        return said
-    put({name: since})
-    return since
+    current = st.query_params.get_all(name)
+    outdated, latest = replaced().get(name, ([], []))
+    if current not in outdated:
+        return current
+    update_url({name: latest})
+    return latest
 
 
 def write(name: str, new: Sequence[str]) -> None:
@@ -34,35 +34,35 @@ def write(name: str, new: Sequence[str]) -> None:
 
 def write_all(new: Mapping[str, Sequence[str]]) -> None:
     """Set the values of several parameters."""
-    for name, since in new.items():
-        former, before = replaced().get(name, ([], []))[0], values(name)
-        since = list(since)
-        kept = [one for one in (*former, before) if one != since]
-        replaced()[name] = kept[-REMEMBERED:], since
-    put(new)
+    for name, latest in new.items():
+        outdated, current = replaced().get(name, ([], []))[0], values(name)
+        latest = list(latest)
+        kept = [value for value in (*outdated, current) if value != latest]
+        replaced()[name] = kept[-MAX_REPLACED:], latest
+    update_url(new)
 
 
-def put(new: Mapping[str, Sequence[str]]) -> None:
+def update_url(new: Mapping[str, Sequence[str]]) -> None:
     """Change the URL.
 
     All additions are made at once and before removals: a URL without a question would be a separate
     step in the history.
     """
-    there = {name: list(since) for name, since in new.items() if since}
-    if any(st.query_params.get_all(name) != since for name, since in there.items()):
-        st.query_params.update(there)
-    for name in new.keys() - there.keys():
+    additions = {name: list(latest) for name, latest in new.items() if latest}
+    if any(st.query_params.get_all(name) != latest for name, latest in additions.items()):
+        st.query_params.update(additions)
+    for name in new.keys() - additions.keys():
         st.query_params.pop(name, None)
 
 
-def forget_replaced() -> None:
+def trust_next_url() -> None:
     """Treat the next URL as authoritative."""
     replaced().clear()
 
 
 def replaced() -> dict[str, tuple[list[list[str]], list[str]]]:
     """Parameter -> its replaced values, and the current one."""
-    memory = st.session_state.setdefault("replaced", {})
+    parameters = st.session_state.setdefault("replaced", {})
     if is_history_navigation():
-        memory.clear()
-    return memory
+        parameters.clear()
+    return parameters

@@ -1,4 +1,4 @@
-"""Things as albums: a pile of photos for each, and a dialog with all of its photos."""
+"""Things as albums: a tile for each, and a dialog with its photos."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from serving.galleries.pictures import thumbnail_url
 
 from ..i18n.translate import number, tr
 from .component import component
-from .evidence import plain
+from .evidence import escape_markdown
 from .results import credit_line, photos_in_words, results_grid
 
 SHOWN = 60  # photos of an album
 
 
 def albums(store: Store, things: Sequence[Thing]) -> Any:
-    """Draw a pile for each thing.
+    """Draw a tile for each thing.
 
     Returns:
         An object whose `open` is the file of the face that was just clicked, else None.
     """
-    said, shown = about(store), []
+    facts, piles = about(store), []
     faces = store.catalogue.photos_of(thing.ids[0] for thing in things)
     for face, thing in zip(faces, things):
-        title, count = said.title(face.file, face.title), photos_in_words(len(thing.ids))
-        shown.append(
+        title, count = facts.title(face.file, face.title), photos_in_words(len(thing.ids))
+        piles.append(
             {
                 "file": face.file,
                 "title": title,
@@ -39,7 +39,7 @@ def albums(store: Store, things: Sequence[Thing]) -> Any:
                 "name": tr("Album {title}: {photos}", title=title, photos=count),
             }
         )
-    return component("albums")(data={"albums": shown}, key="albums", on_open_change=lambda: None)
+    return component("albums")(data={"albums": piles}, key="albums", on_open_change=lambda: None)
 
 
 def open_album(
@@ -48,19 +48,19 @@ def open_album(
     """Open the dialog with the photos of a thing.
 
     Args:
-        store: it is from.
-        thing: its first SHOWN photos are shown.
-        closed: called when the visitor has closed it.
-        search_for: searches with the photo of a file.
+        store: store of the gallery.
+        thing: the thing, of which the first SHOWN photos are shown.
+        closed: called when the visitor closes the dialog.
+        search_for: function that starts a search with the photo of a file.
     """
     face = store.catalogue.photo(thing.ids[0])
     title = about(store).title(face.file, face.title)
-    dialog = st.dialog(plain(title), width="large", on_dismiss=closed)
+    dialog = st.dialog(escape_markdown(title), width="large", on_dismiss=closed)
     dialog(draw)(store, thing, search_for)
 
 
 def draw(store: Store, thing: Thing, search_for: Callable[[str], None]) -> None:
-    """Draw what is in the dialog. Arguments as `open_album`."""
+    """Draw the content of the dialog. Arguments as `open_album`."""
     st.caption(
         tr(
             "{count} {count:photo|photos} of the same thing, {percent} % sure. Click one to "
@@ -79,13 +79,13 @@ def draw(store: Store, thing: Thing, search_for: Callable[[str], None]) -> None:
 
 
 def tile(store: Store, photo: Photo) -> dict[str, Any]:
-    """What the browser needs to draw a photo of which nothing more is said."""
-    said = about(store)
+    """Data of a photo for the browser, without search results."""
+    facts = about(store)
     nothing = dict.fromkeys(("confidence", "detail", "points", "fit", "fold", "move"), "")
     return {
         "file": photo.file,
-        "title": said.title(photo.file, photo.title),
-        "credit": credit_line(said, photo.file),
+        "title": facts.title(photo.file, photo.title),
+        "credit": credit_line(facts, photo.file),
         "thumbnail": thumbnail_url(store, photo.id),
         **nothing,
         "direction": "",

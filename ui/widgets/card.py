@@ -40,7 +40,7 @@ def query_card(engine: Engine, question: Question, uploader: Callable[..., None]
                 tr("New search"), on_click=start_over, type="tertiary", icon=":material/close:"
             )
         with st.container(horizontal=True, key="query-actions", gap="small"):
-            if len(question.subjects) == 1 and first.can_be_cut:
+            if len(question.subjects) == 1 and first.can_be_cropped:
                 with st.popover(
                     tr("Part"),
                     type="tertiary",
@@ -74,7 +74,7 @@ PHOTO = "The query photo"
 
 def until(question: Question) -> float | None:
     """Expiry of the page's link, seconds since 1970; None if it does not expire."""
-    ends = [s.known.until for s in question.subjects if s.known is not None]
+    ends = [s.cached.until for s in question.subjects if s.cached is not None]
     return min(ends, default=None)
 
 
@@ -96,16 +96,16 @@ def chips(engine: Engine, question: Question) -> None:
     if not items:
         return
 
-    def taken_away() -> None:
+    def remove_chip() -> None:
         kind, name = (list(st.session_state.chips.remove or ()) + ["", ""])[:2]
         if kind == "photo" and name in {str(n) for n in range(len(more))}:
             drop(more[int(name)])
         elif kind in ("more", "less"):
             call(str(name), "")
 
-    words = {"photo": tr("One of the photos"), "more": tr("More like"), "less": tr("Not")}
+    texts = {"photo": tr("One of the photos"), "more": tr("More like"), "less": tr("Not")}
     component("chips")(
-        data={"items": items, "words": words, "remove": tr("Remove")},
+        data={"items": items, "words": texts, "remove": tr("Remove")},
         key="chips",
-        on_remove_change=taken_away,
+        on_remove_change=remove_chip,
     )

@@ -16,9 +16,9 @@ TOP = 10
 def overlap(before: Sequence[Hit], after: Sequence[Hit]) -> str:
     """Sentence on how many of the best hits two answers share."""
     first, second = ({hit.file for hit in hits[:TOP]} for hits in (before, after))
-    most = min(TOP, max(len(before), len(after)))
+    count = min(TOP, max(len(before), len(after)))
     both = number(len(first & second))
-    return tr("{both} of the top {most} {both:is|are} in both.", both=both, most=number(most))
+    return tr("{both} of the top {most} {both:is|are} in both.", both=both, most=number(count))
 
 
 def ranks_of(hits: Sequence[Hit]) -> dict[str, int]:
@@ -50,11 +50,11 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
         return sentence
     ranks = ranks_of(before)
     # Marked photos leave the answer; the photos behind them did not rise because of that.
-    gone = sorted(ranks[file] for file in (*question.more, *question.less) if file in ranks)
+    marked = sorted(ranks[file] for file in (*question.more, *question.less) if file in ranks)
     steps = []
     for rank, hit in enumerate(after, 1):
-        old = ranks.get(hit.file)
-        steps.append(None if old is None else old - sum(g < old for g in gone) - rank)
+        former = ranks.get(hit.file)
+        steps.append(None if former is None else former - sum(g < former for g in marked) - rank)
     rose = sum(step is not None and step > 0 for step in steps)
     fell = sum(step is not None and step < 0 for step in steps)
     effect = tr(
@@ -78,10 +78,10 @@ def reasons(
     ]
     parts = engine.parts(query, [hit.id for hit in hits])
     return {
-        hit.file: tr("; of that {own} from the query", own=number(own, 2))
+        hit.file: tr("; of that {own} from the query", own=number(from_query, 2))
         + "".join(
             tr(", {part} from {title}", part=number(part, 2), title=title)
-            for part, title in zip(rest, titles)
+            for part, title in zip(from_marked, titles)
         )
-        for hit, (own, *rest) in zip(hits, parts)
+        for hit, (from_query, *from_marked) in zip(hits, parts)
     }

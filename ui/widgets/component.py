@@ -19,12 +19,12 @@ def component(name: str) -> Any:
     )
 
 
-def key_of(name: str, what: str) -> str:
+def key_of(name: str, identity: str) -> str:
     """A component key derived from an untrusted name.
 
     Streamlit rejects double underscores, which file names and tokens may contain.
     """
-    return f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The dialog that shows why a photo is a hit."""
+"""The dialog with the evidence for a hit."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .results import credit_line
 from .timing import stage_name
 
 
-def plain(text: str) -> str:
-    """Text as it is where Streamlit would read Markdown: file names are not ours."""
+def escape_markdown(text: str) -> str:
+    """Escape Markdown, which Streamlit would render: file names are untrusted."""
     return re.sub(r"([^\w\s])", r"\\\1", text)
 
 
@@ -38,24 +38,24 @@ def evidence(
     subjects: Sequence[QueryImage],
     query: PreparedQuery,
     id: int,
-    way: SearchOptions,
+    options: SearchOptions,
     search_with: Callable[[Engine, int], None],
     chain: Sequence[Link] = (),
 ) -> None:
     """Open the dialog: query and hit side by side with the matched points.
 
     Args:
-        engine: of the gallery that the hit is from.
-        subjects: the query's photos. The one whose points match best is shown.
-        query: made of them.
-        id: of the hit.
-        way: how it was found; its matcher is asked, SIFT if there was none.
-        search_with: makes a gallery photo the query.
-        chain: photos that lead to the hit, itself last, see `Hit.chain`. Each step is shown by
-            itself.
+        engine: engine of the hit's gallery.
+        subjects: the query photos. The one whose points match best is shown.
+        query: the query prepared from them.
+        id: id of the hit.
+        options: options of the search. Its matcher is used; SIFT if it has none.
+        search_with: function that starts a search with a gallery photo.
+        chain: photos that lead to the hit, which is last, see `Hit.chain`. Each step is shown
+            separately.
     """
     dialog = st.dialog(tr("The evidence"), width="large")
-    dialog(draw)(engine, subjects, query, id, way.verify or "sift", search_with, chain)
+    dialog(draw)(engine, subjects, query, id, options.matcher or "sift", search_with, chain)
 
 
 def draw(
@@ -63,28 +63,28 @@ def draw(
     subjects: Sequence[QueryImage],
     query: PreparedQuery,
     id: int,
-    verify: str,
+    matcher: str,
     search_with: Callable[[Engine, int], None],
     chain: Sequence[Link],
 ) -> None:
-    """Draw what is in the dialog. Arguments as `evidence`; verify: the matcher's name."""
+    """Draw the content of the dialog. Arguments as `evidence`; matcher: name of the matcher."""
     if chain and (step := chosen_step(chain)) is not None:
         id = chain[step].id
         if step:
             before = chain[step - 1].id
             subjects, query = [gallery_subject(engine, before)], engine.prepare(before)
     try:
-        hit = explained(engine, query, id, verify)
+        hit = explained(engine, query, id, matcher)
     except Refused as refusal:
         st.warning(tr_known(str(refusal)), icon=":material/hourglass_top:")
         return
     st.markdown(verdict(hit))
-    shown = gallery_subject(engine, id).image
+    hit_image = gallery_subject(engine, id).image
     example = 0 if hit.verification is None else hit.verification.photo
-    tentative = tried(engine, query, id, verify, example)
+    tentative = tried(engine, query, id, matcher, example)
     image = example_image(engine, subjects, query, example)
     region = query.examples[example].region
-    match_viewer(image, shown, hit.verification, f"match-{id}", tentative, region)
+    match_viewer(image, hit_image, hit.verification, f"match-{id}", tentative, region)
     if credits := credit_html(engine, hit.file):
         st.html(f'<p class="small">{credits}</p>')
     if facts := facts_html(engine, hit.file):
@@ -95,21 +95,21 @@ def draw(
             st.rerun()
         more_photos(hit.file)
         ranks = ", ".join(f"{stage_name(s)} {rank}" for s, rank in hit.stage_ranks.items())
-        told = tr("similarity {similarity}", similarity=number(hit.similarity, 3))
+        similarity_text = tr("similarity {similarity}", similarity=number(hit.similarity, 3))
         placed = " · " + tr("rank by {ranks}", ranks=ranks) if ranks else ""
-        st.caption(f"{plain(hit.file)} · {told}{placed}")
+        st.caption(f"{escape_markdown(hit.file)} · {similarity_text}{placed}")
 
 
 def more_photos(file: str) -> None:
-    """A button to the album of what a gallery photo shows; nothing if no other photo shows it.
+    """Draw a button that opens the album of a photo's thing, if other photos show it.
 
-    The albums are those of Explore, whichever descriptor has found the photo.
+    The albums are those of Explore, regardless of the descriptor that found the photo.
     """
     if (gallery := opened()) is None:
         return
     store = gallery.engine.store
-    known, photo = things_of(store), store.catalogue.find(file)
-    others = known.others(photo.id) if known and photo else 0
+    things, photo = things_of(store), store.catalogue.find(file)
+    others = things.others(photo.id) if things and photo else 0
     if others and st.button(
         tr("{count} more {count:photo|photos} of this thing", count=number(others)),
         icon=":material/photo_library:",
@@ -118,12 +118,12 @@ def more_photos(file: str) -> None:
 
 
 def chosen_step(chain: Sequence[Link]) -> int | None:
-    """Which step of a chain the visitor looks at; None for the photo and the hit directly."""
+    """The step of a chain chosen by the visitor; None for the direct comparison with the hit."""
     ends = [tr("your photo"), *(link.title for link in chain)]
     names = [
-        f"{one} → {other}"
+        f"{start} → {end}"
         + (f" · {tr('{count} {count:point|points}', count=number(points))}" if points else "")
-        for one, other, points in zip(ends, ends[1:], (link.inliers for link in chain))
+        for start, end, points in zip(ends, ends[1:], (link.inliers for link in chain))
     ]
     directly = tr("directly")
     st.caption(tr("This photo was found through others. Each step:"))
@@ -139,23 +139,23 @@ def chosen_step(chain: Sequence[Link]) -> int | None:
 
 
 def credit_html(engine: Engine, file: str) -> str:
-    """Whom a photo is by and how it may be used, with a link to where it is from."""
-    said = about(engine.store)
-    text, address = credit_line(said, file), said.of(file).link
-    text = text or urlsplit(address).hostname or ""
-    return link(text, address) if text else ""
+    """HTML with the credit and licence of a photo, linked to its source."""
+    facts = about(engine.store)
+    text, url = credit_line(facts, file), facts.of(file).link
+    text = text or urlsplit(url).hostname or ""
+    return link(text, url) if text else ""
 
 
 def facts_html(engine: Engine, file: str) -> str:
-    """What else the gallery's owner says of a photo: each name and value, addresses as links."""
+    """HTML with the further columns of a photo's entry; URLs become links."""
     more = about(engine.store).of(file).more
     return " · ".join(
-        f"{html.escape(name)}: {link(value, address_in(value))}" for name, value in more.items()
+        f"{html.escape(name)}: {link(value, url_in(value))}" for name, value in more.items()
     )
 
 
-def address_in(value: str) -> str | None:
-    """A value that is an address of the web, else None."""
+def url_in(value: str) -> str | None:
+    """The value if it is a web URL, else None."""
     try:
         return web_address(value)
     except ValueError:
@@ -165,7 +165,7 @@ def address_in(value: str) -> str | None:
 def example_image(
     engine: Engine, subjects: Sequence[QueryImage], query: PreparedQuery, number: int
 ) -> dict:
-    """The picture of one of `PreparedQuery.examples`: a subject, or a hit called right."""
+    """The picture of one of `PreparedQuery.examples`: a query photo, or a hit marked as right."""
     if number < len(subjects):
         return subjects[number].image
     id = query.examples[number].id
@@ -173,23 +173,23 @@ def example_image(
     return gallery_subject(engine, id).image
 
 
-def tried(engine: Engine, query: PreparedQuery, id: int, verify: str, number: int) -> np.ndarray:
-    """`Engine.tentative`; nothing if one of the photos cannot be read."""
+def tried(engine: Engine, query: PreparedQuery, id: int, matcher: str, number: int) -> np.ndarray:
+    """As `Engine.tentative`; empty if one of the photos cannot be read."""
     try:
-        return engine.tentative(query, id, verify, number)
+        return engine.tentative(query, id, matcher, number)
     except UNREADABLE:
         return np.empty((0, 4))
 
 
-def explained(engine: Engine, query: PreparedQuery, id: int, verify: str) -> Hit:
+def explained(engine: Engine, query: PreparedQuery, id: int, matcher: str) -> Hit:
     """`Engine.explain`, in a turn if points must be compared. Raises Refused."""
-    if engine.knows(query, id, verify):
-        return engine.explain(query, id, verify)
-    return in_turn(lambda: engine.explain(query, id, verify), tr("Matching points…"), quick=True)
+    if engine.knows(query, id, matcher):
+        return engine.explain(query, id, matcher)
+    return in_turn(lambda: engine.explain(query, id, matcher), tr("Matching points…"), quick=True)
 
 
 def verdict(hit: Hit) -> str:
-    """What the points say, in a sentence of Markdown."""
+    """Markdown sentence on the matched points."""
     points = number(hit.inliers or 0)
     if hit.verified:
         return tr(

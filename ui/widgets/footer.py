@@ -16,18 +16,20 @@ from .component import ASSETS
 def footer() -> None:
     """Draw the footer."""
     gallery = opened()
-    said = About() if gallery is None else about(gallery.engine.store)
+    facts = About() if gallery is None else about(gallery.engine.store)
     with st.container(key="footer", horizontal=True, vertical_alignment="center"):
-        st.html(f'<div class="small">{credits_line(said)}</div>')
+        st.html(f'<div class="small">{credits_line(facts)}</div>')
         for code, name in LANGUAGES.items():
             if code != language():
-                st.button(name, type="tertiary", key=f"lang-{code}", on_click=speak, args=(code,))
+                st.button(
+                    name, type="tertiary", key=f"lang-{code}", on_click=set_language, args=(code,)
+                )
     name_language()
 
 
-def credits_line(said: About) -> str:
+def credits_line(facts: About) -> str:
     """HTML with the sentence, credit, licence and links of a gallery."""
-    file = said.file
+    file = facts.file
     parts = [html.escape(file.sentence)] if file.sentence else []
     if file.credit:
         parts.append(html.escape(file.credit))
@@ -47,7 +49,7 @@ def link(label: str, url: str | None) -> str:
     )
 
 
-def speak(code: str) -> None:
+def set_language(code: str) -> None:
     """Change the language."""
     st.session_state[PARAMETER] = code
     st.query_params.pop(PARAMETER, None)

@@ -1,4 +1,4 @@
-"""The hits of an answer, as grids of tiles, and what is said beside them."""
+"""The hits of an answer as grids of tiles, with captions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..state.question import Question, show_more
 from .compare import moved_by, overlap, ranks_of, reasons
 from .results import Pane, pane, results_grid, two_panes
 
-GRIDS = ("results", "weak-results")  # keys: of the hits, and of the weaker ones
+GRIDS = ("results", "weak-results")  # keys of the grids of hits and of weaker hits
 
 
 def draw(
-    question: Question, asked: ChosenOptions, answer: Answer, other: Answer | None, k: int
+    question: Question, chosen: ChosenOptions, answer: Answer, other: Answer | None, k: int
 ) -> list:
     """Draw the hits.
 
     Args:
-        question: that was asked.
-        asked: how it was to be answered.
-        answer: one hit more than is shown, if there are more.
-        other: what it is compared with, if anything.
-        k: how many hits are shown.
+        question: the question.
+        chosen: the options chosen.
+        answer: the answer, with one hit more than is shown if there are more.
+        other: the answer to compare with; None without one.
+        k: number of hits to show.
 
     Returns:
         The drawn grids.
@@ -46,8 +46,8 @@ def draw(
     if other is not None:
         st.caption(overlap(other.result.hits, result.hits))
         panes = two_panes(
-            Pane(other.way.name(answer.way), other.gallery.engine.store, other.result),
-            Pane(answer.way.name(other.way), engine.store, result),
+            Pane(other.options.name(answer.options), other.gallery.engine.store, other.result),
+            Pane(answer.options.name(other.options), engine.store, result),
         )
         grids = [grid(panes, GRIDS[0], answer)]
     else:
@@ -55,44 +55,46 @@ def draw(
         if question.more or question.less:
             before = without_feedback(answer, question, k)
             st.caption(moved_by(question, before, result.hits))
-        why = reasons(engine, answer.query, question, result.hits)
-        grids, more = folded_results(answer, more, before and ranks_of(before), why)
+        reason_by_file = reasons(engine, answer.query, question, result.hits)
+        grids, more = folded_results(answer, more, before and ranks_of(before), reason_by_file)
     if more:
         st.button(tr("Show more"), on_click=show_more, width="stretch")
     return grids
 
 
 def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | None:
-    """The hits before anything was said of them, if they are at hand."""
-    query = kept_query(answer.gallery, question.without_feedback, answer.way.matchers)
-    known = None if query is None else recall(answer.gallery, query, answer.way, k)
-    return None if known is None else known.result.hits
+    """The hits without feedback; None if they are not cached."""
+    query = kept_query(answer.gallery, question.without_feedback, answer.options.matchers)
+    recalled = None if query is None else recall(answer.gallery, query, answer.options, k)
+    return None if recalled is None else recalled.result.hits
 
 
 def folded_results(
     answer: Answer,
     more: bool,
     before: dict[str, int] | None,
-    why: dict[str, str],
+    reason_by_file: dict[str, str],
 ) -> tuple[list, bool]:
-    """Draw the hits, the weaker ones only when asked for.
+    """Draw the hits, and the weaker ones once the visitor has requested them.
 
     Args:
-        answer: its hits are shown.
-        more: whether there are others.
-        before: file -> rank before anything was said of hits, None if nothing was.
-        why: file -> what there is to say of its place.
+        answer: answer with the hits.
+        more: whether there are more hits than these.
+        before: file -> rank without feedback; None if there is no feedback.
+        reason_by_file: file -> addition to the hit's details.
 
     Returns:
-        The drawn grids, and whether there is more to show in them.
+        The drawn grids, and whether to offer more hits.
     """
     store, result = answer.gallery.engine.store, answer.result
     if result.hits[0].confidence == "unsure":
         st.caption(tr("Nothing here is likely to be the same thing. These look most alike."))
-        return [grid([pane(store, result.hits, "", before, why)], GRIDS[0], answer)], more
+        return [
+            grid([pane(store, result.hits, "", before, reason_by_file)], GRIDS[0], answer)
+        ], more
     strong = [hit for hit in result.hits if not hit.is_weak]
     weak = result.hits[len(strong) :]
-    grids = [grid([pane(store, strong, "", before, why)], GRIDS[0], answer)]
+    grids = [grid([pane(store, strong, "", before, reason_by_file)], GRIDS[0], answer)]
     if not weak:
         return grids, more
     if not st.session_state.get("weaker"):
@@ -100,25 +102,25 @@ def folded_results(
         return grids, False
     # Weaker ones are ranked behind the strong ones.
     shifted = before and {file: rank - len(strong) for file, rank in before.items()}
-    weaker = pane(store, weak, tr("Weaker matches"), shifted, why)
+    weaker = pane(store, weak, tr("Weaker matches"), shifted, reason_by_file)
     grids.append(grid([weaker], GRIDS[1], answer))
     return grids, more
 
 
 def grid(panes: list[dict], key: str, answer: Answer) -> object:
-    """Draw panes, and keep what was drawn, for a moment when nothing can be searched.
+    """Draw panes, and store them in the session for `redraw`.
 
     Args:
-        panes: of `pane` or `two_panes`.
-        key: of the grid, one of GRIDS; with the first one an answer begins.
-        answer: they show.
+        panes: output of `pane` or `two_panes`.
+        key: one of GRIDS; the first one starts a new answer.
+        answer: the answer they show.
     """
     drawn = [] if key == GRIDS[0] else st.session_state.get("drawn", [])
     st.session_state.drawn = [*drawn, (panes, key)]
-    return results_grid(panes, key, says=len(panes) == 1, busy=answer.provisional)
+    return results_grid(panes, key, feedback=len(panes) == 1, busy=answer.provisional)
 
 
 def redraw() -> list:
-    """The hits that were drawn last; none if the subject is new."""
+    """Draw the last answer again while the server refuses searches; nothing for a new query."""
     drawn = st.session_state.get("drawn", [])
-    return [results_grid(panes, key, says=len(panes) == 1) for panes, key in drawn]
+    return [results_grid(panes, key, feedback=len(panes) == 1) for panes, key in drawn]

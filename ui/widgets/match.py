@@ -39,13 +39,13 @@ def match_viewer(
             "tentative": [] if tentative is None else tentative.tolist(),
             "homography": relative_homography(verification) if matched else None,
             "frame": region or (0, 0, 1, 1),
-            "words": words(),
+            "words": texts(),
         },
         key=key,
     )
 
 
-def words() -> dict[str, str]:
+def texts() -> dict[str, str]:
     """Labels of the viewer in the visitor's language."""
     return {
         "how": tr("How to show the evidence"),

@@ -1,4 +1,4 @@
-"""The result grid: one pane of tiles, or two side by side that show what reranking moved."""
+"""The result grid: one pane of tiles, or two side by side with the movement of each hit."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Pane:
     """One of two answers to the same question.
 
     Attributes:
-        name: what it is called.
-        store: what was searched.
+        name: heading of the pane.
+        store: the searched store.
         result: the answer.
     """
 
@@ -36,16 +36,16 @@ class Pane:
 
     @property
     def time(self) -> str:
-        """What its stages took, those of before included."""
+        """Total time of its stages, reused ones included."""
         return f"{sum((self.result.reused_ms | self.result.timings_ms).values()):.0f} ms"
 
 
 def movement(rank: int, before: int | None) -> tuple[str, str]:
-    """Text and direction of a hit's way to its rank.
+    """Text and direction of a hit's movement to its rank.
 
     Args:
-        rank: with reranking, from 1.
-        before: without it; None if the photo was not shown.
+        rank: rank in the second answer, from 1.
+        before: rank in the first answer; None if it is not among its hits.
     """
     if before is None:
         return tr("new"), "new"
@@ -54,9 +54,9 @@ def movement(rank: int, before: int | None) -> tuple[str, str]:
     return (f"▲{before - rank}", "up") if before > rank else (f"▼{rank - before}", "down")
 
 
-def credit_line(said: About, file: str) -> str:
-    """Whom a photo is by and how it may be used, as plain text; "" if nothing is said of it."""
-    credit = said.of(file)
+def credit_line(facts: About, file: str) -> str:
+    """Credit and licence of a photo as plain text; "" if it has neither."""
+    credit = facts.of(file)
     return ", ".join(filter(None, (credit.credit, credit.licence)))
 
 
@@ -65,18 +65,18 @@ def tile(
     hit: Hit,
     move: tuple[str, str] = ("", ""),
     copies: Sequence[Hit] = (),
-    why: str = "",
+    reason: str = "",
 ) -> dict[str, Any]:
-    """What the browser needs to draw one hit.
+    """Data of one hit for the browser.
 
     Args:
-        store: it is from.
-        hit: to draw.
-        move: as `movement` gives it.
+        store: store of the hit.
+        hit: the hit.
+        move: output of `movement`.
         copies: its near-duplicates among the hits.
-        why: more to say of its place, when asked.
+        reason: addition to its details, see `compare.reasons`.
     """
-    said = about(store)
+    facts = about(store)
     chance = ""
     if hit.probability is not None:
         chance = tr("{percent} % the same thing", percent=number(100 * hit.probability)) + ", "
@@ -87,12 +87,12 @@ def tile(
     )
     return {
         "file": hit.file,
-        "title": said.title(hit.file, hit.title),
-        "credit": credit_line(said, hit.file),
+        "title": facts.title(hit.file, hit.title),
+        "credit": credit_line(facts, hit.file),
         "thumbnail": thumbnail_url(store, hit.id),
         "confidence": hit.confidence,
-        "detail": f"{chance}{detail}{why}",
-        **proof(hit),
+        "detail": f"{chance}{detail}{reason}",
+        **points_badge(hit),
         "remark": remark(hit),
         "fold": tr("{count} more like it", count=number(len(copies))) if copies else "",
         "move": move[0],
@@ -100,7 +100,7 @@ def tile(
         "copies": [
             {
                 "file": copy.file,
-                "title": said.title(copy.file, copy.title),
+                "title": facts.title(copy.file, copy.title),
                 "thumbnail": thumbnail_url(store, copy.id),
             }
             for copy in copies
@@ -108,7 +108,7 @@ def tile(
     }
 
 
-def proof(hit: Hit) -> dict[str, str]:
+def points_badge(hit: Hit) -> dict[str, str]:
     """Badge of a verified hit and the badge's tooltip, both empty otherwise."""
     if not hit.verified:
         return {"points": "", "fit": ""}
@@ -120,7 +120,7 @@ def proof(hit: Hit) -> dict[str, str]:
 
 
 def remark(hit: Hit) -> str:
-    """What there is to say of how a hit was found; "" for most."""
+    """Short text on how a hit was found; "" for most hits."""
     if hit.identical:
         return tr("the same photo")
     if hit.chain:
@@ -138,31 +138,31 @@ def pane(
     hits: Sequence[Hit],
     heading: str = "",
     before: Mapping[str, int] | None = None,
-    why: Mapping[str, str] | None = None,
+    reasons: Mapping[str, str] | None = None,
     time: str = "",
     folded: bool = True,
 ) -> dict[str, Any]:
     """A grid of tiles.
 
     Args:
-        store: the hits are from.
-        hits: best first.
-        heading: over the grid.
-        before: file -> rank in the answer that this one is compared with; None: with nothing.
-        why: file -> what there is to say of its place.
-        time: what the answer took, for people.
-        folded: whether near-duplicates stand under the best of them.
+        store: store of the hits.
+        hits: the hits, best first.
+        heading: heading of the grid.
+        before: file -> rank in the answer to compare with; None without one.
+        reasons: file -> addition to the hit's details.
+        time: formatted duration of the search.
+        folded: whether near-duplicates are collapsed under the best of them.
     """
     ranks = {hit.file: rank for rank, hit in enumerate(hits, 1)}
     tiles = []
     for best, *copies in fold(store, hits) if folded else [[hit] for hit in hits]:
         move = ("", "") if before is None else movement(ranks[best.file], before.get(best.file))
-        tiles.append(tile(store, best, move, copies, (why or {}).get(best.file, "")))
+        tiles.append(tile(store, best, move, copies, (reasons or {}).get(best.file, "")))
     return {"heading": heading, "time": time, "hits": tiles}
 
 
 def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
-    """Two answers side by side, each hit of the second with how far it moved."""
+    """Two answers side by side; the hits of the second one show their movement."""
     ranks = {hit.file: rank for rank, hit in enumerate(before.result.hits, 1)}
     return [
         pane(p.store, p.result.hits, p.name, moved, time=p.time, folded=False)
@@ -171,32 +171,32 @@ def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
 
 
 def results_grid(
-    panes: list[dict[str, Any]], key: str, says: bool = False, busy: bool = False
+    panes: list[dict[str, Any]], key: str, feedback: bool = False, busy: bool = False
 ) -> Any:
     """Draw the panes.
 
     Args:
-        panes: of `pane`.
-        key: of the grid.
-        says: whether hits can be called right or wrong.
-        busy: whether they will still move, which a screen reader then waits for.
+        panes: output of `pane` or `two_panes`.
+        key: key of the component.
+        feedback: whether hits have buttons to mark them as right or wrong.
+        busy: whether the full answer is still being computed; screen readers wait for it.
 
     Returns:
         An object whose `open`, `search`, `more` or `less` is the file of the hit that was just
         clicked, else None.
     """
-    callbacks = {f"on_{name}_change": lambda: note_click(key) for name in CLICKS}
-    data = {"panes": panes, "says": says, "busy": busy, "words": words()}
+    callbacks = {f"on_{name}_change": lambda: record_click(key) for name in CLICKS}
+    data = {"panes": panes, "says": feedback, "busy": busy, "words": texts()}
     return component("results")(data=data, key=key, **callbacks)
 
 
-def note_click(key: str) -> None:
-    """Let the run that a click begins know of it before it draws the grid."""
+def record_click(key: str) -> None:
+    """Record which grid was clicked, for the run that the click starts."""
     st.session_state.clicked = key
 
 
-def words() -> dict[str, str]:
-    """What the tiles say, in the visitor's language."""
+def texts() -> dict[str, str]:
+    """Labels of the tiles in the visitor's language."""
     return {
         "open": tr("Open {title}"),
         "again": tr("Search with this photo"),

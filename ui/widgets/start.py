@@ -1,4 +1,4 @@
-"""The start page and the uploaders."""
+"""The start page."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import html
 import streamlit as st
 
 from serving.galleries.about import about
-from serving.galleries.galleries import Gallery
+from serving.galleries.gallery import Gallery
 from serving.galleries.pictures import thumbnail_url
 from serving.settings import settings
 
 from ..i18n.translate import number, tr
-from ..state.actions import search_with, take_uploads, uploader_key
-from .arrivals import arrivals
-from .endings import endings
-from .evidence import plain
+from ..state.actions import search_with
+from .evidence import escape_markdown
+from .uploader import uploader
 
 
 def start_page(gallery: Gallery, others: list[str]) -> None:
@@ -50,38 +49,18 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
             + "</p>"
         )
     st.html(f'<div class="section">{html.escape(tr("Or start with one of these"))}</div>')
-    samples, engine, said = gallery.samples, gallery.engine, about(gallery.engine.store)
+    samples, engine, facts = gallery.samples, gallery.engine, about(gallery.engine.store)
     with st.grid(columns=7, min_column_width=150, gap="small", key="samples"):
         for photo in samples:
             with st.container(key=f"tile-{photo.id}"):
-                title = said.title(photo.file, photo.title)
+                title = facts.title(photo.file, photo.title)
                 st.html(
                     f'<img src="{thumbnail_url(engine.store, photo.id)}"'
                     f' alt="{html.escape(title)}">'
                 )
-                if st.button(plain(title), key=f"sample-{photo.id}", width="stretch"):
+                if st.button(escape_markdown(title), key=f"sample-{photo.id}", width="stretch"):
                     search_with(engine, photo.id)
                     st.rerun()
-    if said.file.note:
-        tip = tr("{model} may see it differently.", model=others[0]) if others else ""
-        st.html(f'<p class="small">{html.escape(said.file.note)} {html.escape(tip)}</p>')
-
-
-def uploader(label_visibility: str) -> None:
-    with st.container(key="uploader"):
-        file_uploader(tr("Drop photos of one thing here, or choose them"), label_visibility)
-    arrivals(key="arrivals")
-
-
-def file_uploader(label: str, label_visibility: str = "visible", adding: bool = False) -> None:
-    """Draw an uploader. adding: whether its photos join the current query photos."""
-    key = uploader_key("add" if adding else "upload")
-    st.file_uploader(
-        label,
-        type=endings(),
-        accept_multiple_files=True,
-        key=key,
-        on_change=take_uploads,
-        args=(key, adding),
-        label_visibility=label_visibility,
-    )
+    if facts.file.note:
+        hint = tr("{model} may see it differently.", model=others[0]) if others else ""
+        st.html(f'<p class="small">{html.escape(facts.file.note)} {html.escape(hint)}</p>')

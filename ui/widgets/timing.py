@@ -47,11 +47,11 @@ def timing_bar(result: SearchResult) -> str:
         new = stage in result.timings_ms
         faded = "" if new else ' class="reused"'
         title = html.escape(tr("just now") if new else tr("from before, reused"))
-        shown = number(ms) if ms >= 10 else number(ms, 1)
+        label = number(ms) if ms >= 10 else number(ms, 1)
         parts.append(f'<i{faded} style="width:{100 * ms / total:.1f}%;background:{colour}"></i>')
         legend.append(
             f'<span{faded} title="{title}"><i style="background:{colour}"></i>'
-            f"{html.escape(stage_name(stage))} {shown} ms</span>"
+            f"{html.escape(stage_name(stage))} {label} ms</span>"
         )
     track = f'<div class="track">{"".join(parts)}</div>'
     return f'<div class="times">{track}<div class="legend">{"".join(legend)}</div></div>'

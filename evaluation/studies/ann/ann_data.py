@@ -19,7 +19,7 @@ from index_store.graph.neighbours import exact_neighbours
 from index_store.sources.scan import scan
 from index_store.storage.arrays import load_array, save_array
 
-SMALLEST_CROP = 0.2  # minimum share of a photo's area
+MIN_CROP = 0.2  # minimum share of a photo's area
 WIDEST_CROP = 4 / 3  # maximum aspect ratio relative to the photo's
 KERNEL_NEIGHBOURS = 20
 WIDTH_STEPS = 7  # steps of bisection
@@ -30,12 +30,12 @@ SEED = 0
 Progress = Callable[[Iterable], Iterable]
 
 
-def cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+def cached(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """A memory-mapped array of `save_array`, computed and cached if it is missing."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        save_array(partial, make())
+        save_array(partial, compute())
         partial.rename(path)
     found = np.load(path, mmap_mode="r", allow_pickle=False)
     return load_array(path, found.dtype, found.shape)
@@ -62,7 +62,7 @@ def sift_vectors(photos: Path, cache: Path, progress: Progress = iter) -> np.nda
     """
     listing = scan(photos)
 
-    def make() -> np.ndarray:
+    def compute() -> np.ndarray:
         found = []
         for file in progress(listing.files):
             try:
@@ -73,7 +73,7 @@ def sift_vectors(photos: Path, cache: Path, progress: Progress = iter) -> np.nda
         rows = rows[np.random.default_rng(SEED).permutation(len(rows))]
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-7)
 
-    return cached(cache / f"sift-{digest(listing.digest)}.npy", make)
+    return cached(cache / f"sift-{digest(listing.digest)}.npy", compute)
 
 
 def crop_vectors(
@@ -98,29 +98,29 @@ def crop_vectors(
     """
     listing = scan(photos)
 
-    def make() -> np.ndarray:
+    def compute() -> np.ndarray:
         rng = np.random.default_rng(SEED)
         files = rng.permutation(listing.files)
         rows: list[np.ndarray] = []
         for i, file in enumerate(progress(files)):
-            wanted = (count - len(rows)) // (len(files) - i)
-            if not wanted:
+            crops = (count - len(rows)) // (len(files) - i)
+            if not crops:
                 continue
             try:
                 photo = read_photo(photos / file)
             except BadPhoto:
                 continue
-            rows += [extractor.describe([random_crop(photo, rng)])[0] for _ in range(wanted)]
+            rows += [extractor.describe([random_crop(photo, rng)])[0] for _ in range(crops)]
         return np.float32(rows)[rng.permutation(len(rows))]
 
     name = digest(listing.digest, extractor.fingerprint, count)
-    return cached(cache / f"crops-{name}.npy", make)
+    return cached(cache / f"crops-{name}.npy", compute)
 
 
 def random_crop(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random part of a photo, uint8 RGB (h, w, 3), of SMALLEST_CROP to all of its area."""
+    """A random part of a photo, uint8 RGB (h, w, 3), of MIN_CROP to all of its area."""
     height, width = photo.shape[:2]
-    area, aspect = rng.uniform(SMALLEST_CROP, 1), WIDEST_CROP ** rng.uniform(-1, 1)
+    area, aspect = rng.uniform(MIN_CROP, 1), WIDEST_CROP ** rng.uniform(-1, 1)
     h = max(1, int(height * min(1, np.sqrt(area * aspect))))
     w = max(1, int(width * min(1, np.sqrt(area / aspect))))
     top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
@@ -143,18 +143,18 @@ class CropModel:
         self._real = real
         self._neighbours = neighbour_lists(real, KERNEL_NEIGHBOURS)[0][:, 1:]
         self.width = 1.0
-        wanted = np.median(neighbour_distances(real)[:, 10])
+        target_distance = np.median(neighbour_distances(real)[:, 10])
         low, high = 0.0, 4.0
         for _ in range(WIDTH_STEPS):
             self.width = (low + high) / 2
             found = np.median(neighbour_distances(self.draw(len(real), SEED))[:, 10])
-            low, high = (self.width, high) if found < wanted else (low, self.width)
+            low, high = (self.width, high) if found < target_distance else (low, self.width)
 
     def draw(self, count: int, seed: int) -> np.ndarray:
         """Unit vectors float16 (count, D), equally many around each real vector."""
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(self._real))
-        out = np.empty((count, self._real.shape[1]), np.float16)
+        drawn_rows = np.empty((count, self._real.shape[1]), np.float16)
         for start in range(0, count, DRAWN_AT_ONCE):
             size = min(DRAWN_AT_ONCE, count - start)
             chosen = order[np.arange(start, start + size) % len(order)]
@@ -163,8 +163,8 @@ class CropModel:
             weights *= self.width / np.sqrt(around.shape[1])
             offsets = self._real[around] - centre[:, None]
             rows = centre + np.matmul(weights, offsets)[:, 0]
-            out[start : start + size] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return out
+            drawn_rows[start : start + size] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return drawn_rows
 
 
 def neighbour_lists(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

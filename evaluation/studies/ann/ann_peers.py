@@ -70,12 +70,12 @@ class Hnswlib:
 class Usearch:
     """usearch with its own defaults; vectors stored as float16, or as 8-bit codes."""
 
-    def __init__(self, dim: int, path: Path | None = None, kept: str = "f16"):
+    def __init__(self, dim: int, path: Path | None = None, precision: str = "f16"):
         """An empty index, or the one in a file."""
         from usearch.index import Index
 
         self.dim, self._size = dim, 0
-        self._index: Any = Index(ndim=dim, metric="cos", dtype=kept)
+        self._index: Any = Index(ndim=dim, metric="cos", dtype=precision)
         if path is not None:
             self._index.load(str(path))
             self._size = path.stat().st_size
@@ -118,7 +118,7 @@ class PeerForm:
 PEERS = {
     "hnswlib": PeerForm(Hnswlib, exact=True),
     "usearch": PeerForm(Usearch, exact=True),
-    "usearch-i8": PeerForm(lambda *args: Usearch(*args, kept="i8"), exact=False),
+    "usearch-i8": PeerForm(lambda *args: Usearch(*args, precision="i8"), exact=False),
 }
 
 

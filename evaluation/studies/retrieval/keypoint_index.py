@@ -39,7 +39,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 QUERIES = 100
 FOUND = 40  # photos for timing keypoint detection
 NOISE = 4.0  # standard deviation of each component, in bytes of RootSIFT: a distance of some 45
-MADE_TOGETHER = 256  # photos generated at a time
+BATCH = 256  # photos generated at a time
 SIZE = (480, 640)  # height and width of a synthetic photo
 
 
@@ -49,7 +49,7 @@ class Cost:
 
     Attributes:
         photos, keypoints: their numbers.
-        crowding: mean length of a keypoint's list, relative to the average list.
+        list_imbalance: mean length of a keypoint's list, relative to the average list.
         megabytes: size of the file, all of which is mapped.
         build_seconds: seconds of a core to read, encode and write the keypoints of 1,000 photos.
         finding_seconds: seconds of a core to detect the keypoints of 1,000 photos.
@@ -61,7 +61,7 @@ class Cost:
 
     photos: int
     keypoints: int
-    crowding: float
+    list_imbalance: float
     megabytes: float
     build_seconds: float
     finding_seconds: float
@@ -75,7 +75,7 @@ class Cost:
 # -- made galleries --------------------------------------------------------------------------------
 
 
-def made_photos(
+def synthetic_photos(
     descriptors: np.ndarray, photos: int, points: int, seed: int = 0
 ) -> Iterator[tuple[int, LocalFeatures]]:
     """Ids and keypoints of synthetic photos.
@@ -87,9 +87,9 @@ def made_photos(
         seed: random seed; the same seed gives the same photos.
     """
     frames = np.ones(points, np.complex64)
-    for start in range(0, photos, MADE_TOGETHER):
+    for start in range(0, photos, BATCH):
         rng = np.random.default_rng([seed, start])
-        shape = (min(MADE_TOGETHER, photos - start), points)
+        shape = (min(BATCH, photos - start), points)
         rows = descriptors[rng.integers(len(descriptors), size=shape)]
         moved = rng.standard_normal(rows.shape, np.float32) * NOISE + rows
         rows = np.round(moved).clip(0, 255).astype(np.uint8)
@@ -98,7 +98,7 @@ def made_photos(
             yield start + number, LocalFeatures(places[number], frames, rows[number], SIZE)
 
 
-def crowding(sizes: np.ndarray) -> float:
+def list_imbalance(sizes: np.ndarray) -> float:
     """Mean length of a keypoint's list without the keypoint, relative to the average list."""
     held = sizes.astype(np.float64)
     return float((held * (held - 1)).sum() / (held.sum() * (held.sum() - 1)) * len(held))
@@ -135,7 +135,9 @@ def real_keypoints(paths: Sequence[Path]) -> Sample:
         with Store(path) as store:
             ids = range(len(store))
             start = time.process_time()
-            photos += [one for _, one in store.rows.keypoints(ids) if one is not None]
+            photos += [
+                features for _, features in store.rows.keypoints(ids) if features is not None
+            ]
             reading += time.process_time() - start
             step = max(1, len(store) * len(paths) // FOUND)
             for id in ids[::step]:
@@ -143,7 +145,7 @@ def real_keypoints(paths: Sequence[Path]) -> Sample:
                 start = time.process_time()
                 local_features(pixels)
                 seconds.append(time.process_time() - start)
-    if not any(len(one.points) for one in photos):
+    if not any(len(features.points) for features in photos):
         raise BadDataset("The stores have no keypoints.")
     return Sample(photos, reading / len(photos), float(np.mean(seconds)))
 
@@ -155,7 +157,7 @@ def seconds_to_code(real: Sequence[LocalFeatures], form: KeypointForm) -> float:
     return (time.process_time() - start) / len(real)
 
 
-def asked(index: KeypointIndex, queries: Sequence[LocalFeatures]) -> tuple[np.ndarray, np.ndarray]:
+def vote(index: KeypointIndex, queries: Sequence[LocalFeatures]) -> tuple[np.ndarray, np.ndarray]:
     """Milliseconds to find neighbours and to count votes, each (queries,), as in a search."""
     took = []
     for query in queries:
@@ -184,9 +186,11 @@ def measure(
         folder: folder for the file.
     """
     form = form_for(photos)
-    descriptors = np.concatenate([one.strongest(form.points).descriptors for one in real.photos])
-    made = made_photos(descriptors, photos, form.points)
-    keypoints = coded(tqdm(made, f"{photos:,} photos", photos, disable=None), form)
+    descriptors = np.concatenate(
+        [features.strongest(form.points).descriptors for features in real.photos]
+    )
+    synthetic = synthetic_photos(descriptors, photos, form.points)
+    keypoints = coded(tqdm(synthetic, f"{photos:,} photos", photos, disable=None), form)
     path = folder / "keypoints.lists"
     start = time.process_time()
     KeypointChange(form, keypoints).save(path)
@@ -196,15 +200,15 @@ def measure(
     start = time.perf_counter()
     index = KeypointIndex(path, form, photos)
     opening = time.perf_counter() - start
-    asked(index, queries[:10])  # warms the page cache and faiss's buffers
-    nearest, votes = asked(index, queries)
+    vote(index, queries[:10])  # warms the page cache and faiss's buffers
+    nearest, votes = vote(index, queries)
     start = time.perf_counter()
     KeypointChange.none(index).save(folder / "changed.lists")
     changing = time.perf_counter() - start
     return Cost(
         photos=photos,
         keypoints=len(index),
-        crowding=crowding(index.sizes),
+        list_imbalance=list_imbalance(index.sizes),
         megabytes=path.stat().st_size / 1e6,
         build_seconds=1000 * (real.reading + seconds_to_code(real.photos, form) + saving),
         finding_seconds=1000 * real.finding,
@@ -221,7 +225,14 @@ def measure(
 
 def format_table(costs: Sequence[Cost]) -> str:
     """Markdown table, one row per gallery."""
-    head = ["photos", "keypoints", "crowding", "file, MB", "build, s per 1,000", "of finding them"]
+    head = [
+        "photos",
+        "keypoints",
+        "crowding",
+        "file, MB",
+        "build, s per 1,000",
+        "of finding them",
+    ]
     head += [
         "change, s",
         "peak, MB",
@@ -238,7 +249,7 @@ def format_table(costs: Sequence[Cost]) -> str:
             [
                 f"{cost.photos:,}",
                 f"{cost.keypoints:,}",
-                f"{cost.crowding:.1f}",
+                f"{cost.list_imbalance:.1f}",
                 f"{cost.megabytes:,.0f}",
                 f"{cost.build_seconds:.2f}",
                 f"{cost.build_seconds / cost.finding_seconds:.1%}",

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import print_lines, print_text
-from evaluation.calibration.evidence import LabelledGallery, OncePerPair, Progress
+from evaluation.calibration.evidence import LabelledGallery, Progress, SharedVerifications
 from evaluation.calibration.fit import Fit, check_enough
 from evaluation.datasets import BadDataset
 from evaluation.groups import store_groups
@@ -47,7 +47,7 @@ SETTINGS = ((None, "sift"), ("diffusion", "sift"))
 
 
 @dataclass(frozen=True)
-class Way:
+class Encoding:
     """An encoding of keypoints.
 
     Attributes:
@@ -72,20 +72,20 @@ class Row:
     """Measurements of one encoding.
 
     Attributes:
-        way: the encoding.
+        encoding: the encoding.
         most, mean: maximum and mean bytes per photo.
         milliseconds: median time to compare a photo with HUNDRED others.
         maps: mAP of SIFT and of diffusion with SIFT, for each model.
     """
 
-    way: Way
+    encoding: Encoding
     most: int
     mean: float
     milliseconds: float
     maps: list[float]
 
 
-# -- ways ------------------------------------------------------------------------------------------
+# -- encodings -------------------------------------------------------------------------------------
 
 
 def strongest(features: LocalFeatures, points: int) -> LocalFeatures:
@@ -105,8 +105,10 @@ def best(features: LocalFeatures, points: int) -> LocalFeatures:
 
 def quantised(features: LocalFeatures, points: int, codebook: Codebook) -> LocalFeatures:
     """Product quantisation, as in the store."""
-    few = features.best(points)
-    data = keypoint_codes.encode(few.points, few.frames, few.descriptors, few.size, codebook)
+    strongest = features.best(points)
+    data = keypoint_codes.encode(
+        strongest.points, strongest.frames, strongest.descriptors, strongest.size, codebook
+    )
     return LocalFeatures(*keypoint_codes.decode(data, codebook))
 
 
@@ -114,10 +116,10 @@ def projected(
     features: LocalFeatures, points: int, mean: np.ndarray, axes: np.ndarray
 ) -> LocalFeatures:
     """Projection to principal axes float32 (128, k), a byte each; mean: float32 (128,)."""
-    few = features.best(points)
-    shares = np.round((few.descriptors - mean) @ axes / STEP).clip(-128, 127) * STEP
+    strongest = features.best(points)
+    shares = np.round((strongest.descriptors - mean) @ axes / STEP).clip(-128, 127) * STEP
     rows = np.round(shares @ axes.T + mean).clip(0, 255).astype(np.uint8)
-    return replace(few, descriptors=rows)
+    return replace(strongest, descriptors=rows)
 
 
 def principal_axes(descriptors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,10 +129,10 @@ def principal_axes(descriptors: np.ndarray, count: int) -> tuple[np.ndarray, np.
     return rows.mean(0), axes[:, : -count - 1 : -1].astype(np.float32)
 
 
-def ways_of(descriptors: np.ndarray) -> list[Way]:
+def encodings_of(descriptors: np.ndarray) -> list[Encoding]:
     """Encodings to compare. descriptors: uint8 (n, 128), for learning words and axes."""
-    ways = [
-        Way(f"exact, the {name}", points, EXACT_FRAME + 128, partial(choose, points=points))
+    encodings = [
+        Encoding(f"exact, the {name}", points, EXACT_FRAME + 128, partial(choose, points=points))
         for name, choose, points in (
             ("strongest", strongest, sift.MAX_POINTS),
             ("strongest", strongest, sift.STORED_POINTS),
@@ -139,12 +141,12 @@ def ways_of(descriptors: np.ndarray) -> list[Way]:
     ]
     for parts, points in PRODUCTS.items():
         keep = partial(quantised, points=points, codebook=learn_codebook(descriptors, parts))
-        ways.append(Way(f"{parts} words", points, FRAME + parts, keep))
+        encodings.append(Encoding(f"{parts} words", points, FRAME + parts, keep))
     for count, points in AXES.items():
         mean, axes = principal_axes(descriptors, count)
         keep = partial(projected, points=points, mean=mean, axes=axes)
-        ways.append(Way(f"{count} principal axes", points, FRAME + count, keep))
-    return ways
+        encodings.append(Encoding(f"{count} principal axes", points, FRAME + count, keep))
+    return encodings
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -177,8 +179,8 @@ class Judge:
         if any(others != files[0] for others in files):
             raise BadDataset("The stores hold different photos.")
         ids = {file: id for id, file in enumerate(files[0])}
-        named = store_groups(groups, stores[0])
-        found = [[ids[file] for file in members] for members in named.values()]
+        groups_by_name = store_groups(groups, stores[0])
+        found = [[ids[file] for file in members] for members in groups_by_name.values()]
         check_enough(found)
         return Judge(stores, extractors, found)
 
@@ -188,23 +190,23 @@ class Judge:
         return [name_of(fingerprint) or fingerprint[:12] for fingerprint in prints]
 
     def maps(
-        self, found: Sequence[LocalFeatures], kept: Sequence[LocalFeatures], progress: Progress
+        self, found: Sequence[LocalFeatures], decoded: Sequence[LocalFeatures], progress: Progress
     ) -> list[float]:
         """mAP of each model with each of SETTINGS, 0 to 1.
 
         Args:
             found: keypoints of all photos as queries, by id.
-            kept: keypoints of all photos as gallery photos, by id.
+            decoded: keypoints of all photos as gallery photos, by id.
             progress: wraps the list of queries.
         """
         engines = [Engine(*pair) for pair in zip(self.stores, self.extractors)]
         matcher = engines[0].matchers["sift"]
-        matcher.gallery_features = kept.__getitem__
+        matcher.gallery_features = decoded.__getitem__
         matcher.query_features = found.__getitem__
-        once = OncePerPair(matcher)
+        once = SharedVerifications(matcher)
         maps = []
         for engine, name in zip(engines, self.names()):
-            once.take_over(engine.matchers["sift"], np.arange(len(found)))
+            once.redirect(engine.matchers["sift"], np.arange(len(found)))
             fingerprint = engine.extractor.fingerprint
             share = Calibration.of(fingerprint).diffusion_share
             fit = Fit(
@@ -218,36 +220,38 @@ class Judge:
         return maps
 
 
-def milliseconds(found: Sequence[LocalFeatures], kept: Sequence[LocalFeatures]) -> float:
+def milliseconds(found: Sequence[LocalFeatures], decoded: Sequence[LocalFeatures]) -> float:
     """Median time over TIMED photos to compare one as detected with HUNDRED others as decoded."""
     rng = np.random.default_rng(0)
     times = []
     for query in rng.permutation(len(found))[:TIMED]:
-        hits = [kept[id] for id in rng.permutation(len(kept))[:HUNDRED]]
+        hits = [decoded[id] for id in rng.permutation(len(decoded))[:HUNDRED]]
         begin = time.perf_counter()
         verify_many(found[query], hits)
         times.append((time.perf_counter() - begin) * 1000)
     return float(np.median(times))
 
 
-def measure(way: Way, found: Sequence[LocalFeatures], judge: Judge, progress: Progress) -> Row:
+def measure(
+    encoding: Encoding, found: Sequence[LocalFeatures], judge: Judge, progress: Progress
+) -> Row:
     """Measure one row of the table.
 
     Args:
-        way: the encoding.
+        encoding: the encoding.
         found: all detected keypoints of all photos.
         judge: stores for measuring mAP.
         progress: wraps the list of queries.
     """
-    kept = on_all_cores(way.keep, found)
-    sizes = [way.size(features) for features in found]
-    full = HEADER.itemsize + way.each * way.points
+    decoded = on_all_cores(encoding.keep, found)
+    sizes = [encoding.size(features) for features in found]
+    full = HEADER.itemsize + encoding.each * encoding.points
     return Row(
-        way,
+        encoding,
         full,
         float(np.mean(sizes)),
-        milliseconds(found, kept),
-        judge.maps(found, kept, progress),
+        milliseconds(found, decoded),
+        judge.maps(found, decoded, progress),
     )
 
 
@@ -261,9 +265,9 @@ def format_table(rows: Sequence[Row], models: Sequence[str]) -> str:
     head += [f"{model}, {stage}" for model in models for stage in stages]
     cells = [
         [
-            row.way.name,
-            str(row.way.points),
-            str(row.way.each),
+            row.encoding.name,
+            str(row.encoding.points),
+            str(row.encoding.each),
             f"{row.most / 1000:.1f}",
             f"{row.mean / 1000:.1f}",
             f"{row.milliseconds:.0f}",
@@ -277,7 +281,7 @@ def format_table(rows: Sequence[Row], models: Sequence[str]) -> str:
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `keypoints` to the command line's sub-parsers."""
     command = commands.add_parser(
-        "keypoints", help="bytes of stored keypoints against mAP, for each way to keep them"
+        "keypoints", help="bytes of stored keypoints against mAP, for each encoding"
     )
     command.add_argument(
         "--store",
@@ -299,12 +303,12 @@ def run(args: argparse.Namespace) -> None:
     def find(id: int) -> LocalFeatures:
         return local_features(store.pixels(id))
 
-    def progress(what: str) -> Progress:
-        return lambda queries: tqdm(queries, desc=what, disable=None)
+    def progress(label: str) -> Progress:
+        return lambda queries: tqdm(queries, desc=label, disable=None)
 
     found = on_all_cores(find, range(len(store)))
     learned_from = sorted(path for path in GALLERY.iterdir() if path.suffix.lower() in SUFFIXES)
-    ways = ways_of(descriptors_of(learned_from))
-    rows = [measure(way, found, judge, progress(way.name)) for way in ways]
+    encodings = encodings_of(descriptors_of(learned_from))
+    rows = [measure(encoding, found, judge, progress(encoding.name)) for encoding in encodings]
     print_lines(f"Hardware: {hardware()}. ms: one photo compared with {HUNDRED}", "")
     print_text(format_table(rows, judge.names()))

@@ -44,10 +44,10 @@ GroupMaps = dict[str, dict[str, float]]  # mAP by method and group
 
 def without_edges(engine: Engine) -> Engine:
     """The same engine without its store's matching graph."""
-    plain, store = copy.copy(engine), copy.copy(engine.store)
+    unmatched, store = copy.copy(engine), copy.copy(engine.store)
     store.edges = no_edges(len(store))
-    plain.graph = MatchingGraph(store, engine.fusion)
-    return plain
+    unmatched.graph = MatchingGraph(store, engine.fusion)
+    return unmatched
 
 
 def cross_fitted(
@@ -91,8 +91,8 @@ def cross_fitted(
 
 def parts_of(groups: Groups, kinds: Groups) -> dict[str, list[str]]:
     """Names of groups that are averaged together: all, by number of photos, and by kind."""
-    few = [name for name, files in groups.items() if len(files) <= FEW]
-    parts = {EVERY: list(groups), FEW_VIEW: few, MANY_VIEW: [n for n in groups if n not in few]}
+    small = [name for name, files in groups.items() if len(files) <= FEW]
+    parts = {EVERY: list(groups), FEW_VIEW: small, MANY_VIEW: [n for n in groups if n not in small]}
     parts |= {kind: [name for name in names if name in groups] for kind, names in kinds.items()}
     return {part: names for part, names in parts.items() if names}
 

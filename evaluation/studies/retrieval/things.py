@@ -69,19 +69,19 @@ class LabelledGraph:
     @property
     def same(self) -> np.ndarray:
         """Whether the photos of each pair show the same thing, bool (m,)."""
-        one, other = self.thing[self.pairs].T
-        return one == other
+        first, second = self.thing[self.pairs].T
+        return first == second
 
     @property
     def pair_kind(self) -> np.ndarray:
         """The kind each pair counts for, str (m,)."""
-        one, other = self.kind[self.pairs].T
-        return np.where(one != "", one, other)
+        first, second = self.kind[self.pairs].T
+        return np.where(first != "", first, second)
 
     def without(self, kind: str | None) -> LabelledGraph:
         """A copy without the pairs that contain a photo of a kind."""
-        kept = (self.kind[self.pairs] != kind).all(1)
-        return replace(self, pairs=self.pairs[kept], proofs=self.proofs[kept])
+        is_kept = (self.kind[self.pairs] != kind).all(1)
+        return replace(self, pairs=self.pairs[is_kept], proofs=self.proofs[is_kept])
 
     def weight(self) -> np.ndarray:
         """Weight of each pair in a fit, (m,).
@@ -137,10 +137,10 @@ def fitted(graphs: Sequence[LabelledGraph], without: str | None = None) -> Weigh
         graphs: training data.
         without: a kind to exclude.
     """
-    kept = [graph.without(without) for graph in graphs]
-    rows = np.concatenate([graph.proofs for graph in kept])
-    same = np.concatenate([graph.same for graph in kept])
-    weight = np.concatenate([graph.weight() for graph in kept])
+    subgraphs = [graph.without(without) for graph in graphs]
+    rows = np.concatenate([graph.proofs for graph in subgraphs])
+    same = np.concatenate([graph.same for graph in subgraphs])
+    weight = np.concatenate([graph.weight() for graph in subgraphs])
     mean, deviation = rows.mean(0), rows.std(0)
     deviation[deviation == 0] = 1
     columns = np.insert((rows - mean) / deviation, [0, 2], 1.0, axis=1)  # biases
@@ -219,7 +219,7 @@ def pair_score(thing: np.ndarray, together: np.ndarray, part: np.ndarray) -> Pai
         return int((counts * (counts - 1) // 2).sum())
 
     everything = np.ones(len(thing), bool)
-    made, right = (
+    joined, correct = (
         pairs(*labels, among=everything) - pairs(*labels, among=~part)
         for labels in ((together,), (together, thing))
     )
@@ -231,16 +231,18 @@ def pair_score(thing: np.ndarray, together: np.ndarray, part: np.ndarray) -> Pai
     ]
     found = pairs(together, thing, among=part)
     recall = found / max(pairs(thing, among=part), 1)
-    return PairScore(len(shares), made, right / made if made else np.nan, recall, np.mean(shares))
+    return PairScore(
+        len(shares), joined, correct / joined if joined else np.nan, recall, np.mean(shares)
+    )
 
 
 def put_together(graph: LabelledGraph, judged: np.ndarray) -> np.ndarray:
     """Group of each photo, int (N,). judged: probabilities of the graph's pairs."""
     found = group(graph.pairs, judged, graph.descriptors, graph.background)
-    together = -1 - np.arange(len(graph.thing))
+    labels = -1 - np.arange(len(graph.thing))
     for number, thing in enumerate(found):
-        together[list(thing.ids)] = number
-    return together
+        labels[list(thing.ids)] = number
+    return labels
 
 
 def parts_of(graph: LabelledGraph) -> Iterator[tuple[str, np.ndarray]]:
@@ -258,9 +260,9 @@ def table(graphs: Sequence[LabelledGraph]) -> list[list[str]]:
         judged = {HELD_OUT: held_out(graphs)} | judged
     rows = [HEAD]
     for number, graph in enumerate(graphs):
-        made = {name: put_together(graph, values[number]) for name, values in judged.items()}
+        partitions = {name: put_together(graph, values[number]) for name, values in judged.items()}
         for part, inside in parts_of(graph):
-            for name, together in made.items():
+            for name, together in partitions.items():
                 found = pair_score(graph.thing, together, inside)
                 shares = (found.precision, found.recall, found.by_thing)
                 counts = [str(found.things), str(found.pairs)]

@@ -27,13 +27,13 @@ def kill_at(number: int, kind: str, report: Callable[[str], object]) -> None:
         kind: prefix of the steps that count; "" for all.
         report: called with the step right before the kill.
     """
-    left = number
+    remaining = number
 
-    def step(what: str) -> None:
-        nonlocal left
-        left -= what.startswith(kind)
-        if left == 0:
-            report(what)
+    def step(event: str) -> None:
+        nonlocal remaining
+        remaining -= event.startswith(kind)
+        if remaining == 0:
+            report(event)
             os.kill(os.getpid(), signal.SIGKILL)
 
     for name in CALLS:
@@ -48,15 +48,15 @@ def kill_at(number: int, kind: str, report: Callable[[str], object]) -> None:
 def counted(call: Callable, name: str, step: Callable[[str], None]) -> Callable:
     """The call, followed by a step. Statements that read or are not committed yet do not count."""
 
-    def made(*args: Any, **options: Any) -> Any:
+    def wrapped(*args: Any, **options: Any) -> Any:
         result = call(*args, **options)
-        what = " ".join((name, *(str(arg) for arg in args if isinstance(arg, str | os.PathLike))))
+        event = " ".join((name, *(str(arg) for arg in args if isinstance(arg, str | os.PathLike))))
         is_statement = name.startswith("execute")
         if not (is_statement and (args[0].in_transaction or args[1].startswith("SELECT"))):
-            step(what)
+            step(event)
         return result
 
-    return made
+    return wrapped
 
 
 def opener(step: Callable[[str], None]) -> Callable:

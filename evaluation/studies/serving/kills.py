@@ -37,12 +37,12 @@ from index_store import (
 from index_store.storage import build_journal, extraction_cache
 from search import Engine
 
-from ..speed.made import MadeExtractor
+from ..speed.synthetic import SyntheticExtractor
 from .kill_points import kill_at
 
 # Small, so that every step can be tried, with several segments and commits of the journal.
 PHOTOS, SIDE, SEGMENT, COMMIT_EVERY = 5, 64, 3, 2
-EXTRACTOR = MadeExtractor(48)
+EXTRACTOR = SyntheticExtractor(48)
 # Not created by a build: these must never be touched.
 FOREIGN = ("notes.txt", "segments/mine.segment", "generations/mine/notes.txt")
 
@@ -81,7 +81,7 @@ def come(photos: Path) -> None:
     write_photos(photos, (PHOTOS, PHOTOS + 1))
 
 
-def come_and_go(photos: Path) -> None:
+def add_and_remove(photos: Path) -> None:
     """Add two photos and delete one."""
     come(photos)
     (photos / "004.jpg").unlink()
@@ -91,8 +91,8 @@ NEW = [f"{number:03d}.jpg" for number in (PHOTOS, PHOTOS + 1)]
 OPERATIONS = {
     "first build": Operation(lambda p, s: build(p, s, EXTRACTOR), before="nothing"),
     "resumed build": Operation(lambda p, s: build(p, s, EXTRACTOR), before="killed build"),
-    "build": Operation(lambda p, s: build(p, s, EXTRACTOR), come_and_go),
-    "update": Operation(lambda p, s: update(s, EXTRACTOR), come_and_go),
+    "build": Operation(lambda p, s: build(p, s, EXTRACTOR), add_and_remove),
+    "update": Operation(lambda p, s: update(s, EXTRACTOR), add_and_remove),
     "add": Operation(lambda p, s: add([p / name for name in NEW], s, EXTRACTOR), come),
     "remove": Operation(lambda p, s: remove(["002.jpg", "003.jpg"], s)),
     "compact": Operation(lambda p, s: compact(s)),
@@ -128,15 +128,15 @@ def run_killed(name: str, work: Path, store: Path, number: int, kind: str = "") 
         finally:
             os._exit(status)
     os.close(sender)
-    with open(receiver) as said:
-        step = said.read()
+    with open(receiver) as output:
+        step = output.read()
     _, status = os.waitpid(process, 0)
     if not step and status:
         raise Lost(f"{name} failed without a kill.")
     return step
 
 
-def kept(store: Path) -> dict[str, object]:
+def content_of(store: Path) -> dict[str, object]:
     """All data of a store, verified; equal for stores of the same photos."""
     with Store(store) as opened:
         verify(opened)
@@ -162,9 +162,9 @@ def left_over(store: Path) -> set[str]:
         segments = {f"segments/{segment.name}.segment" for segment in opened.manifest.segments}
         generation = f"generations/{opened.generation}"
         files = {f"{generation}/{name}" for name in (*opened.manifest.artefacts, "manifest.json")}
-        wanted = {"CURRENT", "lock", "segments", "generations", "generations/mine", generation}
+        expected = {"CURRENT", "lock", "segments", "generations", "generations/mine", generation}
         return {path.relative_to(store).as_posix() for path in store.rglob("*")} - (
-            wanted | segments | files | set(FOREIGN)
+            expected | segments | files | set(FOREIGN)
         )
 
 
@@ -195,17 +195,18 @@ def kill_everywhere(name: str, work: Path) -> Iterator[tuple[str, str]]:
         prepare(name, work)
         shutil.copytree(work / "store", work / "done")
         OPERATIONS[name].run(work / "photos", work / "done")
-        before = kept(work / "store") if (work / "store" / "CURRENT").exists() else {}
-        after, foreign = kept(work / "done"), foreign_files(work, work / "store")
+        before = content_of(work / "store") if (work / "store" / "CURRENT").exists() else {}
+        after, foreign = content_of(work / "done"), foreign_files(work, work / "store")
         files, state = digests(work / "store"), "old" if before else "none"
         for number in itertools.count(1):
             store = shutil.copytree(work / "store", work / f"killed-{number}")
             step = run_killed(name, work, store, number)
             if not step:
                 break
-            left = digests(store)
-            if left != files:  # a sync, for example, changes nothing that was not judged already
-                files = left
+            remaining = digests(store)
+            # A sync, for example, changes nothing that was not judged already.
+            if remaining != files:
+                files = remaining
                 try:
                     state = judge(name, work, store, before, after)
                 except (Lost, StoreError) as error:
@@ -265,7 +266,7 @@ def judge(
     if (store / "CURRENT").exists():
         same = (store / "CURRENT").read_bytes() == current(work / "store")
         state = "old" if same else "new"
-        if kept(store) != {"old": before, "new": after}[state]:
+        if content_of(store) != {"old": before, "new": after}[state]:
             raise Lost("the store holds something else than before or after.")
     elif before:
         raise Lost("there is no store any more.")
@@ -275,7 +276,7 @@ def judge(
         if state != "new":
             raise
         compact(store)
-    if kept(store) != after:
+    if content_of(store) != after:
         raise Lost("the operation, run again, ends in another store.")
     if left_over(store):
         raise Lost(f"{min(left_over(store))} stays for ever.")

@@ -67,12 +67,12 @@ class Tally:
     refused: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def note(self, kind: str, seconds: float, said: Sequence[str]) -> None:
-        """Record an answered click. said: the sentences in boxes."""
-        if any(sentence.startswith(REFUSALS) for sentence in said):
+    def note(self, kind: str, seconds: float, messages: Sequence[str]) -> None:
+        """Record an answered click. messages: the sentences in boxes."""
+        if any(sentence.startswith(REFUSALS) for sentence in messages):
             self.refused += 1
-        elif said:
-            self.errors[said[0]] += 1
+        elif messages:
+            self.errors[messages[0]] += 1
         else:
             self.seconds[kind].append(seconds)
 
@@ -161,10 +161,10 @@ class World:
                     await asyncio.sleep(chance.uniform(*self.think))
                     (kind,) = chance.choices(list(self.mix), list(self.mix.values()))
                     start = time.perf_counter()
-                    said = await self.click(tab, kind, answer.hits, chance)
+                    messages = await self.click(tab, kind, answer.hits, chance)
                     answer = tab.answer
-                    tally.note(kind, time.perf_counter() - start, said)
-                    if kind == "upload" and not said:
+                    tally.note(kind, time.perf_counter() - start, messages)
+                    if kind == "upload" and not messages:
                         tally.seconds[SHOWN].append(tab.shown - start)
             except Exception as error:  # counted, and the visitor tries again
                 tally.errors[f"{type(error).__name__}: {error}"] += 1
@@ -199,7 +199,7 @@ class World:
 def uploads(original: Path) -> list[bytes]:
     """A photo in the sizes of phones and cameras, with the grain of large files."""
     image = Image.open(original).convert("RGB")
-    made = []
+    files = []
     for side, quality in UPLOADS:
         scale = side / max(image.size)
         large = image.resize((round(image.width * scale), round(image.height * scale)))
@@ -207,8 +207,8 @@ def uploads(original: Path) -> list[bytes]:
         pixels = (np.asarray(large) + grain).clip(0, 255).astype(np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-        made.append(buffer.getvalue())
-    return made
+        files.append(buffer.getvalue())
+    return files
 
 
 # -- the server ------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def served(store: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     lifted = {
-        f"GEM_{what}_PER_MINUTE{whose}": "1000000" for what in LIFTED for whose in ("", "_ADDRESS")
+        f"GEM_{kind}_PER_MINUTE{scope}": "1000000" for kind in LIFTED for scope in ("", "_ADDRESS")
     }
     settings = {"GEM_STORE": store, "GEM_TRUSTED_PROXIES": "127.0.0.1"}
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
@@ -288,8 +288,8 @@ def row(
     times = []
     for kind in shown:
         took = tally.seconds[kind]
-        middle, late = np.percentile(took, (50, 95)) if took else (np.nan, np.nan)
-        times.append(f"{middle:.2f} / {late:.2f}")
+        median, p95 = np.percentile(took, (50, 95)) if took else (np.nan, np.nan)
+        times.append(f"{median:.2f} / {p95:.2f}")
     cells = [str(visitors), f"{answered / seconds:.1f}", *times, str(tally.refused)]
     cells += [str(tally.errors.total()), f"{warm:.0f}, {full:.0f}, {after:.0f}"]
     return f"| {' | '.join(cells)} |"

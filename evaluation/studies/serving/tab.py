@@ -113,9 +113,9 @@ class Tab:
         token = {"X-Xsrftoken": self._client.cookies.get("_streamlit_xsrf", "")}
         form = {"file": ("photo.jpg", data)}
         address = f"{self._url}/{urls.upload_url.lstrip('/')}"
-        taken = await self._client.put(address, files=form, headers=token)
-        if not taken.is_success:
-            return taken.json()["detail"], self.answer
+        response = await self._client.put(address, files=form, headers=token)
+        if not response.is_success:
+            return response.json()["detail"], self.answer
         state = WidgetState(id=self.answer.uploader)
         info = state.file_uploader_state_value.uploaded_file_info.add()
         info.name, info.size, info.file_id = "photo.jpg", len(data), urls.file_id

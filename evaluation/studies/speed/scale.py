@@ -23,15 +23,15 @@ from index_store import Store, add, build, compact, remove, update, verify
 from index_store.keypoints.keypoint_form import form_for
 from search import Engine
 
-from .made import (
-    MadeExtractor,
+from .memory import peak_mb
+from .synthetic import (
+    SyntheticExtractor,
     inject,
     lay_out,
-    made_file,
-    made_rows,
     real_features,
+    synthetic_file,
+    synthetic_rows,
 )
-from .memory import peak_mb
 
 DIM = 512
 SIZES = (10_000, 30_000)
@@ -48,23 +48,23 @@ class Stages:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, items: Iterable, total: int, what: str) -> Iterable:
+    def __call__(self, items: Iterable, total: int, label: str) -> Iterable:
         start = time.perf_counter()
         yield from items
-        self.seconds[what] = self.seconds.get(what, 0) + time.perf_counter() - start
+        self.seconds[label] = self.seconds.get(label, 0) + time.perf_counter() - start
 
 
 def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
     """Turn synthetic photos into segments."""
     features = real_features(form_for(size).points)
-    inject(work / "store", made_rows(size, dim), MadeExtractor(dim), features)
+    inject(work / "store", synthetic_rows(size, dim), SyntheticExtractor(dim), features)
     return {}
 
 
 def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
     """Run a build with all photos cached."""
     stages = Stages()
-    manifest = build(work / "photos", work / "store", MadeExtractor(dim), stages)
+    manifest = build(work / "photos", work / "store", SyntheticExtractor(dim), stages)
     with Store(work / "store") as store:
         cosines = np.median(store.list_sims[:, DISTANCES], axis=0)
     distances = dict(zip(map(str, DISTANCES), np.sqrt(2 - 2 * cosines).tolist()))
@@ -87,7 +87,7 @@ def verify_store(work: Path, size: int, dim: int) -> dict[str, float]:
 
 def query(work: Path, size: int, dim: int) -> dict[str, float]:
     """Search with gallery photos; medians in milliseconds."""
-    extractor = MadeExtractor(dim)
+    extractor = SyntheticExtractor(dim)
     engine = Engine(Store(work / "store"), extractor)
     took: dict[str, list[float]] = {}
     for id in np.random.default_rng(1).integers(size, size=QUERIES).tolist():
@@ -103,21 +103,23 @@ def query(work: Path, size: int, dim: int) -> dict[str, float]:
 
 def update_unchanged(work: Path, size: int, dim: int) -> dict[str, float]:
     """Update without changes."""
-    update(work / "store", MadeExtractor(dim))
+    update(work / "store", SyntheticExtractor(dim))
     return {}
 
 
 def add_one(work: Path, size: int, dim: int) -> dict[str, float]:
     """Add the previously removed photo."""
     stages = Stages()
-    manifest = add([made_file(work / "photos", 0)], work / "store", MadeExtractor(dim), stages)
+    manifest = add(
+        [synthetic_file(work / "photos", 0)], work / "store", SyntheticExtractor(dim), stages
+    )
     return {**stages.seconds, "drift": manifest.drift.rows}
 
 
 def remove_one(work: Path, size: int, dim: int) -> dict[str, float]:
     """Remove a photo."""
     stages = Stages()
-    remove([made_file(Path("."), 0).as_posix()], work / "store", stages)
+    remove([synthetic_file(Path("."), 0).as_posix()], work / "store", stages)
     return stages.seconds
 
 
@@ -143,10 +145,10 @@ STEPS: dict[str, Step] = {
 def timed(step: str, work: Path, size: int, dim: int, results: Any) -> None:
     """Run a step in this separate process; send its results, seconds and peak memory."""
     start = time.perf_counter()
-    said = STEPS[step](work, size, dim)
+    costs = STEPS[step](work, size, dim)
     seconds = time.perf_counter() - start
     peak = peak_mb()
-    results.send({**said, "seconds": seconds, "MB": peak})
+    results.send({**costs, "seconds": seconds, "MB": peak})
 
 
 def measure(size: int, dim: int, work: Path) -> dict[str, dict[str, float]]:
@@ -173,18 +175,29 @@ def cost_rows(found: Costs) -> list[list[str]]:
     sizes = found.items()
     rows = [["photos", *(f"{size:,}" for size in found)]]
     for step in STEPS:
-        costs = [of[step] for of in found.values()]
+        costs = [cost_of[step] for cost_of in found.values()]
         rows.append([f"{step}, s (MB)", *(f"{c['seconds']:.1f} ({c['MB']:.0f})" for c in costs)])
     for stage in BUILD_STAGES:
-        rows.append([f"build: {stage}, s", *(f"{of['build'][stage]:.1f}" for _, of in sizes)])
+        rows.append(
+            [f"build: {stage}, s", *(f"{cost_of['build'][stage]:.1f}" for _, cost_of in sizes)]
+        )
     for stage in QUERY_STAGES:
-        rows.append([f"query: {stage}, ms", *(f"{of['query'][stage]:.1f}" for _, of in sizes)])
-    rows.append(["store, bytes a photo", *(f"{of['build']['bytes'] / n:,.0f}" for n, of in sizes)])
+        rows.append(
+            [f"query: {stage}, ms", *(f"{cost_of['query'][stage]:.1f}" for _, cost_of in sizes)]
+        )
+    rows.append(
+        ["store, bytes a photo", *(f"{cost_of['build']['bytes'] / n:,.0f}" for n, cost_of in sizes)]
+    )
     for rank in map(str, DISTANCES):
         rows.append(
-            [f"distance to neighbour {rank}", *(f"{of['build'][rank]:.2f}" for _, of in sizes)]
+            [
+                f"distance to neighbour {rank}",
+                *(f"{cost_of['build'][rank]:.2f}" for _, cost_of in sizes),
+            ]
         )
-    rows.append(["recall@10 of 100", *(f"{of['build']['recall']:.3f}" for _, of in sizes)])
+    rows.append(
+        ["recall@10 of 100", *(f"{cost_of['build']['recall']:.3f}" for _, cost_of in sizes)]
+    )
     return rows
 
 
@@ -193,7 +206,7 @@ def draw(found: Costs, path: Path) -> None:
     from matplotlib.figure import Figure  # slow to import
 
     def against_size(step: str, cost: str) -> list[float]:
-        return [of[step][cost] for of in found.values()]
+        return [cost_of[step][cost] for cost_of in found.values()]
 
     seconds = {s: against_size(s, "seconds") for s in STEPS if s not in ("build", "query")}
     seconds |= {f"build: {stage}": against_size("build", stage) for stage in BUILD_STAGES}

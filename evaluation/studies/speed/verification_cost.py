@@ -73,12 +73,12 @@ def naive(
             if len(rows[0]) and len(descriptors) > 1
             else []
         )
-        good = [first for first, second in twos if first.distance < RATIO * second.distance]
-        if len(good) < MIN_MATCHES:
+        distinct = [first for first, second in twos if first.distance < RATIO * second.distance]
+        if len(distinct) < MIN_MATCHES:
             inliers.append(0)
             continue
-        source = query.points[[m.queryIdx for m in good]]
-        target = hit.points[[m.trainIdx for m in good]]
+        source = query.points[[m.queryIdx for m in distinct]]
+        target = hit.points[[m.trainIdx for m in distinct]]
         try:
             _, mask = cv2.findHomography(
                 source,
@@ -164,11 +164,14 @@ def format_costs(costs: list[Costs]) -> str:
         f"ms | x plain loop |",
         "|---|---|---|---|",
     ]
-    ways = {
+    rows_by_method = {
         "verification, features from the store": "ours",
         "a first verification beyond the budget": "first",
     }
-    for title, name in {**ways, "plain loop: BFMatcher, ratio, homography": "baseline"}.items():
+    for title, name in {
+        **rows_by_method,
+        "plain loop: BFMatcher, ratio, homography": "baseline",
+    }.items():
         ms = np.array([getattr(cost, name) for cost in costs])
         ratio = (
             ""

@@ -17,7 +17,7 @@ from .icc_profiles import matrix_profile
 MAX_PROFILE = 8 * 2**20  # bytes; profiles of printing presses have 0.5 to 3 MB
 DEPTHS = (8, 10, 12, 14, 16)  # bits per sample that cameras and scanners use
 MODES = {"RGB ": ("RGB", "RGBA"), "GRAY": ("L", "LA"), "CMYK": ("CMYK",), "Lab ": ("LAB",)}
-LEAST_RANGE = 1e-30
+MIN_RANGE = 1e-30
 PALETTES = ("P", "PA", "1")
 # Colour primaries and transfer curves (ITU-T H.273) named by photos without an ICC profile.
 PRIMARIES = {9: "BT.2020", 12: "Display P3"}
@@ -47,7 +47,7 @@ def scaled(values: np.ndarray) -> np.ndarray:
     elif 0 <= low and high <= 1:
         low, high = 0.0, 1.0
     numbers -= low
-    numbers *= 255 / max(high - low, LEAST_RANGE)
+    numbers *= 255 / max(high - low, MIN_RANGE)
     return np.nan_to_num(numbers, nan=0, posinf=255, neginf=0).clip(0, 255).astype(np.uint8)
 
 
@@ -90,20 +90,20 @@ def to_srgb(image: Image.Image) -> Image.Image:
     profile = profile_of(image)
     if profile is None:
         return image.convert("RGB")
-    plain = image.convert(image.mode[:-1]) if image.mode in ("RGBA", "LA") else image
+    without_alpha = image.convert(image.mode[:-1]) if image.mode in ("RGBA", "LA") else image
     try:
         fitting = MODES.get(profile.profile.xcolor_space, ())
         if image.mode not in fitting:
-            return plain.convert("RGB")
+            return without_alpha.convert("RGB")
         converted = ImageCms.profileToProfile(
-            plain, profile, srgb(), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB"
+            without_alpha, profile, srgb(), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB"
         )
     except (ImageCms.PyCMSError, ValueError, OSError):
         # Pillow cannot convert Lab without a profile, so only its lightness is kept.
         return (
-            Image.merge("RGB", [plain.getchannel(0)] * 3)
-            if plain.mode == "LAB"
-            else (plain.convert("RGB"))
+            Image.merge("RGB", [without_alpha.getchannel(0)] * 3)
+            if without_alpha.mode == "LAB"
+            else (without_alpha.convert("RGB"))
         )
     assert converted is not None
     return converted
@@ -115,9 +115,9 @@ def profile_of(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
     if not data:
         if image.mode == "LAB":
             return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        named = image.info.get("nclx_profile") or {}
-        primaries = PRIMARIES.get(named.get("color_primaries", 0))
-        if primaries is None or named.get("transfer_characteristics") not in STANDARD_CURVES:
+        declared = image.info.get("nclx_profile") or {}
+        primaries = PRIMARIES.get(declared.get("color_primaries", 0))
+        if primaries is None or declared.get("transfer_characteristics") not in STANDARD_CURVES:
             return None
         data = matrix_profile(primaries)
     if not isinstance(data, bytes) or len(data) > MAX_PROFILE:

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 from ..containers import Container
 from .openers import open_image
 
-LEAST = 0.9  # minimum share of the rows
+MIN_SHARE = 0.9  # minimum share of the rows
 CUT_OFF = "The end of the photo's file is missing; what is there is used."
 END = b"\xff\xd9"
 # Fill colour of undecoded rows. No decoded row is entirely of this colour.
@@ -40,7 +40,7 @@ def rescued(data: bytes, found: Container) -> Image.Image | None:
         image.load()
     image.tile = []
     rows = decoded_rows(image)
-    if rows < LEAST * image.height:
+    if rows < MIN_SHARE * image.height:
         return None
     part = image.crop((0, 0, image.width, rows))
     part.info = image.info  # keeps the colour profile

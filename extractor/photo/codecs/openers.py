@@ -74,9 +74,9 @@ def raw_preview(data: bytes) -> tuple[bytes, int]:
             preview = raw.extract_thumb()
             flip = raw.sizes.flip
     except rawpy.LibRawError as error:
-        why = error.args[0] if error.args else ""
-        why = why.decode(errors="replace") if isinstance(why, bytes) else why
-        raise UnsupportedImage(f"The raw photo has no readable preview ({why}).") from None
+        reason = error.args[0] if error.args else ""
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        raise UnsupportedImage(f"The raw photo has no readable preview ({reason}).") from None
     if preview.format != rawpy.ThumbFormat.JPEG:
         raise UnsupportedImage("The raw photo's preview is no JPEG.")
     return bytes(preview.data), flip

@@ -37,12 +37,12 @@ def deep_image(image: Image.Image, data: bytes, found: Container) -> Image.Image
     upper = np.asarray(image)
     if upper[:, :, :3].max() >= DARK:
         return None
-    again = open_image(data, found)
-    if not isinstance(again, ImageFile.ImageFile):  # all 16 bits were already scaled
+    reopened = open_image(data, found)
+    if not isinstance(reopened, ImageFile.ImageFile):  # all 16 bits were already scaled
         return None
-    again.tile = [tile._replace(args=swapped(tile.args)) for tile in again.tile]
-    again.load()
-    lower = np.asarray(again)
+    reopened.tile = [tile._replace(args=swapped(tile.args)) for tile in reopened.tile]
+    reopened.load()
+    lower = np.asarray(reopened)
     planes = [upper[:, :, n].astype(np.uint16) << 8 | lower[:, :, n] for n in range(3)]
     white = white_of(max(int(plane.max()) for plane in planes))
     # One plane at a time: as floats they take twice the memory.

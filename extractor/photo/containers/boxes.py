@@ -47,10 +47,10 @@ class Boxes:
             yield kind, at + head, at + size
             at += size
 
-    def first(self, wanted: bytes, start: int, end: int) -> tuple[int, int] | None:
+    def first(self, kind_wanted: bytes, start: int, end: int) -> tuple[int, int] | None:
         """Start and end of the content of the first box of a kind."""
         for kind, begin, finish in self.inside(start, end):
-            if kind == wanted:
+            if kind == kind_wanted:
                 return begin, finish
         return None
 

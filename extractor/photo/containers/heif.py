@@ -17,7 +17,7 @@ MAX_ITEMS = 4_000
 MAX_TILES = 2_000  # per picture; phones' tiles have sides of 512 pixels
 MAX_LEVELS = 4  # nesting depth of derived pictures
 MAX_DEPTH = 16  # bits per colour
-MADE = (b"grid", b"iovl", b"iden", b"tmap")
+DERIVED_ITEMS = (b"grid", b"iovl", b"iden", b"tmap")
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1"
 
 
@@ -134,31 +134,31 @@ class Heif:
                         index = fields.take(2 if flags & 1 else 1)
                         item.properties.append(index & (0x7FFF if flags & 1 else 0x7F))
 
-    def content(self, item: Item, most: int) -> bytes:
-        """At most `most` bytes of an item's data, from its first extent."""
+    def content(self, item: Item, max_bytes: int) -> bytes:
+        """At most `max_bytes` bytes of an item's data, from its first extent."""
         for method, offset, length in item.extents[:1]:
             start = offset + (self.idat if method == 1 else 0)
-            return self.data[start : start + min(length or most, most)]
+            return self.data[start : start + min(length or max_bytes, max_bytes)]
         return b""
 
-    def property(self, item: Item, wanted: bytes) -> bytes | None:
+    def property(self, item: Item, kind_wanted: bytes) -> bytes | None:
         """Content of an item's first property of a kind, None if it has none."""
         for index in item.properties:
             if 0 < index <= len(self.properties):
                 kind, start, end = self.properties[index - 1]
-                if kind == wanted:
+                if kind == kind_wanted:
                     return self.data[start:end]
         return None
 
     def size(self, item: Item) -> tuple[int, int]:
         """Width and height that decoding an item reserves; (0, 0) if they are not declared."""
-        said = self.property(item, b"ispe") or b""
-        width, height = int.from_bytes(said[4:8], "big"), int.from_bytes(said[8:12], "big")
+        box = self.property(item, b"ispe") or b""
+        width, height = int.from_bytes(box[4:8], "big"), int.from_bytes(box[8:12], "big")
         if item.kind == b"grid":
             head = self.content(item, 12)
             wide = 4 if head[1:2] and head[1] & 1 else 2
-            own = [int.from_bytes(head[4 + n * wide : 4 + (n + 1) * wide], "big") for n in (0, 1)]
-            width, height = max(width, own[0]), max(height, own[1])
+            sizes = [int.from_bytes(head[4 + n * wide : 4 + (n + 1) * wide], "big") for n in (0, 1)]
+            width, height = max(width, sizes[0]), max(height, sizes[1])
         return width, height
 
     def cost(self, number: int, level: int = 0) -> int:
@@ -173,7 +173,7 @@ class Heif:
     def _count(self, number: int, level: int) -> int:
         item = self.items.get(number, Item())
         width, height = self.size(item)
-        if not item.inputs or item.kind not in MADE:
+        if not item.inputs or item.kind not in DERIVED_ITEMS:
             return width * height
         if level == MAX_LEVELS:
             raise Overloaded("The photo's file is made of pictures in pictures without end.")
@@ -182,8 +182,8 @@ class Heif:
 
     def depth(self, item: Item) -> int:
         """Maximum bits per colour of an item, as declared; at least 8."""
-        said = self.property(item, b"pixi") or b""
-        return max([*said[5 : 5 + (said[4] if len(said) > 4 else 0)], 8])
+        box = self.property(item, b"pixi") or b""
+        return max([*box[5 : 5 + (box[4] if len(box) > 4 else 0)], 8])
 
 
 def inspect_heif(data: bytes, kind: str) -> Container:
@@ -197,8 +197,8 @@ def inspect_heif(data: bytes, kind: str) -> Container:
     for item in heif.items.values():
         if item.kind == b"Exif" and sum(length for *_, length in item.extents) > MAX_EXIF:
             raise Overloaded("The photo's file has too much metadata.")
-        said = heif.property(item, b"auxC") or b""
-        if heif.primary in item.serves and said[4:].split(b"\0")[0] in ALPHA:
+        auxiliary = heif.property(item, b"auxC") or b""
+        if heif.primary in item.serves and auxiliary[4:].split(b"\0")[0] in ALPHA:
             found.is_transparent = True
     primary = heif.items.get(heif.primary)
     if primary is None:

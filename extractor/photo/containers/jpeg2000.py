@@ -18,10 +18,10 @@ def inspect_jpeg2000(data: bytes) -> Container:
     """See `containers.inspect`. Raises Overloaded."""
     found, at = Container("jpeg2000"), 0
     if not data.startswith(CODESTREAM):
-        place = Boxes(data).first(b"jp2c", 0, len(data))
-        if place is None:
+        codestream = Boxes(data).first(b"jp2c", 0, len(data))
+        if codestream is None:
             return found
-        at = place[0]
+        at = codestream[0]
     if data[at : at + 4] != CODESTREAM or at + 42 > len(data):
         return found
     right, bottom, left, top, wide, high, tiles_left, tiles_top, components = struct.unpack_from(

@@ -71,19 +71,19 @@ class Tiff:
         inner: list[int] = []
         for entry in range(at, at + count * self.entry, self.entry):
             tag, kind = self.number("H", entry), self.number("H", entry + 2)
-            amount, place = self.number(self.word, entry + 4), entry + 4 + wide
+            amount, offset = self.number(self.word, entry + 4), entry + 4 + wide
             size = WIDTHS.get(kind, 0) * amount
             total += size
             if size > wide:
-                place = self.number(self.word, place)
+                offset = self.number(self.word, offset)
             form = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(kind)
             if form is None or not amount:
                 values.setdefault(tag, 0)
                 continue
-            values.setdefault(tag, self.number(form, place))
+            values.setdefault(tag, self.number(form, offset))
             if tag == INNER:
                 step = struct.calcsize(form)
-                inner += [self.number(form, place + n * step) for n in range(min(amount, 16))]
+                inner += [self.number(form, offset + n * step) for n in range(min(amount, 16))]
         if total > 2 * len(self.data) + 2**16:  # many tags reference the same bytes
             raise Overloaded("The photo's file has too much metadata.")
         return Page(values, inner, self.number(self.word, at + count * self.entry))
@@ -94,12 +94,12 @@ def inspect_tiff(data: bytes) -> Container:
 
     found, tiff = Container("tiff"), Tiff(data)
     at, area = tiff.first, 0
-    seen: set[int] = set()
-    while at and at not in seen and at < len(data):
-        number = len(seen)
-        seen.add(at)
+    visited: set[int] = set()
+    while at and at not in visited and at < len(data):
+        number = len(visited)
+        visited.add(at)
         page = tiff.page(at)
-        if page.is_raw or any(tiff.page(place).is_raw for place in page.inner if place):
+        if page.is_raw or any(tiff.page(offset).is_raw for offset in page.inner if offset):
             return Container("raw")
         width, height = page.size
         if width * height > area and not page.values.get(KIND, 0) & MASK:

@@ -35,12 +35,12 @@ from .collection import TOKEN, Collection, are_of
 KEY, VECTOR = "id", "descriptor"  # fields of a collection
 FORM = "IVF_PQ"
 SEGMENT_BYTES = 512 * 2**20  # of vectors in a full segment, by the server's default
-LEAST_INDEXED = 1024  # vectors; servers do not index smaller segments
+MIN_INDEXED = 1024  # vectors; servers do not index smaller segments
 INSERT_BYTES = 8 * 2**20  # of vectors per message
 ANSWER_S = 10.0  # timeout for a search, a status request, and for connecting
 LOADING_S = 600.0  # timeout for loading a collection into the server's memory
 STALLED_S = 3600.0  # timeout for indexing without progress
-LOOK_S = 0.2
+POLL_SECONDS = 0.2
 
 
 class MilvusIndex:
@@ -77,7 +77,7 @@ class MilvusIndex:
         from pymilvus import DataType
 
         self.drop()
-        with asking(self.address):
+        with translated_errors(self.address):
             schema = self._client.create_schema(auto_id=False, description=description)
             schema.add_field(KEY, DataType.INT64, is_primary=True)
             schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=self._stats.dim)
@@ -85,22 +85,22 @@ class MilvusIndex:
 
     def drop(self) -> None:
         """Delete the collection if it exists. Raises IndexUnavailable."""
-        with asking(self.address):
+        with translated_errors(self.address):
             if self._client.has_collection(self.name, timeout=ANSWER_S):
                 self._client.drop_collection(self.name)
 
-    def drop_others(self, family: str, kept: set[str]) -> list[str]:
+    def drop_others(self, family: str, names_to_keep: set[str]) -> list[str]:
         """Delete a store's collections, except some. Raises IndexUnavailable.
 
         Returns:
             Names of the deleted collections.
         """
-        with asking(self.address):
-            there = self._client.list_collections(timeout=ANSWER_S)
-            doomed = [name for name in are_of(family, there) if name not in kept]
-            for name in doomed:
+        with translated_errors(self.address):
+            collections = self._client.list_collections(timeout=ANSWER_S)
+            obsolete = [name for name in are_of(family, collections) if name not in names_to_keep]
+            for name in obsolete:
                 self._client.drop_collection(name)
-        return doomed
+        return obsolete
 
     def train(self, rows: np.ndarray) -> None:
         """Create the index definition. The server learns lists and codes itself, per segment."""
@@ -111,10 +111,12 @@ class MilvusIndex:
             "m": most_codes(dim, CODE_DIM),
             "nbits": most_bits(whole),
         }
-        with asking(self.address):
-            wanted = self._client.prepare_index_params()
-            wanted.add_index(VECTOR, index_type=FORM, index_name=VECTOR, metric_type="L2", **params)
-            self._client.create_index(self.name, wanted)
+        with translated_errors(self.address):
+            index_parameters = self._client.prepare_index_params()
+            index_parameters.add_index(
+                VECTOR, index_type=FORM, index_name=VECTOR, metric_type="L2", **params
+            )
+            self._client.create_index(self.name, index_parameters)
         self._learn_form()
 
     def add(self, rows: np.ndarray) -> None:
@@ -123,7 +125,7 @@ class MilvusIndex:
         size = rows_in_a_message(dim)
         for start in range(0, len(rows), size):
             block = np.ascontiguousarray(rows[start : start + size], np.float32)
-            with asking(self.address):
+            with translated_errors(self.address):
                 self._client.insert(
                     self.name,
                     [{KEY: first + start + i, VECTOR: row} for i, row in enumerate(block)],
@@ -137,16 +139,16 @@ class MilvusIndex:
         Returns:
             Number of vectors in IVF-PQ codes: all but those of small segments.
         """
-        with asking(self.address):
+        with translated_errors(self.address):
             self._client.flush(self.name)
         self._wait_until_built()
-        with asking(self.address):
+        with translated_errors(self.address):
             self._client.load_collection(self.name, timeout=LOADING_S)
             loaded = self._client.list_loaded_segments(self.name)
         held, expected = self.count(), self._stats.vectors
         if held != expected:
             raise self._wrong(f"holds {quantity(held, 'vector')}, where {expected} should be")
-        small = [part for part in loaded if not part.index_id and part.num_rows >= LEAST_INDEXED]
+        small = [part for part in loaded if not part.index_id and part.num_rows >= MIN_INDEXED]
         if small:
             raise self._wrong("has not been indexed as a whole")
         return sum(part.num_rows for part in loaded if part.index_id)
@@ -155,10 +157,10 @@ class MilvusIndex:
         """Wait until indexing has finished. Raises IndexUnavailable if it fails or stalls."""
         done, since = -1, time.monotonic()
         while True:
-            with asking(self.address):
-                told = self._client.describe_index(self.name, VECTOR, timeout=ANSWER_S)
-            state, indexed = told["state"], told["indexed_rows"]
-            if state == "Finished" and not told["pending_index_rows"]:
+            with translated_errors(self.address):
+                description = self._client.describe_index(self.name, VECTOR, timeout=ANSWER_S)
+            state, indexed = description["state"], description["indexed_rows"]
+            if state == "Finished" and not description["pending_index_rows"]:
                 return
             if indexed != done:
                 done, since = indexed, time.monotonic()
@@ -166,13 +168,13 @@ class MilvusIndex:
                 raise self._wrong(
                     f"cannot be indexed: {state.lower()} at {quantity(indexed, 'vector')}"
                 )
-            time.sleep(LOOK_S)
+            time.sleep(POLL_SECONDS)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `VectorIndex.search`."""
         distances = np.full((len(queries), k), np.inf, np.float32)
         ids = np.full((len(queries), k), -1, np.int64)
-        with asking(self.address):
+        with translated_errors(self.address):
             found = self._client.search(
                 self.name,
                 np.ascontiguousarray(queries, np.float32),
@@ -189,14 +191,14 @@ class MilvusIndex:
 
     def count(self) -> int:
         """Number of vectors that can be found. Raises IndexUnavailable."""
-        with asking(self.address):
-            told = self._client.query(
+        with translated_errors(self.address):
+            rows = self._client.query(
                 self.name,
                 output_fields=["count(*)"],
                 consistency_level=self._consistency,
                 timeout=ANSWER_S,
             )
-            return int(told[0]["count(*)"])
+            return int(rows[0]["count(*)"])
 
     @classmethod
     def of(cls, collection: Collection, count: int, dim: int) -> Self:
@@ -219,11 +221,11 @@ class MilvusIndex:
 
     def _open(self, description: str) -> None:
         """Load the collection, which must have this description, and count its vectors."""
-        with asking(self.address):
+        with translated_errors(self.address):
             if not self._client.has_collection(self.name, timeout=ANSWER_S):
                 raise self._wrong("is gone")
-            told = self._client.describe_collection(self.name, timeout=ANSWER_S)
-            if told["description"] != description:
+            facts = self._client.describe_collection(self.name, timeout=ANSWER_S)
+            if facts["description"] != description:
                 raise self._wrong("is of another generation of the store")
             self._client.load_collection(self.name, timeout=LOADING_S)
         self._learn_form()
@@ -231,11 +233,11 @@ class MilvusIndex:
 
     def _learn_form(self) -> None:
         """Read the parameters of the collection's index."""
-        with asking(self.address):
-            told = self._client.describe_index(self.name, VECTOR, timeout=ANSWER_S)
-        if told is None or told["index_type"] != FORM:
+        with translated_errors(self.address):
+            description = self._client.describe_index(self.name, VECTOR, timeout=ANSWER_S)
+        if description is None or description["index_type"] != FORM:
             raise self._wrong(f"has no {FORM} index")
-        lists, codes, bits = (int(told[name]) for name in ("nlist", "m", "nbits"))
+        lists, codes, bits = (int(description[name]) for name in ("nlist", "m", "nbits"))
         self._stats = dataclasses.replace(
             self._stats, lists=lists, code_bytes=-(-codes * bits // 8)
         )
@@ -266,12 +268,12 @@ def connect(address: str) -> Any:
             "pip install -r requirements-milvus.txt"
         ) from None
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs errors that it also raises
-    with asking(address):
+    with translated_errors(address):
         return MilvusClient(uri=address, token=os.environ.get(TOKEN, ""), timeout=ANSWER_S)
 
 
 @contextmanager
-def asking(address: str) -> Iterator[None]:
+def translated_errors(address: str) -> Iterator[None]:
     """Convert errors of the server or the connection to IndexUnavailable."""
     import grpc
     from pymilvus.exceptions import MilvusException
@@ -279,8 +281,8 @@ def asking(address: str) -> Iterator[None]:
     try:
         yield
     except (MilvusException, grpc.RpcError) as error:
-        said = getattr(error, "message", "") or str(error)
+        message = getattr(error, "message", "") or str(error)
         raise IndexUnavailable(
             f"The Milvus server at {address} does not answer, or refuses "
-            f"({said.splitlines()[0][:200]})."
+            f"({message.splitlines()[0][:200]})."
         ) from error

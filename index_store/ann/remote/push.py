@@ -81,15 +81,17 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
                 index.drop()
             raise
         replace(store, content_of(live), live.rows, lambda _: Derived.of(live), collection)
-        kept = {collection.name} if before is None else {collection.name, before.name}
+        collections_to_keep = (
+            {collection.name} if before is None else {collection.name, before.name}
+        )
         dropped: list[str] = []
         with suppress(StoreError):  # the next push retries
-            dropped = index.drop_others(family, kept)
+            dropped = index.drop_others(family, collections_to_keep)
         stats = index.stats()
         return Pushed(collection, len(live), coded, stats.lists, stats.code_bytes, dropped)
 
 
-def take_back(store: str | Path) -> Manifest:
+def use_own_index(store: str | Path) -> Manifest:
     """Make a store search its own index again. Contacts no server; the collection stays there.
 
     Raises:

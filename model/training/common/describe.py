@@ -50,23 +50,23 @@ def describe(network: GeMResNet, images: Sequence[torch.Tensor]) -> torch.Tensor
 
 @torch.inference_mode()
 def describe_all(
-    network: GeMResNet, feed: Feed | DeviceFeed, wanted: Sequence[View], what: str
+    network: GeMResNet, feed: Feed | DeviceFeed, views: Sequence[View], label: str
 ) -> np.ndarray:
     """Descriptors of many views.
 
     Args:
         network: network, on any device.
         feed: source of the views.
-        wanted: N views.
-        what: label of the progress bar.
+        views: N views.
+        label: label of the progress bar.
 
     Returns:
         Float32 (N, D), unit norm.
     """
-    batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+    batches = [views[start : start + BATCH] for start in range(0, len(views), BATCH)]
     parts = [
         describe(network, images).float().cpu().numpy()
-        for images in tqdm(feed(batches), total=len(batches), desc=what, leave=False, disable=None)
+        for images in tqdm(feed(batches), total=len(batches), desc=label, leave=False, disable=None)
     ]
     return np.concatenate(parts)
 
@@ -109,5 +109,5 @@ def validate(network: GeMResNet, provenance: Provenance, validation: Validation)
     """
     files, groups = read_validation(validation)
     feed = Feed(Photos(files, provenance, provenance.longest_side))
-    wanted = [(i, PLAIN, 0) for i in range(len(files))]
-    return mean_average_precision(describe_all(network, feed, wanted, "validation"), groups)
+    views = [(i, PLAIN, 0) for i in range(len(files))]
+    return mean_average_precision(describe_all(network, feed, views, "validation"), groups)

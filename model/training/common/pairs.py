@@ -52,8 +52,8 @@ def read_unlabelled(root: Path) -> TrainingSet:
 
 def unlabelled(paths: list[Path]) -> TrainingSet:
     """Any photos: each is its own thing, with two random views as its pair."""
-    own = np.arange(len(paths))
-    return TrainingSet(paths, own, np.stack([own, own], axis=1))
+    indices = np.arange(len(paths))
+    return TrainingSet(paths, indices, np.stack([indices, indices], axis=1))
 
 
 def read_folders(root: Path, seed: int = 0) -> TrainingSet:

@@ -16,7 +16,7 @@ from model.provenance import Provenance
 from .views import plain_view, random_view
 
 QUALITY = 92  # of the JPEGs in memory
-AHEAD = 4  # batches that each background process prepares ahead
+PREFETCH = 4  # batches that each background process prepares ahead
 
 PLAIN, QUERY, POSITIVE = 0, 1, 2  # kinds of views
 View = tuple[int, int, int]  # (index of the photo, kind of view, epoch)
@@ -37,14 +37,14 @@ class PhotoMemory:
 
     def __init__(self, paths: Sequence[Path], longest_side: int, budget: float | None = None):
         self._paths, self._side = paths, longest_side
-        self._compresses, self._left = budget is not None, budget or 0.0
+        self._compresses, self._budget_left = budget is not None, budget or 0.0
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
 
     @property
-    def kept(self) -> int:
+    def cached_count(self) -> int:
         """Number of photos in memory."""
         return len(self._kept)
 
@@ -57,8 +57,8 @@ class PhotoMemory:
                 return pixels
             quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
             jpeg = cv2.imencode(".jpg", np.ascontiguousarray(pixels[:, :, ::-1]), quality)[1]
-            if jpeg.nbytes <= self._left:
-                self._left -= jpeg.nbytes
+            if jpeg.nbytes <= self._budget_left:
+                self._budget_left -= jpeg.nbytes
                 self._kept[number] = jpeg
         return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[:, :, ::-1]
 
@@ -120,7 +120,7 @@ class Feed:
             batch_sampler=_Current(self._wanted),
             collate_fn=list,
             num_workers=workers,
-            prefetch_factor=AHEAD if workers else None,
+            prefetch_factor=PREFETCH if workers else None,
             persistent_workers=workers > 0,
             # A forked process would inherit locks of the parent's thread pools.
             multiprocessing_context="spawn" if workers else None,

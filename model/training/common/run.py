@@ -104,8 +104,8 @@ class Run(ABC):
 
     def save(self) -> None:
         """Save everything needed to resume at this step, atomically."""
-        own = {"optimiser": self.optimiser.state_dict(), "seconds": self.seconds}
-        save_state(self.content() | own, self.state_path)
+        state = {"optimiser": self.optimiser.state_dict(), "seconds": self.seconds}
+        save_state(self.content() | state, self.state_path)
 
     def resume(self) -> None:
         """Resume from `last.pt` if it exists, with the currently configured rates.

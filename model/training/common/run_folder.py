@@ -15,7 +15,7 @@ from model.network import GeMResNet
 from model.provenance import Provenance
 
 from ..distill.muon import MuonAdamW
-from ..packs.atomic import settle
+from ..packs.atomic import commit_file
 from .config import BadConfig
 
 
@@ -23,7 +23,7 @@ def save_state(content: dict[str, Any], path: Path) -> None:
     """Save the state of a run atomically."""
     partial = path.with_name(f".{path.name}")
     torch.save(content, partial)
-    settle(partial, path)
+    commit_file(partial, path)
 
 
 @contextmanager
@@ -60,8 +60,8 @@ def load_optimiser(optimiser: torch.optim.Optimizer | MuonAdamW, state: dict[str
         for group in optimiser.param_groups
     ]
     optimiser.load_state_dict(state)
-    for group, own in zip(optimiser.param_groups, configured, strict=True):
-        group.update(own)
+    for group, configured_group in zip(optimiser.param_groups, configured, strict=True):
+        group.update(configured_group)
 
 
 def write_weights(network: GeMResNet, provenance: Provenance, path: Path, training: str) -> None:
@@ -91,7 +91,7 @@ def write_weights(network: GeMResNet, provenance: Provenance, path: Path, traini
     }
     partial = path.with_name(f".{path.name}")
     save_file(tensors, partial, metadata=metadata)
-    settle(partial, path)
+    commit_file(partial, path)
 
 
 def append_line(log: Path, entry: dict[str, Any]) -> None:

@@ -91,8 +91,10 @@ def draw_corners(height: int, width: int, rng: np.random.Generator) -> tuple[np.
     centre = np.array([rng.uniform(w / 2, width - w / 2), rng.uniform(h / 2, height - h / 2)])
     corners = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2
     angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION))
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    corners = corners @ turn.T + rng.uniform(-PERSPECTIVE, PERSPECTIVE, (4, 2)) * (w, h) + centre
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = (
+        corners @ rotation.T + rng.uniform(-PERSPECTIVE, PERSPECTIVE, (4, 2)) * (w, h) + centre
+    )
     return corners, min(w, h)
 
 
@@ -152,10 +154,10 @@ def draw_light(size: int, rng: np.random.Generator) -> Light:
 
 def photometric(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Apply random light to a square view, uint8 RGB (size, size, 3)."""
-    return lit(view, draw_light(len(view), rng))
+    return relight(view, draw_light(len(view), rng))
 
 
-def lit(view: np.ndarray, light: Light) -> np.ndarray:
+def relight(view: np.ndarray, light: Light) -> np.ndarray:
     """A view with light applied.
 
     Args:
@@ -179,9 +181,9 @@ def lit(view: np.ndarray, light: Light) -> np.ndarray:
     if light.hidden is not None:
         top, left, h, w = light.hidden
         x[top : top + h, left : left + w] = light.colour
-    out = (np.clip(x, 0, 1) * 255).astype(np.uint8)
+    result = (np.clip(x, 0, 1) * 255).astype(np.uint8)
     if light.quality is not None:
-        bgr = np.ascontiguousarray(out[:, :, ::-1])
+        bgr = np.ascontiguousarray(result[:, :, ::-1])
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, light.quality])[1]
-        out = np.ascontiguousarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[:, :, ::-1])
-    return out
+        result = np.ascontiguousarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[:, :, ::-1])
+    return result

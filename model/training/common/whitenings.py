@@ -59,20 +59,22 @@ def compare_whitenings(
     network.whiten = None
     side = provenance.longest_side
 
-    def described(photos: Photos, wanted: list[tuple[int, int, int]], what: str) -> np.ndarray:
-        return describe_all(network, Feed(photos), wanted, what)
+    def described(photos: Photos, views: list[tuple[int, int, int]], label: str) -> np.ndarray:
+        return describe_all(network, Feed(photos), views, label)
 
     yield ["whitening", *(f"mAP, {dim} dimensions" for dim in dims)]
-    asked = described(
+    query_rows = described(
         Photos(files, provenance, side), [(i, PLAIN, 0) for i in range(len(files))], "validation"
     )
-    raw = f"{mean_average_precision(asked, groups):.4f}"
-    yield ["none", *(raw if dim == asked.shape[1] else "" for dim in dims)]
+    raw = f"{mean_average_precision(query_rows, groups):.4f}"
+    yield ["none", *(raw if dim == query_rows.shape[1] else "" for dim in dims)]
     whole = described(
         Photos(others, provenance, side), [(i, PLAIN, 0) for i in range(len(others))], "others"
     )
-    seen = [(i, view, 0) for i in range(len(others)) for view in (QUERY, POSITIVE)]
-    views = described(Photos(others, provenance, side, with_views=True), seen, "views of others")
+    pair_views = [(i, view, 0) for i in range(len(others)) for view in (QUERY, POSITIVE)]
+    views = described(
+        Photos(others, provenance, side, with_views=True), pair_views, "views of others"
+    )
     for name, whitening in whitenings(whole, views.reshape(len(others), 2, -1)):
-        maps = (mean_average_precision(whitening.truncated(d)(asked), groups) for d in dims)
+        maps = (mean_average_precision(whitening.truncated(d)(query_rows), groups) for d in dims)
         yield [name, *(f"{value:.4f}" for value in maps)]

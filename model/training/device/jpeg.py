@@ -41,14 +41,14 @@ def recompress(images: torch.Tensor, qualities: Sequence[int]) -> torch.Tensor:
         uint8 (B, 3, h, w).
     """
     height, width = images.shape[2:]
-    turn = torch.from_numpy(np.float32(TO_YCC)).to(images.device)
+    to_ycc = torch.from_numpy(np.float32(TO_YCC)).to(images.device)
     rim = (0, -width % (2 * BLOCK), 0, -height % (2 * BLOCK))
     x = F.pad(images.float(), rim, mode="replicate")
-    ycc = mix(turn, x).round()  # colours about 0, where libjpeg has 128
+    ycc = mix(to_ycc, x).round()  # colours about 0, where libjpeg has 128
     luma = quantised(ycc[:, :1] - 128, LUMA, qualities) + 128
     colours = quantised(F.avg_pool2d(ycc[:, 1:], 2).round(), CHROMA, qualities)
     colours = F.interpolate(colours, scale_factor=2.0, mode="bilinear", align_corners=False)
-    back = mix(torch.linalg.inv(turn), torch.cat([luma, colours.round()], 1))
+    back = mix(torch.linalg.inv(to_ycc), torch.cat([luma, colours.round()], 1))
     return back[:, :, :height, :width].round().clamp(0, 255).to(torch.uint8)
 
 
@@ -64,8 +64,8 @@ def quantised(x: torch.Tensor, table: np.ndarray, qualities: Sequence[int]) -> t
     waves = torch.from_numpy(cosines()).to(x.device)
     blocks = x.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK))  # (B, C, h/8, 8, w/8, 8)
     found = torch.einsum("uy,bciyjx,vx->bciujv", waves, blocks, waves)
-    kept = (found / steps).round() * steps
-    back = torch.einsum("uy,bciujv,vx->bciyjx", waves, kept, waves)
+    rounded = (found / steps).round() * steps
+    back = torch.einsum("uy,bciujv,vx->bciyjx", waves, rounded, waves)
     return back.round().clamp(-128, 127).flatten(4).flatten(2, 3)
 
 

@@ -28,9 +28,9 @@ class DeviceTeacher:
 
     def __init__(self, choice: TeacherChoice, device: torch.device):
         self._maps, self._pooled = tensors_of(choice)
-        self._wanted = list(dict.fromkeys([*self._maps, self._pooled]))
+        self._outputs = list(dict.fromkeys([*self._maps, self._pooled]))
         self._p, self._name = choice.p, choice.model.name
-        model, self._input = with_outputs(choice.model, self._wanted)
+        model, self._input = with_outputs(choice.model, self._outputs)
         try:
             self._session, self._device = open_session(model, device)
         except Exception as error:  # onnxruntime's exceptions share no public base class
@@ -49,12 +49,12 @@ class DeviceTeacher:
             Its maps, float32 (B, C, h, w) each, and its unit descriptors, float32 (B, D), on the
             device.
         """
-        parts = [self._see(chunk) for chunk in views.split(CHUNK)]
-        found = {name: torch.cat([part[name] for part in parts]) for name in self._wanted}
+        parts = [self._run(chunk) for chunk in views.split(CHUNK)]
+        found = {name: torch.cat([part[name] for part in parts]) for name in self._outputs}
         maps = [found[name].to(views.device) for name in self._maps]
         return maps, pool(found[self._pooled], self._p).to(views.device)
 
-    def _see(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _run(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
         """Output tensors by name, on the session's device."""
         batch = (views.to(self._device).float() / 255 - self._mean) / self._std
         batch = batch.contiguous()
@@ -63,10 +63,10 @@ class DeviceTeacher:
             for name, shape in self._shapes_for(batch).items()
         }
         binding = self._session.io_binding()
-        where = (self._device.type, 0, np.float32)
-        binding.bind_input(self._input, *where, tuple(batch.shape), batch.data_ptr())
+        placement = (self._device.type, 0, np.float32)
+        binding.bind_input(self._input, *placement, tuple(batch.shape), batch.data_ptr())
         for name, tensor in outputs.items():
-            binding.bind_output(name, *where, tuple(tensor.shape), tensor.data_ptr())
+            binding.bind_output(name, *placement, tuple(tensor.shape), tensor.data_ptr())
         if self._device.type == "cuda":  # onnxruntime uses its own stream
             torch.cuda.current_stream().synchronize()
         self._session.run_with_iobinding(binding)
@@ -77,11 +77,11 @@ class DeviceTeacher:
         """Shapes of the outputs for one view of this size, determined by running one."""
         size = batch.shape[1:]
         if size not in self._shapes:
-            found = self._session.run(self._wanted, {self._input: batch[:1].cpu().numpy()})
+            found = self._session.run(self._outputs, {self._input: batch[:1].cpu().numpy()})
             if any(array.dtype != np.float32 or len(array) != 1 for array in found):
                 raise BadTeacher(f"{self._name} must give float32 tensors (B, ...)")
             self._shapes[size] = {
-                name: array.shape[1:] for name, array in zip(self._wanted, found, strict=True)
+                name: array.shape[1:] for name, array in zip(self._outputs, found, strict=True)
             }
         return self._shapes[size]
 

@@ -44,7 +44,7 @@ def random_views(
         mappings.append(cv2.getPerspectiveTransform(square(size), corners.astype(np.float32)))
         lights.append(draw_light(size, rng))
     photos = pool.batch(numbers, device)
-    return lit(warp(photos, pool.sizes[numbers], np.stack(mappings), size), lights)
+    return relight(warp(photos, pool.sizes[numbers], np.stack(mappings), size), lights)
 
 
 def warp(photos: torch.Tensor, sizes: np.ndarray, mappings: np.ndarray, size: int) -> torch.Tensor:
@@ -72,8 +72,8 @@ def warp(photos: torch.Tensor, sizes: np.ndarray, mappings: np.ndarray, size: in
     return F.grid_sample(values, grid, "bilinear", "border", align_corners=True).round()
 
 
-def lit(views: torch.Tensor, lights: Sequence[Light]) -> torch.Tensor:
-    """Views with light applied, see `..views.lit`.
+def relight(views: torch.Tensor, lights: Sequence[Light]) -> torch.Tensor:
+    """Views with light applied, see `..views.relight`.
 
     Args:
         views: float32 (B, 3, s, s) in 0 to 255.
@@ -127,8 +127,8 @@ def blur(x: torch.Tensor, deviations: Sequence[float]) -> torch.Tensor:
     line = np.arange(-radius, radius + 1)
     kernels = np.stack(
         [
-            np.exp(-(line**2) / (2 * deviation**2)) * (abs(line) <= own)
-            for deviation, own in zip(deviations, radii)
+            np.exp(-(line**2) / (2 * deviation**2)) * (abs(line) <= own_radius)
+            for deviation, own_radius in zip(deviations, radii)
         ]
     )
     weights = torch.from_numpy(np.float32(kernels / kernels.sum(1, keepdims=True))).to(x.device)
@@ -177,6 +177,6 @@ def areas(
     width = torch.from_numpy(np.float32(sides / size)).to(device)[:, None, None]
     start = torch.from_numpy(np.float32(starts)).to(device)[:, None, None]
     new = torch.arange(size, device=device)[None, :, None] * width + start  # start of each
-    old = torch.arange(length, device=device)[None, None, :]
-    covered = torch.minimum(new + width, old + 1) - torch.maximum(new, old)
+    positions = torch.arange(length, device=device)[None, None, :]
+    covered = torch.minimum(new + width, positions + 1) - torch.maximum(new, positions)
     return covered.clamp(min=0) / width

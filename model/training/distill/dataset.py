@@ -19,15 +19,15 @@ from tqdm import tqdm
 from ..common.config import BadConfig
 from ..common.pairs import BadTrainingData, photos_under
 from ..common.settings import DistillConfig
-from ..device.classroom import DeviceClassroom
-from ..packs.atomic import settle
+from ..device.batch_source import DeviceBatchSource
+from ..packs.atomic import commit_file
 from ..packs.packed import is_pack
-from .classroom import Room, ViewWorkers
+from .batch_source import BatchSource, ViewWorkers
 
-AHEAD = 3  # batches that each background process prepares ahead
+PREFETCH = 3  # batches that each background process prepares ahead
 
 
-class Lesson(NamedTuple):
+class DistillationBatch(NamedTuple):
     """One batch.
 
     views: uint8 RGB (B, 3, s, s), input of the student.
@@ -46,23 +46,23 @@ class DistillationDataset(Dataset):
     """The batch of each step: `lessons[step]`.
 
     Args:
-        room: source of views and teacher outputs.
+        source: source of views and teacher outputs.
         neighbours: int (N, K), photos similar to each photo; -1 for none. Batches for the instance
             loss then contain photos together with easily confused ones.
     """
 
-    def __init__(self, room: Room, neighbours: np.ndarray | None = None):
-        self.room, self.neighbours = room, neighbours
+    def __init__(self, source: BatchSource, neighbours: np.ndarray | None = None):
+        self.source, self.neighbours = source, neighbours
 
     def __len__(self) -> int:
-        return self.room.config.steps
+        return self.source.config.steps
 
-    def __getitem__(self, step: int) -> Lesson:
-        config = self.room.config
+    def __getitem__(self, step: int) -> DistillationBatch:
+        config = self.source.config
         rng = np.random.default_rng([config.seed, step])
         chosen = self.choose(rng)
-        views, maps, descriptors = self.room.random(chosen, rng)
-        return Lesson(
+        views, maps, descriptors = self.source.random(chosen, rng)
+        return DistillationBatch(
             views,
             [on_grid(m, side) for m, side in zip(maps, grids(config))],
             descriptors,
@@ -71,11 +71,11 @@ class DistillationDataset(Dataset):
 
     def choose(self, rng: np.random.Generator) -> np.ndarray:
         """Indices of a batch's photos, int (B,)."""
-        config, known = self.room.config, len(self.room)
+        config, photo_count = self.source.config, len(self.source)
         count = config.batch
         if config.instances is None:
-            return rng.integers(known, size=count)
-        photos = rng.integers(known, size=(count + 1) // 2)
+            return rng.integers(photo_count, size=count)
+        photos = rng.integers(photo_count, size=(count + 1) // 2)
         if self.neighbours is not None:  # every other photo is similar to the previous one
             for i in range(1, len(photos), 2):
                 like = self.neighbours[photos[i - 1]]
@@ -88,26 +88,26 @@ class DistillationDataset(Dataset):
 class PlainDescriptors(Dataset):
     """The teacher's descriptors of whole photos, `batch` at a time, float32 (b, D)."""
 
-    def __init__(self, room: Room):
-        self.room = room
+    def __init__(self, source: BatchSource):
+        self.source = source
 
     def __len__(self) -> int:
-        return -(-len(self.room) // self.room.config.batch)
+        return -(-len(self.source) // self.source.config.batch)
 
-    def __getitem__(self, place: int) -> torch.Tensor:
-        first = place * self.room.config.batch
-        numbers = range(first, min(first + self.room.config.batch, len(self.room)))
-        return self.room.plain(numbers)[1].cpu()
+    def __getitem__(self, index: int) -> torch.Tensor:
+        first = index * self.source.config.batch
+        numbers = range(first, min(first + self.source.config.batch, len(self.source)))
+        return self.source.plain(numbers)[1].cpu()
 
 
-def find_neighbours(room: Room) -> np.ndarray | None:
+def find_neighbours(source: BatchSource) -> np.ndarray | None:
     """Mine the whole pool for easily confused photos.
 
     The teacher's nearest neighbours are mined once and saved in the run's folder. Nearly identical
     photos (`instances.alike`) may show one thing, and are skipped.
 
     Args:
-        room: room with N photos.
+        source: source with N photos.
 
     Returns:
         Int (N, K), nearest first, -1 where there are fewer; None if no neighbours are configured.
@@ -115,25 +115,25 @@ def find_neighbours(room: Room) -> np.ndarray | None:
     Raises:
         BadConfig: the file in the folder is damaged or of other photos.
     """
-    config = room.config
+    config = source.config
     if config.instances is None or config.instances.neighbours == 0:
         return None
     file = config.out / "neighbours.npy"
     if file.is_file():
-        wanted = (len(room), config.instances.neighbours)
+        expected_shape = (len(source), config.instances.neighbours)
         try:
             found = np.load(file, allow_pickle=False)
         except (ValueError, EOFError):  # truncated, or not an array
             found = None
-        if found is None or found.shape != wanted:
+        if found is None or found.shape != expected_shape:
             raise BadConfig(f"{file} is damaged or of other photos; delete it to mine them again")
         return found
-    batches = tqdm(feed(PlainDescriptors(room)), "mining neighbours", unit="batch")
+    batches = tqdm(feed(PlainDescriptors(source)), "mining neighbours", unit="batch")
     descriptors = torch.cat(list(batches)).numpy()
     found = nearest(descriptors, config.instances.neighbours, config.instances.alike)
     partial = file.with_name(".neighbours.npy")
     np.save(partial, found)
-    settle(partial, file)
+    commit_file(partial, file)
     return found
 
 
@@ -148,11 +148,11 @@ def nearest(descriptors: np.ndarray, count: int, alike: float) -> np.ndarray:
     Returns:
         Int (N, K), nearest first, -1 where there are fewer.
     """
-    wanted = min(len(descriptors), 2 * count + 1)  # some are skipped, one is the row itself
-    cosines, rows = faiss.knn(descriptors, descriptors, wanted, faiss.METRIC_INNER_PRODUCT)
+    depth = min(len(descriptors), 2 * count + 1)  # some are skipped, one is the row itself
+    cosines, rows = faiss.knn(descriptors, descriptors, depth, faiss.METRIC_INNER_PRODUCT)
     found = np.full((len(descriptors), count), -1, np.int64)
-    for i, (own, similar) in enumerate(zip(rows, cosines)):
-        others = own[(own != i) & (similar <= alike)][:count]
+    for i, (nearest_rows, similar) in enumerate(zip(rows, cosines)):
+        others = nearest_rows[(nearest_rows != i) & (similar <= alike)][:count]
         found[i, : len(others)] = others
     return found
 
@@ -177,7 +177,7 @@ def find_photos(config: DistillConfig) -> list[Path]:
     return paths
 
 
-def open_room(config: DistillConfig, device: torch.device) -> Room:
+def open_batch_source(config: DistillConfig, device: torch.device) -> BatchSource:
     """Open the source of a run's batches; on the student's device for a GPU and for packed photos.
 
     Raises:
@@ -185,24 +185,24 @@ def open_room(config: DistillConfig, device: torch.device) -> Room:
         BadTrainingData: there are no photos, or too many for the memory.
     """
     if device.type == "cuda" or any(map(is_pack, config.photos)):
-        return DeviceClassroom(config, device)
+        return DeviceBatchSource(config, device)
     return ViewWorkers(config, find_photos(config))
 
 
-def feed(items: DistillationDataset | PlainDescriptors, places: range | None = None) -> DataLoader:
-    """Load items in order, prepared by the background processes of the room, if any.
+def feed(items: DistillationDataset | PlainDescriptors, indices: range | None = None) -> DataLoader:
+    """Load items in order, prepared by the background processes of the source, if any.
 
     Args:
         items: batches, or descriptors.
-        places: indices of the items; None for all.
+        indices: indices of the items; None for all.
     """
-    workers = items.room.workers
+    workers = items.source.workers
     return DataLoader(
         items,
         batch_size=None,
-        sampler=range(len(items)) if places is None else places,
+        sampler=range(len(items)) if indices is None else indices,
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
+        prefetch_factor=PREFETCH if workers else None,
         # A forked process would inherit locks of the parent's thread pools.
         multiprocessing_context="spawn" if workers else None,
     )

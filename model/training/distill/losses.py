@@ -20,7 +20,7 @@ from model.provenance import IMAGENET_MEAN, IMAGENET_STD
 
 from ..common.precision import autocast
 from ..finetune.losses import Loss
-from .dataset import Lesson
+from .dataset import DistillationBatch
 from .ridge import half_whitening, ridge
 
 POSITIONS = 8  # positions of each view's map for fitting an adapter
@@ -59,7 +59,7 @@ class DistillationModel(nn.Module):
         self.register_buffer("input_mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
         self.register_buffer("input_std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1))
 
-    def see(self, views: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def student_outputs(self, views: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Views uint8 (B, 3, s, s) -> maps at the learning stages, pooled vectors (B, 2048)."""
         x = ((views - self.input_mean) / self.input_std).contiguous(
             memory_format=torch.channels_last
@@ -80,44 +80,46 @@ class DistillationModel(nn.Module):
             for i, m in zip(self.stages, maps)
         ]
 
-    def losses(self, lesson: Lesson) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def losses(self, batch: DistillationBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Losses by name, and the student's descriptors (B, dim)."""
-        maps, pooled = self.see(lesson.views)
+        maps, pooled = self.student_outputs(batch.views)
         with autocast(pooled.device.type):
-            guessed = [adapter(m) for adapter, m in zip(self.adapters, maps)]
-        taught = self.standardised(lesson.maps)
+            predicted = [adapter(m) for adapter, m in zip(self.adapters, maps)]
+        teacher_maps = self.standardised(batch.maps)
         descriptors = l2n(self.network.whiten(pooled))
-        targets = self.target(lesson.descriptors)
+        targets = self.target(batch.descriptors)
         return {
-            "maps": torch.stack([F.mse_loss(g.float(), t) for g, t in zip(guessed, taught)]).mean(),
+            "maps": torch.stack(
+                [F.mse_loss(g.float(), t) for g, t in zip(predicted, teacher_maps)]
+            ).mean(),
             "descriptor": (1 - (descriptors * targets).sum(1)).mean(),
             "cosines": cosine_loss(descriptors, targets),
         }, descriptors
 
     @torch.no_grad()
-    def fit(self, lessons: Iterable[Lesson]) -> None:
+    def fit(self, batches: Iterable[DistillationBatch]) -> None:
         """Fit standardisation, half whitening, adapters and whitening in closed form."""
         self.train()
         rng = np.random.default_rng(0)
-        seen: list[list[torch.Tensor]] = [[] for _ in self.stages]
-        taught: list[list[torch.Tensor]] = [[] for _ in self.stages]
+        student_rows: list[list[torch.Tensor]] = [[] for _ in self.stages]
+        teacher_rows: list[list[torch.Tensor]] = [[] for _ in self.stages]
         pooled, descriptors = [], []
-        for lesson in lessons:
-            maps, vectors = self.see(lesson.views)
+        for batch in batches:
+            maps, vectors = self.student_outputs(batch.views)
             pooled.append(vectors)
-            descriptors.append(lesson.descriptors)
-            for place, (mine, theirs) in enumerate(zip(maps, lesson.maps)):
-                some = torch.from_numpy(rng.integers(theirs[0, 0].numel(), size=POSITIONS)).to(
-                    mine.device
+            descriptors.append(batch.descriptors)
+            for position, (student_map, teacher_map) in enumerate(zip(maps, batch.maps)):
+                some = torch.from_numpy(rng.integers(teacher_map[0, 0].numel(), size=POSITIONS)).to(
+                    student_map.device
                 )
-                seen[place].append(rows_at(mine, some))
-                taught[place].append(rows_at(theirs, some))
-        for place, (stage, adapter) in enumerate(zip(self.stages, self.adapters)):
-            y = torch.cat(taught[place])
+                student_rows[position].append(rows_at(student_map, some))
+                teacher_rows[position].append(rows_at(teacher_map, some))
+        for position, (stage, adapter) in enumerate(zip(self.stages, self.adapters)):
+            y = torch.cat(teacher_rows[position])
             mean, std = y.mean(0), y.std(0).clamp(min=SMALLEST)
             getattr(self, f"mean{stage}").copy_(mean[:, None, None])
             getattr(self, f"std{stage}").copy_(std[:, None, None])
-            weights, bias = ridge(on_cpu(seen[place]), on_cpu([(y - mean) / std]))
+            weights, bias = ridge(on_cpu(student_rows[position]), on_cpu([(y - mean) / std]))
             adapter.weight.copy_(torch.from_numpy(weights)[:, :, None, None])
             adapter.bias.copy_(torch.from_numpy(bias))
         found = half_whitening(on_cpu(descriptors), len(self.projection))

@@ -68,10 +68,10 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
                 momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-                wanted = weight.grad.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov's
-                length = AS_ADAMW * max(wanted.shape) ** 0.5
+                update = weight.grad.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov's
+                length = AS_ADAMW * max(update.shape) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.sub_(orthogonal(wanted).view_as(weight), alpha=group["lr"] * length)
+                weight.sub_(orthogonal(update).view_as(weight), alpha=group["lr"] * length)
 
 
 class MuonAdamW:

@@ -47,19 +47,19 @@ def centred_moments(
 
 
 def solve(
-    mean: np.ndarray, goal: np.ndarray, own: np.ndarray, cross: np.ndarray, penalty: float
+    mean: np.ndarray, goal: np.ndarray, covariance: np.ndarray, cross: np.ndarray, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Solve a ridge regression.
 
     Args:
-        mean, goal, own, cross: output of `centred_moments`.
+        mean, goal, covariance, cross: output of `centred_moments`.
         penalty: penalty as a share of the mean variance of the features.
 
     Returns:
         Weights float32 (D, C) and bias float32 (D,).
     """
-    size = penalty * np.trace(own) / len(own) + 1e-12
-    weights = linalg.solve(own + size * np.eye(len(own)), cross, assume_a="pos").T
+    size = penalty * np.trace(covariance) / len(covariance) + 1e-12
+    weights = linalg.solve(covariance + size * np.eye(len(covariance)), cross, assume_a="pos").T
     return np.float32(weights), np.float32(goal - weights @ mean)
 
 

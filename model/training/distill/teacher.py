@@ -58,11 +58,11 @@ class Teacher:
         Returns:
             Its maps, float32 (B, C, h, w) each, and its unit descriptors, float32 (B, D).
         """
-        parts = [self._see(photos[i : i + CHUNK]) for i in range(0, len(photos), CHUNK)]
+        parts = [self._run(photos[i : i + CHUNK]) for i in range(0, len(photos), CHUNK)]
         maps, descriptors = zip(*parts)
         return [np.concatenate(map) for map in zip(*maps)], np.concatenate(descriptors)
 
-    def _see(self, photos: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def _run(self, photos: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """Likewise, for at most CHUNK photos."""
         batch = (photos.astype(np.float32) / 255 - self._mean) / self._std
         found = self._infer({self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})
@@ -89,12 +89,12 @@ def pool(x: torch.Tensor, p: float) -> torch.Tensor:
     return l2n(x.flatten(1), SMALLEST)
 
 
-def with_outputs(path: Path, wanted: list[str]) -> tuple[bytes, str]:
+def with_outputs(path: Path, names: list[str]) -> tuple[bytes, str]:
     """Make inner tensors of an ONNX file its outputs.
 
     Args:
         path: path of the file.
-        wanted: names of the tensors.
+        names: names of the tensors.
 
     Returns:
         The changed model, serialised, and the name of its input.
@@ -107,15 +107,15 @@ def with_outputs(path: Path, wanted: list[str]) -> tuple[bytes, str]:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf raises its own DecodeError
         raise BadTeacher(f"{path.name} is missing, damaged or no ONNX model") from error
-    made = {name for node in model.graph.node for name in node.output}
-    if missing := [name for name in wanted if name not in made]:
+    produced = {name for node in model.graph.node for name in node.output}
+    if missing := [name for name in names if name not in produced]:
         raise BadTeacher(f"{path.name} has no tensor {missing[0]!r}")
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value.name for value in model.graph.input if value.name not in stored]
     if len(inputs) != 1:
         raise BadTeacher(f"{path.name} must have one input, a photo, not {len(inputs)}")
     del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names))
     return model.SerializeToString(), inputs[0]
 
 

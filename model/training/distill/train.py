@@ -30,7 +30,14 @@ from ..common.describe import validate
 from ..common.run import Run
 from ..common.settings import DistillConfig
 from ..finetune.losses import make_loss
-from .dataset import AHEAD, DistillationDataset, Lesson, feed, find_neighbours, open_room
+from .dataset import (
+    PREFETCH,
+    DistillationBatch,
+    DistillationDataset,
+    feed,
+    find_neighbours,
+    open_batch_source,
+)
 from .losses import DistillationModel, instance_loss
 from .muon import MuonAdamW
 
@@ -60,10 +67,10 @@ class Distillation(Run):
         super().__init__(config, limit)
         choice = config.teacher
         names = (choice.layer1, choice.layer2, choice.layer3, choice.layer4)
-        self.room = open_room(config, self.device)
+        self.source = open_batch_source(config, self.device)
         torch.manual_seed(config.seed)
         network, self.provenance = begin(config)
-        maps, descriptors = self.room.plain([0])
+        maps, descriptors = self.source.plain([0])
         self.apprentice = DistillationModel(
             network,
             [i for i, name in enumerate(names) if name],
@@ -88,13 +95,13 @@ class Distillation(Run):
         self.began = 0  # step from which the student has its current depth
         self.validated: float | None = None  # seconds of training at the last measurement
         self.is_fitted = False
-        self.lessons = DistillationDataset(self.room, find_neighbours(self.room))
+        self.batches = DistillationDataset(self.source, find_neighbours(self.source))
         self.resume()
 
     def fit(self) -> None:
         """Initialise adapters and whitening in closed form."""
         count = -(-self.config.fit // self.config.batch)
-        self.apprentice.fit(feed(self.lessons, range(FITTING, FITTING + count)))
+        self.apprentice.fit(feed(self.batches, range(FITTING, FITTING + count)))
         self.mean.update_parameters(self.apprentice.network)
         self.is_fitted = True
         self.save()
@@ -108,20 +115,20 @@ class Distillation(Run):
             phase = min(1.0, (time.monotonic() - self.started) / (self.deadline - self.started))
         return config.rate * warm * 0.5 * (1 + math.cos(math.pi * phase))
 
-    def learn(self, lesson: Lesson) -> dict[str, torch.Tensor]:
+    def learn(self, batch: DistillationBatch) -> dict[str, torch.Tensor]:
         """One step on one batch; returns the losses by name, scalars on the device."""
         config = self.config
         self.apprentice.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
-        losses, descriptors = self.apprentice.losses(lesson)
+        losses, descriptors = self.apprentice.losses(batch)
         total = (
             config.maps * losses["maps"]
             + config.descriptor * losses["descriptor"]
             + config.cosines * losses["cosines"]
         )
         if self.instances:
-            losses["instances"] = instance_loss(descriptors, lesson.photos, self.instances)
+            losses["instances"] = instance_loss(descriptors, batch.photos, self.instances)
             total = total + config.instances.weight * losses["instances"]
         self.optimiser.zero_grad()
         total.backward()
@@ -141,8 +148,8 @@ class Distillation(Run):
             recent: list[dict[str, torch.Tensor]] = []  # read rarely: that waits for a GPU
             self.started = clock = time.monotonic()
             saved = self.seconds
-            for lesson in feed(self.lessons, range(self.step, config.steps)):
-                recent.append(self.learn(lesson))
+            for batch in feed(self.batches, range(self.step, config.steps)):
+                recent.append(self.learn(batch))
                 self.seconds += time.monotonic() - clock
                 clock = time.monotonic()
                 if self.step % NOTE_EVERY == 0 or self.step == config.steps:
@@ -267,22 +274,22 @@ def benchmark(run: Distillation, steps: int = 12) -> tuple[float, float, float]:
         Views per second of the bare step on a batch in memory, and of the whole run; and
         operations of the bare step per view (a product and its sum are two).
     """
-    batch, first = run.config.batch, AHEAD * max(1, run.room.workers) + 1
-    whole = iter(feed(run.lessons, range(first + steps)))
+    size, first = run.config.batch, PREFETCH * max(1, run.source.workers) + 1
+    whole = iter(feed(run.batches, range(first + steps)))
     for _ in range(first):  # until the queue has reached its steady state
-        lesson = next(whole)
-        done = run.learn(lesson)
+        batch = next(whole)
+        done = run.learn(batch)
     done["maps"].item()  # waits for the GPU
     clock = time.perf_counter()
     for following in whole:
         done = run.learn(following)
     done["maps"].item()
-    fed = time.perf_counter() - clock
+    feed_seconds = time.perf_counter() - clock
     clock = time.perf_counter()
     for _ in range(steps):
-        done = run.learn(lesson)
+        done = run.learn(batch)
     done["maps"].item()
     bare = time.perf_counter() - clock
     with FlopCounterMode(display=False) as counter:
-        run.learn(lesson)
-    return batch * steps / bare, batch * steps / fed, counter.get_total_flops() / batch
+        run.learn(batch)
+    return size * steps / bare, size * steps / feed_seconds, counter.get_total_flops() / size

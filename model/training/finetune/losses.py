@@ -32,9 +32,9 @@ def contrastive(
         negatives: (B, K, D).
         margin: distance beyond which a negative costs nothing.
     """
-    near = distance(queries, positives).square().sum()
+    positive_loss = distance(queries, positives).square().sum()
     far = (margin - distance(queries[:, None], negatives)).clamp(min=0).square().sum()
-    return 0.5 * (near + far)
+    return 0.5 * (positive_loss + far)
 
 
 def triplet(
@@ -47,9 +47,9 @@ def triplet(
         negatives: (B, K, D).
         margin: margin of squared distances.
     """
-    near = (queries - positives).square().sum(-1)[:, None]
+    positive_distance = (queries - positives).square().sum(-1)[:, None]
     far = (queries[:, None] - negatives).square().sum(-1)
-    return (near - far + margin).clamp(min=0).sum()
+    return (positive_distance - far + margin).clamp(min=0).sum()
 
 
 def n_tuple(
@@ -62,9 +62,11 @@ def n_tuple(
         negatives: (B, K, D).
         temperature: divisor of the cosines.
     """
-    good = (queries * positives).sum(-1)[:, None]
+    positive_logits = (queries * positives).sum(-1)[:, None]
     bad = (queries[:, None] * negatives).sum(-1)
-    logits = torch.cat([torch.zeros_like(good), (bad - good) / temperature], dim=1)
+    logits = torch.cat(
+        [torch.zeros_like(positive_logits), (bad - positive_logits) / temperature], dim=1
+    )
     return torch.logsumexp(logits, dim=1).sum()
 
 

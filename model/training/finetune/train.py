@@ -64,7 +64,7 @@ def read_data(config: TrainConfig, pool: Pool | None) -> TrainingSet:
     return readers[data.kind]()
 
 
-def mine(
+def mine_tuples(
     network: GeMResNet,
     training: TrainingSet,
     feed: Feed | DeviceFeed,
@@ -85,8 +85,8 @@ def mine(
     """
     rng = np.random.default_rng([config.seed, epoch])
     pairs, pool = sample_epoch(training, config.queries, config.pool, rng)
-    asked = [(int(number), QUERY, epoch) for number in pairs[:, 0]]
-    queries = describe_all(network, feed, asked, "mining queries")
+    query_views = [(int(number), QUERY, epoch) for number in pairs[:, 0]]
+    queries = describe_all(network, feed, query_views, "mining queries")
     others = describe_all(network, feed, [(int(i), PLAIN, epoch) for i in pool], "mining pool")
     clusters = training.clusters
     found = hard_negatives(queries, clusters[pairs[:, 0]], others, clusters[pool], config.negatives)
@@ -198,7 +198,7 @@ class FineTuning(Run):
         state, config = self.state, self.config
         clock = time.monotonic() - self.seconds
         if state.tuples is None:
-            state.tuples = mine(self.network, self.training, self.feed, config, state.epoch)
+            state.tuples = mine_tuples(self.network, self.training, self.feed, config, state.epoch)
             self.seconds = time.monotonic() - clock
             self.save()
         for group in self.optimiser.param_groups:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def settle(partial: Path, path: Path) -> None:
+def commit_file(partial: Path, path: Path) -> None:
     """Move a finished file to its final path, so that a power cut leaves the old or the new one."""
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
@@ -22,4 +22,4 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically."""
     partial = path.with_name(f".{path.name}")
     partial.write_bytes(data)
-    settle(partial, path)
+    commit_file(partial, path)

@@ -11,17 +11,17 @@ from extractor import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-AHEAD = 64  # items that are processed ahead of the consumer
+PREFETCH = 64  # items that are processed ahead of the consumer
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` with one thread per core, at most AHEAD items ahead of the consumer."""
+    """`map` with one thread per core, at most PREFETCH items ahead of the consumer."""
     queue: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(available_cores()) as threads:
         try:
             for item in items:
                 queue.append(threads.submit(work, item))
-                if len(queue) >= AHEAD:
+                if len(queue) >= PREFETCH:
                     yield queue.popleft().result()
             while queue:
                 yield queue.popleft().result()

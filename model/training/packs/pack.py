@@ -44,7 +44,7 @@ def pack(
     out: Path,
     side: int,
     progress: Progress = iter,
-    most: int = MAX_PART,
+    max_bytes: int = MAX_PART,
 ) -> Pack:
     """Write a pool as WebP files in parts. Resumes an interrupted pack of the same pool.
 
@@ -53,7 +53,7 @@ def pack(
         out: folder for the parts; empty, new, or of an interrupted `pack` of the same pool.
         side: longest side in pixels to which photos are shrunk.
         progress: receives the remaining files, and must yield them.
-        most: maximum bytes per part.
+        max_bytes: maximum bytes per part.
 
     Returns:
         The manifest.
@@ -74,7 +74,7 @@ def pack(
     done = manifest.parts[-1].read if manifest.parts else 0
     part = Builder(out, manifest, done)
     for photo in in_order(lambda path: shrink(path, side), progress(files[done:])):
-        if photo is not None and part.size + len(photo) + ENTRY > most:
+        if photo is not None and part.size + len(photo) + ENTRY > max_bytes:
             part.close()
         part.add(photo)
     part.close()
@@ -136,14 +136,14 @@ class Builder:
 
     def _start(self) -> None:
         self._photos: list[bytes] = []
-        self._left_out = 0
+        self._skipped = 0
         self.size = ENTRY  # end of the archive
 
     def add(self, photo: bytes | None) -> None:
         """Add the next photo of the pool; None for a useless one."""
         self._read += 1
         if photo is None:
-            self._left_out += 1
+            self._skipped += 1
         else:
             self._photos.append(photo)
             self.size += len(photo) + ENTRY
@@ -151,7 +151,7 @@ class Builder:
     def close(self) -> None:
         """Write the part and the manifest. Raises BadParts if there are too many parts."""
         manifest = self._manifest
-        manifest.left_out += self._left_out
+        manifest.left_out += self._skipped
         if self._photos:
             number = len(manifest.parts)
             if number == MAX_PARTS:

@@ -18,13 +18,13 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ..errors import StoreError
+from ...errors import StoreError
 
 AGENT = "same-thing/1 (photo search; httpx)"
 PAUSE = 0.5  # seconds between requests to one server
 TRIES = 4  # of a request with a temporary failure: 429, 5xx, no connection
 BACKOFF = 1.0  # seconds before the second try, doubled for each further one
-MOST_PATIENCE = 60.0  # maximum Retry-After that is waited for, seconds
+MAX_PATIENCE = 60.0  # maximum Retry-After that is waited for, seconds
 SECONDS = 120.0  # limit for one transfer
 TIMEOUT = httpx.Timeout(20.0)  # of each step of a transfer
 REDIRECTS = 5
@@ -82,12 +82,12 @@ class Web:
         self._next: dict[str, float] = {}
         self._silent: Counter[str] = Counter()  # consecutive failures, by host
 
-    def get(self, url: str, most: int, etag: str = "", modified: str = "") -> Fetched | None:
+    def get(self, url: str, max_bytes: int, etag: str = "", modified: str = "") -> Fetched | None:
         """Fetch a file.
 
         Args:
             url: URL of the file.
-            most: maximum size in bytes.
+            max_bytes: maximum size in bytes.
             etag, modified: validators of an existing copy, or "".
 
         Returns:
@@ -110,11 +110,11 @@ class Web:
             wait = BACKOFF * 2 ** (attempt - 1) if attempt else 0.0
             try:
                 self._take_turn(host, wait)
-                return self._transfer(url, most, headers)
+                return self._transfer(url, max_bytes, headers)
             except Later as error:
                 answered, reason = True, str(error)
                 self._next[host] = max(self._next[host], self._clock() + error.seconds)
-                if error.seconds > MOST_PATIENCE:
+                if error.seconds > MAX_PATIENCE:
                     break
             except httpx.TransportError as error:
                 answered = False
@@ -129,13 +129,13 @@ class Web:
         """Wait for the server's next turn. Raises NotFetched if the wait is too long."""
         now = self._clock()
         wait = max(wait, self._next.get(host, now) - now)
-        if wait > MOST_PATIENCE:
+        if wait > MAX_PATIENCE:
             raise NotFetched(f"The server asks to be left alone for {wait:.0f} s.")
         if wait > 0:
             self._sleep(wait)
         self._next[host] = self._clock() + self._pause
 
-    def _transfer(self, url: str, most: int, headers: dict[str, str]) -> Fetched | None:
+    def _transfer(self, url: str, max_bytes: int, headers: dict[str, str]) -> Fetched | None:
         end = self._clock() + SECONDS
         with self._client.stream("GET", url, headers=headers) as response:
             if response.status_code == httpx.codes.NOT_MODIFIED and headers:
@@ -150,13 +150,15 @@ class Web:
             data = bytearray()
             for piece in response.iter_raw():
                 data += piece
-                if len(data) > most:
-                    raise NotFetched(f"The file has more than {most / 2**20:.0f} MB.")
+                if len(data) > max_bytes:
+                    raise NotFetched(f"The file has more than {max_bytes / 2**20:.0f} MB.")
                 if self._clock() > end:
                     raise NotFetched(f"The transfer takes longer than {SECONDS:.0f} s.")
-            said = response.headers
-            kind = said.get("content-type", "").partition(";")[0].strip().lower()
-            validators = [said.get(name, "")[:500] for name in ("etag", "last-modified")]
+            headers_received = response.headers
+            kind = headers_received.get("content-type", "").partition(";")[0].strip().lower()
+            validators = [
+                headers_received.get(name, "")[:500] for name in ("etag", "last-modified")
+            ]
             return Fetched(bytes(data), kind, *validators)
 
     def close(self) -> None:
@@ -174,12 +176,12 @@ class Later(Exception):
     def __init__(self, response: httpx.Response):
         super().__init__(f"The server answers {response.status_code}.")
         self.seconds = 0.0
-        said = response.headers.get("retry-after", "")
-        if said.isascii() and said.isdigit():
-            self.seconds = float(said[:9])
-        elif said:
+        value = response.headers.get("retry-after", "")
+        if value.isascii() and value.isdigit():
+            self.seconds = float(value[:9])
+        elif value:
             try:
-                self.seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+                self.seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
             except (ValueError, TypeError):
                 pass
         self.seconds = max(0.0, self.seconds)
@@ -250,8 +252,8 @@ def public_address(host: str, port: int) -> str:
     except (OSError, UnicodeError) as error:
         raise NotFetched(f"There is no server {host[:100]} ({error}).") from None
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
-    for address in addresses:
-        if not is_public(ipaddress.ip_address(address)):
+    for resolved in addresses:
+        if not is_public(ipaddress.ip_address(resolved)):
             raise NotFetched(
                 f"{host[:100]} is an address of this machine or of a local network; "
                 "--allow-private fetches from it."

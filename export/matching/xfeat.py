@@ -17,7 +17,7 @@ from extractor import seal
 from extractor.descriptor.extractor import METADATA_PREFIX
 
 OPSET = 20
-MOST_KEYPOINTS = 512
+MAX_KEYPOINTS = 512
 MIN_SCORE = 0.05  # minimum score of a peak, as published
 PEAK = 5  # pixels: side of the square in which a keypoint is the strongest, as published
 CELL = 8  # pixels per element of the maps
@@ -31,8 +31,8 @@ class Keypoints(nn.Module):
     """Detects a photo's keypoints, best first.
 
     Input: the photo, float32 (1, 3, H, W), 0 to 1, with sides that are multiples of 32. Outputs:
-    points float32 (MOST_KEYPOINTS, 2), x and y in pixels; their scores (MOST_KEYPOINTS,), 0 for
-    unused entries; unit descriptors (MOST_KEYPOINTS, 64).
+    points float32 (MAX_KEYPOINTS, 2), x and y in pixels; their scores (MAX_KEYPOINTS,), 0 for
+    unused entries; unit descriptors (MAX_KEYPOINTS, 64).
     """
 
     def __init__(self, network: nn.Module):
@@ -58,7 +58,7 @@ class Keypoints(nn.Module):
         grid = 2 * pixels / torch.tensor([width - 1, height - 1]) - 1
         peak = (heat == F.max_pool2d(heat, PEAK, 1, PEAK // 2)) & (heat > MIN_SCORE)
         score = heat * F.grid_sample(reliability, grid[None], mode="bilinear", align_corners=False)
-        scores, best = torch.where(peak, score, 0.0).flatten().topk(MOST_KEYPOINTS)
+        scores, best = torch.where(peak, score, 0.0).flatten().topk(MAX_KEYPOINTS)
         where = grid.reshape(-1, 2)[best][None, None]
         found = F.grid_sample(F.normalize(maps, dim=1), where, mode="bicubic", align_corners=False)
         return pixels.reshape(-1, 2)[best].float(), scores, F.normalize(found[0, :, 0].T, dim=-1)

@@ -18,10 +18,10 @@ from urllib.parse import unquote
 
 from extractor import read_text, same_name
 
-from ..about import MAX_TABLE_BYTES, Credit, credit_of
-from ..errors import BadList
-from .sources import printed
-from .tables import columns_of, read_rows
+from ...about import MAX_TABLE_BYTES, Credit, credit_of
+from ...errors import BadList
+from ..sources import printed
+from ..tables import columns_of, read_rows
 
 COLUMNS = frozenset({"file", "url", "title", "credit", "licence", "link"})
 MAX_STEM = 80  # maximum characters of a fetched photo's name
@@ -74,31 +74,31 @@ def read_list(path: Path) -> Iterator[Item]:
 
 def local_item(root: Path, file: str, credit: Credit) -> Item:
     """A local photo of a list. root: the list's folder, with links resolved."""
-    place = Path(os.path.normpath(root / file.replace("\\", "/")))
-    if not os.path.lexists(place):  # the name on disk may have another Unicode form
-        forms = (Path(unicodedata.normalize(form, str(place))) for form in ("NFC", "NFD"))
-        place = next(filter(os.path.lexists, forms), place)
+    full_path = Path(os.path.normpath(root / file.replace("\\", "/")))
+    if not os.path.lexists(full_path):  # the name on disk may have another Unicode form
+        forms = (Path(unicodedata.normalize(form, str(full_path))) for form in ("NFC", "NFD"))
+        full_path = next(filter(os.path.lexists, forms), full_path)
     name = same_name(file)
-    if not place.is_relative_to(root) or place == root:
+    if not full_path.is_relative_to(root) or full_path == root:
         return Item(name, problem="The path leads out of the list's folder.")
-    name = place.relative_to(root).as_posix()
+    name = full_path.relative_to(root).as_posix()
     if any(part.startswith(".") for part in name.split("/")):
         return Item(name, problem="Hidden photos are not indexed.")
     try:
-        inside = place.resolve(strict=True).is_relative_to(root)
+        inside = full_path.resolve(strict=True).is_relative_to(root)
     except (OSError, RuntimeError):
         return Item(name, problem="There is no such file.")
-    if not place.is_file():
+    if not full_path.is_file():
         return Item(name, problem="It is no file.")
     if not inside:
         return Item(name, problem="The path is a link that leads out of the list's folder.")
-    return Item(name, credit, path=place)
+    return Item(name, credit, path=full_path)
 
 
 def name_for(url: str, id: str = "") -> str:
     """Name for a photo from the web: readable, safe as a file name, and unique."""
     path = url.partition("?")[0].partition("#")[0]
-    said = id or unquote(os.path.splitext(path.rpartition("/")[2])[0]) or "photo"
-    stem = UNSAFE.sub("-", printed(said)).strip("-.")[:MAX_STEM]
+    name = id or unquote(os.path.splitext(path.rpartition("/")[2])[0]) or "photo"
+    stem = UNSAFE.sub("-", printed(name)).strip("-.")[:MAX_STEM]
     stem = stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore") or "photo"
     return f"{stem}-{hashlib.sha256(url.encode(errors='replace')).hexdigest()[:10]}"

@@ -13,13 +13,13 @@ from typing import Any
 
 from extractor import WORKING_SIDE
 
-from ..about import MAX_CELL, MAX_CREDIT, MAX_LINK, Credit, web_address
+from ...about import MAX_CELL, MAX_CREDIT, MAX_LINK, Credit, web_address
 from .listed import Item, name_for
 
 LANGUAGES = ("en", "none", "@none")
 TAGS = re.compile(r"<[^<>]{0,1000}>")
 MAX_MARKED = 20 * MAX_CREDIT  # characters of a text including tags; a longer one is truncated
-MOST_METADATA = 12  # maximum metadata entries per manifest
+MAX_METADATA = 12  # maximum metadata entries per manifest
 
 Node = dict[str, Any]
 
@@ -29,8 +29,8 @@ def documents(node: Node) -> list[str]:
     found = []
     for key in ("items", "manifests", "collections", "members"):
         for child in nodes(node.get(key)):
-            if kind(child) in ("Manifest", "Collection") and (address := address_of(child)):
-                found.append(address)
+            if kind(child) in ("Manifest", "Collection") and (url := url_of(child)):
+                found.append(url)
     return found
 
 
@@ -43,22 +43,22 @@ def items_of(manifest: Node) -> Iterator[Item]:
         canvases = [c for s in nodes(manifest.get("sequences")) for c in nodes(s.get("canvases"))]
     for canvas in canvases:
         for body in bodies(canvas):
-            if urls := image_addresses(body):
+            if urls := image_urls(body):
                 yield Item(name_for(urls[-1], whole.title), credited(whole, canvas), urls=urls)
 
 
 def credited(whole: Credit, canvas: Node) -> Credit:
     """A canvas's description, completed by that of its manifest."""
-    own = described(canvas)
-    title = " · ".join(dict.fromkeys(filter(None, (whole.title, own.title))))[:MAX_CELL]
-    more = {**whole.more, **own.more}
-    if (address := address_of(canvas)) and len(address) <= MAX_CREDIT:
-        more["Canvas"] = address
+    description = described(canvas)
+    title = " · ".join(dict.fromkeys(filter(None, (whole.title, description.title))))[:MAX_CELL]
+    more = {**whole.more, **description.more}
+    if (url := url_of(canvas)) and len(url) <= MAX_CREDIT:
+        more["Canvas"] = url
     return Credit(
         title,
-        own.credit or whole.credit,
-        own.licence or whole.licence,
-        own.link or whole.link,
+        description.credit or whole.credit,
+        description.licence or whole.licence,
+        description.link or whole.link,
         more,
     )
 
@@ -70,14 +70,14 @@ def described(node: Node) -> Credit:
     licence = text_of(node.get("rights")) or text_of(node.get("license"))
     pages = [*nodes(node.get("homepage")), *nodes(node.get("related"))]
     pages += [{"id": page} for page in [node.get("related")] if isinstance(page, str)]
-    link = next(filter(None, map(address_of, pages)), "")
+    link = next(filter(None, map(url_of, pages)), "")
     more = {}
-    for entry in nodes(node.get("metadata"))[:MOST_METADATA]:
+    for entry in nodes(node.get("metadata"))[:MAX_METADATA]:
         label, value = text_of(entry.get("label")), text_of(entry.get("value"))
         if label and value:
             more[label[:MAX_CELL].strip()] = value
     if not link and kind(node) == "Manifest":
-        link = address_of(node)
+        link = url_of(node)
     return Credit(text_of(node.get("label"))[:MAX_CELL], credit, licence, link, more)
 
 
@@ -98,24 +98,24 @@ def chosen(body: Node) -> Node:
     return body
 
 
-def image_addresses(body: Node) -> tuple[str, ...]:
+def image_urls(body: Node) -> tuple[str, ...]:
     """URLs of an image, first that of a smaller version if its server can make one."""
     if kind(body) not in ("Image", ""):
         return ()
-    whole = address_of(body)
+    whole = url_of(body)
     found = [whole] if whole else []
     for service in nodes(body.get("service")):
-        address, profile = address_of(service).rstrip("/"), str(service.get("profile", ""))
-        if not address or "level0" in profile:
+        service_url, profile = url_of(service).rstrip("/"), str(service.get("profile", ""))
+        if not service_url or "level0" in profile:
             continue
         sides = [body.get("width"), body.get("height")]
-        known = [side for side in sides if type(side) is int and side > 0]
+        sizes = [side for side in sides if type(side) is int and side > 0]
         third = kind(service) == "ImageService3"
-        largest = max(known) if len(known) == 2 else WORKING_SIDE + 1
+        largest = max(sizes) if len(sizes) == 2 else WORKING_SIDE + 1
         size = f"!{WORKING_SIDE},{WORKING_SIDE}"
         if largest <= WORKING_SIDE:
             size = "max" if third else "full"
-        found.insert(0, f"{address}/full/{size}/0/default.jpg")
+        found.insert(0, f"{service_url}/full/{size}/0/default.jpg")
         break
     return tuple(dict.fromkeys(found))
 
@@ -131,12 +131,12 @@ def kind(node: Node) -> str:
     return str(node.get("type") or node.get("@type") or "").rpartition(":")[2]
 
 
-def address_of(node: Node) -> str:
+def url_of(node: Node) -> str:
     """The web address that identifies a node, or ""."""
-    address = node.get("id") or node.get("@id")
+    url = node.get("id") or node.get("@id")
     try:
-        if isinstance(address, str) and len(address) <= MAX_LINK:
-            return web_address(address)
+        if isinstance(url, str) and len(url) <= MAX_LINK:
+            return web_address(url)
     except ValueError:
         pass
     return ""
@@ -147,8 +147,8 @@ def text_of(value: object) -> str:
     if isinstance(value, dict):
         if "@value" in value:
             return text_of(value["@value"])
-        known = next((value[name] for name in LANGUAGES if name in value), None)
-        return text_of(known if known is not None else next(iter(value.values()), ""))
+        chosen = next((value[name] for name in LANGUAGES if name in value), None)
+        return text_of(chosen if chosen is not None else next(iter(value.values()), ""))
     if isinstance(value, list):
         english = [v for v in value if isinstance(v, dict) and v.get("@language") == "en"]
         parts = filter(None, (text_of(part) for part in (english or value)[:20]))
@@ -156,5 +156,5 @@ def text_of(value: object) -> str:
     if not isinstance(value, str | int | float):
         return ""
     words = html.unescape(TAGS.sub(" ", str(value)[:MAX_MARKED]))
-    known = "".join(c for c in words if c.isprintable() or c.isspace())
-    return " ".join(known.split())[:MAX_CREDIT].strip()
+    chosen = "".join(c for c in words if c.isprintable() or c.isspace())
+    return " ".join(chosen.split())[:MAX_CREDIT].strip()

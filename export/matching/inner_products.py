@@ -3,7 +3,7 @@
 onnxruntime computes them with the processor's byte instructions. `matching.ratio_test` uses the
 generated files, because serving has no onnx package.
 
-    python -m export.inner_products
+    python -m export.matching.inner_products
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnx import TensorProto, checker, helper
 
 from command import print_lines
 
-FOLDER = Path(__file__).resolve().parent.parent / "matching"
+FOLDER = Path(__file__).resolve().parents[2] / "matching"
 OUT = {"inner_products.onnx": False, "inner_products_signed.onnx": True}
 IR_VERSION, OPSET = 8, 13
 

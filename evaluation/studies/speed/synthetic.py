@@ -40,7 +40,7 @@ SPREAD = 0.3  # spread of a thing's photos, relative to the distance of things
 NOISE = 0.5  # noise in each component, relative to a thing's in one direction
 
 
-class MadeExtractor(Extractor):
+class SyntheticExtractor(Extractor):
     """Extractor of a synthetic gallery. Describes a photo by the colours of a 4 x 4 grid."""
 
     def __init__(self, dim: int):
@@ -70,7 +70,7 @@ class MadeExtractor(Extractor):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def made_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterator[np.ndarray]:
+def synthetic_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterator[np.ndarray]:
     """Unit rows around things of about eight photos each, block by block: float32 (n, dim)."""
     shape = (max(1, count // 8), DIRECTIONS)
     things = np.random.default_rng(seed).normal(COMMON, size=shape).astype(np.float32)
@@ -83,7 +83,7 @@ def made_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterat
         yield rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def made_file(root: Path, number: int) -> Path:
+def synthetic_file(root: Path, number: int) -> Path:
     """Path of a synthetic photo."""
     return root / f"{number // IN_A_FOLDER:04d}" / f"{number:07d}.jpg"
 
@@ -96,7 +96,7 @@ def content(number: int) -> bytes:
 def lay_out(root: Path, numbers: Iterable[int]) -> None:
     """Write the files of synthetic photos."""
     for number in numbers:
-        path = made_file(root, number)
+        path = synthetic_file(root, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content(number))
 

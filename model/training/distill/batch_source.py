@@ -21,8 +21,8 @@ from .teacher import Teacher
 LARGER = 3  # photos are cached with a longest side of this many times the teacher's view
 
 
-class Room(Protocol):
-    """Renders views of photos and runs the teacher on them. len(room): number of photos.
+class BatchSource(Protocol):
+    """Renders views of photos and runs the teacher on them. len(source): number of photos.
 
     Attributes:
         config: configuration of the run.
@@ -51,7 +51,7 @@ def large_side(config: DistillConfig) -> int:
 
 
 class ViewWorkers:
-    """A room on the CPU.
+    """A source on the CPU.
 
     Photos and teacher are opened on first use, since they cannot be moved between processes.
 
@@ -76,7 +76,9 @@ class ViewWorkers:
         return len(self.paths)
 
     def plain(self, numbers: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
-        return self._ask(np.stack([plain_view(self.photo(i), self._large) for i in numbers]))
+        return self._run_teacher(
+            np.stack([plain_view(self.photo(i), self._large) for i in numbers])
+        )
 
     def random(
         self, numbers: np.ndarray, rng: np.random.Generator
@@ -84,9 +86,11 @@ class ViewWorkers:
         size = (self.config.size, self.config.size)
         views = np.stack([random_view(self.photo(int(i)), self._large, rng) for i in numbers])
         small = [cv2.resize(view, size, interpolation=cv2.INTER_AREA) for view in views]
-        return torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2).copy()), *self._ask(views)
+        return torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2).copy()), *self._run_teacher(
+            views
+        )
 
-    def _ask(self, views: np.ndarray) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def _run_teacher(self, views: np.ndarray) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The teacher's maps and descriptors. Raises BadTeacher."""
         if self._teacher is None:
             cv2.setNumThreads(1)

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from ..common.settings import DistillConfig
-from ..distill.classroom import large_side
+from ..distill.batch_source import large_side
 from .pool import Pool
 from .teacher import DeviceTeacher
 from .views import plain_views, random_views, shrink
 
 
-class DeviceClassroom:
-    """A `Room` on a device, over a whole pool, without background processes.
+class DeviceBatchSource:
+    """A `BatchSource` on a device, over a whole pool, without background processes.
 
     Args:
         config: configuration of the run.

@@ -1,0 +1,1 @@
+"""Photos of lists and IIIF manifests, collected in a folder of the store."""
