@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from pydantic import TypeAdapter, ValidationError
+
 from plurals import quantity
 
 if TYPE_CHECKING:
@@ -249,14 +251,13 @@ class Pins:
 
     def _read(self) -> dict[str, str]:
         try:
-            pins = json.loads(self._path.read_text("utf-8"))
+            return TypeAdapter(dict[str, str]).validate_json(self._path.read_bytes())
         except FileNotFoundError:
             return {}
-        except ValueError:
-            pins = None
-        if not isinstance(pins, dict) or not all(isinstance(pin, str) for pin in pins.values()):
-            raise DownloadFailed(f"{self._path} is damaged; it should hold {{address: SHA-256}}")
-        return pins
+        except ValidationError:
+            raise DownloadFailed(
+                f"{self._path} is damaged; it should hold {{address: SHA-256}}"
+            ) from None
 
     def digest(self, url: str) -> str:
         """The pinned SHA-256 of a URL, "" if it is not pinned."""

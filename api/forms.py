@@ -55,7 +55,7 @@ async def read_form(request: Request) -> None:
     limits = settings()
     try:
         form = await request.form(
-            max_files=limits.api_photos, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+            max_files=limits.query_photos, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
         )
     except HTTPException as error:  # from the form parser
         raise Refused(400, f"The form cannot be read. {error.detail}") from None

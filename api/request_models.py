@@ -45,14 +45,14 @@ class Form(BaseModel):
 
     photo: list[Photo] = Field(
         [],
-        max_length=LIMITS.api_photos,
+        max_length=LIMITS.query_photos,
         description=f"Photos ({formats.names(LIMITS.uploads.formats)}), files of at most "
         f"{LIMITS.upload_mb} MB. "
         "Repeat the field to send more than one.",
     )
     id: list[Annotated[int, Field(ge=0, lt=10**9)]] = Field(
         [],
-        max_length=LIMITS.api_photos,
+        max_length=LIMITS.query_photos,
         description="Photos of the gallery, by their ids in this generation.",
     )
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)

@@ -16,15 +16,8 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import keypoint_index, keypoints, matching, profiles, things
-from .studies.retrieval import query_agreement as agreement
-from .studies.retrieval import several_photos as several
+from .studies.retrieval import keypoint_index, keypoints, matching, things
 from .studies.serving import kills, load
-from .studies.serving import page_speed as page
-from .studies.serving.page_speed import NoBrowser
-from .studies.speed import diffusion_cost as diffusion
-from .studies.speed import engine_speed as extractor
-from .studies.speed import extraction_speed as extraction
 from .studies.speed import scale
 from .studies.speed import verification_cost as verification
 
@@ -37,20 +30,13 @@ COMMANDS = (
     report,
     fit,
     groups,
-    extractor,
-    extraction,
-    diffusion,
     verification,
     keypoints,
     keypoint_index,
     matching,
     things,
-    several,
-    profiles,
-    agreement,
     kills,
     load,
-    page,
     scale,
     ann,
 )
@@ -77,7 +63,6 @@ def main(argv: list[str] | None = None) -> int:
         DownloadFailed,
         MissingPeers,
         ModuleNotFoundError,  # raised by `need`: a package from another requirements file
-        NoBrowser,
         StoreError,
         OSError,
     ) as error:

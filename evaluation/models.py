@@ -14,6 +14,7 @@ import numpy as np
 from command import bar, print_lines, print_text
 from extractor import Extractor, read_photo
 from extractor.descriptor.registry import MODELS, model_path
+from validation import KNOWN_KEYS, Count, Number
 
 from .arguments import amount
 from .benchmark_store import open_or_build
@@ -42,12 +43,14 @@ class ModelRow:
         maps: mAP by stage, with its interval.
     """
 
+    __pydantic_config__ = KNOWN_KEYS
+
     model: str
     photos: str
-    dimensions: int
-    longest_side: int
-    megabytes: float
-    milliseconds: float
+    dimensions: Count
+    longest_side: Count
+    megabytes: Number
+    milliseconds: Number
     maps: dict[str, Estimate]
 
 

@@ -9,21 +9,19 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from command import bar, print_lines, print_text
+from command import bar, print_text
 from extractor import DEFAULT_MODEL, Extractor
 from extractor.descriptor.registry import model_path
 from index_store import CANDIDATES, Store
 from search import RERANKERS, Engine
 
-from .arguments import amount, share, size
+from .arguments import amount
 from .benchmark_store import open_or_build
-from .datasets import READERS, BadDataset, Benchmark, read_dataset
+from .datasets import READERS, Benchmark, read_dataset
 from .exact import exactly
 from .measure import Methods, search_all, summarise
 from .report.conditions import conditions
 from .report.results import Results, format_results, write_results
-from .studies.retrieval.distractors import SIZES, draw_hidden, format_hidden, hide
-from .studies.retrieval.simulate import Simulated, noisy, oracle
 
 BASE = "rerank off"
 PUBLISHED = (
@@ -46,7 +44,7 @@ LEARNED: Methods = {  # only on request: their models are not part of the reposi
 
 def evaluate(
     store: Store,
-    extractor: Extractor | Simulated,
+    extractor: Extractor,
     benchmark: Benchmark,
     methods: Methods,
     seed: int,
@@ -138,60 +136,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--out", type=Path, help="JSON file for everything found; `report` makes a page of it"
     )
-    command.add_argument("--seed", type=amount, default=0, help="of the bootstrap and of --noise")
-    simulation = command.add_mutually_exclusive_group()
-    simulation.add_argument(
-        "--noise",
-        type=size,
-        metavar="LENGTH",
-        help="simulate a weaker net: add Gaussian noise of this expected length to every "
-        "descriptor (their length is 1)",
-    )
-    simulation.add_argument(
-        "--oracle",
-        type=share,
-        metavar="WEIGHT",
-        help="simulate a stronger net: move each photo by WEIGHT (0 to 1) towards the mean of the "
-        "OTHER photos of its thing. "
-        "It uses the labels: what comes out says what the stages do with such descriptors, and "
-        "nothing about the net",
-    )
-    command.add_argument(
-        "--distractors",
-        type=Path,
-        metavar="FOLDER",
-        help="hide the data set among photos of this folder that show none of its things",
-    )
-    command.add_argument(
-        "--sizes",
-        type=amount,
-        nargs="+",
-        default=list(SIZES),
-        help="how many of them (default 0 3000 10000 30000)",
-    )
+    command.add_argument("--seed", type=amount, default=0, help="of the bootstrap")
     command.set_defaults(run=run)
-
-
-def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
-    """The benchmark's photos among increasingly many others: print a table, plot next to --out."""
-    extractor = Extractor(args.model)
-    if args.out is None:
-        raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")
-    rows = hide(
-        benchmark,
-        args.distractors,
-        args.out.with_suffix(".hidden"),
-        extractor,
-        {stage: METHODS[stage] for stage in STAGES},
-        lambda store, hidden, methods: evaluate(
-            store, extractor, hidden, methods, args.seed, args.model.stem, "", queries_bar
-        ),
-        bar,
-        args.sizes,
-    )
-    print_lines(f"{args.model.stem}, {conditions(extractor.engine)}", "")
-    print_text(format_hidden(rows))
-    draw_hidden(rows, args.out.with_suffix(".png"))
 
 
 def queries_bar(queries: list) -> Iterable:
@@ -200,31 +146,20 @@ def queries_bar(queries: list) -> Iterable:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run a data set's queries, on its own or among other photos."""
+    """Run a data set's queries."""
     benchmark = read_dataset(args.dataset, args.root, args.groups)
-    if args.distractors:
-        run_hidden(args, benchmark)
-        return
-    model = args.model.stem
-    things = benchmark.things() if args.oracle is not None else []
     extractor = Extractor(args.model)
     path = args.store or (
         args.out.with_suffix(".store") if args.out else Path("stores") / args.dataset
     )
     store = open_or_build(benchmark, path, extractor, bar)
-    if args.noise is not None:
-        store, extractor = noisy(store, extractor, args.noise, args.seed, bar)
-        model += f" + simulated noise of length {args.noise:g}"
-    if args.oracle is not None:
-        store, extractor = oracle(store, extractor, things, args.oracle, bar)
-        model += f" + {args.oracle:g} of an oracle that knows the labels (simulation)"
     results = evaluate(
         store,
         extractor,
         benchmark,
         {name: how for name, how in (METHODS | LEARNED).items() if name in args.methods},
         args.seed,
-        model,
+        args.model.stem,
         f"python -m evaluation {shlex.join(sys.argv[1:])}",
         queries_bar,
     )

@@ -29,9 +29,10 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from extractor import read_text, same_name
+from validation import sentence
 
 from .errors import BadAbout
 from .sources.sources import Roots
@@ -162,10 +163,8 @@ class About:
 
     @staticmethod
     def from_json(text: str) -> About:
-        """Parse the output of `to_json`. Raises ValueError, TypeError, LookupError."""
-        facts = json.loads(text)
-        files = {name: GalleryFile(**file) for name, file in facts["files"].items()}
-        return About(files, {name: Credit(**credit) for name, credit in facts["photos"].items()})
+        """Parse the output of `to_json`. Raises ValidationError, a ValueError."""
+        return TypeAdapter(About).validate_json(text)
 
 
 def key(file: str) -> str:
@@ -203,9 +202,7 @@ def read_file(path: Path) -> GalleryFile | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        problem = error.errors()[0]
-        location = ".".join(map(str, problem["loc"]))
-        raise BadAbout(f"{path} cannot be used: {location}: {problem['msg']}") from None
+        raise BadAbout(f"{path} cannot be used: {sentence(error)}") from None
     except (OSError, ValueError, RecursionError) as error:  # ValueError includes malformed TOML
         raise BadAbout(f"{path} cannot be read: {error}") from None
 

@@ -90,7 +90,7 @@ class Derived:
 
     def save(self, folder: Path) -> None:
         """Write everything into a generation's folder. Raises OSError."""
-        self.index.index.save(folder / "index.faiss")
+        self.index.embedded.save(folder / "index.faiss")
         save_array(folder / "index_ids.npy", self.index.ids)
         save_array(folder / "neighbour_ids.npy", self.neighbour_ids)
         save_array(folder / "neighbour_sims.npy", self.neighbour_sims)

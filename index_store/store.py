@@ -227,7 +227,7 @@ class Store:
         """The gallery's description. Raises StoreCorrupt."""
         try:
             return About.from_json(self.catalogue.about())
-        except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError) as error:
+        except (sqlite3.Error, ValueError) as error:
             raise StoreCorrupt(
                 f"catalogue.sqlite is damaged: what the gallery says of itself ({error})."
             ) from None

@@ -43,11 +43,15 @@ class Settings(BaseSettings):
     connections_per_minute_address: ClassVar[int] = 120  # pages opened from one address
     messages_per_minute_address: ClassVar[int] = 1200  # clicks on all pages from one address
     session_mb: ClassVar[int] = 48  # uploads that a session holds
+    session_files: ClassVar[int] = 40  # the same, in photos
     address_uploads: ClassVar[int] = 6  # concurrent uploads of one address
+    silent_seconds: ClassVar[int] = 20  # until a new connection without a word is closed
+    query_photos: ClassVar[int] = 4  # photos of one query
     api_hits: ClassVar[int] = 200  # maximum k of an API call
     own_minutes: ClassVar[int] = 60  # lifetime of a visitor's own gallery
     own_seconds: ClassVar[int] = 300  # limit for building one
     own_workers: ClassVar[int] = 1  # built concurrently
+    link_minutes: ClassVar[int] = 30  # lifetime of an upload's link, and of what is cached for it
     links: ClassVar[int] = 300  # uploads cached for their links, 0.3 MB each
     view_workers: ClassVar[int] = 2  # gallery photos encoded for display concurrently
     views_waiting: ClassVar[int] = 32  # queued for it; further requests get the thumbnail
@@ -74,16 +78,16 @@ class Settings(BaseSettings):
     )
 
     searches_per_minute: int = Field(
-        60, ge=1, description="Searches of one visitor per minute that have to compute anything."
-    )
-    searches_per_minute_address: int = Field(
-        240, ge=1, description="The same, for all visitors of one address."
+        60,
+        ge=1,
+        description="Searches of one visitor per minute that have to compute anything. All "
+        "visitors of one address together may make 4 times as many.",
     )
     uploads_per_minute: int = Field(
-        60, ge=1, description="Photos that one visitor may upload per minute."
-    )
-    uploads_per_minute_address: int = Field(
-        120, ge=1, description="The same, of all visitors of one address."
+        60,
+        ge=1,
+        description="Photos that one visitor may upload per minute. All visitors of one address "
+        "together may upload twice as many.",
     )
 
     upload_mb: int = Field(
@@ -103,9 +107,6 @@ class Settings(BaseSettings):
     )
     upload_seconds: int = Field(
         120, ge=1, le=3600, description="Maximum duration of one upload, in seconds."
-    )
-    session_files: int = Field(
-        40, ge=1, le=1000, description="Uploaded photos that a session may hold."
     )
     arriving_mb: int = Field(
         256,
@@ -151,7 +152,6 @@ class Settings(BaseSettings):
         le=3_600,
         description="Seconds of processor time that decoding such a photo may take.",
     )
-    api_photos: int = Field(4, ge=1, le=32, description="Photos in one API call.")
     api_rerank: str = Field(
         "diffusion,alpha-qe,k-reciprocal,superglobal",
         description="Rerankers offered by the API and by the page's options, separated by commas. "
@@ -165,12 +165,6 @@ class Settings(BaseSettings):
 
     connections: int = Field(300, ge=1, le=100_000, description="Pages that may be open at a time.")
     connections_address: int = Field(20, ge=1, le=100_000, description="The same, for one address.")
-    silent_seconds: int = Field(
-        20,
-        ge=1,
-        le=3600,
-        description="Seconds after which a silent new connection is closed.",
-    )
     forget_seconds: int = Field(
         30,
         ge=1,
@@ -187,13 +181,6 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="Maximum number of visitors' own galleries at a time; 0 turns them off.",
-    )
-    link_minutes: int = Field(
-        30,
-        ge=1,
-        le=1440,
-        description="Lifetime of the link to an upload, in minutes. The descriptor and keypoints "
-        "are kept that long; the photo never is.",
     )
 
     hosts: str = Field(
@@ -239,6 +226,16 @@ class Settings(BaseSettings):
         if not named:
             raise ValueError("at least one format is needed")
         return text
+
+    @property
+    def searches_per_minute_address(self) -> int:
+        """As `searches_per_minute`, for all visitors of one address."""
+        return 4 * self.searches_per_minute
+
+    @property
+    def uploads_per_minute_address(self) -> int:
+        """As `uploads_per_minute`, for all visitors of one address."""
+        return 2 * self.uploads_per_minute
 
     @property
     def uploads(self) -> Limits:

@@ -108,21 +108,6 @@ class Benchmark:
             return "junk"
         return "relevant" if file in truth.positives else "irrelevant"
 
-    def things(self) -> list[list[str]]:
-        """Groups of gallery files that show the same thing, for protocols with complete groups.
-
-        Raises:
-            BadDataset: the protocol does not partition its gallery into things.
-        """
-        things = {
-            frozenset({query.own} | query.truths[self.main].positives) for query in self.queries
-        }
-        if any(query.own is None for query in self.queries) or len(
-            frozenset().union(*things)
-        ) < sum(map(len, things)):
-            raise BadDataset(f"{self.name} does not sort its gallery into things.")
-        return sorted(sorted(thing) for thing in things)
-
 
 def need(path: Path, description: str, url: str) -> Path:
     """The path, which must exist. Raises BadDataset with what it is and where to get it."""

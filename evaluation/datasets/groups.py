@@ -9,8 +9,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from extractor import SUFFIXES, read_text, same_name
+from validation import sentence
 
 from ..metrics import average_precision, recall_at_1
 from .benchmark import BadDataset, Benchmark, Query, Truth
@@ -53,6 +57,16 @@ def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
+def valid_name(text: str) -> str:
+    """A name. Raises ValueError unless it is valid Unicode."""
+    if not is_text(text):
+        raise ValueError("it is no valid Unicode")
+    return text
+
+
+Name = Annotated[str, AfterValidator(valid_name)]
+
+
 def load_groups(path: Path) -> dict[str, list[str]]:
     """Load groups of photos from a JSON file, {"name": ["file", ...], ...}.
 
@@ -60,14 +74,12 @@ def load_groups(path: Path) -> dict[str, list[str]]:
         BadGroups: the file has other content, or no group.
     """
     try:
-        groups = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
-        if not isinstance(groups, dict) or not all(
-            isinstance(files, list) and all(isinstance(file, str) for file in files)
-            for files in groups.values()
-        ):
-            raise ValueError('it must be {"name": ["file", ...], ...}')
-        if not all(is_text(text) for name, files in groups.items() for text in (name, *files)):
-            raise ValueError("a name in it is no valid Unicode")
+        facts = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
+        groups = TypeAdapter(dict[Name, list[Name]]).validate_python(facts)
+    except ValidationError as error:
+        raise BadGroups(
+            f'{path} cannot be read: it must be {{"name": ["file", ...], ...}}; {sentence(error)}'
+        ) from None
     except (OSError, ValueError) as error:
         raise BadGroups(f"{path} cannot be read: {error}") from None
     except RecursionError:

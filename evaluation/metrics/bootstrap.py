@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from validation import KNOWN_KEYS, Number
+
 from . import group_means
 
 LEVEL = 0.95
@@ -22,9 +24,11 @@ class Estimate:
         low, high: ends of the interval that contains LEVEL of the means of resampled groups.
     """
 
-    mean: float
-    low: float
-    high: float
+    __pydantic_config__ = KNOWN_KEYS
+
+    mean: Number
+    low: Number
+    high: Number
 
 
 def interval(

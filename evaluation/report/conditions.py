@@ -10,6 +10,7 @@ from pathlib import Path
 
 from extractor import available_cores
 from plurals import quantity
+from validation import KNOWN_KEYS, Count
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = (":!docs", ":!README.md")  # written by measurements, and not part of the code
@@ -29,10 +30,12 @@ class Conditions:
         engine: engine that described the photos.
     """
 
+    __pydantic_config__ = KNOWN_KEYS
+
     commit: str
     date: str
     processor: str
-    threads: int
+    threads: Count
     engine: str
 
     def __str__(self) -> str:

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from command import bar, need, print_lines, print_text
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 from extractor.descriptor.registry import MODELS, model_path
+from validation import KNOWN_KEYS, Count, sentence
 
 from ..arguments import amount
 from ..data import add_mirrors
@@ -25,7 +28,7 @@ from ..datasets.catalogue import GALLERY, open_names
 from ..datasets.fetched import get_dataset
 from ..models import ModelRow, format_models, measure
 from .conditions import Conditions, conditions
-from .results import BadResults, typed
+from .results import BadResults
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results.json"
@@ -40,9 +43,11 @@ SETS = (GALLERY, *open_names())
 class Figure:
     """One row of the table, its conditions, and the seed of its intervals."""
 
+    __pydantic_config__ = KNOWN_KEYS
+
     row: ModelRow
     conditions: Conditions
-    seed: int
+    seed: Count
 
     @property
     def key(self) -> tuple[str, str]:
@@ -53,8 +58,10 @@ class Figure:
 class Figures:
     """Content of docs/results.json."""
 
+    __pydantic_config__ = KNOWN_KEYS
+
     figures: list[Figure]
-    schema: int = SCHEMA
+    schema: Count = SCHEMA
 
 
 def read_figures(path: Path) -> Figures:
@@ -64,11 +71,11 @@ def read_figures(path: Path) -> Figures:
         BadResults: the file has other content.
     """
     try:
-        found = typed(Figures, json.loads(path.read_text("utf-8")))
+        found = TypeAdapter(Figures).validate_json(path.read_bytes())
     except FileNotFoundError:
         return Figures([])
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise BadResults(f"{path} holds no figures ({str(error)[:200]}).") from error
+    except ValidationError as error:
+        raise BadResults(f"{path} holds no figures ({sentence(error)}).") from None
     if found.schema != SCHEMA:
         raise BadResults(f"{path} has schema {found.schema}; this version reads {SCHEMA}.")
     return found

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from command import print_lines
 from extractor import BadPhoto, Region, decode, encode_jpeg, read_photo, resize
 from index_store import Store, StoreError
+from validation import Number, Text, sentence
 
 from .charts import bars_chart, curve_chart, interval_chart, stacked_chart
 from .results import (
-    LARGEST,
     BadResults,
     QueryResult,
     Results,
@@ -53,24 +54,23 @@ class MeasuredCurve:
         xlabel, ylabel: labels of the axes.
     """
 
-    title: str
-    x: list[float]
-    y: list[float]
-    xlabel: str
-    ylabel: str
+    title: Text
+    x: list[Number]
+    y: list[Number]
+    xlabel: Text = ""
+    ylabel: Text = ""
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y) or not self.x:
+            raise ValueError("x and y must be equally many numbers, at least one")
 
 
 def read_curve(facts: dict[str, Any]) -> MeasuredCurve:
     """Parse {"title", "x", "y", "xlabel", "ylabel"}. Raises BadResults."""
     try:
-        x, y = ([float(value) for value in facts[axis]] for axis in "xy")
-        if len(x) != len(y) or not x or not all(abs(value) <= LARGEST for value in x + y):
-            raise ValueError(f"x and y must be equally many numbers, {LARGEST:g} at most")
-        return MeasuredCurve(
-            str(facts["title"]), x, y, str(facts.get("xlabel", "")), str(facts.get("ylabel", ""))
-        )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BadResults(f"This is no curve ({type(error).__name__}: {error}).") from error
+        return TypeAdapter(MeasuredCurve).validate_python(facts)
+    except ValidationError as error:
+        raise BadResults(f"This is no curve ({sentence(error)}).") from None
 
 
 def read_file(path: Path) -> Results | MeasuredCurve:

@@ -6,23 +6,50 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from command import printable
 from extractor import Region
 from plurals import quantity
 from search import MATCHERS
+from validation import KNOWN_KEYS, Count, Number, Text, holding, sentence
 
-from ..datasets import Values
 from ..metrics.bootstrap import LEVEL, Estimate
 
 SCHEMA = 1
-LARGEST = 1e100  # no measurement is larger, and chart arithmetic overflows not far above
 
 
 class BadResults(Exception):
     """The file does not contain results. The message is one sentence."""
+
+
+class ModelFacts(TypedDict):
+    """What the report shows of the model."""
+
+    name: Text
+    architecture: Text
+    dimensions: Count
+    longest_side: Count
+    fingerprint: Text
+
+
+class StoreFacts(TypedDict):
+    """What the report shows of the store."""
+
+    path: Text
+    photos: Count
+    parameters: dict[str, Any]
+
+
+def inside_photo(region: Region) -> Region:
+    """Raise ValueError unless the region is a part of the unit square."""
+    left, top, right, bottom = region
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"{region} is no part of a photo")
+    return region
 
 
 @dataclass(frozen=True)
@@ -34,8 +61,10 @@ class JudgedAnswer:
         first: the first files, each with "relevant", "irrelevant" or "junk" in the main setup.
     """
 
-    values: Values
-    first: list[tuple[str, str]]
+    __pydantic_config__ = KNOWN_KEYS
+
+    values: dict[Text, dict[Text, Number]]
+    first: list[tuple[Text, Text]]
 
 
 @dataclass(frozen=True)
@@ -51,12 +80,14 @@ class QueryResult:
         answers: results by method.
     """
 
-    name: str
-    group: str
-    photo: str
-    own: str | None
-    region: Region | None
-    answers: dict[str, JudgedAnswer]
+    __pydantic_config__ = KNOWN_KEYS
+
+    name: Text
+    group: Text
+    photo: Text
+    own: Text | None
+    region: Annotated[Region, AfterValidator(inside_photo)] | None
+    answers: dict[Text, JudgedAnswer]
 
 
 @dataclass(frozen=True)
@@ -71,12 +102,14 @@ class SetupResult:
         gains: method -> gain in the leading metric over the first method, paired by query.
     """
 
-    name: str
-    queries: int
-    groups: int
-    skipped: int
-    estimates: dict[str, dict[str, Estimate]]
-    gains: dict[str, Estimate]
+    __pydantic_config__ = KNOWN_KEYS
+
+    name: Text
+    queries: Count
+    groups: Count
+    skipped: Count
+    estimates: Annotated[dict[Text, dict[Text, Estimate]], Field(min_length=1)]
+    gains: dict[Text, Estimate]
 
 
 @dataclass(frozen=True)
@@ -99,20 +132,22 @@ class Results:
         schema: schema of the file.
     """
 
-    dataset: str
-    created: str
-    command: str
-    seed: int
-    hardware: str
-    model: dict[str, Any]
-    store: dict[str, Any]
-    notes: list[str]
-    methods: list[str]
-    main: str
+    __pydantic_config__ = KNOWN_KEYS
+
+    dataset: Text
+    created: Text
+    command: Text
+    seed: Count
+    hardware: Text
+    model: Annotated[dict[str, Any], holding(ModelFacts)]
+    store: Annotated[dict[str, Any], holding(StoreFacts)]
+    notes: list[Text]
+    methods: Annotated[list[Text], Field(min_length=1)]
+    main: Text
     setups: list[SetupResult]
-    stage_ms: dict[str, dict[str, float]]
+    stage_ms: dict[Text, dict[Text, Number]]
     queries: list[QueryResult]
-    schema: int = SCHEMA
+    schema: Count = SCHEMA
 
     @property
     def main_setup(self) -> SetupResult:
@@ -138,63 +173,27 @@ def results_from(facts: Any) -> Results:
     Raises:
         BadResults: the content is not results, or its tables do not match its queries.
     """
+    schema = facts.get("schema") if isinstance(facts, dict) else None
+    if schema != SCHEMA:
+        raise BadResults(f"These results have schema {schema!s:.20}; this version reads {SCHEMA}.")
     try:
-        if facts["schema"] != SCHEMA:
-            raise BadResults(
-                f"These results have schema {facts['schema']!s:.20}; this version reads {SCHEMA}."
-            )
-        results = typed(Results, facts)
+        results = TypeAdapter(Results).validate_python(facts)
         check_whole(results)
-        return results
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise BadResults(
-            f"These are no results of this version ({type(error).__name__}: {str(error)[:200]})."
-        ) from error
-
-
-def typed(hint: Any, value: Any) -> Any:
-    """Convert a JSON value to the type of a dataclass field. Raises TypeError or ValueError."""
-    if hint is Any:
-        return value
-    if dataclasses.is_dataclass(hint):
-        hints = get_type_hints(hint)
-        return hint(**{name: typed(hints[name], part) for name, part in value.items()})
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is UnionType:  # X | None
-        return None if value is None else typed(parts[0], value)
-    if origin is list and isinstance(value, list):
-        return [typed(parts[0], part) for part in value]
-    if origin is tuple and isinstance(value, list) and len(value) == len(parts):
-        return tuple(typed(part, item) for part, item in zip(parts, value))
-    if origin is dict and isinstance(value, dict):
-        return {name: typed(parts[1], part) for name, part in value.items()}
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number and abs(value) <= LARGEST:  # also rejects NaN
-        return float(value)
-    if hint in (int, str) and type(value) is hint:
-        return value
-    raise TypeError(f"{str(value)[:40]!r} is no {getattr(hint, '__name__', hint)}")
+    except ValueError as error:
+        why = sentence(error) if isinstance(error, ValidationError) else str(error)[:200]
+        raise BadResults(f"These are no results of this version ({why}).") from None
+    return results
 
 
 def check_whole(results: Results) -> None:
-    """Raise ValueError or LookupError unless everything the tables and the report read exists."""
-    if not results.methods or not results.metric:
-        raise ValueError("no methods")
-    for name in ("name", "architecture", "dimensions", "longest_side", "fingerprint"):
-        results.model[name]
-    if not isinstance(results.store["path"], str) or not isinstance(results.store["photos"], int):
-        raise ValueError("no store")
-    if not isinstance(results.model["fingerprint"], str):
-        raise ValueError("no fingerprint")
-    if not isinstance(results.store["parameters"], dict):
-        raise ValueError("no parameters of the store")
+    """Raise ValueError unless everything the tables and the report read exists."""
     methods = set(results.methods)
     if not methods <= results.stage_ms.keys() or len(methods) < len(results.methods):
         raise ValueError("stages of other methods")
+    if results.main not in [setup.name for setup in results.setups]:
+        raise ValueError(f"no setup {results.main!r}")
     for setup in results.setups:
-        if not setup.estimates or any(
-            not methods <= row.keys() for row in setup.estimates.values()
-        ):
+        if not all(methods <= row.keys() for row in setup.estimates.values()):
             raise ValueError(f"no estimates of all methods in {setup.name!r}")
     for query in results.queries:
         if not methods <= query.answers.keys():
@@ -204,10 +203,6 @@ def check_whole(results: Results) -> None:
             results.metric not in values for values in judged if values is not None
         ):
             raise ValueError(f"not all methods are judged on {query.name!r}")
-        if query.region is not None:
-            left, top, right, bottom = query.region
-            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-                raise ValueError(f"no region of {query.name!r}")
 
 
 def stages_of(results: Results) -> list[str]:

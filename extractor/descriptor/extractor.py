@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from joblib import cpu_count
+from pydantic import TypeAdapter
 
 from plurals import quantity
+from validation import Positive
 
 from ..photo.crop import Region, crop_region
 from ..photo.limits import WORKING_SIDE
@@ -53,8 +55,8 @@ class ModelCard:
     """
 
     architecture: str
-    output_dim: int
-    longest_side: int
+    output_dim: Positive
+    longest_side: Positive
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     p: float | None
@@ -62,7 +64,7 @@ class ModelCard:
     licence: str
     scales: tuple[float, ...] = (1.0,)
     msp: float = 1.0
-    max_batch: int | None = None
+    max_batch: Positive | None = None
     precision: str = "float32"
     source: str = ""
 
@@ -86,22 +88,8 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
                 f"{name} was made by an earlier version, which kept scales and whitening outside "
                 "the graph. Export it again."
             )
-        return ModelCard(
-            architecture=facts["architecture"],
-            output_dim=int(facts["output_dim"]),
-            longest_side=int(facts["longest_side"]),
-            mean=tuple(facts["mean"]),
-            std=tuple(facts["std"]),
-            p=None if facts["p"] is None else float(facts["p"]),
-            training=facts["training"],
-            licence=facts["licence"],
-            scales=tuple(facts.get("scales", (1.0,))),
-            msp=float(facts.get("msp", 1.0)),
-            max_batch=facts.get("max_batch"),
-            precision=facts.get("precision", "float32"),
-            source=facts.get("source", ""),
-        )
-    except (KeyError, ValueError, TypeError) as error:
+        return TypeAdapter(ModelCard).validate_python(facts)
+    except (KeyError, ValueError) as error:
         raise BadModel(
             f"{name} is an ONNX model, but not a descriptor model made by `python -m export`."
         ) from error

@@ -11,7 +11,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -50,22 +50,13 @@ class IndexStats:
 
 
 class VectorIndex(Protocol):
-    """An index to which vectors are added as rows; ids are 0, 1, 2 in the order of adding.
+    """An index that can be searched. Ids are 0, 1, 2 in the order in which vectors were added.
 
     Attributes:
         effort: thoroughness of searches, on the form's own scale (nprobe, efSearch).
     """
 
     effort: int
-
-    def train(self, rows: np.ndarray) -> None:
-        """Learn lists and codes from vectors (N, D) like those to be added. Call once, first."""
-
-    def add(self, rows: np.ndarray) -> None:
-        """Add vectors (N, D); ids continue after the last one."""
-
-    def remove(self, ids: np.ndarray) -> None:
-        """Remove vectors by id; others keep their ids. Raises IndexError for unknown ids."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Approximate nearest neighbours.
@@ -78,13 +69,6 @@ class VectorIndex(Protocol):
             Approximate squared distances float32 (n, k), and ids int64 (n, k), best first; id -1
             where fewer than k were found.
         """
-
-    def save(self, path: Path) -> None:
-        """Write everything to a file. Raises OSError."""
-
-    @classmethod
-    def load(cls, path: Path, parameters: IndexParameters) -> Self:
-        """Load a file of `save` whose checksum was verified. Raises ValueError, RuntimeError."""
 
     def stats(self) -> IndexStats:
         """Statistics of the index."""
@@ -143,6 +127,7 @@ class FaissIndex:
             space.set_index_parameter(self.faiss_index, "quantizer_efSearch", 2 * effort)
 
     def train(self, rows: np.ndarray) -> None:
+        """Learn lists and codes from vectors (N, D) like those to be added. Call once, first."""
         quantizer = getattr(storage(self.faiss_index), "pq", None)
         lists = getattr(inner(self.faiss_index), "nlist", 1)
         centroids = 2**MAX_BITS if quantizer is None else 2**quantizer.nbits
@@ -158,6 +143,7 @@ class FaissIndex:
         del rotation_codes  # must outlive train, as faiss holds only a pointer to it
 
     def add(self, rows: np.ndarray) -> None:
+        """Add vectors (N, D); ids continue after the last one."""
         for start, block in float32_blocks(rows, BATCH):
             if self._deletes:
                 first = len(self._removed) + start
@@ -169,6 +155,7 @@ class FaissIndex:
         self._bytes = None
 
     def remove(self, ids: np.ndarray) -> None:
+        """Remove vectors by id; others keep their ids. Raises IndexError for unknown ids."""
         ids = np.asarray(ids, np.int64)
         if len(ids) and not 0 <= ids.min() <= ids.max() < len(self._removed):
             raise IndexError("There is no vector with such an id.")
@@ -191,6 +178,7 @@ class FaissIndex:
                 return first_columns(distances, ids, found, k)
 
     def save(self, path: Path) -> None:
+        """Write everything to a file. Raises OSError."""
         # faiss may silently write half a file. It ignores bytes after its own, hence the footer.
         removed = np.flatnonzero(self._removed).astype("<i8")
         with open(path, "wb") as file:
@@ -200,6 +188,7 @@ class FaissIndex:
 
     @classmethod
     def load(cls, path: Path, parameters: IndexParameters) -> FaissIndex:
+        """Load a file of `save` whose checksum was verified. Raises ValueError, RuntimeError."""
         faiss.set_deserialization_vector_byte_limit(MAX_VECTOR_BYTES)
         loaded = cls.__new__(cls)
         loaded.parameters = parameters

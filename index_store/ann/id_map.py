@@ -7,11 +7,11 @@ photos.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 
-from .faiss_index import VectorIndex
+from .faiss_index import FaissIndex, VectorIndex
 
 
 class NumberedIndex:
@@ -26,6 +26,11 @@ class NumberedIndex:
     def __init__(self, index: VectorIndex, ids: np.ndarray):
         stats = index.stats()
         self.index, self.ids, self.ntotal = index, ids, stats.vectors - stats.removed
+
+    @property
+    def embedded(self) -> FaissIndex:
+        """The index of a store that was opened with its own, not a server's."""
+        return cast(FaissIndex, self.index)
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Search like faiss: distances float32 and ids int64, both (n, k), id -1 for no result."""
@@ -43,7 +48,7 @@ def all_numbered(index: VectorIndex) -> NumberedIndex:
 
 
 def renumber(
-    index: VectorIndex,
+    index: FaissIndex,
     ids: np.ndarray,
     new_ids: np.ndarray,
     added_ids: np.ndarray,

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from ..storage.arrays import float32_blocks
-from .faiss_index import BATCH, FaissIndex, VectorIndex
+from .faiss_index import BATCH, FaissIndex
 from .presets import IndexParameters
 
 
@@ -34,11 +34,11 @@ def build_index(descriptors: np.ndarray, parameters: IndexParameters) -> FaissIn
     return index
 
 
-def load_index(path: Path, parameters: IndexParameters, count: int, dim: int) -> VectorIndex:
+def load_index(path: Path, parameters: IndexParameters, count: int, dim: int) -> FaissIndex:
     """Load an index whose checksum was verified.
 
     Args:
-        path: file written by `VectorIndex.save`.
+        path: file written by `FaissIndex.save`.
         parameters: parameters it was built with.
         count: number of vectors it must hold.
         dim: components per vector that it must have.

@@ -103,7 +103,9 @@ def derive_changed(
     added, descriptors = moved.added, cast(np.ndarray, Descriptors(rows))  # reads as one
     removed_count = int((moved.new_ids < 0).sum())
     for _ in progress(range(1), 1, "index"):
-        index = renumber(live.index.index, live.index.ids, moved.new_ids, added, descriptors[added])
+        index = renumber(
+            live.index.embedded, live.index.ids, moved.new_ids, added, descriptors[added]
+        )
     for _ in progress(range(1), 1, "neighbours"):
         ids, sims = neighbours(live.lists, live.list_sims, moved, descriptors)
     walk = affinity.neighbour_graph(ids, sims)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from extractor import same_name
+from validation import KNOWN_KEYS, Text, Truth
 
 from ..errors import NothingToIndex
+
+
+def without_nul(path: str) -> str:
+    """Raise ValueError for a path that no file can have."""
+    if "\0" in path:
+        raise ValueError("a path cannot contain NUL")
+    return path
+
+
+Folder = Annotated[Text, AfterValidator(without_nul)]
 
 
 @dataclass(frozen=True)
@@ -27,34 +39,19 @@ class Sources:
         private: whether to fetch photos from this machine and from local networks.
     """
 
-    folders: tuple[str, ...]
-    exclude: tuple[str, ...] = ()
-    follow_links: bool = False
-    lists: tuple[str, ...] = ()
-    manifests: tuple[str, ...] = ()
-    private: bool = False
+    __pydantic_config__ = KNOWN_KEYS
+
+    folders: Annotated[tuple[Folder, ...], Field(min_length=1)]
+    exclude: tuple[Text, ...] = ()
+    follow_links: Truth = False
+    lists: tuple[Text, ...] = ()
+    manifests: tuple[Text, ...] = ()
+    private: Truth = False
 
     @property
     def roots(self) -> Roots:
         """The folders with their names."""
         return Roots.of([Path(folder) for folder in self.folders])
-
-    @staticmethod
-    def from_json(facts: Mapping[str, Any]) -> Sources:
-        """From the output of `dataclasses.asdict`. Raises TypeError, ValueError."""
-        kinds = {field.name: type(field.default) for field in dataclasses.fields(Sources)}
-        kinds["folders"] = tuple
-        found: dict[str, Any] = {}
-        for name, value in facts.items():
-            found[name] = tuple(value) if isinstance(value, list) else value
-            if type(found[name]) is not kinds[name]:
-                raise TypeError(f"{name} of the sources is of another kind")
-            if type(found[name]) is tuple and not all(type(text) is str for text in value):
-                raise TypeError(f"{name} of the sources holds more than text")
-        sources = Sources(**found)
-        if not sources.folders or any("\0" in folder for folder in sources.folders):
-            raise ValueError("the folders cannot be")
-        return sources
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,21 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from extractor import open_regular, read_at_most
+from validation import KNOWN_KEYS, Count, OneOf, Positive, holding, sentence
 
 from ..ann.presets import PRESETS
 from ..ann.remote.collection import Collection
 from ..errors import StoreCorrupt, StoreMismatch
 from ..sources.sources import Sources
-from .segment import NAME, SegmentFacts
+from .segment import SegmentFacts
 
 SCHEMA = 9
 FILE_NAME = "manifest.json"
@@ -45,6 +49,49 @@ ARTEFACTS = frozenset(
 )
 
 
+class FileFacts(TypedDict):
+    """SHA-256 and size of a file."""
+
+    sha256: str
+    bytes: Count
+
+
+class ModelFacts(TypedDict):
+    """What is read of a model's card."""
+
+    architecture: str
+    longest_side: Count
+
+
+class DescribedBy(TypedDict):
+    """What computed the descriptors."""
+
+    engine: str
+    precision: str
+
+
+class AnnParameters(TypedDict):
+    """What is read of `IndexParameters`."""
+
+    preset: Annotated[str, OneOf(PRESETS)]
+    factory: str
+    effort: Count
+
+
+class StageParameters(TypedDict):
+    """Parameters of the stages that every generation has."""
+
+    ann: AnnParameters
+    diffusion: dict[str, Annotated[float, Field(strict=True)]]
+
+
+def all_artefacts(files: dict[str, FileFacts]) -> dict[str, FileFacts]:
+    """Raise ValueError unless the files are exactly ARTEFACTS."""
+    if files.keys() != ARTEFACTS:
+        raise ValueError("the list of files is not complete")
+    return files
+
+
 @dataclass(frozen=True)
 class Drift:
     """Difference between a generation and a full build of the same photos.
@@ -56,9 +103,11 @@ class Drift:
             each change, accumulated.
     """
 
-    added: int = 0
-    removed: int = 0
-    rows: float = 0.0
+    __pydantic_config__ = KNOWN_KEYS
+
+    added: Count = 0
+    removed: Count = 0
+    rows: Annotated[float, Field(strict=True, ge=0)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,21 +135,23 @@ class Manifest:
         schema: version of this layout.
     """
 
+    __pydantic_config__ = KNOWN_KEYS
+
     created: str
     sources: Sources
     listing: str
-    photos: int
-    skipped: int
-    dim: int
+    photos: Positive
+    skipped: Count
+    dim: Positive
     fingerprint: str
-    model: dict[str, Any]
-    described_by: dict[str, str]
-    parameters: dict[str, dict[str, Any]]
-    shortlist_recall: float
-    neighbour_recall: float
-    artefacts: dict[str, dict[str, Any]]
-    segments: list[SegmentFacts]
-    drift: Drift = field(default_factory=Drift)
+    model: Annotated[dict[str, Any], holding(ModelFacts)]
+    described_by: Annotated[dict[str, str], holding(DescribedBy)]
+    parameters: Annotated[dict[str, dict[str, Any]], holding(StageParameters)]
+    shortlist_recall: Annotated[float, Field(strict=True)]
+    neighbour_recall: Annotated[float, Field(strict=True)]
+    artefacts: Annotated[dict[str, FileFacts], AfterValidator(all_artefacts)]
+    segments: Annotated[list[SegmentFacts], Field(min_length=1)]
+    drift: Drift
     collection: Collection | None = None
     schema: int = SCHEMA
 
@@ -113,7 +164,7 @@ class Manifest:
     @property
     def content(self) -> str:
         """Changes whenever ids are reassigned or the index is rebuilt with other parameters."""
-        files = (str(self.artefacts[name]["sha256"]) for name in ("index.faiss", "index_ids.npy"))
+        files = (self.artefacts[name]["sha256"] for name in ("index.faiss", "index_ids.npy"))
         return hashlib.sha256(" ".join(files).encode()).hexdigest()[:16]
 
     @property
@@ -138,68 +189,20 @@ class Manifest:
             facts = json.loads(text)
             schema = facts["schema"]
             if schema == SCHEMA:
-                facts["segments"] = [SegmentFacts(**segment) for segment in facts["segments"]]
-                facts["drift"] = Drift(**facts["drift"])
-                facts["sources"] = Sources.from_json(facts["sources"])
-                if facts.get("collection") is not None:
-                    facts["collection"] = Collection(**facts["collection"])
-                manifest = Manifest(**facts)
-                check(manifest)
-                return manifest
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise StoreCorrupt(
-                f"{FILE_NAME} is damaged ({problem[:200]}). Build the store again."
-            ) from None
-        raise StoreMismatch(
-            f"The store has schema {str(schema)[:20]}, this version reads {SCHEMA}. Build it again."
-        )
+                return MANIFEST.validate_python(facts)
+        except ValidationError as error:
+            problem = sentence(error)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            problem = f"{type(error).__name__}: {error}"[:200]
+        else:
+            raise StoreMismatch(
+                f"The store has schema {str(schema)[:20]}, this version reads {SCHEMA}. "
+                "Build it again."
+            )
+        raise StoreCorrupt(f"{FILE_NAME} is damaged ({problem}). Build the store again.")
 
 
-def check(manifest: Manifest) -> None:
-    """Raise ValueError, TypeError or KeyError unless every value has the right type and range."""
-    kinds = {
-        str: ("created", "listing", "fingerprint"),
-        int: ("photos", "skipped", "dim"),
-        float: ("shortlist_recall", "neighbour_recall"),
-        dict: ("model", "described_by", "parameters", "artefacts"),
-    }
-    for kind, names in kinds.items():
-        for name in names:
-            if type(getattr(manifest, name)) is not kind:
-                raise TypeError(f"{name} is no {kind.__name__}")
-    if min(manifest.photos, manifest.dim) < 1:
-        raise ValueError("photos or dim cannot be")
-    if manifest.artefacts.keys() != ARTEFACTS:
-        raise ValueError("the list of files is not complete")
-    for facts in (*manifest.artefacts.values(), *manifest.parameters.values()):
-        if type(facts) is not dict:
-            raise TypeError("a file's or a stage's facts are no dict")
-    for name, facts in manifest.artefacts.items():
-        if type(facts["bytes"]) is not int:
-            raise TypeError(f"the size of {name} is no int")
-    if not all(type(value) in (int, float) for value in manifest.parameters["diffusion"].values()):
-        raise TypeError("a parameter of diffusion is no number")
-    index = manifest.parameters["ann"]
-    if [type(index[name]) for name in ("preset", "factory", "effort")] != [str, str, int]:
-        raise TypeError("a parameter of the index is of another kind")
-    if index["preset"] not in PRESETS or index["effort"] < 0:
-        raise ValueError("there is no such index")
-    for name in ("engine", "precision"):
-        if type(manifest.described_by[name]) is not str:
-            raise TypeError(f"{name} is no str")
-    for segment in manifest.segments:
-        if not NAME.fullmatch(segment.name) or min(segment.bytes, segment.photos) < 1:
-            raise ValueError("a segment cannot be")
-    if not manifest.segments:
-        raise ValueError("there is no segment")
-    drift = dataclasses.astuple(manifest.drift)
-    if not all(type(value) in (int, float) and value >= 0 for value in drift):
-        raise ValueError("drift cannot be")
-    if type(manifest.model["architecture"]) is not str:
-        raise TypeError("the model's architecture is no str")
-    if type(manifest.model["longest_side"]) is not int:
-        raise TypeError("the model's longest_side is no int")
+MANIFEST = TypeAdapter(Manifest)
 
 
 def read_manifest(folder: Path, version: str) -> Manifest:
@@ -224,7 +227,7 @@ def read_manifest(folder: Path, version: str) -> Manifest:
     return Manifest.from_json(data)
 
 
-def checksum(path: Path) -> dict[str, Any]:
+def checksum(path: Path) -> FileFacts:
     """SHA-256 and size of a file, as "sha256" and "bytes"."""
     with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,11 +23,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from extractor import open_regular
+from validation import KNOWN_KEYS, Positive
 
 from ..errors import StoreCorrupt
 from .build_journal import Extracted
@@ -72,9 +74,11 @@ class SegmentFacts:
         photos: number of photos in it.
     """
 
-    name: str
-    bytes: int
-    photos: int
+    __pydantic_config__ = KNOWN_KEYS
+
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+    bytes: Positive
+    photos: Positive
 
 
 class HashedFile:

@@ -139,8 +139,8 @@ class UploadLimits:
             limit = min(limits.upload_bytes, limits.session_mb * 2**20 - size)
             sentence = f"A photo may have at most {limits.upload_mb} MB."
         else:
-            limit = limits.api_photos * limits.upload_bytes
-            photos = quantity(limits.api_photos, "photo")
+            limit = limits.query_photos * limits.upload_bytes
+            photos = quantity(limits.query_photos, "photo")
             sentence = f"A request may have at most {photos} of {limits.upload_mb} MB each."
         if self._by_address[address] >= limits.address_uploads:
             raise too_many("uploads of address", limits.address_uploads)

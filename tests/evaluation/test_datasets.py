@@ -98,8 +98,6 @@ def test_revisited_judges_by_hand(revisited):
     }  # nothing easy to find: does not count there
     verdicts = [benchmark.verdict(first, file) for file in ("a.jpg", "c.jpg", "d.jpg", "e.jpg")]
     assert verdicts == ["relevant", "relevant", "junk", "irrelevant"]
-    with pytest.raises(BadDataset, match="does not sort its gallery into things"):
-        benchmark.things()
 
 
 class Evil:
@@ -340,7 +338,7 @@ def test_holidays(tmp_path):
     expected = {benchmark.main: {"mAP": pytest.approx((1 + (1 / 2 + 2 / 3) / 2) / 2)}}
     assert benchmark.judge(first, ranking) == benchmark.judge(first, ranking[1:]) == expected
     assert benchmark.judge(benchmark.queries[2], ranking) == {}  # alone: cannot be judged
-    assert ["100100.jpg", "100101.jpg"] in benchmark.things()
+    assert benchmark.queries[1].truths[benchmark.main].positives == {"100101.jpg"}
 
 
 def test_ukbench(tmp_path):
@@ -358,7 +356,7 @@ def test_ukbench(tmp_path):
     assert (
         n_s(5, 4, 6, 7) == 4
     )  # the engine does not return it; if it did, it would not count twice
-    assert benchmark.things() == [names[:4], names[4:]]
+    assert query.truths[benchmark.main].positives == {names[4], names[6], names[7]}
     (tmp_path / "full" / "ukbench00006.jpg").unlink()
     with pytest.raises(BadDataset, match="ukbench00006.jpg is missing"):
         read_dataset("ukbench", tmp_path)

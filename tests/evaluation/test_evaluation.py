@@ -26,12 +26,11 @@ from evaluation.metrics import average_precision, trapezoid_average_precision
 from evaluation.metrics.bootstrap import Estimate, estimate, interval
 from evaluation.report.results import BadResults, format_results, results_from
 from evaluation.run import METHODS, evaluate
-from evaluation.studies.retrieval.simulate import noisy, oracle, towards_others, with_noise
 from extractor import read_bytes, read_photo
-from index_store import Store, StoreMismatch, build
+from index_store import Store, build
 from search import RERANKERS, Engine
 from search.result import SearchResult
-from tests.conftest import FEW_PHOTOS, GALLERY, ROOT, unit_rows
+from tests.conftest import FEW_PHOTOS, GALLERY, ROOT
 
 GROUPS = ROOT / "gallery" / "groups.json"
 
@@ -546,94 +545,3 @@ def test_bad_results_are_refused():
     ):
         with pytest.raises(BadResults):
             results_from(facts)
-
-
-# -- simulated descriptors -------------------------------------------------------------------------
-
-
-def test_noise_has_the_length_asked_for(rng):
-    rows = unit_rows(rng, 200, 512, 5)
-    noised = with_noise(rows, 0.5, seed=1)
-    assert np.linalg.norm(noised, axis=1) == pytest.approx(1, abs=1e-5)
-    # Noise of length s at a right angle: cosine 1 / sqrt(1 + s^2).
-    assert (rows * noised).sum(1).mean() == pytest.approx(1 / np.sqrt(1.25), abs=0.01)
-    assert (
-        with_noise(rows[7:8], 0.5, seed=1) == noised[7:8]
-    ).all()  # the row alone decides, and the seed
-    assert not np.allclose(with_noise(rows, 0.5, seed=2), noised)
-    assert with_noise(rows, 0.0, seed=1) == pytest.approx(rows, abs=1e-6)
-
-
-def test_the_oracle_looks_at_the_others_only():
-    x = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0]])
-    moved = towards_others(x, [[0, 1, 2]], 1.0)
-    half = np.sqrt(0.5)
-    assert moved == pytest.approx(
-        np.array([[0, half, half], [half, 0, half], [half, half, 0], x[3]]), abs=1e-6
-    )
-    assert towards_others(x, [[0, 1, 2]], 0.0) == pytest.approx(x, abs=1e-6)
-
-
-def test_simulated_stores_are_whole_and_apart(small_built, extractor, tmp_path):
-    shutil.copytree(small_built / "store", tmp_path / "store")
-    store = Store(tmp_path / "store", extractor)
-    things = list(TWO_THINGS.values())
-    weak, weak_net = noisy(store, extractor, 1.0, seed=0)
-    strong, strong_net = oracle(store, extractor, things, 0.8)
-    assert {path.name for path in tmp_path.iterdir()} >= {
-        "store",
-        "store-noise-1",
-        "store-oracle-0.8",
-    }
-    expected = with_noise(np.asarray(store.descriptors), 1.0, 0)
-    assert np.asarray(weak.descriptors, np.float32) == pytest.approx(expected, abs=1e-3)
-    taj, gate = ([store.catalogue.find(file).id for file in files] for files in things)
-
-    def inside(other: Store, ids: list[int]) -> float:
-        rows = np.asarray(other.descriptors[ids], np.float32)
-        return (rows @ rows.T)[np.triu_indices(len(ids), 1)].mean()
-
-    for ids in (taj, gate):
-        assert inside(weak, ids) < inside(store, ids) < inside(strong, ids)
-    for other in (
-        weak,
-        strong,
-    ):  # what derives from descriptors is rebuilt, the rest is copied
-        sims = (
-            np.asarray(other.descriptors, np.float32) @ np.asarray(other.descriptors, np.float32).T
-        )
-        np.fill_diagonal(sims, 2)
-        assert (other.neighbour_ids[:, 1] == np.argsort(-sims, axis=1)[:, 1]).all()
-        assert (
-            other.thumbnail(3) == store.thumbnail(3)
-            and other.catalogue.photos() == store.catalogue.photos()
-        )
-        assert other.local_features(3).to_bytes() == store.local_features(3).to_bytes()
-        with pytest.raises(StoreMismatch):
-            Store(other.path, extractor)  # never taken for a real one
-    # What is sent as a query passes through the simulated net as well.
-    photo = store.pixels(0)
-    plain = extractor.describe([photo])
-    assert weak_net.describe([photo]) == pytest.approx(with_noise(plain, 1.0, 0), abs=1e-6)
-    assert not np.allclose(weak_net.describe([photo]), plain, atol=0.01)
-    assert strong_net.describe([photo]) == pytest.approx(plain, abs=1e-6)
-    again, _ = noisy(store, extractor, 1.0, seed=0)
-    assert again.version == weak.version  # taken as it is
-    other_seed, _ = noisy(store, extractor, 1.0, seed=1)
-    assert other_seed.version != weak.version
-
-
-def test_run_with_a_simulation(small_built, tmp_path, capsys):
-    shutil.copytree(small_built / "store", tmp_path / "store")
-    arguments = run_two_things(small_built, tmp_path)
-    arguments += ["--store", str(tmp_path / "store"), "--methods", "rerank off", "diffusion"]
-    means = {}
-    for option in (["--noise", "4"], ["--noise", "0"], ["--oracle", "0.9"]):
-        assert main([*arguments, *option, "--out", str(tmp_path / "x.json")]) == 0
-        results = results_from(json.loads((tmp_path / "x.json").read_text()))
-        means[" ".join(option)] = results.main_setup.estimates["mAP"]["rerank off"].mean
-        assert "simul" in results.model["name"]
-    assert means["--noise 4"] < means["--noise 0"] <= means["--oracle 0.9"] == 1.0
-    with pytest.raises(SystemExit):
-        main([*arguments, "--oracle", "1.5"])
-    assert "not between 0 and 1" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_a_pipe_that_is_closed_while_a_command_runs_is_no_error(tmp_path):
     """The command's own handling of errors lets it pass."""
     read, write = os.pipe()
     os.close(read)
-    ended = run("-u", "-m", "evaluation", "diffusion", "--rows", "10", stdout=write)
+    ended = run("-u", "-m", "evaluation", "data", stdout=write)
     os.close(write)
     assert ended.stderr == "" and ended.returncode == 141
 
@@ -74,7 +74,11 @@ def test_an_interrupt_is_one_word(room, monkeypatch, capsys):
 
 
 def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["evaluation", "diffusion", "--rows", "9" * 14])
+    def exhaust():
+        raise MemoryError
+
+    monkeypatch.setattr("evaluation.data.format_sets", exhaust)
+    monkeypatch.setattr(sys, "argv", ["evaluation", "data"])
     assert start("evaluation") == 1
     assert capsys.readouterr().err == "error: not enough memory\n"
 
@@ -94,13 +98,10 @@ def test_without_torch_a_sentence_says_what_to_install(room, tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["diffusion", "--rows", "0"],
-        ["diffusion", "--rows", "-3"],
-        ["diffusion", "--dim", "0"],
-        ["diffusion", "--query", "0"],
-        ["diffusion", "--cuts", "0"],
-        ["extractor", "--photos", "x", "--sizes", "0"],
-        ["extraction", "x", "--rounds", "0"],
+        ["scale", "--sizes", "0"],
+        ["scale", "--sizes", "-3"],
+        ["scale", "--dim", "0"],
+        ["keypoint-index", "--store", "x", "--queries", "0"],
         ["verification", "--store", "x", "--queries", "0"],
     ],
 )

@@ -113,7 +113,7 @@ def test_a_length_that_is_none(held, length):
 
 
 def test_a_session_holds_so_many_files_and_bytes(held, monkeypatch):
-    monkeypatch.setenv("GEM_SESSION_FILES", "4")
+    monkeypatch.setattr(Settings, "session_files", 4)
     monkeypatch.setattr(Settings, "session_mb", 24)
 
     async def scenario():

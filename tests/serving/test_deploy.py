@@ -154,7 +154,7 @@ def test_compose_confines_both_services():
     assert limits.trusted_proxies == subnet
     # The proxies' bounds on bodies follow the server's.
     caddy, nginx = (DEPLOY / "Caddyfile").read_text(), (DEPLOY / "nginx.conf").read_text()
-    for size in (limits.upload_mb + 1, limits.upload_mb * limits.api_photos + 1):
+    for size in (limits.upload_mb + 1, limits.upload_mb * limits.query_photos + 1):
         assert f"max_size {size}MiB" in caddy and f"client_max_body_size {size}m;" in nginx
     assert {name for name, _ in instructions((DEPLOY / "Dockerfile").read_text())} >= {
         "USER",

@@ -84,14 +84,13 @@ def service(small_built, tmp_path_factory, extractor) -> Iterator[SimpleNamespac
     project = base / "project"
     for room in SERVED:
         shutil.copytree(ROOT / room, project / room)
-    for module in ("app.py", "plurals.py"):
+    for module in ("app.py", "plurals.py", "validation.py"):
         shutil.copy(ROOT / module, project)
     settings = {
         "GEM_TRUSTED_PROXIES": "127.0.0.1",
         "GEM_DECODE_WORKERS": "1",
         "GEM_UPLOAD_SECONDS": "3",
         "GEM_DECODE_SECONDS": "60",
-        "GEM_SILENT_SECONDS": "8",
     }
     log = base / "log"
     with serving(base / "store", log, project, **settings) as url:

@@ -28,7 +28,6 @@ def url(small_built):
         GEM_CONNECTIONS_ADDRESS="3",
         GEM_UPLOADS_PER_MINUTE="6",
         GEM_UPLOAD_MB="11",
-        GEM_SESSION_FILES="4",
     ) as address:
         yield address
 

@@ -29,13 +29,13 @@ def take_uploads(key: str, adding: bool) -> None:
     files = st.session_state.get(key)
     if not files:
         return
-    limit = settings().api_photos
+    limit = settings().query_photos
     if adding:
         limit -= len(unique_values("upload", limit)) + len(unique_values("photo", limit))
     if len(files) > limit:
         st.session_state.notice = tr(
             "A search takes at most {count} {count:photo|photos}.",
-            count=number(settings().api_photos),
+            count=number(settings().query_photos),
         )
     if files[:limit]:
         st.session_state.arrived = TakenUploads(

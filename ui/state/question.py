@@ -75,7 +75,7 @@ def read_question(engine: Engine) -> Question | None:
     uploaded = st.session_state.get("uploaded", {})
     find = engine.store.catalogue.find
     subjects: list[QueryImage] = []
-    for token in unique_values("upload", settings().api_photos):
+    for token in unique_values("upload", settings().query_photos):
         upload = uploaded.get(token) or linked_upload(token)
         if upload is None:
             st.session_state.problem = tr(
@@ -85,7 +85,7 @@ def read_question(engine: Engine) -> Question | None:
             )
         else:
             subjects.append(upload)
-    for file in unique_values("photo", settings().api_photos - len(subjects)):
+    for file in unique_values("photo", settings().query_photos - len(subjects)):
         photo = find(file)
         if photo is None:
             st.session_state.problem = tr("The photo this link names is not in the gallery.")

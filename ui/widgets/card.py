@@ -48,7 +48,7 @@ def query_card(engine: Engine, question: Question, uploader: Callable[..., None]
                     help=tr("Search with a part of the photo"),
                 ):
                     choose_part(first.image, first.key, question.part, write_part)
-            if len(question.subjects) < settings().api_photos:
+            if len(question.subjects) < settings().query_photos:
                 with st.popover(
                     tr("Add"),
                     type="tertiary",

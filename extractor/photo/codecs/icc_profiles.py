@@ -1,6 +1,6 @@
 """ICC profiles of well-known RGB spaces, built from their primaries (ICC.1:2001-04, matrix/TRC).
 
-For photos that name a colour space by number instead of a profile, and for benchmarks.
+For photos that name a colour space by number instead of a profile.
 """
 
 from __future__ import annotations

@@ -6,8 +6,12 @@ import dataclasses
 import re
 import secrets
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from index_store.errors import StoreError
+from validation import KNOWN_KEYS
 
 # No user or password: the manifest stores the address and must hold no secrets.
 ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
@@ -28,17 +32,12 @@ class Collection:
             again.
     """
 
-    address: str
-    name: str
+    __pydantic_config__ = KNOWN_KEYS
+
+    address: Annotated[str, Field(pattern=f"^{ADDRESS.pattern}$")]
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
     generation: str
     content: str
-
-    def __post_init__(self) -> None:
-        """Raise TypeError or ValueError if a field is invalid."""
-        if not all(type(text) is str for text in (self.generation, self.content)):
-            raise TypeError("a collection's generation or content is no str")
-        if not NAME.fullmatch(self.name) or not ADDRESS.fullmatch(self.address):
-            raise ValueError("a collection's name or address cannot be")
 
     @property
     def description(self) -> str:

@@ -10,13 +10,11 @@ requirements-milvus.txt. Nothing else in the project needs it.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,7 +26,6 @@ from ..faiss_index import IndexStats
 from ..presets import (
     CODE_DIM,
     NPROBE,
-    IndexParameters,
     most_bits,
     most_codes,
     most_lists,
@@ -68,8 +65,8 @@ class MilvusIndex:
         """
         self.address, self.name, self.effort = address, name, NPROBE
         self._client = connect(address)
-        self._sealed = True  # nothing was added since it was indexed
-        self._changed = False  # changed by this object, which must see its own changes
+        # "Strong" waits half a second for the latest changes: only after changes of this object.
+        self._consistency = "Eventually"
         self._stats = IndexStats(vectors=0, removed=0, dim=dim, bytes=0)
 
     def create(self, description: str) -> None:
@@ -123,6 +120,7 @@ class MilvusIndex:
         self._learn_form()
 
     def add(self, rows: np.ndarray) -> None:
+        """Send vectors (N, D); ids continue after the last one. Call `seal` after the last."""
         dim, first = self._stats.dim, self._stats.vectors
         size = rows_in_a_message(dim)
         for start in range(0, len(rows), size):
@@ -132,19 +130,8 @@ class MilvusIndex:
                     self.name,
                     [{KEY: first + start + i, VECTOR: row} for i, row in enumerate(block)],
                 )
-        self._count(len(rows), 0)
-        self._sealed, self._changed = False, True
-
-    def remove(self, ids: np.ndarray) -> None:
-        ids = np.asarray(ids, np.int64)
-        if len(ids) and not 0 <= ids.min() <= ids.max() < self._stats.vectors:
-            raise IndexError("There is no vector with such an id.")
-        if not self._sealed:
-            self.seal()
-        with translated_errors(self.address):
-            self._client.delete(self.name, ids=ids.tolist())
-        self._count(0, len(ids))
-        self._changed = True
+        self._stats = dataclasses.replace(self._stats, vectors=first + len(rows))
+        self._consistency = "Strong"
 
     def seal(self) -> int:
         """Make the server index the added vectors and load them. Raises IndexUnavailable.
@@ -158,8 +145,7 @@ class MilvusIndex:
         with translated_errors(self.address):
             self._client.load_collection(self.name, timeout=LOADING_S)
             loaded = self._client.list_loaded_segments(self.name)
-        self._sealed = True
-        held, expected = self.count(), self._stats.vectors - self._stats.removed
+        held, expected = self.count(), self._stats.vectors
         if held != expected:
             raise self._wrong(f"holds {quantity(held, 'vector')}, where {expected} should be")
         small = [part for part in loaded if not part.index_id and part.num_rows >= MIN_INDEXED]
@@ -185,8 +171,7 @@ class MilvusIndex:
             time.sleep(POLL_SECONDS)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        if not self._sealed:
-            self.seal()
+        """See `VectorIndex.search`."""
         distances = np.full((len(queries), k), np.inf, np.float32)
         ids = np.full((len(queries), k), -1, np.int64)
         with translated_errors(self.address):
@@ -215,25 +200,6 @@ class MilvusIndex:
             )
             return int(rows[0]["count(*)"])
 
-    @property
-    def _consistency(self) -> str:
-        """Waiting for the latest changes takes half a second, so only wait if there are any."""
-        return "Strong" if self._changed else "Eventually"
-
-    def save(self, path: Path) -> None:
-        """Write the collection's location; the vectors stay on the server. Raises OSError."""
-        location = {"address": self.address, "name": self.name, "dim": self._stats.dim}
-        path.write_text(json.dumps(location))
-
-    @classmethod
-    def load(cls, path: Path, parameters: IndexParameters) -> Self:
-        """Open the collection in a file of `save`. Raises OSError, ValueError, IndexUnavailable."""
-        location = json.loads(path.read_text())
-        index = cls(location["address"], location["name"], location["dim"])
-        index._open()
-        index.effort = parameters.effort
-        return index
-
     @classmethod
     def of(cls, collection: Collection, count: int, dim: int) -> Self:
         """Open the collection of a generation.
@@ -253,17 +219,17 @@ class MilvusIndex:
             raise index._wrong(f"holds {vectors}, the store {quantity(count, 'photo')}")
         return index
 
-    def _open(self, description: str | None = None) -> None:
-        """Load the collection and count its vectors. Checks the description, if one is given."""
+    def _open(self, description: str) -> None:
+        """Load the collection, which must have this description, and count its vectors."""
         with translated_errors(self.address):
             if not self._client.has_collection(self.name, timeout=ANSWER_S):
                 raise self._wrong("is gone")
             facts = self._client.describe_collection(self.name, timeout=ANSWER_S)
-            if description not in (None, facts["description"]):
+            if facts["description"] != description:
                 raise self._wrong("is of another generation of the store")
             self._client.load_collection(self.name, timeout=LOADING_S)
         self._learn_form()
-        self._count(self.count(), 0)
+        self._stats = dataclasses.replace(self._stats, vectors=self.count())
 
     def _learn_form(self) -> None:
         """Read the parameters of the collection's index."""
@@ -280,12 +246,6 @@ class MilvusIndex:
     def stats(self) -> IndexStats:
         """Statistics as far as this object knows them. It uses no memory of this process."""
         return self._stats
-
-    def _count(self, added: int, removed: int) -> None:
-        stats = self._stats
-        self._stats = dataclasses.replace(
-            stats, vectors=stats.vectors + added, removed=stats.removed + removed
-        )
 
     def _wrong(self, what: str) -> IndexUnavailable:
         return IndexUnavailable(

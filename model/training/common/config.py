@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
 )
 
+from validation import sentence
+
 Config = TypeVar("Config")
 INF = float("inf")
-KNOWN_KEYS = ConfigDict(extra="forbid")
-"""Configuration of every dataclass that `read_config` fills."""
 
 
 class BadConfig(Exception):
@@ -35,17 +33,6 @@ def Between(least: float, most: float) -> Any:
 def Above(least: float, most: float) -> Any:
     """Range of a number, exclusive of `least`."""
     return Field(gt=least, le=most, strict=True)
-
-
-def OneOf(allowed: Collection[str]) -> Any:
-    """A name out of a collection."""
-
-    def check(name: str) -> str:
-        if name not in allowed:
-            raise ValueError(f"{name!r} is unknown; known are {', '.join(allowed)}")
-        return name
-
-    return AfterValidator(check)
 
 
 def _from_folder(value: Any, info: ValidationInfo) -> Any:
@@ -92,21 +79,6 @@ def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> 
         raise BadConfig(f"{path}: it is nested too deeply") from None
     except (OSError, ValueError) as error:  # TOMLDecodeError, or numbers with thousands of digits
         raise BadConfig(f"{path}: {error}") from error
-
-
-def sentence(error: ValidationError) -> str:
-    """The first error as a sentence with its key."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"unknown key {key}"
-    if first["type"] == "missing":
-        return f"{key} is missing"
-    message = first["msg"].replace(" after validation", "").removeprefix("Value error, ")
-    for subject in ("Input should", "Value should"):
-        if message.startswith(subject):
-            return f"{key} must{message.removeprefix(subject)}"
-    return f"{key}: {message}"
 
 
 def overlay(table: dict[str, Any], change: dict[str, Any]) -> None:

@@ -8,16 +8,15 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from model.network import BLOCKS
+from validation import KNOWN_KEYS, OneOf
 
 from ..finetune.losses import FIRST_ORDER
 from .config import (
     INF,
-    KNOWN_KEYS,
     Above,
     Between,
     Count,
     Minutes,
-    OneOf,
     Place,
     Rate,
     Seed,

@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from extractor import open_regular, read_at_most
+from validation import sentence
 
 from .atomic import write_whole
 
@@ -86,6 +87,4 @@ def read_manifest(path: Path, kind: type[Manifest]) -> Manifest:
     except OSError as error:
         raise BadParts(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "its JSON"
-        raise BadParts(f"{path} is damaged: {key[:80]}: {first['msg'][:120]}") from None
+        raise BadParts(f"{path} is damaged: {sentence(error)}") from None
