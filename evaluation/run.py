@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from command import bar, print_text
+from command import bar, print_lines, print_text
 from extractor import DEFAULT_MODEL, Extractor
 from extractor.descriptor.registry import model_path
 from index_store import CANDIDATES, Store
@@ -17,11 +17,12 @@ from search import RERANKERS, Engine
 
 from .arguments import amount
 from .benchmark_store import open_or_build
-from .datasets import READERS, Benchmark, read_dataset
+from .datasets import READERS, BadDataset, Benchmark, read_dataset
 from .exact import exactly
 from .measure import Methods, search_all, summarise
 from .report.conditions import conditions
 from .report.results import Results, format_results, write_results
+from .studies.retrieval.distractors import SIZES, format_hidden, hide
 
 BASE = "rerank off"
 PUBLISHED = (
@@ -137,7 +138,41 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--out", type=Path, help="JSON file for everything found; `report` makes a page of it"
     )
     command.add_argument("--seed", type=amount, default=0, help="of the bootstrap")
+    command.add_argument(
+        "--distractors",
+        type=Path,
+        metavar="FOLDER",
+        help="hide the data set among photos of this folder that show none of its things",
+    )
+    command.add_argument(
+        "--sizes",
+        type=amount,
+        nargs="+",
+        default=list(SIZES),
+        help="how many of them (default 0 3000 10000 30000)",
+    )
     command.set_defaults(run=run)
+
+
+def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
+    """Print a table of the benchmark's photos among increasingly many others."""
+    extractor = Extractor(args.model)
+    if args.out is None:
+        raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")
+    rows = hide(
+        benchmark,
+        args.distractors,
+        args.out.with_suffix(".hidden"),
+        extractor,
+        {stage: METHODS[stage] for stage in STAGES},
+        lambda store, hidden, methods: evaluate(
+            store, extractor, hidden, methods, args.seed, args.model.stem, "", queries_bar
+        ),
+        bar,
+        args.sizes,
+    )
+    print_lines(f"{args.model.stem}, {conditions(extractor.engine)}", "")
+    print_text(format_hidden(rows))
 
 
 def queries_bar(queries: list) -> Iterable:
@@ -146,8 +181,11 @@ def queries_bar(queries: list) -> Iterable:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run a data set's queries."""
+    """Run a data set's queries, on its own or among other photos."""
     benchmark = read_dataset(args.dataset, args.root, args.groups)
+    if args.distractors:
+        run_hidden(args, benchmark)
+        return
     extractor = Extractor(args.model)
     path = args.store or (
         args.out.with_suffix(".store") if args.out else Path("stores") / args.dataset
