@@ -64,7 +64,7 @@ test: .venv-dev/.ready
 	wait $$types && wait $$ray && exit $$others
 
 # A stamp is newer than the requirements it was installed from, so a change there installs again.
-.venv/.serving: requirements.txt
+.venv/.serving: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	@$(PYTHON) -m venv .venv
 	@echo "Installing what serving needs (about 500 MB, once)"
@@ -81,7 +81,7 @@ test: .venv-dev/.ready
 	@.venv/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements-train.txt
 	@touch $@
 
-.venv-dev/.ready: requirements.txt requirements-evaluation.txt requirements-openvino.txt requirements-train.txt requirements-matchers.txt requirements-milvus.txt requirements-ray.txt requirements-dev.txt
+.venv-dev/.ready: requirements.txt requirements-evaluation.txt requirements-openvino.txt requirements-train.txt requirements-matchers.txt requirements-milvus.txt requirements-ray.txt requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	@$(PYTHON) -m venv .venv-dev
 	@echo "Installing what the tests need, torch included (once)"

@@ -89,9 +89,11 @@ class Engine:
             raise ValueError("A query needs at least one photo.")
         if region is not None and len(photos) > 1:
             raise ValueError("A region belongs to a single photo.")
-        watch, whose = Stopwatch(), {name: self.matchers[name] for name in matchers}
-        seen = [read_photo(one, region, whose, self.store, self.extractor, watch) for one in photos]
-        return propose(seen, region, self.store, self.extractor.fingerprint, watch)
+        watch, by_name = Stopwatch(), {name: self.matchers[name] for name in matchers}
+        read = [
+            read_photo(one, region, by_name, self.store, self.extractor, watch) for one in photos
+        ]
+        return propose(read, region, self.store, self.extractor.fingerprint, watch)
 
     def renew(self, query: PreparedQuery) -> PreparedQuery:
         """The same query for this engine's generation of the gallery.
@@ -111,9 +113,9 @@ class Engine:
         def again(photos: tuple[QueryPhoto, ...]) -> tuple[QueryPhoto, ...]:
             return tuple(self._again(photo, watch) for photo in photos)
 
-        said = Feedback(again(query.feedback.relevant), again(query.feedback.non_relevant))
+        feedback = Feedback(again(query.feedback.relevant), again(query.feedback.non_relevant))
         photos = again(query.photos)
-        return propose(photos, query.region, self.store, query.model, watch, said)
+        return propose(photos, query.region, self.store, query.model, watch, feedback)
 
     def refine(
         self, query: PreparedQuery, relevant: Sequence[int] = (), non_relevant: Sequence[int] = ()
@@ -135,8 +137,8 @@ class Engine:
         def whole(ids: Sequence[int]) -> tuple[QueryPhoto, ...]:
             return tuple(read_photo(id, None, {}, self.store, self.extractor, watch) for id in ids)
 
-        said = Feedback(whole(relevant), whole(non_relevant))
-        return propose(query.photos, query.region, self.store, query.model, watch, said)
+        feedback = Feedback(whole(relevant), whole(non_relevant))
+        return propose(query.photos, query.region, self.store, query.model, watch, feedback)
 
     def parts(self, query: PreparedQuery, ids: Sequence[int]) -> np.ndarray:
         """Contributions to the similarity of gallery photos, see `Feedback.parts`.
@@ -145,8 +147,8 @@ class Engine:
             ValueError: the query was prepared for another generation.
         """
         self._check(query)
-        asked = together([photo.descriptor for photo in query.photos])
-        return query.feedback.parts(asked, self.store.descriptors[list(ids)])
+        descriptor = together([photo.descriptor for photo in query.photos])
+        return query.feedback.parts(descriptor, self.store.descriptors[list(ids)])
 
     def search(
         self,
@@ -221,8 +223,8 @@ class Engine:
         links: dict[int, tuple[int, ...]] = {}
         if self.graph and (rerank == DIFFUSION or verify is not None):
             with watch.stage(CHAINS):
-                apart = np.concatenate([query.in_gallery, self.store.damaged])
-                ranking, links = self.graph.rerank(ranking, odds, query.descriptor, apart)
+                excluded = np.concatenate([query.in_gallery, self.store.damaged])
+                ranking, links = self.graph.rerank(ranking, odds, query.descriptor, excluded)
             stages = stages | {CHAINS: ranking.ids}
         same = identical_ids(query, self.store)
         ranking = with_identical(ranking, same)

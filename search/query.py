@@ -91,8 +91,8 @@ class PreparedQuery:
     @property
     def own_ids(self) -> np.ndarray:
         """Gallery photos of the query and of its feedback, int (n,); they are never hits."""
-        asked = [photo.id for photo in self.photos if photo.id is not None]
-        return np.array(asked + self.feedback.ids, np.int64)
+        own = [photo.id for photo in self.photos if photo.id is not None]
+        return np.array(own + self.feedback.ids, np.int64)
 
     @property
     def in_gallery(self) -> np.ndarray:

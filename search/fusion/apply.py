@@ -57,12 +57,12 @@ class Fusion:
             ranking: ranking after verification.
             verify: name of the matcher.
         """
-        looked_at = ranking[np.isin(ranking.ids, list(ranking.verified.found))]
-        evidence = self.pairwise(query, looked_at)
+        compared = ranking[np.isin(ranking.ids, list(ranking.verified.found))]
+        evidence = self.pairwise(query, compared)
         odds = self.calibration.order_by(evidence, PAIR, verify)
         probability = log_odds.probability(odds)
         passed = evidence.verified & (probability >= TRUSTED)
-        return Trusted(looked_at.ids[passed], probability[passed])
+        return Trusted(compared.ids[passed], probability[passed])
 
     def alone(self, query: PreparedQuery, photo: Ranking, verify: str) -> Ranking:
         """One verified photo judged by its own evidence, independent of the rest of the gallery."""

@@ -21,8 +21,9 @@ DIFFERENT = "These photos may not show the same thing. Search with each of them 
 # Up to FEW photos (10 pairs) are matched by keypoints, and only judged if they were: descriptors
 # alone do not distinguish two different things from two views of one well enough.
 FEW = 5
-LEAST, LEAST_OF_MANY = 0.0003, 0.0002  # minimum probability, for at most FEW photos, for more
-MOST = 100  # photos that are judged, the first ones: pairs grow quadratically
+MIN_PROBABILITY = 0.0003  # for at most FEW photos
+MIN_PROBABILITY_OF_MANY = 0.0002
+MAX_PHOTOS = 100  # photos that are judged, the first ones: pairs grow quadratically
 
 
 def compare(query: PreparedQuery, name: str, matcher: Matcher, watch: Stopwatch) -> None:
@@ -72,7 +73,7 @@ def warnings(query: PreparedQuery, fusion: Fusion, verify: str | None) -> list[s
         Empty for a single photo, for at most FEW without compared points, and for a model without a
         fitted calibration.
     """
-    photos = query.photos[:MOST]
+    photos = query.photos[:MAX_PHOTOS]
     verified = None if verify is None else query.pairs.get(verify)
     if len(photos) < 2 or (len(photos) <= FEW and verified is None):
         return []
@@ -90,4 +91,6 @@ def agree(odds: np.ndarray, few: bool) -> bool:
         odds: log-odds of each pair, (n,).
         few: whether points were compared.
     """
-    return bool(log_odds.probability(odds.mean()) >= (LEAST if few else LEAST_OF_MANY))
+    return bool(
+        log_odds.probability(odds.mean()) >= (MIN_PROBABILITY if few else MIN_PROBABILITY_OF_MANY)
+    )

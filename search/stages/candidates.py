@@ -18,7 +18,7 @@ def find_candidates(
     store: Store,
     descriptor: np.ndarray,
     photos: Sequence[QueryPhoto],
-    apart: Iterable[int] = (),
+    excluded: Iterable[int] = (),
 ) -> tuple[Ranking, np.ndarray]:
     """The photos nearest to a query. The index proposes them, the stored descriptors order them.
 
@@ -26,14 +26,14 @@ def find_candidates(
         store: the gallery.
         descriptor: descriptor of the whole query, unit vector float32 (D,).
         photos: photos of the query. Gallery photos among them are no candidates.
-        apart: gallery ids of further photos to exclude.
+        excluded: gallery ids of further photos to exclude.
 
     Returns:
         The ranking, scored by similarity, and the ids int (c,), ascending, of candidates that are
         copies of the query's photos: they are no evidence for themselves.
     """
     proposed = candidate_ids(store.index, descriptor, CANDIDATES)
-    own = [photo.id for photo in photos if photo.id is not None] + list(apart)
+    own = [photo.id for photo in photos if photo.id is not None] + list(excluded)
     ids = proposed[~np.isin(proposed, own)]
     rows = store.descriptors[ids]
     similarity = cosine(descriptor, rows)

@@ -22,7 +22,7 @@ from index_store import Store
 from ..ranking import Ranking, cosine
 
 STEPS = 3
-LEAST = 1e-3  # chains worth less are not followed
+MIN_WORTH = 1e-3  # chains worth less are not followed
 TINY = 1e-300  # probability of a photo without any evidence
 
 Judge = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -51,7 +51,7 @@ class Chains:
 
 
 def follow_chains(
-    starts: np.ndarray, worth: np.ndarray, edges: np.ndarray, judge: Judge, apart: np.ndarray
+    starts: np.ndarray, worth: np.ndarray, edges: np.ndarray, judge: Judge, excluded: np.ndarray
 ) -> Chains:
     """Follow the edges of the graph from photo to photo.
 
@@ -61,13 +61,13 @@ def follow_chains(
         edges: edges of the whole gallery, EDGE (N, k).
         judge: function from ids int (m,) and edges EDGE (m,) to the probability that both photos of
             each edge show the same thing, (m,).
-        apart: ids of photos that must not be part of a chain, int (a,).
+        excluded: ids of photos that must not be part of a chain, int (a,).
     """
     best: dict[int, tuple[float, tuple[int, ...]]] = {}
     front = {
         int(id): (float(value), ())
         for id, value in zip(starts, worth)
-        if value >= LEAST and id not in apart
+        if value >= MIN_WORTH and id not in excluded
     }
     for _ in range(STEPS):
         ids = np.array(list(front), np.int64)
@@ -75,12 +75,12 @@ def follow_chains(
             break
         values = np.array([value for value, _ in front.values()])
         around = edges[ids]
-        kept = (around["id"] >= 0) & (around["id"] < len(edges)) & ~np.isin(around["id"], apart)
+        kept = (around["id"] >= 0) & (around["id"] < len(edges)) & ~np.isin(around["id"], excluded)
         one, slot = np.nonzero(kept)
         links = around[one, slot]
         reached = values[one] * judge(ids[one], links)
         order = np.argsort(-reached, kind="stable")
-        order = order[reached[order] >= LEAST]
+        order = order[reached[order] >= MIN_WORTH]
         front, before = {}, front
         for place in order.tolist():
             id, start, value = int(links["id"][place]), int(ids[one[place]]), float(reached[place])

@@ -16,7 +16,7 @@ from .chains import Judge
 
 
 def contradictions(
-    ids: np.ndarray, probability: np.ndarray, edges: np.ndarray, judge: Judge, apart: np.ndarray
+    ids: np.ndarray, probability: np.ndarray, edges: np.ndarray, judge: Judge, excluded: np.ndarray
 ) -> np.ndarray:
     """The strongest contradiction of each photo.
 
@@ -26,14 +26,14 @@ def contradictions(
             of the gallery have probability 0.
         edges: edges of the whole gallery, EDGE (N, k).
         judge: as in `chains.follow_chains`.
-        apart: ids of photos that contradict nothing, such as the query itself, int (a,).
+        excluded: ids of photos that contradict nothing, such as the query itself, int (a,).
 
     Returns:
         float64 (n,), 0 to 1; 0 for photos that match no other.
     """
     strongest = np.zeros(len(ids))
     around = edges[ids]
-    used = (around["id"] >= 0) & (around["id"] < len(edges)) & ~np.isin(around["id"], apart)
+    used = (around["id"] >= 0) & (around["id"] < len(edges)) & ~np.isin(around["id"], excluded)
     one, slot = np.nonzero(used)
     if not len(one):
         return strongest

@@ -15,8 +15,8 @@ from ..verify.shortlist import query_keypoints
 
 DETAILS = "details"  # the stage
 PROPOSED = 100  # photos with the most votes that become candidates
-APART = 2  # nearest keypoints expected from each gallery photo that is the query itself
-MOST_APART = 24
+OWN_KEYPOINTS = 2  # nearest keypoints expected from each gallery photo that is the query itself
+MAX_OWN_KEYPOINTS = 24
 
 
 def find_votes(
@@ -43,16 +43,16 @@ def find_votes(
         return None
     if name not in query.votes:
         with watch.stage(DETAILS):
-            apart = query.in_gallery
+            excluded = query.in_gallery
             counted = []
             for photo in query.examples:
                 features = query_keypoints(photo, name, matcher)
                 if features is None:
                     continue
-                asked = features.strongest(store.keypoints.form.points)
-                more = min(APART * len(apart), MOST_APART)
-                near = store.keypoints.nearest(asked.descriptors, NEAREST + more)
-                counted.append(count_votes(near.distances, near.photos, len(store), apart))
+                voting = features.strongest(store.keypoints.form.points)
+                more = min(OWN_KEYPOINTS * len(excluded), MAX_OWN_KEYPOINTS)
+                near = store.keypoints.nearest(voting.descriptors, NEAREST + more)
+                counted.append(count_votes(near.distances, near.photos, len(store), excluded))
             query.votes[name] = best_of(counted)
     return query.votes[name]
 

@@ -66,8 +66,8 @@ class Feedback:
         return (rows.astype(np.float32) @ examples.T) * (self.weights / length)
 
     def _rows(self, descriptor: np.ndarray) -> np.ndarray:
-        said = [photo.descriptor for photo in (*self.relevant, *self.non_relevant)]
-        return np.stack([descriptor, *said]).astype(np.float32)
+        judged = [photo.descriptor for photo in (*self.relevant, *self.non_relevant)]
+        return np.stack([descriptor, *judged]).astype(np.float32)
 
 
 def rocchio_weights(relevant: int, non_relevant: int) -> np.ndarray:

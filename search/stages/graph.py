@@ -51,7 +51,7 @@ class MatchingGraph:
         ranking: Ranking,
         odds: np.ndarray,
         descriptor: np.ndarray,
-        apart: np.ndarray,
+        excluded: np.ndarray,
     ) -> tuple[Ranking, dict[int, tuple[int, ...]]]:
         """Lower photos that show another thing, and raise or add those that chains lead to.
 
@@ -59,20 +59,20 @@ class MatchingGraph:
             ranking: ranking after fusion, best first.
             odds: log-odds of its photos, (n,), calibrated or not.
             descriptor: descriptor of the query, float32 (D,).
-            apart: ids of photos to ignore, such as the query itself, int (a,).
+            excluded: ids of photos to ignore, such as the query itself, int (a,).
 
         Returns:
             The ranking, best first, with log-odds as scores; and for each photo whose chain is
             stronger evidence than its own, the photos before it on the chain.
         """
         edges = self._store.edges
-        against = contradictions(ranking.ids, probability(odds), edges, self.judge, apart)
+        against = contradictions(ranking.ids, probability(odds), edges, self.judge, excluded)
         odds = odds + SHIFT - CONTRADICTION * against
         calibrated = None if ranking.probability is None else probability(odds)
         ranking = replace(ranking, probability=calibrated).rescored(odds)
         starts = ranking[:STARTS]
         worth = probability(starts.scores) ** 2
-        chains = follow_chains(starts.ids, worth, edges, self.judge, apart)
+        chains = follow_chains(starts.ids, worth, edges, self.judge, excluded)
         ranking, led = chained(ranking, chains, TRUST, descriptor, self._store)
         return ranking, {id: chains.links[id] for id in led.tolist()}
 

@@ -16,7 +16,7 @@ from ..stopwatch import Stopwatch
 from .matcher import UNREADABLE, Matcher
 
 # Maximum photos whose evidence a query caches: several shortlists, and photos compared singly.
-MOST_KEPT = 1000
+MAX_CACHED = 1000
 # Gallery photos whose keypoints one search detects, per core: a second's work.
 FOUND_BY_A_CORE = 50
 
@@ -87,9 +87,9 @@ def shortlist(ranking: Ranking, matcher: Matcher) -> list[int]:
 
 
 def keep(fresh: dict[int, Verification | None], known: dict[int, Verification | None]) -> None:
-    """Cache new evidence in a query, and evict the oldest beyond MOST_KEPT."""
+    """Cache new evidence in a query, and evict the oldest beyond MAX_CACHED."""
     known.update(fresh)
-    for id in list(known)[: max(0, len(known) - MOST_KEPT)]:
+    for id in list(known)[: max(0, len(known) - MAX_CACHED)]:
         known.pop(id, None)
 
 

@@ -14,7 +14,7 @@ from api.routes import ROUTES
 from search import Engine
 from search.__main__ import main
 from search.fusion.calibration import Calibration
-from search.stages.agreement import DIFFERENT, FEW, MOST, agree
+from search.stages.agreement import DIFFERENT, FEW, MAX_PHOTOS, agree
 from search.verify.matcher import Sift
 from serving.galleries.galleries import galleries
 from tests.conftest import GALLERY
@@ -71,8 +71,8 @@ def test_many_photos_are_judged_by_their_descriptors(engine, matched):
     assert engine.search(query).notes == engine.recall(query).notes == [DIFFERENT]
     ids = [engine.store.catalogue.find(name).id for name in UNRELATED]
     assert engine.search(engine.prepare(ids[:1] * (FEW + 1))).notes == []
-    assert engine.search(engine.prepare(list(range(3 * MOST)))).notes == [DIFFERENT]
-    assert engine.search(engine.prepare(ids[:1] * MOST + ids)).notes == [] == matched
+    assert engine.search(engine.prepare(list(range(3 * MAX_PHOTOS)))).notes == [DIFFERENT]
+    assert engine.search(engine.prepare(ids[:1] * MAX_PHOTOS + ids)).notes == [] == matched
     query = engine.prepare(ids[: FEW + 1])
     assert engine.search(query, None, "sift").notes == [DIFFERENT]
     assert query.pairs == {} and matched == [Sift.shortlist] * (FEW + 1), "pairs are not matched"

@@ -7,7 +7,7 @@ import pytest
 
 from index_store.graph.matching_graph import EDGE
 from search.ranking import Ranking
-from search.stages.chains import LEAST, STEPS, Chains, chained, follow_chains
+from search.stages.chains import MIN_WORTH, STEPS, Chains, chained, follow_chains
 
 COUNT = 9
 TRUST = 0.4
@@ -29,17 +29,19 @@ def as_told(ids: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return edges["similarity"].astype(float)
 
 
-def best_of_all_paths(starts: dict[int, float], worth: np.ndarray, apart: set[int]) -> np.ndarray:
+def best_of_all_paths(
+    starts: dict[int, float], worth: np.ndarray, excluded: set[int]
+) -> np.ndarray:
     """The best chain to each photo, by trying all paths without a circle."""
     best = np.zeros(len(worth))
-    photos = [id for id in range(len(worth)) if id not in apart]
+    photos = [id for id in range(len(worth)) if id not in excluded]
     for length in range(2, STEPS + 2):
         for path in permutations(photos, length):
             value = starts.get(path[0], 0.0)
             for one, other in zip(path, path[1:]):
                 value *= worth[one, other]
             best[path[-1]] = max(best[path[-1]], value)
-    return np.where(best >= LEAST, best, 0)
+    return np.where(best >= MIN_WORTH, best, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))

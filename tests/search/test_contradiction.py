@@ -20,13 +20,13 @@ def test_the_strongest_contradiction_of_a_dense_matrix(seed):
     worth = np.maximum(worth, worth.T).astype(float)
     np.fill_diagonal(worth, 0)
     ids = rng.permutation(COUNT)[:8]
-    own, apart = rng.random(8), np.array([ids[2], 11])
+    own, excluded = rng.random(8), np.array([ids[2], 11])
     expected = worth.copy()
-    expected[:, apart] = 0
+    expected[:, excluded] = 0
     dense = np.zeros(COUNT)
     dense[ids] = own
     expected = (expected * (1 - dense)).max(1)[ids]
-    found = contradictions(ids, own, graph_of(worth), as_told, apart)
+    found = contradictions(ids, own, graph_of(worth), as_told, excluded)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 

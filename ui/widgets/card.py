@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from search import Engine
+from serving.galleries.about import about
 from serving.galleries.pictures import thumbnail_url
 from serving.settings import settings
 
@@ -91,8 +92,9 @@ def chips(engine: Engine, question: Question) -> None:
         for file in files:
             photo = find(file)
             if photo is not None:
+                title = about(engine.store).title(file, photo.title)
                 src = thumbnail_url(engine.store, photo.id)
-                items.append({"kind": kind, "name": file, "title": photo.title, "src": src})
+                items.append({"kind": kind, "name": file, "title": title, "src": src})
     if not items:
         return
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from index_store.about import web_address
 from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
-from serving.galleries.about import about
+from serving.galleries.about import About, about
 from serving.galleries.things import things_of
 from serving.refusal import Refused
 
@@ -68,7 +68,7 @@ def draw(
     chain: Sequence[Link],
 ) -> None:
     """Draw the content of the dialog. Arguments as `evidence`; matcher: name of the matcher."""
-    if chain and (step := chosen_step(chain)) is not None:
+    if chain and (step := chosen_step(chain, about(engine.store))) is not None:
         id = chain[step].id
         if step:
             before = chain[step - 1].id
@@ -117,9 +117,9 @@ def more_photos(file: str) -> None:
         open_album_of(file)
 
 
-def chosen_step(chain: Sequence[Link]) -> int | None:
+def chosen_step(chain: Sequence[Link], facts: About) -> int | None:
     """The step of a chain chosen by the visitor; None for the direct comparison with the hit."""
-    ends = [tr("your photo"), *(link.title for link in chain)]
+    ends = [tr("your photo"), *(facts.title(link.file, link.title) for link in chain)]
     names = [
         f"{start} → {end}"
         + (f" · {tr('{count} {count:point|points}', count=number(points))}" if points else "")

@@ -93,7 +93,7 @@ def tile(
         "confidence": hit.confidence,
         "detail": f"{chance}{detail}{reason}",
         **points_badge(hit),
-        "remark": remark(hit),
+        "remark": remark(hit, facts),
         "fold": tr("{count} more like it", count=number(len(copies))) if copies else "",
         "move": move[0],
         "direction": move[1],
@@ -119,12 +119,13 @@ def points_badge(hit: Hit) -> dict[str, str]:
     }
 
 
-def remark(hit: Hit) -> str:
+def remark(hit: Hit, facts: About) -> str:
     """Short text on how a hit was found; "" for most hits."""
     if hit.identical:
         return tr("the same photo")
     if hit.chain:
-        return tr("found through {title}", title=hit.chain[-2].title)
+        through = hit.chain[-2]
+        return tr("found through {title}", title=facts.title(through.file, through.title))
     return tr("found by its details") if hit.by_details else ""
 
 
