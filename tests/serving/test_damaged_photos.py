@@ -14,7 +14,7 @@ from api.routes import ROUTES as API_ROUTES
 from index_store import Store, StoreCorrupt
 from index_store.analysis.similarity_map import stored_map
 from search import Engine
-from search.diffusion_trace import walk
+from serving.explanation.diffusion_walk import walk
 from serving.galleries.galleries import galleries
 from serving.galleries.maps import Maps, outliers, overview
 from serving.galleries.queries import GalleryQueries

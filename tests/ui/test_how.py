@@ -22,7 +22,7 @@ from index_store.ann.id_map import all_numbered
 from index_store.ann.inverted_lists import visited_lists
 from index_store.ann.nearest import build_index
 from index_store.ann.presets import choose_parameters
-from search.diffusion_trace import walk
+from serving.explanation.diffusion_walk import walk
 from serving.galleries.galleries import galleries
 from tests.conftest import GALLERY, PATIENCE, unit_rows
 from tests.ui.test_page import html_of

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from extractor import decode
-from serving.galleries.explanation import Explained, explain, pixels_of
+from serving.explanation.explain import Explained, explain, pixels_of
 from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from extractor import Region
 from index_store import Store
-from search.diffusion_trace import Walk
 from search.ranking import cosine
+from serving.explanation.diffusion_walk import Walk
+from serving.explanation.explain import Explained
 from serving.galleries.about import about
-from serving.galleries.explanation import Explained
 from serving.galleries.pictures import thumbnail_url
 
 from ..state.query_image import QueryImage

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from index_store import Store
-
-from .query import PreparedQuery
-from .rerank.diffusion import Removal, diffuse, nearest_seeds, values_at
+from search.query import PreparedQuery
+from search.rerank.diffusion import Removal, diffuse, nearest_seeds, values_at
 
 Step = tuple[int, int, float]
 """From a seed (its index) to a reached photo (its index), and how much of the walk arrives."""

@@ -12,11 +12,11 @@ from extractor import Extractor, Region
 from extractor.descriptor.attention import Attention
 from index_store.ann.inverted_lists import VisitedList, visited_lists
 from search import PreparedQuery, SearchResult
-from search.diffusion_trace import Walk, walk
 
 from .. import searches
-from .gallery import Gallery
-from .originals import OriginalGone, reading_originals
+from ..galleries.gallery import Gallery
+from ..galleries.originals import OriginalGone, reading_originals
+from .diffusion_walk import Walk, walk
 
 HITS = 6
 REACHED = 10

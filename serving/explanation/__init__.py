@@ -1,0 +1,1 @@
+"""What each stage did with one query, for the page "How it works"."""
