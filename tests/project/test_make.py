@@ -19,6 +19,7 @@ def checkout(tmp_path) -> Path:
     """The Makefile beside an environment whose programs only write down what they are asked."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.txt").touch()
+    (tmp_path / "pyproject.toml").touch()
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name in ("python", "streamlit"):

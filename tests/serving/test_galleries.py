@@ -399,7 +399,7 @@ def test_few_gallery_queries_are_kept_the_last_asked_for(engine):
 
 
 def test_a_query_keeps_the_evidence_of_so_many_photos(engine, monkeypatch):
-    monkeypatch.setattr("search.verify.shortlist.MOST_KEPT", 5)
+    monkeypatch.setattr("search.verify.shortlist.MAX_CACHED", 5)
     query = engine.prepare(0)
     expected = found(engine.search(engine.prepare(0), None, "sift", k=40))
     for _ in range(2):

@@ -14,8 +14,8 @@ from streamlit.testing.v1 import AppTest
 from api.routes import ROUTES
 from extractor import ImageTooLarge, UnsupportedImage
 from serving.decoding.decoder import decoder
+from serving.explanation import explain as explained
 from serving.explanation.explain import heat, pixels_of
-from serving.galleries import explanation as explained
 from serving.galleries.galleries import galleries
 from serving.refusal import Refused
 from tests.conftest import GALLERY, PATIENCE, ROOT
