@@ -23,15 +23,8 @@ def arguments(tmp_path):
     groups = {name: [f"{name}.jpg", f"{name}-2.jpg"] for name in ("taj-mahal", "colosseum")}
     (tmp_path / "groups.json").write_text(json.dumps(groups))
     return [
-        *(
-            "run",
-            "--dataset",
-            "groups",
-            "--root",
-            str(tmp_path / "set"),
-            "--groups",
-            str(tmp_path / "groups.json"),
-        ),
+        *("run", "--dataset", "groups", "--root", str(tmp_path / "set")),
+        *("--groups", str(tmp_path / "groups.json")),
         *("--distractors", str(tmp_path / "others"), "--sizes", "0", "2", "9"),
     ]
 
