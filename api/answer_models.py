@@ -17,6 +17,8 @@ HOMOGRAPHY = (
 PROBABILITY = "Probability that both show the same thing, 0 to 1; null without a calibration."
 CONFIDENCE = '"sure", "likely" or "unsure", as on the page; null without a probability.'
 
+STAGES = "`graph` is the matching graph: contradictions and chains."
+
 
 class Served(BaseModel):
     """The gallery that answered.
@@ -36,6 +38,19 @@ class LinkAnswer(BaseModel):
     title: str
     inliers: int | None = Field(
         description="Points that match the preceding photo's; null if the two were not compared."
+    )
+
+
+class ContradictionAnswer(BaseModel):
+    """A photo of the gallery that matches a hit and, to this search, shows another thing."""
+
+    id: int
+    file: str
+    title: str
+    inliers: int = Field(description="Points that match the hit's.")
+    strength: float = Field(
+        description="Probability that it shows the hit's thing, times the probability that it does "
+        "not show the query's, 0.5 to 1."
     )
 
 
@@ -81,17 +96,22 @@ class HitAnswer(Credited):
         description="Photos that lead from the query to this one, which is last, where they prove "
         "more than the two alone; else empty."
     )
+    contradicted_by: ContradictionAnswer | None = Field(
+        description="The photo that counts most against it; null if none does much."
+    )
     thing: HitThing | None = Field(
         description="The thing it shows; null if no other photo is known to show it."
     )
-    stage_ranks: dict[str, int] = Field(description="Rank from 1 after each stage that was run.")
+    stage_ranks: dict[str, int] = Field(description=f"Rank from 1 after each stage. {STAGES}")
 
 
 class SearchAnswer(Served):
     """The hits, best first."""
 
     hits: list[HitAnswer]
-    timings_ms: dict[str, float] = Field(description="Time of each stage run for this request.")
+    timings_ms: dict[str, float] = Field(
+        description=f"Time of each stage run for this request. {STAGES}"
+    )
     reused_ms: dict[str, float] = Field(
         description="Earlier time of stages whose result was reused."
     )

@@ -8,6 +8,7 @@ from index_store import Store
 from index_store.analysis.things import Thing
 from index_store.storage.catalogue import Photo
 from search import (
+    Contradiction,
     Hit,
     Verification,
     relative_homography,
@@ -18,6 +19,7 @@ from serving.galleries.pictures import thumbnail_url, view_url
 from serving.galleries.things import KnownThings
 
 from .answer_models import (
+    ContradictionAnswer,
     HitAnswer,
     HitThing,
     LinkAnswer,
@@ -98,8 +100,22 @@ def hit_answer(store: Store, hit: Hit, things: KnownThings | None, prefix: str) 
             LinkAnswer(id=link.id, file=link.file, title=link.title, inliers=link.inliers)
             for link in hit.chain
         ],
+        contradicted_by=contradiction_answer(hit.contradicted_by),
         thing=hit_thing(things, hit.id),
         stage_ranks=hit.stage_ranks,
+    )
+
+
+def contradiction_answer(found: Contradiction | None) -> ContradictionAnswer | None:
+    """A hit's contradiction as the API returns it; None without one."""
+    if found is None:
+        return None
+    return ContradictionAnswer(
+        id=found.id,
+        file=found.file,
+        title=found.title,
+        inliers=found.inliers,
+        strength=round(found.strength, 6),
     )
 
 

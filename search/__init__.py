@@ -9,7 +9,7 @@ from .fusion.calibration import BadCalibration
 from .prepare import Source
 from .query import PreparedQuery, QueryPhoto
 from .rerank.reranker import RERANKERS, Reranker
-from .result import Hit, Link, Match, SearchResult
+from .result import Contradiction, Hit, Link, Match, SearchResult
 from .verify.fractions import relative_homography, relative_points
 from .verify.matcher import MATCHERS, UNREADABLE, Matcher
 
@@ -19,6 +19,7 @@ __all__ = [
     "UNCALIBRATED",
     "UNREADABLE",
     "BadCalibration",
+    "Contradiction",
     "Engine",
     "Hit",
     "Link",

@@ -27,7 +27,7 @@ from .result import Hit, Match, SearchResult, hits_of
 from .stages.agreement import warnings
 from .stages.details import DETAILS
 from .stages.feedback import Feedback
-from .stages.graph import CHAINS, MatchingGraph
+from .stages.graph import GRAPH, GraphEvidence, MatchingGraph
 from .stages.identical import identical_ids, with_identical
 from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
@@ -220,12 +220,12 @@ class Engine:
         stages = ranked.stages
         if verify is not None:
             stages = stages | {verify: ranking.ids}
-        links: dict[int, tuple[int, ...]] = {}
+        by_graph = GraphEvidence()
         if self.graph and (rerank == DIFFUSION or verify is not None):
-            with watch.stage(CHAINS):
+            with watch.stage(GRAPH):
                 excluded = np.concatenate([query.in_gallery, self.store.damaged])
-                ranking, links = self.graph.rerank(ranking, odds, query.descriptor, excluded)
-            stages = stages | {CHAINS: ranking.ids}
+                ranking, by_graph = self.graph.rerank(ranking, odds, query.descriptor, excluded)
+            stages = stages | {GRAPH: ranking.ids}
         same = identical_ids(query, self.store)
         ranking = with_identical(ranking, same)
         _, ranking = ranking.parted(self.store.damaged)  # some may have turned out damaged
@@ -236,7 +236,7 @@ class Engine:
         used = {KEYPOINTS, DETAILS, verify} if verify else set()
         unused = {KEYPOINTS, DETAILS, *MATCHERS} - used
         return SearchResult(
-            hits=tuple(hits_of(self.store, ranking[:k], stages, same, links)),
+            hits=tuple(hits_of(self.store, ranking[:k], stages, same, by_graph)),
             timings_ms=timings,
             reused_ms={
                 stage: ms

@@ -14,6 +14,7 @@ from matching.verification import Verification
 from .fusion.apply import CUT, word
 from .ranking import Ranking
 from .stages.details import DETAILS, PROPOSED
+from .stages.graph import GraphEvidence
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,32 @@ class Link:
     file: str
     title: str
     inliers: int | None
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A gallery photo that matches a hit and, by its own evidence, shows another thing.
+
+    Attributes:
+        id, file, title: identification of the gallery photo.
+        inliers: points it matches with the hit.
+        strength: probability that both photos show the same thing, times the probability that this
+            one does not show the query's thing: 0.5 to 1.
+    """
+
+    id: int
+    file: str
+    title: str
+    inliers: int
+    strength: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its part of `SearchResult.to_dict`."""
+        return {
+            "file": self.file,
+            "inliers": self.inliers,
+            "strength": round(self.strength, 6),
+        }
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,7 @@ class Hit:
         identical: whether it is a photo of the query, pixel for pixel.
         chain: photos that lead from the query to this one, itself last, if they are stronger
             evidence than its own; else empty.
+        contradicted_by: the photo that speaks most against it; None if no contradiction is notable.
     """
 
     id: int
@@ -67,6 +95,7 @@ class Hit:
     verification: Verification | None = None
     identical: bool = False
     chain: tuple[Link, ...] = ()
+    contradicted_by: Contradiction | None = None
 
     @property
     def confidence(self) -> str:
@@ -143,6 +172,7 @@ class SearchResult:
                     "by_details": hit.by_details,
                     "identical": hit.identical,
                     "chain": [{"file": link.file, "inliers": link.inliers} for link in hit.chain],
+                    "contradicted_by": hit.contradicted_by and hit.contradicted_by.to_dict(),
                     "stage_ranks": hit.stage_ranks,
                 }
                 for hit in self.hits
@@ -157,7 +187,7 @@ def hits_of(
     ranking: Ranking,
     stages: Mapping[str, np.ndarray],
     identical: Sequence[int] | np.ndarray = (),
-    links: Mapping[int, tuple[int, ...]] | None = None,
+    by_graph: GraphEvidence | None = None,
 ) -> list[Hit]:
     """The photos of a ranking as hits.
 
@@ -166,12 +196,13 @@ def hits_of(
         ranking: ranking after the last stage, best first.
         stages: gallery ids in the order after each stage, best first.
         identical: ids of the photos that are the query, pixel for pixel.
-        links: gallery id -> photos that lead to it from the query.
+        by_graph: why the matching graph moved photos.
     """
     photos = store.catalogue.photos_of(ranking.ids)
     ranks = {
         stage: {int(id): rank for rank, id in enumerate(ids, 1)} for stage, ids in stages.items()
     }
+    by_graph = by_graph or GraphEvidence()
     hits, same = [], set(map(int, identical))
     for position, photo in enumerate(photos):
         verified = ranking.verified
@@ -191,7 +222,10 @@ def hits_of(
                 verified=verified is not None and verified.passes(photo.id),
                 verification=evidence,
                 identical=photo.id in same,
-                chain=chain_of(store, ranking, photo.id, (links or {}).get(photo.id, ())),
+                chain=chain_of(store, ranking, photo.id, by_graph.chains.get(photo.id, ())),
+                contradicted_by=(
+                    None if photo.id in same else contradiction_of(store, photo.id, by_graph)
+                ),
             )
         )
     return hits
@@ -211,10 +245,30 @@ def chain_of(store: Store, ranking: Ranking, id: int, links: tuple[int, ...]) ->
     ids = [*links, id]
     first = None if ranking.verified is None else ranking.verified.found.get(ids[0])
     points = [None if first is None else first.inliers]
-    for one, other in zip(ids, ids[1:]):
-        edges = store.edges[one]
-        points.append(int(edges["inliers"][edges["id"] == other].max(initial=0)))
+    points += [edge_inliers(store, one, other) for one, other in zip(ids, ids[1:])]
     photos = store.catalogue.photos_of(ids)
     return tuple(
         Link(photo.id, photo.file, photo.title, inliers) for photo, inliers in zip(photos, points)
     )
+
+
+def contradiction_of(store: Store, id: int, by_graph: GraphEvidence) -> Contradiction | None:
+    """The photo that speaks most against a photo; None without a notable contradiction.
+
+    Args:
+        store: the gallery.
+        id: id of the photo.
+        by_graph: why the matching graph moved photos.
+    """
+    if id not in by_graph.contradictions:
+        return None
+    other, strength = by_graph.contradictions[id]
+    photo = store.catalogue.photo(other)
+    inliers = edge_inliers(store, id, other)
+    return Contradiction(photo.id, photo.file, photo.title, inliers, strength)
+
+
+def edge_inliers(store: Store, id: int, other: int) -> int:
+    """Points that two gallery photos match, by the matching graph; 0 without an edge."""
+    edges = store.edges[id]
+    return int(edges["inliers"][edges["id"] == other].max(initial=0))

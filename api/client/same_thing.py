@@ -92,8 +92,9 @@ class SameThing:
             verify: deprecated: the former name of `matcher`.
 
         Returns:
-            "hits", each with "file", "title", "probability", "confidence", "inliers", "thumbnail"
-            and more, see the server's /api/v1; "notes"; "timings_ms"; "generation"; "model".
+            "hits", each with "file", "title", "probability", "confidence", "inliers", "thumbnail",
+            "chain" (photos that lead to it), "contradicted_by" (a photo that counts against it, or
+            None) and more, see the server's /api/v1; "notes"; "timings_ms"; "generation"; "model".
 
         Raises:
             Problem: the server refused the request.

@@ -10,14 +10,43 @@ where p_other is the probability that the other photo shows the query's thing, b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .chains import Judge
 
+NOTABLE = 0.5  # strength from which a contradiction is shown with the hit
+
+
+@dataclass(frozen=True)
+class Contradictions:
+    """The strongest contradiction of each of n photos.
+
+    Attributes:
+        strength: p_edge x (1 - p_other), float64 (n,), 0 to 1; 0 for photos that match no other.
+        others: gallery ids of the photos that contradict them, int (n,); -1 where the strength
+            is 0.
+    """
+
+    strength: np.ndarray
+    others: np.ndarray
+
+    def notable(self, ids: np.ndarray) -> dict[int, tuple[int, float]]:
+        """Gallery id -> the photo that contradicts it and the strength, from NOTABLE.
+
+        Args:
+            ids: gallery ids of the n photos, int (n,).
+        """
+        return {
+            int(ids[place]): (int(self.others[place]), float(self.strength[place]))
+            for place in np.flatnonzero(self.strength >= NOTABLE)
+        }
+
 
 def contradictions(
     ids: np.ndarray, probability: np.ndarray, edges: np.ndarray, judge: Judge, excluded: np.ndarray
-) -> np.ndarray:
+) -> Contradictions:
     """The strongest contradiction of each photo.
 
     Args:
@@ -27,20 +56,19 @@ def contradictions(
         edges: edges of the whole gallery, EDGE (N, k).
         judge: as in `chains.follow_chains`.
         excluded: ids of photos that contradict nothing, such as the query itself, int (a,).
-
-    Returns:
-        float64 (n,), 0 to 1; 0 for photos that match no other.
     """
-    strongest = np.zeros(len(ids))
     around = edges[ids]
+    strength = np.zeros(around.shape)
     used = (around["id"] >= 0) & (around["id"] < len(edges)) & ~np.isin(around["id"], excluded)
     one, slot = np.nonzero(used)
     if not len(one):
-        return strongest
+        return Contradictions(np.zeros(len(ids)), np.full(len(ids), -1))
     links = around[one, slot]
     by_id = np.argsort(ids)
     place = np.searchsorted(ids, links["id"], sorter=by_id).clip(0, len(ids) - 1)
     other = by_id[place]
     known = np.where(ids[other] == links["id"], probability[other], 0.0)
-    np.maximum.at(strongest, one, judge(ids[one], links) * (1 - known))
-    return strongest
+    strength[one, slot] = judge(ids[one], links) * (1 - known)
+    best = np.arange(len(ids)), strength.argmax(axis=1)
+    strongest = strength[best]
+    return Contradictions(strongest, np.where(strongest > 0, around["id"][best], -1))

@@ -11,7 +11,7 @@ labelled sets are nearly equal, and mAP changes little around them (docs/RESULTS
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..ranking import MARGIN, MIN_SPREAD, Ranking
 from .chains import chained, follow_chains
 from .contradiction import contradictions
 
-CHAINS = "chains"  # the stage
+GRAPH = "graph"  # the stage
 STARTS = 200  # best photos from which chains start
 SHIFT = 0.35
 CONTRADICTION = 0.9
@@ -34,6 +34,21 @@ CONTRADICTION = 0.9
 TRUST = 0.35
 SAMPLE = 500  # photos from which the gallery's usual background is estimated
 SEED = 0
+
+
+@dataclass(frozen=True)
+class GraphEvidence:
+    """Why the matching graph moved photos of a ranking.
+
+    Attributes:
+        chains: gallery id -> photos before it on its chain, for each photo whose chain is stronger
+            evidence than its own.
+        contradictions: gallery id -> the photo that contradicts it most and the strength, for each
+            notable contradiction, see `Contradictions.notable`.
+    """
+
+    chains: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    contradictions: dict[int, tuple[int, float]] = field(default_factory=dict)
 
 
 class MatchingGraph:
@@ -52,7 +67,7 @@ class MatchingGraph:
         odds: np.ndarray,
         descriptor: np.ndarray,
         excluded: np.ndarray,
-    ) -> tuple[Ranking, dict[int, tuple[int, ...]]]:
+    ) -> tuple[Ranking, GraphEvidence]:
         """Lower photos that show another thing, and raise or add those that chains lead to.
 
         Args:
@@ -62,19 +77,19 @@ class MatchingGraph:
             excluded: ids of photos to ignore, such as the query itself, int (a,).
 
         Returns:
-            The ranking, best first, with log-odds as scores; and for each photo whose chain is
-            stronger evidence than its own, the photos before it on the chain.
+            The ranking, best first, with log-odds as scores; and why photos moved.
         """
         edges = self._store.edges
         against = contradictions(ranking.ids, probability(odds), edges, self.judge, excluded)
-        odds = odds + SHIFT - CONTRADICTION * against
+        notable = against.notable(ranking.ids)
+        odds = odds + SHIFT - CONTRADICTION * against.strength
         calibrated = None if ranking.probability is None else probability(odds)
         ranking = replace(ranking, probability=calibrated).rescored(odds)
         starts = ranking[:STARTS]
         worth = probability(starts.scores) ** 2
         chains = follow_chains(starts.ids, worth, edges, self.judge, excluded)
         ranking, led = chained(ranking, chains, TRUST, descriptor, self._store)
-        return ranking, {id: chains.links[id] for id in led.tolist()}
+        return ranking, GraphEvidence({id: chains.links[id] for id in led.tolist()}, notable)
 
     def judge(self, ids: np.ndarray, edges: np.ndarray) -> np.ndarray:
         """Probability that the two photos of an edge show the same thing.

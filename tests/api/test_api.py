@@ -100,6 +100,24 @@ def test_search_finds_what_the_engine_finds(server, served):
     np.testing.assert_allclose(answer["hits"][0]["homography"], np.eye(3).ravel(), atol=0.01)
 
 
+def test_a_hit_names_the_photo_that_contradicts_it(server, client, served):
+    engine, data = served.engine, photo_bytes("petra.jpg")
+    expected = engine.search(engine.prepare(data), "diffusion", "sift").hits
+    named = 0
+    for hit, known in zip(server.search(data)["hits"], expected, strict=True):
+        found, by = hit["contradicted_by"], known.contradicted_by
+        if by is None:
+            assert found is None
+            continue
+        named += 1
+        assert (found["id"], found["file"], found["title"]) == (by.id, by.file, by.title)
+        assert found["inliers"] == by.inliers
+        assert found["strength"] == pytest.approx(by.strength, abs=1e-4)
+    assert named >= 2
+    schema = {"$ref": "#/components/schemas/SearchAnswer", "components": document()["components"]}
+    Draft202012Validator(schema).validate(search(client, photo=data).json())
+
+
 @pytest.mark.parametrize("rerank", [None, "diffusion", "alpha-qe", "superglobal"])
 @pytest.mark.parametrize("matcher", [None, "sift"])
 def test_stages_by_name(server, served, rerank, matcher):

@@ -136,7 +136,7 @@ def test_search_verifies_with_it(engine, gallery):
     learned = engine.search(query, "diffusion", "xfeat", k=60)
     best = learned.hits[0]
     assert best.file == "colosseum-2.jpg" and best.verified and best.inliers >= XFeat.floor
-    assert list(best.stage_ranks) == ["descriptor", "diffusion", "xfeat", "chains"]
+    assert list(best.stage_ranks) == ["descriptor", "diffusion", "xfeat", "graph"]
     assert "xfeat" in learned.timings_ms and "sift" not in learned.timings_ms
     assert (
         XFeat.shortlist <= sum(hit.inliers is not None for hit in learned.hits) <= XFeat.shortlist
@@ -156,7 +156,7 @@ def test_matchers_do_not_mix(engine, gallery):
     ]
     again = engine.search(query, verify="xfeat")
     assert (
-        set(again.timings_ms) <= {"chains"}
+        set(again.timings_ms) <= {"graph"}
         and set(again.reused_ms) >= {"xfeat"}
         and "sift" not in again.reused_ms
     )

@@ -172,7 +172,7 @@ def test_without_matching(photos, tmp_path, extractor, counted, capsys):
         assert plain.edges.shape == (len(plain), 0)
         engine = Engine(plain, extractor)
         found = engine.search(engine.prepare(0), "diffusion", "sift")
-        assert "chains" not in found.timings_ms and not any(hit.chain for hit in found.hits)
+        assert "graph" not in found.timings_ms and not any(hit.chain for hit in found.hits)
     shutil.copy(GALLERY / "petra.jpg", photos)
     update(store, extractor)  # stays as it was built
     assert not counted

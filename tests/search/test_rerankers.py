@@ -513,12 +513,12 @@ def test_every_method_goes_through_all_stages(small, name, sift):
         ] == sorted((hit.score for hit in hits), reverse=True)
         stages = {"descriptor", name, "sift"} if sift else {"descriptor", name}
         has_chains = sift or name == "diffusion"
-        stages |= {"chains"} if has_chains else set()
+        stages |= {"graph"} if has_chains else set()
         voted = {"details"} if sift else set()  # not every photo has votes
         assert all(set(hit.stage_ranks) - voted == stages for hit in hits)
         assert name in result.timings_ms
         assert ("diffusion" in result.timings_ms) == (name == "diffusion")
-        last = "chains" if has_chains else name
+        last = "graph" if has_chains else name
         assert [hit.stage_ranks[last] for hit in hits] == list(range(1, count + 1))
     assert hits[0].file == "taj-mahal.jpg"
 
@@ -605,7 +605,7 @@ def test_command_names_a_method(small_built, capsys):
         answers[" ".join(options)] = json.loads(capsys.readouterr().out)
     assert answers["--diffusion"]["hits"] == answers["--rerank diffusion"]["hits"]
     stages = answers["--rerank superglobal --sift"]["hits"][0]["stage_ranks"]
-    assert list(stages) == ["descriptor", "details", "superglobal", "sift", "chains"]
+    assert list(stages) == ["descriptor", "details", "superglobal", "sift", "graph"]
     for wrong in (["--rerank", "magic"], ["--diffusion", "--rerank", "dba"]):
         with pytest.raises(SystemExit):
             main([*common, *wrong])

@@ -145,7 +145,7 @@ def test_stage_ranks_are_the_positions_after_each_stage(engine):
         assert hit.stage_ranks == {
             "descriptor": plain.index(hit.file) + 1,
             "diffusion": diffused.index(hit.file) + 1,
-            "chains": rank,
+            "graph": rank,
         }
     assert len(set(verified)) == 30
 
@@ -159,13 +159,13 @@ def test_a_toggle_costs_only_its_own_stage(gallery, extractor, monkeypatch):
     assert first.reused_ms == {}
     second = engine.search(query, rerank="diffusion")
     prepared = {s: ms for s, ms in first.timings_ms.items() if s != "keypoints"}
-    assert set(second.timings_ms) == {"diffusion", "chains"} and second.reused_ms == prepared
+    assert set(second.timings_ms) == {"diffusion", "graph"} and second.reused_ms == prepared
     third = engine.search(query, verify="sift")
-    assert set(third.timings_ms) == {"details", "sift", "chains"}
+    assert set(third.timings_ms) == {"details", "sift", "graph"}
     assert third.reused_ms == first.timings_ms
     again = engine.search(query, verify="sift")
     assert (
-        set(again.timings_ms) == {"chains"} and again.reused_ms["sift"] == third.timings_ms["sift"]
+        set(again.timings_ms) == {"graph"} and again.reused_ms["sift"] == third.timings_ms["sift"]
     )
     assert files(again) == files(third)
 
@@ -314,7 +314,7 @@ def test_command_prints_one_json_object(gallery_path, tmp_path, capsys):
         and best["inliers"] >= Sift.floor
         and best["verified"] is True
     )
-    assert set(best["stage_ranks"]) == {"descriptor", "details", "diffusion", "sift", "chains"}
+    assert set(best["stage_ranks"]) == {"descriptor", "details", "diffusion", "sift", "graph"}
     assert set(answer["timings_ms"]) == {
         "decode",
         "describe",
@@ -323,7 +323,7 @@ def test_command_prints_one_json_object(gallery_path, tmp_path, capsys):
         "details",
         "diffusion",
         "sift",
-        "chains",
+        "graph",
     }
 
 

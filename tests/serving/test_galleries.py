@@ -375,13 +375,13 @@ def test_a_gallery_photo_is_prepared_and_verified_once_for_everybody(
     first = shared.queries.prepare(id)
     assert engine.recall(first, "diffusion", "sift") is None, "its points are not compared yet"
     expected = engine.search(first, "diffusion", "sift")
-    assert set(expected.timings_ms) == {"index", "details", "diffusion", "sift", "chains"}
+    assert set(expected.timings_ms) == {"index", "details", "diffusion", "sift", "graph"}
     monkeypatch.setattr(engine, "prepare", None)  # calling it again would raise
     monkeypatch.setattr("search.verify.shortlist.match_all", None)
     second = shared.queries.prepare(id)
     answer = engine.recall(second, "diffusion", "sift")
     assert found(answer) == found(expected)
-    assert set(answer.timings_ms) == {"diffusion", "chains"}
+    assert set(answer.timings_ms) == {"diffusion", "graph"}
     assert set(answer.reused_ms) == {"index", "details", "sift"}
 
 

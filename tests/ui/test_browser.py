@@ -348,3 +348,38 @@ def test_back_and_the_evidence_from_near(visit):
     dialog.get_by_role("button", name="Overlay").click()
     dialog.get_by_text("Blink").click()
     expect(dialog.get_by_label("Opacity")).to_have_value("0")
+
+
+def test_the_evidence_shows_chain_and_contradiction(visit, engine, gallery):
+    """Each pair of photos has a button, with which the viewer shows it."""
+    query = engine.prepare(gallery.catalogue.find("eiffel-tower.jpg").id)
+    hits = engine.search(query, "diffusion", "sift", 24).hits
+    hit = next(hit for hit in hits if len(hit.chain) == 2 and hit.contradicted_by)
+    through, other = hit.chain[0], hit.contradicted_by
+    visit.goto(f"{visit.url}?photo=eiffel-tower.jpg")
+    expect(visit.get_by_role("button", name="Open ").first).to_be_visible()
+    settle(visit)
+    visit.get_by_role("button", name="Show weaker matches").click()
+    visit.get_by_role("button", name=f"Open {hit.title}", exact=True).click()
+    dialog = visit.get_by_role("dialog")
+    expect(dialog.get_by_text("This photo was found through others.")).to_be_visible()
+    expect(dialog.get_by_text(f"Matches “{other.title}”, which this search")).to_be_visible()
+    pairs = dialog.get_by_role("radio")
+    expect(pairs).to_have_text(
+        [
+            f"your photo → {through.title} · {through.inliers} points",
+            re.compile(f"^{through.title} → {hit.title}"),
+            re.compile(f"^your photo → {hit.title}"),
+            f"{hit.title} → {other.title} · {other.inliers} points",
+        ]
+    )
+    captions = dialog.locator(".stage .caption")
+    expect(captions).to_have_text(["Eiffel tower", through.title])
+    expect(dialog.get_by_text(f"{through.inliers} points of the two photos")).to_be_visible()
+    pairs.last.click()
+    expect(captions).to_have_text([hit.title, other.title])
+    expect(dialog.get_by_text("of the two photos fit together")).to_be_visible()
+    settle(visit)
+    assert line_ends(dialog).shape[0] > 0 and no_sideways_scroll(visit)
+    pairs.nth(2).click()
+    expect(captions).to_have_text(["Eiffel tower", hit.title])

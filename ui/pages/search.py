@@ -220,7 +220,6 @@ def handle_clicks(engine: Engine, question: Question, answer: Answer | None, gri
         if answer and grid.open:
             if photo := find(grid.open):
                 hits = answer.result.hits
-                chain = next((hit.chain for hit in hits if hit.id == photo.id), ())
                 evidence(
                     engine,
                     question.subjects,
@@ -228,7 +227,7 @@ def handle_clicks(engine: Engine, question: Question, answer: Answer | None, gri
                     photo.id,
                     answer.options,
                     search_with,
-                    chain,
+                    next((hit for hit in hits if hit.id == photo.id), None),
                 )
             else:
                 st.warning(tr("This photo is no longer in the gallery."))

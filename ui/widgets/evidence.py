@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import numpy as np
 import streamlit as st
 
 from index_store.about import web_address
-from search import UNREADABLE, Engine, Hit, Link, PreparedQuery
+from search import UNREADABLE, Engine, Hit, PreparedQuery
 from serving.galleries.about import About, about
 from serving.galleries.things import things_of
 from serving.refusal import Refused
@@ -28,6 +29,21 @@ from .results import credit_line
 from .timing import stage_name
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two photos that the dialog can show side by side.
+
+    Attributes:
+        name: label of the pair.
+        start: gallery id of the left photo; None for the query.
+        end: gallery id of the right photo.
+    """
+
+    name: str
+    start: int | None
+    end: int
+
+
 def escape_markdown(text: str) -> str:
     """Escape Markdown, which Streamlit would render: file names are untrusted."""
     return re.sub(r"([^\w\s])", r"\\\1", text)
@@ -40,7 +56,7 @@ def evidence(
     id: int,
     options: SearchOptions,
     search_with: Callable[[Engine, int], None],
-    chain: Sequence[Link] = (),
+    hit: Hit | None,
 ) -> None:
     """Open the dialog: query and hit side by side with the matched points.
 
@@ -48,14 +64,14 @@ def evidence(
         engine: engine of the hit's gallery.
         subjects: the query photos. The one whose points match best is shown.
         query: the query prepared from them.
-        id: id of the hit.
+        id: id of the gallery photo.
         options: options of the search. Its matcher is used; SIFT if it has none.
         search_with: function that starts a search with a gallery photo.
-        chain: photos that lead to the hit, which is last, see `Hit.chain`. Each step is shown
-            separately.
+        hit: the photo as a hit, whose steps of evidence can be shown as well; None if it is not
+            among the hits.
     """
     dialog = st.dialog(tr("The evidence"), width="large")
-    dialog(draw)(engine, subjects, query, id, options.matcher or "sift", search_with, chain)
+    dialog(draw)(engine, subjects, query, id, options.matcher or "sift", search_with, hit)
 
 
 def draw(
@@ -65,14 +81,13 @@ def draw(
     id: int,
     matcher: str,
     search_with: Callable[[Engine, int], None],
-    chain: Sequence[Link],
+    hit: Hit | None,
 ) -> None:
     """Draw the content of the dialog. Arguments as `evidence`; matcher: name of the matcher."""
-    if chain and (step := chosen_step(chain, about(engine.store))) is not None:
-        id = chain[step].id
-        if step:
-            before = chain[step - 1].id
-            subjects, query = [gallery_subject(engine, before)], engine.prepare(before)
+    pair = chosen_pair(id, hit, about(engine.store))
+    id = pair.end
+    if pair.start is not None:
+        subjects, query = [gallery_subject(engine, pair.start)], engine.prepare(pair.start)
     try:
         hit = explained(engine, query, id, matcher)
     except Refused as refusal:
@@ -117,25 +132,57 @@ def more_photos(file: str) -> None:
         open_album_of(file)
 
 
-def chosen_step(chain: Sequence[Link], facts: About) -> int | None:
-    """The step of a chain chosen by the visitor; None for the direct comparison with the hit."""
-    ends = [tr("your photo"), *(facts.title(link.file, link.title) for link in chain)]
-    names = [
-        f"{start} → {end}"
-        + (f" · {tr('{count} {count:point|points}', count=number(points))}" if points else "")
-        for start, end, points in zip(ends, ends[1:], (link.inliers for link in chain))
-    ]
-    directly = tr("directly")
-    st.caption(tr("This photo was found through others. Each step:"))
-    options = [*range(len(chain)), None]
-    return st.segmented_control(
+def chosen_pair(id: int, hit: Hit | None, facts: About) -> Pair:
+    """The pair of photos to show: the query and the hit, unless the visitor chooses a step of the
+    evidence. The first step of a chain is chosen at first.
+
+    Args:
+        id: id of the gallery photo.
+        hit: the photo as a hit; None if it is not among the hits.
+        facts: titles of the gallery's photos.
+    """
+    if hit is None or not (hit.chain or hit.contradicted_by):
+        return Pair("", None, id)
+    title = facts.title(hit.file, hit.title)
+    direct = Pair(pair_name(tr("your photo"), title, hit.inliers), None, id)
+    pairs = [*chain_pairs(hit, facts), direct]
+    if (other := hit.contradicted_by) is not None:
+        other_title = facts.title(other.file, other.title)
+        pairs.append(Pair(pair_name(title, other_title, other.inliers), id, other.id))
+        st.caption(
+            tr(
+                "Matches “{title}”, which this search considers a different thing: this counts "
+                "against the hit.",
+                title=escape_markdown(other_title),
+            )
+        )
+    if hit.chain:
+        st.caption(tr("This photo was found through others. Each step:"))
+    place = st.pills(
         tr("Step"),
-        options,
+        range(len(pairs)),
         default=0,
-        format_func=lambda step: directly if step is None else names[step],
+        format_func=lambda place: pairs[place].name,
         label_visibility="collapsed",
-        key="step",
+        key=f"step-{id}",
     )
+    return direct if place is None else pairs[place]
+
+
+def chain_pairs(hit: Hit, facts: About) -> list[Pair]:
+    """The steps of a hit's chain; none without one. facts: titles of the gallery's photos."""
+    starts = [None, *(link.id for link in hit.chain)]
+    titles = [tr("your photo"), *(facts.title(link.file, link.title) for link in hit.chain)]
+    return [
+        Pair(pair_name(title, end, link.inliers), start, link.id)
+        for start, link, title, end in zip(starts, hit.chain, titles, titles[1:])
+    ]
+
+
+def pair_name(start: str, end: str, points: int | None) -> str:
+    """Markdown label of a pair: the titles of both photos, and the points that they match."""
+    count = f" · {tr('{count} {count:point|points}', count=number(points))}" if points else ""
+    return f"{escape_markdown(start)} → {escape_markdown(end)}{count}"
 
 
 def credit_html(engine: Engine, file: str) -> str:

@@ -17,7 +17,7 @@ COLOURS = {  # of the stages, in the order in which they run
     "details": "#eab308",
     **dict.fromkeys(RERANKERS, "#8b5cf6"),
     **dict.fromkeys(MATCHERS, "#ef6461"),
-    "chains": "#22c55e",
+    "graph": "#22c55e",
 }
 
 
@@ -30,7 +30,7 @@ def stage_name(stage: str) -> str:
         "keypoints": tr("keypoints"),
         "index": tr("index"),
         "details": tr("details"),
-        "chains": tr("chains"),
+        "graph": tr("matching graph"),
     }
     return names.get(stage) or label(stage)
 
