@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,9 +17,12 @@ from .. import searches
 from ..galleries.gallery import Gallery
 from ..galleries.originals import OriginalGone, reading_originals
 from .diffusion_walk import Walk, walk
+from .graph_moves import Moves, graph_moves
 
 HITS = 6
 REACHED = 10
+FIRST = 20  # ranks in which moves of the matching graph are explained
+FOLLOWED = 200  # hits searched, so that photos that fell out of the first ranks are among them
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ class Explained:
             the model has none.
         lists: visited lists of the index, nearest first.
         walk: trace of the diffusion.
+        moves: what the matching graph moved; None for a store without one.
         result: the answer of all stages.
     """
 
@@ -43,6 +47,7 @@ class Explained:
     heat: np.ndarray | None
     lists: list[VisitedList]
     walk: Walk
+    moves: Moves | None
     result: SearchResult
 
 
@@ -55,13 +60,15 @@ def explain(gallery: Gallery, query: PreparedQuery, pixels: np.ndarray | None) -
         pixels: the whole photo, uint8 RGB (H, W, 3); None if it is not available.
     """
     store, extractor = gallery.engine.store, gallery.engine.extractor
+    result = searches.search(gallery, query, "diffusion", "sift", FOLLOWED, "page")
     return Explained(
         descriptor=query.descriptor,
         region=query.region,
         heat=None if pixels is None else heat(extractor, pixels, query.region),
         lists=visited_lists(store.index, query.descriptor),
         walk=walk(query, store, REACHED),
-        result=searches.search(gallery, query, "diffusion", "sift", HITS, "page"),
+        moves=graph_moves(result.hits, "sift", FIRST) if gallery.engine.graph else None,
+        result=replace(result, hits=result.hits[:HITS]),
     )
 
 

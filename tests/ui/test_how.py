@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import numpy as np
 import onnx
@@ -22,12 +23,16 @@ from index_store.ann.id_map import all_numbered
 from index_store.ann.inverted_lists import visited_lists
 from index_store.ann.nearest import build_index
 from index_store.ann.presets import choose_parameters
+from search import Contradiction, Hit, Link
 from serving.explanation.diffusion_walk import walk
+from serving.explanation.explain import FIRST, FOLLOWED
+from serving.explanation.graph_moves import Move, graph_moves
 from serving.galleries.galleries import galleries
+from serving.galleries.pictures import thumbnail_url
 from tests.conftest import GALLERY, PATIENCE, unit_rows
 from tests.ui.test_page import html_of
 from tests.ui.test_page import walk as nodes
-from ui.pages.how_pictures import heat_png
+from ui.pages.how_pictures import MOVES, heat_png
 
 
 def test_shares_of_places():
@@ -124,10 +129,68 @@ def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkey
     assert not app.exception
     assert "“Colosseum”" in html_of(app) and "512 numbers" in html_of(app)
     drawn, bodies = pictures(app)
-    assert len(bodies) == 3 and "data:image/png;base64," in bodies[0]
+    assert len(bodies) >= 3 and "data:image/png;base64," in bodies[0]
     held = len(visited_lists(gallery.index, gallery.descriptors[0].astype(np.float32)))
     assert bodies[1].count("<li>") == held and "<path" in bodies[2]
     assert any(p.component_name == "match" for p in drawn)
+
+
+def test_moves_by_the_graph():
+    """Photo 1 falls, photo 2 falls from too far behind, 3 rises, 4 is new, 5 rises but is weak."""
+
+    def hit(id: int, before: int | None, after: int, probability: float, **reason) -> Hit:
+        ranks = {"graph": after} | ({} if before is None else {"sift": before})
+        return Hit(id, "", "", 0.0, 0.0, probability, ranks, **reason)
+
+    against = Contradiction(9, "", "", 20, 0.9)
+
+    def chain(*ids: int) -> tuple[Link, ...]:
+        return tuple(Link(id, "", "", None) for id in ids)
+
+    hits = [
+        hit(6, 2, 1, 0.9, contradicted_by=against),  # it has risen all the same
+        hit(3, 4, 2, 0.5, chain=chain(6, 3)),
+        hit(4, None, 3, 0.4, chain=chain(6, 3, 4)),
+        hit(1, 1, 4, 0.3, contradicted_by=against),
+        hit(5, 9, 5, 0.01, chain=chain(6, 5)),
+        hit(2, 6, 7, 0.01, contradicted_by=against),
+    ]
+    moves = graph_moves(hits, "sift", first=5)
+    assert moves.fell == [Move(1, 1, 4, 9)]
+    assert moves.rose == [Move(3, 4, 2, 6), Move(4, None, 3, 3)]
+
+
+def test_the_page_shows_what_the_graph_moved(gallery_path, gallery, engine, monkeypatch):
+    monkeypatch.setenv("GEM_STORE", str(gallery_path))
+    galleries().wait_until_open()
+    app = AppTest.from_function(page, default_timeout=PATIENCE)
+    app.session_state.visited = "petra.jpg"
+    app.run()
+    assert not app.exception
+    query = engine.prepare(gallery.catalogue.find("petra.jpg").id)
+    moves = graph_moves(engine.search(query, "diffusion", "sift", FOLLOWED).hits, "sift", FIRST)
+    assert moves.fell
+    fell, rose = len(moves.fell), len(moves.rose)
+    assert f"falls: {fell} of the first {FIRST} here" in html_of(app)
+    assert f"rises: {rose} here" in html_of(app)
+    *_, drawn = pictures(app)[1]
+    assert drawn.count("<li>") == min(fell, MOVES) + min(rose, MOVES)
+    first = moves.fell[0]
+    assert f"▼ {first.before} → {first.after}: matches" in drawn
+    shown = [thumbnail_url(gallery, id) for id in (first.id, first.because)]
+    assert re.findall('src="([^"]+)"', drawn)[:2] == shown
+
+
+def test_the_steps_that_a_gallery_has_are_numbered(small_built, monkeypatch):
+    """A flat index has no lists to visit."""
+    monkeypatch.setenv("GEM_STORE", str(small_built / "store"))
+    galleries().wait_until_open()
+    app = AppTest.from_function(page, default_timeout=PATIENCE).run()
+    numbered = re.findall(
+        '<h2 class="step"><span aria-hidden="true">(.)</span>([^<]+)', html_of(app)
+    )
+    steps = ["It looks", "It walks", "It proves", "It cross-checks"]
+    assert numbered == [(str(number), name) for number, name in enumerate(steps, 1)]
 
 
 def test_of_a_part_only_the_part_is_told(gallery_path, monkeypatch):
@@ -140,7 +203,7 @@ def test_of_a_part_only_the_part_is_told(gallery_path, monkeypatch):
     app.session_state.question = {"photo": ["colosseum.jpg"], "part": ["50,10,90,100"]}
     app.run()
     assert not app.exception and "Only the part in the frame counts" in html_of(app)
-    drawn, (heat, lists, _) = pictures(app)
+    drawn, (heat, lists, *_) = pictures(app)
     cut = crop_region(engine.store.pixels(id), region, engine.extractor.card.longest_side)
     expected = heat_png(Attention(engine.extractor).heat(cut))
     assert base64.b64encode(expected).decode() in heat

@@ -134,7 +134,7 @@ def test_how_it_works_tells_of_the_photo_searched_with(visit):
     title = search(visit)
     go(visit, "How it works", "How it works")
     expect(visit.get_by_text(f"“{title}”")).to_be_visible()
-    for step in ("It looks", "It finds", "It walks", "It proves"):
+    for step in ("It looks", "It finds", "It walks", "It proves", "It cross-checks"):
         expect(visit.get_by_role("heading", name=step)).to_be_visible()
     expect(visit.locator(".heat .over")).to_be_visible()
     assert visit.locator(".lists img").count() >= 10

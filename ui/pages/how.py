@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from extractor import decode
-from serving.explanation.explain import Explained, explain, pixels_of
+from serving.explanation.explain import FIRST, Explained, explain, pixels_of
 from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 
@@ -22,7 +25,7 @@ from ..widgets.drawing import drawing
 from ..widgets.match import match_viewer
 from ..widgets.part import WHOLE
 from ..widgets.timing import timing_bar
-from .how_pictures import heat_picture, lists_picture, walk_picture
+from .how_pictures import heat_picture, lists_picture, moves_picture, walk_picture
 
 
 def render() -> None:
@@ -38,8 +41,8 @@ def render() -> None:
         f'<div class="hero"><h1>{html.escape(tr("How it works"))}</h1><p>'
         + html.escape(
             tr(
-                "Four steps, shown on “{title}” with the numbers of this search. Search with "
-                "another photo to see them on that one.",
+                "The steps of a search, shown on “{title}” with the numbers of this one. Search "
+                "with another photo to see them on that one.",
                 title=subject.title,
             )
         )
@@ -50,10 +53,12 @@ def render() -> None:
     except Refused as refusal:
         st.warning(tr_known(str(refusal)), icon=":material/hourglass_top:")
         return
-    draw_descriptor(gallery, subject, explanation)
-    draw_candidates(gallery, explanation)
-    draw_diffusion(gallery, subject, explanation)
-    draw_verification(gallery, subject, explanation)
+    positions = count(1)  # some galleries have fewer steps
+    draw_descriptor(gallery, subject, explanation, positions)
+    draw_candidates(gallery, explanation, positions)
+    draw_diffusion(gallery, subject, explanation, positions)
+    draw_verification(gallery, subject, explanation, positions)
+    draw_graph(gallery, explanation, positions)
     st.html(timing_bar(explanation.result))
 
 
@@ -96,17 +101,22 @@ def explained(gallery: Gallery, question: Question) -> Explained:
     return explanation
 
 
-def step(heading: str, sentences: str, position: int) -> object:
-    """Draw the heading and text of a step. Returns the column for its picture."""
+def step(heading: str, sentences: str, positions: Iterator[int]) -> DeltaGenerator:
+    """Draw the heading and text of a step at the next position.
+
+    Returns the column for its picture.
+    """
     text, picture = st.columns([2, 3], gap="large", vertical_alignment="top")
+    position = f'<span aria-hidden="true">{next(positions)}</span>'
     text.html(
-        f'<h2 class="step"><span aria-hidden="true">{position}</span>{html.escape(heading)}</h2>'
-        f"<p>{html.escape(sentences)}</p>"
+        f'<h2 class="step">{position}{html.escape(heading)}</h2><p>{html.escape(sentences)}</p>'
     )
     return picture
 
 
-def draw_descriptor(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
+def draw_descriptor(
+    gallery: Gallery, subject: QueryImage, explanation: Explained, positions: Iterator[int]
+) -> None:
     card = gallery.engine.extractor.card
     text = tr(
         "A network turns the photo into {count} {count:number|numbers}, its descriptor; photos of "
@@ -128,7 +138,7 @@ def draw_descriptor(gallery: Gallery, subject: QueryImage, explanation: Explaine
             share=number(100 * share_of_half(heat)),
         )
     label = tr("Where the descriptor looks")
-    with step(tr("It looks"), text, 1):
+    with step(tr("It looks"), text, positions):
         drawing(heat_picture(subject.image, heat, explanation.region, label), "heat")
 
 
@@ -138,7 +148,7 @@ def share_of_half(heat: np.ndarray) -> float:
     return float((np.searchsorted(total, 0.5) + 1) / heat.size)
 
 
-def draw_candidates(gallery: Gallery, explanation: Explained) -> None:
+def draw_candidates(gallery: Gallery, explanation: Explained, positions: Iterator[int]) -> None:
     store = gallery.engine.store
     in_lists = sum(len(entry.ids) for entry in explanation.lists)
     index = store.index.index.stats()
@@ -155,11 +165,13 @@ def draw_candidates(gallery: Gallery, explanation: Explained) -> None:
         bytes=number(index.code_bytes),
         held=number(in_lists),
     )
-    with step(tr("It finds"), text, 2):
+    with step(tr("It finds"), text, positions):
         drawing(lists_picture(store, explanation), "lists")
 
 
-def draw_diffusion(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
+def draw_diffusion(
+    gallery: Gallery, subject: QueryImage, explanation: Explained, positions: Iterator[int]
+) -> None:
     walk = explanation.walk
     if len(walk.seeds) == 0:
         text = tr(
@@ -176,11 +188,13 @@ def draw_diffusion(gallery: Gallery, subject: QueryImage, explanation: Explained
             reached=number(len(walk.reached)),
             visits=number(100 * walk.visits.max(initial=0)),
         )
-    with step(tr("It walks"), text, 3):
+    with step(tr("It walks"), text, positions):
         drawing(walk_picture(gallery.engine.store, subject, walk, tr("The walk")), "walk")
 
 
-def draw_verification(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
+def draw_verification(
+    gallery: Gallery, subject: QueryImage, explanation: Explained, positions: Iterator[int]
+) -> None:
     proven_hits = [hit for hit in explanation.result.hits if hit.verified]
     best = max(proven_hits, key=lambda hit: hit.inliers or 0, default=None)
     if best is None:
@@ -205,7 +219,7 @@ def draw_verification(gallery: Gallery, subject: QueryImage, explanation: Explai
         points=number(keypoints.form.points),
         held=number(len(keypoints)),
     )
-    with step(tr("It proves"), f"{text} {voting}", 4):
+    with step(tr("It proves"), f"{text} {voting}", positions):
         if best is not None:
             hit_image = gallery_subject(gallery.engine, best.id).image
             match_viewer(
@@ -215,3 +229,20 @@ def draw_verification(gallery: Gallery, subject: QueryImage, explanation: Explai
                 key="how-match",
                 region=explanation.region,
             )
+
+
+def draw_graph(gallery: Gallery, explanation: Explained, positions: Iterator[int]) -> None:
+    moves = explanation.moves
+    if moves is None:
+        return  # the gallery was built without comparing its photos
+    text = tr(
+        "The photos of the gallery were matched with each other when it was built. A photo that "
+        "matches photos of another thing falls: {fell} of the first {of} here. One that is reached "
+        "through photos already found rises: {rose} here.",
+        of=number(min(FIRST, len(gallery.engine.store))),
+        fell=number(len(moves.fell)),
+        rose=number(len(moves.rose)),
+    )
+    with step(tr("It cross-checks"), text, positions):
+        if moves.fell or moves.rose:
+            drawing(moves_picture(gallery.engine.store, moves), "moves")

@@ -14,15 +14,18 @@ from index_store import Store
 from search.ranking import cosine
 from serving.explanation.diffusion_walk import Walk
 from serving.explanation.explain import Explained
+from serving.explanation.graph_moves import Move, Moves
 from serving.galleries.about import about
 from serving.galleries.pictures import thumbnail_url
 
+from ..i18n.translate import number, tr
 from ..state.query_image import QueryImage
 from ..widgets.results import photos_in_words
 
 HEAT_SIDE = 256  # pixels of the heat map's longer side
 LISTS = 8  # index lists drawn
 FACES = 5  # photos per list
+MOVES = 4  # moves drawn in each direction
 NODE = 64  # pixels, side of a photo in the walk
 
 
@@ -87,6 +90,31 @@ def thumbnail(store: Store, id: int) -> str:
     photo = store.catalogue.photo(id)
     title = html.escape(about(store).title(photo.file, photo.title))
     return f'<img src="{thumbnail_url(store, id)}" alt="{title}" title="{title}" loading="lazy">'
+
+
+def moves_picture(store: Store, moves: Moves) -> str:
+    """HTML of the first photos that the matching graph moved, each with the photo that moved it."""
+    fell = [
+        move_row(store, move, tr("▼ {ranks}: matches", ranks=ranks(move)))
+        for move in moves.fell[:MOVES]
+    ]
+    rose = [
+        move_row(store, move, tr("▲ {ranks}: through", ranks=ranks(move)))
+        for move in moves.rose[:MOVES]
+    ]
+    return f'<ol class="lists moves">{"".join(fell + rose)}</ol>'
+
+
+def ranks(move: Move) -> str:
+    """The ranks of a photo before and after."""
+    before = tr("new") if move.before is None else number(move.before)
+    return f"{before} → {number(move.after)}"
+
+
+def move_row(store: Store, move: Move, text: str) -> str:
+    """HTML of a moved photo, a text, and the photo that moved it."""
+    moved, because = thumbnail(store, move.id), thumbnail(store, move.because)
+    return f"<li>{moved}<span>{html.escape(text)}</span>{because}</li>"
 
 
 def walk_picture(store: Store, subject: QueryImage, walk: Walk, label: str) -> str:
