@@ -32,15 +32,18 @@ class Contradictions:
     strength: np.ndarray
     others: np.ndarray
 
-    def notable(self, ids: np.ndarray) -> dict[int, tuple[int, float]]:
+    def notable(self, ids: np.ndarray, likely: np.ndarray) -> dict[int, tuple[int, float]]:
         """Gallery id -> the photo that contradicts it and the strength, from NOTABLE.
 
         Args:
             ids: gallery ids of the n photos, int (n,).
+            likely: ids of the photos that probably show the query's thing after the graph, int
+                (a,). To name one of them as another thing would be wrong.
         """
+        shown = (self.strength >= NOTABLE) & ~np.isin(self.others, likely)
         return {
             int(ids[place]): (int(self.others[place]), float(self.strength[place]))
-            for place in np.flatnonzero(self.strength >= NOTABLE)
+            for place in np.flatnonzero(shown)
         }
 
 

@@ -80,8 +80,8 @@ class MatchingGraph:
             The ranking, best first, with log-odds as scores; and why photos moved.
         """
         edges = self._store.edges
-        against = contradictions(ranking.ids, probability(odds), edges, self.judge, excluded)
-        notable = against.notable(ranking.ids)
+        ids = ranking.ids
+        against = contradictions(ids, probability(odds), edges, self.judge, excluded)
         odds = odds + SHIFT - CONTRADICTION * against.strength
         calibrated = None if ranking.probability is None else probability(odds)
         ranking = replace(ranking, probability=calibrated).rescored(odds)
@@ -89,6 +89,7 @@ class MatchingGraph:
         worth = probability(starts.scores) ** 2
         chains = follow_chains(starts.ids, worth, edges, self.judge, excluded)
         ranking, led = chained(ranking, chains, TRUST, descriptor, self._store)
+        notable = against.notable(ids, ranking.ids[ranking.scores >= 0])
         return ranking, GraphEvidence({id: chains.links[id] for id in led.tolist()}, notable)
 
     def judge(self, ids: np.ndarray, edges: np.ndarray) -> np.ndarray:

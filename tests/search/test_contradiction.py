@@ -43,7 +43,7 @@ def test_no_match_contradicts_nothing():
     alone = graph_of(np.zeros((4, 4)))
     found = contradictions(ids, own, alone, as_told, np.empty(0))
     assert found.strength.tolist() == [0, 0] and found.others.tolist() == [-1, -1]
-    assert found.notable(ids) == {}
+    assert found.notable(ids, np.empty(0)) == {}
     damaged = graph_of(np.array([[0, 1.0], [1.0, 0]]))
     damaged["id"][0, 0] = 9
     found = contradictions(np.array([0]), own[:1], damaged, as_told, np.empty(0))
@@ -60,7 +60,8 @@ def test_the_photo_that_contradicts_most_is_named():
     # Photo 1 is contradicted by photo 0: 0.9 x (1 - 0.5) = 0.45, which is not notable.
     np.testing.assert_allclose(found.strength, [0.45, 0.7], atol=1e-3)
     assert found.others.tolist() == [0, 2]
-    assert found.notable(ids) == {0: (2, pytest.approx(0.7, abs=1e-3))}
+    assert found.notable(ids, np.array([1])) == {0: (2, pytest.approx(0.7, abs=1e-3))}
+    assert found.notable(ids, np.array([2])) == {}, "photo 2 is likely after all"
 
 
 class Compared:
@@ -92,18 +93,19 @@ def test_hits_name_the_photos_that_contradict_them(engine, gallery):
     plain = copy.copy(engine)
     plain.graph = None
     own = {hit.id: hit.probability for hit in plain.search(query, "diffusion", "sift", 400).hits}
-    named = 0
-    for hit in engine.search(query, "diffusion", "sift", 400).hits:
+    hits = engine.search(query, "diffusion", "sift", 400).hits
+    likely, named = {hit.id for hit in hits if hit.probability >= 0.5}, 0
+    for hit in hits:
         edges = gallery.edges[hit.id]
         edges = edges[(edges["id"] >= 0) & ~np.isin(edges["id"], query.in_gallery)]
         others = [own.get(int(id), 0.0) for id in edges["id"]]
         strength = engine.graph.judge(np.full(len(edges), hit.id), edges) * (1 - np.array(others))
         found = hit.contradicted_by
-        if hit.id not in own or strength.max(initial=0) < NOTABLE:
+        best = edges[strength.argmax()] if len(edges) else None
+        if hit.id not in own or strength.max(initial=0) < NOTABLE or best["id"] in likely:
             assert found is None
             continue
         named += 1
-        best = edges[strength.argmax()]
         assert found.strength == pytest.approx(strength.max())
         assert (found.id, found.inliers) == (best["id"], best["inliers"])
         photo = gallery.catalogue.photo(found.id)

@@ -171,8 +171,8 @@ def test_the_page_shows_what_the_graph_moved(gallery_path, gallery, engine, monk
     moves = graph_moves(engine.search(query, "diffusion", "sift", FOLLOWED).hits, "sift", FIRST)
     assert moves.fell
     fell, rose = len(moves.fell), len(moves.rose)
-    assert f"falls: {fell} of the first {FIRST} here" in html_of(app)
-    assert f"rises: {rose} here" in html_of(app)
+    assert f"another thing: {fell} of the first {FIRST} here" in html_of(app)
+    assert f"lead to it: {rose} here" in html_of(app)
     *_, drawn = pictures(app)[1]
     assert drawn.count("<li>") == min(fell, MOVES) + min(rose, MOVES)
     first = moves.fell[0]

@@ -236,9 +236,9 @@ def draw_graph(gallery: Gallery, explanation: Explained, positions: Iterator[int
     if moves is None:
         return  # the gallery was built without comparing its photos
     text = tr(
-        "The photos of the gallery were matched with each other when it was built. A photo that "
-        "matches photos of another thing falls: {fell} of the first {of} here. One that is reached "
-        "through photos already found rises: {rose} here.",
+        "The photos of the gallery were matched with each other when it was built. A photo falls "
+        "if it matches photos that seem to show another thing: {fell} of the first {of} here. It "
+        "rises if photos already found lead to it: {rose} here.",
         of=number(min(FIRST, len(gallery.engine.store))),
         fell=number(len(moves.fell)),
         rose=number(len(moves.rose)),
