@@ -16,7 +16,7 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import keypoint_index, keypoints, matching, things
+from .studies.retrieval import keypoint_index, matching, things
 from .studies.serving import kills, load
 from .studies.speed import scale
 from .studies.speed import verification_cost as verification
@@ -31,7 +31,6 @@ COMMANDS = (
     fit,
     groups,
     verification,
-    keypoints,
     keypoint_index,
     matching,
     things,
