@@ -39,8 +39,7 @@ from search.fusion.calibration import (
 from search.fusion.fit import Samples, fit_curves, held_out, thinned
 
 from ..datasets import BadDataset
-from ..datasets.groups import load_groups
-from ..groups import add_labelled_stores, store_groups
+from ..groups import add_labelled_stores, read_kinds, store_group_ids
 from ..metrics import average_precision
 from ..report.conditions import conditions
 from ..report.results import format_rows
@@ -223,26 +222,19 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
 def run(args: argparse.Namespace) -> None:
     if not args.out.parent.is_dir():
         raise BadDataset(f"There is no folder {args.out.parent} to write the calibration in.")
-    if len(args.store) != len(args.groups):
-        raise BadDataset(
-            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
-            "were given; each store needs one groups file."
-        )
+    kinds = read_kinds(args)
     model = model_of(args.store[0], args.model)
     extractor = Extractor(model)
     print_lines(f"Measured: {conditions(extractor.engine)}.", "")
     galleries: list[LabelledGallery] = []
     names = []
-    kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
     for path, groups_file in zip(args.store, args.groups):
         store = Store(path, extractor)
-        groups_by_name = store_groups(groups_file, store)
-        groups = [
-            [store.catalogue.find(file).id for file in files] for files in groups_by_name.values()
-        ]
-        check_enough(groups)
-        names.append(list(groups_by_name))
-        galleries += galleries_of(store, extractor, groups, args.matcher, galleries)
+        groups = store_group_ids(groups_file, store)
+        ids = list(groups.values())
+        check_enough(ids)
+        names.append(list(groups))
+        galleries += galleries_of(store, extractor, ids, args.matcher, galleries)
     fit = Fit(galleries, begin(args.out, model.stem, extractor.fingerprint))
 
     def progress(label: str) -> Progress:

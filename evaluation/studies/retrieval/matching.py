@@ -18,9 +18,16 @@ from tqdm import tqdm
 from command import print_lines, print_text
 from evaluation.calibration.evidence import LabelledGallery, whole_gallery
 from evaluation.calibration.fit import Fit, check_enough, with_curves
-from evaluation.datasets import BadDataset
-from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW, load_groups
-from evaluation.groups import METHODS, add_labelled_stores, evaluate_groups, store_groups
+from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW
+from evaluation.groups import (
+    METHODS,
+    add_labelled_stores,
+    evaluate_groups,
+    group_maps,
+    read_kinds,
+    store_group_ids,
+    store_groups,
+)
 from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
 from extractor import Extractor
@@ -84,8 +91,9 @@ def cross_fitted(
             if not part:
                 continue
             for engine, found in zip((without_edges(gallery.engine), gallery.engine), both):
-                for result in evaluate_groups(engine, part):
-                    found[result.method].update(result.group_map)
+                queries = evaluate_groups(engine, part)
+                for method in METHODS:
+                    found[method].update(group_maps(queries, method))
     return maps
 
 
@@ -131,8 +139,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if len(args.store) != len(args.groups):
-        raise BadDataset("Each store needs one groups file.")
+    kinds = read_kinds(args)
     model = model_of(args.store[0], None)
     extractor = Extractor(model)
     galleries: list[LabelledGallery] = []
@@ -140,13 +147,12 @@ def run(args: argparse.Namespace) -> None:
     for path, file in zip(args.store, args.groups):
         store = Store(path, extractor)
         groups.append(store_groups(file, store))
-        ids = [[store.catalogue.find(f).id for f in files] for files in groups[-1].values()]
+        ids = list(store_group_ids(file, store).values())
         check_enough(ids)
         galleries.append(whole_gallery(store, extractor, ids, "sift", galleries))
     maps = cross_fitted(
         galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
     )
-    kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
     print_text(format_rows(table([path.name for path in args.store], groups, maps, kinds)))
     print_lines("", *(matching_line(gallery.engine.store.edges) for gallery in galleries))
     print_lines("", f"Measured: {conditions(extractor.engine)}.")

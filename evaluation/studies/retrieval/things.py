@@ -17,9 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from command import print_lines, print_text
-from evaluation.datasets import BadDataset
-from evaluation.datasets.groups import load_groups
-from evaluation.groups import add_labelled_stores, store_group_ids
+from evaluation.groups import add_labelled_stores, read_kinds, store_group_ids
 from evaluation.report.results import format_rows
 from index_store import Store
 from index_store.analysis.things import (
@@ -32,7 +30,6 @@ from index_store.analysis.things import (
     proofs,
     proven_pairs,
 )
-from plurals import quantity
 
 RIDGE = 1e-4  # for standardised features; only keeps the weights finite
 START = np.array([-1.0, 1.0, 1.0, -1.0, 1.0])
@@ -280,12 +277,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if len(args.store) != len(args.groups):
-        raise BadDataset(
-            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
-            "were given; each store needs one groups file."
-        )
-    kinds = {kind: names for path in args.kinds for kind, names in load_groups(path).items()}
+    kinds = read_kinds(args)
     graphs = [labelled(store, groups, kinds) for store, groups in zip(args.store, args.groups)]
     print_text(format_rows(table(graphs)))
     points, likeness = ([f"{value:.1f}" for value in found] for found in fitted(graphs))
