@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from command import CommandParser, print_error, run_command
+from command import CommandParser, exit_code, run_command
 from download import DownloadFailed
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
@@ -49,11 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     for module in COMMANDS:
         module.add_command(commands)
     args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except BrokenPipeError:
-        raise  # handled by run_command
-    except (
+    return exit_code(
+        lambda: args.run(args),
         BadCalibration,
         BadDataset,
         BadModel,
@@ -64,10 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         ModuleNotFoundError,  # raised by `need`: a package from another requirements file
         StoreError,
         OSError,
-    ) as error:
-        print_error(error)
-        return 1
-    return 0
+    )
 
 
 if __name__ == "__main__":

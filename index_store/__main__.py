@@ -12,8 +12,7 @@ from pathlib import Path
 
 from command import (
     CommandParser,
-    print_error,
-    print_status,
+    exit_code,
     run_command,
 )
 from extractor import (
@@ -256,17 +255,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.set_defaults(run=run_things)
     args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except BrokenPipeError:
-        raise  # for run_command
-    except (StoreError, BadModel, BadLimit, OSError, sqlite3.Error) as error:
-        print_error(error)
-        return 1
-    except KeyboardInterrupt:
-        print_status("", "interrupted: run the same command again to resume")
-        return 130
-    return 0
+    return exit_code(
+        lambda: args.run(args),
+        *(StoreError, BadModel, BadLimit, OSError, sqlite3.Error),
+        resume="interrupted: run the same command again to resume",
+    )
 
 
 if __name__ == "__main__":
