@@ -22,8 +22,8 @@ from .datasets.fetched import get_dataset, named_dataset
 from .report.results import format_rows
 
 
-def format_sets(folder: Path = DOWNLOADS) -> str:
-    """Markdown table of all data sets, and whether they are in a folder."""
+def format_sets() -> str:
+    """Markdown table of all data sets, and where they are."""
     rows = [["name", "what", "from", "licence", "here"]]
     for name in set_names():
         if name == GALLERY:
@@ -38,19 +38,19 @@ def format_sets(folder: Path = DOWNLOADS) -> str:
         else:
             published = published_sets()[name]
             description, source, licence = published.title, published.page, published.licence
-        rows.append([name, description, source, licence, location(name, folder)])
+        rows.append([name, description, source, licence, location(name)])
     return format_rows(rows)
 
 
-def location(name: str, folder: Path) -> str:
+def location(name: str) -> str:
     """Path of a data set, "in part", or "no"."""
     if name == GALLERY:
         return GALLERY_PHOTOS.relative_to(GALLERY_PHOTOS.parent.parent).as_posix()
     try:
-        named_dataset(name, folder / name)
+        named_dataset(name)
     except BadDataset:
-        return "in part" if (folder / name).exists() else "no"
-    return str(folder / name)
+        return "in part" if (DOWNLOADS / name).exists() else "no"
+    return str(DOWNLOADS / name)
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

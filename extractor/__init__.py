@@ -1,7 +1,6 @@
 """Photo bytes -> RGB array -> unit descriptor. For serving: onnxruntime and Pillow, no torch."""
 
-from joblib import cpu_count as available_cores  # respects CPU affinity and cgroup limits
-
+from .cores import available_cores, in_order
 from .descriptor.choice import choose_extractor, int8_beside, open_extractor
 from .descriptor.extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
 from .descriptor.sealing import is_sealed, seal

@@ -123,7 +123,6 @@ def numbered(folder: Path, pattern: str, url: str) -> dict[int, str]:
 
     Raises:
         BadDataset: there are none.
-        BadDataset: there are none.
     """
     regex = re.compile(pattern + r"\.jpe?g", re.IGNORECASE)
     found = {

@@ -46,7 +46,6 @@ def duplicates(
 
     Returns:
         Ids of each group, its largest picture first; largest groups first.
-        Ids of each group. The largest picture of a group comes first, the largest group too.
     """
     slots = store.rows.slots  # photos with equal content share a slot
     pairs = np.concatenate([proposed(store.lists, store.list_sims), equal_pairs(slots)])

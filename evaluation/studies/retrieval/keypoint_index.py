@@ -76,19 +76,18 @@ class Cost:
 
 
 def synthetic_photos(
-    descriptors: np.ndarray, photos: int, points: int, seed: int = 0
+    descriptors: np.ndarray, photos: int, points: int
 ) -> Iterator[tuple[int, LocalFeatures]]:
-    """Ids and keypoints of synthetic photos.
+    """Ids and keypoints of synthetic photos, the same for the same arguments.
 
     Args:
         descriptors: uint8 (n, 128), RootSIFT of real photos, to draw from.
         photos: number of photos.
         points: keypoints per photo.
-        seed: random seed; the same seed gives the same photos.
     """
     frames = np.ones(points, np.complex64)
     for start in range(0, photos, BATCH):
-        rng = np.random.default_rng([seed, start])
+        rng = np.random.default_rng([0, start])
         shape = (min(BATCH, photos - start), points)
         rows = descriptors[rng.integers(len(descriptors), size=shape)]
         moved = rng.standard_normal(rows.shape, np.float32) * NOISE + rows

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from extractor import BadPhoto, read_photo, resize
+from extractor import BadPhoto, in_order, read_photo, resize
 
 from ..common.pairs import BadTrainingData, photos_under
-from .in_order import in_order
 from .packed import (
     FILE,
     MAX_PART,
