@@ -42,7 +42,6 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
     `ratio` times the second nearest. So `match(b, a)` are the pairs of `match(a, b)`, up to ties.
     The cosine is the inner product over DESCRIPTOR_SCALE squared: bytes preserve the norms of
     RootSIFT to half a percent.
-    to half a percent.
 
     Args:
         query, hit: RootSIFT descriptors as bytes, uint8 (n, 128) and (k, 128).
@@ -87,7 +86,7 @@ def scratch(n: int, k: int) -> np.ndarray:
     """Buffer for a product, int32 (n, k), reused by this thread: new memory costs time."""
     if n * k > SCRATCH:
         return np.empty((n, k), np.int32)
-    if not hasattr(_own, "room"):
+    if not hasattr(_own, "scratch"):
         _own.scratch = np.empty(SCRATCH, np.int32)
     return _own.scratch[: n * k].reshape(n, k)
 
