@@ -43,14 +43,7 @@ METHODS = {
 
 
 def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
-    """Load groups of photos of a store.
-
-    Args:
-        path: JSON file, {"name": ["file", ...], ...}.
-        store: store of the photos.
-
-    Returns:
-        Group name -> gallery files.
+    """Load groups of photos of a store, files by name, from JSON: {"name": ["file", ...], ...}.
 
     Raises:
         BadGroups: the file is not such JSON, or names photos that are not in the store.

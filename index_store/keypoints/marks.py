@@ -65,11 +65,7 @@ class Marks:
 
     @staticmethod
     def load(folder: Path, photos: int) -> Marks:
-        """Load marks that `save` wrote.
-
-        Args:
-            folder: folder of the generation.
-            photos: number of photos in the generation.
+        """Load the marks that `save` wrote for a generation of so many photos.
 
         Raises:
             ValueError: a file is damaged.

@@ -63,14 +63,7 @@ def cross_fitted(
     model: str,
     progress: Callable[[Iterable, str], Iterable] = lambda items, _: items,
 ) -> list[tuple[GroupMaps, GroupMaps]]:
-    """mAP of each group without and with the graph, by weights that have not seen it.
-
-    Args:
-        galleries: whole stores of one model.
-        groups: group name -> gallery files, of each store, in the order of the galleries' groups.
-        model: name of the model.
-        progress: wraps work, with its name.
-    """
+    """mAP of each group without and with the graph, by weights that have not seen it."""
     fusion = galleries[0].engine.fusion
     fingerprint = galleries[0].engine.extractor.fingerprint
     share = fusion.calibration.diffusion_share
