@@ -21,24 +21,24 @@ from .studies.serving import kills, load
 from .studies.speed import scale
 from .studies.speed import verification_cost as verification
 
-COMMANDS = (
-    data,
-    figures,
-    reproduce,
-    run_dataset,
-    models,
-    report,
-    fit,
-    groups,
-    verification,
-    keypoint_index,
-    matching,
-    things,
-    kills,
-    load,
-    scale,
-    ann,
-)
+COMMANDS = {
+    "data": (data, "data sets by name: list them, or get one"),
+    "figures": (figures, "measure the project's own table, and write it where it is shown"),
+    "reproduce": (reproduce, "published figures of a network against those measured here"),
+    "run": (run_dataset, "a data set from its photos to the table of all methods, with intervals"),
+    "models": (models, "descriptor models side by side, by stage"),
+    "report": (report, "one HTML page of results and curves"),
+    "fit": (fit, "fit how probable a match is, on groups of photos of the same thing"),
+    "groups": (groups, "photos of the same thing find each other: mAP and recall@1 by stage"),
+    "verification": (verification, "speed of verifying the best hundred against a plain loop"),
+    "keypoint-index": (keypoint_index, "what the keypoint index costs as a gallery grows"),
+    "matching": (matching, "mAP without and with the matching graph, on held-out groups"),
+    "things": (things, "whether photos that are put together show the same thing, by kind"),
+    "kills": (kills, "kill -9 after every write of all that writes"),
+    "load": (load, "many visitors at once, by websocket and API"),
+    "scale": (scale, "what a store costs as it grows"),
+    "ann": (ann, "recall, speed and memory of all forms of index over sizes, beside others'"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,8 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m evaluation", description="Measure what each stage is worth."
     )
     commands = parser.add_subparsers(required=True)
-    for module in COMMANDS:
-        module.add_command(commands)
+    for name, (module, help) in COMMANDS.items():
+        command = commands.add_parser(name, help=help)
+        command.set_defaults(run=module.run)
+        module.add_options(command)
     args = parser.parse_args(argv)
     return exit_code(
         lambda: args.run(args),

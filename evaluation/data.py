@@ -53,12 +53,9 @@ def location(name: str) -> str:
     return str(DOWNLOADS / name)
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `data` to the command line's sub-parsers."""
-    command = commands.add_parser("data", help="data sets by name: list them, or get one")
-    command.set_defaults(run=run_list)
+def add_options(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers()
-    actions.add_parser("list", help="what there is (as without it)").set_defaults(run=run_list)
+    actions.add_parser("list", help="what there is (as without it)").set_defaults(run=run)
     get = actions.add_parser("get", help="download, check and lay out a data set; resumes")
     get.add_argument("name", metavar="NAME", choices=set_names(), help=", ".join(set_names()))
     get.add_argument("--to", type=Path, metavar="DIR", help=f"default: {DOWNLOADS}/NAME")
@@ -78,7 +75,7 @@ def add_mirrors(command: argparse.ArgumentParser) -> None:
     )
 
 
-def run_list(_: argparse.Namespace) -> None:
+def run(_: argparse.Namespace) -> None:
     """Print all data sets."""
     print_text(format_sets())
 

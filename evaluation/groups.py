@@ -122,18 +122,13 @@ def read_kinds(args: argparse.Namespace) -> dict[str, list[str]]:
     return {kind: names for path in args.kinds for kind, names in load_groups(path).items()}
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `groups` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "groups", help="photos of the same thing find each other: mAP and recall@1 by stage"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
         "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
     )
     command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument("--by-group", action="store_true", help="also one line for each group")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -121,9 +121,7 @@ def format_models(rows: Sequence[ModelRow]) -> str:
     return format_rows([head, *cells])
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `models` to the command line's sub-parsers."""
-    command = commands.add_parser("models", help="descriptor models side by side, by stage")
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "names", nargs="+", metavar="NAME", help=f"{', '.join(MODELS)}, or the path of a model file"
     )
@@ -135,7 +133,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--stores", type=Path, default=Path("stores") / "models")
     command.add_argument("--seed", type=amount, default=0, help="of the bootstrap")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -84,11 +84,7 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
     return exported
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `reproduce` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "reproduce", help="published figures of a published network against those measured here"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("network", metavar="NETWORK", help="see python -m export --list")
     command.add_argument(
         "datasets", nargs="+", metavar="DATASET", choices=[*published_sets()],
@@ -98,7 +94,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--data", type=Path, default=DOWNLOADS, metavar="DIR", help="holds the sets by their names"
     )
     add_mirrors(command)
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

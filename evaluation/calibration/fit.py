@@ -177,11 +177,7 @@ def group_maps(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[i
 # -- the command -----------------------------------------------------------------------------------
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `fit` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "fit", help="fit how probable a match is, on groups of photos of the same thing"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     add_labelled_stores(command, "one or several of the same model")
     command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument(
@@ -198,7 +194,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--curve", type=Path, help="also write the reliability plot for `evaluation report`"
     )
-    command.set_defaults(run=run)
 
 
 def begin(path: Path, model: str, fingerprint: str) -> Fitted:

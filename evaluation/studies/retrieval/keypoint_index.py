@@ -257,11 +257,7 @@ def format_table(costs: Sequence[Cost]) -> str:
     return format_rows(rows)
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `keypoint-index` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "keypoint-index", help="what the keypoint index costs as a gallery grows"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store",
         type=Path,
@@ -274,7 +270,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--work", type=Path, help="folder for the files, twice 3.6 GB for a million"
     )
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

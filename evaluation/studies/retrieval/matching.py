@@ -122,13 +122,8 @@ def table(
     return rows
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `matching` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "matching", help="mAP without and with the matching graph, on groups that fitted nothing"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     add_labelled_stores(command, "one or several of the same model")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -264,13 +264,8 @@ def table(graphs: Sequence[LabelledGraph]) -> list[list[str]]:
     return rows
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `things` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "things", help="whether photos that are put together show the same thing, by kind"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     add_labelled_stores(command, "one or several, of any model")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

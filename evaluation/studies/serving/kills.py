@@ -281,10 +281,8 @@ def current(store: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `kills` to the command line's sub-parsers."""
-    command = commands.add_parser("kills", help="kill -9 after every write of all that writes")
-    command.set_defaults(run=run)
+def add_options(command: argparse.ArgumentParser) -> None:
+    """It has no options."""
 
 
 def run(args: argparse.Namespace) -> None:

@@ -179,17 +179,12 @@ def format_costs(costs: list[Costs]) -> str:
     )
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `verification` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "verification", help="speed of verifying the best hundred against a plain loop"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
         "--queries", type=count, default=30, help="photos of the store taken as queries"
     )
     command.add_argument("--seed", type=amount, default=0, help="which photos")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
