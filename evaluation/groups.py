@@ -21,14 +21,7 @@ from plurals import quantity
 from search import Engine
 
 from .datasets import BadDataset
-from .datasets.groups import (
-    EVERY,
-    FEW_VIEW,
-    MANY_VIEW,
-    check_groups,
-    load_groups,
-    of_groups,
-)
+from .datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
 from .measure import by_group, search_all
 from .metrics import mean_over_groups
 from .report.conditions import conditions

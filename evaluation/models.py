@@ -77,16 +77,7 @@ def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> l
             benchmark, stores / f"{path.stem}-{digest.hexdigest()[:12]}", extractor, bar
         )
         methods = {stage: METHODS[stage] for stage in STAGES}
-        results = evaluate(
-            store,
-            extractor,
-            benchmark,
-            methods,
-            seed,
-            path.stem,
-            "",
-            queries_bar,
-        )
+        results = evaluate(store, extractor, benchmark, methods, seed, path.stem, "", queries_bar)
         timed = [benchmark.root / file for file in benchmark.gallery]
         timed = timed[:: max(1, len(timed) // TIMED)][:TIMED]
         rows.append(

@@ -11,23 +11,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from command import (
-    CommandParser,
-    exit_code,
-    print_lines,
-    print_text,
-    run_command,
-)
+from command import CommandParser, exit_code, print_lines, print_text, run_command
 from download import MIRRORS, DownloadFailed
-from extractor import (
-    DEFAULT_MODEL,
-    BadModel,
-    BadPhoto,
-)
+from extractor import DEFAULT_MODEL, BadModel, BadPhoto
 from extractor.descriptor.registry import format_models
-from model import (
-    BadCheckpoint,
-)
+from model import BadCheckpoint
 from model.checkpoints.published import format_list
 
 from .commands import run_backbone, run_checkpoint, run_int8

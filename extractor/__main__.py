@@ -8,13 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command import (
-    CommandParser,
-    exit_code,
-    print_lines,
-    print_text,
-    run_command,
-)
+from command import CommandParser, exit_code, print_lines, print_text, run_command
 
 from .descriptor.choice import fastest, measure
 from .descriptor.extractor import BadModel

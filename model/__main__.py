@@ -11,12 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import (
-    CommandParser,
-    exit_code,
-    print_lines,
-    run_command,
-)
+from command import CommandParser, exit_code, print_lines, run_command
 from extractor import BadPhoto
 from plurals import quantity
 

@@ -57,15 +57,11 @@ PRESETS = {
         "IVF-PQ, lists by HNSW", "IVF{nlist}_HNSW32,PQ{codes}x{bits}np", "nprobe"
     ),
     "opq-ivf-hnsw-pq": Preset(
-        "OPQ, IVF-PQ, lists by HNSW",
-        "OPQ{codes},IVF{nlist}_HNSW32,PQ{codes}x{bits}np",
-        "nprobe",
+        "OPQ, IVF-PQ, lists by HNSW", "OPQ{codes},IVF{nlist}_HNSW32,PQ{codes}x{bits}np", "nprobe"
     ),
     "ivf-pq4": Preset("IVF, 4-bit PQ, fast scan", "IVF{nlist},PQ{small_codes}x4fs", "nprobe"),
     "opq-ivf-pq4": Preset(
-        "OPQ, IVF, 4-bit PQ, fast scan",
-        "OPQ{small_codes},IVF{nlist},PQ{small_codes}x4fs",
-        "nprobe",
+        "OPQ, IVF, 4-bit PQ, fast scan", "OPQ{small_codes},IVF{nlist},PQ{small_codes}x4fs", "nprobe"
     ),
     "ivf-rabitq": Preset("IVF, RaBitQ, fast scan", "RR{dim},IVF{nlist},RaBitQfs", "nprobe"),
 }

@@ -24,13 +24,7 @@ from .keypoint_index import STEPS, CodedKeypoints
 
 PLACED = np.dtype([("photo", "<i4"), ("mark", "<i4"), ("box", "<f4", (4,))])
 WORDS = np.dtype(
-    [
-        ("key", "<i8"),
-        ("grid", "u1"),
-        ("mark", "<i4"),
-        ("needed", "<i4"),
-        ("box", "<f4", (4,)),
-    ]
+    [("key", "<i8"), ("grid", "u1"), ("mark", "<i4"), ("needed", "<i4"), ("box", "<f4", (4,))]
 )
 FILES = ("marks.npy", "mark_words.npy")
 

@@ -20,23 +20,9 @@ import torch
 from evaluation.datasets.plain_pickle import PlainArray
 
 from ..network import BLOCKS, TRUNK_DIM
-from ..provenance import (
-    PUBLISHED_SIDE,
-    SCALES_LW,
-    SCALES_WHITENED,
-    Provenance,
-    three_numbers,
-)
+from ..provenance import PUBLISHED_SIDE, SCALES_LW, SCALES_WHITENED, Provenance, three_numbers
 from ..whitening import Whitening
-from .state import (
-    BadCheckpoint,
-    State,
-    architecture_of,
-    as_state,
-    kind_of,
-    quoted,
-    rename,
-)
+from .state import BadCheckpoint, State, architecture_of, as_state, kind_of, quoted, rename
 
 GEM_INIT = 3.0
 

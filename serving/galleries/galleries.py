@@ -17,12 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extractor import (
-    BadModel,
-    Extractor,
-    int8_beside,
-    open_extractor,
-)
+from extractor import BadModel, Extractor, int8_beside, open_extractor
 from index_store import (
     PhotosDamaged,
     Store,

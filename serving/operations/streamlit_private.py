@@ -16,9 +16,7 @@ from streamlit import config
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
-from streamlit.web.server.starlette.starlette_websocket import (
-    is_host_allowed as is_host_allowed,
-)
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed as is_host_allowed
 
 TESTED_VERSION = "1.67.0"
 UPLOAD_PATH = "/_stcore/upload_file/"  # URL path, followed by session and file

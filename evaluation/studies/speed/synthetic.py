@@ -15,14 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from extractor import (
-    SUFFIXES,
-    Extractor,
-    ModelCard,
-    Region,
-    local_features,
-    read_photo,
-)
+from extractor import SUFFIXES, Extractor, ModelCard, Region, local_features, read_photo
 from extractor.keypoints.learn_codebook import GALLERY
 from index_store.parameters import extraction_spec_of
 from index_store.storage.build_journal import Extracted
@@ -111,10 +104,7 @@ def real_features(points: int) -> list[bytes]:
 
 
 def inject(
-    store: Path,
-    blocks: Iterable[np.ndarray],
-    extractor: Extractor,
-    features: Sequence[bytes],
+    store: Path, blocks: Iterable[np.ndarray], extractor: Extractor, features: Sequence[bytes]
 ) -> None:
     """Put synthetic photos, numbered from 0, into the cache, so that a build extracts nothing.
 
@@ -133,9 +123,6 @@ def inject(
             cache.put(
                 sha256,
                 Extracted(
-                    row,
-                    (480, 640),
-                    noise.bytes(THUMBNAIL_BYTES),
-                    features[number % len(features)],
+                    row, (480, 640), noise.bytes(THUMBNAIL_BYTES), features[number % len(features)]
                 ),
             )

@@ -23,13 +23,7 @@ from index_store.errors import IndexUnavailable
 from plurals import quantity
 
 from ..faiss_index import IndexStats
-from ..presets import (
-    CODE_DIM,
-    NPROBE,
-    most_bits,
-    most_codes,
-    most_lists,
-)
+from ..presets import CODE_DIM, NPROBE, most_bits, most_codes, most_lists
 from .collection import TOKEN, Collection, are_of
 
 KEY, VECTOR = "id", "descriptor"  # fields of a collection

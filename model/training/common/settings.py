@@ -11,19 +11,7 @@ from model.network import BLOCKS
 from validation import KNOWN_KEYS, OneOf
 
 from ..finetune.losses import FIRST_ORDER
-from .config import (
-    INF,
-    Above,
-    Between,
-    Count,
-    Minutes,
-    Place,
-    Rate,
-    Seed,
-    Share,
-    Side,
-    Weight,
-)
+from .config import INF, Above, Between, Count, Minutes, Place, Rate, Seed, Share, Side, Weight
 
 Gigabytes = Annotated[float, Between(0, 10000)]
 Workers = Annotated[int, Between(0, 64)]
