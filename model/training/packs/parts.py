@@ -27,13 +27,7 @@ class BadParts(Exception):
 
 
 class Part(BaseModel):
-    """A part's entry in a manifest.
-
-    Attributes:
-        name: name of the file, next to the manifest.
-        size: size of the file in bytes.
-        sha256: SHA-256 of the file.
-    """
+    """A part's entry in a manifest: a file next to it, its size in bytes and its SHA-256."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
