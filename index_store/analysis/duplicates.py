@@ -125,11 +125,7 @@ def largest_first(store: Store, ids: np.ndarray) -> list[int]:
 
 
 def neighbours(pairs: np.ndarray) -> Callable[[int], list[int]]:
-    """A function from an id to the ids it is paired with.
-
-    Args:
-        pairs: int (n, 2).
-    """
+    """A function from an id to the ids it is paired with. pairs: int (n, 2)."""
     both = np.concatenate([pairs, pairs[:, ::-1]])
     both = both[np.argsort(both[:, 0], kind="stable")]
     firsts, seconds = both[:, 0], both[:, 1]

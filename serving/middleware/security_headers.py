@@ -51,11 +51,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds HEADERS to every answer.
-
-    Args:
-        app: the wrapped application.
-    """
+    """ASGI middleware that adds HEADERS to every answer. app: the wrapped application."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
