@@ -20,15 +20,14 @@ from command import print_lines, print_text
 from evaluation.groups import add_labelled_stores, read_kinds, store_group_ids
 from evaluation.report.results import format_rows
 from index_store import Store
-from index_store.analysis.things import (
+from index_store.analysis.things import group, proven_pairs
+from index_store.graph.proof import (
     LIKENESS,
     POINTS,
     background_of,
-    group,
     logistic,
     probability,
     proofs,
-    proven_pairs,
 )
 
 RIDGE = 1e-4  # for standardised features; only keeps the weights finite
@@ -48,9 +47,9 @@ class LabelledGraph:
     Attributes:
         name: name of the store.
         pairs: ids, int (m, 2).
-        proofs: output of `things.proofs`, (m, 3).
+        proofs: output of `proof.proofs`, (m, 3).
         descriptors: descriptors of the photos, unit rows (N, D).
-        background: output of `things.background_of`, (N,).
+        background: output of `proof.background_of`, (N,).
         thing: number of the thing in each photo, int (N,); unique for a photo without a group.
         kind: kind of the thing in each photo, str (N,); "" for a photo without a group.
     """
@@ -116,7 +115,7 @@ def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) 
         return LabelledGraph(
             path.name,
             pairs,
-            proofs(pairs, edges, background),
+            proofs(edges, background[pairs]),
             store.descriptors[np.arange(len(store))],
             background,
             thing,
