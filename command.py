@@ -90,6 +90,32 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
+def exit_code(
+    work: Callable[[], object], *expected: type[Exception], resume: str = "interrupted"
+) -> int:
+    """Call a command's work; an expected error is printed as one line.
+
+    Args:
+        work: the work of the command.
+        expected: errors that are the user's or the system's, not the program's.
+        resume: what is printed after Ctrl-C.
+
+    Returns:
+        The process's exit code.
+    """
+    try:
+        work()
+    except BrokenPipeError:
+        raise  # handled by run_command
+    except expected as error:
+        print_error(error)
+        return 1
+    except KeyboardInterrupt:
+        print_status("", resume)
+        return INTERRUPTED
+    return 0
+
+
 def print_error(error: BaseException) -> None:
     """Print an error as one line on standard error."""
     print_status(f"error: {sentence_of(error)}")

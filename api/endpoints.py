@@ -11,11 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index_store import Store
-from search import (
-    Match,
-    SearchResult,
-    relative_points,
-)
+from search import Match, SearchResult, relative_points
 from serving import searches
 from serving.galleries.galleries import galleries
 from serving.galleries.gallery import Gallery, NoGallery
@@ -111,10 +107,7 @@ async def search(request: Request, form: Annotated[SearchForm, multipart]) -> Se
 
 
 @router.post(
-    "/match",
-    operation_id="match",
-    summary="Compare two photos point by point.",
-    responses=WORK,
+    "/match", operation_id="match", summary="Compare two photos point by point.", responses=WORK
 )
 async def match(request: Request, form: Annotated[MatchForm, multipart]) -> MatchAnswer:
     gallery = chosen(form.descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from command import CommandParser, print_error, run_command
+from command import CommandParser, exit_code, run_command
 from download import DownloadFailed
 from extractor import BadModel, BadPhoto
 from index_store import StoreError
@@ -16,30 +16,29 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import keypoint_index, keypoints, matching, things
+from .studies.retrieval import keypoint_index, matching, things
 from .studies.serving import kills, load
 from .studies.speed import scale
 from .studies.speed import verification_cost as verification
 
-COMMANDS = (
-    data,
-    figures,
-    reproduce,
-    run_dataset,
-    models,
-    report,
-    fit,
-    groups,
-    verification,
-    keypoints,
-    keypoint_index,
-    matching,
-    things,
-    kills,
-    load,
-    scale,
-    ann,
-)
+COMMANDS = {
+    "data": (data, "data sets by name: list them, or get one"),
+    "figures": (figures, "measure the project's own table, and write it where it is shown"),
+    "reproduce": (reproduce, "published figures of a network against those measured here"),
+    "run": (run_dataset, "a data set from its photos to the table of all methods, with intervals"),
+    "models": (models, "descriptor models side by side, by stage"),
+    "report": (report, "one HTML page of results and curves"),
+    "fit": (fit, "fit how probable a match is, on groups of photos of the same thing"),
+    "groups": (groups, "photos of the same thing find each other: mAP and recall@1 by stage"),
+    "verification": (verification, "speed of verifying the best hundred against a plain loop"),
+    "keypoint-index": (keypoint_index, "what the keypoint index costs as a gallery grows"),
+    "matching": (matching, "mAP without and with the matching graph, on held-out groups"),
+    "things": (things, "whether photos that are put together show the same thing, by kind"),
+    "kills": (kills, "kill -9 after every write of all that writes"),
+    "load": (load, "many visitors at once, by websocket and API"),
+    "scale": (scale, "what a store costs as it grows"),
+    "ann": (ann, "recall, speed and memory of all forms of index over sizes, beside others'"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,14 +46,13 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m evaluation", description="Measure what each stage is worth."
     )
     commands = parser.add_subparsers(required=True)
-    for module in COMMANDS:
-        module.add_command(commands)
+    for name, (module, help) in COMMANDS.items():
+        command = commands.add_parser(name, help=help)
+        command.set_defaults(run=module.run)
+        module.add_options(command)
     args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except BrokenPipeError:
-        raise  # handled by run_command
-    except (
+    return exit_code(
+        lambda: args.run(args),
         BadCalibration,
         BadDataset,
         BadModel,
@@ -65,10 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         ModuleNotFoundError,  # raised by `need`: a package from another requirements file
         StoreError,
         OSError,
-    ) as error:
-        print_error(error)
-        return 1
-    return 0
+    )
 
 
 if __name__ == "__main__":

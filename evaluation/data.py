@@ -22,8 +22,8 @@ from .datasets.fetched import get_dataset, named_dataset
 from .report.results import format_rows
 
 
-def format_sets(folder: Path = DOWNLOADS) -> str:
-    """Markdown table of all data sets, and whether they are in a folder."""
+def format_sets() -> str:
+    """Markdown table of all data sets, and where they are."""
     rows = [["name", "what", "from", "licence", "here"]]
     for name in set_names():
         if name == GALLERY:
@@ -38,27 +38,24 @@ def format_sets(folder: Path = DOWNLOADS) -> str:
         else:
             published = published_sets()[name]
             description, source, licence = published.title, published.page, published.licence
-        rows.append([name, description, source, licence, location(name, folder)])
+        rows.append([name, description, source, licence, location(name)])
     return format_rows(rows)
 
 
-def location(name: str, folder: Path) -> str:
+def location(name: str) -> str:
     """Path of a data set, "in part", or "no"."""
     if name == GALLERY:
         return GALLERY_PHOTOS.relative_to(GALLERY_PHOTOS.parent.parent).as_posix()
     try:
-        named_dataset(name, folder / name)
+        named_dataset(name)
     except BadDataset:
-        return "in part" if (folder / name).exists() else "no"
-    return str(folder / name)
+        return "in part" if (DOWNLOADS / name).exists() else "no"
+    return str(DOWNLOADS / name)
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `data` to the command line's sub-parsers."""
-    command = commands.add_parser("data", help="data sets by name: list them, or get one")
-    command.set_defaults(run=run_list)
+def add_options(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers()
-    actions.add_parser("list", help="what there is (as without it)").set_defaults(run=run_list)
+    actions.add_parser("list", help="what there is (as without it)").set_defaults(run=run)
     get = actions.add_parser("get", help="download, check and lay out a data set; resumes")
     get.add_argument("name", metavar="NAME", choices=set_names(), help=", ".join(set_names()))
     get.add_argument("--to", type=Path, metavar="DIR", help=f"default: {DOWNLOADS}/NAME")
@@ -78,7 +75,7 @@ def add_mirrors(command: argparse.ArgumentParser) -> None:
     )
 
 
-def run_list(_: argparse.Namespace) -> None:
+def run(_: argparse.Namespace) -> None:
     """Print all data sets."""
     print_text(format_sets())
 

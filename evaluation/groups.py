@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,11 @@ from tqdm import tqdm
 from command import print_lines, print_text
 from extractor import Extractor
 from index_store import Store, model_of
+from plurals import quantity
 from search import Engine
 
-from .datasets import BadGroups
-from .datasets.groups import (
-    EVERY,
-    FEW_VIEW,
-    MANY_VIEW,
-    check_groups,
-    load_groups,
-    of_groups,
-)
+from .datasets import BadDataset
+from .datasets.groups import EVERY, FEW_VIEW, MANY_VIEW, check_groups, load_groups, of_groups
 from .measure import by_group, search_all
 from .metrics import mean_over_groups
 from .report.conditions import conditions
@@ -41,60 +34,9 @@ METHODS = {
     "diffusion + SIFT": {"rerank": "diffusion", "verify": "sift"},
 }
 
-__all__ = [
-    "METHODS",
-    "BadGroups",
-    "MethodResult",
-    "Score",
-    "evaluate_groups",
-    "format_table",
-    "store_groups",
-]
-
-
-@dataclass(frozen=True)
-class Score:
-    """One method on one set of groups.
-
-    Attributes:
-        groups, queries: number of groups and of queries.
-        map: mean over groups of the mean average precision of their queries, 0 to 1.
-        recall_at_1: likewise, the share of queries whose first hit is right.
-    """
-
-    groups: int
-    queries: int
-    map: float
-    recall_at_1: float
-
-
-@dataclass(frozen=True)
-class MethodResult:
-    """One row of the table.
-
-    Attributes:
-        method: key in METHODS.
-        all: score on all groups.
-        few, many: scores on groups of few and of many photos, None if there are none.
-        group_map: mAP by group.
-    """
-
-    method: str
-    all: Score
-    few: Score | None
-    many: Score | None
-    group_map: dict[str, float]
-
 
 def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
-    """Load groups of photos of a store.
-
-    Args:
-        path: JSON file, {"name": ["file", ...], ...}.
-        store: store of the photos.
-
-    Returns:
-        Group name -> gallery files.
+    """Load groups of photos of a store, files by name, from JSON: {"name": ["file", ...], ...}.
 
     Raises:
         BadGroups: the file is not such JSON, or names photos that are not in the store.
@@ -116,62 +58,31 @@ def store_group_ids(path: Path, store: Store) -> dict[str, list[int]]:
     }
 
 
-def score(queries: list[QueryResult], method: str, setup: str) -> Score | None:
-    """One cell of the table; None without groups."""
-    aps = by_group(queries, method, setup, "mAP")
-    if not aps:
-        return None
-    r1s = by_group(queries, method, setup, "recall@1")
-    return Score(
-        len(aps), sum(map(len, aps.values())), mean_over_groups(aps), mean_over_groups(r1s)
-    )
-
-
 def evaluate_groups(
     engine: Engine, groups: dict[str, list[str]], progress: Callable[[Iterable], Iterable] = iter
-) -> list[MethodResult]:
+) -> list[QueryResult]:
     """Run all METHODS on groups from `store_groups`. progress: wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
-    queries = search_all(
-        engine, of_groups("groups", engine.store.roots, gallery, groups), METHODS, progress
-    ).queries
-    return [
-        MethodResult(
-            method,
-            all=score(queries, method, EVERY),
-            few=score(queries, method, FEW_VIEW),
-            many=score(queries, method, MANY_VIEW),
-            group_map={
-                name: float(np.mean(aps))
-                for name, aps in by_group(queries, method, EVERY, "mAP").items()
-            },
-        )
-        for method in METHODS
-    ]
+    benchmark = of_groups("groups", engine.store.roots, gallery, groups)
+    return search_all(engine, benchmark, METHODS, progress).queries
 
 
-def format_table(results: list[MethodResult]) -> str:
+def group_maps(queries: list[QueryResult], method: str) -> dict[str, float]:
+    """mAP of each group with a method."""
+    aps = by_group(queries, method, EVERY, "mAP")
+    return {name: float(np.mean(values)) for name, values in aps.items()}
+
+
+def format_table(queries: list[QueryResult]) -> str:
     """Markdown table of mAP / recall@1, as means over groups."""
-    first = results[0]
-
-    def title(name: str, score: Score | None) -> str:
-        return f"{name} ({score.groups if score else 0})"
-
-    def cell(score: Score | None) -> str:
-        return f"{score.map:.3f} / {score.recall_at_1:.3f}" if score else "-"
-
-    columns = [title(EVERY, first.all), title(FEW_VIEW, first.few), title(MANY_VIEW, first.many)]
-    rows = [[r.method, cell(r.all), cell(r.few), cell(r.many)] for r in results]
-    return format_rows([["mAP / recall@1", *columns], *rows])
-
-
-def add_labelled_store(command: argparse.ArgumentParser) -> None:
-    """Add the options of commands that measure one store with labelled groups."""
-    command.add_argument("--store", type=Path, required=True)
-    command.add_argument(
-        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
-    )
-    command.add_argument("--model", help="for a store of a model that is not the project's own")
+    rows = [["mAP / recall@1"], *([method] for method in METHODS)]
+    for setup in (EVERY, FEW_VIEW, MANY_VIEW):
+        for row, method in zip(rows[1:], METHODS):
+            metrics = [by_group(queries, method, setup, name) for name in ("mAP", "recall@1")]
+            means = [f"{mean_over_groups(values):.3f}" for values in metrics if values]
+            row.append(" / ".join(means) or "-")
+        rows[0].append(f"{setup} ({len(metrics[0])})")
+    return format_rows(rows)
 
 
 def add_labelled_stores(command: argparse.ArgumentParser, description: str) -> None:
@@ -189,29 +100,44 @@ def add_labelled_stores(command: argparse.ArgumentParser, description: str) -> N
     )
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `groups` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "groups", help="photos of the same thing find each other: mAP and recall@1 by stage"
+def read_kinds(args: argparse.Namespace) -> dict[str, list[str]]:
+    """Kind -> names of groups, from the options of `add_labelled_stores`.
+
+    Raises:
+        BadDataset: there is not one groups file for each store.
+        BadGroups: a file of kinds cannot be read.
+    """
+    if len(args.store) != len(args.groups):
+        raise BadDataset(
+            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
+            "were given; each store needs one groups file."
+        )
+    return {kind: names for path in args.kinds for kind, names in load_groups(path).items()}
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--store", type=Path, required=True)
+    command.add_argument(
+        "--groups", type=Path, required=True, help='JSON: {"name": ["file", ...], ...}'
     )
-    add_labelled_store(command)
+    command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument("--by-group", action="store_true", help="also one line for each group")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     extractor = Extractor(model_of(args.store, args.model))
     engine = Engine(Store(args.store, extractor), extractor)
     groups = store_groups(args.groups, engine.store)
-    results = evaluate_groups(
+    queries = evaluate_groups(
         engine, groups, lambda queries: tqdm(queries, desc="queries", disable=None)
     )
-    print_text(format_table(results))
+    print_text(format_table(queries))
     print_lines("", f"Measured: {conditions(extractor.engine)}.")
     if args.by_group:
-        print_lines("", f"{'mAP':>30s}  " + "  ".join(f"{r.method:>16s}" for r in results))
+        maps = [group_maps(queries, method) for method in METHODS]
+        print_lines("", f"{'mAP':>30s}  " + "  ".join(f"{method:>16s}" for method in METHODS))
         for name, files in groups.items():
             print_lines(
                 f"{name[:24]:>24s} ({len(files):3d})  "
-                + "  ".join(f"{r.group_map[name]:16.3f}" for r in results)
+                + "  ".join(f"{found[name]:16.3f}" for found in maps)
             )

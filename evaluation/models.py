@@ -67,14 +67,7 @@ def milliseconds(extractor: Extractor, photos: Sequence[Path]) -> float:
 
 
 def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> list[ModelRow]:
-    """Measure one model on all sets of photos.
-
-    Args:
-        name: name in the registry, or path of a model file.
-        sets: benchmarks by display name.
-        stores: folder of the stores; missing ones are built.
-        seed: seed of the bootstrap.
-    """
+    """Measure one model on all sets of photos, by display name; missing stores are built."""
     path = model_path(name)
     extractor = Extractor(path)
     rows = []
@@ -84,16 +77,7 @@ def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> l
             benchmark, stores / f"{path.stem}-{digest.hexdigest()[:12]}", extractor, bar
         )
         methods = {stage: METHODS[stage] for stage in STAGES}
-        results = evaluate(
-            store,
-            extractor,
-            benchmark,
-            methods,
-            seed,
-            path.stem,
-            "",
-            queries_bar,
-        )
+        results = evaluate(store, extractor, benchmark, methods, seed, path.stem, "", queries_bar)
         timed = [benchmark.root / file for file in benchmark.gallery]
         timed = timed[:: max(1, len(timed) // TIMED)][:TIMED]
         rows.append(
@@ -128,9 +112,7 @@ def format_models(rows: Sequence[ModelRow]) -> str:
     return format_rows([head, *cells])
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `models` to the command line's sub-parsers."""
-    command = commands.add_parser("models", help="descriptor models side by side, by stage")
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "names", nargs="+", metavar="NAME", help=f"{', '.join(MODELS)}, or the path of a model file"
     )
@@ -142,7 +124,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--stores", type=Path, default=Path("stores") / "models")
     command.add_argument("--seed", type=amount, default=0, help="of the bootstrap")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

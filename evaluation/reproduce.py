@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from command import bar, print_lines, print_text
@@ -28,59 +27,25 @@ METRICS = ("mAP", "mP@10")
 PARITY_PHOTOS, PARITY_SIDES = 2, (320, 768)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One figure.
-
-    Attributes:
-        dataset, setup, metric: what was measured.
-        published: percent; None if the authors do not report it.
-        measured: percent.
-    """
-
-    dataset: str
-    setup: str
-    metric: str
-    published: float | None
-    measured: float
-
-
-def compare(results: Results, expected: dict[str, dict[str, float]]) -> list[Comparison]:
-    """Pair the figures of a run with the published ones.
+def comparison_rows(results: Results, expected: dict[str, dict[str, float]]) -> list[list[str]]:
+    """The figures of a run next to the published ones, in percent; "-" for unpublished ones.
 
     Args:
         results: results of one method.
         expected: setup -> metric -> percent.
     """
-    return [
-        Comparison(
-            results.dataset,
-            setup.name,
-            metric,
-            expected.get(setup.name, {}).get(metric),
-            100 * setup.estimates[metric][BASE].mean,
-        )
-        for setup in results.setups
-        for metric in METRICS
-        if metric in setup.estimates
-    ]
-
-
-def format_comparisons(rows: Sequence[Comparison]) -> str:
-    """Markdown table of published and measured figures."""
-    head = ["data set", "setup", "metric", "published", "measured", "difference"]
-    cells = [
-        [
-            row.dataset,
-            row.setup,
-            row.metric,
-            "-" if row.published is None else f"{row.published:.1f}",
-            f"{row.measured:.1f}",
-            "-" if row.published is None else f"{row.measured - row.published:+.1f}",
-        ]
-        for row in rows
-    ]
-    return format_rows([head, *cells])
+    rows = []
+    for setup in results.setups:
+        for metric in METRICS:
+            if metric not in setup.estimates:
+                continue
+            published = expected.get(setup.name, {}).get(metric)
+            measured = 100 * setup.estimates[metric][BASE].mean
+            known = ["-", f"{measured:.1f}", "-"]
+            if published is not None:
+                known = [f"{published:.1f}", f"{measured:.1f}", f"{measured - published:+.1f}"]
+            rows.append([results.dataset, setup.name, metric, *known])
+    return rows
 
 
 def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path:
@@ -119,11 +84,7 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
     return exported
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `reproduce` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "reproduce", help="published figures of a published network against those measured here"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("network", metavar="NETWORK", help="see python -m export --list")
     command.add_argument(
         "datasets", nargs="+", metavar="DATASET", choices=[*published_sets()],
@@ -133,7 +94,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--data", type=Path, default=DOWNLOADS, metavar="DIR", help="holds the sets by their names"
     )
     add_mirrors(command)
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -146,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     mirrors = named_mirrors(args.mirror)
     model = export_as_published(args.network, mirrors, NETWORKS)
     net, extractor = published(args.network), Extractor(model)
-    rows: list[Comparison] = []
+    rows = [["data set", "setup", "metric", "published", "measured", "difference"]]
     notes: list[str] = []
     for name in args.datasets:
         benchmark = get_dataset(name, args.data / name, mirrors, bar)
@@ -156,9 +116,9 @@ def run(args: argparse.Namespace) -> None:
         results = evaluate(
             store, extractor, benchmark, {BASE: {}}, 0, args.network, "", queries_bar
         )
-        rows += compare(results, net.results.get(name, {}))
+        rows += comparison_rows(results, net.results.get(name, {}))
         notes += [f"{name}: {note}" for note in results.notes]
-    print_text(format_comparisons(rows))
+    print_text(format_rows(rows))
     scales = ", ".join(f"{scale:.4g}" for scale in net.scales)
     print_lines(
         "",

@@ -55,16 +55,6 @@ def evaluate(
 ) -> Results:
     """Run all methods on all queries, and add the facts that a reader needs.
 
-    Args:
-        store: store of the benchmark's gallery.
-        extractor: extractor that the store was built with.
-        benchmark: queries and ground truth.
-        methods: methods to run.
-        seed: seed of the bootstrap.
-        model: display name of the model.
-        command: command line.
-        progress: wraps the list of queries.
-
     Raises:
         As `search_all` and `summarise`.
     """
@@ -111,11 +101,7 @@ def evaluate(
     )
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `run` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "run", help="a data set from its photos to the table of all methods, with intervals"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", required=True, choices=READERS)
     command.add_argument(
         "--root", type=Path, required=True, help="folder of the data set, in its published layout"
@@ -151,7 +137,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         default=list(SIZES),
         help="how many of them (default 0 3000 10000 30000)",
     )
-    command.set_defaults(run=run)
 
 
 def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:

@@ -10,19 +10,3 @@ from .cut import BadBackbone
 from .parity import ParityError, ParityRow, check_parity, in_torch
 from .recipe import BadRecipe, Recipe, choose_recipe
 from .to_onnx import to_onnx, write_model
-
-__all__ = [
-    "Backbone",
-    "BadBackbone",
-    "BadRecipe",
-    "ParityError",
-    "ParityRow",
-    "Recipe",
-    "check_parity",
-    "choose_recipe",
-    "in_torch",
-    "read_backbone",
-    "to_descriptor",
-    "to_onnx",
-    "write_model",
-]

@@ -11,23 +11,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from command import (
-    CommandParser,
-    print_error,
-    print_lines,
-    print_text,
-    run_command,
-)
+from command import CommandParser, exit_code, print_lines, print_text, run_command
 from download import MIRRORS, DownloadFailed
-from extractor import (
-    DEFAULT_MODEL,
-    BadModel,
-    BadPhoto,
-)
+from extractor import DEFAULT_MODEL, BadModel, BadPhoto
 from extractor.descriptor.registry import format_models
-from model import (
-    BadCheckpoint,
-)
+from model import BadCheckpoint
 from model.checkpoints.published import format_list
 
 from .commands import run_backbone, run_checkpoint, run_int8
@@ -147,6 +135,24 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run(args: argparse.Namespace) -> None:
+    """Run the command that the arguments name."""
+    if args.list:
+        print_text(format_list())
+    elif args.models:
+        print_text(format_models())
+    elif args.int8:
+        run_int8(args)
+    elif args.xfeat:
+        for path in export_xfeat(args.out or DEFAULT_MODEL.parent):
+            print_lines(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            if args.name:
+                prepare(args, Path(folder))
+            (run_backbone if args.backbone else run_checkpoint)(args)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
@@ -158,24 +164,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--count must be at least 1")
     if args.backbone and not (args.map and args.mean and args.std and args.longest_side):
         parser.error("--backbone needs --map, --mean, --std and --size")
-    try:
-        if args.list:
-            print_text(format_list())
-        elif args.models:
-            print_text(format_models())
-        elif args.int8:
-            run_int8(args)
-        elif args.xfeat:
-            for path in export_xfeat(args.out or DEFAULT_MODEL.parent):
-                print_lines(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                if args.name:
-                    prepare(args, Path(folder))
-                (run_backbone if args.backbone else run_checkpoint)(args)
-    except BrokenPipeError:
-        raise  # handled by run_command
-    except (
+    return exit_code(
+        lambda: run(args),
         OSError,
         ValueError,
         BadBackbone,
@@ -186,10 +176,7 @@ def main(argv: list[str] | None = None) -> int:
         DownloadFailed,
         Missing,
         ParityError,
-    ) as error:
-        print_error(error)
-        return 1
-    return 0
+    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,7 @@ from model.checkpoints.published import (
     published,
 )
 
-from .hub import (
-    TOKENS,
-    VECTOR,
-    HubNetwork,
-    read_timm,
-    read_torchscript,
-    write_backbone,
-)
+from .hub import TOKENS, VECTOR, HubNetwork, read_timm, read_torchscript, write_backbone
 
 MAP_EXPONENT, TOKENS_EXPONENT = 3.0, 1.0  # GeM's usual initial value; the mean, as tokens have
 # negative values

@@ -1,7 +1,6 @@
 """Photo bytes -> RGB array -> unit descriptor. For serving: onnxruntime and Pillow, no torch."""
 
-from joblib import cpu_count as available_cores  # respects CPU affinity and cgroup limits
-
+from .cores import available_cores, in_order
 from .descriptor.choice import choose_extractor, int8_beside, open_extractor
 from .descriptor.extractor import DEFAULT_MODEL, BadModel, Extractor, ModelCard, read_card
 from .descriptor.sealing import is_sealed, seal
@@ -25,48 +24,3 @@ from .photo.files import open_regular, read_at_most, same_name
 from .photo.formats import SUFFIXES, format_of
 from .photo.limits import OWNER, VISITOR, WORKING_SIDE, BadLimit, Limits, owner_limits
 from .photo.text import decode_text, read_text
-
-__all__ = [
-    "DEFAULT_MODEL",
-    "OWNER",
-    "SUFFIXES",
-    "VISITOR",
-    "WORKING_SIDE",
-    "BadLimit",
-    "BadModel",
-    "BadPhoto",
-    "Decoded",
-    "Extractor",
-    "ImageTooLarge",
-    "Limits",
-    "LocalFeatures",
-    "ModelCard",
-    "Region",
-    "UnsupportedImage",
-    "XFeatKeypoints",
-    "available_cores",
-    "choose_extractor",
-    "decode",
-    "decode_text",
-    "decoder_for",
-    "encode_jpeg",
-    "format_of",
-    "int8_beside",
-    "is_sealed",
-    "local_features",
-    "open_extractor",
-    "open_regular",
-    "owner_limits",
-    "read",
-    "read_at_most",
-    "read_bytes",
-    "read_card",
-    "read_matching_model",
-    "read_photo",
-    "read_size",
-    "read_stream",
-    "read_text",
-    "resize",
-    "same_name",
-    "seal",
-]

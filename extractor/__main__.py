@@ -8,13 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command import (
-    CommandParser,
-    print_error,
-    print_lines,
-    print_text,
-    run_command,
-)
+from command import CommandParser, exit_code, print_lines, print_text, run_command
 
 from .descriptor.choice import fastest, measure
 from .descriptor.extractor import BadModel
@@ -57,14 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         print_text(table())
         return 0
-    try:
-        run_benchmark(args)
-    except BrokenPipeError:
-        raise  # handled by run_command
-    except (OSError, BadModel) as error:
-        print_error(error)
-        return 1
-    return 0
+    return exit_code(lambda: run_benchmark(args), OSError, BadModel)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
-from command import (
-    CommandParser,
-    print_error,
-    print_status,
-    run_command,
-)
-from extractor import (
-    DEFAULT_MODEL,
-    BadLimit,
-    BadModel,
-)
+from command import CommandParser, exit_code, run_command
+from extractor import DEFAULT_MODEL, BadLimit, BadModel
 from extractor.descriptor.registry import MODELS, model_path
 
 from .ann.presets import DEFAULT_PRESET, EXACT_BELOW, PRESETS
@@ -58,9 +50,8 @@ def share(text: str) -> float:
     return value
 
 
-def add_store_and_model(command: argparse.ArgumentParser) -> None:
-    """The options of commands that describe photos for a store that is there."""
-    command.add_argument("--store", type=folder, required=True)
+def add_model(command: argparse.ArgumentParser) -> None:
+    """The option of commands that describe photos for a store that is there."""
     command.add_argument(
         "--model",
         metavar="FILE",
@@ -88,15 +79,21 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m index_store", description="Make a folder of photos searchable."
     )
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("build", help="index a folder, or bring its store up to date")
+
+    def on_store(
+        name: str, run: Callable[..., None], help: str, description: str | None = None
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=description)
+        command.set_defaults(run=run)
+        command.add_argument("--store", type=folder, required=True, help="folder of the store")
+        return command
+
+    command = on_store("build", run_build, "index a folder, or bring its store up to date")
     command.add_argument(
         "photos",
         type=folder,
         nargs="*",
         help="folders of photos (see docs/formats.md), searched with their sub-folders",
-    )
-    command.add_argument(
-        "--store", type=folder, required=True, help="folder of the store, made if it is missing"
     )
     command.add_argument(
         "--model",
@@ -159,15 +156,11 @@ def main(argv: list[str] | None = None) -> int:
         "(default: as it is, or yes)",
     )
     add_change_options(command)
-    command.set_defaults(run=run_build)
-    command = commands.add_parser("info", help="say what is in a store")
-    command.add_argument("--store", type=folder, required=True)
+    command = on_store("info", run_info, "say what is in a store")
     command.add_argument(
         "--verify", action="store_true", help="read all of it and compare the checksums"
     )
-    command.set_defaults(run=run_info)
-    command = commands.add_parser("tune", help="measure all forms of index and keep the best")
-    command.add_argument("--store", type=folder, required=True)
+    command = on_store("tune", run_tune, "measure all forms of index and keep the best")
     command.add_argument(
         "--recall", type=share, default=0.95, help="10@10 that is wanted (default: 0.95)"
     )
@@ -177,11 +170,9 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument(
         "--plot", type=Path, help="picture of recall against speed (default: STORE.index.png)"
     )
-    command.set_defaults(run=run_tune)
-    command = commands.add_parser(
-        "push", help="put the descriptors into a Milvus server, and search there"
+    command = on_store(
+        "push", run_push, "put the descriptors into a Milvus server, and search there"
     )
-    command.add_argument("--store", type=folder, required=True)
     command.add_argument(
         "--to",
         metavar="ADDRESS",
@@ -189,8 +180,7 @@ def main(argv: list[str] | None = None) -> int:
         help=f"of the server, such as http://localhost:19530; its token is read from {TOKEN}; "
         f"`{OWN_INDEX}` searches with the store's own index again",
     )
-    command.set_defaults(run=run_push)
-    command = commands.add_parser("update", help="bring a store up to date with its folders")
+    command = on_store("update", run_update, "bring a store up to date with its folders")
     command.add_argument(
         "--json",
         action="store_true",
@@ -198,75 +188,58 @@ def main(argv: list[str] | None = None) -> int:
         "moved (from, to), are gone, or are left_out now",
     )
     add_change_options(command)
-    command.set_defaults(run=run_update)
-    add_store_and_model(command)
-    command = commands.add_parser(
-        "watch", help="keep a store up to date while photos come and go, until Ctrl-C"
+    add_model(command)
+    command = on_store(
+        "watch", run_watch, "keep a store up to date while photos come and go, until Ctrl-C"
     )
     command.add_argument(
         "--yes", action="store_true", help="let photos leave the store however many they are"
     )
-    command.set_defaults(run=run_watch)
-    add_store_and_model(command)
-    command = commands.add_parser("add", help="add photos of the store's folder")
+    add_model(command)
+    command = on_store("add", run_add, "add photos of the store's folder")
     command.add_argument("photos", type=folder, nargs="+", help="photos, or folders of photos")
-    command.set_defaults(run=run_add)
-    add_store_and_model(command)
-    command = commands.add_parser("remove", help="remove photos from a store")
+    add_model(command)
+    command = on_store("remove", run_remove, "remove photos from a store")
     command.add_argument(
         "files", nargs="+", help="photos by their names, as results show them, or paths to them"
     )
-    command.add_argument("--store", type=folder, required=True)
-    command.set_defaults(run=run_remove)
-    command = commands.add_parser(
-        "compact", help="join small segments, and drop the bytes of removed photos"
-    )
-    command.add_argument("--store", type=folder, required=True)
-    command.set_defaults(run=run_compact)
-    command = commands.add_parser(
+    on_store("compact", run_compact, "join small segments, and drop the bytes of removed photos")
+    command = on_store(
         "duplicates",
-        help="list photos that are one picture, saved again or resized",
-        description="List photos that are one picture: the same pixels, saved again in any quality "
+        run_duplicates,
+        "list photos that are one picture, saved again or resized",
+        "List photos that are one picture: the same pixels, saved again in any quality "
         "or format, or resized. A crop, another shot of the same scene and another document of the "
         "same layout are other pictures. Files that are still there are compared at up to 1024 "
         "pixels a side, others by their thumbnails; differences that are lost at the size of the "
         "smaller file are not seen. Files are never changed.",
     )
-    command.add_argument("--store", type=folder, required=True)
     command.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object: groups, each with the largest file and all photos (file, "
         "path, width, height, bytes, sha256), and changed, files that differ from what was indexed",
     )
-    command.set_defaults(run=run_duplicates)
-    command = commands.add_parser(
+    command = on_store(
         "things",
-        help="list photos that show the same thing",
-        description="List photos that show the same thing: one building, one painting, one object, "
+        run_things,
+        "list photos that show the same thing",
+        "List photos that show the same thing: one building, one painting, one object, "
         "found by the comparisons that `build` made. Nothing is said of photos that are alone. "
         "Rather too few photos are put together than too many.",
     )
-    command.add_argument("--store", type=folder, required=True)
     command.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object: photos, how many there are, and things, each with its face, "
         "how sure it is (0 to 1), and the files of its photos, the face first",
     )
-    command.set_defaults(run=run_things)
     args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except BrokenPipeError:
-        raise  # for run_command
-    except (StoreError, BadModel, BadLimit, OSError, sqlite3.Error) as error:
-        print_error(error)
-        return 1
-    except KeyboardInterrupt:
-        print_status("", "interrupted: run the same command again to resume")
-        return 130
-    return 0
+    return exit_code(
+        lambda: args.run(args),
+        *(StoreError, BadModel, BadLimit, OSError, sqlite3.Error),
+        resume="interrupted: run the same command again to resume",
+    )
 
 
 if __name__ == "__main__":

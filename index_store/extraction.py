@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +21,9 @@ from extractor import (
     BadPhoto,
     Extractor,
     Limits,
-    available_cores,
     decoder_for,
     encode_jpeg,
+    in_order,
     local_features,
     owner_limits,
     read_bytes,
@@ -123,21 +121,10 @@ def side_by_side(work: Extraction, files: list[str]) -> Generator[Read, None, No
     """Process files in one thread per core, yielding results in order.
 
     Each thread takes a photo through all stages; an extractor with as many `calls` as there are
-    cores suits that best. (Batches of equal shape gain less, see `python -m evaluation
-    extraction`.) A few results are kept ready, but the work does not run ahead of the consumer.
+    cores suits that best.
     """
-    workers = available_cores()
-    queue: deque[Future[Read]] = deque()
-    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
-        try:
-            for file in files:
-                queue.append(pool.submit(work, file))
-                if len(queue) > 2 * workers:
-                    yield queue.popleft().result()
-            while queue:
-                yield queue.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with one_thread_each():
+        yield from in_order(work, files)
 
 
 @dataclass(frozen=True)

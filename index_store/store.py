@@ -123,14 +123,7 @@ class Store:
                 self._open(generation.folder)
                 if searched_in is None:
                     index = self._embedded_index(generation.folder)
-            except (
-                OSError,
-                ValueError,
-                RuntimeError,
-                KeyError,
-                TypeError,
-                sqlite3.Error,
-            ) as error:
+            except (OSError, ValueError, RuntimeError, KeyError, TypeError, sqlite3.Error) as error:
                 raise StoreCorrupt(
                     f"The store at {path} cannot be read ({error}). Build it again."
                 ) from error

@@ -1,5 +1,3 @@
 """Matching of two photos' keypoints, and geometric verification of the matches."""
 
 from .verification import Verification, verify, verify_many
-
-__all__ = ["Verification", "verify", "verify_many"]

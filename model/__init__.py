@@ -12,18 +12,3 @@ from .checkpoints.state import BadCheckpoint, build_network  # noqa: E402
 from .network import GeM, GeMResNet, SecondOrderAttention, l2n  # noqa: E402
 from .provenance import Provenance  # noqa: E402
 from .whitening import Whitening, learn_whitening, pca_whitening, power_whitening  # noqa: E402
-
-__all__ = [
-    "BadCheckpoint",
-    "GeM",
-    "GeMResNet",
-    "Provenance",
-    "SecondOrderAttention",
-    "Whitening",
-    "build_network",
-    "l2n",
-    "learn_whitening",
-    "load_checkpoint",
-    "pca_whitening",
-    "power_whitening",
-]

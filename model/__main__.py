@@ -11,13 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import (
-    CommandParser,
-    print_error,
-    print_lines,
-    print_status,
-    run_command,
-)
+from command import CommandParser, exit_code, print_lines, run_command
 from extractor import BadPhoto
 from plurals import quantity
 
@@ -177,17 +171,11 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--out", type=Path, required=True, metavar="PARTS", help="empty folder")
     command.set_defaults(run=run_pack)
     args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except BrokenPipeError:
-        raise  # handled by run_command
-    except (*REFUSALS, OSError) as error:
-        print_error(error)
-        return 1
-    except KeyboardInterrupt:
-        print_status("", "interrupted: run the same command again to resume at the same step")
-        return 130
-    return 0
+    return exit_code(
+        lambda: args.run(args),
+        *(*REFUSALS, OSError),
+        resume="interrupted: run the same command again to resume at the same step",
+    )
 
 
 if __name__ == "__main__":

@@ -65,15 +65,7 @@ def problem(
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> JSONResponse:
-    """Problem details (RFC 9457).
-
-    Args:
-        status: HTTP status.
-        sentence: detail for the visitor.
-        retry_after_seconds: as in `Refused`.
-        headers: additional headers.
-        more: additional members.
-    """
+    """Problem details (RFC 9457) for a visitor, with `more` as further members."""
     headers = dict(headers or {})
     if retry_after_seconds is not None:
         headers["Retry-After"] = str(retry_after_seconds)

@@ -62,8 +62,7 @@ class Settings(BaseSettings):
         "described by different models; the page opens with the first.",
     )
     model: str = Field(
-        "",
-        description="Model file of stores whose model is not one of the project's own.",
+        "", description="Model file of stores whose model is not one of the project's own."
     )
 
     workers: int = Field(

@@ -222,7 +222,7 @@ def engine(gallery, extractor) -> Engine:
 @pytest.fixture
 def one_worker(monkeypatch) -> None:
     """Photos are indexed one by one, so that an interrupt finds the same number done each time."""
-    monkeypatch.setattr("index_store.extraction.available_cores", lambda: 1)
+    monkeypatch.setattr("extractor.cores.available_cores", lambda: 1)
 
 
 @pytest.fixture

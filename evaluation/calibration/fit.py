@@ -39,8 +39,7 @@ from search.fusion.calibration import (
 from search.fusion.fit import Samples, fit_curves, held_out, thinned
 
 from ..datasets import BadDataset
-from ..datasets.groups import load_groups
-from ..groups import add_labelled_stores, store_groups
+from ..groups import add_labelled_stores, read_kinds, store_group_ids
 from ..metrics import average_precision
 from ..report.conditions import conditions
 from ..report.results import format_rows
@@ -178,11 +177,7 @@ def group_maps(samples: Samples, scores: np.ndarray, groups: Sequence[Sequence[i
 # -- the command -----------------------------------------------------------------------------------
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `fit` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "fit", help="fit how probable a match is, on groups of photos of the same thing"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     add_labelled_stores(command, "one or several of the same model")
     command.add_argument("--model", help="for a store of a model that is not the project's own")
     command.add_argument(
@@ -199,7 +194,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--curve", type=Path, help="also write the reliability plot for `evaluation report`"
     )
-    command.set_defaults(run=run)
 
 
 def begin(path: Path, model: str, fingerprint: str) -> Fitted:
@@ -223,26 +217,19 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
 def run(args: argparse.Namespace) -> None:
     if not args.out.parent.is_dir():
         raise BadDataset(f"There is no folder {args.out.parent} to write the calibration in.")
-    if len(args.store) != len(args.groups):
-        raise BadDataset(
-            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
-            "were given; each store needs one groups file."
-        )
+    kinds = read_kinds(args)
     model = model_of(args.store[0], args.model)
     extractor = Extractor(model)
     print_lines(f"Measured: {conditions(extractor.engine)}.", "")
     galleries: list[LabelledGallery] = []
     names = []
-    kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
     for path, groups_file in zip(args.store, args.groups):
         store = Store(path, extractor)
-        groups_by_name = store_groups(groups_file, store)
-        groups = [
-            [store.catalogue.find(file).id for file in files] for files in groups_by_name.values()
-        ]
-        check_enough(groups)
-        names.append(list(groups_by_name))
-        galleries += galleries_of(store, extractor, groups, args.matcher, galleries)
+        groups = store_group_ids(groups_file, store)
+        ids = list(groups.values())
+        check_enough(ids)
+        names.append(list(groups))
+        galleries += galleries_of(store, extractor, ids, args.matcher, galleries)
     fit = Fit(galleries, begin(args.out, model.stem, extractor.fingerprint))
 
     def progress(label: str) -> Progress:

@@ -40,15 +40,3 @@ def read_dataset(name: str, root: Path, groups: Path | None = None) -> Benchmark
     if groups is not None and name != "groups":
         raise BadDataset(f"A groups file belongs to the data set groups, not to {name}.")
     return read_groups(name, root, groups) if name == "groups" else READERS[name](name, root)
-
-
-__all__ = [
-    "READERS",
-    "BadDataset",
-    "BadGroups",
-    "Benchmark",
-    "Query",
-    "Truth",
-    "Values",
-    "read_dataset",
-]

@@ -43,15 +43,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set published by others.
-
-    Attributes:
-        name: name in `datasets.READERS`.
-        title: title with its published size.
-        page: web page of its authors.
-        licence: licence as they state it.
-        pieces: files to download.
-    """
+    """A data set published by others. `name` is one of `datasets.READERS`."""
 
     name: str
     title: str
@@ -82,14 +74,9 @@ class OpenPhoto:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """The project's own labels on photos in public repositories.
+    """The project's own labels on photos in public repositories, by their licences.
 
-    Attributes:
-        name: name of the set, and of its file in `open/`.
-        title: display title.
-        photos: all photos.
-        licences: stated licence by repository.
-        kinds: groups by kind; empty for a set of one kind.
+    `kinds` are the groups by kind, empty for a set of one kind.
     """
 
     name: str

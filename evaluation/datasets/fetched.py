@@ -10,14 +10,7 @@ from download import DOWNLOADS
 
 from . import BadDataset, Benchmark, read_dataset
 from .archives import get_pieces
-from .catalogue import (
-    GALLERY,
-    GALLERY_PHOTOS,
-    open_names,
-    open_set,
-    published_sets,
-    set_names,
-)
+from .catalogue import GALLERY, GALLERY_PHOTOS, open_names, open_set, published_sets, set_names
 from .groups import of_groups
 from .photos import IMAGES, Progress, check_photos, get_photos
 

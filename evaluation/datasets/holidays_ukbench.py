@@ -22,10 +22,6 @@ def read_holidays(name: str, root: Path) -> Benchmark:
     does. The metric is mAP (trapezoid). State the version of the photos in a table: "jpg1" and
     "jpg2" have the stored orientation, "holidaysmanrot" was rotated upright by hand.
 
-    Args:
-        name: "holidays".
-        root: folder of the data set.
-
     Raises:
         BadDataset: photos are missing.
     """
@@ -75,10 +71,6 @@ def read_ukbench(name: str, root: Path) -> Benchmark:
 
     Number // 4 identifies the thing. Each photo is the query once. The metric is N-S, see `n_s`.
 
-    Args:
-        name: "ukbench".
-        root: folder of the data set.
-
     Raises:
         BadDataset: photos are missing.
     """
@@ -122,7 +114,6 @@ def numbered(folder: Path, pattern: str, url: str) -> dict[int, str]:
         File name by number, sorted by number.
 
     Raises:
-        BadDataset: there are none.
         BadDataset: there are none.
     """
     regex = re.compile(pattern + r"\.jpe?g", re.IGNORECASE)

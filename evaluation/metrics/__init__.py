@@ -9,15 +9,3 @@ from .ranking import (
     trapezoid_average_precision,
     without,
 )
-
-__all__ = [
-    "average_precision",
-    "found_among",
-    "group_means",
-    "mean_average_precision",
-    "mean_over_groups",
-    "precision_at",
-    "recall_at_1",
-    "trapezoid_average_precision",
-    "without",
-]

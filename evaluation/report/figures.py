@@ -162,11 +162,7 @@ def draw_figures(figures: Sequence[Figure], out: Path) -> None:
     FigureCanvasAgg(canvas).print_png(str(out))
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `figures` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "figures", help="measure the project's own table, and write it where it is shown"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
     command.add_argument(
         "--models", nargs="+", choices=[*MODELS], default=list(MODELS), metavar="MODEL"
@@ -181,7 +177,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--tables", action="store_true", help="measure nothing: write plot and tables again"
     )
     add_mirrors(command)
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -312,9 +312,7 @@ def make_report(contents: Sequence[Results | MeasuredCurve]) -> str:
     )
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `report` to the command line's sub-parsers."""
-    command = commands.add_parser("report", help="one HTML page of results and curves")
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "files",
         type=Path,
@@ -323,7 +321,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help='results of `run --out`, or curves {"title", "x", "y", "xlabel", "ylabel"}',
     )
     command.add_argument("--out", type=Path, required=True, help="the page")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

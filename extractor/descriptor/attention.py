@@ -32,14 +32,13 @@ class Attention:
 
     Args:
         extractor: extractor whose model file is loaded.
-        threads: number of cores to use.
 
     Raises:
         ValueError: the model has no GeM pooling.
         OSError: the model file no longer exists or cannot be read.
     """
 
-    def __init__(self, extractor: Extractor, threads: int = 1):
+    def __init__(self, extractor: Extractor):
         self._extractor = extractor
         model = Path(extractor.path).read_bytes()
         self._name = first_power(model)
@@ -48,7 +47,7 @@ class Attention:
             raise ValueError("The model has no GeM pooling.")
         self._p = p
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = ort.InferenceSession(
             model + named_output(self._name), options, providers=["CPUExecutionProvider"]

@@ -26,8 +26,6 @@ from .sealing import is_sealed
 DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "model" / "weights" / "gem-resnet101.onnx"
 METADATA_PREFIX = "gem."
 METADATA_SCHEMA = 2
-PLAIN_SCHEMA = 1  # identical to schema 2 for single-scale files without a learned whitening
-OUTSIDE_WHITENING = "whitening.npz"  # earlier versions kept the whitening outside the graph
 PREPROCESSING = f"exif, draft and lanczos to {WORKING_SIDE}, lanczos to longest side, mean/std"
 
 
@@ -77,16 +75,10 @@ def read_card(metadata: dict[str, str], name: str) -> ModelCard:
             for k, v in metadata.items()
             if k.startswith(METADATA_PREFIX)
         }
-        if facts["schema"] not in (PLAIN_SCHEMA, METADATA_SCHEMA):
+        if facts["schema"] != METADATA_SCHEMA:
             raise BadModel(
                 f"{name} has metadata of schema {facts['schema']}; "
-                f"this version reads {METADATA_SCHEMA}."
-            )
-        outside = OUTSIDE_WHITENING in metadata or facts.get("scales", [1.0]) != [1.0]
-        if facts["schema"] == PLAIN_SCHEMA and outside:
-            raise BadModel(
-                f"{name} was made by an earlier version, which kept scales and whitening outside "
-                "the graph. Export it again."
+                f"this version reads {METADATA_SCHEMA}. Export it again."
             )
         return TypeAdapter(ModelCard).validate_python(facts)
     except (KeyError, ValueError) as error:

@@ -23,6 +23,3 @@ def import_openvino() -> ModuleType:
     import openvino
 
     return openvino
-
-
-__all__ = ["import_openvino", "ort"]

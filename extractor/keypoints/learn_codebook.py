@@ -20,23 +20,22 @@ from .keypoint_codes import CODEBOOK, WORDS, Codebook
 from .sift import local_features
 
 GALLERY = Path(__file__).resolve().parents[2] / "gallery" / "photos"
-PARTS = 32
+PARTS = 32  # bytes per encoded descriptor
 SAMPLE = 100_000  # maximum number of training descriptors, drawn at random
 ROUNDS = 25
 SEED = 0
 
 
-def learn_codebook(descriptors: np.ndarray, parts: int = PARTS) -> Codebook:
+def learn_codebook(descriptors: np.ndarray) -> Codebook:
     """Learn the words of each part of a descriptor. Deterministic for the same input.
 
     Args:
         descriptors: uint8 (n, 128) from many photos; at most SAMPLE of them are used.
-        parts: M, number of bytes per encoded descriptor.
     """
     drawn = np.random.default_rng(SEED).permutation(len(descriptors))[:SAMPLE]
     rows = descriptors[drawn].astype(np.float32)
     words = []
-    for part in np.split(rows, parts, axis=1):
+    for part in np.split(rows, PARTS, axis=1):
         kmeans = faiss.Kmeans(part.shape[1], WORDS, niter=ROUNDS, seed=SEED)
         kmeans.cp.max_points_per_centroid = SAMPLE // WORDS + 1
         kmeans.train(np.ascontiguousarray(part))

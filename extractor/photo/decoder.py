@@ -26,15 +26,7 @@ import numpy as np
 from joblib import cpu_count as available_cores
 
 from .decode import Decoded
-from .decode_worker import (
-    DECODED,
-    NO_MEMORY,
-    PICTURE,
-    READY,
-    REQUEST,
-    SENTENCE,
-    TOO_LARGE,
-)
+from .decode_worker import DECODED, NO_MEMORY, PICTURE, READY, REQUEST, SENTENCE, TOO_LARGE
 from .errors import ImageTooLarge, UnsupportedImage
 from .limits import NEEDS_MEMORY, Limits
 

@@ -90,24 +90,8 @@ ALL = (
         "The largest page; BigTIFF; strips and tiles; 1 to 32 bits and floating point; grey, "
         "palette, RGB, CMYK, Lab; uncompressed, LZW, deflate, JPEG, PackBits, fax.",
     ),
-    Format(
-        "bmp",
-        "BMP",
-        (".bmp", ".dib"),
-        ("image/bmp",),
-        ("BMP",),
-        False,
-        "1 to 32 bits, RLE.",
-    ),
-    Format(
-        "gif",
-        "GIF",
-        (".gif",),
-        ("image/gif",),
-        ("GIF",),
-        False,
-        "The first frame.",
-    ),
+    Format("bmp", "BMP", (".bmp", ".dib"), ("image/bmp",), ("BMP",), False, "1 to 32 bits, RLE."),
+    Format("gif", "GIF", (".gif",), ("image/gif",), ("GIF",), False, "The first frame."),
     Format(
         "jpeg2000",
         "JPEG 2000",

@@ -46,7 +46,6 @@ def duplicates(
 
     Returns:
         Ids of each group, its largest picture first; largest groups first.
-        Ids of each group. The largest picture of a group comes first, the largest group too.
     """
     slots = store.rows.slots  # photos with equal content share a slot
     pairs = np.concatenate([proposed(store.lists, store.list_sims), equal_pairs(slots)])
@@ -126,11 +125,7 @@ def largest_first(store: Store, ids: np.ndarray) -> list[int]:
 
 
 def neighbours(pairs: np.ndarray) -> Callable[[int], list[int]]:
-    """A function from an id to the ids it is paired with.
-
-    Args:
-        pairs: int (n, 2).
-    """
+    """A function from an id to the ids it is paired with. pairs: int (n, 2)."""
     both = np.concatenate([pairs, pairs[:, ::-1]])
     both = both[np.argsort(both[:, 0], kind="stable")]
     firsts, seconds = both[:, 0], both[:, 1]

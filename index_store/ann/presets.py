@@ -57,15 +57,11 @@ PRESETS = {
         "IVF-PQ, lists by HNSW", "IVF{nlist}_HNSW32,PQ{codes}x{bits}np", "nprobe"
     ),
     "opq-ivf-hnsw-pq": Preset(
-        "OPQ, IVF-PQ, lists by HNSW",
-        "OPQ{codes},IVF{nlist}_HNSW32,PQ{codes}x{bits}np",
-        "nprobe",
+        "OPQ, IVF-PQ, lists by HNSW", "OPQ{codes},IVF{nlist}_HNSW32,PQ{codes}x{bits}np", "nprobe"
     ),
     "ivf-pq4": Preset("IVF, 4-bit PQ, fast scan", "IVF{nlist},PQ{small_codes}x4fs", "nprobe"),
     "opq-ivf-pq4": Preset(
-        "OPQ, IVF, 4-bit PQ, fast scan",
-        "OPQ{small_codes},IVF{nlist},PQ{small_codes}x4fs",
-        "nprobe",
+        "OPQ, IVF, 4-bit PQ, fast scan", "OPQ{small_codes},IVF{nlist},PQ{small_codes}x4fs", "nprobe"
     ),
     "ivf-rabitq": Preset("IVF, RaBitQ, fast scan", "RR{dim},IVF{nlist},RaBitQfs", "nprobe"),
 }
@@ -99,11 +95,6 @@ def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> Ind
     """Parameters for a gallery, with no more lists or centroids than it can train.
 
     Codes: one per CODE_DIM components (or the nearest divisor below).
-
-    Args:
-        count: number of vectors.
-        dim: components per vector.
-        preset: name of a preset in PRESETS.
 
     Raises:
         KeyError: there is no such preset.

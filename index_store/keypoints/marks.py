@@ -24,13 +24,7 @@ from .keypoint_index import STEPS, CodedKeypoints
 
 PLACED = np.dtype([("photo", "<i4"), ("mark", "<i4"), ("box", "<f4", (4,))])
 WORDS = np.dtype(
-    [
-        ("key", "<i8"),
-        ("grid", "u1"),
-        ("mark", "<i4"),
-        ("needed", "<i4"),
-        ("box", "<f4", (4,)),
-    ]
+    [("key", "<i8"), ("grid", "u1"), ("mark", "<i4"), ("needed", "<i4"), ("box", "<f4", (4,))]
 )
 FILES = ("marks.npy", "mark_words.npy")
 
@@ -65,11 +59,7 @@ class Marks:
 
     @staticmethod
     def load(folder: Path, photos: int) -> Marks:
-        """Load marks that `save` wrote.
-
-        Args:
-            folder: folder of the generation.
-            photos: number of photos in the generation.
+        """Load the marks that `save` wrote for a generation of so many photos.
 
         Raises:
             ValueError: a file is damaged.

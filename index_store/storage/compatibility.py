@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from extractor import (
-    Extractor,
-)
+from extractor import Extractor
 from extractor.descriptor.registry import DEFAULT, model_path, name_of
 from extractor.keypoints import keypoint_codes
 

@@ -32,20 +32,10 @@ from .rows import Descriptors, Rows
 
 @dataclass(frozen=True)
 class Content:
-    """Photos of a generation, and how they were extracted.
-
-    Attributes:
-        sources: sources of the photos.
-        listing: `Listing.digest` of the sources.
-        photos: entries in the order of their ids.
-        skipped: skipped files.
-        removed: photos removed on request.
-        about: the gallery's description.
-        spec: parameters of the extraction.
-    """
+    """Photos of a generation, in the order of their ids, and how they were extracted."""
 
     sources: Sources
-    listing: str
+    listing: str  # `Listing.digest` of the sources
     photos: list[Entry]
     skipped: list[Skipped]
     removed: list[Removed]

@@ -25,24 +25,11 @@ from evaluation.datasets.plain_pickle import NAMES
 
 from ..depth import with_depth
 from ..network import GeMResNet
-from ..provenance import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    PUBLISHED_SIDE,
-    Provenance,
-    three_numbers,
-)
+from ..provenance import IMAGENET_MEAN, IMAGENET_STD, PUBLISHED_SIDE, Provenance, three_numbers
 from ..training.packs.parts import BadParts
 from .foreign import read_cirtorch, read_torchvision
 from .published import PUBLISHED
-from .state import (
-    BadCheckpoint,
-    State,
-    architecture_of,
-    build_network,
-    kind_of,
-    quoted,
-)
+from .state import BadCheckpoint, State, architecture_of, build_network, kind_of, quoted
 from .weight_parts import join_weights, manifest_at
 
 WHITEN = "whiten.weight"

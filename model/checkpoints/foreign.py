@@ -20,23 +20,9 @@ import torch
 from evaluation.datasets.plain_pickle import PlainArray
 
 from ..network import BLOCKS, TRUNK_DIM
-from ..provenance import (
-    PUBLISHED_SIDE,
-    SCALES_LW,
-    SCALES_WHITENED,
-    Provenance,
-    three_numbers,
-)
+from ..provenance import PUBLISHED_SIDE, SCALES_LW, SCALES_WHITENED, Provenance, three_numbers
 from ..whitening import Whitening
-from .state import (
-    BadCheckpoint,
-    State,
-    architecture_of,
-    as_state,
-    kind_of,
-    quoted,
-    rename,
-)
+from .state import BadCheckpoint, State, architecture_of, as_state, kind_of, quoted, rename
 
 GEM_INIT = 3.0
 
@@ -57,10 +43,6 @@ SOLAR_NAMES = {
 
 def read_cirtorch(stored: Any, meta: Any) -> tuple[State, Provenance]:
     """Read cirtorch and SOLAR files: the same dictionary, with SOLAR's own names for the trunk.
-
-    Args:
-        stored: state dict in the file.
-        meta: metadata in the file.
 
     Raises:
         BadCheckpoint: they are of an unsupported kind, or contradict each other.

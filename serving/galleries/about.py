@@ -7,8 +7,6 @@ import logging
 from index_store import Store, StoreCorrupt
 from index_store.about import About
 
-__all__ = ["About", "about"]
-
 log = logging.getLogger(__name__)
 
 

@@ -7,15 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 
-from extractor import (
-    encode_jpeg,
-)
+from extractor import encode_jpeg
 from extractor.descriptor.registry import MODELS, name_of
-from index_store import (
-    PRESETS,
-    Photo,
-    Store,
-)
+from index_store import PRESETS, Photo, Store
 from search import Engine
 
 from ..settings import settings

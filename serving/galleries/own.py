@@ -203,11 +203,7 @@ class OwnGallery:
 
 
 class OwnGalleries:
-    """The galleries of all visitors. Thread-safe.
-
-    Args:
-        clock: seconds since 1970; tests replace it.
-    """
+    """The galleries of all visitors. Thread-safe. clock: seconds since 1970; tests replace it."""
 
     def __init__(self, clock: Callable[[], float] = time.time):
         self._clock = clock

@@ -20,9 +20,6 @@ def policy(index: str) -> str:
     Scripts come from this server or from a `blob:`, which Streamlit imports components from. The
     one inline script of its HTML is allowed by its hash. Styles are generated at run time and must
     be allowed inline.
-
-    Args:
-        index: Streamlit's HTML.
     """
     digests = [hashlib.sha256(text.encode()).digest() for text in INLINE_SCRIPT.findall(index)]
     inline = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
@@ -54,11 +51,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds HEADERS to every answer.
-
-    Args:
-        app: the wrapped application.
-    """
+    """ASGI middleware that adds HEADERS to every answer. app: the wrapped application."""
 
     def __init__(self, app: ASGIApp):
         self.app = app

@@ -80,6 +80,5 @@ def log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
     """Log an unhandled error that ended a thread."""
     if ended.exc_value is not None and not sys.is_finalizing():
         logging.getLogger(__name__).error(
-            "a thread has ended",
-            exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
+            "a thread has ended", exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback)
         )

@@ -16,27 +16,10 @@ from streamlit import config
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
-from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed as is_host_allowed
 
 TESTED_VERSION = "1.67.0"
 UPLOAD_PATH = "/_stcore/upload_file/"  # URL path, followed by session and file
-
-__all__ = [
-    "TESTED_VERSION",
-    "UPLOAD_PATH",
-    "Runtime",
-    "check_version",
-    "current_session",
-    "set_up_loggers",
-    "index_html",
-    "is_history_navigation",
-    "is_host_allowed",
-    "option",
-    "runtime",
-    "session_ids",
-    "set_option",
-    "stored_uploads",
-]
 
 
 def check_version() -> None:

@@ -83,7 +83,7 @@ def test_an_interrupted_pack_goes_on_and_is_the_same(photos, packed, tmp_path):
             yield file
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("model.training.packs.in_order.PREFETCH", 1)
+        patch.setattr("extractor.cores.AHEAD", 0)
         pack([photos], tmp_path / "parts", 96, stop_before_the_fourth, max_bytes=6000)
     assert 0 < len(list((tmp_path / "parts").glob("*.zip"))) < len(list(packed.glob("*.zip")))
     with pytest.raises(BadParts, match="not finished; run the same"):

@@ -29,11 +29,7 @@ from .ann_peers import PEERS, check_peers
 from .ann_tables import case_rows, draw, growth_rows
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `ann` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "ann", help="recall, speed and memory of all forms of index over sizes, beside others'"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--sizes", type=count, nargs="+", default=[10_000, 100_000])
     command.add_argument("--photos", type=Path, default=Path("gallery/photos"))
     command.add_argument("--crops", type=count, default=20_000, help="how many to describe")
@@ -47,7 +43,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--build-only", action="store_true", help="measure later")
     command.add_argument("--plot", type=Path, help="picture, PNG")
     command.add_argument("--json", type=Path, help="write every trial to this file")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

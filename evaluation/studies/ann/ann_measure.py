@@ -21,12 +21,7 @@ from index_store.ann.presets import PRESETS, choose_parameters
 from index_store.ann.tune import Questions, Trial, build_timed, efforts, searcher, sweep
 
 from ..speed.memory import peak_mb
-from .ann_data import (
-    CropModel,
-    cached,
-    crop_vectors,
-    sift_vectors,
-)
+from .ann_data import CropModel, cached, crop_vectors, sift_vectors
 from .ann_peers import PEERS
 
 QUERIES = 500

@@ -10,9 +10,7 @@ import numpy as np
 from index_store.ann.pareto import draw_front, on_front
 from index_store.ann.tune import Trial
 
-from .ann_data import (
-    neighbour_distances,
-)
+from .ann_data import neighbour_distances
 from .ann_measure import Case, drawn, resident_mb
 
 

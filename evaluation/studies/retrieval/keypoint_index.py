@@ -76,19 +76,18 @@ class Cost:
 
 
 def synthetic_photos(
-    descriptors: np.ndarray, photos: int, points: int, seed: int = 0
+    descriptors: np.ndarray, photos: int, points: int
 ) -> Iterator[tuple[int, LocalFeatures]]:
-    """Ids and keypoints of synthetic photos.
+    """Ids and keypoints of synthetic photos, the same for the same arguments.
 
     Args:
         descriptors: uint8 (n, 128), RootSIFT of real photos, to draw from.
         photos: number of photos.
         points: keypoints per photo.
-        seed: random seed; the same seed gives the same photos.
     """
     frames = np.ones(points, np.complex64)
     for start in range(0, photos, BATCH):
-        rng = np.random.default_rng([seed, start])
+        rng = np.random.default_rng([0, start])
         shape = (min(BATCH, photos - start), points)
         rows = descriptors[rng.integers(len(descriptors), size=shape)]
         moved = rng.standard_normal(rows.shape, np.float32) * NOISE + rows
@@ -177,14 +176,7 @@ def measure(
     queries: Sequence[LocalFeatures],
     folder: Path,
 ) -> Cost:
-    """Measure one row of the table.
-
-    Args:
-        photos: number of photos in the gallery.
-        real: real photos, from which synthetic ones are drawn.
-        queries: keypoints of the queries.
-        folder: folder for the file.
-    """
+    """Measure one row of the table, on a gallery of synthetic photos drawn from real ones."""
     form = form_for(photos)
     descriptors = np.concatenate(
         [features.strongest(form.points).descriptors for features in real.photos]
@@ -265,11 +257,7 @@ def format_table(costs: Sequence[Cost]) -> str:
     return format_rows(rows)
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `keypoint-index` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "keypoint-index", help="what the keypoint index costs as a gallery grows"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store",
         type=Path,
@@ -282,7 +270,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--work", type=Path, help="folder for the files, twice 3.6 GB for a million"
     )
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -26,9 +26,16 @@ from evaluation.calibration.evidence import (
 )
 from evaluation.calibration.fit import Fit, check_enough, with_curves
 from evaluation.calibration.fit_tables import print_reliability
-from evaluation.datasets import BadDataset
-from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW, load_groups
-from evaluation.groups import METHODS, add_labelled_stores, evaluate_groups, store_groups
+from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW
+from evaluation.groups import (
+    METHODS,
+    add_labelled_stores,
+    evaluate_groups,
+    group_maps,
+    read_kinds,
+    store_group_ids,
+    store_groups,
+)
 from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
 from extractor import Extractor
@@ -67,12 +74,6 @@ def cross_fitted(
 ) -> tuple[list[tuple[GroupMaps, GroupMaps]], Samples]:
     """Search each group by weights that have not seen it.
 
-    Args:
-        galleries: whole stores of one model.
-        groups: group name -> gallery files, of each store, in the order of the galleries' groups.
-        model: name of the model.
-        progress: wraps work, with its name.
-
     Returns:
         mAP of each store's groups without and with the graph; and what complete searches with
         diffusion, SIFT and the graph find, see `complete`.
@@ -98,8 +99,9 @@ def cross_fitted(
             if not part:
                 continue
             for engine, found in zip((without_edges(gallery.engine), gallery.engine), both):
-                for result in evaluate_groups(engine, part):
-                    found[result.method].update(result.group_map)
+                queries = evaluate_groups(engine, part)
+                for method in METHODS:
+                    found[method].update(group_maps(queries, method))
             found_by_all += [
                 complete(gallery, query) for query in queries_of(gallery) if inside[query.group]
             ]
@@ -146,18 +148,12 @@ def table(
     return rows
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `matching` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "matching", help="mAP without and with the matching graph, on groups that fitted nothing"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     add_labelled_stores(command, "one or several of the same model")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    if len(args.store) != len(args.groups):
-        raise BadDataset("Each store needs one groups file.")
+    kinds = read_kinds(args)
     model = model_of(args.store[0], None)
     extractor = Extractor(model)
     galleries: list[LabelledGallery] = []
@@ -165,13 +161,12 @@ def run(args: argparse.Namespace) -> None:
     for path, file in zip(args.store, args.groups):
         store = Store(path, extractor)
         groups.append(store_groups(file, store))
-        ids = [[store.catalogue.find(f).id for f in files] for files in groups[-1].values()]
+        ids = list(store_group_ids(file, store).values())
         check_enough(ids)
         galleries.append(whole_gallery(store, extractor, ids, "sift", galleries))
     maps, found = cross_fitted(
         galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
     )
-    kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
     print_text(format_rows(table([path.name for path in args.store], groups, maps, kinds)))
     print_reliability("diffusion + SIFT, with the graph", found, found.features[:, 0])
     print_lines("", *(matching_line(gallery.engine.store.edges) for gallery in galleries))

@@ -17,9 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from command import print_lines, print_text
-from evaluation.datasets import BadDataset
-from evaluation.datasets.groups import load_groups
-from evaluation.groups import add_labelled_stores, store_group_ids
+from evaluation.groups import add_labelled_stores, read_kinds, store_group_ids
 from evaluation.report.results import format_rows
 from index_store import Store
 from index_store.analysis.things import group, proven_pairs
@@ -31,7 +29,6 @@ from index_store.graph.proof import (
     probability,
     proofs,
 )
-from plurals import quantity
 
 RIDGE = 1e-4  # for standardised features; only keeps the weights finite
 START = np.array([-1.0, 1.0, 1.0, -1.0, 1.0])
@@ -99,12 +96,9 @@ class LabelledGraph:
 
 
 def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) -> LabelledGraph:
-    """Read a store and the labels of its photos.
+    """Read a store, and the labels of its photos from groups and their kinds.
 
-    Args:
-        path: path of the store.
-        groups_file: JSON file, {"name": ["file", ...], ...}.
-        kinds: kind -> names of groups. The kind of other groups is named after the file's folder.
+    Groups without a kind are named after their files' folder.
 
     Raises:
         StoreError, BadGroups, OSError: the store or the groups file cannot be read.
@@ -269,22 +263,12 @@ def table(graphs: Sequence[LabelledGraph]) -> list[list[str]]:
     return rows
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `things` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "things", help="whether photos that are put together show the same thing, by kind"
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
     add_labelled_stores(command, "one or several, of any model")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    if len(args.store) != len(args.groups):
-        raise BadDataset(
-            f"{quantity(len(args.store), 'store')} and {quantity(len(args.groups), 'groups file')} "
-            "were given; each store needs one groups file."
-        )
-    kinds = {kind: names for path in args.kinds for kind, names in load_groups(path).items()}
+    kinds = read_kinds(args)
     graphs = [labelled(store, groups, kinds) for store, groups in zip(args.store, args.groups)]
     print_text(format_rows(table(graphs)))
     points, likeness = ([f"{value:.1f}" for value in found] for found in fitted(graphs))

@@ -100,17 +100,9 @@ OPERATIONS = {
 
 
 def run_killed(name: str, work: Path, store: Path, number: int, kind: str = "") -> str:
-    """Run an operation in a separate process and kill it.
+    """Run an operation in a separate process and kill it at a step, counted from 1. See `kill_at`.
 
-    Args:
-        name: name of the operation.
-        work: folder that contains the photos.
-        store: store that the operation changes.
-        number: number of the step at which it is killed.
-        kind: see `kill_at`.
-
-    Returns:
-        The step, "" if the operation completed before it.
+    Returns the step, "" if the operation completed before it.
 
     Raises:
         Lost: the operation failed without a kill.
@@ -289,10 +281,8 @@ def current(store: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `kills` to the command line's sub-parsers."""
-    command = commands.add_parser("kills", help="kill -9 after every write of all that writes")
-    command.set_defaults(run=run)
+def add_options(command: argparse.ArgumentParser) -> None:
+    """It has no options."""
 
 
 def run(args: argparse.Namespace) -> None:

@@ -77,9 +77,7 @@ class Tally:
             self.seconds[kind].append(seconds)
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `load` to the command line's sub-parsers."""
-    command = commands.add_parser("load", help="many visitors at once, by websocket and API")
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", required=True, help="the store that is served")
     command.add_argument("--visitors", type=count, nargs="+", default=[5, 10, 20, 50])
     command.add_argument("--seconds", type=size, default=60.0, help="of each round")
@@ -88,7 +86,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--mix", choices=MIXES, default="gallery", help="what visitors do")
     command.add_argument("--seed", type=int, default=1)
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -231,13 +231,10 @@ def draw(found: Costs, path: Path) -> None:
     figure.savefig(path, dpi=80)
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `scale` to the command line's sub-parsers."""
-    command = commands.add_parser("scale", help="what a store costs as it grows")
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--sizes", type=count, nargs="+", default=SIZES)
     command.add_argument("--dim", type=count, default=DIM, help="components of a descriptor")
     command.add_argument("--plot", type=Path, help="picture, PNG")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,21 +8,14 @@ turn.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from extractor import (
-    SUFFIXES,
-    Extractor,
-    ModelCard,
-    Region,
-    local_features,
-    read_photo,
-)
+from extractor import SUFFIXES, Extractor, ModelCard, Region, local_features, read_photo
 from extractor.keypoints.learn_codebook import GALLERY
 from index_store.parameters import extraction_spec_of
 from index_store.storage.build_journal import Extracted
@@ -31,6 +24,8 @@ from index_store.storage.generation import writing
 
 IN_A_FOLDER = 1000
 THUMBNAIL_BYTES = 2_000
+BLOCK = 65536  # rows drawn at a time
+SEED = 0
 KEYPOINTS_OF = 24  # number of sample gallery photos that provide keypoints
 # Chosen so that 100,000 synthetic photos resemble the crops of photos in docs/ann.md: in the
 # distances to the first and the tenth neighbour, and in the number of cells a search must visit.
@@ -70,14 +65,14 @@ class SyntheticExtractor(Extractor):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def synthetic_rows(count: int, dim: int, seed: int = 0, block: int = 65536) -> Iterator[np.ndarray]:
+def synthetic_rows(count: int, dim: int) -> Iterator[np.ndarray]:
     """Unit rows around things of about eight photos each, block by block: float32 (n, dim)."""
     shape = (max(1, count // 8), DIRECTIONS)
-    things = np.random.default_rng(seed).normal(COMMON, size=shape).astype(np.float32)
-    lift = np.random.default_rng(seed + 1).normal(size=(DIRECTIONS, dim)).astype(np.float32)
-    for start in range(0, count, block):
-        rng = np.random.default_rng([seed, start])
-        some = things[rng.integers(len(things), size=min(block, count - start))]
+    things = np.random.default_rng(SEED).normal(COMMON, size=shape).astype(np.float32)
+    lift = np.random.default_rng(SEED + 1).normal(size=(DIRECTIONS, dim)).astype(np.float32)
+    for start in range(0, count, BLOCK):
+        rng = np.random.default_rng([SEED, start])
+        some = things[rng.integers(len(things), size=min(BLOCK, count - start))]
         rows = (some + SPREAD * rng.normal(size=some.shape).astype(np.float32)) @ lift
         rows += NOISE * rng.normal(size=rows.shape).astype(np.float32)
         yield rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -109,12 +104,7 @@ def real_features(points: int) -> list[bytes]:
 
 
 def inject(
-    store: Path,
-    blocks: Iterable[np.ndarray],
-    extractor: Extractor,
-    features: Sequence[bytes],
-    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
-    total: int = 0,
+    store: Path, blocks: Iterable[np.ndarray], extractor: Extractor, features: Sequence[bytes]
 ) -> None:
     """Put synthetic photos, numbered from 0, into the cache, so that a build extracts nothing.
 
@@ -123,21 +113,16 @@ def inject(
         blocks: their descriptors.
         extractor: extractor that the descriptors are attributed to.
         features: keypoints from `real_features`, assigned to the photos in turn.
-        progress: called once as progress(items, total); must yield the items.
-        total: number of photos, for progress.
     """
     spec = extraction_spec_of(extractor, False)
     rows = (row for block in blocks for row in block.astype(np.float16))
     with writing(store), closing(ExtractionCache(store, spec.facts, spec.dim)) as cache:
-        for number, row in progress(enumerate(rows), total):
+        for number, row in enumerate(rows):
             sha256 = hashlib.sha256(content(number)).hexdigest()
             noise = np.random.default_rng(number)
             cache.put(
                 sha256,
                 Extracted(
-                    row,
-                    (480, 640),
-                    noise.bytes(THUMBNAIL_BYTES),
-                    features[number % len(features)],
+                    row, (480, 640), noise.bytes(THUMBNAIL_BYTES), features[number % len(features)]
                 ),
             )

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from command import print_text
 from evaluation.arguments import amount, count
 from evaluation.report.conditions import hardware
+from evaluation.report.results import format_rows
 from extractor import LocalFeatures, available_cores
 from index_store import Store
 from matching.pool import on_all_cores
@@ -58,12 +59,7 @@ def naive(
     query: LocalFeatures, hits: Sequence[LocalFeatures], rows: Sequence[np.ndarray]
 ) -> list[int]:
     """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of
-    `matching`.
-
-    Args:
-        query: features of the query.
-        hits: features of the hits.
-        rows: their descriptors float32 (k, 128), the query's first.
+    `matching`. `rows` are the descriptors, float32 (k, 128), the query's first.
     """
     matcher = cv2.BFMatcher(cv2.NORM_L2)
     inliers = []
@@ -156,53 +152,39 @@ def measure(store: Store, queries: Sequence[int], progress: Progress = iter) -> 
 
 def format_costs(costs: list[Costs]) -> str:
     """Markdown table, and the numbers of photos that pass in each way."""
-    lines = [
-        f"Hardware: {hardware()}; OpenCV runs {cv2.getNumThreads()} threads, verification "
-        f"{available_cores()}",
-        "",
-        f"| {len(costs)} queries, the best {Sift.shortlist} of each | median ms | 90th percentile "
-        f"ms | x plain loop |",
-        "|---|---|---|---|",
+    rows = [
+        [
+            f"{len(costs)} queries, the best {Sift.shortlist} of each",
+            *("median ms", "90th percentile ms", "x plain loop"),
+        ]
     ]
-    rows_by_method = {
-        "verification, features from the store": "ours",
-        "a first verification beyond the budget": "first",
-    }
-    for title, name in {
-        **rows_by_method,
-        "plain loop: BFMatcher, ratio, homography": "baseline",
-    }.items():
+    for title, name in (
+        ("verification, features from the store", "ours"),
+        ("a first verification beyond the budget", "first"),
+        ("plain loop: BFMatcher, ratio, homography", "baseline"),
+    ):
         ms = np.array([getattr(cost, name) for cost in costs])
-        ratio = (
-            ""
-            if name == "first"
-            else f"{np.median([cost.baseline / getattr(cost, name) for cost in costs]):.1f}"
-        )
-        lines.append(f"| {title} | {np.median(ms):.0f} | {np.percentile(ms, 90):.0f} | {ratio} |")
+        ratio = np.median([cost.baseline / getattr(cost, name) for cost in costs])
+        compared = "" if name == "first" else f"{ratio:.1f}"
+        rows.append([title, f"{np.median(ms):.0f}", f"{np.percentile(ms, 90):.0f}", compared])
     ours, baseline = (
         np.concatenate([getattr(c, name) for c in costs]) for name in ("passed", "baseline_passed")
     )
-    lines += [
-        "",
+    return (
+        f"Hardware: {hardware()}; OpenCV runs {cv2.getNumThreads()} threads, verification "
+        f"{available_cores()}\n\n{format_rows(rows)}\n\n"
         f"With {Sift.floor} points or more, of {len(ours)} pairs: {(ours & baseline).sum()} in "
-        f"both, "
-        f"{(ours & ~baseline).sum()} in verification only, {(~ours & baseline).sum()} in the "
-        f"plain loop only.",
-    ]
-    return "\n".join(lines)
-
-
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add `verification` to the command line's sub-parsers."""
-    command = commands.add_parser(
-        "verification", help="speed of verifying the best hundred against a plain loop"
+        f"both, {(ours & ~baseline).sum()} in verification only, {(~ours & baseline).sum()} in the "
+        "plain loop only."
     )
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", type=Path, required=True)
     command.add_argument(
         "--queries", type=count, default=30, help="photos of the store taken as queries"
     )
     command.add_argument("--seed", type=amount, default=0, help="which photos")
-    command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -21,8 +21,6 @@ from .png import inspect_png
 from .tiff import inspect_tiff
 from .webp import inspect_webp
 
-__all__ = ["Container", "Overloaded", "inspect"]
-
 
 def inspect(data: bytes) -> Container:
     """Count and measure the contents of a file.

@@ -23,13 +23,7 @@ from index_store.errors import IndexUnavailable
 from plurals import quantity
 
 from ..faiss_index import IndexStats
-from ..presets import (
-    CODE_DIM,
-    NPROBE,
-    most_bits,
-    most_codes,
-    most_lists,
-)
+from ..presets import CODE_DIM, NPROBE, most_bits, most_codes, most_lists
 from .collection import TOKEN, Collection, are_of
 
 KEY, VECTOR = "id", "descriptor"  # fields of a collection
@@ -54,11 +48,6 @@ class MilvusIndex:
 
     def __init__(self, address: str, name: str, dim: int):
         """Connect to a server; the collection need not exist.
-
-        Args:
-            address: see `Collection`.
-            name: name of the collection.
-            dim: components per vector.
 
         Raises:
             IndexUnavailable: the server does not answer, or its client is not installed.
@@ -202,12 +191,7 @@ class MilvusIndex:
 
     @classmethod
     def of(cls, collection: Collection, count: int, dim: int) -> Self:
-        """Open the collection of a generation.
-
-        Args:
-            collection: the collection in the generation's manifest.
-            count: number of vectors it must hold.
-            dim: components per vector that it must have.
+        """Open the collection of a generation, which must hold `count` vectors of `dim` components.
 
         Raises:
             IndexUnavailable: it does not exist, or belongs to another generation.

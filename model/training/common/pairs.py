@@ -103,19 +103,18 @@ def pair_up(members: dict[str, list[Path]], seed: int) -> TrainingSet:
     return TrainingSet(paths, np.array(clusters), np.array(pairs, np.int64).reshape(-1, 2))
 
 
-def read_sfm(table: Path, root: Path, split: str = "train") -> TrainingSet:
-    """retrieval-SfM-30k or -120k as published.
+def read_sfm(table: Path, root: Path) -> TrainingSet:
+    """The training split of retrieval-SfM-30k or -120k as published.
 
     Args:
         table: pickle {"train": {...}, "val": {...}}, each with cids, cluster, qidxs and pidxs.
         root: folder of the photos; photo `cid` is root/cid[-2:]/cid[-4:-2]/cid[-6:-4]/cid.
-        split: "train" or "val".
 
     Raises:
         BadTrainingData: the file is not such a table, or a cid leads outside `root`.
     """
     try:
-        part = read_plain_pickle(table)[split]
+        part = read_plain_pickle(table)["train"]
         paths = [
             root / inside(f"{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{inside(cid)}")
             for cid in part["cids"]

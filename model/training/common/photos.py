@@ -43,11 +43,6 @@ class PhotoMemory:
     def __len__(self) -> int:
         return len(self._paths)
 
-    @property
-    def cached_count(self) -> int:
-        """Number of photos in memory."""
-        return len(self._kept)
-
     def __getitem__(self, number: int) -> np.ndarray:
         """Photo as uint8 RGB (H, W, 3). Raises BadPhoto, FileNotFoundError."""
         jpeg = self._kept.get(number)

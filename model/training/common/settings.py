@@ -11,19 +11,7 @@ from model.network import BLOCKS
 from validation import KNOWN_KEYS, OneOf
 
 from ..finetune.losses import FIRST_ORDER
-from .config import (
-    INF,
-    Above,
-    Between,
-    Count,
-    Minutes,
-    Place,
-    Rate,
-    Seed,
-    Share,
-    Side,
-    Weight,
-)
+from .config import INF, Above, Between, Count, Minutes, Place, Rate, Seed, Share, Side, Weight
 
 Gigabytes = Annotated[float, Between(0, 10000)]
 Workers = Annotated[int, Between(0, 64)]
@@ -83,13 +71,35 @@ class Validation:
     groups: Place
 
 
-@dataclass(frozen=True, config=KNOWN_KEYS)
-class TrainConfig:
+@dataclass(frozen=True, kw_only=True, config=KNOWN_KEYS)
+class RunConfig:
+    """What runs of either kind have.
+
+    Args:
+        out: folder of the run.
+        gigabytes: memory for photos, cached as small JPEGs; decoded on a GPU and from packs.
+        workers: background processes that prepare batches; 0 does it between steps. Each has its
+            own cache of photos.
+        minutes: maximum training time.
+        seed: seed of all randomness.
+        in_parts: whether to also write the weights as parts of at most 16 MB, into the folder
+            `weights` of the run's folder.
+    """
+
+    out: Place
+    gigabytes: Gigabytes = 2.0
+    workers: Workers = 1
+    minutes: Minutes = INF
+    seed: Seed = 0
+    in_parts: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=KNOWN_KEYS)
+class TrainConfig(RunConfig):
     """One run of fine-tuning with tuples.
 
     Args:
         start: checkpoint of any kind that `load_checkpoint` reads.
-        out: folder of the run.
         data: photos to train on.
         loss: loss over the tuples.
         validation: data for choosing the best weights.
@@ -104,17 +114,10 @@ class TrainConfig:
         weight_decay: weight decay of AdamW.
         decay: exponent of the schedule, rate x exp(-decay x epoch).
         epochs: maximum number of epochs.
-        minutes: maximum training time.
-        seed: seed of all randomness.
-        in_parts: see `DistillConfig`.
         save_every: steps between saved states.
-        gigabytes: memory for photos, cached as small JPEGs; decoded on a GPU and from packs.
-        workers: background processes that read photos and prepare views; 0 does it between steps.
-            Each has its own cache of photos.
     """
 
     start: Place
-    out: Place
     data: Data
     loss: LossChoice
     validation: Validation
@@ -129,12 +132,7 @@ class TrainConfig:
     weight_decay: Share = 1e-6
     decay: Weight = 0.01
     epochs: Count = 100
-    minutes: Minutes = INF
-    seed: Seed = 0
-    in_parts: bool = False
     save_every: Count = 10
-    gigabytes: Gigabytes = 2.0
-    workers: Workers = 1
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
@@ -165,34 +163,27 @@ class TeacherChoice:
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS)
-class InstanceChoice:
-    """Loss that identifies two views of one photo, in addition to the teacher's losses.
+class InstanceChoice(LossChoice):
+    """Loss over tuples of a batch's views, which identifies two views of one photo.
 
     Args:
-        name: name in `losses.FIRST_ORDER`, applied to the views of a batch.
-        margin: margin of the loss; temperature for "n-tuple".
-        second_order: weight of the second-order term, 0 for none.
         weight: weight of the loss.
         neighbours: number of nearest photos by the teacher, mined over all photos. Half of a batch
             is drawn from them. With 0 all photos are drawn at random.
         alike: cosine above which two photos may show one thing, and do not count as neighbours.
     """
 
-    name: LossName
-    margin: Annotated[float, Above(0, 4)]
-    second_order: Weight = 0.0
     weight: Weight = 0.1
     neighbours: Annotated[int, Between(0, 1000)] = 20
     alike: Annotated[float, Between(-1, 1)] = 0.9
 
 
-@dataclass(frozen=True, config=KNOWN_KEYS)
-class DistillConfig:
+@dataclass(frozen=True, kw_only=True, config=KNOWN_KEYS)
+class DistillConfig(RunConfig):
     """One run of distillation from a teacher.
 
     Args:
         architecture: architecture of the student.
-        out: folder of the run.
         photos: folders of any photos, searched with their sub-folders.
         teacher: the teacher.
         start: checkpoint to start from, whose batch statistics are kept. A shallower one is grown;
@@ -214,19 +205,11 @@ class DistillConfig:
         cosines: weight of the loss over the batch's pairwise cosines.
         instances: additional loss over tuples of views; None for none.
         fit: number of views for fitting adapters and whitening before the first step.
-        gigabytes: memory for photos, cached as small JPEGs; decoded on a GPU and from packs.
-        workers: background processes that prepare views and run the teacher; 0 does it between
-            steps. Each has its own cache of photos.
-        minutes: maximum training time.
         save_minutes: minutes between saved states.
         validate_minutes: minutes between measurements.
-        seed: seed of all randomness.
-        in_parts: whether to also write the weights as parts of at most 16 MB, into the folder
-            `weights` of the run's folder.
     """
 
     architecture: Annotated[str, OneOf(BLOCKS)]
-    out: Place
     photos: Places
     teacher: TeacherChoice
     start: Place | None = None
@@ -246,10 +229,5 @@ class DistillConfig:
     cosines: Weight = 10.0
     instances: InstanceChoice | None = None
     fit: Annotated[int, Between(2, 10**6)] = 2500
-    gigabytes: Gigabytes = 2.0
-    workers: Workers = 1
-    minutes: Minutes = INF
     save_minutes: Minutes = 10.0
     validate_minutes: Minutes = 30.0
-    seed: Seed = 0
-    in_parts: bool = False

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from extractor import BadPhoto, decode, read_photo, resize
+from extractor import BadPhoto, decode, in_order, read_photo, resize
 
 from ..common.pairs import BadTrainingData, photos_under
 from ..common.views import ALIASES
-from ..packs.in_order import in_order
 from ..packs.packed import LIMITS, is_pack, packed_photos, read_pack
 
 GB = 10**9  # bytes

@@ -27,10 +27,7 @@ def contrastive(
 ) -> torch.Tensor:
     """Sum of d(q, p)^2 / 2 and of max(0, margin - d(q, n))^2 / 2.
 
-    Args:
-        queries, positives: (B, D).
-        negatives: (B, K, D).
-        margin: distance beyond which a negative costs nothing.
+    margin: distance beyond which a negative costs nothing.
     """
     positive_loss = distance(queries, positives).square().sum()
     far = (margin - distance(queries[:, None], negatives)).clamp(min=0).square().sum()
@@ -42,10 +39,7 @@ def triplet(
 ) -> torch.Tensor:
     """Sum over tuples and negatives of max(0, |q - p|^2 - |q - n|^2 + margin).
 
-    Args:
-        queries, positives: (B, D).
-        negatives: (B, K, D).
-        margin: margin of squared distances.
+    margin: margin of squared distances.
     """
     positive_distance = (queries - positives).square().sum(-1)[:, None]
     far = (queries[:, None] - negatives).square().sum(-1)
@@ -57,10 +51,7 @@ def n_tuple(
 ) -> torch.Tensor:
     """Sum over tuples of log(1 + sum over negatives of exp((q.n - q.p) / temperature)).
 
-    Args:
-        queries, positives: (B, D).
-        negatives: (B, K, D).
-        temperature: divisor of the cosines.
+    temperature: divisor of the cosines.
     """
     positive_logits = (queries * positives).sum(-1)[:, None]
     bad = (queries[:, None] * negatives).sum(-1)
@@ -77,10 +68,6 @@ def second_order(
 
     It is small if query and positive have the same distances to the negatives. SOLAR's training
     loop also takes one root per tuple: a root over several would depend on how a batch is split.
-
-    Args:
-        queries, positives: (B, D).
-        negatives: (B, K, D).
     """
     from_query = (queries[:, None] - negatives).square().sum(-1)
     from_positive = (positives[:, None] - negatives).square().sum(-1)

@@ -12,27 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from extractor import BadPhoto, read_photo, resize
+from extractor import BadPhoto, in_order, read_photo, resize
 
 from ..common.pairs import BadTrainingData, photos_under
-from .in_order import in_order
-from .packed import (
-    FILE,
-    MAX_PART,
-    MAX_SIDE,
-    MIN_SIDE,
-    Pack,
-    PhotoPart,
-    entry_name,
-    part_name,
-)
-from .parts import (
-    MAX_PARTS,
-    BadParts,
-    read_manifest,
-    write_manifest,
-    write_part,
-)
+from .packed import FILE, MAX_PART, MAX_SIDE, MIN_SIDE, Pack, PhotoPart, entry_name, part_name
+from .parts import MAX_PARTS, BadParts, read_manifest, write_manifest, write_part
 
 QUALITY = 80  # of the WebP files
 ENTRY = 128  # maximum bytes that zip adds per entry
@@ -40,11 +24,7 @@ Progress = Callable[[Iterable[Path]], Iterable[Path]]
 
 
 def pack(
-    pool: Sequence[Path],
-    out: Path,
-    side: int,
-    progress: Progress = iter,
-    max_bytes: int = MAX_PART,
+    pool: Sequence[Path], out: Path, side: int, progress: Progress = iter, max_bytes: int = MAX_PART
 ) -> Pack:
     """Write a pool as WebP files in parts. Resumes an interrupted pack of the same pool.
 

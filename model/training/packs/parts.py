@@ -27,13 +27,7 @@ class BadParts(Exception):
 
 
 class Part(BaseModel):
-    """A part's entry in a manifest.
-
-    Attributes:
-        name: name of the file, next to the manifest.
-        size: size of the file in bytes.
-        sha256: SHA-256 of the file.
-    """
+    """A part's entry in a manifest: a file next to it, its size in bytes and its SHA-256."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -72,10 +66,6 @@ def write_manifest(path: Path, manifest: BaseModel) -> None:
 
 def read_manifest(path: Path, kind: type[Manifest]) -> Manifest:
     """Read a manifest from JSON.
-
-    Args:
-        path: path of the file.
-        kind: pydantic model of the manifest.
 
     Raises:
         BadParts: the file is missing, too large, or invalid.
