@@ -36,7 +36,14 @@ METHODS = {
 
 
 def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
-    """Load groups of photos of a store, files by name, from JSON: {"name": ["file", ...], ...}.
+    """Load groups of photos of a store.
+
+    Args:
+        path: JSON file, {"name": ["file", ...], ...}.
+        store: store of the photos.
+
+    Returns:
+        Group name -> gallery files.
 
     Raises:
         BadGroups: the file is not such JSON, or names photos that are not in the store.

@@ -67,7 +67,14 @@ def milliseconds(extractor: Extractor, photos: Sequence[Path]) -> float:
 
 
 def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> list[ModelRow]:
-    """Measure one model on all sets of photos, by display name; missing stores are built."""
+    """Measure one model on all sets of photos.
+
+    Args:
+        name: name in the registry, or path of a model file.
+        sets: benchmarks by display name.
+        stores: folder of the stores; missing ones are built.
+        seed: seed of the bootstrap.
+    """
     path = model_path(name)
     extractor = Extractor(path)
     rows = []

@@ -55,6 +55,16 @@ def evaluate(
 ) -> Results:
     """Run all methods on all queries, and add the facts that a reader needs.
 
+    Args:
+        store: store of the benchmark's gallery.
+        extractor: extractor that the store was built with.
+        benchmark: queries and ground truth.
+        methods: methods to run.
+        seed: seed of the bootstrap.
+        model: display name of the model.
+        command: command line.
+        progress: wraps the list of queries.
+
     Raises:
         As `search_all` and `summarise`.
     """

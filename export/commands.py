@@ -112,7 +112,15 @@ def run_checkpoint(args: argparse.Namespace) -> None:
 def whitening_for(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
 ) -> Whitening:
-    """Learn a whitening on photos described by the recipe: Lw from `groups`, PCA without."""
+    """Learn a whitening on the photos in a folder, described by the recipe.
+
+    Args:
+        network: network that describes them.
+        provenance: provenance of the network.
+        recipe: recipe without a whitening.
+        folder: folder of the photos.
+        groups: JSON of photos of the same thing, for Lw; None for PCA.
+    """
     describe = in_torch(network, provenance, recipe)
     rows, row_of = describe_folder(
         lambda photo: describe(resize(photo, recipe.longest_side)),

@@ -120,7 +120,14 @@ def read_timm(name: str, side: int | None, pretrained: bool = True) -> HubNetwor
 
 
 def write_backbone(hub: HubNetwork, path: Path) -> str:
-    """Trace a network into an ONNX file; returns the tensor to pool: "map", "tokens" or "vector".
+    """Trace a network into an ONNX file.
+
+    Args:
+        hub: the network.
+        path: path of the file.
+
+    Returns:
+        Name of the tensor to pool: "map", "tokens" or "vector".
 
     Raises:
         BadBackbone: the network's output is something else, or it cannot be traced.

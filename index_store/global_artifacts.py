@@ -120,7 +120,14 @@ def derive(
     comparisons: Comparisons | None,
     progress: Progress = silent,
 ) -> Derived:
-    """Compute the derived data of all photos at once. Without `comparisons`, none are compared."""
+    """Compute the derived data of all photos at once.
+
+    Args:
+        rows: the photos' stored data.
+        parameters: parameters of the index.
+        comparisons: known comparisons of pairs; None if photos are not compared.
+        progress: see `build`.
+    """
     count, descriptors = len(rows), cast(np.ndarray, Descriptors(rows))  # reads as one
     form = form_for(count)
     for _ in progress(range(1), 1, "index"):

@@ -130,6 +130,12 @@ def index_parameters(
     """Parameters of a store's index: the requested preset, or the previous one, or the default.
 
     A tuned effort is kept as long as the index has the form that it was tuned for.
+
+    Args:
+        count: number of photos.
+        dim: components of a descriptor.
+        preset: name of a preset in PRESETS, or None.
+        before: manifest of the live generation, or None.
     """
     stored = None if before is None else IndexParameters(**before.parameters["ann"])
     if preset is None and stored is not None and not stored.automatic:

@@ -72,6 +72,11 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
     Files that a machine could not read are read again here, so a photo is only skipped for a reason
     that holds on this machine.
 
+    Args:
+        address: see `on_cluster`.
+        work: function to send to each machine.
+        files: names of files in `work.roots`.
+
     Raises:
         ClusterUnusable: the cluster cannot be reached, a machine has a different setup from this
             one, or a task failed TRIES times.

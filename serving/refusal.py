@@ -65,7 +65,15 @@ def problem(
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> JSONResponse:
-    """Problem details (RFC 9457) for a visitor, with `more` as further members."""
+    """Problem details (RFC 9457).
+
+    Args:
+        status: HTTP status.
+        sentence: detail for the visitor.
+        retry_after_seconds: as in `Refused`.
+        headers: additional headers.
+        more: additional members.
+    """
     headers = dict(headers or {})
     if retry_after_seconds is not None:
         headers["Retry-After"] = str(retry_after_seconds)

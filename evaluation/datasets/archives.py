@@ -39,6 +39,11 @@ def get_pieces(published: PublishedSet, root: Path, mirrors: Sequence[str]) -> N
     A folder of photos gets its final name once all its archives are unpacked. The archives are then
     deleted.
 
+    Args:
+        published: set to fetch.
+        root: folder of the set.
+        mirrors: URLs that are tried before the published ones.
+
     Raises:
         DownloadFailed: a file cannot be fetched or has the wrong checksum.
         BadDataset: an archive is damaged or has unexpected content.

@@ -72,6 +72,10 @@ def read_revisited(name: str, root: Path) -> Benchmark:
     each are mAP (trapezoid) and mP@1, 5 and 10. A query without positives in a setup does not count
     there.
 
+    Args:
+        name: "roxford5k" or "rparis6k".
+        root: folder of the data set.
+
     Raises:
         BadDataset: a file is missing or damaged.
     """
@@ -148,6 +152,10 @@ def read_classic(name: str, root: Path) -> Benchmark:
     *_query.txt, *_good.txt, *_ok.txt and *_junk.txt. Good and ok are positives, junk is ignored.
     The query's own photo is one of the positives and stays in the gallery. The metric is mAP
     (trapezoid).
+
+    Args:
+        name: "oxford5k" or "paris6k".
+        root: folder of the data set.
 
     Raises:
         BadDataset: a file is missing or damaged.

@@ -191,6 +191,10 @@ def read_folders(name: str, root: Path) -> Benchmark:
 
     Photos that are alone in their sub-folder, or in none, are distractors.
 
+    Args:
+        name: name of the data set.
+        root: folder of the photos.
+
     Raises:
         BadDataset: there are no photos.
         BadGroups: no sub-folder has two photos.

@@ -22,6 +22,10 @@ def read_holidays(name: str, root: Path) -> Benchmark:
     does. The metric is mAP (trapezoid). State the version of the photos in a table: "jpg1" and
     "jpg2" have the stored orientation, "holidaysmanrot" was rotated upright by hand.
 
+    Args:
+        name: "holidays".
+        root: folder of the data set.
+
     Raises:
         BadDataset: photos are missing.
     """
@@ -70,6 +74,10 @@ def read_ukbench(name: str, root: Path) -> Benchmark:
     """UKBench (Nister and Stewenius 2006), as published: ROOT/full/ukbench00000.jpg and so on.
 
     Number // 4 identifies the thing. Each photo is the query once. The metric is N-S, see `n_s`.
+
+    Args:
+        name: "ukbench".
+        root: folder of the data set.
 
     Raises:
         BadDataset: photos are missing.

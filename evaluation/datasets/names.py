@@ -6,7 +6,13 @@ SHOWN = 60  # characters of a rejected name that are quoted
 
 
 def inside(name: object) -> str:
-    """The path itself, if it is relative, with forward slashes, and inside the folder.
+    """The name itself, if it is a relative path with forward slashes inside the folder.
+
+    Args:
+        name: path of a photo in a ground truth, a table or a groups file.
+
+    Returns:
+        The same name, safe to join to the folder of the data set.
 
     Raises:
         ValueError: the name is not text, is empty or absolute, or contains "..".

@@ -51,6 +51,12 @@ def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: 
 
     A photo gets its final name once it is complete, so an interrupted run can be resumed.
 
+    Args:
+        open_set: set to fetch.
+        root: folder of the set.
+        mirrors: URLs that are tried before the repositories' own.
+        progress: wraps the photos.
+
     Raises:
         DownloadFailed: a photo cannot be fetched or has the wrong checksum.
         BadDataset, OSError: a photo cannot be decoded or written.

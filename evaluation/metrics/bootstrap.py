@@ -61,6 +61,10 @@ def interval(
 def estimate(values: Mapping[str, Sequence[float]], seed: int) -> Estimate:
     """Mean over groups of the mean over each group's queries. Groups are resampled.
 
+    Args:
+        values: values of the queries, by group.
+        seed: seed of the random draws.
+
     Raises:
         ValueError: there are no groups.
     """

@@ -79,6 +79,10 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
     """One row per method: a dot at the mean, a bar over the interval.
 
     A vertical line marks the first method's mean.
+
+    Args:
+        title: label for screen readers.
+        rows: name and estimate of each method.
     """
     low, high = min(e.low for _, e in rows), max(e.high for _, e in rows)
     margin = max(0.02 * (high - low), 1e-3)

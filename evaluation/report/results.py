@@ -167,6 +167,9 @@ def write_results(results: Results, path: Path) -> None:
 def results_from(facts: Any) -> Results:
     """Parse what `write_results` wrote.
 
+    Args:
+        facts: content of the JSON file.
+
     Raises:
         BadResults: the content is not results, or its tables do not match its queries.
     """

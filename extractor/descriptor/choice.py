@@ -143,6 +143,10 @@ def check_parity(
 def measure(model: str | Path = DEFAULT_MODEL, calls: int = 1) -> list[Trial]:
     """Measure the reference and every candidate.
 
+    Args:
+        model: path of the float32 model.
+        calls: number of concurrent calls, see `Extractor`.
+
     Returns:
         One trial per choice, the reference first.
 

@@ -25,6 +25,10 @@ STRIDE = 32  # sides must be multiples of this
 def read_matching_model(path: Path, threads: int) -> ort.InferenceSession:
     """Load an ONNX file that `python -m export --xfeat` wrote.
 
+    Args:
+        path: path of the file.
+        threads: number of cores to use.
+
     Raises:
         BadModel: the file is missing or damaged.
     """

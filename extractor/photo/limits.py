@@ -90,6 +90,10 @@ class Limits:
     def check(self, found: Container, count: int) -> None:
         """Reject a file before any codec opens it.
 
+        Args:
+            found: result of inspecting the file.
+            count: size of the file in bytes.
+
         Raises:
             ImageTooLarge, UnsupportedImage: the file exceeds the limits or is not supported.
         """

@@ -13,6 +13,10 @@ UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 def read_text(path: str | Path, max_bytes: int) -> str:
     """The text of a regular file.
 
+    Args:
+        path: path of the file.
+        max_bytes: maximum size in bytes.
+
     Raises:
         OSError: see `read_at_most`.
         ValueError: see `decode_text`.

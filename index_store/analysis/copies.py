@@ -43,10 +43,14 @@ class Copy:
 def list_copies(
     store: Store, groups: Iterable[Sequence[int]]
 ) -> tuple[list[list[Copy]], list[str]]:
-    """List the files of groups of photos, given by their ids.
+    """List the files of groups of photos.
 
     Reads the files' headers, since the catalogue has only the size of the decoded photo, at most
     1024 pixels a side.
+
+    Args:
+        store: the store.
+        groups: ids of each group.
 
     Returns:
         The groups, each with its largest file first, without files whose content has changed since

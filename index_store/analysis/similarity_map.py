@@ -180,7 +180,11 @@ def path_of(store: Store) -> Path:
 
 
 def read_map(path: Path, photos: int) -> SimilarityMap:
-    """Read a map that `write_map` wrote for a gallery of so many photos.
+    """Read a map that `write_map` wrote.
+
+    Args:
+        path: path of the file.
+        photos: number of photos in the gallery.
 
     Raises:
         OSError: the file does not exist or cannot be read.

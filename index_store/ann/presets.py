@@ -96,6 +96,11 @@ def choose_parameters(count: int, dim: int, preset: str = DEFAULT_PRESET) -> Ind
 
     Codes: one per CODE_DIM components (or the nearest divisor below).
 
+    Args:
+        count: number of vectors.
+        dim: components per vector.
+        preset: name of a preset in PRESETS.
+
     Raises:
         KeyError: there is no such preset.
     """

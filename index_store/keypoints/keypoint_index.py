@@ -81,7 +81,12 @@ class KeypointIndex:
     """
 
     def __init__(self, path: Path, form: KeypointForm, photos: int):
-        """Open a file that `KeypointChange.save` wrote in this form for so many photos.
+        """Open an index file.
+
+        Args:
+            path: file written by `KeypointChange.save`.
+            form: form it was written in.
+            photos: number of photos in the gallery.
 
         Raises:
             ValueError: its length does not match its list sizes, or its head is damaged.

@@ -59,7 +59,11 @@ class Marks:
 
     @staticmethod
     def load(folder: Path, photos: int) -> Marks:
-        """Load the marks that `save` wrote for a generation of so many photos.
+        """Load marks that `save` wrote.
+
+        Args:
+            folder: folder of the generation.
+            photos: number of photos in the generation.
 
         Raises:
             ValueError: a file is damaged.

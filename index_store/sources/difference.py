@@ -79,7 +79,14 @@ def difference(
 
 
 def moved_pairs(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str]]:
-    """Pair old and new names of equal SHA-256, equal base names first; each name once. Sorted."""
+    """Match the names of equal contents, each once, preferring equal base names.
+
+    Args:
+        old, new: SHA-256 of each file.
+
+    Returns:
+        Old and new names, sorted.
+    """
     places: defaultdict[str, list[str]] = defaultdict(list)
     for file in sorted(new):
         places[new[file]].append(file)

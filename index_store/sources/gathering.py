@@ -64,6 +64,13 @@ def gather(
 ) -> None:
     """Collect the photos of lists and manifests in the store's folder for them.
 
+    Args:
+        store: folder of the store.
+        sources: the lists and manifests.
+        progress: see `build`.
+        web: see `build`.
+        refetch: whether to check if photos fetched before have changed.
+
     Raises:
         BadList: a list or a manifest cannot be read.
         StoreBusy, StoreUnwritable: see `build`.

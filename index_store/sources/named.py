@@ -17,7 +17,14 @@ from .scan import Found, one_form, reason_skipped, walk
 
 
 def photo_named(live: Store, name: str) -> str:
-    """The catalogue's name of a photo, given by that name in any Unicode form, or by a path.
+    """Resolve a name or path to a photo of a store.
+
+    Args:
+        live: the store.
+        name: name of the photo in the store, in any Unicode form, or a path to it.
+
+    Returns:
+        Its name in the catalogue.
 
     Raises:
         UnknownPhoto: the store has no such photo.

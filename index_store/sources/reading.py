@@ -35,6 +35,17 @@ def read_folders(
 ) -> Content:
     """Bring all photos of folders into the cache. Files that look unchanged are not read again.
 
+    Args:
+        sources: the indexed folders and settings.
+        listing: current listing of the folders.
+        known_photos: the store's previous photos.
+        cache: receives the extracted data.
+        extractor: extractor that describes the photos.
+        spec: parameters of the extraction.
+        progress: see `build`.
+        recheck: see `build`.
+        spread: see `build`.
+
     Raises:
         NothingToIndex: no photo can be read.
     """

@@ -49,7 +49,13 @@ class KnownPhotos:
 
 
 def known_before(store: Path, sources: Sources, live: Store | None) -> KnownPhotos:
-    """A store's previous photos, if it can be built on (`live`), and its removals."""
+    """A store's previous photos and removals.
+
+    Args:
+        store: folder of the store.
+        sources: the current folders.
+        live: the store, if it can be built on.
+    """
     former_roots: Roots | None
     if live is not None:
         former_roots, before, removed = (
@@ -74,7 +80,13 @@ def renamed(file: str, old: Roots, new: Roots) -> str:
 
 
 def names_in(folder: Path, roots: Roots | None, photos: Sequence[Removed | Entry]) -> set[str]:
-    """Names of a store's photos relative to one of its folders."""
+    """Names of a store's photos relative to one of its folders.
+
+    Args:
+        folder: the folder.
+        roots: see `removed_in`.
+        photos: photos by their names in the store.
+    """
     found: set[str] = set()
     if roots is None:
         return found

@@ -119,7 +119,14 @@ def is_live(store: Store) -> bool:
 
 
 def read_damage(path: Path, manifest_sha256: str) -> np.ndarray:
-    """Slots of the photos that the last verification found damaged, int64 (n,).
+    """Findings of the last verification of a generation.
+
+    Args:
+        path: folder of the store.
+        manifest_sha256: SHA-256 of the generation's manifest.
+
+    Returns:
+        Slots of the damaged photos, int64 (n,).
 
     Raises:
         StoreCorrupt: more than single photos was damaged.

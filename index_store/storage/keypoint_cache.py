@@ -113,7 +113,12 @@ def connect(path: str | Path, version: int) -> sqlite3.Connection:
 
 
 def keep_only(store: Path, photos: Set[str]) -> None:
-    """Delete the cached keypoints of all photos except those with these SHA-256 digests."""
+    """Delete cached keypoints of photos that a store no longer holds.
+
+    Args:
+        store: folder of the store.
+        photos: SHA-256 digests of the photos it holds.
+    """
     path = store / FILE_NAME
     if not path.is_file():
         return

@@ -44,6 +44,10 @@ SOLAR_NAMES = {
 def read_cirtorch(stored: Any, meta: Any) -> tuple[State, Provenance]:
     """Read cirtorch and SOLAR files: the same dictionary, with SOLAR's own names for the trunk.
 
+    Args:
+        stored: state dict in the file.
+        meta: metadata in the file.
+
     Raises:
         BadCheckpoint: they are of an unsupported kind, or contradict each other.
     """

@@ -24,7 +24,10 @@ class BadCheckpoint(Exception):
 
 
 def build_network(state: State) -> GeMResNet:
-    """Build a network in eval mode, float32, from floating-point tensors in the project's layout.
+    """Build a network in eval mode, float32.
+
+    Args:
+        state: floating-point tensors by name, in the project's layout.
 
     Raises:
         BadCheckpoint: a tensor is missing, unknown, or invalid; the message names it.

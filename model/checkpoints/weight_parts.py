@@ -49,6 +49,11 @@ class Weights(BaseModel):
 def split_weights(path: Path, folder: Path, max_bytes: int = MAX_PART) -> None:
     """Split a safetensors file into parts, replacing earlier ones.
 
+    Args:
+        path: path of the file.
+        folder: folder for the parts.
+        max_bytes: maximum bytes per part.
+
     Raises:
         OSError: the file cannot be read, or the parts cannot be written.
     """
@@ -73,7 +78,11 @@ def manifest_at(path: Path) -> Path | None:
 
 
 def join_weights(manifest: Path, out: Path) -> None:
-    """Reassemble the file from its parts, which are next to the manifest.
+    """Reassemble the file from its parts.
+
+    Args:
+        manifest: path of the manifest, next to the parts.
+        out: path for the safetensors file.
 
     Raises:
         BadParts: a part is missing or damaged; the message names it.

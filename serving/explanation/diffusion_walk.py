@@ -35,7 +35,13 @@ class Walk:
 
 
 def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
-    """Trace what diffusion does before verification, with at most `most` reached photos."""
+    """Trace what diffusion does with a query before anything is verified.
+
+    Args:
+        query: query prepared for this store's generation.
+        store: the gallery.
+        most: maximum number of reached photos.
+    """
     seeds, weights = nearest_seeds(query, query.candidates, store)
     own = np.unique(query.in_gallery)
     removal = Removal.of(own, store) if len(own) else None

@@ -172,6 +172,10 @@ def extractor_of(model: Path, written: dict[str, str] | None = None) -> Extracto
     """The extractor for queries, shared by all stores of a model with the same engine.
 
     A model file that has been replaced is reloaded.
+
+    Args:
+        model: File of the float32 model.
+        written: Engine choice, as of `open_extractor`.
     """
     versions = tuple(map(version_of, (model, int8_beside(model))))
     with opening_models:  # two stores opened at once must not load a model twice

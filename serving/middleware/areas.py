@@ -17,10 +17,14 @@ NOTHING_HERE = "There is nothing at this address."
 
 
 def area(path: str, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
-    """Routes for `path`, such as "/api", and everything below it.
+    """Routes for `path` and everything below it.
 
     An unknown address is 404 and a wrong method 405; Streamlit would serve the page, as it does at
     every unmatched address. Endpoints may raise Refused.
+
+    Args:
+        path: prefix of the area, e.g. "/api".
+        routes: routes with full paths, all below `path`.
     """
     router = Router(routes, redirect_slashes=False)  # a redirect would lose a proxy's prefix
     handlers: dict[Any, Any] = {HTTPException: of_router, Refused: of_refusal}

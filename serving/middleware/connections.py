@@ -73,6 +73,10 @@ def limited(receive: Receive, address: str) -> Receive:
     """Wrap `receive` to close connections that stay silent, send text, or exceed the message quota.
 
     Streamlit's page always sends a first message, and only binary ones.
+
+    Args:
+        receive: receive function of the connection.
+        address: client address, see `address_of`.
     """
     silent_seconds = settings().silent_seconds
     has_sent = False

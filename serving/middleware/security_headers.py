@@ -20,6 +20,9 @@ def policy(index: str) -> str:
     Scripts come from this server or from a `blob:`, which Streamlit imports components from. The
     one inline script of its HTML is allowed by its hash. Styles are generated at run time and must
     be allowed inline.
+
+    Args:
+        index: Streamlit's HTML.
     """
     digests = [hashlib.sha256(text.encode()).digest() for text in INLINE_SCRIPT.findall(index)]
     inline = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

@@ -103,6 +103,11 @@ def prepared(
 ) -> tuple[PreparedQuery, str]:
     """Prepare the question as a query, from the session's cache or in a turn.
 
+    Args:
+        gallery: the gallery to search.
+        question: the question.
+        matchers: matchers whose keypoints an upload needs.
+
     Returns:
         The query, and a message if the whole photo is used because its part cannot be read.
 
@@ -153,6 +158,11 @@ def kept_query(
 
     A query of an older generation of the gallery is renewed; whole gallery photos and feedback on
     hits are cheap.
+
+    Args:
+        gallery: the gallery to search.
+        question: the question.
+        matchers: matchers whose keypoints an upload needs.
     """
     engine = gallery.engine
     query = _queries().pop(_key(gallery, question), None)

@@ -45,7 +45,14 @@ def albums(store: Store, things: Sequence[Thing]) -> Any:
 def open_album(
     store: Store, thing: Thing, closed: Callable[[], None], search_for: Callable[[str], None]
 ) -> None:
-    """Open the dialog with the first SHOWN photos of a thing."""
+    """Open the dialog with the photos of a thing.
+
+    Args:
+        store: store of the gallery.
+        thing: the thing, of which the first SHOWN photos are shown.
+        closed: called when the visitor closes the dialog.
+        search_for: function that starts a search with the photo of a file.
+    """
     face = store.catalogue.photo(thing.ids[0])
     title = about(store).title(face.file, face.title)
     dialog = st.dialog(escape_markdown(title), width="large", on_dismiss=closed)

@@ -21,7 +21,13 @@ from .part import WHOLE, choose_part
 
 
 def query_card(engine: Engine, question: Question, uploader: Callable[..., None]) -> None:
-    """Draw the card."""
+    """Draw the card.
+
+    Args:
+        engine: engine of the gallery.
+        question: the current question.
+        uploader: draws an uploader for another photo of the same thing.
+    """
     first = question.subjects[0]
     origin = tr("A part of it") if question.part != WHOLE else tr_known(first.origin)
     with st.container(key="query", gap="small"):

@@ -49,6 +49,11 @@ def digest(*facts: object) -> str:
 def sift_vectors(photos: Path, cache: Path, progress: Progress = iter) -> np.ndarray:
     """RootSIFT descriptors of all photos in a folder, in random order.
 
+    Args:
+        photos: folder of photos.
+        cache: folder for cached arrays.
+        progress: receives the files and must yield them.
+
     Returns:
         float32 (N, 128), unit rows.
 
@@ -77,6 +82,13 @@ def crop_vectors(
     """Descriptors of random crops of a folder's photos, equally many per photo.
 
     Crops of one photo stand for photos of one thing.
+
+    Args:
+        photos: folder of photos.
+        extractor: extractor that describes the crops.
+        count: number of crops.
+        cache: folder for cached arrays.
+        progress: receives the files and must yield them.
 
     Returns:
         float32 (count, D), unit rows, in random order.

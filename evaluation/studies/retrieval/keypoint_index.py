@@ -176,7 +176,14 @@ def measure(
     queries: Sequence[LocalFeatures],
     folder: Path,
 ) -> Cost:
-    """Measure one row of the table, on a gallery of synthetic photos drawn from real ones."""
+    """Measure one row of the table.
+
+    Args:
+        photos: number of photos in the gallery.
+        real: real photos, from which synthetic ones are drawn.
+        queries: keypoints of the queries.
+        folder: folder for the file.
+    """
     form = form_for(photos)
     descriptors = np.concatenate(
         [features.strongest(form.points).descriptors for features in real.photos]

@@ -74,6 +74,12 @@ def cross_fitted(
 ) -> tuple[list[tuple[GroupMaps, GroupMaps]], Samples]:
     """Search each group by weights that have not seen it.
 
+    Args:
+        galleries: whole stores of one model.
+        groups: group name -> gallery files, of each store, in the order of the galleries' groups.
+        model: name of the model.
+        progress: wraps work, with its name.
+
     Returns:
         mAP of each store's groups without and with the graph; and what complete searches with
         diffusion, SIFT and the graph find, see `complete`.

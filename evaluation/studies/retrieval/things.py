@@ -96,9 +96,12 @@ class LabelledGraph:
 
 
 def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) -> LabelledGraph:
-    """Read a store, and the labels of its photos from groups and their kinds.
+    """Read a store and the labels of its photos.
 
-    Groups without a kind are named after their files' folder.
+    Args:
+        path: path of the store.
+        groups_file: JSON file, {"name": ["file", ...], ...}.
+        kinds: kind -> names of groups. The kind of other groups is named after the file's folder.
 
     Raises:
         StoreError, BadGroups, OSError: the store or the groups file cannot be read.

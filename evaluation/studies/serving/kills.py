@@ -100,9 +100,17 @@ OPERATIONS = {
 
 
 def run_killed(name: str, work: Path, store: Path, number: int, kind: str = "") -> str:
-    """Run an operation in a separate process and kill it at a step, counted from 1. See `kill_at`.
+    """Run an operation in a separate process and kill it.
 
-    Returns the step, "" if the operation completed before it.
+    Args:
+        name: name of the operation.
+        work: folder that contains the photos.
+        store: store that the operation changes.
+        number: number of the step at which it is killed.
+        kind: see `kill_at`.
+
+    Returns:
+        The step, "" if the operation completed before it.
 
     Raises:
         Lost: the operation failed without a kill.

@@ -59,7 +59,12 @@ def naive(
     query: LocalFeatures, hits: Sequence[LocalFeatures], rows: Sequence[np.ndarray]
 ) -> list[int]:
     """Inliers of each hit by BFMatcher, ratio test and homography, with the constants of
-    `matching`. `rows` are the descriptors, float32 (k, 128), the query's first.
+    `matching`.
+
+    Args:
+        query: features of the query.
+        hits: features of the hits.
+        rows: their descriptors float32 (k, 128), the query's first.
     """
     matcher = cv2.BFMatcher(cv2.NORM_L2)
     inliers = []

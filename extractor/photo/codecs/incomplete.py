@@ -18,7 +18,15 @@ BLANK = {"L": (255,), "RGB": (255, 0, 255), "CMYK": (255, 0, 255, 0)}
 
 
 def rescued(data: bytes, found: Container) -> Image.Image | None:
-    """The intact rows of a truncated JPEG, loaded; None if too much is missing."""
+    """Decode the intact part of a truncated JPEG.
+
+    Args:
+        data: content of the file.
+        found: result of inspecting it.
+
+    Returns:
+        A loaded image without the missing rows, or None if too much is missing.
+    """
     if found.is_ended or (found.is_progressive and not found.is_whole):
         return None
     if found.is_progressive:  # only the finest detail is missing

@@ -33,6 +33,10 @@ def prepare() -> None:
 def open_image(data: bytes, found: Container) -> Image.Image:
     """Open a photo that `containers.inspect` has accepted, without decoding it.
 
+    Args:
+        data: content of the file.
+        found: result of inspecting it.
+
     Raises:
         OSError, SyntaxError, ValueError and others: raised by the codec.
     """

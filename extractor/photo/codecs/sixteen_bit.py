@@ -24,6 +24,11 @@ OTHER_BYTE = {"16L": "16B", "16B": "16L"}
 def deep_image(image: Image.Image, data: bytes, found: Container) -> Image.Image | None:
     """Full 16-bit pixels of such a photo, scaled by the bits that they use.
 
+    Args:
+        image: loaded image, with the upper bytes.
+        data: content of the file.
+        found: result of inspecting it.
+
     Returns:
         8-bit RGB or RGBA with the image's `info`; None for any other photo.
     """

@@ -10,7 +10,14 @@ from .colour import scaled
 
 
 def wide_image(data: bytes, found: Container) -> Image.Image:
-    """The largest page of such a TIFF as 8-bit RGB, scaled by its range; transparency is dropped.
+    """The largest page of such a TIFF, its numbers scaled by their range; transparency is dropped.
+
+    Args:
+        data: content of the file.
+        found: result of inspecting it.
+
+    Returns:
+        8-bit RGB.
 
     Raises:
         ValueError: OpenCV cannot read it either.

@@ -49,6 +49,11 @@ class MilvusIndex:
     def __init__(self, address: str, name: str, dim: int):
         """Connect to a server; the collection need not exist.
 
+        Args:
+            address: see `Collection`.
+            name: name of the collection.
+            dim: components per vector.
+
         Raises:
             IndexUnavailable: the server does not answer, or its client is not installed.
         """
@@ -191,7 +196,12 @@ class MilvusIndex:
 
     @classmethod
     def of(cls, collection: Collection, count: int, dim: int) -> Self:
-        """Open the collection of a generation, which must hold `count` vectors of `dim` components.
+        """Open the collection of a generation.
+
+        Args:
+            collection: the collection in the generation's manifest.
+            count: number of vectors it must hold.
+            dim: components per vector that it must have.
 
         Raises:
             IndexUnavailable: it does not exist, or belongs to another generation.

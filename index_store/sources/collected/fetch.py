@@ -191,6 +191,9 @@ class Guarded(httpx.BaseTransport):
     """Connects to the address that was checked, so that DNS cannot change it afterwards.
 
     Each redirect passes through here too.
+
+    Args:
+        private: see `Web`.
     """
 
     def __init__(self, private: bool):

@@ -52,7 +52,17 @@ def describe(network: GeMResNet, images: Sequence[torch.Tensor]) -> torch.Tensor
 def describe_all(
     network: GeMResNet, feed: Feed | DeviceFeed, views: Sequence[View], label: str
 ) -> np.ndarray:
-    """Descriptors of N views, float32 (N, D), unit norm."""
+    """Descriptors of many views.
+
+    Args:
+        network: network, on any device.
+        feed: source of the views.
+        views: N views.
+        label: label of the progress bar.
+
+    Returns:
+        Float32 (N, D), unit norm.
+    """
     batches = [views[start : start + BATCH] for start in range(0, len(views), BATCH)]
     parts = [
         describe(network, images).float().cpu().numpy()
@@ -63,6 +73,9 @@ def describe_all(
 
 def read_validation(validation: Validation) -> tuple[list[Path], list[list[int]]]:
     """Files and groups for validation.
+
+    Args:
+        validation: folder of the photos, and JSON file of the groups.
 
     Returns:
         The photos, and for each group the indices of its photos.

@@ -75,9 +75,16 @@ class Run(ABC):
     def write_weights(
         self, network: GeMResNet, provenance: Provenance, name: str, how: str
     ) -> Path:
-        """Write a network to the run's folder, also in parts if configured, and return the file.
+        """Write a network to the run's folder, also in parts if configured.
 
-        `how` is appended to the training history.
+        Args:
+            network: network to write.
+            provenance: provenance of its weights.
+            name: name of the safetensors file.
+            how: description to append to the training history.
+
+        Returns:
+            The file.
         """
         path = self.config.out / name
         write_weights(network, provenance, path, how)

@@ -30,6 +30,9 @@ def save_state(content: dict[str, Any], path: Path) -> None:
 def saved_state(path: Path) -> Iterator[dict[str, Any]]:
     """Load what `save_state` wrote, for a `with` block that restores a run from it.
 
+    Args:
+        path: path of the state file.
+
     Raises:
         BadConfig: the file is damaged, or the block fails because its content has other keys or
             shapes than the run.
@@ -62,9 +65,15 @@ def load_optimiser(optimiser: torch.optim.Optimizer | MuonAdamW, state: dict[str
 
 
 def write_weights(network: GeMResNet, provenance: Provenance, path: Path, training: str) -> None:
-    """Write a network in the project's own format, `training` appended to its history.
+    """Write a network in the project's own format.
 
     Weights are stored as float16, statistics and p as float32.
+
+    Args:
+        network: network to write.
+        provenance: provenance of its weights.
+        path: path of the safetensors file.
+        training: description to append to the training history.
     """
     tensors = {}
     for name, value in network.state_dict().items():
@@ -103,7 +112,14 @@ def read_log(log: Path) -> list[dict[str, Any]]:
 
 
 def draw_curve(log: Path, out: Path, across: str, losses: Sequence[str]) -> None:
-    """Plot losses and, on the right axis, validation mAP of a log over its key `across`."""
+    """Plot losses and validation mAP.
+
+    Args:
+        log: lines of JSON.
+        out: PNG file.
+        across: key of the horizontal axis.
+        losses: keys of the left axis; "validation" is the right one.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -58,7 +58,16 @@ def plain_view(photo: np.ndarray, size: int) -> np.ndarray:
 
 
 def random_view(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A part of a photo, uint8 RGB (H, W, 3), under a random perspective, light and lens."""
+    """A part of a photo under a random perspective, light and lens.
+
+    Args:
+        photo: uint8 RGB (H, W, 3).
+        size: side of the view in pixels.
+        rng: random generator.
+
+    Returns:
+        uint8 RGB (size, size, 3).
+    """
     return photometric(geometric(photo, size, rng), rng)
 
 
@@ -95,7 +104,16 @@ def square(size: int) -> np.ndarray:
 
 
 def geometric(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random part of a photo, uint8 RGB (H, W, 3), mapped to (size, size, 3) in one warp."""
+    """A random part of a photo, mapped to a square in one warp.
+
+    Args:
+        photo: uint8 RGB (H, W, 3).
+        size: side of the square in pixels.
+        rng: random generator.
+
+    Returns:
+        uint8 RGB (size, size, 3).
+    """
     height, width = photo.shape[:2]
     corners, side = draw_corners(height, width, rng)
     shrink = max(1.0, side / size)
@@ -140,7 +158,15 @@ def photometric(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def relight(view: np.ndarray, light: Light) -> np.ndarray:
-    """A view, uint8 RGB (h, w, 3), under the light drawn for its size."""
+    """A view with light applied.
+
+    Args:
+        view: uint8 RGB (h, w, 3).
+        light: parameters drawn for its size.
+
+    Returns:
+        uint8 RGB (h, w, 3).
+    """
     # All of this maps each value independently, so a table of 256 entries saves most of the work.
     table = np.linspace(0, 1, 256) ** light.gamma
     mean = np.bincount(view.ravel(), minlength=256) @ table / view.size

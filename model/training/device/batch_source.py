@@ -17,6 +17,10 @@ from .views import plain_views, random_views, shrink
 class DeviceBatchSource:
     """A `BatchSource` on a device, over a whole pool, without background processes.
 
+    Args:
+        config: configuration of the run.
+        device: device of the student.
+
     Raises:
         BadParts, BadTrainingData: see `Pool`.
         BadTeacher: the teacher cannot be read.

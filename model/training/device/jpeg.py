@@ -31,7 +31,15 @@ TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.
 
 
 def recompress(images: torch.Tensor, qualities: Sequence[int]) -> torch.Tensor:
-    """Images, uint8 RGB (B, 3, h, w), after JPEG at the quality of each, 1 to 100."""
+    """Images after JPEG compression and decompression.
+
+    Args:
+        images: uint8 RGB (B, 3, h, w).
+        qualities: JPEG quality of each image, 1 to 100.
+
+    Returns:
+        uint8 (B, 3, h, w).
+    """
     height, width = images.shape[2:]
     to_ycc = torch.from_numpy(np.float32(TO_YCC)).to(images.device)
     rim = (0, -width % (2 * BLOCK), 0, -height % (2 * BLOCK))

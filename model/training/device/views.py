@@ -73,7 +73,15 @@ def warp(photos: torch.Tensor, sizes: np.ndarray, mappings: np.ndarray, size: in
 
 
 def relight(views: torch.Tensor, lights: Sequence[Light]) -> torch.Tensor:
-    """Views, float32 (B, 3, s, s) in 0 to 255, under their lights, uint8. See `..views.relight`."""
+    """Views with light applied, see `..views.relight`.
+
+    Args:
+        views: float32 (B, 3, s, s) in 0 to 255.
+        lights: parameters of each view, B of them.
+
+    Returns:
+        uint8 (B, 3, s, s).
+    """
 
     def each(values: list) -> torch.Tensor:  # (B, ...) -> (B, ..., 1, 1)
         column = torch.from_numpy(np.float32(values)).to(views.device)
@@ -104,7 +112,15 @@ def relight(views: torch.Tensor, lights: Sequence[Light]) -> torch.Tensor:
 
 
 def blur(x: torch.Tensor, deviations: Sequence[float]) -> torch.Tensor:
-    """Gaussian blur of (B, C, h, w) by deviations in pixels, mirrored beyond the borders."""
+    """Gaussian blur, each image by its own deviation, mirrored beyond the borders.
+
+    Args:
+        x: (B, C, h, w).
+        deviations: standard deviations in pixels, B of them.
+
+    Returns:
+        (B, C, h, w).
+    """
     # OpenCV's kernel for other than 8-bit values spans 8 deviations and an odd number of pixels.
     radii = [(round(8 * deviation + 1) | 1) // 2 for deviation in deviations]
     radius = max(radii)

@@ -159,7 +159,15 @@ def stage_maps(network: GeMResNet, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def cosine_loss(descriptors: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of the batch's pairwise cosines, of unit rows (B, D) and (B, T)."""
+    """Mean squared difference of the pairwise cosines within a batch.
+
+    Args:
+        descriptors: descriptors of the student, unit rows (B, D).
+        targets: descriptors of the teacher, unit rows (B, T).
+
+    Returns:
+        A scalar.
+    """
     count = len(descriptors)
     difference = descriptors @ descriptors.T - targets @ targets.T
     return difference.square().sum() / (count * (count - 1))  # the diagonal is 0

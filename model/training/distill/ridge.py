@@ -32,7 +32,15 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
 def centred_moments(
     features: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Means (C,) and (D,) of N rows, and covariances (C, C) of the features and (C, D) of both."""
+    """Moments of N rows for ridge regression.
+
+    Args:
+        features: (N, C).
+        targets: (N, D).
+
+    Returns:
+        Their means (C,) and (D,), and the covariances (C, C) of the features and (C, D) of both.
+    """
     mean, goal = features.mean(0), targets.mean(0)
     x, y = features - mean, targets - goal
     return mean, goal, x.T @ x / len(x), x.T @ y / len(x)

@@ -90,7 +90,14 @@ def pool(x: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def with_outputs(path: Path, names: list[str]) -> tuple[bytes, str]:
-    """Make tensors of an ONNX file its outputs: the serialised model, and the name of its input.
+    """Make inner tensors of an ONNX file its outputs.
+
+    Args:
+        path: path of the file.
+        names: names of the tensors.
+
+    Returns:
+        The changed model, serialised, and the name of its input.
 
     Raises:
         BadTeacher: the file is unreadable, or lacks a tensor.

@@ -49,6 +49,9 @@ PAUSE = "PAUSE"  # while a file of this name is in the run's folder, the run wai
 class Distillation(Run):
     """A run with a teacher. Its folder also holds `student.safetensors`.
 
+    Args:
+        config: configuration of the run.
+
     Raises:
         BadConfig: the start or the saved state does not fit.
         BadTeacher: the teacher cannot be read.

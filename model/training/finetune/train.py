@@ -41,7 +41,11 @@ from .mining import hard_negatives
 
 
 def read_data(config: TrainConfig, pool: Pool | None) -> TrainingSet:
-    """Read the collection of a configuration. A pool in memory has no labels.
+    """Read the collection of a configuration.
+
+    Args:
+        config: configuration of the run.
+        pool: its photos, if they are in memory; they have no labels.
 
     Raises:
         BadConfig, BadTrainingData: the collection cannot be used.
@@ -112,6 +116,9 @@ class State:
 class FineTuning(Run):
     """A run with tuples. Its folder also holds `best.safetensors`.
 
+    Args:
+        config: configuration of the run.
+
     Raises:
         BadConfig: the validation data cannot be read, or `last.pt` is damaged or of another run.
         BadCheckpoint: the start cannot be read.
@@ -165,7 +172,10 @@ class FineTuning(Run):
         return Feed(photos, config.workers)
 
     def train(self) -> float:
-        """Train until the budget is used up, and return the best validation mAP.
+        """Train until the budget is used up.
+
+        Returns:
+            The best validation mAP.
 
         Raises:
             KeyboardInterrupt: after saving.

@@ -67,6 +67,10 @@ def write_manifest(path: Path, manifest: BaseModel) -> None:
 def read_manifest(path: Path, kind: type[Manifest]) -> Manifest:
     """Read a manifest from JSON.
 
+    Args:
+        path: path of the file.
+        kind: pydantic model of the manifest.
+
     Raises:
         BadParts: the file is missing, too large, or invalid.
     """
