@@ -87,7 +87,7 @@ def scratch(n: int, k: int) -> np.ndarray:
     """Buffer for a product, int32 (n, k), reused by this thread: new memory costs time."""
     if n * k > SCRATCH:
         return np.empty((n, k), np.int32)
-    if not hasattr(_own, "room"):
+    if not hasattr(_own, "scratch"):
         _own.scratch = np.empty(SCRATCH, np.int32)
     return _own.scratch[: n * k].reshape(n, k)
 
