@@ -7,7 +7,7 @@ import model  # noqa: F401 - first, as its error says what to install if torch i
 
 from .backbone import Backbone, read_backbone, to_descriptor
 from .cut import BadBackbone
-from .parity import ParityError, ParityRow, check_parity, in_torch
+from .parity import ParityError, ParityRow, check_parity, original_in_torch
 from .recipe import BadRecipe, Recipe, choose_recipe
 from .to_onnx import to_onnx, write_model
 
@@ -20,7 +20,7 @@ __all__ = [
     "Recipe",
     "check_parity",
     "choose_recipe",
-    "in_torch",
+    "original_in_torch",
     "read_backbone",
     "to_descriptor",
     "to_onnx",

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from command import (
     CommandParser,
+    message_of,
     print_error,
     print_lines,
     print_status,
     print_text,
     run_command,
-    sentence_of,
 )
 from extractor import (
     BadLimit,
@@ -151,7 +151,7 @@ def search_each(names: Sequence[str], search: Callable[[list[str]], SearchResult
             found = search([name]).to_dict(name)
         except (BadPhoto, OSError) as error:
             failed = True
-            found = {"query": name, "error": sentence_of(error)}
+            found = {"query": name, "error": message_of(error)}
         print_lines(json.dumps(found))
     return int(failed)
 

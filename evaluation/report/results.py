@@ -15,7 +15,7 @@ from command import printable
 from extractor import Region
 from plurals import quantity
 from search import MATCHERS
-from validation import KNOWN_KEYS, Count, Number, Text, holding, sentence
+from validation import KNOWN_KEYS, Count, HasEntries, Number, Text, sentence
 
 from ..metrics.bootstrap import LEVEL, Estimate
 
@@ -139,8 +139,8 @@ class Results:
     command: Text
     seed: Count
     hardware: Text
-    model: Annotated[dict[str, Any], holding(ModelFacts)]
-    store: Annotated[dict[str, Any], holding(StoreFacts)]
+    model: Annotated[dict[str, Any], HasEntries(ModelFacts)]
+    store: Annotated[dict[str, Any], HasEntries(StoreFacts)]
     notes: list[Text]
     methods: Annotated[list[Text], Field(min_length=1)]
     main: Text

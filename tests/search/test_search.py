@@ -415,7 +415,7 @@ def test_recall_reranks_once(engine, monkeypatch):
     monkeypatch.setattr(
         reranker, "rerank", lambda *a, rerank=reranker.rerank: calls.append(len(a)) or rerank(*a)
     )
-    assert engine.recall(query, "diffusion", "sift") is not None
+    assert engine.search_cached(query, "diffusion", "sift") is not None
     assert calls == [2, 3], "before the verified photos are known, and after"
 
 

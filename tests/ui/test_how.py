@@ -22,7 +22,7 @@ from index_store.ann.id_map import all_numbered
 from index_store.ann.inverted_lists import visited_lists
 from index_store.ann.nearest import build_index
 from index_store.ann.presets import choose_parameters
-from serving.explanation.diffusion_walk import walk
+from serving.explanation.diffusion_trace import trace_diffusion
 from serving.galleries.galleries import galleries
 from tests.conftest import GALLERY, PATIENCE, unit_rows
 from tests.ui.test_page import html_of
@@ -89,7 +89,7 @@ def test_the_visited_lists_are_those_of_the_search(rng):
 
 def test_the_walk_is_the_one_that_reranks(engine, gallery):
     query = engine.prepare(gallery.catalogue.find("taj-mahal.jpg").id)
-    told = walk(query, gallery, 5)
+    told = trace_diffusion(query, gallery, 5)
     assert len(told.seeds) and (told.weights > 0).all() and len(told.reached) == 5
     names = {gallery.catalogue.photo(int(id)).file for id in told.seeds}
     assert names & {"taj-mahal-2.jpg", "taj-mahal-3.jpg"}

@@ -13,7 +13,7 @@ from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 
 from ..i18n.translate import number, tr, tr_known
-from ..state.answer import prepared
+from ..state.answer import prepare_question
 from ..state.query_image import QueryImage, gallery_subject
 from ..state.question import Question, part_of
 from ..state.served import first
@@ -22,7 +22,7 @@ from ..widgets.drawing import drawing
 from ..widgets.match import match_viewer
 from ..widgets.part import WHOLE
 from ..widgets.timing import timing_bar
-from .how_pictures import heat_picture, lists_picture, walk_picture
+from .how_pictures import diffusion_picture, heat_picture, lists_picture
 
 
 def render() -> None:
@@ -82,7 +82,7 @@ def explained(gallery: Gallery, question: Question) -> Explained:
     before, explanation = st.session_state.get("told", (None, None))
     if before == cache_key:
         return explanation
-    query, _ = prepared(gallery, question, ("sift",))
+    query, _ = prepare_question(gallery, question, ("sift",))
 
     def work() -> Explained:
         if subject.picture is not None:
@@ -160,8 +160,8 @@ def draw_candidates(gallery: Gallery, explanation: Explained) -> None:
 
 
 def draw_diffusion(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
-    walk = explanation.walk
-    if len(walk.seeds) == 0:
+    trace = explanation.diffusion
+    if len(trace.seeds) == 0:
         text = tr(
             "Diffusion starts from the photos that have yours among their own nearest. Here there "
             "are none, so the order stays the same."
@@ -172,12 +172,12 @@ def draw_diffusion(gallery: Gallery, subject: QueryImage, explanation: Explained
             "here, and walks on from neighbour to neighbour. Of the other photos it reaches, "
             "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
             "visited photo.",
-            seeds=number(len(walk.seeds)),
-            reached=number(len(walk.reached)),
-            visits=number(100 * walk.visits.max(initial=0)),
+            seeds=number(len(trace.seeds)),
+            reached=number(len(trace.reached)),
+            visits=number(100 * trace.visits.max(initial=0)),
         )
     with step(tr("It walks"), text, 3):
-        drawing(walk_picture(gallery.engine.store, subject, walk, tr("The walk")), "walk")
+        drawing(diffusion_picture(gallery.engine.store, subject, trace, tr("The walk")), "walk")
 
 
 def draw_verification(gallery: Gallery, subject: QueryImage, explanation: Explained) -> None:
