@@ -73,7 +73,7 @@ def add_mirrors(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="ask there first: it keeps https://HOST/PATH at ADDRESS/HOST/PATH; may be given "
+        help="try this server first: it has https://HOST/PATH at ADDRESS/HOST/PATH; may be given "
         f"several times (default: the addresses in {MIRRORS})",
     )
 

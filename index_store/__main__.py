@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
         help="folders of photos (see docs/formats.md), searched with their sub-folders",
     )
     command.add_argument(
-        "--store", type=folder, required=True, help="folder of the store, made if it is missing"
+        "--store", type=folder, required=True, help="folder of the store, created if it is missing"
     )
     command.add_argument(
         "--model",

@@ -1,4 +1,4 @@
-"""The commands of `python -m index_store`, given their parsed arguments."""
+"""Commands of `python -m index_store`; each takes its parsed arguments."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def valid_name(text: str) -> str:
     """A name. Raises ValueError unless it is valid Unicode."""
     if not is_text(text):
-        raise ValueError("it is no valid Unicode")
+        raise ValueError("it is not valid Unicode")
     return text
 
 
@@ -145,7 +145,7 @@ def photos_below(root: Path) -> list[str]:
         ]
     found = [file for file in found if is_text(file)]
     if not found:
-        raise BadDataset(f"There is no photo of a format that is read in {root}.")
+        raise BadDataset(f"There is no photo in a supported format in {root}.")
     return sorted(found)
 
 

@@ -195,7 +195,7 @@ def read_map(path: Path, photos: int) -> SimilarityMap:
     ids, clusters = table[:, 0].astype(np.int64), table[:, 3].astype(np.int32)
     inside = ((table[:, 1:3] >= 0) & (table[:, 1:3] <= 1)).all()
     if not inside or len(np.unique(ids)) < count or ids.min() < 0 or ids.max() >= photos:
-        raise ValueError("it is no map of this gallery")
+        raise ValueError("it is not a map of this gallery")
     medoids = clusters[: clusters.max(initial=-1) + 1]
     if clusters.min() < -1 or (medoids != np.arange(len(medoids))).any():
         raise ValueError("its clusters have no medoids")

@@ -443,7 +443,7 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
     with pytest.raises(BadDataset, match="no folder"):
         read_dataset("folders", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadDataset, match="no photo of a format that is read"):
+    with pytest.raises(BadDataset, match="no photo in a supported format"):
         read_dataset("folders", tmp_path / "empty")
 
 
@@ -466,9 +466,9 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
         ('{"a": [1, 2]}', "it must be"),
         ("9" * 5000, "cannot be read"),
         ("{}", "names no groups"),
-        ("\x81", "no text"),
-        ('{"\\ud800": ["tower/1.jpg", "tower/2.jpg"]}', "no valid Unicode"),
-        ('{"a": ["tower/1.jpg", "\\udfff"]}', "no valid Unicode"),
+        ("\x81", "not text"),
+        ('{"\\ud800": ["tower/1.jpg", "tower/2.jpg"]}', "not valid Unicode"),
+        ('{"a": ["tower/1.jpg", "\\udfff"]}', "not valid Unicode"),
     ],
 )
 def test_groups_that_cannot_be_are_refused(things, tmp_path, text, sentence):
@@ -519,7 +519,7 @@ def test_a_ground_truth_names_nothing_outside_its_folder(revisited, part, name):
 def test_an_sfm_table_names_nothing_outside_its_folder(tmp_path, name):
     part = {"cids": [name, "0123456", "1234567"], "cluster": [1, 1, 2], "qidxs": [0], "pidxs": [1]}
     (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part}))
-    with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+    with pytest.raises(BadTrainingData, match="sfm.pkl is not a retrieval-SfM table"):
         read_sfm(tmp_path / "sfm.pkl", tmp_path)
 
 
@@ -527,7 +527,7 @@ def test_an_sfm_table_whose_columns_do_not_fit_is_refused(tmp_path):
     part = {"cids": ["0123456", "1234567"], "cluster": [1, 1], "qidxs": [0], "pidxs": [2]}
     for change in ({}, {"pidxs": [-1]}, {"pidxs": [[[1]]]}, {"pidxs": [10**30]}, {"cluster": [1]}):
         (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part | change}))
-        with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+        with pytest.raises(BadTrainingData, match="sfm.pkl is not a retrieval-SfM table"):
             read_sfm(tmp_path / "sfm.pkl", tmp_path)
 
 
@@ -536,5 +536,5 @@ def test_an_sfm_table_whose_columns_do_not_fit_is_refused(tmp_path):
 )
 def test_a_landmarks_table_names_nothing_outside_its_folder(tmp_path, rows):
     (tmp_path / "clean.csv").write_text(f"landmark_id,images\n{rows}\n")
-    with pytest.raises(BadTrainingData, match="clean.csv is no table of landmarks"):
+    with pytest.raises(BadTrainingData, match="clean.csv is not a table of landmarks"):
         read_landmarks_csv(tmp_path / "clean.csv", tmp_path)

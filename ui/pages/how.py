@@ -79,7 +79,7 @@ def explained(gallery: Gallery, question: Question) -> Explained:
     """Explain a search; the session caches the last explanation. Raises Refused."""
     (subject,) = question.subjects
     cache_key = question.key, gallery.engine.store.version
-    before, explanation = st.session_state.get("told", (None, None))
+    before, explanation = st.session_state.get("explained", (None, None))
     if before == cache_key:
         return explanation
     query, _ = prepare_question(gallery, question, ("sift",))
@@ -92,7 +92,7 @@ def explained(gallery: Gallery, question: Question) -> Explained:
         return explain(gallery, query, pixels)
 
     explanation = in_turn(work, counted=not st.session_state.pop("counted", False))
-    st.session_state.told = cache_key, explanation
+    st.session_state.explained = cache_key, explanation
     return explanation
 
 
