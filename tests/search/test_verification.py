@@ -22,6 +22,7 @@ from matching.ratio_test import (
     match,
     multiply,
     open_session,
+    scratch,
 )
 from matching.verification import (
     MIN_MATCHES,
@@ -406,6 +407,10 @@ def rooted(rng: np.random.Generator, count: int) -> np.ndarray:
         .clip(0, 255)
         .astype(np.uint8)
     )
+
+
+def test_a_thread_reuses_its_buffer_for_products():
+    assert np.shares_memory(scratch(30, 40), scratch(50, 20))
 
 
 def test_match_equals_brute_force(rng):
