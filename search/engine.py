@@ -226,8 +226,8 @@ class Engine:
                 excluded = np.concatenate([query.in_gallery, self.store.damaged])
                 ranking, links = self.graph.rerank(ranking, odds, query.descriptor, excluded)
             stages = stages | {CHAINS: ranking.ids}
-        identical = identical_ids(query, self.store)
-        ranking = with_identical(ranking, identical)
+        same = identical_ids(query, self.store)
+        ranking = with_identical(ranking, same)
         _, ranking = ranking.parted(
             self.store.damaged
         )  # some may have been found damaged meanwhile
@@ -238,7 +238,7 @@ class Engine:
         used = {KEYPOINTS, DETAILS, verify} if verify else set()
         unused = {KEYPOINTS, DETAILS, *MATCHERS} - used
         return SearchResult(
-            hits=tuple(hits_of(self.store, ranking[:k], stages, identical, links)),
+            hits=tuple(hits_of(self.store, ranking[:k], stages, same, links)),
             timings_ms=timings,
             reused_ms={
                 stage: ms
