@@ -1,4 +1,4 @@
-"""`evaluation data`: list the named data sets; download, check and lay out one of them."""
+"""`evaluation data`: list the named data sets; download, verify and unpack one of them."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("data", help="data sets by name: list them, or get one")
     command.set_defaults(run=run_list)
     actions = command.add_subparsers()
-    actions.add_parser("list", help="what there is (as without it)").set_defaults(run=run_list)
-    get = actions.add_parser("get", help="download, check and lay out a data set; resumes")
+    actions.add_parser("list", help="list all data sets (the default)").set_defaults(run=run_list)
+    get = actions.add_parser("get", help="download, verify and unpack a data set; resumes")
     get.add_argument("name", metavar="NAME", choices=set_names(), help=", ".join(set_names()))
     get.add_argument("--to", type=Path, metavar="DIR", help=f"default: {DOWNLOADS}/NAME")
     add_mirrors(get)

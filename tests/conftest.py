@@ -168,7 +168,7 @@ def shipped_models_start_once(run_folder):
 @pytest.fixture
 def engines_as_they_are(monkeypatch) -> None:
     """All engines are there, and start and run as often as they are asked to."""
-    monkeypatch.setattr("extractor.descriptor.extractor.start_runtime", runtime.start)
+    monkeypatch.setattr("extractor.descriptor.extractor.start_runtime", runtime.start_runtime)
     monkeypatch.setattr(choice, "is_available", runtime.is_available)
 
 

@@ -256,7 +256,7 @@ def format_table(costs: Sequence[Cost]) -> str:
                 f"{cost.list_imbalance:.1f}",
                 f"{cost.megabytes:,.0f}",
                 f"{cost.build_seconds:.2f}",
-                f"{cost.build_seconds / cost.finding_seconds:.1%}",
+                f"{cost.build_seconds / cost.detecting_seconds:.1%}",
                 f"{cost.change_seconds:.1f}",
                 f"{cost.peak_mb:,.0f}",
                 f"{cost.open_ms:.1f}",
