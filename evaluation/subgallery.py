@@ -13,7 +13,6 @@ import numpy as np
 from extractor import LocalFeatures
 from index_store import Store
 from index_store.graph import affinity
-from index_store.graph.matching_graph import no_edges
 from index_store.graph.neighbours import exact_neighbours
 from index_store.graph.offline_diffusion import KEPT, diffusion_rows
 from index_store.keypoints.keypoint_index import KeypointChange, KeypointIndex
@@ -25,7 +24,8 @@ class SubGallery:
     """The engine's view of a store, restricted to some photos, which are renumbered from 0.
 
     Descriptors and keypoints are those of the whole store. Neighbours and diffusion rows are
-    computed as in a build of these photos alone. The index is exact. Everything is in memory.
+    computed as in a build of these photos alone, except that only pairs of the whole store's
+    matching graph were compared. The index is exact. Everything is in memory.
     """
 
     def __init__(self, store: Store, ids: np.ndarray):
@@ -47,11 +47,12 @@ class SubGallery:
         self.keypoints = part_of(store.keypoints, ids)
         new_ids = position_of(len(store), ids)
         self.marks = store.marks.renumbered(new_ids)
-        self.edges = no_edges(len(ids))  # calibration on parts needs no chains
+        self.edges = store.edges[ids]  # a copy
+        self.edges["id"] = np.where(self.edges["id"] >= 0, new_ids[self.edges["id"]], -1)
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)
-        graph = affinity.neighbour_graph(neighbours, sims)
+        graph = affinity.neighbour_graph(neighbours, sims, self.edges)
         diffusion_rows(graph, self.diffusion_ids, self.diffusion_values)
 
     def __len__(self) -> int:

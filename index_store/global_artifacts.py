@@ -41,6 +41,23 @@ def silent(items: Iterable, total: int, label: str) -> Iterable:
     return items
 
 
+@dataclass(frozen=True)
+class Graphs:
+    """What follows from the comparisons of photos with each other.
+
+    Attributes:
+        edges: the matching graph, EDGE (N, k).
+        row_ids: int32 (N, KEPT), ids of `diffusion_rows`.
+        row_values: float16, their values.
+        drift: difference from what `derive` would compute.
+    """
+
+    edges: np.ndarray
+    row_ids: np.ndarray
+    row_values: np.ndarray
+    drift: Drift
+
+
 @dataclass
 class Derived:
     """All derived data of a gallery, in memory.
@@ -51,12 +68,9 @@ class Derived:
         neighbour_ids: int32 (N, BACKGROUND + 1), lists of `self_first`.
         neighbour_sims: float32, their similarities.
         neighbour_recall: share of the exact neighbours in the lists.
-        row_ids: int32 (N, KEPT), ids of `diffusion_rows`.
-        row_values: float16, their values.
         keypoints: content of the keypoint index.
         marks: marks, whose keypoints are not in it.
-        edges: computes the matching graph, EDGE (N, k), once the keypoint index is written.
-        drift: difference from what `derive` would compute.
+        graphs: computes the graphs, once the keypoint index is written.
     """
 
     parameters: dict[str, dict]
@@ -64,12 +78,9 @@ class Derived:
     neighbour_ids: np.ndarray
     neighbour_sims: np.ndarray
     neighbour_recall: float
-    row_ids: np.ndarray
-    row_values: np.ndarray
     keypoints: KeypointChange
     marks: Marks
-    edges: Callable[[KeypointIndex], np.ndarray]
-    drift: Drift
+    graphs: Callable[[KeypointIndex], Graphs]
 
     @staticmethod
     def of(live: Store) -> Derived:
@@ -80,27 +91,27 @@ class Derived:
             neighbour_ids=live.lists,
             neighbour_sims=live.list_sims,
             neighbour_recall=live.manifest.neighbour_recall,
-            row_ids=live.diffusion_ids,
-            row_values=live.diffusion_values,
             keypoints=KeypointChange.none(live.keypoints),
             marks=live.marks,
-            edges=lambda _: live.edges,
-            drift=live.manifest.drift,
+            graphs=lambda _: Graphs(
+                live.edges, live.diffusion_ids, live.diffusion_values, live.manifest.drift
+            ),
         )
 
-    def save(self, folder: Path) -> None:
-        """Write everything into a generation's folder. Raises OSError."""
+    def save(self, folder: Path) -> Drift:
+        """Write everything into a generation's folder, and return the drift. Raises OSError."""
         self.index.embedded.save(folder / "index.faiss")
         save_array(folder / "index_ids.npy", self.index.ids)
         save_array(folder / "neighbour_ids.npy", self.neighbour_ids)
         save_array(folder / "neighbour_sims.npy", self.neighbour_sims)
-        save_array(folder / "diffusion_ids.npy", self.row_ids)
-        save_array(folder / "diffusion_values.npy", self.row_values)
         path = folder / "keypoints.lists"
         self.keypoints.save(path)
         self.marks.save(folder)
-        index = KeypointIndex(path, self.keypoints.form, len(self.neighbour_ids))
-        save_array(folder / "edges.npy", self.edges(index))
+        graphs = self.graphs(KeypointIndex(path, self.keypoints.form, len(self.neighbour_ids)))
+        save_array(folder / "edges.npy", graphs.edges)
+        save_array(folder / "diffusion_ids.npy", graphs.row_ids)
+        save_array(folder / "diffusion_values.npy", graphs.row_values)
+        return graphs.drift
 
 
 def derive(
@@ -126,23 +137,24 @@ def derive(
         min(count, affinity.BACKGROUND + 1),
         progress=lambda items, total: progress(items, total, "neighbours"),
     )
-    walk = affinity.neighbour_graph(ids, sims)
-    row_ids, row_values = empty_rows(count)
-    diffusion.diffusion_rows(
-        walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
-    )
     keypoints = coded(progress(rows.keypoints(range(count)), count, "keypoints"), form)
     for _ in progress(range(1), 1, "marks"):
         marks = find_marks(keypoints, rows.sizes, descriptors)
 
-    def edges(index: KeypointIndex) -> np.ndarray:
-        if comparisons is None:
-            return matching_graph.no_edges(count)
-        gallery = matching_graph.Gallery(rows, ids, sims, index, marks)
-        no_pairs = np.empty((0, 2), np.int64)
-        return matching_graph.matching_edges(
-            gallery, np.arange(count), no_pairs, comparisons, progress
+    def graphs(index: KeypointIndex) -> Graphs:
+        edges = matching_graph.no_edges(count)
+        if comparisons is not None:
+            gallery = matching_graph.Gallery(rows, ids, sims, index, marks)
+            no_pairs = np.empty((0, 2), np.int64)
+            edges = matching_graph.matching_edges(
+                gallery, np.arange(count), no_pairs, comparisons, progress
+            )
+        walk = affinity.neighbour_graph(ids, sims, edges)
+        row_ids, row_values = empty_rows(count)
+        diffusion.diffusion_rows(
+            walk, row_ids, row_values, progress=lambda i, total: progress(i, total, "diffusion")
         )
+        return Graphs(edges, row_ids, row_values, Drift())
 
     return Derived(
         parameters=derived_parameters(parameters, form, comparisons is not None),
@@ -150,12 +162,9 @@ def derive(
         neighbour_ids=ids,
         neighbour_sims=sims,
         neighbour_recall=round(recall, 4),
-        row_ids=row_ids,
-        row_values=row_values,
         keypoints=KeypointChange(form, marks.uncovered(keypoints)),
         marks=marks,
-        edges=edges,
-        drift=Drift(),
+        graphs=graphs,
     )
 
 

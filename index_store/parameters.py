@@ -159,13 +159,22 @@ def is_compared(manifest: Manifest | None) -> bool:
     return manifest is None or bool(manifest.parameters.get("matching"))
 
 
+def graph_parameters() -> dict:
+    """Parameters of the graph that diffusion runs on."""
+    return {
+        "neighbours": affinity.NEIGHBOURS,
+        "background": affinity.BACKGROUND,
+        "proof": affinity.PROOF,
+    }
+
+
 def derived_parameters(
     index: IndexParameters, keypoints: KeypointForm, matching: bool
 ) -> dict[str, dict]:
     """Parameters of the derived data. matching: whether photos are compared with each other."""
     return {
         "ann": dataclasses.asdict(index),
-        "graph": {"neighbours": affinity.NEIGHBOURS, "background": affinity.BACKGROUND},
+        "graph": graph_parameters(),
         "diffusion": {
             "alpha": diffusion.ALPHA,
             "block": diffusion.BLOCK,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -107,15 +108,30 @@ def collect(
         setting: names of the reranker and the matcher, None for none.
         progress: wraps the list of queries.
     """
-    queries = [(gallery, *query) for gallery in galleries for query in queries_of(gallery)]
+    queries = [(gallery, query) for gallery in galleries for query in queries_of(gallery)]
     return Samples.together(
-        samples_of(gallery, id, group, share, has_answer, setting)
-        for gallery, id, group, share, has_answer in progress(queries)
+        samples_of(gallery, query, setting) for gallery, query in progress(queries)
     )
 
 
-def queries_of(gallery: LabelledGallery) -> list[tuple[int, int, float, bool]]:
-    """Id, group, share and whether there is anything to find, for each photo."""
+class LabelledQuery(NamedTuple):
+    """A photo of a labelled gallery as a query.
+
+    Attributes:
+        id: id of the photo.
+        group: its group, with which it is held out.
+        share: weight of the query.
+        has_answer: whether there is anything to find.
+    """
+
+    id: int
+    group: int
+    share: float
+    has_answer: bool
+
+
+def queries_of(gallery: LabelledGallery) -> list[LabelledQuery]:
+    """All photos of a gallery as queries."""
     pairs = [members for members in gallery.groups if len(members) > 1]
     group_of = {id: group for group, members in enumerate(gallery.groups) for id in members}
     singletons = len(gallery) - sum(map(len, pairs))
@@ -125,28 +141,45 @@ def queries_of(gallery: LabelledGallery) -> list[tuple[int, int, float, bool]]:
         group = group_of.get(id, id % len(gallery.groups))
         size = len(gallery.groups[group]) if id in group_of else 0
         share = gallery.share / (size * len(pairs) if size > 1 else singletons)
-        queries.append((id, group, share, size > 1))
+        queries.append(LabelledQuery(id, group, share, size > 1))
     return queries
 
 
-def samples_of(
-    gallery: LabelledGallery, id: int, group: int, share: float, has_answer: bool, setting: Setting
-) -> Samples:
+def samples_of(gallery: LabelledGallery, query: LabelledQuery, setting: Setting) -> Samples:
     """The candidates of one query, see `collect`."""
-    ids, evidence, any_verified = evidence_of(gallery, id, setting)
-    n = len(ids)
+    ids, evidence, any_verified = evidence_of(gallery, query.id, setting)
     names = log_odds.feature_names(setting[1] is not None, evidence.details is not None)
-    relevant = np.isin(ids, gallery.groups[group]) & has_answer
+    mode = log_odds.mode(*setting, any_verified)
+    return labelled(gallery, query, ids, log_odds.features(evidence, names), mode)
+
+
+def labelled(
+    gallery: LabelledGallery,
+    query: LabelledQuery,
+    ids: np.ndarray,
+    features: np.ndarray,
+    mode: str,
+) -> Samples:
+    """The photos that a query found, as samples.
+
+    Args:
+        gallery: gallery that was searched.
+        query: the query.
+        ids: photos that it found, best first, int (n,).
+        features, mode: see `Samples`; features (n, F).
+    """
+    n = len(ids)
+    relevant = np.isin(ids, gallery.groups[query.group]) & query.has_answer
     in_order = 1.0 if gallery.is_whole else PART_WEIGHT
     views = np.where(relevant, min(1, VIEWS / max(1, relevant.sum())), 1)
     return Samples(
-        features=log_odds.features(evidence, names),
-        mode=np.full(n, log_odds.mode(*setting, any_verified)),
+        features=features,
+        mode=np.full(n, mode),
         relevant=relevant,
-        weight=np.full(n, share * in_order / n if has_answer else 0.0),
-        prior=share / n * views,
-        query=np.full(n, gallery.offset + id),
-        group=np.full(n, gallery.first_group + group),
+        weight=np.full(n, query.share * in_order / n if query.has_answer else 0.0),
+        prior=query.share / n * views,
+        query=np.full(n, gallery.offset + query.id),
+        group=np.full(n, gallery.first_group + query.group),
         photos=np.full(n, len(gallery)),
     )
 

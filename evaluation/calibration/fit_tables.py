@@ -93,6 +93,27 @@ def views_rows(samples: Samples, odds: np.ndarray) -> list[list[str]]:
     return rows
 
 
+def print_reliability(
+    name: str, samples: Samples, odds: np.ndarray
+) -> list[tuple[float, float, float]]:
+    """Print how right probabilities are, in all and by the number of right photos.
+
+    Args:
+        name: stages that the probabilities are from.
+        samples: samples of all galleries, n in all.
+        odds: their log-odds (n,).
+
+    Returns:
+        Output of `reliability`.
+    """
+    rows = reliability(odds, samples.relevant, samples.prior)
+    cells = [[f"{value:.3f}" for value in row] for row in rows]
+    head = [f"probability, {name}", "that are the same thing", "share of those"]
+    print_text(f"\n{format_rows([head, *cells])}")
+    print_text(f"\n{format_rows(views_rows(samples, odds))}")
+    return rows
+
+
 def print_quality(fit: Fit, leading: Setting) -> dict:
     """Print the quality of everything fitted, with groups held out.
 
@@ -104,19 +125,12 @@ def print_quality(fit: Fit, leading: Setting) -> dict:
         Its curve, for `evaluation report`.
     """
     sizes = np.unique(next(iter(fit.samples.values())).photos)[::-1]
-    views: list[list[str]] = []
     table = [["stages", "mAP", "log-loss", *(f"error, {size} photos" for size in sizes)]]
-    rows = []
     for setting, samples in fit.samples.items():
-        odds = held_out(samples)
-        table.append(quality_row(setting_name(setting), fit, samples, odds))
-        if setting == leading:
-            rows = reliability(odds, samples.relevant, samples.prior)
-            views = views_rows(samples, odds)
+        table.append(quality_row(setting_name(setting), fit, samples, held_out(samples)))
     print_text(f"\n{format_rows(table)}")
-    head = [f"probability, {setting_name(leading)}", "that are the same thing", "share of those"]
-    print_text(f"\n{format_rows([head, *([f'{value:.3f}' for value in row] for row in rows)])}")
-    print_text(f"\n{format_rows(views)}")
+    samples = fit.samples[leading]
+    rows = print_reliability(setting_name(leading), samples, held_out(samples))
     return {
         "title": "Reliability of the probability on the page, groups held out",
         "xlabel": "probability",

@@ -1,15 +1,8 @@
 """Group gallery photos by the thing they show (a building, a painting, an object), without labels.
 
 The evidence is the matching graph (compare Philbin and Zisserman 2008, "Object mining using a
-matching graph"). Matched points alone prove little: covers of one series share their logos. The
-photos of an edge show the same thing if one of two proofs holds: the matched points cover much of a
-photo and few matches contradict them, or the descriptors are far more similar than those of
-unrelated photos.
-
-    probability = 1 - (1 - logistic(POINTS . (1, root of coverage, inliers / matches)))
-                      (1 - logistic(LIKENESS . (1, similarity above the background)))
-
-Photos are then merged into groups by two rules, one after the other, the surest merges first:
+matching graph"), its edges judged by `graph.proof`. Photos are merged into groups by two rules, one
+after the other, the surest merges first:
 
 1. Average linkage: the worth of a merge is at least LIKELY, where
 
@@ -25,19 +18,17 @@ Photos are then merged into groups by two rules, one after the other, the surest
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import NotCompared
-from ..graph.matching_graph import PROVEN, background_rank
+from ..graph.matching_graph import PROVEN
+from ..graph.proof import background_of, probability, proofs
 from ..storage.rows import Descriptors
 from ..store import Store
 
-# Fitted by `evaluation things` on landmarks, covers, paintings, cartons and other things.
-POINTS = (-5.0, 8.9, 5.9)
-LIKENESS = (-3.0, 13.5)
 LIKELY = 0.7  # minimum worth of a merge; the page calls such a probability likely
 DOUBT = 0.1
 # A photo keeps only its best edges, so most pairs of two large groups were never compared.
@@ -72,7 +63,7 @@ def things(store: Store) -> list[Thing]:
         )
     pairs, edges = proven_pairs(store.edges, store.damaged)
     background = background_of(store.list_sims)
-    judged = probability(proofs(pairs, edges, background))
+    judged = probability(proofs(edges, background[pairs]))
     return group(pairs, judged, store.descriptors, background)
 
 
@@ -93,55 +84,6 @@ def proven_pairs(edges: np.ndarray, damaged: np.ndarray) -> tuple[np.ndarray, np
     pairs, first = np.unique(pairs, axis=0, return_index=True)
     served = ~np.isin(pairs, damaged).any(1)
     return pairs[served], found[first][served]
-
-
-def background_of(list_sims: np.ndarray) -> np.ndarray:
-    """For each photo, its similarity to photos that have nothing in common with it, float64 (N,).
-
-    Args:
-        list_sims: similarities of each photo's nearest photos, (N, k), as in `Store`.
-    """
-    return list_sims[:, background_rank(*list_sims.shape)].astype(np.float64)
-
-
-def proofs(pairs: np.ndarray, edges: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Features of the proofs: root of coverage, inliers / matches, and similarity above the lower
-    background of the two photos.
-
-    Args:
-        pairs: ids, int (m, 2).
-        edges: their edges, EDGE (m,).
-        background: output of `background_of`, (N,).
-
-    Returns:
-        float64 (m, 3).
-    """
-    above = edges["similarity"].astype(np.float64) - background[pairs].min(1)
-    coverage = np.sqrt(edges["coverage"].astype(np.float64))
-    agreement = edges["inliers"] / np.maximum(edges["matches"], 1).astype(np.float64)
-    return np.stack([coverage, agreement, above], axis=1)
-
-
-def probability(
-    proofs: np.ndarray,
-    points: Sequence[float] = POINTS,
-    likeness: Sequence[float] = LIKENESS,
-) -> np.ndarray:
-    """Probability that each pair shows the same thing, float64 (m,), 0 to 1.
-
-    Args:
-        proofs: output of `proofs`, (m, 3).
-        points: bias, and weights of coverage and agreement.
-        likeness: bias, and weight of the similarity.
-    """
-    by_points = points[0] + proofs[:, :2] @ np.asarray(points[1:])
-    by_likeness = likeness[0] + likeness[1] * proofs[:, 2]
-    return 1 - (1 - logistic(by_points)) * (1 - logistic(by_likeness))
-
-
-def logistic(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-z)), without overflow."""
-    return 0.5 * (1 + np.tanh(z / 2))
 
 
 def group(

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from ..ann.id_map import renumber
 from ..ann.nearest import exact_search
-from ..global_artifacts import Derived, Progress, empty_rows, silent
+from ..global_artifacts import Derived, Graphs, Progress, empty_rows, silent
 from ..keypoints.keypoint_index import KeypointChange, KeypointIndex, coded
 from ..storage.manifest import Drift
 from ..storage.rows import Descriptors, Rows
@@ -108,11 +108,61 @@ def derive_changed(
         )
     for _ in progress(range(1), 1, "neighbours"):
         ids, sims = neighbours(live.lists, live.list_sims, moved, descriptors)
-    walk = affinity.neighbour_graph(ids, sims)
-    before = renumbered(affinity.neighbour_graph(live.lists, live.list_sims), moved)
-    stale = np.union1d(added, changed_rows(before, walk)).astype(np.int32)
-    whole = len(stale) * diffusion.BLOCK > len(ids) * BLOCK  # then solving all rows costs less
-    row_ids, row_values = empty_rows(len(ids)) if whole else kept_rows(live, moved)
+    form = live.keypoints.form
+    photos = progress(rows.keypoints(added.tolist()), len(added), "keypoints")
+    fresh = coded(photos, form)
+    marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
+    fresh = marks.uncovered(fresh)
+
+    def graphs(index: KeypointIndex) -> Graphs:
+        edges = matching_graph.no_edges(len(ids))
+        if comparisons is not None:
+            pairs = moved.new_ids[matching_graph.pairs_in(live.edges)]
+            edges = matching_graph.matching_edges(
+                matching_graph.Gallery(rows, ids, sims, index, marks),
+                added,
+                pairs[(pairs >= 0).all(1)],
+                comparisons,
+                progress,
+            )
+        walk = affinity.neighbour_graph(ids, sims, edges)
+        row_ids, row_values, differ = rows_after(live, moved, walk, progress)
+        drift = live.manifest.drift
+        counts = drift.added + len(added), drift.removed + removed_count
+        return Graphs(edges, row_ids, row_values, Drift(*counts, round(differ, 6)))
+
+    return Derived(
+        parameters=Derived.of(live).parameters,
+        index=index,
+        neighbour_ids=ids,
+        neighbour_sims=sims,
+        neighbour_recall=live.manifest.neighbour_recall,
+        keypoints=KeypointChange(form, fresh, live.keypoints, moved.new_ids),
+        marks=marks,
+        graphs=graphs,
+    )
+
+
+def rows_after(
+    live: Store, moved: Moves, walk: sparse.csr_array, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The diffusion rows after a change.
+
+    Args:
+        live: generation before the change.
+        moved: correspondence between its photos and the new ones.
+        walk: S of `neighbour_graph` after the change, (N, N).
+        progress: see `build`.
+
+    Returns:
+        Ids int32 and values float16, both (N, KEPT), and `Drift.rows`.
+    """
+    count = len(moved.old_ids)
+    old_walk = affinity.neighbour_graph(live.lists, live.list_sims, live.edges)
+    before = renumbered(old_walk, moved)
+    stale = np.union1d(moved.added, changed_rows(before, walk)).astype(np.int32)
+    whole = len(stale) * diffusion.BLOCK > count * BLOCK  # then solving all rows costs less
+    row_ids, row_values = empty_rows(count) if whole else kept_rows(live, moved)
     diffusion.diffusion_rows(
         walk,
         row_ids,
@@ -121,39 +171,9 @@ def derive_changed(
         progress=lambda items, total: progress(items, total, "diffusion"),
         photos=None if whole else stale,
     )
-    drift = live.manifest.drift
-    differ = 0.0 if whole else drift.rows + drifted(before, walk, row_ids, stale)
-    form = live.keypoints.form
-    photos = progress(rows.keypoints(added.tolist()), len(added), "keypoints")
-    fresh = coded(photos, form)
-    marks = live.marks.renumbered(moved.new_ids).joined(fresh, rows.sizes)
-    fresh = marks.uncovered(fresh)
-
-    def edges(index: KeypointIndex) -> np.ndarray:
-        if comparisons is None:
-            return matching_graph.no_edges(len(ids))
-        before = moved.new_ids[matching_graph.pairs_in(live.edges)]
-        return matching_graph.matching_edges(
-            matching_graph.Gallery(rows, ids, sims, index, marks),
-            added,
-            before[(before >= 0).all(1)],
-            comparisons,
-            progress,
-        )
-
-    return Derived(
-        parameters=Derived.of(live).parameters,
-        index=index,
-        neighbour_ids=ids,
-        neighbour_sims=sims,
-        neighbour_recall=live.manifest.neighbour_recall,
-        row_ids=row_ids,
-        row_values=row_values,
-        keypoints=KeypointChange(form, fresh, live.keypoints, moved.new_ids),
-        marks=marks,
-        edges=edges,
-        drift=Drift(drift.added + len(added), drift.removed + removed_count, round(differ, 6)),
-    )
+    if whole:
+        return row_ids, row_values, 0.0
+    return row_ids, row_values, live.manifest.drift.rows + drifted(before, walk, row_ids, stale)
 
 
 def is_small(live: Store, moved: Moves) -> bool:

@@ -28,7 +28,7 @@ from ..errors import StoreCorrupt, StoreMismatch
 from ..sources.sources import Sources
 from .segment import SegmentFacts
 
-SCHEMA = 9
+SCHEMA = 10
 FILE_NAME = "manifest.json"
 MAX_BYTES = 2**20
 ARTEFACTS = frozenset(

@@ -155,7 +155,7 @@ def write_generation(
     )
     save_array(folder / "slots.npy", rows.slots)
     artifacts = derived(rows)
-    artifacts.save(folder)
+    drift = artifacts.save(folder)
     spec = content.spec
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -172,7 +172,7 @@ def write_generation(
         neighbour_recall=artifacts.neighbour_recall,
         artefacts={path.name: checksum(path) for path in sorted(folder.iterdir())},
         segments=[segment.facts for segment in rows.segments],
-        drift=artifacts.drift,
+        drift=drift,
         collection=collection,
     )
     (folder / FILE_NAME).write_text(manifest.to_json())

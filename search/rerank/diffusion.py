@@ -39,7 +39,7 @@ REACH = 5
 ADDED = 500  # maximum photos that a walk adds to the candidates
 # A photo that loses more of its degree is treated as if it lost this much, because the update
 # divides by the remainder, and rows are stored to three digits. One that loses all of it is exact.
-MOST_LOST = 0.9
+MOST_LOST = 0.99
 ALL_LOST = 1 - 1e-6
 
 
@@ -99,9 +99,10 @@ class Removal:
     @classmethod
     def of(cls, photos: np.ndarray, store: Store) -> Removal:
         """The removal of these gallery photos, distinct ids int (r,)."""
-        near, weights = affinity.edges_of(photos, store.lists, store.list_sims)
+        graph = store.lists, store.list_sims, store.edges
+        near, weights = affinity.edges_of(photos, *graph)
         beside = np.setdiff1d(near[weights > 0], photos)
-        around, of_neighbours = affinity.edges_of(beside, store.lists, store.list_sims)
+        around, of_neighbours = affinity.edges_of(beside, *graph)
         to_removed = (of_neighbours * np.isin(around, photos)).sum(1)
         share = to_removed / of_neighbours.sum(1)
         is_alone = share >= ALL_LOST

@@ -18,7 +18,7 @@ from evaluation.studies.retrieval.things import (
     pair_score,
     table,
 )
-from index_store.analysis.things import probability
+from index_store.graph.proof import probability
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -110,7 +110,7 @@ def test_rows_drift_little_and_tell_how_much(changed):
     off = np.abs(dense(store) - dense(full)).sum() / dense(full).sum()
     assert 0 < off < 0.05 and 0.3 * off < drift < 3 * off, (off, drift)
     # Rows of photos that came are as good as a build's.
-    walk = neighbour_graph(np.array(full.lists), np.array(full.list_sims))
+    walk = neighbour_graph(np.array(full.lists), np.array(full.list_sims), full.edges)
     assert walk.shape[0] == len(store)
     came = [id for id, file in enumerate(files(store)) if int(file[-11:-4]) >= COUNT - CAME]
     off = np.abs(dense(store) - dense(full))[came].sum() / dense(full)[came].sum()

@@ -16,18 +16,14 @@ from index_store.analysis.things import (
     DOUBT,
     EXPECTED,
     LIKELY,
-    LIKENESS,
     LINKED,
-    POINTS,
     Thing,
-    background_of,
     group,
-    probability,
-    proofs,
     proven_pairs,
     things,
 )
 from index_store.graph.matching_graph import EDGE, PROVEN
+from index_store.graph.proof import LIKENESS, POINTS, background_of, probability, proofs
 from tests.conftest import QuickExtractor, unit_rows
 
 COUNT = 100
@@ -180,7 +176,7 @@ def test_pairs_are_those_with_enough_points_once_and_without_damaged_photos():
     background = background_of(sims)
     assert background.tolist() == pytest.approx([0.9, 0.9, 0.5, 0.5]), "of few photos, one in five"
     found["similarity"], found["coverage"], found["matches"] = 0.75, 0.25, [16, 60]
-    rows = proofs(pairs, found, np.array([0.25, 0.5, 0.5, 0.75]))
+    rows = proofs(found, np.array([[0.25, 0.5], [0.5, 0.75]]))
     assert rows.tolist() == [[0.5, PROVEN / 16, 0.5], [0.5, 0.5, 0.25]]
 
 

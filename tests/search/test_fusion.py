@@ -498,16 +498,21 @@ def test_a_part_of_a_store_answers_as_a_store_of_these_photos(small_built, tmp_p
     (tmp_path / "photos").mkdir()
     for id in ids:
         shutil.copy(whole.photo_path(int(id)), tmp_path / "photos")
-    build(tmp_path / "photos", tmp_path / "store", extractor, matching=False)
+    build(tmp_path / "photos", tmp_path / "store", extractor)
     built = Engine(Store(tmp_path / "store", extractor), extractor)
     part = Engine(SubGallery(whole, ids), extractor)
     for query in range(len(ids)):
         for stages in ((None, None), ("diffusion", None), ("diffusion", "sift")):
-            ours, theirs = (e.search(e.prepare(query), *stages, k=8).hits for e in (part, built))
-            assert [hit.file for hit in ours] == [hit.file for hit in theirs]
-            np.testing.assert_allclose(
-                [hit.score for hit in ours], [hit.score for hit in theirs], rtol=1e-3, atol=1e-3
+            (ours, our, _), (theirs, their, _) = (
+                e.evidence(e.prepare(query), *stages) for e in (part, built)
             )
+            files = [
+                [e.store.catalogue.photo(int(id)).file for id in found]
+                for e, found in ((part, ours), (built, theirs))
+            ]
+            assert files[0] == files[1]
+            np.testing.assert_allclose(our.standing, their.standing, rtol=1e-3, atol=1e-3)
+            np.testing.assert_array_equal(our.inliers, their.inliers)
 
 
 def test_drawn_galleries_have_few_views_of_many_things(rng):

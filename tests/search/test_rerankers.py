@@ -15,6 +15,7 @@ import pytest
 
 from index_store import Store
 from index_store.graph.affinity import edges_of
+from index_store.graph.matching_graph import no_edges
 from matching import verify_many
 from search import RERANKERS, Engine
 from search.__main__ import main
@@ -52,7 +53,8 @@ class ArrayStore:
             self.lists[i, : len(near)] = near
             self.list_sims[i, : len(near)] = sims[i, near]
         self.neighbour_ids, self.neighbour_sims = self.lists[:, :11], self.list_sims[:, :11]
-        self.walk = normalised(self.edges()) if walk is None else walk
+        self.edges = no_edges(count)
+        self.walk = normalised(self.weights()) if walk is None else walk
         self.inverse = np.linalg.inv(np.eye(count) - 0.95 * self.walk)
         self.diffusion_ids = np.stack(
             [[i, *np.delete(np.arange(count), i)] for i in range(count)]
@@ -68,9 +70,9 @@ class ArrayStore:
     def __len__(self) -> int:
         return len(self.descriptors)
 
-    def edges(self) -> np.ndarray:
+    def weights(self) -> np.ndarray:
         """Weights of the graph's edges, dense, as test_diffusion defines them."""
-        near, weights = edges_of(np.arange(len(self)), self.lists, self.list_sims)
+        near, weights = edges_of(np.arange(len(self)), self.lists, self.list_sims, self.edges)
         dense = np.zeros((len(self), len(self) + 1))  # one more for the id -1
         np.put_along_axis(dense, np.where(near < 0, len(self), near), weights, 1)
         return dense[:, :-1]
@@ -380,7 +382,7 @@ def test_a_query_in_the_gallery_gets_the_answer_of_a_gallery_without_it(name, go
     rows = some_rows("clusters", 90)
     rest = np.delete(np.arange(90), gone)
     whole = ArrayStore(rows)
-    without = ArrayStore(rows[rest], normalised(whole.edges()[np.ix_(rest, rest)]))
+    without = ArrayStore(rows[rest], normalised(whole.weights()[np.ix_(rest, rest)]))
     expected = RERANKERS[name](without).rerank(*ask(without, rows[gone]))
     # Diffusion rows are stored as float16; the others are exact to the rounding of float32.
     tolerance = 5e-3 if name == "diffusion" else 1e-5

@@ -1,5 +1,6 @@
 """`evaluation matching`: mAP without and with the matching graph, on groups that fitted nothing.
 
+It also prints how right the probabilities of complete searches are, with diffusion, SIFT and graph.
 The weights of the evidence are cross-fitted: those that judge a group, its queries and the edges of
 the graph, were fitted on the other groups of all stores. Not cross-fitted: the share of diffusion
 and the weights of the graph (`search.stages.graph`), which are in use.
@@ -16,8 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from command import print_lines, print_text
-from evaluation.calibration.evidence import LabelledGallery, whole_gallery
+from evaluation.calibration.evidence import (
+    LabelledGallery,
+    LabelledQuery,
+    labelled,
+    queries_of,
+    whole_gallery,
+)
 from evaluation.calibration.fit import Fit, check_enough, with_curves
+from evaluation.calibration.fit_tables import print_reliability
 from evaluation.datasets import BadDataset
 from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW, load_groups
 from evaluation.groups import METHODS, add_labelled_stores, evaluate_groups, store_groups
@@ -30,7 +38,7 @@ from index_store.report import matching_line
 from search import Engine
 from search.fusion import log_odds
 from search.fusion.calibration import Fitted
-from search.fusion.fit import OUTER_FOLDS, fit_curves, folds, thinned
+from search.fusion.fit import OUTER_FOLDS, Samples, fit_curves, folds, thinned
 from search.stages.graph import MatchingGraph
 
 HEAD = ["photos", "groups", "matching graph", *METHODS]
@@ -38,6 +46,7 @@ SETTINGS = [
     (log_odds.PAIR, "sift"),
     *((arguments.get("rerank"), arguments.get("verify")) for arguments in METHODS.values()),
 ]
+NEVER = 1e-9  # probabilities are kept this far from 0 and 1, where log-odds end
 Groups = Mapping[str, Sequence[str]]
 GroupMaps = dict[str, dict[str, float]]  # mAP by method and group
 
@@ -55,14 +64,18 @@ def cross_fitted(
     groups: Sequence[Groups],
     model: str,
     progress: Callable[[Iterable, str], Iterable] = lambda items, _: items,
-) -> list[tuple[GroupMaps, GroupMaps]]:
-    """mAP of each group without and with the graph, by weights that have not seen it.
+) -> tuple[list[tuple[GroupMaps, GroupMaps]], Samples]:
+    """Search each group by weights that have not seen it.
 
     Args:
         galleries: whole stores of one model.
         groups: group name -> gallery files, of each store, in the order of the galleries' groups.
         model: name of the model.
         progress: wraps work, with its name.
+
+    Returns:
+        mAP of each store's groups without and with the graph; and what complete searches with
+        diffusion, SIFT and the graph find, see `complete`.
     """
     fusion = galleries[0].engine.fusion
     fingerprint = galleries[0].engine.extractor.fingerprint
@@ -73,6 +86,7 @@ def cross_fitted(
     samples = {setting: thinned(found) for setting, found in fit.samples.items()}
     everyone = np.arange(sum(map(len, groups)))
     maps = [({m: {} for m in METHODS}, {m: {} for m in METHODS}) for _ in galleries]
+    found_by_all = []
     for judged in progress(list(folds(everyone, OUTER_FOLDS)), "folds"):
         fitted = replace(fit.fitted, pairs={})
         for setting, found in samples.items():
@@ -86,7 +100,18 @@ def cross_fitted(
             for engine, found in zip((without_edges(gallery.engine), gallery.engine), both):
                 for result in evaluate_groups(engine, part):
                     found[result.method].update(result.group_map)
-    return maps
+            found_by_all += [
+                complete(gallery, query) for query in queries_of(gallery) if inside[query.group]
+            ]
+    return maps, Samples.together(found_by_all)
+
+
+def complete(gallery: LabelledGallery, query: LabelledQuery) -> Samples:
+    """The photos that a complete search finds, with their log-odds as the only feature (n, 1)."""
+    result = gallery.engine.search(gallery.query(query.id), "diffusion", "sift", k=len(gallery))
+    p = np.clip([hit.probability for hit in result.hits], NEVER, 1 - NEVER)
+    ids = np.array([hit.id for hit in result.hits])
+    return labelled(gallery, query, ids, np.log(p / (1 - p))[:, None], log_odds.ALONE)
 
 
 def parts_of(groups: Groups, kinds: Groups) -> dict[str, list[str]]:
@@ -143,10 +168,11 @@ def run(args: argparse.Namespace) -> None:
         ids = [[store.catalogue.find(f).id for f in files] for files in groups[-1].values()]
         check_enough(ids)
         galleries.append(whole_gallery(store, extractor, ids, "sift", galleries))
-    maps = cross_fitted(
+    maps, found = cross_fitted(
         galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
     )
     kinds = {kind: found for path in args.kinds for kind, found in load_groups(path).items()}
     print_text(format_rows(table([path.name for path in args.store], groups, maps, kinds)))
+    print_reliability("diffusion + SIFT, with the graph", found, found.features[:, 0])
     print_lines("", *(matching_line(gallery.engine.store.edges) for gallery in galleries))
     print_lines("", f"Measured: {conditions(extractor.engine)}.")

@@ -22,15 +22,14 @@ from evaluation.datasets.groups import load_groups
 from evaluation.groups import add_labelled_stores, store_group_ids
 from evaluation.report.results import format_rows
 from index_store import Store
-from index_store.analysis.things import (
+from index_store.analysis.things import group, proven_pairs
+from index_store.graph.proof import (
     LIKENESS,
     POINTS,
     background_of,
-    group,
     logistic,
     probability,
     proofs,
-    proven_pairs,
 )
 from plurals import quantity
 
@@ -51,9 +50,9 @@ class LabelledGraph:
     Attributes:
         name: name of the store.
         pairs: ids, int (m, 2).
-        proofs: output of `things.proofs`, (m, 3).
+        proofs: output of `proof.proofs`, (m, 3).
         descriptors: descriptors of the photos, unit rows (N, D).
-        background: output of `things.background_of`, (N,).
+        background: output of `proof.background_of`, (N,).
         thing: number of the thing in each photo, int (N,); unique for a photo without a group.
         kind: kind of the thing in each photo, str (N,); "" for a photo without a group.
     """
@@ -122,7 +121,7 @@ def labelled(path: Path, groups_file: Path, kinds: Mapping[str, Sequence[str]]) 
         return LabelledGraph(
             path.name,
             pairs,
-            proofs(pairs, edges, background),
+            proofs(edges, background[pairs]),
             store.descriptors[np.arange(len(store))],
             background,
             thing,
