@@ -110,10 +110,10 @@ class Evil:
     [
         ({**GND, "gnd": Evil()}, "asks for builtins.eval"),
         ({**GND, "imlist": Path("x")}, "asks for pathlib"),
-        ({"imlist": []}, "no ground truth"),
-        ([1], "no ground truth"),
+        ({"imlist": []}, "not a ground truth"),
+        ([1], "not a ground truth"),
         ({**GND, "gnd": GND["gnd"][:1]}, "do not fit"),
-        ({**GND, "gnd": [{**GND["gnd"][0], "easy": [99]}] * 2}, "no ground truth"),
+        ({**GND, "gnd": [{**GND["gnd"][0], "easy": [99]}] * 2}, "not a ground truth"),
         ({**GND, "gnd": [{**GND["gnd"][0], "easy": [-1]}] * 2}, "negative index"),
         ({**GND, "gnd": [{**GND["gnd"][0], "bbx": [1, 2, 3]}] * 2}, "do not fit"),
         ({**GND, "gnd": [{**GND["gnd"][0], "bbx": [70, 0, 90, 48]}] * 2}, "is not inside"),
@@ -210,7 +210,7 @@ HOSTILE_PICKLES = {
 def test_pickles_with_allowed_names_that_would_crash_are_refused(revisited, name, protocol):
     content = {**GND, "gnd": [{**GND["gnd"][0], "easy": HOSTILE_PICKLES[name]}] * 2}
     (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
-    with pytest.raises(BadDataset, match=r"no ground truth of the revisited protocol \(it "):
+    with pytest.raises(BadDataset, match=r"not a ground truth of the revisited protocol \(it "):
         read_dataset("roxford5k", revisited)
 
 
@@ -511,7 +511,7 @@ def test_a_ground_truth_names_nothing_outside_its_folder(revisited, part, name):
     write_photo(revisited / "secret.jpg")
     names = [name, *GND[part][1:]]
     (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps({**GND, part: names}))
-    with pytest.raises(BadDataset, match="no ground truth.*name"):
+    with pytest.raises(BadDataset, match="not a ground truth.*name"):
         read_dataset("roxford5k", revisited)
 
 
