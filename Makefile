@@ -1,15 +1,15 @@
-# make demo                       the page on the sample gallery, at http://127.0.0.1:8501
-# make demo PHOTOS=~/Pictures     the page on your own photos
+# make demo                       the page with the sample gallery, at http://127.0.0.1:8501
+# make demo PHOTOS=~/Pictures     the page with your own photos
 # make demo ... MODEL=NAME        with another descriptor: a name of `python -m export --models` or
 #                                 `python -m export --list`, or a model file
-# make figures                    measures the README's table: data sets, results, plot
+# make figures                    measure the README's table: data sets, results, plot
 # make test                       all tests
 PYTHON ?= python3
 PHOTOS ?= gallery/photos
 STORE  ?=
 MODEL  ?=
 PORT   ?= 8501
-# Names reach the shell through the environment, as they are: a quote in one is no syntax.
+# Names are passed to the shell in the environment, so that quotes in them are not syntax.
 override PHOTOS := $(value PHOTOS)
 override STORE := $(value STORE)
 override MODEL := $(value MODEL)
@@ -56,14 +56,14 @@ test: .venv-dev/.ready
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	@# A Ray cluster that is started by a process of pytest-xdist may never answer. So Ray's tests run
-	@# in a process of their own, beside the others: they wait most of the time, as browsers' tests do.
+	@# in a separate process, in parallel: they wait most of the time, as browser tests do.
 	.venv-dev/bin/mypy & types=$$!; \
 	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest tests/index_store/test_ray.py & ray=$$!; \
 	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/index_store/test_ray.py; others=$$?; \
 	wait $$types && wait $$ray && exit $$others
 
-# A stamp is newer than the requirements it was installed from, so a change there installs again.
+# A stamp is newer than the requirements it was installed from, so changing these reinstalls.
 .venv/.serving: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	@$(PYTHON) -m venv .venv

@@ -1,5 +1,5 @@
-"""The demo: `streamlit run app.py`. Wires the pages in ui/, the API in api/ and the limits in
-serving/.
+"""The application, started by `streamlit run app.py`: the pages of ui/, the API of api/ and the
+limits of serving/.
 """
 
 import streamlit as st
@@ -25,7 +25,7 @@ else:  # the server imports it once
     from ui.routes import ROUTES as PHOTO_ROUTES
 
     log_as_json()
-    follow_settings()  # an invalid setting ends the server here with a message
+    follow_settings()  # an invalid setting stops the server here with a message
 
     app = st.App(
         __file__,

@@ -1,4 +1,4 @@
-"""same-thing COMMAND: every command of the project by one name, from any folder."""
+"""The `same-thing` command: all commands of the project, from any folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STORE_COMMANDS = {
     "duplicates": "list photos that are one picture",
     "things": "list photos that show the same thing",
     "compact": "drop the bytes of removed photos",
-    "tune": "measure all forms of index and keep the best",
+    "tune": "measure all forms of the index and use the best",
     "push": "search in a Milvus server",
 }
 PACKAGE_COMMANDS = {
@@ -30,7 +30,7 @@ PACKAGE_COMMANDS = {
     "train": ("model", "train descriptor networks"),
     "evaluate": ("evaluation", "measure what each stage is worth"),
 }
-EPILOGUE = "`same-thing COMMAND --help` describes each; `python -m ROOM` does the same."
+EPILOGUE = "`same-thing COMMAND --help` describes a command; `python -m PACKAGE` runs the same."
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_package(package: str, arguments: list[str]) -> int:
-    """Run `python -m NAME WORDS...` in this process."""
+    """Run `python -m PACKAGE ARGUMENTS...` in this process and return the exit code."""
     try:
         module = importlib.import_module(f"{package}.__main__")
-    except ModuleNotFoundError as error:  # a package that only this command needs
+    except ModuleNotFoundError as error:  # such as torch, which only some commands need
         print_error(error)
         return 1
     return int(module.main(arguments))
@@ -69,7 +69,7 @@ def add_serve(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         type=Path,
         metavar="STORE",
-        help="several: visitors choose the descriptor",
+        help="folder of a store; with several, visitors choose the descriptor",
     )
     command.add_argument("--model", type=Path, metavar="FILE", help="the model file of the stores")
     command.add_argument("--port", type=int, default=8501)
@@ -77,7 +77,7 @@ def add_serve(commands: argparse._SubParsersAction) -> None:
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Replace this process by Streamlit's server; returns 1 if a store is missing."""
+    """Replace this process with Streamlit's server; return 1 if a store is missing."""
     for store in args.stores:
         if not store.is_dir():
             print_error(

@@ -1,7 +1,7 @@
-"""Shared by all commands (`python -m search` and so on): output, exit codes, requirements.
+"""Output, exit codes and requirements of all commands, such as `python -m search`.
 
-File names, labels and server answers are untrusted, and terminals obey control characters. All
-output therefore goes through `print_lines`, `print_text`, `print_status` or `print_error`.
+File names, labels and answers of servers are untrusted, and terminals obey control characters, so
+all output goes through `print_lines`, `print_text`, `print_status` or `print_error`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes, as the shell counts them: 128 + the signal
+CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes as in a shell: 128 + number of the signal
 
 
 def printable(text: object) -> str:
@@ -35,7 +35,7 @@ def print_lines(*lines: object) -> None:
 def print_text(text: str) -> None:
     """Print text of several lines, such as a table, on standard output.
 
-    Line breaks are kept, so names must be made `printable` before they are inserted.
+    Line breaks are kept, so names must be passed through `printable` before they are inserted.
     """
     print_lines(*text.split("\n"))
 
@@ -118,17 +118,17 @@ def exit_code(
 
 def print_error(error: BaseException) -> None:
     """Print an error as one line on standard error."""
-    print_status(f"error: {sentence_of(error)}")
+    print_status(f"error: {message_of(error)}")
 
 
-def sentence_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """An error's message; for an OSError the file and the reason, without the number."""
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
 
 
-def need(package: str, requirements: str) -> None:
+def require_package(package: str, requirements: str) -> None:
     """Raise an error that says what to install if a required package is missing.
 
     Args:

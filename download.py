@@ -1,8 +1,8 @@
 """Downloads of data sets, photos and networks with pooch.
 
-A file is requested from each mirror, then from its own URL. An interrupted download resumes, and a
-file gets its name only after its checksum has been verified. A file without a published checksum is
-pinned: later downloads must match the SHA-256 of the first one.
+A file is requested from each mirror in turn, then from its own URL. An interrupted download
+resumes. A file gets its final name only after its checksum has been verified. A file without a
+published checksum is pinned: later downloads must match the SHA-256 of the first one.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from requests import Response
 
 DOWNLOADS = Path("downloads")  # below the working directory, as stores/ is
-MIRRORS = "GEM_MIRRORS"  # environment variable, URLs separated by blanks
-FULL = 64  # hexadecimal digits of a SHA-256
-LARGEST = 8 * 2**30  # bytes of one file
+MIRRORS = "GEM_MIRRORS"  # environment variable, URLs separated by spaces
+SHA256_DIGITS = 64  # hexadecimal digits of a SHA-256
+MAX_BYTES = 8 * 2**30  # bytes of one file
 CHUNK = 2**16  # bytes read and written at a time
-TIMEOUT = (10, 60)  # seconds to connect, and between two packets
+TIMEOUT = (10, 60)  # seconds: to connect, and between two packets
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RANGE_NOT_SATISFIABLE = 416
 PARTIAL_CONTENT = 206
 
 
 class DownloadFailed(Exception):
-    """The file could not be downloaded or has a wrong checksum; the message names it."""
+    """A file could not be downloaded or has the wrong checksum; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Remote:
     Attributes:
         url: the file's own URL.
         sha256: the file's digest, or the leading digits that its publisher states; "" without any.
-        size: size in bytes, if known; a longer answer is an error.
-        secure: whether a file without all 64 digits is accepted over https only, or over http from
-            this machine.
+        size: size in bytes, if known; a longer response is an error.
+        secure: whether a file without all 64 digits is accepted only over https, or from this
+            machine.
     """
 
     url: str
@@ -92,7 +92,7 @@ def download(
         `path`.
 
     Raises:
-        DownloadFailed: no URL has the file, or the existing or downloaded file is another one.
+        DownloadFailed: no URL provides the file, or the existing file has another checksum.
         OSError: the file cannot be written.
     """
     if importlib.util.find_spec("pooch") is None:
@@ -101,7 +101,7 @@ def download(
         )
     pinned = Pins(pins or DOWNLOADS / "pins.json")
     expected = [remote.sha256]
-    if len(remote.sha256) < FULL:
+    if len(remote.sha256) < SHA256_DIGITS:
         expected.append(pinned.digest(remote.url))
     if path.exists():
         digest = sha256_of(path)
@@ -118,7 +118,7 @@ def download(
         except DownloadFailed as error:
             reasons.append(f"{address} {error}")
             continue
-        if len(remote.sha256) < FULL:
+        if len(remote.sha256) < SHA256_DIGITS:
             pinned.add(remote.url, digest)
         return path
     raise DownloadFailed(
@@ -133,7 +133,7 @@ def fetch(remote: Remote, address: str, path: Path, expected: Sequence[str], pro
     from requests import RequestException
 
     if not is_trusted(remote, address):
-        raise DownloadFailed("has no published SHA-256, and is therefore only read over https")
+        raise DownloadFailed("has no published SHA-256, so it must be an https URL")
     partial = Partial(path.with_name(f".{path.name}.partial"), remote, resume=any(expected))
     digests = []
 
@@ -162,18 +162,18 @@ def fetch(remote: Remote, address: str, path: Path, expected: Sequence[str], pro
 def is_trusted(remote: Remote, url: str) -> bool:
     """Whether the content of a URL may be accepted as the file."""
     parts = urlsplit(url)
-    checked = len(remote.sha256) == FULL or not remote.secure
+    checked = len(remote.sha256) == SHA256_DIGITS or not remote.secure
     return checked or parts.scheme == "https" or parts.hostname in LOOPBACK
 
 
 class Partial:
-    """A partial download.
+    """A partial download, which later attempts resume.
 
     Args:
-        path: file that holds the part between two attempts.
-        remote: the file that it is a part of.
-        resume: whether to resume; only with a checksum, which proves that the parts belong
-            together.
+        path: file for the bytes downloaded so far.
+        remote: the file to download.
+        resume: whether to keep earlier bytes; requires a checksum, which proves that they belong
+            to the same file.
     """
 
     def __init__(self, path: Path, remote: Remote, resume: bool):
@@ -185,8 +185,8 @@ class Partial:
         """Append the rest of the file.
 
         Raises:
-            DownloadFailed: the answer is too long or from an untrusted URL.
-            RequestException: the server does not answer with the file.
+            DownloadFailed: the response is too long, an error, or redirects to an untrusted URL.
+            RequestException: the server cannot be reached.
         """
         from pooch import HTTPDownloader
         from requests import HTTPError
@@ -196,7 +196,7 @@ class Partial:
         if begin:
             headers["Range"] = f"bytes={begin}-"
         try:
-            with Limited(self.path, self._remote.size or LARGEST) as file:
+            with Limited(self.path, self._remote.size or MAX_BYTES) as file:
                 hooks = {"response": lambda answer, **_: self._check(answer, file)}
                 load = HTTPDownloader(
                     progressbar=progress,
@@ -210,16 +210,16 @@ class Partial:
             status = 0 if error.response is None else error.response.status_code
             if not begin or status != RANGE_NOT_SATISFIABLE:
                 raise DownloadFailed(f"answers {status}") from error
-            self.path.unlink()  # the part is not shorter than the file
+            self.path.unlink()  # it is as long as the file, or longer: start over
             self.fetch(url, progress)
 
     def drop_if_empty(self) -> None:
-        """Delete the part if it is empty."""
+        """Delete the partial file if it is empty."""
         if self.path.exists() and not self.path.stat().st_size:
             self.path.unlink()
 
     def _check(self, answer: Response, file: Limited) -> None:
-        """Check each answer, including redirections, before its content is read."""
+        """Check each response, including redirects, before its content is read."""
         leads_to = urljoin(answer.url, answer.headers.get("Location", ""))
         if not is_trusted(self._remote, leads_to):
             raise DownloadFailed(f"leads to {leads_to}, which is not https")
@@ -244,7 +244,7 @@ class Limited(io.FileIO):
 
 
 class Pins:
-    """SHA-256 of first downloads, for files whose publishers state none."""
+    """SHA-256 of the first download of each file whose publisher states none."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -256,7 +256,7 @@ class Pins:
             return {}
         except ValidationError:
             raise DownloadFailed(
-                f"{self._path} is damaged; it should hold {{address: SHA-256}}"
+                f"{self._path} is damaged; it should contain {{URL: SHA-256}}"
             ) from None
 
     def digest(self, url: str) -> str:
@@ -264,7 +264,7 @@ class Pins:
         return self._read().get(url, "")
 
     def add(self, url: str, digest: str) -> None:
-        """Pin a file; the list is replaced atomically."""
+        """Pin the SHA-256 of a URL. The pins file is replaced atomically."""
         pins = self._read() | {url: digest}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_name(f".{self._path.name}.partial")

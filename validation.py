@@ -1,7 +1,7 @@
 """Types and messages for files that pydantic validates.
 
-Dataclasses are validated from parsed JSON or TOML, `TypeAdapter(X).validate_python(facts)`. Numbers
-and truth values there are strict: "3" is not 3.
+A dataclass X is validated from parsed JSON or TOML: `TypeAdapter(X).validate_python(facts)`.
+Numbers and booleans are strict: "3" is not 3.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LARGEST = 1e100  # absolute value of a number; arithmetic overflows not far abov
 MAX_SENTENCE = 200  # characters of a message, which may quote the file
 
 KNOWN_KEYS = ConfigDict(extra="forbid")
-"""For the `__pydantic_config__` of a dataclass: unknown keys are errors."""
+"""`__pydantic_config__` of a dataclass for which unknown keys are errors."""
 
 Text = InstanceOf[str]
 """Any string, even with lone surrogates, as in paths that are not UTF-8."""
@@ -25,11 +25,11 @@ Positive = Annotated[int, Field(strict=True, ge=1)]
 Number = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)]
 """A finite number, small enough to calculate with."""
 
-Truth = Annotated[bool, Field(strict=True)]
+Boolean = Annotated[bool, Field(strict=True)]
 
 
 def OneOf(known: Collection[str]) -> Any:
-    """A name out of a collection."""
+    """Validator of a string that must be one of the known names."""
 
     def check(name: str) -> str:
         if name not in known:
@@ -39,7 +39,7 @@ def OneOf(known: Collection[str]) -> Any:
     return AfterValidator(check)
 
 
-def holding(kind: type) -> AfterValidator:
+def HasEntries(kind: type) -> AfterValidator:
     """Validator of a mapping that must have the entries of a `TypedDict`, and may have others."""
     entries: TypeAdapter[Any] = TypeAdapter(kind)
 
@@ -61,9 +61,9 @@ def sentence(error: ValidationError) -> str:
         return f"unknown key {key}"
     if first["type"] == "missing":
         return f"{key} is missing"
-    said = first["msg"].replace(" after validation", "").removeprefix("Value error, ")
+    message = first["msg"].replace(" after validation", "").removeprefix("Value error, ")
     for subject in ("Input should", "Value should"):
-        if said.startswith(subject):
-            said = f"must{said.removeprefix(subject)}"
-            return f"{key} {said}" if key else f"it {said}"
-    return (f"{key}: {said}" if key else said)[:MAX_SENTENCE]
+        if message.startswith(subject):
+            message = f"must{message.removeprefix(subject)}"
+            return f"{key} {message}" if key else f"it {message}"
+    return (f"{key}: {message}" if key else message)[:MAX_SENTENCE]

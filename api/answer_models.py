@@ -1,13 +1,10 @@
-"""Models of answers, for serialisation and the OpenAPI document."""
+"""Answers of the API as pydantic models, for serialisation and the OpenAPI document."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    Field,
-)
+from pydantic import BaseModel, Field
 
 Homography = Annotated[list[float], Field(min_length=9, max_length=9)]
 HOMOGRAPHY = (

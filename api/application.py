@@ -16,7 +16,7 @@ from starlette.responses import Response
 from extractor import BadModel, BadPhoto, ImageTooLarge
 from serving.galleries.gallery import NoGallery
 from serving.galleries.originals import OriginalGone
-from serving.middleware.areas import of_refusal, of_router
+from serving.middleware.areas import refusal_problem, router_problem
 from serving.refusal import Refused, busy, problem, problem_of
 
 from .endpoints import no_photo, router
@@ -32,13 +32,13 @@ RETRY_SECONDS = 10
 log = logging.getLogger(__name__)
 
 
-async def of_fields(_request: Request, error: RequestValidationError) -> Response:
+async def fields_problem(_request: Request, invalid: RequestValidationError) -> Response:
     """Missing, unknown or wrong fields: 422; an invalid id in the path: 404."""
-    problems = error.errors()
-    if problems[0]["loc"][0] == "path":
+    errors = invalid.errors()
+    if errors[0]["loc"][0] == "path":
         return problem_of(no_photo())
-    errors = [sentence(problem_facts) for problem_facts in problems]
-    return problem(422, errors[0], errors=errors)
+    sentences = [sentence(error) for error in errors]
+    return problem(422, sentences[0], errors=sentences)
 
 
 def sentence(error: dict) -> str:
@@ -48,45 +48,45 @@ def sentence(error: dict) -> str:
     return f"{field}: {message}" if field else message
 
 
-async def of_extractor(_request: Request, error: Exception) -> Response:
-    """A photo that cannot be decoded, or a matcher without its models."""
+async def photo_problem(_request: Request, error: Exception) -> Response:
+    """A photo that cannot be decoded: 413 or 415; a matcher without its models: 422."""
     if isinstance(error, BadModel):
         return problem(422, "This server has no models for that matcher.")
     return problem(413 if isinstance(error, ImageTooLarge) else 415, str(error))
 
 
-async def of_gallery(_request: Request, error: Exception) -> Response:
-    """A gallery that is not open, or a photo whose file is gone."""
+async def gallery_problem(_request: Request, error: Exception) -> Response:
+    """A photo whose file is gone: 404; a gallery that is not open: 503."""
     if isinstance(error, OriginalGone):
         return problem(404, str(error))
     return problem(503, str(error), RETRY_SECONDS)
 
 
-async def of_disconnect(_request: Request, _error: Exception) -> Response:
+async def disconnect_problem(_request: Request, _error: Exception) -> Response:
     return problem(400, "The connection was closed.")
 
 
-async def of_system(request: Request, error: Exception) -> Response:
-    """An error of the system, such as too many open files or a failing disk."""
+async def system_problem(request: Request, error: Exception) -> Response:
+    """An error of the system, such as too many open files or a failing disk: 503."""
     log.error("%s failed", request.url.path, exc_info=error)
     return problem_of(busy("system error", RETRY_SECONDS))
 
 
-async def of_failure(request: Request, error: Exception) -> Response:
+async def internal_problem(request: Request, error: Exception) -> Response:
     log.error("%s failed", request.url.path, exc_info=error)
     return problem(500, "Internal error. The log of the server has the details.")
 
 
 HANDLERS: dict[int | type[Exception], Any] = {
-    HTTPException: of_router,
-    RequestValidationError: of_fields,
-    Refused: of_refusal,
-    BadModel: of_extractor,
-    BadPhoto: of_extractor,
-    NoGallery: of_gallery,
-    OriginalGone: of_gallery,
-    ClientDisconnect: of_disconnect,
-    OSError: of_system,
+    HTTPException: router_problem,
+    RequestValidationError: fields_problem,
+    Refused: refusal_problem,
+    BadModel: photo_problem,
+    BadPhoto: photo_problem,
+    NoGallery: gallery_problem,
+    OriginalGone: gallery_problem,
+    ClientDisconnect: disconnect_problem,
+    OSError: system_problem,
 }
 
 application = FastAPI(
@@ -96,7 +96,7 @@ application = FastAPI(
     openapi_url=None,  # `routes` serves it below the prefix of a proxy
     redirect_slashes=False,  # a redirect would lose that prefix
     exception_handlers=HANDLERS,
-    # As a FastAPI handler, this one would raise the error again.
-    middleware=[Middleware(ExceptionMiddleware, handlers={Exception: of_failure})],
+    # Here and not in HANDLERS: FastAPI raises the error again after its own handler for Exception.
+    middleware=[Middleware(ExceptionMiddleware, handlers={Exception: internal_problem})],
 )
 application.include_router(router)

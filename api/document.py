@@ -48,7 +48,7 @@ vertical-align: top; border-top: 1px solid #8884; } td:first-child { white-space
 
 
 @lru_cache(4)
-def page(prefix: str = "") -> str:
+def html_page(prefix: str = "") -> str:
     """The documentation as self-contained HTML without scripts. prefix: as for `document`."""
     parts = [f"<h1>{html.escape(TITLE)}</h1><p>{html.escape(ABOUT)}</p>"]
     link = html.escape(f"{prefix}{ROOT}/openapi.json")

@@ -80,7 +80,7 @@ Descriptor = Annotated[str | None, Query(max_length=100, description=DESCRIPTOR)
 @router.post(
     "/search",
     operation_id="search",
-    summary="Search the gallery with uploaded photos or photos of its own.",
+    summary="Search the gallery with uploads or with photos of the gallery.",
     responses=WORK,
 )
 async def search(request: Request, form: Annotated[SearchForm, multipart]) -> SearchAnswer:

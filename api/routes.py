@@ -11,7 +11,7 @@ from serving.middleware.base_path import prefix_of
 from serving.refusal import problem
 
 from .application import application
-from .document import document, page
+from .document import document, html_page
 from .endpoints import ROOT
 from .health import healthz, metrics_text, readyz
 
@@ -21,14 +21,14 @@ async def openapi(request: Request) -> Response:
     return JSONResponse(document(prefix_of(request.scope)))
 
 
-async def described(request: Request) -> Response:
+async def html_documentation(request: Request) -> Response:
     """The API's documentation as HTML."""
-    return HTMLResponse(page(prefix_of(request.scope)))
+    return HTMLResponse(html_page(prefix_of(request.scope)))
 
 
 application.add_route(f"{ROOT}/openapi.json", openapi)
-application.add_route(ROOT, described)
-application.add_route(f"{ROOT}/", described)
+application.add_route(ROOT, html_documentation)
+application.add_route(f"{ROOT}/", html_documentation)
 # All of /api, because Streamlit answers any unmatched address with the page.
 API = [Route("/api", application), Route("/api/{rest:path}", application)]
 # Below a wrong prefix Streamlit would answer with the page, and a monitor would take its 200 for

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from serving.middleware.client_ip import address_of
 from serving.queue.admission import Busy, admission
-from serving.refusal import busy, of_busy, refuse, spend
+from serving.refusal import busy, queue_full, refuse, spend
 from serving.settings import settings
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ async def in_turn(request: Request, work: Callable[[], T]) -> T:
     try:
         ticket = turns.submit(address, work, address)
     except Busy as error:
-        raise of_busy(error) from None
+        raise queue_full(error) from None
     done = asyncio.wrap_future(ticket.future)
     try:
         async with asyncio.timeout(settings().search_seconds):

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         BadResults,
         DownloadFailed,
         MissingPeers,
-        ModuleNotFoundError,  # raised by `need`: a package from another requirements file
+        ModuleNotFoundError,  # by `require_package`: a package of another requirements file
         StoreError,
         OSError,
     )

@@ -1,4 +1,4 @@
-"""Argument types for numbers, which reject invalid values with a sentence."""
+"""Argument types for numbers: reject invalid values with a readable message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def size(text: str) -> float:
     """A non-negative number, for argparse."""
     value = float(text)
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no size")
+        raise argparse.ArgumentTypeError(f"{text} is not a size")
     return value
 
 

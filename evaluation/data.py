@@ -1,4 +1,4 @@
-"""`evaluation data`: list the named data sets; download, check and lay out one of them."""
+"""`evaluation data`: list the named data sets; download, verify and unpack one of them."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def location(name: str) -> str:
 
 def add_options(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers()
-    actions.add_parser("list", help="what there is (as without it)").set_defaults(run=run)
-    get = actions.add_parser("get", help="download, check and lay out a data set; resumes")
+    actions.add_parser("list", help="list all data sets (the default)").set_defaults(run=run)
+    get = actions.add_parser("get", help="download, verify and unpack a data set; resumes")
     get.add_argument("name", metavar="NAME", choices=set_names(), help=", ".join(set_names()))
     get.add_argument("--to", type=Path, metavar="DIR", help=f"default: {DOWNLOADS}/NAME")
     add_mirrors(get)
@@ -70,7 +70,7 @@ def add_mirrors(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="ask there first: it keeps https://HOST/PATH at ADDRESS/HOST/PATH; may be given "
+        help="try this server first: it has https://HOST/PATH at ADDRESS/HOST/PATH; may be given "
         f"several times (default: the addresses in {MIRRORS})",
     )
 

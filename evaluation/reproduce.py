@@ -60,9 +60,9 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
         BadDataset: there are no published results for it.
         DownloadFailed, BadCheckpoint, BadRecipe, ParityError, OSError: raised by the export.
     """
-    from export import check_parity, choose_recipe, in_torch, to_onnx, write_model
+    from export import check_parity, choose_recipe, original_in_torch, to_onnx, write_model
     from export.__main__ import SAMPLE_PHOTOS
-    from export.commands import sample
+    from export.commands import sample_photos
     from model import load_checkpoint
     from model.checkpoints.published import CHECKPOINT, fetch_network, published
 
@@ -74,8 +74,8 @@ def export_as_published(name: str, mirrors: Sequence[str], folder: Path) -> Path
     if not exported.exists():
         network, provenance = load_checkpoint(checkpoint)
         recipe = choose_recipe(provenance, net.side, net.scales)
-        original = in_torch(network, provenance, recipe)
-        photos = sample(SAMPLE_PHOTOS, PARITY_PHOTOS)
+        original = original_in_torch(network, provenance, recipe)
+        photos = sample_photos(SAMPLE_PHOTOS, PARITY_PHOTOS)
         write_model(
             lambda half: to_onnx(network, provenance, recipe, half),
             exported,
@@ -98,9 +98,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fetch missing files, measure, and print both figures."""
-    from command import need
+    from command import require_package
 
-    need("torch", "requirements-train.txt")
+    require_package("torch", "requirements-train.txt")
     from model.checkpoints.published import NETWORKS, published
 
     mirrors = named_mirrors(args.mirror)

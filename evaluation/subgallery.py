@@ -1,4 +1,4 @@
-"""A part of a store as a store of its own: small galleries for searching, without a build."""
+"""Sub-galleries: some photos of a store, searched as a small store of their own without a build."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ class SubGallery:
         self.descriptors = np.asarray(store.descriptors)[ids]
         self.index = faiss.IndexFlatIP(self.descriptors.shape[1])
         self.index.add(self.descriptors.astype(np.float32))
-        candidates = min(len(ids), affinity.BACKGROUND + 1)
-        neighbours, sims = exact_neighbours(self.descriptors, candidates)
+        listed = min(len(ids), affinity.BACKGROUND + 1)
+        neighbours, sims = exact_neighbours(self.descriptors, listed)
         width = affinity.NEIGHBOURS + 1
         self.lists, self.list_sims = neighbours, sims
         self.neighbour_ids, self.neighbour_sims = neighbours[:, :width], sims[:, :width]
         self.keypoints = part_of(store.keypoints, ids)
-        numbers = position_of(len(store), ids)
-        self.marks = store.marks.renumbered(numbers)
+        new_ids = position_of(len(store), ids)
+        self.marks = store.marks.renumbered(new_ids)
         self.edges = store.edges[ids]  # a copy
-        self.edges["id"] = np.where(self.edges["id"] >= 0, numbers[self.edges["id"]], -1)
+        self.edges["id"] = np.where(self.edges["id"] >= 0, new_ids[self.edges["id"]], -1)
         shape = (len(ids), min(len(ids), KEPT))
         self.diffusion_ids = np.empty(shape, np.int32)
         self.diffusion_values = np.empty(shape, np.float16)
-        walk = affinity.neighbour_graph(neighbours, sims, self.edges)
-        diffusion_rows(walk, self.diffusion_ids, self.diffusion_values)
+        graph = affinity.neighbour_graph(neighbours, sims, self.edges)
+        diffusion_rows(graph, self.diffusion_ids, self.diffusion_values)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -72,7 +72,7 @@ class SubGallery:
 
 
 def part_of(whole: KeypointIndex, ids: np.ndarray) -> KeypointIndex:
-    """The index of the photos with these ids, int (n,), renumbered from 0."""
+    """The keypoint index of the photos with these ids, int (n,), renumbered from 0."""
     new_ids = position_of(whole.photos, ids)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "keypoints.lists"
@@ -81,18 +81,18 @@ def part_of(whole: KeypointIndex, ids: np.ndarray) -> KeypointIndex:
 
 
 def position_of(photos: int, ids: np.ndarray) -> np.ndarray:
-    """Index of each of the whole store's photos in `ids`, int (n,); -1 if it is not there."""
-    numbers = np.full(photos, -1)
-    numbers[ids] = np.arange(len(ids))
-    return numbers
+    """Position of each photo of the whole store in `ids`, int (photos,); -1 if it is not there."""
+    new_ids = np.full(photos, -1)
+    new_ids[ids] = np.arange(len(ids))
+    return new_ids
 
 
 class SubCatalogue:
-    """Catalogue entries of a part's photos, by their new numbers."""
+    """Catalogue entries of a sub-gallery's photos, by their new ids."""
 
     def __init__(self, store: Store, ids: np.ndarray):
         self._photos = [
-            replace(store.catalogue.photo(int(id)), id=number) for number, id in enumerate(ids)
+            replace(store.catalogue.photo(int(id)), id=new_id) for new_id, id in enumerate(ids)
         ]
 
     def photo(self, id: int) -> Photo:
@@ -104,14 +104,13 @@ class SubCatalogue:
     served = photo
 
     def photos(self) -> list[Photo]:
-        """All photos, by number."""
+        """All photos, by new id."""
         return list(self._photos)
 
     def photos_of(self, ids: Sequence[int] | np.ndarray) -> list[Photo]:
-        """The photos with these numbers, in this order. Raises KeyError for an unknown one."""
-
+        """The photos with these new ids, in this order. Raises KeyError for an unknown id."""
         return [self.photo(int(id)) for id in ids]
 
     def find(self, file: str) -> Photo | None:
-        """The photo of that file, if it is in the part."""
+        """The photo with this file name; None if it is not in the sub-gallery."""
         return next((photo for photo in self._photos if photo.file == file), None)

@@ -7,6 +7,6 @@ import model  # noqa: F401 - first, as its error says what to install if torch i
 
 from .backbone import Backbone, read_backbone, to_descriptor
 from .cut import BadBackbone
-from .parity import ParityError, ParityRow, check_parity, in_torch
+from .parity import ParityError, ParityRow, check_parity, original_in_torch
 from .recipe import BadRecipe, Recipe, choose_recipe
 from .to_onnx import to_onnx, write_model

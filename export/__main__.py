@@ -78,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--longest-side",
         "--size",
         type=int,
-        help="pixels that photos are shrunk to (a checkpoint says itself what it was made for)",
+        help="longest side in pixels to which photos are shrunk (default: that of the checkpoint)",
     )
     add(
         "--scales",

@@ -144,7 +144,7 @@ def colours(
 
 
 def examples(longest_side: int) -> np.ndarray:
-    """Two synthetic photos, normalised float32 (2, 3, h, w); their sides are no round numbers."""
+    """Two synthetic photos, normalised float32 (2, 3, h, w); their sides are not round numbers."""
     rng = np.random.default_rng(0)
     return rng.normal(size=(2, 3, longest_side * 3 // 4 + 1, longest_side - 1)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The commands of `python -m export`, given their parsed arguments."""
+"""Commands of `python -m export`; each takes its parsed arguments."""
 
 from __future__ import annotations
 
@@ -10,15 +10,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import (
-    print_lines,
-    print_text,
-)
-from extractor import (
-    SUFFIXES,
-    int8_beside,
-    resize,
-)
+from command import print_lines, print_text
+from extractor import SUFFIXES, int8_beside, resize
 from model import (
     GeMResNet,
     Provenance,
@@ -39,14 +32,14 @@ from model.training.common.learn_whitening import (
 from plurals import quantity
 
 from .backbone import VECTOR, Backbone, read_backbone, to_descriptor
-from .parity import check_parity, format_table, in_torch
+from .parity import check_parity, format_table, original_in_torch
 from .pooled import Pooler, check_exponent
 from .quantise import CALIBRATION_PHOTOS, TEST_PHOTOS, quantise_int8
-from .recipe import BadRecipe, Recipe, check_side, choose_recipe, cut
+from .recipe import BadRecipe, Recipe, check_side, choose_recipe, truncated
 from .to_onnx import to_onnx, write_model
 
 
-def sample(folder: Path, count: int) -> list[Path]:
+def sample_photos(folder: Path, count: int) -> list[Path]:
     """`count` photos spread evenly over a folder (fewer if it has fewer)."""
     found = (
         sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
@@ -58,7 +51,7 @@ def sample(folder: Path, count: int) -> list[Path]:
 
 def parity_photos(args: argparse.Namespace) -> list[Path]:
     """The photos for comparing a file with its original. Raises BadRecipe."""
-    photos = sample(args.photos, args.count)
+    photos = sample_photos(args.photos, args.count)
     if not photos:
         raise BadRecipe(f"there are no photos for the parity check in {args.photos}")
     return photos
@@ -69,13 +62,14 @@ def progress_bar(label: str) -> Progress:
     return partial(tqdm, desc=label, disable=None)
 
 
-def report(out: Path, half: bool) -> None:
-    """Print what was written."""
-    stored = "" if half else ", parameters as float32: float16 would change the descriptors"
+def print_written(out: Path, is_half: bool) -> None:
+    """Print name and size of the written file. is_half: whether parameters are float16."""
+    stored = "" if is_half else ", parameters as float32: float16 would change the descriptors"
     print_lines(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB{stored})")
 
 
 def run_checkpoint(args: argparse.Namespace) -> None:
+    """Export a checkpoint. Raises BadRecipe, BadCheckpoint and ParityError."""
     photos = parity_photos(args)
     network, provenance = load_checkpoint(args.checkpoint)
     if args.licence:
@@ -90,7 +84,7 @@ def run_checkpoint(args: argparse.Namespace) -> None:
     )
     if learning:
         whitening = whitening_for(network, provenance, recipe, args.whiten_on, args.groups)
-        recipe = dataclasses.replace(recipe, whitening=cut(whitening, args.dim))
+        recipe = dataclasses.replace(recipe, whitening=truncated(whitening, args.dim))
     scales = ", ".join(f"{scale:.4g}" for scale in recipe.scales)
     p = float(network.pool.p.detach())
     print_lines(
@@ -100,19 +94,19 @@ def run_checkpoint(args: argparse.Namespace) -> None:
     if recipe.whitening:
         kept_dimensions = quantity(len(recipe.whitening.projection), "dimension")
         print_lines(f"whitening learned afterwards, to {kept_dimensions}")
-    original = in_torch(network, provenance, recipe)
-    half = write_model(
+    original = original_in_torch(network, provenance, recipe)
+    is_half = write_model(
         lambda half: to_onnx(network, provenance, recipe, half),
         args.out,
         accept=lambda path: print_text(format_table(check_parity(original, path, photos))),
     )
-    report(args.out, half)
+    print_written(args.out, is_half)
 
 
 def whitening_for(
     network: GeMResNet, provenance: Provenance, recipe: Recipe, folder: Path, groups: Path | None
 ) -> Whitening:
-    """Learn a whitening on the photos in a folder, described by the recipe.
+    """Learn a whitening on the photos in a folder, described as the recipe says.
 
     Args:
         network: network that describes them.
@@ -121,7 +115,7 @@ def whitening_for(
         folder: folder of the photos.
         groups: JSON of photos of the same thing, for Lw; None for PCA.
     """
-    describe = in_torch(network, provenance, recipe)
+    describe = original_in_torch(network, provenance, recipe)
     rows, row_of = describe_folder(
         lambda photo: describe(resize(photo, recipe.longest_side)),
         folder,
@@ -133,6 +127,7 @@ def whitening_for(
 
 
 def run_backbone(args: argparse.Namespace) -> None:
+    """Export any ONNX image network. Raises BadRecipe, BadBackbone and ParityError."""
     photos = parity_photos(args)
     side = check_side(args.longest_side)
     backbone = read_backbone(args.backbone, args.map, args.mean, args.std, side)
@@ -147,7 +142,7 @@ def run_backbone(args: argparse.Namespace) -> None:
         print_lines(f"photos are shrunk to sides that are multiples of {backbone.multiple}")
     p = args.p
     if p is None and backbone.kind != VECTOR:
-        p = chosen_exponent(backbone, side, args)
+        p = choose_exponent(backbone, side, args)
     pooler = Pooler(backbone, side, [1.0 if p is None else p])
     facts = {
         "training": f"{backbone.tensor} of {args.backbone.name}",
@@ -156,50 +151,50 @@ def run_backbone(args: argparse.Namespace) -> None:
     whitening = None
     if args.whiten_on:
         rows, _ = describe_folder(pooler, args.whiten_on, progress_bar("learning a whitening"))
-        whitening = cut(power_whitening(rows[:, 0]), args.dim)
+        whitening = truncated(power_whitening(rows[:, 0]), args.dim)
         facts["training"] += f"; whitening learned on {quantity(len(rows), 'photo')}"
         print_lines(
             f"whitening learned on {quantity(len(rows), 'photo')}, "
             f"{quantity(len(whitening.projection), 'dimension')} kept"
         )
     elif args.dim is not None:
-        raise BadRecipe("--dim cuts a whitening, which --whiten learns")
+        raise BadRecipe("--dim truncates a whitening; learn one with --whiten")
 
     def original(photo: np.ndarray) -> np.ndarray:
         unit = pooler.preprocess(photo)[0]
         return unit if whitening is None else whitening(unit[None])[0]
 
     sizes = [side, max(32, side * 3 // 4)]
-    half = write_model(
+    is_half = write_model(
         lambda half: to_descriptor(backbone, side, p, whitening, facts, half),
         args.out,
         accept=lambda path: print_text(format_table(check_parity(original, path, photos, sizes))),
     )
-    report(args.out, half)
+    print_written(args.out, is_half)
 
 
-def chosen_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> float:
+def choose_exponent(backbone: Backbone, side: int, args: argparse.Namespace) -> float:
     """The GeM exponent with the highest mAP on labelled photos."""
     groups = args.groups or args.photos.parent / "groups.json"
     rows, row_of = describe_folder(
         Pooler(backbone, side, EXPONENTS), args.photos, progress_bar("choosing p")
     )
-    best, found = best_exponent(rows, EXPONENTS, rows_of_groups(groups, row_of))
-    tried = ", ".join(f"{p:g}: {value:.3f}" for p, value in found.items())
+    best, map_by_exponent = best_exponent(rows, EXPONENTS, rows_of_groups(groups, row_of))
+    tried = ", ".join(f"{p:g}: {value:.3f}" for p, value in map_by_exponent.items())
     print_lines(f"GeM p = {best:g} (mAP on {groups} by p: {tried})")
     return best
 
 
 def run_int8(args: argparse.Namespace) -> None:
-    photos = sample(args.photos, CALIBRATION_PHOTOS + TEST_PHOTOS)
+    """Quantise a descriptor model to int8 and print each block's sensitivity."""
+    photos = sample_photos(args.photos, CALIBRATION_PHOTOS + TEST_PHOTOS)
     result = quantise_int8(
         args.int8, photos, lambda blocks: tqdm(blocks, desc="sensitivity", disable=None)
     )
-    print_lines("block          harm (1 - median cosine, this block alone in int8)")
-    for block, harm in list(result.harm.items())[:8]:
-        print_lines(
-            f"{block:13s} {harm:8.5f}{'  kept in float' if block in result.kept_float else ''}"
-        )
+    print_lines("block          sensitivity (1 - median cosine, this block alone in int8)")
+    for block, sensitivity in list(result.sensitivity.items())[:8]:
+        kept = "  kept in float" if block in result.kept_float else ""
+        print_lines(f"{block:13s} {sensitivity:8.5f}{kept}")
     out = args.out or int8_beside(args.int8)
     out.write_bytes(result.model)
     print_lines(f"median cosine with float32 on {TEST_PHOTOS} other photos: {result.cosine:.4f}")

@@ -71,7 +71,7 @@ def photo_input(model: onnx.ModelProto) -> tuple[str, tuple[int, int] | None, bo
     value = model.graph.input[0]
     dims = value.type.tensor_type.shape.dim
     if len(dims) != PHOTO_DIMS or value.type.tensor_type.elem_type != TensorProto.FLOAT:
-        raise BadBackbone(f"its input {value.name!r} is no batch of photos in float32")
+        raise BadBackbone(f"its input {value.name!r} is not a batch of photos in float32")
     last = dims[3].dim_value == 3 and dims[1].dim_value != 3
     if not last and dims[1].HasField("dim_value") and dims[1].dim_value != 3:
         raise BadBackbone(f"its input {value.name!r} has {dims[1].dim_value} channels, not 3")

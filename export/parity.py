@@ -1,8 +1,7 @@
 """Parity check: compare the exported file's descriptors with the original's, on real photos.
 
 The comparison covers everything after decoding and shrinking: normalisation, scales, network,
-pooling, whitening. The original runs in its own way, in torch or as the file that a backbone came
-from.
+pooling, whitening. The original runs in torch, or as the ONNX file that the backbone was read from.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class ParityRow:
     max_difference: float
 
 
-def in_torch(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> Original:
+def original_in_torch(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> Original:
     """The published method in torch, from pixels to the whitened descriptor.
 
     Radenovic et al. 2018: each scale by torch's own resampling, descriptors averaged with the power
@@ -79,7 +78,7 @@ def in_torch(network: GeMResNet, provenance: Provenance, recipe: Recipe) -> Orig
 
 
 def crop_to_aspect(photo: np.ndarray, aspect: float | None) -> np.ndarray:
-    """Largest centred crop of (H, W, 3) with width / height = aspect; the whole photo for None."""
+    """Largest centred crop of a photo (H, W, 3) with this width / height; None: the whole photo."""
     if aspect is None:
         return photo
     height, width = photo.shape[:2]
@@ -94,7 +93,7 @@ def check_parity(
     """Compare an exported file with its original, over sizes and aspect ratios.
 
     Args:
-        original: function that describes a photo in the original's way.
+        original: function that describes a photo with the original.
         model: the exported file, run as `Extractor` runs it.
         photos: paths of photos.
         sizes: longest sides in pixels.
@@ -130,8 +129,8 @@ def check_parity(
     bad = [row for row in rows if not row.min_cosine >= MIN_COSINE]  # "not >=": NaN is bad, too
     if bad:
         raise ParityError(
-            f"the file and its original disagree: cosine {bad[0].min_cosine:.6f}, "
-            f"at least {MIN_COSINE} is needed"
+            f"the file and its original disagree: their cosine is {bad[0].min_cosine:.6f}, "
+            f"but must be at least {MIN_COSINE}"
         )
     return rows
 

@@ -1,8 +1,8 @@
 """Quantise an exported float model to int8 for CPUs: static, QDQ nodes, weights per channel.
 
 Ranges of activations come from real photos. Not every layer tolerates 8 bits equally: each residual
-block is first quantised alone to measure its harm to the descriptors; then blocks are kept in
-float, most harmful first, until the quantised rest is accurate enough. GeM, whitening and norms
+block is first quantised alone to measure its sensitivity; then blocks are kept in float, the most
+sensitive first, until the quantised rest is accurate enough. GeM, whitening and norms
 always stay float.
 """
 
@@ -43,13 +43,13 @@ class Quantised:
 
     Attributes:
         model: content of the file.
-        harm: 1 - median cosine when only this block is quantised, by block, worst first.
+        sensitivity: block -> 1 - median cosine when only it is quantised, most sensitive first.
         kept_float: blocks kept in float.
         cosine: median cosine of the final model with the float one, over the test photos.
     """
 
     model: bytes
-    harm: dict[str, float]
+    sensitivity: dict[str, float]
     kept_float: list[str]
     cosine: float
 
@@ -132,7 +132,7 @@ def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelP
     clips = [n for n in model.graph.node if n.op_type == "Clip"]
     keep += [n.name for n in clips if producers.get(n.input[0]) not in PRODUCTS]
     keep += [n.name for n in model.graph.node if is_head(n)]
-    is_single = len(blocks) == 1  # one block's harm is that of its products
+    is_single = len(blocks) == 1  # one block's sensitivity is that of its products
     operators = list(PRODUCTS) if is_single else OPERATORS
     quantizer = QDQQuantizer(
         model,
@@ -188,15 +188,17 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
         folded = fold(path, Path(name))
         ranges = measure_ranges(folded, calibration, Path(name))
         blocks = list(blocks_of(onnx.load(str(folded))))
-        harm = {block: 1 - cosine(quantise(folded, ranges, {block})) for block in progress(blocks)}
-        harm = dict(sorted(harm.items(), key=lambda item: -item[1]))
+        sensitivity = {
+            block: 1 - cosine(quantise(folded, ranges, {block})) for block in progress(blocks)
+        }
+        sensitivity = dict(sorted(sensitivity.items(), key=lambda item: -item[1]))
         float_blocks: list[str] = []
         while True:
             model = quantise(folded, ranges, set(blocks) - set(float_blocks))
             found = cosine(model)
             if found >= TARGET or len(float_blocks) == len(blocks):
                 break
-            float_blocks = list(harm)[: max(1, 2 * len(float_blocks))]
+            float_blocks = list(sensitivity)[: max(1, 2 * len(float_blocks))]
     original = {
         p.key: p.value for p in onnx.load(str(path)).metadata_props if not p.key.startswith("seal.")
     }
@@ -204,4 +206,4 @@ def quantise_int8(path: Path, photos: list[Path], progress: Progress = iter) -> 
     helper.set_model_props(
         model, original | {METADATA_PREFIX + key: json.dumps(value) for key, value in facts.items()}
     )
-    return Quantised(seal(model.SerializeToString()), harm, float_blocks, found)
+    return Quantised(seal(model.SerializeToString()), sensitivity, float_blocks, found)

@@ -1,4 +1,4 @@
-"""Recipe for descriptors with a network; by default the published one."""
+"""Recipe: how a network describes a photo. The default is the published one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BadRecipe(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Processing of a photo besides the network itself.
+    """Processing of a photo before and after the network.
 
     Attributes:
         longest_side: size in pixels to which photos are shrunk.
@@ -27,17 +27,17 @@ class Recipe:
     whitening: Whitening | None = None
 
     def output_dim(self, network: GeMResNet) -> int:
-        """Components of the descriptors that this recipe produces with a network."""
+        """Dimensions of the descriptors that this recipe produces with a network."""
         return network.output_dim if self.whitening is None else len(self.whitening.projection)
 
     def msp(self, network: GeMResNet) -> float:
-        """The power for averaging the descriptors of several scales, as published.
+        """Exponent of the power mean over several scales, called msp in the published code.
 
-        It is the network's own GeM exponent. Whitened values can be negative, which rules out a
-        power, so for them it is 1.
+        It is the network's GeM exponent; 1 for a network with a whitening, whose values can be
+        negative.
         """
-        powered = len(self.scales) > 1 and network.whiten is None
-        return float(network.pool.p.detach()) if powered else 1.0
+        has_exponent = len(self.scales) > 1 and network.whiten is None
+        return float(network.pool.p.detach()) if has_exponent else 1.0
 
 
 def check_side(longest_side: int) -> int:
@@ -76,18 +76,18 @@ def choose_recipe(
     if learned and whitening is None:
         kind = "several scales" if mode == "ms" else "one scale"
         raise BadRecipe(
-            f"the checkpoint holds no whitening for {kind}; --no-whitening exports it without one"
+            f"the checkpoint has no whitening for {kind}; --no-whitening exports it without one"
         )
     if dim is not None:
         if whitening is None:
             raise BadRecipe(
-                "--dim cuts a whitening learned afterwards, and this checkpoint holds none"
+                "--dim truncates a whitening learned afterwards, and this checkpoint has none"
             )
-        whitening = cut(whitening, dim)
+        whitening = truncated(whitening, dim)
     return Recipe(side, scales, whitening)
 
 
-def cut(whitening: Whitening, dim: int | None) -> Whitening:
+def truncated(whitening: Whitening, dim: int | None) -> Whitening:
     """The first `dim` dimensions of a whitening, all for None. Raises BadRecipe."""
     try:
         return whitening if dim is None else whitening.truncated(dim)

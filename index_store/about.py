@@ -61,7 +61,7 @@ def web_address(text: str) -> str:
     """A URL to link to. Raises ValueError unless it is an HTTP or HTTPS URL."""
     parts = urlsplit(text)
     if parts.scheme not in ("https", "http") or not parts.hostname or not text.isprintable():
-        raise ValueError("is no address that begins with https:// or http://")
+        raise ValueError("is not an address that begins with https:// or http://")
     return text
 
 
@@ -69,7 +69,7 @@ def inner_path(text: str) -> str:
     """A path inside the gallery. Raises ValueError if it could lead outside."""
     path = PurePosixPath(plain_text(text))
     if path.is_absolute() or ".." in path.parts or "\\" in text or not path.parts:
-        raise ValueError("is no path inside the folder of photos")
+        raise ValueError("is not a path inside the folder of photos")
     return str(path)
 
 

@@ -31,7 +31,7 @@ from .sources.scan import Listing
 from .sources.sources import Sources
 from .storage.extraction_cache import ExtractionCache
 from .storage.manifest import Drift, Manifest
-from .storage.publish import Content, locked, replace, tidy
+from .storage.publish import Content, locked, publish, tidy
 from .store import Store
 
 CANDIDATES = 1000  # candidates that the index proposes per query, rescored exactly
@@ -118,9 +118,9 @@ def build(
             parameters = index_parameters(len(rows), spec.dim, index, before)
             compared = is_compared(before) if matching is None else matching
             if live is not None and is_as_derived(live, content, parameters, compared):
-                return replace(store, content, rows, lambda _: Derived.of(live))
+                return publish(store, content, rows, lambda _: Derived.of(live))
             found = comparisons_of(store, spec) if compared else None
-            return replace(
+            return publish(
                 store, content, rows, lambda rows: derive(rows, parameters, found, progress)
             )
 

@@ -36,7 +36,7 @@ from .storage.compaction import joined
 from .storage.extraction_cache import SEGMENT, ExtractionCache, kept_exactly
 from .storage.generation import SEGMENTS, opening
 from .storage.manifest import Manifest
-from .storage.publish import Content, content_of, locked, locked_for_update, replace, tidy
+from .storage.publish import Content, content_of, locked, locked_for_update, publish, tidy
 from .storage.rows import Rows
 from .store import Store
 
@@ -256,4 +256,4 @@ def follow(live: Store, content: Content, cache: ExtractionCache, progress: Prog
         parameters = index_parameters(len(rows), content.spec.dim, None, live.manifest)
         return derive(rows, parameters, comparisons, progress)
 
-    return replace(live.path, content, rows, derived)
+    return publish(live.path, content, rows, derived)

@@ -1,4 +1,4 @@
-"""The commands of `python -m index_store`, given their parsed arguments."""
+"""Commands of `python -m index_store`; each takes its parsed arguments."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from command import (
     bar,
+    message_of,
     print_error,
     print_lines,
     print_status,
     print_text,
     printable,
-    sentence_of,
 )
 from extractor import (
     Extractor,
@@ -48,12 +48,12 @@ from .report import (
     difference_lines,
     index_line,
     info_lines,
-    left_out_lines,
     mark_lines,
     push_lines,
-    summary_lines,
+    skipped_lines,
+    skipped_summary,
     trial_lines,
-    unmatched_lines,
+    unmatched_credits,
 )
 from .sources.collected.state import FOLDER
 from .sources.difference import Difference
@@ -97,8 +97,8 @@ def run_build(args: argparse.Namespace) -> None:
     with Store(args.store, embedded=True) as store:
         for _ in bar(range(1), 1, "map"):
             stored_map(store)
-        print_lines(*(left_out_lines if args.verbose else summary_lines)(store))
-        print_lines(*unmatched_lines(store))
+        print_lines(*(skipped_lines if args.verbose else skipped_summary)(store))
+        print_lines(*unmatched_credits(store))
 
 
 def run_info(args: argparse.Namespace) -> None:
@@ -113,7 +113,7 @@ def run_info(args: argparse.Namespace) -> None:
         print_lines(*info_lines(store, args.verify))
         print_lines(*mark_lines(store))
         print_lines(*damaged_lines(store, ids))
-        print_lines(*left_out_lines(store))
+        print_lines(*skipped_lines(store))
         if found is not None:
             raise found
 
@@ -149,8 +149,8 @@ def run_update(args: argparse.Namespace) -> None:
         print_lines(*difference_lines(confirmation.found))
     print_lines(*change_lines(args.store, manifest))
     with Store(args.store, embedded=True) as store:
-        print_lines(*(left_out_lines if args.verbose else summary_lines)(store))
-        print_lines(*unmatched_lines(store))
+        print_lines(*(skipped_lines if args.verbose else skipped_summary)(store))
+        print_lines(*unmatched_credits(store))
 
 
 def run_watch(args: argparse.Namespace) -> None:
@@ -173,9 +173,9 @@ def run_watch(args: argparse.Namespace) -> None:
 
     def report_error(error: Exception) -> None:
         nonlocal last_error
-        if sentence_of(error) != last_error:  # once, not at every attempt
+        if message_of(error) != last_error:  # once, not at every attempt
             print_error(error)
-        last_error = sentence_of(error)
+        last_error = message_of(error)
 
     print_status(f"watching {sources.roots}")
     follow_folders(

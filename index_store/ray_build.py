@@ -109,7 +109,7 @@ def spread_over(address: str, work: Extraction, files: list[str]) -> Generator[R
                     yield work(read.file) if read.problem else read
         except ray.exceptions.RayError as error:
             raise ClusterUnusable(
-                f"The cluster gave up ({last_line(error)}). Finished work is kept; run the same "
+                f"The cluster failed ({last_line(error)}). Finished work is kept; run the same "
                 "command again to resume."
             ) from error
 

@@ -28,8 +28,8 @@ from .storage.manifest import Manifest
 from .store import Store
 
 SHOWN_MARKS = 5
-FEW_ALIKE = 3  # skipped files per reason up to which each is named
-NUMBERS = re.compile(r"\d[\d.,]*")  # numbers, in which reasons of the same kind differ
+MAX_NAMED = 3  # if more files are skipped for one reason, only the first is named
+NUMBERS = re.compile(r"\d[\d.,]*")  # reasons that differ only in numbers are counted together
 
 
 def info_lines(store: Store, verified: bool) -> list[str]:
@@ -66,7 +66,7 @@ def info_lines(store: Store, verified: bool) -> list[str]:
         "matching": matching_line(store.edges),
         "drift": f"photos added: {drift.added}, removed: {drift.removed}, since the last full "
         f"build; diffusion rows differ by {drift.rows:.1%}"
-        + ("; `build` mends that" if drift.rows > DRIFTED else ""),
+        + ("; `build` corrects that" if drift.rows > DRIFTED else ""),
     }
     return [f"{name:12s} {value}" for name, value in facts.items()]
 
@@ -102,7 +102,7 @@ def damaged_lines(store: Store, ids: Sequence[int]) -> list[str]:
 
 
 def mark_lines(store: Store) -> list[str]:
-    """Place and number of photos of at most SHOWN_MARKS marks, the most frequent first."""
+    """The most frequent ignored marks, by place and number of photos; at most SHOWN_MARKS."""
     lines = [
         f"  a mark {box} of {quantity(photos, 'photo')} is ignored"
         for box, photos in described_marks(store.marks.placed)
@@ -120,12 +120,12 @@ def described_marks(placed: np.ndarray) -> list[tuple[str, int]]:
     Args:
         placed: PLACED (n,), see `Marks`.
     """
-    bearers = {
+    photos_by_mark = {
         int(mark): np.unique(placed["photo"][placed["mark"] == mark])
         for mark in np.unique(placed["mark"])
     }
-    groups: list[tuple[np.ndarray, list[int]]] = []  # photos, marks
-    for mark, ids in sorted(bearers.items(), key=lambda item: -len(item[1])):
+    groups: list[tuple[np.ndarray, list[int]]] = []  # photo ids, marks
+    for mark, ids in sorted(photos_by_mark.items(), key=lambda item: -len(item[1])):
         for number, (photos, marks) in enumerate(groups):
             if 2 * len(np.intersect1d(ids, photos)) >= len(ids):
                 groups[number] = np.union1d(ids, photos), [*marks, mark]
@@ -140,7 +140,7 @@ def described_marks(placed: np.ndarray) -> list[tuple[str, int]]:
 
 
 def place_in_words(boxes: np.ndarray) -> str:
-    """Where most boxes are. boxes: float32 (n, 4), left, top, right, bottom in 0 to 1."""
+    """Where most boxes are, in words. boxes: float32 (n, 4), left, top, right, bottom, 0 to 1."""
     thirds = ((boxes[:, :2] + boxes[:, 2:]) / 2 * 3).astype(int).clip(0, 2)
     cells, counts = np.unique(thirds, axis=0, return_counts=True)
     cells = cells[counts >= counts.max() / 3]
@@ -154,19 +154,19 @@ def place_in_words(boxes: np.ndarray) -> str:
     return "in the middle" if len(cells) == 1 else "in several places"
 
 
-def left_out_lines(store: Store) -> list[str]:
+def skipped_lines(store: Store) -> list[str]:
     """Every skipped file with its reason."""
     return [f"  left out: {entry.file}: {entry.reason}" for entry in store.catalogue.skipped()]
 
 
-def summary_lines(store: Store) -> list[str]:
+def skipped_summary(store: Store) -> list[str]:
     """Skipped files by reason, the most frequent first; files are named if there are few."""
     by_reason: dict[str, list[Skipped]] = {}
     for entry in store.catalogue.skipped():
         by_reason.setdefault(NUMBERS.sub("#", entry.reason), []).append(entry)
     lines = []
     for entries in sorted(by_reason.values(), key=len, reverse=True):
-        if len(entries) <= FEW_ALIKE:
+        if len(entries) <= MAX_NAMED:
             lines += [f"  left out: {entry.file}: {entry.reason}" for entry in entries]
         else:
             first = entries[0]
@@ -176,8 +176,8 @@ def summary_lines(store: Store) -> list[str]:
     return lines
 
 
-def unmatched_lines(store: Store) -> list[str]:
-    """A warning about entries of the photo tables that match no file, whose credits are unused."""
+def unmatched_credits(store: Store) -> list[str]:
+    """A warning about entries of the photo tables whose credits are unused: no file matches."""
     about = store.about
     indexed = (
         {about_key(photo.file) for photo in store.catalogue.photos()} if about.photos else set()
@@ -186,7 +186,7 @@ def unmatched_lines(store: Store) -> list[str]:
     missing = sorted(file for file in about.photos if file and file not in indexed)
     if not missing:
         return []
-    examples = ", ".join(missing[:FEW_ALIKE])
+    examples = ", ".join(missing[:MAX_NAMED])
     return [
         f"  {quantity(len(missing), 'photo')} of the table not in the store, such as: {examples}"
     ]
@@ -249,7 +249,7 @@ def change_lines(path: Path, manifest: Manifest) -> list[str]:
     if manifest.drift.rows > DRIFTED:
         lines.append(
             f"Diffusion rows differ by {manifest.drift.rows:.1%} from those of a build of all "
-            "photos at once; `build` mends that."
+            "photos at once; `build` corrects that."
         )
     pushed = manifest.collection
     if pushed is not None and pushed.content not in ("", manifest.content):
@@ -267,7 +267,7 @@ def push_lines(done: Pushed) -> list[str]:
     ]
     if done.coded < done.photos:
         lines.append(
-            f"Segments of less than {MIN_INDEXED} photos are not indexed, but compared whole."
+            f"Segments of fewer than {MIN_INDEXED} photos are not indexed, but compared whole."
         )
     return lines + [f"dropped: {name}, of an earlier push" for name in done.dropped]
 
@@ -277,7 +277,7 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
     best = on_front(np.array([t.recall10 for t in trials]), np.array([t.speed for t in trials]))
     lines = [
         "   preset           parameter          rescored  recall 10@10  1@10  queries/s  "
-        "bytes/vector  build, s of processor"
+        "bytes/vector  build, CPU s"
     ]
     for star, trial in zip(best, trials):
         parameter = PRESETS[trial.name].parameter

@@ -222,7 +222,7 @@ class Store:
             return About.from_json(self.catalogue.about())
         except (sqlite3.Error, ValueError) as error:
             raise StoreCorrupt(
-                f"catalogue.sqlite is damaged: what the gallery says of itself ({error})."
+                f"catalogue.sqlite is damaged: the description of the gallery ({error})."
             ) from None
 
     @property

@@ -15,16 +15,21 @@ Result = TypeVar("Result")
 
 
 def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Apply a function to each item, in order. It must not call `on_all_cores` itself.
+    """Apply a function to each item on all cores. Raises the function's errors.
 
-    Raises whatever the function raises.
+    Args:
+        function: function of one item. It must not call `on_all_cores`, which would deadlock.
+        items: items to apply it to.
+
+    Returns:
+        The results in the order of the items.
     """
     return list(_pool().map(function, items))
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """One pool per process: concurrent searches share the cores."""
+    """The pool of this process, shared by concurrent searches."""
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="verify")
 
 

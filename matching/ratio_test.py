@@ -1,10 +1,9 @@
-"""Descriptors of two photos -> pairs of matching keypoints.
+"""Ratio test (Lowe 2004): match the keypoints of two photos by their RootSIFT bytes.
 
-The ratio test (Lowe 2004) on RootSIFT bytes. All inner products of two photos are one product of
-byte matrices, exact in 32-bit integers on any processor, which onnxruntime computes with the
-processor's byte instructions (MatMulInteger). That is several times faster than float32 products,
-and it stays on the calling thread: a multi-threaded BLAS multiplying two small matrices spends its
-time waiting for the other thread as soon as other work needs the cores.
+All inner products of two photos are one product of byte matrices, which onnxruntime computes with
+the processor's byte instructions (MatMulInteger), exactly, in 32-bit integers. That is several
+times faster than a float32 product. It also stays on the calling thread: a multi-threaded BLAS that
+multiplies two small matrices mostly waits for its other thread if other work needs the cores.
 
 The product is computed one block of rows at a time, and searched while it is still in the core's
 cache.
@@ -21,27 +20,27 @@ import numpy as np
 from extractor.descriptor.untracked import ort
 from extractor.keypoints.sift import DESCRIPTOR_SCALE
 
-RATIO = 0.9  # loose on purpose: the geometry decides
-# Of a cosine: two neighbours that are both nearer count as equally near, like the windows of a
-# drawn or a modern facade.
+RATIO = 0.9  # loose on purpose: geometric verification rejects wrong matches
+# Minimum of 1 - cosine in the ratio: neighbours nearer than this count as equally near, so that the
+# equal windows of a drawn or modern facade remain ambiguous.
 NOISE = 0.025
 
-BLOCK = 256  # rows of the product computed at a time
+BLOCK = 256  # rows of the product that are computed at a time
 SCRATCH = 2000 * 2000  # elements of the buffer that each thread keeps for products
-# Written by `export.matching.inner_products`. The second one takes the hit's bytes as signed.
+# Written by `export.matching.inner_products`. The second model takes the hit's bytes as signed.
 PRODUCTS_MODEL = Path(__file__).with_name("inner_products.onnx")
 SIGNED_MODEL = Path(__file__).with_name("inner_products_signed.onnx")
 
-_own = threading.local()
+_thread = threading.local()
 
 
 def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarray:
     """One-to-one matches of two photos' keypoints.
 
     Two points match if each is the other's nearest and, for at least one of them, nearer than
-    `ratio` times the second nearest. So `match(b, a)` are the pairs of `match(a, b)`, up to ties.
-    The cosine is the inner product over DESCRIPTOR_SCALE squared: bytes preserve the norms of
-    RootSIFT to half a percent.
+    `ratio` times the second nearest. So `match(b, a)` returns the pairs of `match(a, b)`, up to
+    ties. The cosine is the inner product divided by DESCRIPTOR_SCALE squared; bytes preserve the
+    norms of RootSIFT to half a percent.
 
     Args:
         query, hit: RootSIFT descriptors as bytes, uint8 (n, 128) and (k, 128).
@@ -83,12 +82,12 @@ def match(query: np.ndarray, hit: np.ndarray, ratio: float = RATIO) -> np.ndarra
 
 
 def scratch(n: int, k: int) -> np.ndarray:
-    """Buffer for a product, int32 (n, k), reused by this thread: new memory costs time."""
+    """Buffer for a product, int32 (n, k), which the thread reuses: allocating memory costs time."""
     if n * k > SCRATCH:
         return np.empty((n, k), np.int32)
-    if not hasattr(_own, "scratch"):
-        _own.scratch = np.empty(SCRATCH, np.int32)
-    return _own.scratch[: n * k].reshape(n, k)
+    if not hasattr(_thread, "scratch"):
+        _thread.scratch = np.empty(SCRATCH, np.int32)
+    return _thread.scratch[: n * k].reshape(n, k)
 
 
 def inner_products(query: np.ndarray, hit: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -101,7 +100,7 @@ def inner_products(query: np.ndarray, hit: np.ndarray, out: np.ndarray) -> np.nd
     Returns:
         `out`.
     """
-    multiply(*fastest(), query, hit, out)
+    multiply(*fastest_session(), query, hit, out)
     return out
 
 
@@ -117,24 +116,24 @@ def multiply(
 
 
 @cache
-def fastest() -> tuple[ort.InferenceSession, bool]:
-    """A session for `multiply`, and whether it is the signed one.
+def fastest_session() -> tuple[ort.InferenceSession, bool]:
+    """The fastest session that is exact on this processor, and whether it takes signed bytes.
 
     Signed bytes are more than twice as fast on processors with instructions for them (VNNI). On
-    others, onnxruntime adds pairs of products in 16 bits, which saturates.
+    other processors onnxruntime adds pairs of products in saturating 16 bits, which is not exact.
     """
-    signed = opened(SIGNED_MODEL)
+    signed = open_session(SIGNED_MODEL)
     query = np.full((BLOCK, 128), 255, np.uint8)
     for value in (0, 255):
         found = np.empty((BLOCK, BLOCK), np.int32)
         multiply(signed, True, query, np.full_like(query, value), found)
         if (found != 128 * 255 * value).any():
-            return opened(PRODUCTS_MODEL), False
+            return open_session(PRODUCTS_MODEL), False
     return signed, True
 
 
-def opened(path: Path) -> ort.InferenceSession:
-    """A session that runs on the calling thread."""
+def open_session(path: Path) -> ort.InferenceSession:
+    """Load a model into a session that runs on the calling thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -1,15 +1,15 @@
 """Geometric verification: whether two photos show the same thing, and where.
 
-1. Matching is one to one (`ratio_test`). Many matches onto one target point make a degenerate model
-   look supported (OpenCV issue 25546). Matches in the same margin of both photos are dropped,
-   because captions, watermarks and logos are there.
+1. Match. Matching is one to one (`ratio_test`), because many matches onto one target point make a
+   degenerate model look supported (OpenCV issue 25546). Matches in the same margin of both photos
+   are dropped, because captions, watermarks and logos are there.
 2. Vote. A keypoint has a size and an angle, so a single match implies a whole similarity transform
    (Philbin et al. 2007, section 4). The transform that most matches agree with selects the
-   candidates. For most photos these are too few, and verification ends here. The remaining matches
-   are nearly clean, which is why matching may be loose and few points suffice.
-3. Model. USAC estimates the candidates' homography with the MAGSAC++ score (Barath et al. 2020). A
+   candidates. For most photos these are too few, and verification ends here. Few of the candidates
+   are wrong, which is why matching may be loose and few points suffice.
+3. Fit. USAC estimates the candidates' homography with the MAGSAC++ score (Barath et al. 2020). A
    homography that mirrors, folds or collapses the picture is rejected. All matches that agree with
-   it count, once per spot.
+   it are inliers, counted once per spot.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from extractor import LocalFeatures
 from .pool import on_all_cores
 from .ratio_test import NOISE, RATIO, match
 
-EDGE = 0.1  # share of a photo's side: a line of text along it, including its margin
-# Share of both sides: a logo with its margin. No true pair of the development set depends on one
-# corner of this size.
+EDGE = 0.1  # share of a photo's width or height: a line of text along the edge, with its margin
+# Share of width and height: a logo with its margin. No true pair of the development set depends on
+# matches in one corner of this size.
 CORNER = 0.25
-GUESSES = 100  # most distinctive matches, which propose transforms; true pairs have some here
+GUESSES = 100  # number of most distinctive matches, each of which proposes a transform
 # Pixels at the larger of the two scales: a similarity only roughly models a facade from the side.
 VOTE_ERROR = 25.0
-VOTE_TURN = 30.0  # degrees
-VOTE_ZOOM = 2.0  # maximum ratio to the proposed zoom, either way
+VOTE_TURN = 30.0  # degrees between two rotations that agree
+VOTE_ZOOM = 2.0  # maximum ratio of two zooms that agree, either way
 MAX_ERROR = 6.0  # reprojection error, pixels at the features' size (640 longest side)
-MIN_MATCHES = 6  # with fewer, a homography means nothing
+MIN_MATCHES = 6  # fewer can agree with a homography by chance
 # Share of a photo's area, 25 x 25 pixels: points in a dot or on a line determine no homography.
 MIN_COVERAGE = 0.002
 MAX_ITERATIONS = 2000
 RANSAC_CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
-MAX_STRETCH = 6.0  # ratio of the axes of a small circle's image
+MAX_STRETCH = 6.0  # ratio of the axes of the ellipse that a small circle becomes
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
 PARAMETERS = {
     "ratio": RATIO,
@@ -83,11 +83,14 @@ class Verification:
 
 
 def verify(query: LocalFeatures, hit: LocalFeatures) -> Verification:
-    """Match two photos' RootSIFT features and `judge` the matches. Uses one core."""
-    pairs = in_scene(query, hit, match(query.descriptors, hit.descriptors))
+    """Match the RootSIFT features of two photos and verify the matches. Uses one core."""
+    pairs = outside_margins(query, hit, match(query.descriptors, hit.descriptors))
     rotations = hit.frames[pairs[:, 1]] / query.frames[pairs[:, 0]]
-    return judge(
-        query, hit, pairs, vote(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], rotations)
+    return collect_evidence(
+        query,
+        hit,
+        pairs,
+        vote_for_transform(query.points[pairs[:, 0]], hit.points[pairs[:, 1]], rotations),
     )
 
 
@@ -109,14 +112,19 @@ def verify_many(
     return on_all_cores(partial(verify, query), hits)
 
 
-def in_scene(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
-    """The matches int (m, 2) that are not in the same margin of both photos, see `is_margin`."""
+def outside_margins(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
+    """The matches that are not in the same margin of both photos, see `in_same_margin`.
+
+    Args:
+        query, hit: features of the two photos.
+        pairs: row indices of matched points, int (m, 2).
+    """
     return pairs[
-        ~is_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)
+        ~in_same_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)
     ]
 
 
-def judge(
+def collect_evidence(
     query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray, candidates: np.ndarray
 ) -> Verification:
     """Fit a homography to matches and collect the evidence.
@@ -130,17 +138,19 @@ def judge(
         The evidence, with no inliers if no homography is plausible.
     """
     source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
-    homography, inside = fit(source, target, candidates)
-    coverage = max(covered(source[inside], query.size), covered(target[inside], hit.size))
+    homography, inliers = fit_homography(source, target, candidates)
+    coverage = max(
+        covered_share(source[inliers], query.size), covered_share(target[inliers], hit.size)
+    )
     if coverage < MIN_COVERAGE:
-        homography, inside, coverage = None, inside[:0], 0.0
-    source, target = source[inside], target[inside]
+        homography, inliers, coverage = None, inliers[:0], 0.0
+    source, target = source[inliers], target[inliers]
     return Verification(
-        len(inside), homography, source, target, query.size, hit.size, len(pairs), coverage
+        len(inliers), homography, source, target, query.size, hit.size, len(pairs), coverage
     )
 
 
-def is_margin(
+def in_same_margin(
     source: np.ndarray,
     source_size: tuple[int, int],
     target: np.ndarray,
@@ -159,15 +169,15 @@ def is_margin(
         bool (m,).
     """
     source, target = source / np.float32(source_size[::-1]), target / np.float32(target_size[::-1])
-    # Distance to each side, of the end that is further from it.
-    nearer = np.minimum(np.maximum(source, target), 1 - np.minimum(source, target))
-    return (nearer < EDGE).any(1) | (nearer < CORNER).all(1)
+    # For each side, the distance of the point that is further from it. Near means both are.
+    side_distance = np.minimum(np.maximum(source, target), 1 - np.minimum(source, target))
+    return (side_distance < EDGE).any(1) | (side_distance < CORNER).all(1)
 
 
-def vote(source: np.ndarray, target: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """The matches that agree with the transform that most matches agree with.
+def vote_for_transform(source: np.ndarray, target: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Find the similarity transform that most matches agree with, and return those matches.
 
-    Each of the first GUESSES matches proposes the similarity transform that it implies.
+    Each of the first GUESSES matches proposes the transform that its keypoints imply.
 
     Args:
         source, target: matched points in pixels, float32 (m, 2) each, most distinctive first.
@@ -194,10 +204,10 @@ def vote(source: np.ndarray, target: np.ndarray, rotations: np.ndarray) -> np.nd
     return np.flatnonzero(votes[votes.sum(1).argmax()])
 
 
-def fit(
+def fit_homography(
     source: np.ndarray, target: np.ndarray, candidates: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """A homography, and the matched spots that agree with it.
+    """Fit a homography, and find the matched spots that agree with it.
 
     Args:
         source, target: matched points in pixels, float32 (m, 2) each.
@@ -207,9 +217,9 @@ def fit(
         float64 (3, 3) from source to target, and the indices int (n,) of all matched spots that
         agree. None and no indices if no homography is plausible.
     """
-    nothing = None, np.empty(0, np.int64)
+    no_fit = None, np.empty(0, np.int64)
     if len(candidates) < MIN_MATCHES:
-        return nothing
+        return no_fit
     try:
         homography, _ = cv2.findHomography(
             source[candidates],
@@ -220,19 +230,19 @@ def fit(
             confidence=RANSAC_CONFIDENCE,
         )
     except cv2.error:  # some degenerate point sets raise instead of returning no model
-        return nothing
+        return no_fit
     if homography is None:
-        return nothing
+        return no_fit
     mapped = cv2.perspectiveTransform(source[:, None], homography)[:, 0]
-    inside = np.flatnonzero(np.linalg.norm(mapped - target, axis=1) < MAX_ERROR)
-    inside = inside[distinct_spots(source[inside], target[inside])]
-    if len(inside) < MIN_MATCHES or not is_plausible(homography, source[inside]):
-        return nothing
-    return homography, inside
+    inliers = np.flatnonzero(np.linalg.norm(mapped - target, axis=1) < MAX_ERROR)
+    inliers = inliers[distinct_spots(source[inliers], target[inliers])]
+    if len(inliers) < MIN_MATCHES or not is_plausible(homography, source[inliers]):
+        return no_fit
+    return homography, inliers
 
 
 def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
-    """Whether a homography keeps orientation, and nowhere collapses or smears the picture.
+    """Whether a homography does not mirror, collapse or smear the picture anywhere.
 
     Args:
         homography: (3, 3).
@@ -285,8 +295,8 @@ def distinct_spots(query_points: np.ndarray, hit_points: np.ndarray) -> np.ndarr
     return indices
 
 
-def covered(points: np.ndarray, size: tuple[int, int]) -> float:
-    """Share of a photo inside the convex hull of the points.
+def covered_share(points: np.ndarray, size: tuple[int, int]) -> float:
+    """Share of a photo's area inside the convex hull of points.
 
     Args:
         points: float32 (n, 2), in pixels.

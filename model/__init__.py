@@ -3,9 +3,9 @@
 Requires torch. Serving does not import it.
 """
 
-from command import need
+from command import require_package
 
-need("torch", "requirements-train.txt")
+require_package("torch", "requirements-train.txt")
 
 from .checkpoints.checkpoint import load_checkpoint  # noqa: E402
 from .checkpoints.state import BadCheckpoint, build_network  # noqa: E402

@@ -11,8 +11,9 @@ from .whitening import Whitening
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PUBLISHED_SIDE = 1024  # longest side in all published tables
-# Scales of the published tables: for nets whitened inside (and SOLAR), and whitened afterwards.
+PUBLISHED_SIDE = 1024  # longest side in pixels in all published tables
+# Scales of the published tables: of networks with a whitening layer (and SOLAR), and of networks
+# with a whitening learned after training.
 SCALES_WHITENED = (1.0, 2**0.5, 2**-0.5)
 SCALES_LW = (1.0, 2**-0.5, 0.5)
 
@@ -41,7 +42,16 @@ class Provenance:
 
 
 def three_numbers(values: Any, name: str, positive: bool = False) -> tuple[float, ...]:
-    """Mean or standard deviation of the colours. Raises BadCheckpoint naming it."""
+    """Parse a mean or standard deviation of RGB.
+
+    Args:
+        values: sequence of three numbers or numerals.
+        name: name for the error message.
+        positive: whether the numbers must be above 0.
+
+    Raises:
+        BadCheckpoint: the values are not three finite numbers.
+    """
     try:
         found = tuple(float(value) for value in values)
     except (TypeError, ValueError, OverflowError):

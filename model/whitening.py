@@ -43,8 +43,8 @@ class Whitening:
         """
         if not 1 <= dim <= len(self.projection):
             raise ValueError(
-                f"whitening has {quantity(len(self.projection), 'dimension')}, not the {dim} "
-                "asked for"
+                f"whitening has {quantity(len(self.projection), 'dimension')}, but {dim} "
+                "are requested"
             )
         return Whitening(self.mean, self.projection[:dim])
 

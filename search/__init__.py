@@ -2,7 +2,7 @@
 
 from matching.verification import Verification
 
-from .collapse import fold
+from .collapse import collapse_duplicates
 from .engine import Engine
 from .fusion.apply import UNCALIBRATED
 from .fusion.calibration import BadCalibration
@@ -31,7 +31,7 @@ __all__ = [
     "SearchResult",
     "Source",
     "Verification",
-    "fold",
+    "collapse_duplicates",
     "relative_homography",
     "relative_points",
 ]

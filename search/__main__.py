@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from command import (
     CommandParser,
+    message_of,
     print_error,
     print_lines,
     print_status,
     print_text,
     run_command,
-    sentence_of,
 )
 from extractor import (
     BadLimit,
@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
         "photos",
         nargs="+",
         metavar="PHOTO",
-        help="a photo of any format that is read, `-` for one from standard input; several show "
+        help="a photo in any supported format, `-` for one from standard input; several show "
         "one thing and make one query, unless --each is given",
     )
     parser.add_argument("--store", type=Path, required=True)
@@ -121,8 +121,8 @@ def make_parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--each",
         action="store_true",
-        help="search with each photo by itself and print JSON lines, one object a photo; a photo "
-        'that cannot be read gives {"query": ..., "error": ...}, and the exit code is 1 then',
+        help="search with each photo separately and print JSON lines, one object a photo; a photo "
+        'that cannot be read yields {"query": ..., "error": ...}, and the exit code is 1 then',
     )
     return parser
 
@@ -151,7 +151,7 @@ def search_each(names: Sequence[str], search: Callable[[list[str]], SearchResult
             found = search([name]).to_dict(name)
         except (BadPhoto, OSError) as error:
             failed = True
-            found = {"query": name, "error": sentence_of(error)}
+            found = {"query": name, "error": message_of(error)}
         print_lines(json.dumps(found))
     return int(failed)
 

@@ -12,7 +12,7 @@ from index_store.analysis.duplicates import SIMILARITY, grouped, same_thumbnail
 from .result import Hit
 
 
-def fold(store: Store, hits: Sequence[Hit]) -> list[list[Hit]]:
+def collapse_duplicates(store: Store, hits: Sequence[Hit]) -> list[list[Hit]]:
     """Group duplicate hits, by the rule of `index_store.analysis.one_picture`.
 
     A group is built around its best hit: all its members are the same picture as that one.

@@ -1,10 +1,10 @@
-"""Engine: one query through all stages.
+"""Engine: runs a query through all stages.
 
 photo -> prepare -> candidates -> [votes of keypoints] -> [rerank] -> [verify, and rerank again]
       -> fuse -> [matching graph] -> hits
 
-A query is prepared once and can be searched many times: with and without each stage, for more hits,
-for the evidence of one photo.
+A query is prepared once and searched many times: with and without each stage, for more hits, for
+the evidence of one photo.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from index_store import Store
 from .fusion.apply import Evidence, Fusion, has_seeds
 from .methods import Methods
 from .pipeline import Pipeline, Ranked
-from .prepare import KEYPOINTS, Source, propose, read_photo, together
+from .prepare import KEYPOINTS, Source, mean_descriptor, propose, read_photo
 from .query import PreparedQuery, QueryPhoto
 from .ranking import Ranking, Verified, cosine
 from .rerank.reranker import DIFFUSION, RERANKERS, Reranker
@@ -33,16 +33,16 @@ from .stopwatch import Stopwatch
 from .verify.matcher import MATCHERS, Matcher
 from .verify.shortlist import match_photos, query_keypoints, verify_photos
 
-OTHER = -1  # id of a photo that is compared without being in the gallery
+OTHER = -1  # id of a compared photo that is not in the gallery
 
 
 class Engine:
-    """Searches one store. Thread-safe; keeps no state of queries.
+    """Searches one store. Thread-safe; has no state that depends on queries.
 
     Attributes:
         store, extractor: the gallery, and the extractor that describes query photos.
         fusion: turns evidence into an order and probabilities.
-        graph: the store's matching graph; false if its photos were not compared.
+        graph: the store's matching graph; false if the photos were not compared by the build.
         rerankers, matchers: methods by name, each created on first use.
 
     Raises:
@@ -68,8 +68,8 @@ class Engine:
 
         Args:
             photo: bytes of a file, decoded pixels uint8 RGB (H, W, 3), a gallery id, or a photo of
-                another query. Or several of them that show the same thing. A gallery photo is not
-                its own hit.
+                another query; or a sequence of these that show the same thing. A gallery photo is
+                never its own hit.
             region: part of a single photo to search with, as fractions (left, top, right, bottom)
                 of its upright width and height; None for the whole photo.
             matchers: names of the matchers whose keypoints are detected in an upload now; its
@@ -78,9 +78,9 @@ class Engine:
         Raises:
             BadPhoto: bytes that are not a usable photo.
             KeyError: an unknown id.
-            TypeError: not a photo at all, such as a path: read its bytes.
-            ValueError: no photo, pixels of another shape, a region that is empty, outside or of
-                several photos, or an unknown matcher.
+            TypeError: another type, such as a path; pass the bytes of the file instead.
+            ValueError: no photo, pixels of another shape, a region that is empty or outside the
+                photo, a region for several photos, or an unknown matcher.
             BadModel: the models of a matcher are missing.
             OSError, BadPhoto: a region of a gallery photo whose file is missing or has changed.
         """
@@ -96,7 +96,7 @@ class Engine:
         return propose(read, region, self.store, self.extractor.fingerprint, watch)
 
     def renew(self, query: PreparedQuery) -> PreparedQuery:
-        """The same query for this engine's generation of the gallery.
+        """Prepare the same query for this engine's generation of the gallery.
 
         An upload keeps its descriptor and keypoints; only its candidates are searched again.
         Gallery photos are looked up by their file.
@@ -110,17 +110,17 @@ class Engine:
             raise ValueError("The query was prepared with another model; prepare the photo again.")
         watch = Stopwatch()
 
-        def again(photos: tuple[QueryPhoto, ...]) -> tuple[QueryPhoto, ...]:
-            return tuple(self._again(photo, watch) for photo in photos)
+        def renewed(photos: tuple[QueryPhoto, ...]) -> tuple[QueryPhoto, ...]:
+            return tuple(self._renewed(photo, watch) for photo in photos)
 
-        feedback = Feedback(again(query.feedback.relevant), again(query.feedback.non_relevant))
-        photos = again(query.photos)
+        feedback = Feedback(renewed(query.feedback.relevant), renewed(query.feedback.non_relevant))
+        photos = renewed(query.photos)
         return propose(photos, query.region, self.store, query.model, watch, feedback)
 
     def refine(
         self, query: PreparedQuery, relevant: Sequence[int] = (), non_relevant: Sequence[int] = ()
     ) -> PreparedQuery:
-        """The same query, adjusted by relevance feedback on gallery photos, see `feedback`.
+        """Adjust a query by relevance feedback on gallery photos, see `stages.feedback`.
 
         Args:
             query: query prepared for this generation of the gallery. Replaces earlier feedback.
@@ -134,21 +134,21 @@ class Engine:
         self._check(query)
         watch = Stopwatch()
 
-        def whole(ids: Sequence[int]) -> tuple[QueryPhoto, ...]:
+        def described(ids: Sequence[int]) -> tuple[QueryPhoto, ...]:
             return tuple(read_photo(id, None, {}, self.store, self.extractor, watch) for id in ids)
 
-        feedback = Feedback(whole(relevant), whole(non_relevant))
+        feedback = Feedback(described(relevant), described(non_relevant))
         return propose(query.photos, query.region, self.store, query.model, watch, feedback)
 
-    def parts(self, query: PreparedQuery, ids: Sequence[int]) -> np.ndarray:
-        """Contributions to the similarity of gallery photos, see `Feedback.parts`.
+    def contributions(self, query: PreparedQuery, ids: Sequence[int]) -> np.ndarray:
+        """Contributions to the similarity of gallery photos, see `Feedback.contributions`.
 
         Raises:
             ValueError: the query was prepared for another generation.
         """
         self._check(query)
-        descriptor = together([photo.descriptor for photo in query.photos])
-        return query.feedback.parts(descriptor, self.store.descriptors[list(ids)])
+        descriptor = mean_descriptor([photo.descriptor for photo in query.photos])
+        return query.feedback.contributions(descriptor, self.store.descriptors[list(ids)])
 
     def search(
         self,
@@ -157,7 +157,7 @@ class Engine:
         verify: str | None = None,
         k: int = 20,
     ) -> SearchResult:
-        """The k best photos.
+        """Find the k best photos.
 
         Args:
             query: query prepared for this generation of the gallery.
@@ -175,7 +175,7 @@ class Engine:
         ranked = self._pipeline.run(query, rerank, verify, watch)
         return self._answer(query, ranked, rerank, verify, k, watch)
 
-    def recall(
+    def search_cached(
         self,
         query: PreparedQuery,
         rerank: str | None = None,
@@ -184,7 +184,7 @@ class Engine:
     ) -> SearchResult | None:
         """The result of `search`, if all comparisons of photos it needs are cached in the query.
 
-        This is the cost of toggling a stage that has run before: milliseconds.
+        It takes milliseconds: toggling a stage that has run before needs no new comparison.
 
         Args:
             query, rerank, verify, k: see `search`.
@@ -200,8 +200,8 @@ class Engine:
         ranked = self._pipeline.run(query, rerank, verify, watch, cached_only=True)
         return None if ranked is None else self._answer(query, ranked, rerank, verify, k, watch)
 
-    def knows(self, query: PreparedQuery, id: int, verify: str = "sift") -> bool:
-        """Whether the evidence that `explain` needs is cached."""
+    def has_evidence(self, query: PreparedQuery, id: int, verify: str = "sift") -> bool:
+        """Whether the query caches the evidence that `explain` needs. Arguments as `explain`."""
         return id in query.verifications[verify]
 
     def _answer(
@@ -228,7 +228,9 @@ class Engine:
             stages = stages | {GRAPH: ranking.ids}
         same = identical_ids(query, self.store)
         ranking = with_identical(ranking, same)
-        _, ranking = ranking.parted(self.store.damaged)  # some may have turned out damaged
+        _, ranking = ranking.parted(
+            self.store.damaged
+        )  # some may have been found damaged meanwhile
         for stage in {DETAILS, verify} & watch.ms.keys():  # the query caches the evidence
             query.cost_ms[stage] = query.cost_ms.get(stage, 0.0) + watch.ms[stage]
         timings = query.unreported_ms | watch.ms
@@ -251,7 +253,7 @@ class Engine:
         )
 
     def explain(self, query: PreparedQuery, id: int, verify: str = "sift") -> Hit:
-        """One gallery photo as a hit, verified even if it is not among the best.
+        """Judge one gallery photo as a hit, verified even if it is not among the best.
 
         Args:
             query: query prepared for this generation of the gallery.
@@ -293,19 +295,19 @@ class Engine:
         self._check(query)
         self.store.catalogue.served(id)
         matcher = self.matchers[verify]
-        of_query = query_keypoints(query.examples[photo], verify, matcher)
-        if of_query is None:
+        query_features = query_keypoints(query.examples[photo], verify, matcher)
+        if query_features is None:
             return np.empty((0, 4), np.float32)
-        of_hit = matcher.gallery_features(id)
-        pairs = matcher.match(of_query, of_hit)
+        hit_features = matcher.gallery_features(id)
+        pairs = matcher.match(query_features, hit_features)
         ends = [
             features.points[column] / np.float32(features.size[::-1])
-            for features, column in zip((of_query, of_hit), pairs.T)
+            for features, column in zip((query_features, hit_features), pairs.T)
         ]
         return np.hstack(ends).astype(np.float32).round(5)
 
     def compare(self, query: PreparedQuery, photo: Source, verify: str = "sift") -> Match:
-        """Whether a photo shows the same thing as the query, judged by these two alone.
+        """Judge whether a photo shows the same thing as the query, from these two photos alone.
 
         Args:
             query: query prepared for this generation of the gallery, with the matcher's keypoints.
@@ -317,10 +319,10 @@ class Engine:
         """
         self._check(query)
         matcher, watch = self.matchers[verify], Stopwatch()
-        seen = read_photo(photo, None, {verify: matcher}, self.store, self.extractor, watch)
+        other = read_photo(photo, None, {verify: matcher}, self.store, self.extractor, watch)
         with watch.stage(verify):
-            found = match_photos(query, seen, verify, matcher)
-        similarity = cosine(query.descriptor, seen.descriptor[None])
+            found = match_photos(query, other, verify, matcher)
+        similarity = cosine(query.descriptor, other.descriptor[None])
         verified = Verified({OTHER: found}, matcher.floor)
         ranking = Ranking(np.array([OTHER]), similarity, similarity, verified)
         judged = self.fusion.alone(query, ranking, verify)
@@ -341,7 +343,7 @@ class Engine:
             query, rerank, verify: see `search`.
 
         Returns:
-            The ids in global order, int (n,); the evidence for each; and whether the reranker's
+            The ids in ranking order, int (n,); the evidence for each; and whether the reranker's
             second round had verified photos to start from.
 
         Raises:
@@ -362,8 +364,8 @@ class Engine:
         """
         return self.fusion.is_fitted(rerank, verify)
 
-    def _again(self, photo: QueryPhoto, watch: Stopwatch) -> QueryPhoto:
-        """A photo of a query of another generation, for this one. Raises as `renew`."""
+    def _renewed(self, photo: QueryPhoto, watch: Stopwatch) -> QueryPhoto:
+        """A query photo of another generation, prepared for this one. Raises as `renew`."""
         if photo.file is None:
             return photo
         found = self.store.catalogue.find(photo.file)
@@ -373,4 +375,4 @@ class Engine:
 
     def _check(self, query: PreparedQuery) -> None:
         if query.generation != self.store.version:
-            raise ValueError("The query was prepared for another gallery; renew it.")
+            raise ValueError("The query was prepared for another gallery or generation; renew it.")

@@ -1,4 +1,4 @@
-"""Rerankers and matchers of one store, each created on first use."""
+"""Rerankers or matchers of one store by name, each created on first use."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class Methods(Generic[Method]):
 
     Args:
         store: store to create them for.
-        known: factory of each method, by name.
-        kind: word for the methods in error messages.
+        factories: name -> function that creates the method.
+        kind: noun for a method in error messages.
     """
 
-    def __init__(self, store: Store, known: Mapping[str, Callable[[Store], Method]], kind: str):
-        self._store, self._known, self._kind = store, known, kind
-        self._made: dict[str, Method] = {}
-        self._lock = threading.Lock()  # creating one may take long, hence an own lock
+    def __init__(self, store: Store, factories: Mapping[str, Callable[[Store], Method]], kind: str):
+        self._store, self._factories, self._kind = store, factories, kind
+        self._created: dict[str, Method] = {}
+        self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Method:
-        """Raises ValueError for an unknown name, and errors of the method's factory."""
-        if name not in self._known:
+        """Raises ValueError for an unknown name, and the errors of the method's factory."""
+        if name not in self._factories:
             raise ValueError(f"There is no {self._kind} {name!r}, only {', '.join(self._known)}.")
-        if name not in self._made:
+        if name not in self._created:
             with self._lock:
-                if name not in self._made:
-                    self._made[name] = self._known[name](self._store)
-        return self._made[name]
+                if name not in self._created:
+                    self._created[name] = self._factories[name](self._store)
+        return self._created[name]

@@ -1,4 +1,4 @@
-"""Prepare a query from photos: decode, describe, propose candidates; pixels are not kept."""
+"""Prepare a query: decode and describe its photos, find candidates. Pixels are not kept."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def check_source(source: object) -> None:
         )
 
 
-def together(descriptors: Sequence[np.ndarray]) -> np.ndarray:
+def mean_descriptor(descriptors: Sequence[np.ndarray]) -> np.ndarray:
     """One descriptor for several photos of one thing: their plain mean, at unit length.
 
     Weights by mutual similarity, or by how far each photo's best candidate stands out, do not
@@ -127,7 +127,7 @@ def propose(
         watch: records the stage "index"; the query keeps the times of all stages so far.
         feedback: relevance feedback on gallery photos.
     """
-    descriptor = feedback.move(together([photo.descriptor for photo in photos]))
+    descriptor = feedback.move(mean_descriptor([photo.descriptor for photo in photos]))
     with watch.stage("index"):
         candidates, copy_ids = find_candidates(store, descriptor, photos, feedback.ids)
     others = ~np.isin(candidates.ids, copy_ids)  # copies say nothing about other photos

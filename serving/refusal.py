@@ -52,7 +52,7 @@ def spend(kind: str, address: str, visitor: str = "") -> None:
         raise Refused(429, str(error), error.retry_after_seconds) from None
 
 
-def of_busy(error: Busy) -> Refused:
+def queue_full(error: Busy) -> Refused:
     """The refusal for a full queue: 503 for the server's queue, 429 for the visitor's share."""
     status = 503 if error.reason == "server" else 429
     return Refused(status, str(error), error.retry_after_seconds)

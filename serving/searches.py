@@ -1,6 +1,6 @@
 """Preparing queries and searching, shared by the page and the API.
 
-Everything except `recall` is heavy and must run in a turn (`admission`).
+Everything except `search_cached` is heavy and must run in a turn (`admission`).
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def search(
     return result
 
 
-def recall(
+def search_cached(
     gallery: Gallery, query: PreparedQuery, rerank: str | None, matcher: str | None, k: int, by: str
 ) -> SearchResult | None:
-    """`Engine.recall`, recorded in the metrics: the answer if no photo must be compared."""
-    result = gallery.engine.recall(query, rerank, matcher, k)
+    """`Engine.search_cached`, recorded in the metrics: the answer if no photo must be compared."""
+    result = gallery.engine.search_cached(query, rerank, matcher, k)
     if result is not None:
         count(result, by)
     return result

@@ -153,14 +153,14 @@ def shipped_models_start_once(run_folder):
     def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
         digest = hashlib.sha256(model).hexdigest()
         if engine != choice.REFERENCE.engine or digest not in shipped:
-            return runtime.start(engine, model, threads, calls)
+            return runtime.start_runtime(engine, model, threads, calls)
         if digest not in started:
             memory = Memory(run_folder / f"descriptors-{digest}")
-            started[digest] = Remembering(runtime.start(engine, model, 1, 1), memory)
+            started[digest] = Remembering(runtime.start_runtime(engine, model, 1, 1), memory)
         return started[digest]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("extractor.descriptor.extractor.start", start)
+        patched.setattr("extractor.descriptor.extractor.start_runtime", start)
         patched.setattr(choice, "is_available", lambda engine: engine == choice.REFERENCE.engine)
         yield
 
@@ -168,7 +168,7 @@ def shipped_models_start_once(run_folder):
 @pytest.fixture
 def engines_as_they_are(monkeypatch) -> None:
     """All engines are there, and start and run as often as they are asked to."""
-    monkeypatch.setattr("extractor.descriptor.extractor.start", runtime.start)
+    monkeypatch.setattr("extractor.descriptor.extractor.start_runtime", runtime.start_runtime)
     monkeypatch.setattr(choice, "is_available", runtime.is_available)
 
 

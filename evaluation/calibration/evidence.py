@@ -1,7 +1,7 @@
 """Training data of `evaluation fit`: every photo as a query, in whole stores and in parts of them.
 
 A probability that holds in a gallery of 400 photos need not hold in one of 40. So random parts of
-the store, of several sizes, are searched as galleries of their own. This decodes no photo, and
+the store, of several sizes, are searched as separate galleries. This decodes no photo, and
 verifies no pair of photos twice.
 """
 

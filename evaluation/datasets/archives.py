@@ -18,9 +18,9 @@ from download import download
 from . import BadDataset
 from .catalogue import Piece, PublishedSet
 
-ARCHIVES = ".archives"  # temporary folder of a set
-MAX_PHOTOS = 20_000
-MAX_PHOTO_BYTES = 64 * 2**20  # bytes
+ARCHIVES = ".archives"  # temporary folder for the archives of a set
+MAX_PHOTOS = 20_000  # per archive; no published set has more
+MAX_PHOTO_BYTES = 64 * 2**20
 DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -34,7 +34,7 @@ DAMAGED = (
 
 
 def get_pieces(published: PublishedSet, root: Path, mirrors: Sequence[str]) -> None:
-    """Fetch missing parts of a published set, and lay it out for its reader.
+    """Fetch the missing parts of a published set, in the layout that its reader expects.
 
     A folder of photos gets its final name once all its archives are unpacked. The archives are then
     deleted.
@@ -62,7 +62,7 @@ def get_pieces(published: PublishedSet, root: Path, mirrors: Sequence[str]) -> N
             for piece in pieces
         ]
         partial = root / f".{to}.partial"
-        shutil.rmtree(partial, ignore_errors=True)  # left by our own interrupted run
+        shutil.rmtree(partial, ignore_errors=True)  # of an interrupted run
         partial.mkdir()
         for piece, archive in zip(pieces, archives):
             unpack(archive, piece, partial)
@@ -79,8 +79,8 @@ def unpack(archive: Path, piece: Piece, folder: Path) -> None:
     outside.
 
     Raises:
-        BadDataset: the archive is damaged, or contains no photo, a duplicate name, or more than any
-            data set has.
+        BadDataset: the archive is damaged, has no photo or two of the same name, or exceeds
+            MAX_PHOTOS or MAX_PHOTO_BYTES.
     """
     extract = read_zip if archive.suffix == ".zip" else read_tar
     count = 0
@@ -89,9 +89,12 @@ def unpack(archive: Path, piece: Piece, folder: Path) -> None:
             to = folder / Path(name).name
             count += 1
             if count > MAX_PHOTOS or size > MAX_PHOTO_BYTES:
-                raise BadDataset(f"{archive.name} holds more than photos of a data set: {name}.")
+                raise BadDataset(
+                    f"{archive.name} has more than {MAX_PHOTOS:,} photos, or one larger than "
+                    f"{MAX_PHOTO_BYTES // 2**20} MB: {name}."
+                )
             if to.exists():
-                raise BadDataset(f"{archive.name} holds two photos of the name {to.name}.")
+                raise BadDataset(f"{archive.name} has two photos named {to.name}.")
             with file, to.open("wb") as out:
                 shutil.copyfileobj(file, out, 2**20)
     except DAMAGED as error:
@@ -100,8 +103,8 @@ def unpack(archive: Path, piece: Piece, folder: Path) -> None:
         ) from error
     if not count:
         raise BadDataset(
-            f"{archive.name} holds no photo {piece.members}: another archive is at "
-            f"{piece.remote.url}."
+            f"{archive.name} has no photo that matches {piece.members}: {piece.remote.url} is "
+            "another archive."
         )
 
 

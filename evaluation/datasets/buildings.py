@@ -54,7 +54,7 @@ def stored_region(photo: Path, box: tuple[float, float, float, float]) -> Region
     try:
         size = read_size(photo)
         if size is None:
-            raise OSError("It is no photo of a format that is read.")
+            raise OSError("It is not a photo in a supported format.")
     except OSError as error:
         raise BadDataset(f"The query photo {photo} cannot be read ({error}).") from error
     shares = np.clip(np.reshape(box, (2, 2)) / size, 0, 1)
@@ -99,7 +99,7 @@ def read_revisited(name: str, root: Path) -> Benchmark:
             raise ValueError("queries and boxes do not fit")
     except (BadPickle, LookupError, TypeError, ValueError, OverflowError) as error:
         raise BadDataset(
-            f"{table} is no ground truth of the revisited protocol ({error})."
+            f"{table} is not a ground truth of the revisited protocol ({error})."
         ) from error
     for file in gallery + query_files:
         need(jpg / file, f"a photo of {name}", CLASSIC)

@@ -47,7 +47,7 @@ def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[
     return Benchmark(name, root, gallery, queries, (EVERY, FEW_VIEW, MANY_VIEW), EVERY, metrics)
 
 
-def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object as a dictionary. Raises ValueError for duplicate keys."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -60,7 +60,7 @@ def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def valid_name(text: str) -> str:
     """A name. Raises ValueError unless it is valid Unicode."""
     if not is_text(text):
-        raise ValueError("it is no valid Unicode")
+        raise ValueError("it is not valid Unicode")
     return text
 
 
@@ -74,7 +74,7 @@ def load_groups(path: Path) -> dict[str, list[str]]:
         BadGroups: the file has other content, or no group.
     """
     try:
-        facts = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=once)
+        facts = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=unique_keys)
         groups = TypeAdapter(dict[Name, list[Name]]).validate_python(facts)
     except ValidationError as error:
         raise BadGroups(
@@ -145,7 +145,7 @@ def photos_below(root: Path) -> list[str]:
         ]
     found = [file for file in found if is_text(file)]
     if not found:
-        raise BadDataset(f"There is no photo of a format that is read in {root}.")
+        raise BadDataset(f"There is no photo in a supported format in {root}.")
     return sorted(found)
 
 

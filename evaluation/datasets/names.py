@@ -20,7 +20,7 @@ def inside(name: object) -> str:
     if not isinstance(name, str):
         raise ValueError(f"a photo's name is a {type(name).__name__}, not text")
     if not name or "\0" in name or "\\" in name or name.startswith("/"):
-        raise ValueError(f"the name {name[:SHOWN]!r} is no path below the data set's folder")
+        raise ValueError(f"the name {name[:SHOWN]!r} is not a path below the data set's folder")
     if ".." in name.split("/"):
         raise ValueError(f"the name {name[:SHOWN]!r} leads out of the data set's folder")
     return name

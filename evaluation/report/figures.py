@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from command import bar, need, print_lines, print_text
+from command import bar, print_lines, print_text, require_package
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 from extractor.descriptor.registry import MODELS, model_path
@@ -181,7 +181,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure each model on each set; results are written after every model."""
-    need("matplotlib", "requirements-evaluation.txt")  # fail now, not after an hour of measuring
+    require_package(
+        "matplotlib", "requirements-evaluation.txt"
+    )  # fail now, not after an hour of measuring
     found = read_figures(RESULTS)
     if args.tables:
         publish(found, RESULTS, TABLES)

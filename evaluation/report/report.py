@@ -70,7 +70,7 @@ def read_curve(facts: dict[str, Any]) -> MeasuredCurve:
     try:
         return TypeAdapter(MeasuredCurve).validate_python(facts)
     except ValidationError as error:
-        raise BadResults(f"This is no curve ({sentence(error)}).") from None
+        raise BadResults(f"This is not a curve ({sentence(error)}).") from None
 
 
 def read_file(path: Path) -> Results | MeasuredCurve:

@@ -15,7 +15,7 @@ from command import printable
 from extractor import Region
 from plurals import quantity
 from search import MATCHERS
-from validation import KNOWN_KEYS, Count, Number, Text, holding, sentence
+from validation import KNOWN_KEYS, Count, HasEntries, Number, Text, sentence
 
 from ..metrics.bootstrap import LEVEL, Estimate
 
@@ -48,7 +48,7 @@ def inside_photo(region: Region) -> Region:
     """Raise ValueError unless the region is a part of the unit square."""
     left, top, right, bottom = region
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"{region} is no part of a photo")
+        raise ValueError(f"{region} is not a part of a photo")
     return region
 
 
@@ -139,8 +139,8 @@ class Results:
     command: Text
     seed: Count
     hardware: Text
-    model: Annotated[dict[str, Any], holding(ModelFacts)]
-    store: Annotated[dict[str, Any], holding(StoreFacts)]
+    model: Annotated[dict[str, Any], HasEntries(ModelFacts)]
+    store: Annotated[dict[str, Any], HasEntries(StoreFacts)]
     notes: list[Text]
     methods: Annotated[list[Text], Field(min_length=1)]
     main: Text
@@ -181,7 +181,7 @@ def results_from(facts: Any) -> Results:
         check_whole(results)
     except ValueError as error:
         why = sentence(error) if isinstance(error, ValidationError) else str(error)[:200]
-        raise BadResults(f"These are no results of this version ({why}).") from None
+        raise BadResults(f"These are not results of this version ({why}).") from None
     return results
 
 

@@ -1,6 +1,6 @@
 """Dynamic batching: concurrent calls with photos of the same shape run as one batch.
 
-A GPU takes hardly longer for sixteen photos than for one. Decoding threads need no coordination:
+A GPU takes hardly longer for sixteen photos than for one. The calling threads need no coordination:
 while one batch runs, requests queue up for the next.
 """
 
@@ -41,14 +41,16 @@ class Batched:
         self.metadata = runtime.metadata
         self._runtime, self._max_batch = runtime, max_batch
         self._waiting: list[Request] = []
-        self._gate = threading.Lock()  # guards the list
-        self._engine = threading.Lock()  # its holder runs a batch, for other callers too
+        self._queue_lock = threading.Lock()  # guards the queue
+        self._run_lock = (
+            threading.Lock()
+        )  # held by the caller that runs a batch, for the others too
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         request = Request(batch)
-        with self._gate:
+        with self._queue_lock:
             self._waiting.append(request)
-        with self._engine:
+        with self._run_lock:
             if not request.is_done:  # another thread may have run it meanwhile
                 self._run_together(self._take(request))
         if request.error is not None:
@@ -58,7 +60,7 @@ class Batched:
 
     def _take(self, first: Request) -> list[Request]:
         """Dequeue a request and the others that fit into its batch."""
-        with self._gate:
+        with self._queue_lock:
             requests, free = [first], self._max_batch - len(first.batch)
             for other in self._waiting:
                 is_compatible = (

@@ -20,7 +20,7 @@ from ..photo.crop import Region, crop_region
 from ..photo.limits import WORKING_SIDE
 from ..photo.strips import parts_of
 from .batched import MAX_BATCH, Batched
-from .runtime import Runtime, start
+from .runtime import Runtime, start_runtime
 from .sealing import is_sealed
 
 DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "model" / "weights" / "gem-resnet101.onnx"
@@ -119,15 +119,15 @@ class Extractor:
                 f"{path.name} is damaged, or not a descriptor model made by `python -m export`."
             )
         try:
-            self._engine: Runtime = start(engine, data, threads or cpu_count(), calls)
+            self._runtime: Runtime = start_runtime(engine, data, threads or cpu_count(), calls)
         except Exception as error:  # engines' exceptions share no base class
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise BadModel(f"{path.name} cannot be run by {engine}: {reason}") from error
         self.path = path
         self.engine = engine
-        self.card = read_card(self._engine.metadata, path.name)
+        self.card = read_card(self._runtime.metadata, path.name)
         if engine == "onnxruntime-cuda":
-            self._engine = Batched(self._engine, self.card.max_batch or MAX_BATCH)
+            self._runtime = Batched(self._runtime, self.card.max_batch or MAX_BATCH)
         self.model_sha256 = hashlib.sha256(data).hexdigest()
         self._mean = np.array(self.card.mean, np.float32)
         self._std = np.array(self.card.std, np.float32)
@@ -206,7 +206,7 @@ class Extractor:
         """Normalised float32 (N, 3, h, w) -> unit descriptors float32 (N, D)."""
         together = self.card.max_batch or len(batch)
         parts = [
-            self._engine.run(batch[start : start + together])
+            self._runtime.run(batch[start : start + together])
             for start in range(0, len(batch), together)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

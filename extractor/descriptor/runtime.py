@@ -1,4 +1,4 @@
-"""Inference runtimes: onnxruntime on the CPU or a GPU, or OpenVINO where it is installed."""
+"""Inference engines behind one interface: onnxruntime on CPU or GPU, and OpenVINO if installed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ ENGINES = ("onnxruntime", "onnxruntime-cuda", "openvino", "openvino-bf16")
 
 
 class Runtime(Protocol):
-    """A thread-safe engine. run: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D)."""
+    """A model loaded into an engine; thread-safe.
+
+    Attributes:
+        metadata: the metadata of the model file.
+    """
 
     metadata: dict[str, str]
 
-    def run(self, batch: np.ndarray) -> np.ndarray: ...
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Describe photos: normalised float32 (N, 3, h, w) -> unit vectors float32 (N, D)."""
+        ...
 
 
 class OnnxRuntime:
@@ -54,7 +60,6 @@ class OpenVino:
 
     def __init__(self, model: bytes, threads: int, calls: int, bfloat16: bool):
         openvino = import_openvino()
-
         core = openvino.Core()
         graph = core.read_model(model)
         settings = {
@@ -84,10 +89,17 @@ def is_available(engine: str) -> bool:
     return engine == "onnxruntime" or importlib.util.find_spec("openvino") is not None
 
 
-def start(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
-    """Start an engine by its name in ENGINES; `calls` concurrent calls share the threads.
+def start_runtime(engine: str, model: bytes, threads: int, calls: int) -> Runtime:
+    """Load a model into an engine.
 
-    Raises whatever the engine raises for a model it cannot run.
+    Args:
+        engine: name in ENGINES.
+        model: content of the ONNX file.
+        threads: number of threads.
+        calls: number of concurrent calls, which share the threads.
+
+    Raises:
+        Exception: the engine's own errors for a model that it cannot run.
     """
     if engine == "onnxruntime":
         return OnnxRuntime(model, threads, calls)

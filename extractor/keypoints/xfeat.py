@@ -36,11 +36,11 @@ def read_matching_model(path: Path, threads: int) -> ort.InferenceSession:
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadModel(
-            f"{path} is not there. Make it: "
+            f"{path} is missing. Create it: "
             "pip install -r requirements-matchers.txt && python -m export --xfeat"
         ) from None
     if not is_sealed(data):
-        raise BadModel(f"{path} is damaged (checksum). Make it again: python -m export --xfeat")
+        raise BadModel(f"{path} is damaged (checksum). Create it again: python -m export --xfeat")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

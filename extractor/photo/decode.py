@@ -156,7 +156,7 @@ def preview(
         jpeg, flip = raw_preview(data)
         found = inspect(jpeg)
         if found.kind != "jpeg" or found.size is None:
-            raise UnsupportedImage("The raw photo's preview is no JPEG.")
+            raise UnsupportedImage("The raw photo's preview is not a JPEG.")
         if max(found.size) < PREVIEW_SIDE:
             raise UnsupportedImage(
                 f"The raw photo's preview has {found.size[0]} x {found.size[1]} pixels; at least "
@@ -184,7 +184,7 @@ def check_format(kind: str, limits: Limits) -> None:
     """Raise UnsupportedImage for a format that is not accepted."""
     accepted = formats.names(limits.formats)
     if not kind:
-        raise UnsupportedImage(f"This is not a photo of a format that is read ({accepted}).")
+        raise UnsupportedImage(f"This is not a photo in a supported format ({accepted}).")
     if kind not in limits.formats:
         name = formats.BY_KEY[kind].name
         raise UnsupportedImage(f"Photos of the format {name} are not read here; {accepted} are.")

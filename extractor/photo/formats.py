@@ -41,7 +41,7 @@ ALL = (
         ("JPEG",),
         True,
         "Grey, RGB, CMYK and YCCK; baseline and progressive; the first picture of an MPO; 8 bits a "
-        "colour. If only the end of the file is missing, what is there is read.",
+        "colour. If only the end of the file is missing, the rest is read.",
     ),
     Format(
         "png",
@@ -69,7 +69,7 @@ ALL = (
         ("HEIF",),
         True,
         "HEVC, 8 to 12 bits; the primary picture of a burst; grids of tiles; turned and mirrored "
-        "as the container says, whatever its EXIF says.",
+        "as the container says, regardless of EXIF.",
     ),
     Format(
         "avif",

@@ -37,13 +37,13 @@ def decode_text(data: bytes) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
-            raise ValueError(f"it is no text in UTF-16 (byte {error.start + 1})") from None
+            raise ValueError(f"it is not text in UTF-16 (byte {error.start + 1})") from None
         try:
             text = data.decode("cp1252")
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"it is no text in UTF-8, UTF-16 or Windows-1252 (byte {error.start + 1})"
+                f"it is not text in UTF-8, UTF-16 or Windows-1252 (byte {error.start + 1})"
             ) from None
     if "\0" in text:
-        raise ValueError("it is no text: it holds NUL characters")
+        raise ValueError("it is not text: it contains NUL characters")
     return text

@@ -32,10 +32,10 @@ from ..store import Store
 FOLDER = "maps"
 NAME = re.compile(r"[0-9]{6,}-[0-9a-f]{12}\.npy")
 PERPLEXITY = 15.0  # effective neighbours per photo; three times as many are read
-FEW = 8  # fewer photos than this are placed on a circle
+ON_A_CIRCLE = 8  # fewer photos than this are placed on a circle
 MAX_PHOTOS = 50_000  # maximum photos on a map; of a larger gallery a random sample is placed
-CROWD = 5  # minimum photos in a cluster
-CROWD_SHARE = 200  # a cluster has at least 1 / CROWD_SHARE of the photos
+MIN_CLUSTER = 5  # minimum photos in a cluster
+CLUSTER_SHARE = 200  # a cluster has at least 1 / CROWD_SHARE of the photos
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,10 @@ def make_map(descriptors: np.ndarray | Descriptors, ids: np.ndarray | None = Non
 def lay_out(rows: np.ndarray) -> np.ndarray:
     """Positions float32 (n, 2), in 0 to 1, for unit rows float32 (n, D)."""
     count = len(rows)
-    if count < FEW:
+    if count < ON_A_CIRCLE:
         angles = 2 * np.pi * np.arange(count) / max(1, count)
         return (0.5 + 0.4 * np.stack([np.cos(angles), np.sin(angles)], 1)).astype(np.float32)
-    # scikit-learn asks lscpu for the physical cores, and prints a traceback where there is none.
+    # scikit-learn runs lscpu to count the cores, and prints a traceback if there is no lscpu.
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(available_cores()))
     from sklearn.manifold import TSNE  # slow to import, and only needed here
 
@@ -124,11 +124,11 @@ def principal_components(rows: np.ndarray) -> np.ndarray:
 
 def find_clusters(positions: np.ndarray) -> np.ndarray:
     """Cluster of each position (n, 2), -1 for none: int32 (n,). Largest cluster first."""
-    if len(positions) < 2 * CROWD:
+    if len(positions) < 2 * MIN_CLUSTER:
         return np.full(len(positions), -1, np.int32)
     from sklearn.cluster import HDBSCAN
 
-    smallest = max(CROWD, len(positions) // CROWD_SHARE)
+    smallest = max(MIN_CLUSTER, len(positions) // CLUSTER_SHARE)
     # With excess of mass, the last bits of the descriptors decide between 2 and 17 clusters.
     leaves = HDBSCAN(min_cluster_size=smallest, cluster_selection_method="leaf", copy=True)
     labels = leaves.fit_predict(positions)
@@ -170,7 +170,7 @@ def stored_map(store: Store) -> SimilarityMap:
     try:
         write_map(path, similarity_map)
     except OSError as error:
-        log.warning("the map of the gallery is not kept: %s", error.strerror or error)
+        log.warning("the map of the gallery cannot be cached: %s", error.strerror or error)
     return similarity_map
 
 
@@ -195,7 +195,7 @@ def read_map(path: Path, photos: int) -> SimilarityMap:
     ids, clusters = table[:, 0].astype(np.int64), table[:, 3].astype(np.int32)
     inside = ((table[:, 1:3] >= 0) & (table[:, 1:3] <= 1)).all()
     if not inside or len(np.unique(ids)) < count or ids.min() < 0 or ids.max() >= photos:
-        raise ValueError("it is no map of this gallery")
+        raise ValueError("it is not a map of this gallery")
     medoids = clusters[: clusters.max(initial=-1) + 1]
     if clusters.min() < -1 or (medoids != np.arange(len(medoids))).any():
         raise ValueError("its clusters have no medoids")

@@ -12,7 +12,7 @@ from .things import Thing
 
 
 def summary(things: Sequence[Thing]) -> str:
-    """ "128 things with more than one photo"."""
+    """Number of things as a phrase: "128 things with more than one photo"."""
     return f"{quantity(len(things), 'thing')} with more than one photo"
 
 

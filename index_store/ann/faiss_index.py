@@ -104,7 +104,7 @@ class FaissIndex:
         return len(self._removed) - int(self._removed.sum())
 
     @property
-    def _deletes(self) -> bool:
+    def _supports_removal(self) -> bool:
         return isinstance(inner(self.faiss_index), faiss.IndexIVF)
 
     @property
@@ -145,10 +145,10 @@ class FaissIndex:
     def add(self, rows: np.ndarray) -> None:
         """Add vectors (N, D); ids continue after the last one."""
         for start, block in float32_blocks(rows, BATCH):
-            if self._deletes:
+            if self._supports_removal:
                 first = len(self._removed) + start
-                numbers = np.arange(first, first + len(block), dtype=np.int64)
-                self.faiss_index.add_with_ids(block, numbers)
+                ids = np.arange(first, first + len(block), dtype=np.int64)
+                self.faiss_index.add_with_ids(block, ids)
             else:
                 self.faiss_index.add(block)
         self._removed = np.concatenate([self._removed, np.zeros(len(rows), bool)])
@@ -159,14 +159,14 @@ class FaissIndex:
         ids = np.asarray(ids, np.int64)
         if len(ids) and not 0 <= ids.min() <= ids.max() < len(self._removed):
             raise IndexError("There is no vector with such an id.")
-        if self._deletes:
+        if self._supports_removal:
             self.faiss_index.remove_ids(faiss.IDSelectorBatch(ids))
             self._bytes = None
         self._removed[ids] = True
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         queries = np.ascontiguousarray(queries, np.float32)
-        if self._deletes or not self._removed.any():
+        if self._supports_removal or not self._removed.any():
             return self.faiss_index.search(queries, k)
         depth, remaining = k, len(self._removed)
         while True:
@@ -197,7 +197,7 @@ class FaissIndex:
             file.seek(max(0, footer))
             count = int.from_bytes(file.read(8), "little", signed=True)
             if not 0 <= 8 * count <= footer:
-                raise ValueError("the index file has no end")
+                raise ValueError("the index file is truncated")
             file.seek(footer - 8 * count)
             removed = np.frombuffer(file.read(8 * count), "<i8")
             file.seek(0)
@@ -207,10 +207,10 @@ class FaissIndex:
             loaded.faiss_index = faiss.read_index(
                 f"/dev/fd/{file.fileno()}", faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
             )
-        held = loaded.faiss_index.ntotal + (count if loaded._deletes else 0)
-        if count and not 0 <= removed.min() <= removed.max() < held:
-            raise ValueError("the index has never held what is said to be removed")
-        loaded._removed = np.zeros(held, bool)
+        total = loaded.faiss_index.ntotal + (count if loaded._supports_removal else 0)
+        if count and not 0 <= removed.min() <= removed.max() < total:
+            raise ValueError("the index does not contain the ids that are marked as removed")
+        loaded._removed = np.zeros(total, bool)
         loaded._removed[removed] = True
         loaded._bytes = footer - 8 * count
         loaded._set_effort()
@@ -229,7 +229,7 @@ class FaissIndex:
         )
 
 
-# -- faiss' objects --------------------------------------------------------------------------------
+# -- objects of faiss ------------------------------------------------------------------------------
 
 
 def inner(index: faiss.Index) -> faiss.Index:
@@ -246,7 +246,7 @@ def first_transform(index: faiss.IndexPreTransform) -> faiss.VectorTransform:
 
 
 def storage(index: faiss.Index) -> Any:
-    """The part of an index that holds the codes: behind a rotation, and below a graph."""
+    """The part of an index that contains the codes: behind a rotation, and below a graph."""
     form = inner(index)
     return faiss.downcast_index(form.storage) if isinstance(form, faiss.IndexHNSW) else form
 

@@ -20,7 +20,7 @@ from ..builder import CANDIDATES
 from ..errors import StoreError
 from ..global_artifacts import Derived
 from ..storage.manifest import Manifest
-from ..storage.publish import content_of, locked_for_update, replace
+from ..storage.publish import content_of, locked_for_update, publish
 from ..storage.rows import Rows
 from .faiss_index import SEED, FaissIndex, VectorIndex
 from .id_map import all_numbered
@@ -234,4 +234,4 @@ def replace_index(path: Path, preset: str, effort: int) -> Manifest:
         # Tuning chooses one of the store's own indexes, so a pushed collection is set aside.
         pushed = live.manifest.collection
         unused = None if pushed is None else pushed.set_aside()
-        return replace(path, content_of(live), live.rows, derived, unused)
+        return publish(path, content_of(live), live.rows, derived, unused)

@@ -1,6 +1,6 @@
-"""Exclusion of files and folders: by the owner's patterns, and by default.
+"""Exclusion of files and folders by default, and by the owner's patterns.
 
-Patterns have the syntax of gitignore, by https://github.com/cpburnz/python-pathspec. They come from
+Patterns have the syntax of gitignore (https://github.com/cpburnz/python-pathspec). They come from
 `--exclude` and from `.samethingignore` files, each of which applies to its own folder. In order of
 precedence: `--exclude`, inner files, outer files, DEFAULTS; within a list, later lines before
 earlier ones.
@@ -35,8 +35,8 @@ DEFAULTS = (
     "lost+found/",
 )
 BY_DEFAULT = (
-    "Thumbnails, recycle bins and snapshots are left out by default; "
-    f"a line `!/{{}}` in {FILE} takes them in."
+    "Thumbnails, recycle bins and snapshots are skipped by default; "
+    f"a line `!/{{}}` in {FILE} includes them."
 )
 
 
@@ -86,7 +86,7 @@ class Exclusion:
         """
         if (found := self._decided(file, self._given)) is not None:
             return found
-        for folder in outwards(file):
+        for folder in outer_folders(file):
             spec = self._inner.get(folder)
             if spec and (found := self._decided(file[len(folder) :], spec)) is not None:
                 return found
@@ -97,13 +97,13 @@ class Exclusion:
     def hides(self, folder: str, names: Sequence[str]) -> str:
         """Why a folder is excluded because of its contents, see `reason`. names: its contents."""
         if folder and NO_MEDIA in names and not self._is_wanted(folder):
-            return f"Folders with a file {NO_MEDIA} are left out."
+            return f"Folders with a file {NO_MEDIA} are skipped."
         return ""
 
     def _is_wanted(self, folder: str) -> bool:
         """Whether a pattern explicitly includes a folder."""
         specs = [(folder, self._given)]
-        for outer in outwards(folder):
+        for outer in outer_folders(folder):
             if outer in self._inner:
                 specs.append((folder[len(outer) :], self._inner[outer]))
         return any(spec.check_file(name).include is False for name, spec in specs)
@@ -120,7 +120,7 @@ class Exclusion:
         return f"Excluded by the pattern {pattern}" if found.include else ""
 
 
-def outwards(file: str) -> list[str]:
+def outer_folders(file: str) -> list[str]:
     """All folders that contain a path, innermost first, "" last; each ends with a slash."""
     parts = file.rstrip("/").split("/")[:-1]
     return ["".join(f"{part}/" for part in parts[:count]) for count in range(len(parts), -1, -1)]
@@ -137,6 +137,6 @@ def spec_of(patterns: Sequence[str], origin: str) -> GitIgnoreSpec:
         parts = [] if pattern.startswith("#") else ESCAPED.sub("", pattern).split("/")
         if any(part.count("*") > MAX_STARS for part in parts):
             raise BadPatterns(
-                f"{origin} holds {pattern[:60]!r}: a part of a path has at most {MAX_STARS} `*`"
+                f"{origin} holds {pattern[:60]!r}: at most {MAX_STARS} `*` between two slashes"
             )
     return GitIgnoreSpec.from_lines(patterns)

@@ -11,7 +11,7 @@ from extractor import same_name
 
 from ..errors import NothingToIndex, UnknownPhoto
 from ..store import Store
-from .exclusion import Exclusion, outwards
+from .exclusion import Exclusion, outer_folders
 from .gathering import folder_of
 from .scan import Found, one_form, reason_skipped, walk
 
@@ -103,7 +103,7 @@ def entered(live: Store, root: Path, relative: str, path: str | Path) -> Exclusi
         NothingToIndex: the place, or a folder around it, is excluded.
     """
     exclusion = Exclusion(root, live.manifest.sources.exclude)
-    for folder in outwards(relative)[::-1]:
+    for folder in outer_folders(relative)[::-1]:
         check_in(exclusion, root, folder, path)
         exclusion.enter(folder)
     if relative:

@@ -101,7 +101,7 @@ def scan(
     if not stamps:
         closed = found.unreadable[:1] + found.excluded[:1]
         reason = f" {closed[0].file or './'}: {closed[0].reason}" if closed else ""
-        raise NothingToIndex(f"There is no photo of a format that is read in {roots}.{reason}")
+        raise NothingToIndex(f"There is no photo in a supported format in {roots}.{reason}")
     files = sorted(stamps)
     digest = hashlib.sha256(repr(owner_limits()).encode())
     for file in files:

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from extractor import same_name
-from validation import KNOWN_KEYS, Text, Truth
+from validation import KNOWN_KEYS, Boolean, Text
 
 from ..errors import NothingToIndex
 
@@ -43,10 +43,10 @@ class Sources:
 
     folders: Annotated[tuple[Folder, ...], Field(min_length=1)]
     exclude: tuple[Text, ...] = ()
-    follow_links: Truth = False
+    follow_links: Boolean = False
     lists: tuple[Text, ...] = ()
     manifests: tuple[Text, ...] = ()
-    private: Truth = False
+    private: Boolean = False
 
     @property
     def roots(self) -> Roots:

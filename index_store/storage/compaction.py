@@ -19,7 +19,7 @@ from .extraction_cache import SEGMENT
 from .generation import SEGMENTS
 from .keypoint_cache import keep_only
 from .manifest import Manifest
-from .publish import content_of, locked_for_update, replace, tidy
+from .publish import content_of, locked_for_update, publish, tidy
 from .rows import Rows
 from .segment import Segment, verify_segment, write_segment
 
@@ -56,7 +56,7 @@ def compact(store: str | Path, progress: Progress = silent) -> Manifest:
             lambda items, total: progress(items, total, "segments"),
         )
         if rows is not live.rows:
-            return replace(store, content_of(live), rows, lambda _: Derived.of(live))
+            return publish(store, content_of(live), rows, lambda _: Derived.of(live))
     tidy(store)
     return live.manifest
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from extractor import open_regular, read_at_most
-from validation import KNOWN_KEYS, Count, OneOf, Positive, holding, sentence
+from validation import KNOWN_KEYS, Count, HasEntries, OneOf, Positive, sentence
 
 from ..ann.presets import PRESETS
 from ..ann.remote.collection import Collection
@@ -144,9 +144,9 @@ class Manifest:
     skipped: Count
     dim: Positive
     fingerprint: str
-    model: Annotated[dict[str, Any], holding(ModelFacts)]
-    described_by: Annotated[dict[str, str], holding(DescribedBy)]
-    parameters: Annotated[dict[str, dict[str, Any]], holding(StageParameters)]
+    model: Annotated[dict[str, Any], HasEntries(ModelFacts)]
+    described_by: Annotated[dict[str, str], HasEntries(DescribedBy)]
+    parameters: Annotated[dict[str, dict[str, Any]], HasEntries(StageParameters)]
     shortlist_recall: Annotated[float, Field(strict=True)]
     neighbour_recall: Annotated[float, Field(strict=True)]
     artefacts: Annotated[dict[str, FileFacts], AfterValidator(all_artefacts)]

@@ -96,7 +96,7 @@ def content_of(live: Store) -> Content:
     )
 
 
-def replace(
+def publish(
     store: Path,
     content: Content,
     rows: Rows,
@@ -130,7 +130,7 @@ def write_generation(
     derived: Callable[[Rows], Derived],
     collection: Collection | None,
 ) -> None:
-    """Write a generation's files into an empty folder, the manifest last. See `replace`."""
+    """Write a generation's files into an empty folder, the manifest last. See `publish`."""
     sizes = zip(rows.column("width").tolist(), rows.column("height").tolist())
     photos = (
         Photo(id, entry.file, title_of(entry.file), entry.sha256, width, height, entry.stamp)

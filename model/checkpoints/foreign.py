@@ -59,13 +59,12 @@ def read_cirtorch(stored: Any, meta: Any) -> tuple[State, Provenance]:
     architecture = meta["architecture"]
     if not isinstance(architecture, str) or architecture not in BLOCKS:
         raise BadCheckpoint(
-            f"its architecture is {quoted(architecture)}; of the ResNets {', '.join(BLOCKS)} are "
-            f"read"
+            f"its architecture is {quoted(architecture)}; supported are {', '.join(BLOCKS)}"
         )
     regional = any(meta.get(name) not in (None, False) for name in ("regional", "local_whitening"))
     if meta["pooling"] != "gem" or regional:
         raise BadCheckpoint(
-            "only global GeM pooling with one exponent is read (no gemmp, regional or local "
+            "only global GeM pooling with one exponent is supported (no gemmp, regional or local "
             "whitening)"
         )
     mean = three_numbers(meta["mean"], "mean")
@@ -123,14 +122,14 @@ def read_learned_whitening(stored: Any, dim: int) -> dict[str, Whitening]:
 
 
 def dictionary_of(value: Any, name: str) -> dict[str, Any]:
-    """The value, if it is a dictionary with text keys. Raises BadCheckpoint naming it."""
+    """The value, if it is a dictionary with text keys. Raises BadCheckpoint with its name."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise BadCheckpoint(f"{name} is {kind_of(value)}, not a dictionary with names for keys")
     return value
 
 
 def floats_of(value: Any, name: str) -> np.ndarray:
-    """A stored array as float32. Raises BadCheckpoint naming it if float16 cannot represent it."""
+    """A stored array as float32. Raises BadCheckpoint if float16 cannot represent it."""
     if not isinstance(value, PlainArray) or value.values.dtype.kind != "f":
         raise BadCheckpoint(f"{name} is {kind_of(value)}, not an array of floats")
     if not (np.abs(value.values) <= np.finfo(np.float16).max).all():

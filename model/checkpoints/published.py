@@ -1,4 +1,4 @@
-"""Registry of published networks: `published.json` has their addresses and published results.
+"""Registry of published networks: `published.json` has their URLs and published results.
 
 Nothing is downloaded unless it is requested by name.
 """
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from download import DOWNLOADS, FULL, DownloadFailed, Remote, download
+from download import DOWNLOADS, SHA256_DIGITS, DownloadFailed, Remote, download
 
 CHECKPOINT, TORCHSCRIPT, TIMM = "checkpoint", "torchscript", "timm"
 TIMM_PREFIX = "timm:"  # prefix for any network of timm
 NETWORKS = DOWNLOADS / "networks"
-SHOWN = (("roxford5k", "ROxf"), ("rparis6k", "RPar"))
+LISTED_SETS = (("roxford5k", "ROxf"), ("rparis6k", "RPar"))
 
 Results = dict[str, dict[str, dict[str, float]]]
 """Data set -> setup -> metric -> value in percent."""
@@ -27,12 +27,12 @@ class Published:
 
     Attributes:
         url: URL of its file, or "timm:NAME" for one that timm downloads.
-        sha256: leading digits of the file's digest as published, "" if none.
+        sha256: leading digits of the file's SHA-256 as published, "" without any.
         kind: "checkpoint" (of a GeM-ResNet or its trunk), "torchscript", or "timm".
         licence: licence of the weights.
         side: longest side in pixels to which photos are shrunk.
         scales: scales of its published table.
-        whitening: description for readers.
+        whitening: description of its whitening, for readers.
         source: repository, and the table there with the `results`.
         results: figures published by its authors.
     """
@@ -49,7 +49,7 @@ class Published:
 
 
 def read_published() -> dict[str, Published]:
-    """Load published.json, by name."""
+    """Read published.json: name -> network."""
     table = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
     return {
         name: Published(**{**facts, "scales": tuple(facts["scales"])})
@@ -76,9 +76,9 @@ def format_list() -> str:
     rows = [head]
     for name, net in PUBLISHED.items():
         scales = " ".join(f"{scale:.3g}" for scale in net.scales)
-        maps = [medium_hard(net.results.get(dataset, {})) for dataset, _ in SHOWN]
+        mean_aps = [medium_hard(net.results.get(dataset, {})) for dataset, _ in LISTED_SETS]
         digits = net.sha256 or "-"
-        rows.append((name, digits, str(net.side), scales, net.whitening, *maps, net.licence))
+        rows.append((name, digits, str(net.side), scales, net.whitening, *mean_aps, net.licence))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = []
     for row, net in zip(rows, (None, *PUBLISHED.values())):
@@ -93,7 +93,7 @@ def format_list() -> str:
 
 
 def medium_hard(results: dict[str, dict[str, float]]) -> str:
-    """Published mAP of the setups Medium and Hard, "-" if there is none."""
+    """Published mAP of the setups Medium and Hard as "M/H", "-" if there is none."""
     found = [results.get(setup, {}).get("mAP") for setup in ("Medium", "Hard")]
     return (
         "/".join("-" if value is None else f"{value:.1f}" for value in found) if any(found) else "-"
@@ -103,7 +103,7 @@ def medium_hard(results: dict[str, dict[str, float]]) -> str:
 def fetch_network(
     name: str, mirrors: Sequence[str] = (), folder: Path = NETWORKS, sha256: str = ""
 ) -> Path:
-    """The file of a published network, downloaded once and verified by its digest.
+    """Download the file of a published network, unless it exists, and verify its digest.
 
     Loading a TorchScript file runs its code, so one is only downloaded with a full SHA-256. A file
     without any digest is only downloaded from its published address.
@@ -127,7 +127,7 @@ def fetch_network(
     if sha256 and not sha256.startswith(net.sha256):
         raise DownloadFailed(f"The SHA-256 of {name} begins with {net.sha256}, not {sha256[:16]}…")
     digest = sha256 or net.sha256
-    if net.kind == TORCHSCRIPT and len(digest) < FULL and not path.exists():
+    if net.kind == TORCHSCRIPT and len(digest) < SHA256_DIGITS and not path.exists():
         raise DownloadFailed(
             f"{name} is a TorchScript file, which runs code when it is loaded, and its publisher "
             f"gives no SHA-256. Pass the digest of a file that you trust (--sha256 DIGEST), or "

@@ -109,7 +109,7 @@ class Fusion:
     def pairs(self, query: PreparedQuery, pairs: Ranking, verify: str | None) -> np.ndarray | None:
         """Log-odds that pairs of a query's own photos show the same thing.
 
-        The gallery is no evidence about them. So neither a small gallery raises their odds, nor one
+        The gallery says nothing about them. So neither a small gallery raises their odds, nor one
         whose photos have less in common with the query than unrelated photos of its kind.
 
         Args:

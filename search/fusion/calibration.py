@@ -218,7 +218,7 @@ class CurveFacts(BaseModel):
         if set(self.weights) != set(names):
             raise ValueError(f"weights of {sorted(self.weights)}")
         weights = np.array([self.weights[name] for name in names])
-        if (weights[len(log_odds.OF_THE_QUERY) :] < 0).any():
+        if (weights[len(log_odds.QUERY_FEATURES) :] < 0).any():
             raise ValueError("evidence would lower a photo")
         return CalibrationModel(weights, self.low, self.high, self.shift, self.size)
 

@@ -106,7 +106,7 @@ def regression(
 def order_weights(samples: Samples) -> np.ndarray:
     """Weights (F,) of the evidence, from samples of one mode; those of a photo's own are >= 0."""
     least = np.zeros(samples.features.shape[1])
-    least[: len(log_odds.OF_THE_QUERY)] = -np.inf
+    least[: len(log_odds.QUERY_FEATURES)] = -np.inf
     return regression(samples.features, samples.relevant, samples.weight, least)
 
 

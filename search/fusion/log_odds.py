@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-OF_THE_QUERY = ("bias", "background")
-OF_THE_RANK = ("standing", "excess")
-OF_THE_POINTS = ("similarity", "verified", "points", "agreement", "coverage")
-OF_THE_VOTES = ("details",)
-PAIR = "pair"  # in place of the reranker where photos are judged alone, without votes
+QUERY_FEATURES = ("bias", "background")
+RANK_FEATURES = ("standing", "excess")
+POINT_FEATURES = ("similarity", "verified", "points", "agreement", "coverage")
+VOTE_FEATURES = ("details",)
+PAIR = "pair"  # instead of a reranker's name, for two photos judged alone, without votes
 FULL_SIZE = 250  # photos from which the background is that of a large gallery
 ALONE, VERIFIED, NONE_VERIFIED = "alone", "verified", "none verified"
 # Minimum probabilities for these words. Between 0.35 and 0.7 a probability is only roughly right
@@ -65,11 +65,11 @@ class Evidence:
 
 
 def feature_names(with_points: bool, with_votes: bool) -> tuple[str, ...]:
-    """Features of the fit. Votes are only counted where points are compared."""
-    names = OF_THE_QUERY + OF_THE_RANK
+    """Names of the features. Votes are only counted if points are compared."""
+    names = QUERY_FEATURES + RANK_FEATURES
     if with_points:
-        names += OF_THE_POINTS
-    return names + OF_THE_VOTES if with_votes else names
+        names += POINT_FEATURES
+    return names + VOTE_FEATURES if with_votes else names
 
 
 def names_of(weights: np.ndarray) -> tuple[str, ...]:
@@ -127,10 +127,10 @@ def modes(rerank: str | None, verify: str | None) -> tuple[str, ...]:
 
 
 def mode(rerank: str | None, verify: str | None, any_verified: bool) -> str:
-    """Which set of weights judges a query: "alone", or with both stages one of two others.
+    """Name of the weights for a query: ALONE, or with reranker and matcher one of two others.
 
-    A reranker that starts from verified photos is worth much more than one that starts from the
-    nearest, which is all it has if none was verified.
+    A reranker that starts from verified photos is much better than one that starts from the nearest
+    photos, as it must if none was verified.
 
     Args:
         rerank, verify: names of the reranker and the matcher; None for none. PAIR as a reranker:
@@ -145,7 +145,7 @@ def mode(rerank: str | None, verify: str | None, any_verified: bool) -> str:
 def smallness(photos: np.ndarray | int) -> np.ndarray:
     """ln of how many times smaller than FULL_SIZE a gallery is; 0 for larger ones.
 
-    A larger gallery needs no term of its own, because its background rises with its size.
+    Larger galleries need no such term, because its background rises with its size.
     """
     return np.log(FULL_SIZE / np.clip(photos, 1, FULL_SIZE))
 
@@ -171,5 +171,5 @@ def probability(log_odds: np.ndarray) -> np.ndarray:
 
 
 def word(probability: float) -> str:
-    """ "sure", "likely" or "unsure"."""
+    """A probability in words: "sure", "likely" or "unsure"."""
     return "sure" if probability >= SURE else "likely" if probability >= LIKELY else "unsure"

@@ -262,7 +262,7 @@ def nearest_seeds(
     """The photos that a walk starts from before anything is verified: the nearest to the query.
 
     Args:
-        query: the query, which is no seed itself; nor are damaged photos.
+        query: the query, which is not a seed; neither are damaged photos.
         ranking: candidates, by similarity.
         store: the gallery.
 

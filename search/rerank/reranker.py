@@ -23,7 +23,7 @@ class Reranker(Protocol):
     ) -> Ranking:
         """A new order, possibly with additional photos.
 
-        Gallery photos that are the query (`query.in_gallery`) are no evidence for any other; those
+        Gallery photos that are the query (`query.in_gallery`) are not evidence for any other; those
         that are hits stay first.
 
         Args:

@@ -1,4 +1,4 @@
-"""First stage: candidates that may show the same thing, by their descriptors alone."""
+"""First stage: candidates, the photos with the most similar descriptors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from index_store import CANDIDATES, Store, candidate_ids
 from ..query import QueryPhoto
 from ..ranking import Ranking, cosine
 
-COPY = 0.99  # minimum cosine of a copy of the query, perhaps re-encoded
+MIN_COPY_COSINE = 0.99  # minimum cosine of a copy of the query, perhaps re-encoded
 
 
 def find_candidates(
@@ -20,17 +20,17 @@ def find_candidates(
     photos: Sequence[QueryPhoto],
     excluded: Iterable[int] = (),
 ) -> tuple[Ranking, np.ndarray]:
-    """The photos nearest to a query. The index proposes them, the stored descriptors order them.
+    """Find the photos nearest to a query: proposed by the index, ordered by stored descriptors.
 
     Args:
         store: the gallery.
         descriptor: descriptor of the whole query, unit vector float32 (D,).
-        photos: photos of the query. Gallery photos among them are no candidates.
+        photos: photos of the query. Gallery photos among them are excluded.
         excluded: gallery ids of further photos to exclude.
 
     Returns:
-        The ranking, scored by similarity, and the ids int (c,), ascending, of candidates that are
-        copies of the query's photos: they are no evidence for themselves.
+        The ranking by similarity, and the ids of candidates that are copies of a query photo, int
+        (c,), ascending: reranking must not count these as evidence.
     """
     proposed = candidate_ids(store.index, descriptor, CANDIDATES)
     own = [photo.id for photo in photos if photo.id is not None] + list(excluded)
@@ -39,6 +39,6 @@ def find_candidates(
     similarity = cosine(descriptor, rows)
     copies = np.zeros(len(ids), bool)
     for photo in photos:
-        copies |= cosine(photo.descriptor, rows) >= COPY
+        copies |= cosine(photo.descriptor, rows) >= MIN_COPY_COSINE
     ranking = Ranking(ids, similarity, similarity).sorted()
     return ranking, np.sort(ids[copies]).astype(np.int64)

@@ -50,7 +50,7 @@ class Feedback:
         """The moved descriptor. descriptor: of the original query, unit vector float32 (D,)."""
         return moved(self._rows(descriptor), self.weights)
 
-    def parts(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def contributions(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Split the similarity of photos with the moved query into its contributions.
 
         Args:

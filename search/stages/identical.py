@@ -1,4 +1,4 @@
-"""Detect gallery photos that are the query itself, pixel for pixel, in whatever file."""
+"""Detect gallery photos that are the query itself, pixel for pixel, in any file."""
 
 from __future__ import annotations
 

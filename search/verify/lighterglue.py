@@ -17,7 +17,7 @@ import numpy as np
 from extractor import LocalFeatures, XFeatKeypoints, read_matching_model
 from extractor.keypoints.xfeat import XFEAT_MODEL
 from index_store import Store
-from matching.verification import Verification, in_scene, judge, verify_many
+from matching.verification import Verification, collect_evidence, outside_margins, verify_many
 
 CACHED = 1000  # gallery photos whose keypoints are cached, 75 kB each
 LEAST_CONFIDENCE = 0.1  # minimum confidence of a match, as published
@@ -48,8 +48,8 @@ class XFeat:
 
     def verify(self, query: LocalFeatures, hit: LocalFeatures) -> Verification:
         """Match two photos' features and verify the matches. Uses one core."""
-        pairs = in_scene(query, hit, self.match(query, hit))
-        return judge(query, hit, pairs, np.arange(len(pairs)))
+        pairs = outside_margins(query, hit, self.match(query, hit))
+        return collect_evidence(query, hit, pairs, np.arange(len(pairs)))
 
     def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:
         """One-to-one matches int (m, 2), most confident first."""

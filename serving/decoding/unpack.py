@@ -36,7 +36,7 @@ def photos_in(
 
     Args:
         files: name and content of each file.
-        most_bytes: maximum size of one unpacked photo, whatever its entry claims.
+        most_bytes: maximum size of one unpacked photo, regardless of what its entry claims.
         formats: keys of the accepted formats.
 
     Yields:

@@ -16,7 +16,7 @@ from search import PreparedQuery, SearchResult
 from .. import searches
 from ..galleries.gallery import Gallery
 from ..galleries.originals import OriginalGone, reading_originals
-from .diffusion_walk import Walk, walk
+from .diffusion_trace import DiffusionTrace, trace_diffusion
 from .graph_moves import Moves, graph_moves
 
 HITS = 6
@@ -37,7 +37,7 @@ class Explained:
         heat: attention map of the descriptor in that part, float (h, w) that sums to 1; None if
             the model has none.
         lists: visited lists of the index, nearest first.
-        walk: trace of the diffusion.
+        diffusion: trace of the first round of diffusion.
         moves: what the matching graph moved; None for a store without one.
         result: the answer of all stages.
     """
@@ -46,7 +46,7 @@ class Explained:
     region: Region | None
     heat: np.ndarray | None
     lists: list[VisitedList]
-    walk: Walk
+    diffusion: DiffusionTrace
     moves: Moves | None
     result: SearchResult
 
@@ -66,7 +66,7 @@ def explain(gallery: Gallery, query: PreparedQuery, pixels: np.ndarray | None) -
         region=query.region,
         heat=None if pixels is None else heat(extractor, pixels, query.region),
         lists=visited_lists(store.index, query.descriptor),
-        walk=walk(query, store, REACHED),
+        diffusion=trace_diffusion(query, store, REACHED),
         moves=graph_moves(result.hits, "sift", FIRST) if gallery.engine.graph else None,
         result=replace(result, hits=result.hits[:HITS]),
     )

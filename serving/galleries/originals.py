@@ -1,4 +1,4 @@
-"""Files of gallery photos: gone for good, or unreadable at the moment."""
+"""Errors in reading the files of gallery photos: gone, or unreadable at the moment."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from extractor import BadPhoto
 
 from ..refusal import busy
 
-# The photo's file is missing or is not a readable file. All other errors (too many open files, a
-# failing disk, no memory) are the server's.
+# The file is missing, or is not a readable regular file. All other errors (too many open files, a
+# failing disk, no memory) are faults of the server.
 GONE = {
     errno.ENOENT,
     errno.ENOTDIR,

@@ -27,12 +27,12 @@ def area(path: str, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
         routes: routes with full paths, all below `path`.
     """
     router = Router(routes, redirect_slashes=False)  # a redirect would lose a proxy's prefix
-    handlers: dict[Any, Any] = {HTTPException: of_router, Refused: of_refusal}
+    handlers: dict[Any, Any] = {HTTPException: router_problem, Refused: refusal_problem}
     app = ExceptionMiddleware(router, handlers)
     return [Route(path, app), Route(f"{path}/{{rest:path}}", app)]
 
 
-def of_router(_request: Request, error: HTTPException) -> Response:
+def router_problem(_request: Request, error: HTTPException) -> Response:
     """An error of the router or of Starlette's form parser, as problem details."""
     if error.status_code == 404:
         return problem(404, NOTHING_HERE)
@@ -43,6 +43,6 @@ def of_router(_request: Request, error: HTTPException) -> Response:
     return problem(error.status_code, error.detail)
 
 
-def of_refusal(_request: Request, error: Refused) -> Response:
+def refusal_problem(_request: Request, error: Refused) -> Response:
     """A refusal as problem details."""
     return problem_of(error)

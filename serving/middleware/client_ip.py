@@ -18,13 +18,13 @@ IPV6_PREFIX = 64  # bits that a home or a phone shares; it chooses the rest free
 
 
 def address_of(scope: Scope) -> str:
-    """Client address of a request or a websocket, normalised by `counted`."""
+    """Client address of a request or a websocket, normalised by `quota_address`."""
     client = scope.get("client")
     return client_address(client[0] if client else "", Headers(scope=scope).getlist(FORWARDED))
 
 
 def client_address(peer: str, forwarded: Iterable[str]) -> str:
-    """Client address of a visitor, normalised by `counted`.
+    """Client address of a visitor, normalised by `quota_address`.
 
     uvicorn applies X-Forwarded-For to every connection from this machine. That is undone here, so
     that only the setting `trusted_proxies` decides whether the header is trusted.
@@ -39,7 +39,7 @@ def client_address(peer: str, forwarded: Iterable[str]) -> str:
     trusted = networks(settings().trusted_proxies)
     if hops and _is_in(peer, trusted):
         peer = _first_foreign(hops, trusted)
-    return counted(peer)
+    return quota_address(peer)
 
 
 def is_from_proxy(scope: Scope) -> bool:
@@ -59,7 +59,7 @@ def is_among(address: str, allowed: str) -> bool:
     return _is_in(address.removesuffix(f"/{IPV6_PREFIX}"), networks(allowed))
 
 
-def counted(address: str) -> str:
+def quota_address(address: str) -> str:
     """The address for IPv4 and loopback, its /64 for IPv6; UNKNOWN if it is not an address."""
     parsed = _parse(address)
     if parsed is None:

@@ -1,4 +1,4 @@
-"""CORS: other websites whose scripts may call the API and read pictures."""
+"""CORS headers, for scripts of other websites that call the API and read pictures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ AREAS = ("/api/", "/photos/")
 
 
 class CrossOrigin:
-    """ASGI middleware that adds CORS headers below AREAS, never to the page, without credentials.
+    """ASGI middleware that adds CORS headers, without credentials, to the URLs below AREAS.
 
     Args:
-        app: application that the origins in the setting `cors` may use.
+        app: application, which the origins of the setting `cors` may call there.
     """
 
     def __init__(self, app: ASGIApp):

@@ -172,8 +172,8 @@ class UploadLimits:
         return (self._by_address, arrival.address), (self._by_owner, arrival.owner)
 
     def _bounded(self, receive: Receive, arrival: Arrival) -> Receive:
-        """Wrap `receive` to raise Refused for an upload that is too large or too slow, whatever
-        length it has announced.
+        """Wrap `receive` to raise Refused for an upload that is too large or too slow, regardless
+        of its announced length.
         """
         limits = settings()
         deadline = asyncio.get_running_loop().time() + limits.upload_seconds

@@ -12,7 +12,7 @@ from ..decoding.decoder import decoder
 from ..galleries.galleries import galleries
 from ..galleries.own import own_galleries
 from . import prometheus
-from .sessions import forgetting
+from .sessions import closing_abandoned
 from .streamlit_private import Runtime
 
 POLL_SECONDS = 2.0  # between two checks for a new build
@@ -25,7 +25,7 @@ async def lifespan(_app: Any) -> AsyncIterator[None]:
     """Lifespan for `st.App`: runs the background tasks from start-up to shutdown."""
     opening = asyncio.create_task(open_new_builds(), name="look for builds")
     try:
-        async with forgetting(Runtime.instance()):
+        async with closing_abandoned(Runtime.instance()):
             yield
     finally:
         opening.cancel()

@@ -71,7 +71,7 @@ def give_memory_back() -> None:
 
 
 @asynccontextmanager
-async def forgetting(runtime: Runtime) -> AsyncIterator[None]:
+async def closing_abandoned(runtime: Runtime) -> AsyncIterator[None]:
     """Close abandoned sessions while the block runs."""
     clock = SessionReaper(runtime, settings().forget_seconds)
 

@@ -375,7 +375,7 @@ def test_match_takes_two_photos(client, values):
 
 def test_the_sentences_are_those_of_the_page(client):
     assert problem(search(client, photo=b"no photo"), 415) == (
-        "This is not a photo of a format that is read (JPEG, PNG, WebP, HEIC, AVIF)."
+        "This is not a photo in a supported format (JPEG, PNG, WebP, HEIC, AVIF)."
     )
     buffer = io.BytesIO()
     Image.new("1", (12_001, 20)).save(buffer, "PNG")

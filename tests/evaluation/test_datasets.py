@@ -110,10 +110,10 @@ class Evil:
     [
         ({**GND, "gnd": Evil()}, "asks for builtins.eval"),
         ({**GND, "imlist": Path("x")}, "asks for pathlib"),
-        ({"imlist": []}, "no ground truth"),
-        ([1], "no ground truth"),
+        ({"imlist": []}, "not a ground truth"),
+        ([1], "not a ground truth"),
         ({**GND, "gnd": GND["gnd"][:1]}, "do not fit"),
-        ({**GND, "gnd": [{**GND["gnd"][0], "easy": [99]}] * 2}, "no ground truth"),
+        ({**GND, "gnd": [{**GND["gnd"][0], "easy": [99]}] * 2}, "not a ground truth"),
         ({**GND, "gnd": [{**GND["gnd"][0], "easy": [-1]}] * 2}, "negative index"),
         ({**GND, "gnd": [{**GND["gnd"][0], "bbx": [1, 2, 3]}] * 2}, "do not fit"),
         ({**GND, "gnd": [{**GND["gnd"][0], "bbx": [70, 0, 90, 48]}] * 2}, "is not inside"),
@@ -210,7 +210,7 @@ HOSTILE_PICKLES = {
 def test_pickles_with_allowed_names_that_would_crash_are_refused(revisited, name, protocol):
     content = {**GND, "gnd": [{**GND["gnd"][0], "easy": HOSTILE_PICKLES[name]}] * 2}
     (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
-    with pytest.raises(BadDataset, match=r"no ground truth of the revisited protocol \(it "):
+    with pytest.raises(BadDataset, match=r"not a ground truth of the revisited protocol \(it "):
         read_dataset("roxford5k", revisited)
 
 
@@ -443,7 +443,7 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
     with pytest.raises(BadDataset, match="no folder"):
         read_dataset("folders", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadDataset, match="no photo of a format that is read"):
+    with pytest.raises(BadDataset, match="no photo in a supported format"):
         read_dataset("folders", tmp_path / "empty")
 
 
@@ -466,9 +466,9 @@ def test_groups_and_folders_say_what_is_wrong(things, tmp_path):
         ('{"a": [1, 2]}', "it must be"),
         ("9" * 5000, "cannot be read"),
         ("{}", "names no groups"),
-        ("\x81", "no text"),
-        ('{"\\ud800": ["tower/1.jpg", "tower/2.jpg"]}', "no valid Unicode"),
-        ('{"a": ["tower/1.jpg", "\\udfff"]}', "no valid Unicode"),
+        ("\x81", "not text"),
+        ('{"\\ud800": ["tower/1.jpg", "tower/2.jpg"]}', "not valid Unicode"),
+        ('{"a": ["tower/1.jpg", "\\udfff"]}', "not valid Unicode"),
     ],
 )
 def test_groups_that_cannot_be_are_refused(things, tmp_path, text, sentence):
@@ -511,7 +511,7 @@ def test_a_ground_truth_names_nothing_outside_its_folder(revisited, part, name):
     write_photo(revisited / "secret.jpg")
     names = [name, *GND[part][1:]]
     (revisited / "gnd_roxford5k.pkl").write_bytes(pickle.dumps({**GND, part: names}))
-    with pytest.raises(BadDataset, match="no ground truth.*name"):
+    with pytest.raises(BadDataset, match="not a ground truth.*name"):
         read_dataset("roxford5k", revisited)
 
 
@@ -519,7 +519,7 @@ def test_a_ground_truth_names_nothing_outside_its_folder(revisited, part, name):
 def test_an_sfm_table_names_nothing_outside_its_folder(tmp_path, name):
     part = {"cids": [name, "0123456", "1234567"], "cluster": [1, 1, 2], "qidxs": [0], "pidxs": [1]}
     (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part}))
-    with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+    with pytest.raises(BadTrainingData, match="sfm.pkl is not a retrieval-SfM table"):
         read_sfm(tmp_path / "sfm.pkl", tmp_path)
 
 
@@ -527,7 +527,7 @@ def test_an_sfm_table_whose_columns_do_not_fit_is_refused(tmp_path):
     part = {"cids": ["0123456", "1234567"], "cluster": [1, 1], "qidxs": [0], "pidxs": [2]}
     for change in ({}, {"pidxs": [-1]}, {"pidxs": [[[1]]]}, {"pidxs": [10**30]}, {"cluster": [1]}):
         (tmp_path / "sfm.pkl").write_bytes(pickle.dumps({"train": part | change}))
-        with pytest.raises(BadTrainingData, match="sfm.pkl is no retrieval-SfM table"):
+        with pytest.raises(BadTrainingData, match="sfm.pkl is not a retrieval-SfM table"):
             read_sfm(tmp_path / "sfm.pkl", tmp_path)
 
 
@@ -536,5 +536,5 @@ def test_an_sfm_table_whose_columns_do_not_fit_is_refused(tmp_path):
 )
 def test_a_landmarks_table_names_nothing_outside_its_folder(tmp_path, rows):
     (tmp_path / "clean.csv").write_text(f"landmark_id,images\n{rows}\n")
-    with pytest.raises(BadTrainingData, match="clean.csv is no table of landmarks"):
+    with pytest.raises(BadTrainingData, match="clean.csv is not a table of landmarks"):
         read_landmarks_csv(tmp_path / "clean.csv", tmp_path)

@@ -25,7 +25,7 @@ def test_made_keypoints_are_real_ones_with_a_little_noise(rng):
     assert all(np.array_equal(a.descriptors, b.descriptors) for (_, a), (_, b) in zip(made, again))
 
 
-def test_crowding_by_hand():
+def test_list_imbalance_by_hand():
     assert study.list_imbalance(np.array([0, 0, 0, 5])) == 4
     # Of four keypoints each meets one of three others: in a third of all pairs, of two lists.
     assert study.list_imbalance(np.array([2, 2], np.uint32)) == pytest.approx(2 / 3)
@@ -44,7 +44,7 @@ def test_the_table(small_built, tmp_path, capsys):
         assert table["photos"] == str(photos)
         assert table["keypoints"] == f"{600 * photos:,}"
         assert float(table["file, MB"]) == round((600 * photos * 24 + 4 * 65537) / 1e6)
-        assert float(table["of finding them"].rstrip("%")) > 0
+        assert float(table["share of detection"].rstrip("%")) > 0
         assert float(table["query, ms"]) > 0 and float(table["open, ms"]) > 0
     assert not list(tmp_path.iterdir())
 

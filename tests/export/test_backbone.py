@@ -246,7 +246,7 @@ def weights_elsewhere(model):
     [
         (four_channels, "4 channels"),
         (old_operators, "operator set 9"),
-        (whole_numbers, "no batch of photos"),
+        (whole_numbers, "not a batch of photos"),
         (unknown_operator, "does not run"),
         (weights_elsewhere, "in other files"),
     ],

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
-from export import Recipe, check_parity, in_torch, to_onnx
+from export import Recipe, check_parity, original_in_torch, to_onnx
 from export import __main__ as command
 from extractor import DEFAULT_MODEL, BadModel, Extractor, read_photo, resize, seal
 from model import (
@@ -113,7 +113,7 @@ def test_metadata_describes_the_file(onnx_path):
 
 
 def test_onnx_equals_torch_on_real_photos(network, onnx_path):
-    original = in_torch(network, Provenance(200), Recipe(200))
+    original = original_in_torch(network, Provenance(200), Recipe(200))
     rows = check_parity(
         original, onnx_path, [GALLERY / "taj-mahal.jpg", GALLERY / "eiffel-tower.jpg"]
     )
@@ -131,7 +131,7 @@ def test_shipped_file_equals_torch_on_real_photos(published_width):
     assert DEFAULT_MODEL.stat().st_size < 100e6
     network, provenance = load_checkpoint(DEFAULT_MODEL)
     assert network.architecture == "resnet101" and network.output_dim == 512
-    original = in_torch(network, provenance, Recipe(320))
+    original = original_in_torch(network, provenance, Recipe(320))
     rows = check_parity(original, DEFAULT_MODEL, [GALLERY / "colosseum.jpg"])
     assert min(row.min_cosine for row in rows) >= 0.9999
 

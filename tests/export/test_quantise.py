@@ -73,16 +73,18 @@ def test_int8_model_is_near_the_float_one_and_known_as_its_kin(float_model, monk
     path.unlink()
 
 
-def test_sensitivity_pass_keeps_the_most_harmful_blocks_in_float(float_model, monkeypatch):
+def test_sensitivity_pass_keeps_the_most_sensitive_blocks_in_float(float_model, monkeypatch):
     """Judged against a target that only the float model can reach: everything is kept; against
     none, nothing is.
     """
     monkeypatch.setattr(quantise, "TARGET", 1.1)
     result = quantise.quantise_int8(float_model, PHOTOS)
     assert (
-        result.kept_float == list(result.harm) and len(result.harm) == 5 and result.cosine > 0.999
+        result.kept_float == list(result.sensitivity)
+        and len(result.sensitivity) == 5
+        and result.cosine > 0.999
     )
-    assert list(result.harm.values()) == sorted(result.harm.values(), reverse=True)
+    assert list(result.sensitivity.values()) == sorted(result.sensitivity.values(), reverse=True)
     assert "QuantizeLinear" not in kinds(result.model)
     monkeypatch.setattr(quantise, "TARGET", -1.0)
     everything = quantise.quantise_int8(float_model, PHOTOS)

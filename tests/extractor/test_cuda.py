@@ -89,7 +89,7 @@ def timed(which, photos):
 
 def test_a_gpu_that_agrees_is_chosen(gpu):
     chosen, sentence = choice.choose_extractor(MODEL)
-    assert chosen.engine == "onnxruntime-cuda" and isinstance(chosen._engine, Batched)
+    assert chosen.engine == "onnxruntime-cuda" and isinstance(chosen._runtime, Batched)
     assert sentence == (
         "float32 on onnxruntime-cuda (float32 on onnxruntime 100 ms, cosine 1.0000; "
         "float32 on onnxruntime-cuda 5 ms, cosine 1.0000)"
@@ -177,7 +177,7 @@ def answers(batched: Batched, batches: list[np.ndarray], runtime: Gathering) -> 
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(batches))]
     threads[0].start()
-    while not batched._engine.locked() or batched._waiting:
+    while not batched._run_lock.locked() or batched._waiting:
         threading.Event().wait(0.001)
     for count, thread in enumerate(threads[1:], 1):
         thread.start()

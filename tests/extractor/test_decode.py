@@ -171,7 +171,7 @@ def test_too_small(size):
 
 @pytest.mark.parametrize("format", ["PPM", "TGA", "EPS", "ICO", "PCX"])
 def test_other_formats_are_refused_whatever_their_name(format):
-    with pytest.raises(UnsupportedImage, match="not a photo of a format that is read"):
+    with pytest.raises(UnsupportedImage, match="not a photo in a supported format"):
         decode(encoded(quadrants(), format))
 
 

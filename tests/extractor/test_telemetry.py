@@ -15,7 +15,10 @@ from tests.conftest import PATIENCE
 from tests.support.server import until
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("datasets", "evaluation", "export", "extractor", "index_store", "model", "search", "ui")
+ROOMS = (
+    *("api", "evaluation", "export", "extractor", "index_store"),
+    *("matching", "model", "search", "serving", "ui"),
+)
 LEFT_ALONE = f"import onnxruntime; onnxruntime.InferenceSession({str(DEFAULT_MODEL)!r})"
 OURS = "from extractor import Extractor; Extractor()"
 OPENVINO = "from extractor import Extractor; Extractor(engine='openvino')"

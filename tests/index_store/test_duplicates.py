@@ -19,7 +19,7 @@ from index_store.__main__ import main
 from index_store.analysis.duplicates import decoded, equal_pairs, grouped
 from index_store.analysis.one_picture import one_picture, picture, same_layout, same_shape
 from index_store.extraction import THUMBNAIL_QUALITY, THUMBNAIL_SIDE
-from search import fold
+from search import collapse_duplicates
 from search.result import Hit
 from tests.conftest import GALLERY, QuickExtractor
 from tests.support.documents import KINDS
@@ -249,7 +249,8 @@ def test_documents_stay_apart_in_a_store_and_among_hits(tmp_path):
     with Store(tmp_path / "s") as store:
         expected = {(f"{kind}-0-small.webp", f"{kind}-0.jpg") for kind in KINDS}
         assert {tuple(sorted(g)) for g in named(store, duplicates(store))} == expected
-        folded = [[hit.file for hit in group] for group in fold(store, hits_of(store))]
+        groups = collapse_duplicates(store, hits_of(store))
+        folded = [[hit.file for hit in group] for group in groups]
         assert {tuple(sorted(g)) for g in folded if len(g) > 1} == expected
         assert len(folded) == 4 * len(KINDS)
 
@@ -294,7 +295,9 @@ def test_damaged_thumbnails_are_skipped(photos, tmp_path, monkeypatch):
         found = [sorted(group) for group in named(store, duplicates(store))]
         assert found == [["dune-copy.jpg", "dune.jpg"], ["wine-small.jpg", "wine.jpg"]]
         hits = hits_of(store)
-        assert ["wine-bright.jpg"] in [[h.file for h in group] for group in fold(store, hits)]
+        assert ["wine-bright.jpg"] in [
+            [h.file for h in group] for group in collapse_duplicates(store, hits)
+        ]
         monkeypatch.undo()
         store.exclude_photos(np.array([store.catalogue.find("dune.jpg").id]))
         assert [len(group) for group in duplicates(store)] == [3], "what is hidden is in no group"

@@ -125,7 +125,7 @@ def test_one_search_finds_so_many_and_says_so(beyond, monkeypatch):
     query = beyond.prepare((GALLERY / "taj-mahal.jpg").read_bytes())
     left = []
     for _ in range(3):
-        assert beyond.recall(query, verify="sift") is None, "there is something left to do"
+        assert beyond.search_cached(query, verify="sift") is None, "there is something left to do"
         result = beyond.search(query, verify="sift")
         left.append(sum(hit.inliers is None for hit in result.hits))
         assert (
@@ -133,4 +133,4 @@ def test_one_search_finds_so_many_and_says_so(beyond, monkeypatch):
             if left[-1] == 0
             else result.notes[0].startswith(f"Not compared point by point yet: {left[-1]} photos. ")
         )
-    assert left == [7, 2, 0] and beyond.recall(query, verify="sift") is not None
+    assert left == [7, 2, 0] and beyond.search_cached(query, verify="sift") is not None

@@ -38,7 +38,7 @@ from index_store.ann.remote.collection import TOKEN, Collection
 from index_store.ann.remote.milvus import MilvusIndex, connect
 from index_store.global_artifacts import Derived
 from index_store.storage.manifest import Manifest
-from index_store.storage.publish import content_of, locked, replace
+from index_store.storage.publish import content_of, locked, publish
 from search import Engine
 from serving.galleries.galleries import Galleries, galleries
 from serving.galleries.gallery import NoGallery
@@ -95,7 +95,7 @@ def name_collection(path: Path, **other: str) -> Collection:
     """Let a store's manifest name a collection without any push."""
     with locked(path), Store(path, embedded=True) as live:
         collection = Collection(**(COLLECTION | {"content": live.manifest.content} | other))
-        replace(path, content_of(live), live.rows, lambda _: Derived.of(live), collection)
+        publish(path, content_of(live), live.rows, lambda _: Derived.of(live), collection)
         return collection
 
 
@@ -218,7 +218,7 @@ def test_another_generation_is_searched_with_its_own_index_until_it_is_pushed(
     assert searched_there()
     said = capsys.readouterr().out
     assert f"11 photos in collection {second.name} at {server.address}, 0 of them" in said
-    assert "Segments of less than 1024 photos are not indexed" in said  # not claimed, either
+    assert "Segments of fewer than 1024 photos are not indexed" in said  # not claimed, either
     assert f"dropped: {strays[0]}, of an earlier push\n" in said and said.count("dropped") == 1
     there = collections(server)
     # Pages that still have the generation before go on in its collection.

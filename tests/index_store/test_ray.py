@@ -220,7 +220,7 @@ def test_a_killed_driver_goes_on_from_its_journal(cluster, many, alone, tmp_path
     [
         (Other(), "would describe photos in another way than this machine"),
         (Clumsy(), r"fails at .*\.jpg: RuntimeError\('out of\\nluck'\)"),
-        (Deadly(), "The cluster gave up .*run the same command again to resume"),
+        (Deadly(), "The cluster failed .*run the same command again to resume"),
     ],
 )
 def test_machines_that_cannot_do_the_work(

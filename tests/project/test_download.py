@@ -125,7 +125,7 @@ def test_damaged_pins_are_an_error(get, tmp_path):
 
 @pytest.mark.parametrize("known", ["", "0123456"])
 def test_what_has_no_full_checksum_comes_over_https_alone(get, known):
-    with pytest.raises(DownloadFailed, match="only read over https"):
+    with pytest.raises(DownloadFailed, match="must be an https URL"):
         get(Remote("http://192.0.2.1/weights.pth", known), mirrors=[])
 
 

@@ -68,7 +68,7 @@ def test_photos_of_different_things_are_warned_of(engine, names):
 
 def test_many_photos_are_judged_by_their_descriptors(engine, matched):
     query = engine.prepare(photos(UNRELATED), matchers=())
-    assert engine.search(query).notes == engine.recall(query).notes == [DIFFERENT]
+    assert engine.search(query).notes == engine.search_cached(query).notes == [DIFFERENT]
     ids = [engine.store.catalogue.find(name).id for name in UNRELATED]
     assert engine.search(engine.prepare(ids[:1] * (FEW + 1))).notes == []
     assert engine.search(engine.prepare(list(range(3 * MAX_PHOTOS)))).notes == [DIFFERENT]
@@ -86,15 +86,17 @@ def test_one_photo_is_never_warned_of(engine, matched):
 
 def test_pairs_are_compared_once_and_never_by_recall(engine, matched):
     query = engine.prepare(photos(OTHER))
-    assert engine.recall(query, None, "sift") is None and matched == []
+    assert engine.search_cached(query, None, "sift") is None and matched == []
     assert engine.search(query, None, "sift").notes == [DIFFERENT]
     assert sorted(matched) == [1, 2, 3, *[Sift.shortlist] * 4]
     del matched[:]
-    assert engine.recall(query, None, "sift").notes == [DIFFERENT]
-    assert engine.recall(query).notes == [], "without points, four photos are too few to judge"
+    assert engine.search_cached(query, None, "sift").notes == [DIFFERENT]
+    assert engine.search_cached(query).notes == [], (
+        "without points, four photos are too few to judge"
+    )
     assert engine.search(query, None, "sift").notes == [DIFFERENT] and matched == []
     query.pairs.clear()
-    assert engine.recall(query, None, "sift") is None, "pairs would have to be compared"
+    assert engine.search_cached(query, None, "sift") is None, "pairs would have to be compared"
 
 
 def test_a_photo_that_cannot_be_read_is_not_warned_of(engine, monkeypatch):

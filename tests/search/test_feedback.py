@@ -24,7 +24,7 @@ def test_a_query_moves_as_worked_by_hand():
     query = np.float32([1, 0, 0])
     np.testing.assert_allclose(feedback.move(query), np.array([1, 0.75, -0.15]) / LENGTH, rtol=1e-6)
     photos = np.float32([[0.6, 0.8, 0], [0, 0.6, 0.8]])
-    parts = feedback.parts(query, photos)
+    parts = feedback.contributions(query, photos)
     by_hand = np.array([[0.6, 0.6, 0], [0, 0.45, -0.12]]) / LENGTH
     np.testing.assert_allclose(parts, by_hand, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(parts.sum(1), photos @ feedback.move(query), rtol=1e-6)
@@ -54,9 +54,11 @@ def test_the_answer_moves_and_knows_why(engine):
     assert not {right, wrong} & set(shown), "what was said of is no hit, reranked or not"
     ids = query.candidates.ids[:20]
     rows = engine.store.descriptors[ids].astype(np.float32)
-    np.testing.assert_allclose(engine.parts(query, ids).sum(1), rows @ query.descriptor, atol=1e-5)
+    np.testing.assert_allclose(
+        engine.contributions(query, ids).sum(1), rows @ query.descriptor, atol=1e-5
+    )
     towards = rows @ engine.store.descriptors[right].astype(np.float32)
-    assert (engine.parts(query, ids)[:, 1] > 0).sum() == (towards > 0).sum()
+    assert (engine.contributions(query, ids)[:, 1] > 0).sum() == (towards > 0).sum()
     plain = engine.refine(query)
     again = engine.search(plain, "diffusion", "sift", k=24)
     assert [hit.id for hit in again.hits] == [hit.id for hit in before.hits], "it can be taken back"

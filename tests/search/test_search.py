@@ -335,7 +335,7 @@ def test_command_prints_a_table_and_clear_errors(gallery_path, tmp_path, capsys)
     assert len(lines) == 6 and "describe" in lines[5]
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     for query, store, sentence in [
-        (tmp_path / "bad.jpg", gallery_path, "not a photo of a format"),
+        (tmp_path / "bad.jpg", gallery_path, "not a photo in a supported format"),
         (tmp_path / "none.jpg", gallery_path, "No such file"),
         (GALLERY / "wine.jpg", tmp_path / "none", "There is no store"),
     ]:
@@ -415,7 +415,7 @@ def test_recall_reranks_once(engine, monkeypatch):
     monkeypatch.setattr(
         reranker, "rerank", lambda *a, rerank=reranker.rerank: calls.append(len(a)) or rerank(*a)
     )
-    assert engine.recall(query, "diffusion", "sift") is not None
+    assert engine.search_cached(query, "diffusion", "sift") is not None
     assert calls == [2, 3], "before the verified photos are known, and after"
 
 
@@ -452,9 +452,8 @@ def test_command_answers_each_photo_by_itself(small_built, tmp_path):
     assert best[0][0] == "taj-mahal.jpg" and best[0][1] in ("taj-mahal-2.jpg", "taj-mahal-3.jpg")
     assert best[1:] == [[], [], ["colosseum.jpg", "colosseum-2.jpg"]]
     assert set(answers[1]) == set(answers[2]) == {"query", "error"}
-    assert (
-        "not a photo of a format" in answers[1]["error"] and "No such file" in answers[2]["error"]
-    )
+    assert "not a photo in a supported format" in answers[1]["error"]
+    assert "No such file" in answers[2]["error"]
     alone = run_search(small_built / "store", names[0], "--sift", "-k", "2", "--json")
     assert alone.returncode == 0
     assert json.loads(alone.stdout)["hits"] == answers[0]["hits"]
@@ -474,7 +473,7 @@ def test_standard_input_is_one_photo_within_the_limit_of_files(
     assert "only once" in capsys.readouterr().err
     monkeypatch.setenv("GEM_PHOTO_MB", "1")
     for size, sentence in (
-        (2**20, "not a photo of a format"),
+        (2**20, "not a photo in a supported format"),
         (2**20 + 1, "at most 1 MB are allowed"),
     ):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bytes(size))))

@@ -114,7 +114,7 @@ def test_a_hit_that_only_details_have_found_says_so(engine):
             if hit.by_details and hit.verified:
                 said[hit.file] = thing
                 assert hit.stage_ranks["details"] <= 100 < hit.stage_ranks["descriptor"]
-        again = engine.recall(query, verify="sift", k=12)
+        again = engine.search_cached(query, verify="sift", k=12)
         assert again is not None and again.hits == found.hits
         assert "details" in again.reused_ms and "details" not in again.timings_ms
         plain = engine.search(query, k=12)

@@ -17,24 +17,24 @@ from matching.ratio_test import (
     PRODUCTS_MODEL,
     RATIO,
     SIGNED_MODEL,
-    fastest,
+    fastest_session,
     inner_products,
     match,
     multiply,
-    opened,
+    open_session,
     scratch,
 )
 from matching.verification import (
     MIN_MATCHES,
     SPOT,
     Verification,
-    covered,
+    covered_share,
     distinct_spots,
-    is_margin,
+    in_same_margin,
     is_plausible,
     verify,
     verify_many,
-    vote,
+    vote_for_transform,
 )
 from search.verify.matcher import Sift
 from tests.conftest import GALLERY
@@ -333,7 +333,7 @@ def test_margins_are_the_same_edge_or_corner_of_both():
         ]
     )
     expected = [False, True, False, False, True, False, True, False]
-    assert is_margin(at * (600, 400), size, to * (500, 500), square).tolist() == expected
+    assert in_same_margin(at * (600, 400), size, to * (500, 500), square).tolist() == expected
 
 
 def test_vote_finds_the_transform_of_most(rng):
@@ -347,21 +347,21 @@ def test_vote_finds_the_transform_of_most(rng):
     turn[20:22] *= np.exp(0.7j)  # at the right place, but turned
     turn[22:24] *= 2.5  # and but too large
     target = np.float32(np.stack([to.real, to.imag], axis=1))
-    assert vote(source, target, turn).tolist() == [*range(20), *range(24, 30)]
-    assert vote(source[30:], target[30:], turn[30:]).tolist() == list(range(15))
-    assert len(vote(source[:0], target[:0], turn[:0])) == 0
+    assert vote_for_transform(source, target, turn).tolist() == [*range(20), *range(24, 30)]
+    assert vote_for_transform(source[30:], target[30:], turn[30:]).tolist() == list(range(15))
+    assert len(vote_for_transform(source[:0], target[:0], turn[:0])) == 0
 
 
 def test_covered_share_is_that_of_the_hull():
     points = np.float32([[10, 10], [110, 10], [110, 60], [10, 60], [50, 30]])
-    assert covered(points, (100, 200)) == pytest.approx(100 * 50 / (100 * 200))
-    assert covered(points[:0], (100, 200)) == 0
+    assert covered_share(points, (100, 200)) == pytest.approx(100 * 50 / (100 * 200))
+    assert covered_share(points[:0], (100, 200)) == 0
 
 
 @pytest.mark.parametrize("model, signed", [(PRODUCTS_MODEL, False), (SIGNED_MODEL, True)])
 def test_inner_products_are_exact(rng, model, signed):
-    session = opened(model)
-    is_exact = not signed or fastest()[1]  # signed ones only where there is VNNI
+    session = open_session(model)
+    is_exact = not signed or fastest_session()[1]  # signed ones only where there is VNNI
     for rows, columns in ((1, 1), (3, 200), (257, 64)):
         one, other = (
             rng.integers(0, 256, (rows, 128), np.uint8),

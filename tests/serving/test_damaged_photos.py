@@ -14,7 +14,7 @@ from api.routes import ROUTES as API_ROUTES
 from index_store import Store, StoreCorrupt
 from index_store.analysis.similarity_map import stored_map
 from search import Engine
-from serving.explanation.diffusion_walk import walk
+from serving.explanation.diffusion_trace import trace_diffusion
 from serving.galleries.galleries import galleries
 from serving.galleries.maps import Maps, outliers, overview
 from serving.galleries.queries import GalleryQueries
@@ -71,7 +71,7 @@ def test_the_whole_gallery_is_analysed_without_it(damaged_thumbnail, extractor):
     store = Store(damaged_thumbnail, extractor)
     bad, twin = id_of(store, "taj-mahal-3.jpg"), id_of(store, "taj-mahal.jpg")
     query = Engine(store, extractor).prepare(twin)  # before the damage is found
-    assert bad in walk(query, store, 12).seeds
+    assert bad in trace_diffusion(query, store, 12).seeds
     with pytest.raises(StoreCorrupt):
         store.thumbnail(bad)
     seen = overview(store)
@@ -79,8 +79,8 @@ def test_the_whole_gallery_is_analysed_without_it(damaged_thumbnail, extractor):
         seen.map.ids,
         seen.outliers,
         [photo.id for photo in sample_queries(store)],
-        walk(query, store, 12).seeds,
-        walk(query, store, 12).reached,
+        trace_diffusion(query, store, 12).seeds,
+        trace_diffusion(query, store, 12).reached,
         [probe(store)],
     ):
         assert bad not in ids

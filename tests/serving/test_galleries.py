@@ -373,13 +373,15 @@ def test_a_gallery_photo_is_prepared_and_verified_once_for_everybody(
     shared = Gallery(engine)
     id = gallery.catalogue.find("colosseum.jpg").id
     first = shared.queries.prepare(id)
-    assert engine.recall(first, "diffusion", "sift") is None, "its points are not compared yet"
+    assert engine.search_cached(first, "diffusion", "sift") is None, (
+        "its points are not compared yet"
+    )
     expected = engine.search(first, "diffusion", "sift")
     assert set(expected.timings_ms) == {"index", "details", "diffusion", "sift", "graph"}
     monkeypatch.setattr(engine, "prepare", None)  # calling it again would raise
     monkeypatch.setattr("search.verify.shortlist.match_all", None)
     second = shared.queries.prepare(id)
-    answer = engine.recall(second, "diffusion", "sift")
+    answer = engine.search_cached(second, "diffusion", "sift")
     assert found(answer) == found(expected)
     assert set(answer.timings_ms) == {"diffusion", "graph"}
     assert set(answer.reused_ms) == {"index", "details", "sift"}
@@ -408,7 +410,7 @@ def test_a_query_keeps_the_evidence_of_so_many_photos(engine, monkeypatch):
     for id in range(1, 9):
         engine.explain(query, id)
     assert list(query.verifications["sift"]) == [4, 5, 6, 7, 8]
-    assert engine.knows(query, 8) and not engine.knows(query, 1)
+    assert engine.has_evidence(query, 8) and not engine.has_evidence(query, 1)
 
 
 def test_searches_at_once_are_searches_one_by_one(gallery, extractor):

@@ -25,7 +25,7 @@ from ui.routes import ROUTES
 
 MB = 2**20
 TAKEN = ("jpeg", "png", "webp")
-NO_PHOTO = "This is not a photo of a format that is read (JPEG, PNG, WebP, HEIC, AVIF)."
+NO_PHOTO = "This is not a photo in a supported format (JPEG, PNG, WebP, HEIC, AVIF)."
 
 
 def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -134,7 +134,7 @@ def test_the_client_of_one_file(url, tmp_path):
             == "image/jpeg"
         )
         assert server.photo(0)["file"] and server.thumbnail(0)[:2] == b"\xff\xd8"
-        with pytest.raises(Problem, match="not a photo of a format that is read"):
+        with pytest.raises(Problem, match="not a photo in a supported format"):
             server.search(b"no photo")
     command = [sys.executable, "api/client/same_thing.py", url, str(GALLERY / "colosseum.jpg")]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

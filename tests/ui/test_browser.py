@@ -270,7 +270,7 @@ def test_unreadable_upload(visit, tmp_path):
     visit.locator(UPLOADER).set_input_files(tmp_path / "broken.jpg")
     expect(
         visit.get_by_text(
-            "This is not a photo of a format that is read (JPEG, PNG, WebP, HEIC, AVIF)."
+            "This is not a photo in a supported format (JPEG, PNG, WebP, HEIC, AVIF)."
         )
     ).to_be_visible()
     upload(visit, "petra.jpg")

@@ -24,7 +24,7 @@ from index_store.ann.inverted_lists import visited_lists
 from index_store.ann.nearest import build_index
 from index_store.ann.presets import choose_parameters
 from search import Contradiction, Hit, Link
-from serving.explanation.diffusion_walk import walk
+from serving.explanation.diffusion_trace import trace_diffusion
 from serving.explanation.explain import FIRST, FOLLOWED
 from serving.explanation.graph_moves import Move, graph_moves
 from serving.galleries.galleries import galleries
@@ -94,15 +94,15 @@ def test_the_visited_lists_are_those_of_the_search(rng):
 
 def test_the_walk_is_the_one_that_reranks(engine, gallery):
     query = engine.prepare(gallery.catalogue.find("taj-mahal.jpg").id)
-    told = walk(query, gallery, 5)
-    assert len(told.seeds) and (told.weights > 0).all() and len(told.reached) == 5
-    names = {gallery.catalogue.photo(int(id)).file for id in told.seeds}
+    trace = trace_diffusion(query, gallery, 5)
+    assert len(trace.seeds) and (trace.weights > 0).all() and len(trace.reached) == 5
+    names = {gallery.catalogue.photo(int(id)).file for id in trace.seeds}
     assert names & {"taj-mahal-2.jpg", "taj-mahal-3.jpg"}
-    assert not set(told.reached) & {*told.seeds, *query.own_ids}
-    assert (np.diff(told.visits) <= 0).all() and told.visits.max() <= 1
+    assert not set(trace.reached) & {*trace.seeds, *query.own_ids}
+    assert (np.diff(trace.visits) <= 0).all() and trace.visits.max() <= 1
     # What the steps bring is what arrives: the sum over seeds is the walk itself.
-    for place, visits in enumerate(told.visits):
-        brought = sum(amount for _, to, amount in told.steps if to == place)
+    for place, visits in enumerate(trace.visits):
+        brought = sum(amount for _, to, amount in trace.steps if to == place)
         assert brought == pytest.approx(visits)
 
 

@@ -22,10 +22,10 @@ from ..widgets.albums import albums, open_album, tile
 from ..widgets.component import ASSETS
 from ..widgets.results import photos_in_words, results_grid
 
-CLUSTERS = 24  # medoids under the map
+CLUSTERS = 24  # clusters shown under the map
 GROUPS = 12  # groups of duplicates shown
-ALBUMS = 60  # things under the map
-POLL_SECONDS = 1.0  # seconds
+ALBUMS = 60  # things shown under the map
+POLL_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +63,10 @@ def render() -> None:
     with st.container(key="wide"):
         clicked = photo_map(store, overview.map)
     draw_things(store)
-    same = [id for group in overview.copies[:GROUPS] for id in group]
-    grids = [strip(store, tr("Duplicates"), same, "copies")] if same else []
-    grids.append(strip(store, tr("One of a kind"), overview.outliers, "outliers"))
-    # The browser names ids of the map; a map belongs to one generation.
+    duplicates = [id for group in overview.copies[:GROUPS] for id in group]
+    grids = [photo_row(store, tr("Duplicates"), duplicates, "copies")] if duplicates else []
+    grids.append(photo_row(store, tr("One of a kind"), overview.outliers, "outliers"))
+    # The map sends ids, not file names: it belongs to one generation.
     if clicked.open is not None and 0 <= int(clicked.open) < len(store):
         search_for(store.catalogue.photo(int(clicked.open)).file)
     for grid in grids:
@@ -94,9 +94,9 @@ def draw_things(store: Store) -> None:
         write(THING, [file])
     opened_file = next(iter(values(THING)), None)
     photo = None if opened_file is None else store.catalogue.find(opened_file)
-    shows = None if photo is None else things.number_of(photo.id)
-    if shows is not None:
-        open_album(store, things.listed[shows], lambda: write(THING, []), search_for)
+    thing_number = None if photo is None else things.number_of(photo.id)
+    if thing_number is not None:
+        open_album(store, things.listed[thing_number], lambda: write(THING, []), search_for)
 
 
 def wait_for(gallery: Gallery) -> None:
@@ -147,10 +147,10 @@ def photo_map(store: Store, layout: SimilarityMap) -> Any:
     )
 
 
-def strip(store: Store, heading: str, ids: list[int], key: str) -> Any:
-    """Draw a few photos under a heading; returns what `results_grid` does."""
+def photo_row(store: Store, heading: str, ids: list[int], key: str) -> Any:
+    """Draw a few photos under a heading. Returns the same as `results_grid`."""
     hits = []
-    nearest = store.neighbour_sims[:, 1:2].max(1, initial=0)  # of a single photo nothing is near
+    nearest = store.neighbour_sims[:, 1:2].max(1, initial=0)  # a single photo has no neighbour
     for photo in store.catalogue.photos_of(ids):
         similarity = number(float(nearest[photo.id]), 3)
         detail = tr("similarity with its nearest photo {value}", value=similarity)

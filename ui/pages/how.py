@@ -16,7 +16,7 @@ from serving.galleries.gallery import Gallery, NoGallery
 from serving.refusal import Refused
 
 from ..i18n.translate import number, tr, tr_known
-from ..state.answer import prepared
+from ..state.answer import prepare_question
 from ..state.query_image import QueryImage, gallery_subject
 from ..state.question import Question, part_of
 from ..state.served import first
@@ -25,7 +25,7 @@ from ..widgets.drawing import drawing
 from ..widgets.match import match_viewer
 from ..widgets.part import WHOLE
 from ..widgets.timing import timing_bar
-from .how_pictures import heat_picture, lists_picture, moves_picture, walk_picture
+from .how_pictures import diffusion_picture, heat_picture, lists_picture, moves_picture
 
 
 def render() -> None:
@@ -84,10 +84,10 @@ def explained(gallery: Gallery, question: Question) -> Explained:
     """Explain a search; the session caches the last explanation. Raises Refused."""
     (subject,) = question.subjects
     cache_key = question.key, gallery.engine.store.version
-    before, explanation = st.session_state.get("told", (None, None))
+    before, explanation = st.session_state.get("explained", (None, None))
     if before == cache_key:
         return explanation
-    query, _ = prepared(gallery, question, ("sift",))
+    query, _ = prepare_question(gallery, question, ("sift",))
 
     def work() -> Explained:
         if subject.picture is not None:
@@ -97,7 +97,7 @@ def explained(gallery: Gallery, question: Question) -> Explained:
         return explain(gallery, query, pixels)
 
     explanation = in_turn(work, counted=not st.session_state.pop("counted", False))
-    st.session_state.told = cache_key, explanation
+    st.session_state.explained = cache_key, explanation
     return explanation
 
 
@@ -172,8 +172,8 @@ def draw_candidates(gallery: Gallery, explanation: Explained, positions: Iterato
 def draw_diffusion(
     gallery: Gallery, subject: QueryImage, explanation: Explained, positions: Iterator[int]
 ) -> None:
-    walk = explanation.walk
-    if len(walk.seeds) == 0:
+    trace = explanation.diffusion
+    if len(trace.seeds) == 0:
         text = tr(
             "Diffusion starts from the photos that have yours among their own nearest. Here there "
             "are none, so the order stays the same."
@@ -184,12 +184,12 @@ def draw_diffusion(
             "here, and walks on from neighbour to neighbour. Of the other photos it reaches, "
             "{reached} {reached:is|are} shown; the first gets {visits} % of the visits of the most "
             "visited photo.",
-            seeds=number(len(walk.seeds)),
-            reached=number(len(walk.reached)),
-            visits=number(100 * walk.visits.max(initial=0)),
+            seeds=number(len(trace.seeds)),
+            reached=number(len(trace.reached)),
+            visits=number(100 * trace.visits.max(initial=0)),
         )
     with step(tr("It walks"), text, positions):
-        drawing(walk_picture(gallery.engine.store, subject, walk, tr("The walk")), "walk")
+        drawing(diffusion_picture(gallery.engine.store, subject, trace, tr("The walk")), "walk")
 
 
 def draw_verification(

@@ -12,7 +12,7 @@ import numpy as np
 from extractor import Region
 from index_store import Store
 from search.ranking import cosine
-from serving.explanation.diffusion_walk import Walk
+from serving.explanation.diffusion_trace import DiffusionTrace
 from serving.explanation.explain import Explained
 from serving.explanation.graph_moves import Move, Moves
 from serving.galleries.about import about
@@ -117,28 +117,28 @@ def move_row(store: Store, move: Move, text: str) -> str:
     return f"<li>{moved}<span>{html.escape(text)}</span>{because}</li>"
 
 
-def walk_picture(store: Store, subject: QueryImage, walk: Walk, label: str) -> str:
+def diffusion_picture(store: Store, subject: QueryImage, trace: DiffusionTrace, label: str) -> str:
     """SVG of the walk from left to right: query, seeds, reached photos.
 
     A line is the wider, the more walks along it.
     """
-    height = max(1, len(walk.seeds), (len(walk.reached) + 1) / 2) * (NODE + 14)
+    height = max(1, len(trace.seeds), (len(trace.reached) + 1) / 2) * (NODE + 14)
     places = {
         "query": spread(1, 20, height),
-        "seed": spread(len(walk.seeds), 200, height),
-        "reached": spread(len(walk.reached), 380, height, columns=2),
+        "seed": spread(len(trace.seeds), 200, height),
+        "reached": spread(len(trace.reached), 380, height, columns=2),
     }
     lines = [
-        curve(places["query"][0], places["seed"][i], float(weight / walk.weights.max()))
-        for i, weight in enumerate(walk.weights)
+        curve(places["query"][0], places["seed"][i], float(weight / trace.weights.max()))
+        for i, weight in enumerate(trace.weights)
     ]
-    strongest = max((amount for *_, amount in walk.steps), default=1.0)
+    strongest = max((amount for *_, amount in trace.steps), default=1.0)
     lines += [
         curve(places["seed"][seed], places["reached"][to], amount / strongest)
-        for seed, to, amount in walk.steps
+        for seed, to, amount in trace.steps
     ]
     nodes = [node(subject.small, subject.title, *places["query"][0])]
-    for ids, name in ((walk.seeds, "seed"), (walk.reached, "reached")):
+    for ids, name in ((trace.seeds, "seed"), (trace.reached, "reached")):
         for id, point in zip(ids, places[name]):
             photo = store.catalogue.photo(int(id))
             title = about(store).title(photo.file, photo.title)

@@ -20,7 +20,7 @@ from ..state.switch import open_search, search_for
 from ..state.turns import visitor_and_address
 from ..widgets.evidence import escape_markdown
 from ..widgets.uploader import accepted_suffixes
-from .explore import strip
+from .explore import photo_row
 
 POLL_SECONDS = 0.7  # seconds
 SHOWN = 24
@@ -168,7 +168,7 @@ def draw_result(own: OwnGallery) -> None:
         st.button(tr("Delete them and go back to the gallery"), on_click=delete_gallery)
     if own.gallery is not None:
         ids = list(range(min(SHOWN, len(own.gallery.engine.store))))
-        grid = strip(own.gallery.engine.store, tr("Search with one of these"), ids, "own")
+        grid = photo_row(own.gallery.engine.store, tr("Search with one of these"), ids, "own")
         if file := grid.open or grid.search:
             search_for(file)
 

@@ -1,4 +1,4 @@
-"""Page "Search": query photos in, photos of the same thing out, with the evidence."""
+"""Page "Search": upload query photos, see photos of the same thing and the evidence."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ..i18n.translate import number, tr, tr_known
 from ..state.actions import search_with, start_over
 from ..state.answer import (
     Answer,
+    answer_query,
+    cache_query,
+    cached_query,
     descriptor_answer,
     gallery_for,
-    keep,
-    kept_query,
+    prepare_question,
     prepare_uploads,
-    prepared,
-    recall,
     search,
-    search_or_recall,
+    search_cached,
 )
 from ..state.options import SearchOptions, choose_options
 from ..state.query_image import UploadExpired
-from ..state.question import Question, call, read_question, shown, write_question
+from ..state.question import Question, hits_shown, mark_photo, read_question, write_question
 from ..state.served import served as galleries_served
 from ..widgets.card import query_card
 from ..widgets.evidence import evidence
@@ -65,6 +65,7 @@ def render() -> None:
 
 
 def header(engine: Engine, with_uploader: bool) -> None:
+    """Draw the title. with_uploader: whether to draw an uploader beside it."""
     brand, right = st.columns([3, 2], vertical_alignment="center")
     title = html.escape(about(engine.store).file.title or "Same Thing")
     searched = tr("search {count} {count:photo|photos} by photo", count=number(len(engine.store)))
@@ -83,7 +84,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         served: galleries by name of their model.
         question: the question; None if the first photo has just arrived.
     """
-    st.session_state.pop("counted", None)  # valid for one run
+    st.session_state.pop("counted", None)  # applies to one run only
     was_clicked = clicked()
     with st.container(key="strip"):
         card, switches, clock = st.columns([5, 6, 4], vertical_alignment="top", gap="medium")
@@ -96,20 +97,20 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         with progress:
             question = process_uploads(gallery, question)
     assert question is not None
-    k = shown()
+    k = hits_shown()
     with card:
         query_card(gallery.engine, question, file_uploader)
     try:
         with progress:
             gallery = gallery_for(served, chosen.options)
-            query, problem = prepared(gallery, question, chosen.options.matchers)
-            answer = completed(query, chosen.options, k + 1) or recall(
+            query, problem = prepare_question(gallery, question, chosen.options.matchers)
+            answer = completed(query, chosen.options, k + 1) or search_cached(
                 gallery, query, chosen.options, k + 1
             )
             if answer is None and chosen.against is None and not was_clicked:
                 answer = descriptor_answer(gallery, query, chosen.options, k + 1)
             elif answer is None:
-                answer = search_or_recall(gallery, query, chosen.options, k + 1)
+                answer = answer_query(gallery, query, chosen.options, k + 1)
             other = None
             if chosen.against is not None:
                 other = other_answer(served, question, chosen.against, k)
@@ -118,8 +119,8 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
         st.button(tr("Try again"))
         handle_clicks(gallery.engine, question, None, redraw())
         return
-    except UploadExpired as sentence:
-        st.warning(tr_known(str(sentence)), icon=":material/link_off:")
+    except UploadExpired as error:
+        st.warning(tr_known(str(error)), icon=":material/link_off:")
         return
     with clock:
         st.html(timing_bar(answer.result))
@@ -132,7 +133,7 @@ def results_page(served: dict[str, Gallery], question: Question | None) -> None:
 
 
 def process_uploads(gallery: Gallery, question: Question | None) -> Question:
-    """Process newly uploaded photos as a new question or as additions to the current one.
+    """Process uploaded photos as a new question, or add them to the current one.
 
     On failure the page is redrawn unchanged, with a message.
     """
@@ -151,12 +152,12 @@ def process_uploads(gallery: Gallery, question: Question | None) -> Question:
         state.notice = f"{tr_known(str(refusal))} {advice}"
     else:
         updated = Question(tuple(subjects))
-        query = kept_query(gallery, updated, ("sift",))
+        query = cached_query(gallery, updated, ("sift",))
         start_over()
         write_question(subjects)
         state.uploaded = {s.token: s for s in subjects if s.token is not None}
         if query is not None:
-            keep(gallery, updated, query)
+            cache_query(gallery, updated, query)
         return updated
     st.rerun()
 
@@ -164,16 +165,16 @@ def process_uploads(gallery: Gallery, question: Question | None) -> Question:
 def other_answer(
     served: dict[str, Gallery], question: Question, options: SearchOptions, k: int
 ) -> Answer:
-    """The answer to compare with. Raises as `prepared`."""
+    """The answer to compare with. Raises as `prepare_question`."""
     gallery = gallery_for(served, options)
-    query, _ = prepared(gallery, question, options.matchers)
-    return search_or_recall(gallery, query, options, k)
+    query, _ = prepare_question(gallery, question, options.matchers)
+    return answer_query(gallery, query, options, k)
 
 
 def complete(
     progress: DeltaGenerator, gallery: Gallery, answer: Answer, options: SearchOptions, k: int
 ) -> None:
-    """Compute the full answer while the plain one is shown, then redraw the page with it."""
+    """Compute the full answer while the provisional one is shown, then redraw the page with it."""
     try:
         with progress:
             result = search(gallery, answer.query, options, k)
@@ -182,7 +183,7 @@ def complete(
         st.warning(f"{tr_known(str(refusal))} {so_far}", icon=BUSY_ICON)
         st.button(tr("Try again"))
         return
-    # The plain answer, which reported the preparation times, is about to be replaced.
+    # The provisional answer reported the preparation times, and is about to be replaced.
     timings = answer.result.timings_ms | result.timings_ms
     reused = {stage: ms for stage, ms in result.reused_ms.items() if stage not in timings}
     whole = replace(result, timings_ms=timings, reused_ms=reused)
@@ -191,7 +192,7 @@ def complete(
 
 
 def completed(query: PreparedQuery, options: SearchOptions, k: int) -> Answer | None:
-    """The answer completed by the last run, if it matches this query and these options."""
+    """The full answer from the last run, if it is for this query and these options."""
     answer, hits = st.session_state.pop("completed", (None, 0))
     is_current = (
         answer is not None and answer.query is query and (answer.options, hits) == (options, k)
@@ -205,8 +206,15 @@ def clicked() -> bool:
 
 
 def handle_clicks(engine: Engine, question: Question, answer: Answer | None, grids: list) -> None:
-    """Handle clicks in a grid. answer: None if the hits are of another answer."""
-    # The browser sends file names: a build may have reassigned the ids.
+    """Handle clicks on hits.
+
+    Args:
+        engine: the searched engine.
+        question: the question.
+        answer: the answer; None if the drawn hits are of an earlier one.
+        grids: the drawn grids of hits.
+    """
+    # The browser sends file names, because a build may have reassigned the ids.
     find = engine.store.catalogue.find
     for grid in grids:
         if grid.search and (photo := find(grid.search)):
@@ -215,7 +223,7 @@ def handle_clicks(engine: Engine, question: Question, answer: Answer | None, gri
         for name in ("more", "less"):
             file = getattr(grid, name)
             if file and find(file):
-                call(file, name)
+                mark_photo(file, name)
                 st.rerun()
         if answer and grid.open:
             if photo := find(grid.open):

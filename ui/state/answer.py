@@ -55,11 +55,9 @@ def gallery_for(served: Mapping[str, Gallery], options: SearchOptions) -> Galler
     )
 
 
-def search_or_recall(
-    gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int
-) -> Answer:
+def answer_query(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int) -> Answer:
     """Answer a prepared query; in a turn if photos must be compared. Raises Refused."""
-    cached = recall(gallery, query, options, k)
+    cached = search_cached(gallery, query, options, k)
     if cached is not None:
         return cached
 
@@ -80,9 +78,11 @@ def search(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: in
     return in_turn(work, tr("Matching points…"), counted=not counted, quick=True)
 
 
-def recall(gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int) -> Answer | None:
+def search_cached(
+    gallery: Gallery, query: PreparedQuery, options: SearchOptions, k: int
+) -> Answer | None:
     """The answer if no photo must be compared for it, else None."""
-    result = searches.recall(gallery, query, options.rerank, options.matcher, k, "page")
+    result = searches.search_cached(gallery, query, options.rerank, options.matcher, k, "page")
     return None if result is None else Answer(gallery, query, result, options)
 
 
@@ -98,7 +98,7 @@ def descriptor_answer(
     )
 
 
-def prepared(
+def prepare_question(
     gallery: Gallery, question: Question, matchers: Sequence[str]
 ) -> tuple[PreparedQuery, str]:
     """Prepare the question as a query, from the session's cache or in a turn.
@@ -115,7 +115,7 @@ def prepared(
         Refused: the server is too busy, or the system failed to read a file.
         UploadExpired: the cached data of an upload does not suffice.
     """
-    query = kept_query(gallery, question, matchers)
+    query = cached_query(gallery, question, matchers)
     if query is not None:
         return query, ""
     base = question.without_feedback
@@ -126,10 +126,10 @@ def prepared(
     try:
         prepared_query = in_turn(work, tr("Processing the photo…"))
     except OriginalGone:
-        return prepared(gallery, question.whole, matchers)[0], ORIGINAL_GONE
+        return prepare_question(gallery, question.whole, matchers)[0], ORIGINAL_GONE
     st.session_state.counted = True
-    keep(gallery, base, prepared_query)
-    query = kept_query(gallery, question, matchers)
+    cache_query(gallery, base, prepared_query)
+    query = cached_query(gallery, question, matchers)
     assert query is not None
     return query, ""
 
@@ -140,18 +140,18 @@ def prepare_uploads(
     """Decode uploads and prepare a query from them, in one turn.
 
     Raises:
-        Refused: as `prepared`.
+        Refused: as `prepare_question`.
         BadPhoto: an upload cannot be decoded.
-        UploadExpired: as `prepared`.
+        UploadExpired: as `prepare_question`.
     """
     message = tr("Processing the photo…")
     subjects, query = in_turn(lambda: read_uploads(gallery, files, others), message)
     st.session_state.counted = True
-    keep(gallery, Question(tuple(subjects)), query)
+    cache_query(gallery, Question(tuple(subjects)), query)
     return subjects
 
 
-def kept_query(
+def cached_query(
     gallery: Gallery, question: Question, matchers: Sequence[str]
 ) -> PreparedQuery | None:
     """The query if it is cached or cheap to prepare, else None.
@@ -179,7 +179,7 @@ def kept_query(
             query = None
     find = engine.store.catalogue.find
     if query is None and (question.more or question.less):
-        base = kept_query(gallery, question.without_feedback, matchers)
+        base = cached_query(gallery, question.without_feedback, matchers)
         if base is not None:
             more, less = (
                 [find(file).id for file in files] for files in (question.more, question.less)
@@ -190,11 +190,11 @@ def kept_query(
             ids = [find(subject.file).id for subject in question.subjects]
             query = gallery.queries.prepare(ids[0]) if len(ids) == 1 else engine.prepare(ids)
     if query is not None:
-        keep(gallery, question, query)
+        cache_query(gallery, question, query)
     return query
 
 
-def keep(gallery: Gallery, question: Question, query: PreparedQuery) -> None:
+def cache_query(gallery: Gallery, question: Question, query: PreparedQuery) -> None:
     """Cache a query in the session; beyond MAX_PREPARED the oldest is dropped."""
     queries = _queries()
     queries.pop(_key(gallery, question), None)

@@ -191,5 +191,5 @@ def prepare(
 
 def clear_query() -> None:
     """Delete the photos and everything derived from them from the session."""
-    for name in ("uploaded", "prepared", "drawn", "completed", "told"):
+    for name in ("uploaded", "prepared", "drawn", "completed", "explained"):
         st.session_state.pop(name, None)

@@ -151,14 +151,14 @@ def clear_question() -> None:
     write_all({name: [] for name in QUESTION_PARAMETERS})
 
 
-def call(file: str, name: str) -> None:
+def mark_photo(file: str, name: str) -> None:
     """Mark a gallery photo as right ("more") or wrong ("less"), or remove the mark ("")."""
     for kind in ("more", "less"):
         files = [other for other in unique_values(kind, MAX_FEEDBACK) if other != file]
         write(kind, [*files, file][-MAX_FEEDBACK:] if kind == name else files)
 
 
-def drop(subject: QueryImage) -> None:
+def drop_photo(subject: QueryImage) -> None:
     """Remove one of the query photos."""
     name, value = ("photo", subject.file) if subject.token is None else ("upload", subject.token)
     write(name, [other for other in unique_values(name, MAX_FEEDBACK) if other != value])
@@ -183,7 +183,7 @@ def write_part(part: Percents) -> None:
     write("part", [] if part == WHOLE else [",".join(map(str, part))])
 
 
-def shown() -> int:
+def hits_shown() -> int:
     """Number of hits to show, FIRST_PAGE to MAX_HITS."""
     text = "".join(values("shown")[-1:])
     count = int(text) if text.isdecimal() and len(text) < 6 else 0
@@ -192,7 +192,7 @@ def shown() -> int:
 
 def show_more() -> None:
     """Show MORE further hits."""
-    write("shown", [str(min(shown() + MORE, MAX_HITS))])
+    write("shown", [str(min(hits_shown() + MORE, MAX_HITS))])
 
 
 def unique_values(name: str, limit: int) -> list[str]:

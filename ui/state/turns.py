@@ -11,7 +11,7 @@ import streamlit as st
 from serving.middleware.client_ip import FORWARDED, LOOPBACK, client_address
 from serving.operations.streamlit_private import current_session
 from serving.queue.admission import Busy, admission
-from serving.refusal import of_busy, spend
+from serving.refusal import queue_full, spend
 
 from ..i18n.translate import tr
 
@@ -44,7 +44,7 @@ def in_turn(
     try:
         ticket = admission().submit(visitor, work, address, quick)
     except Busy as error:
-        raise of_busy(error) from None
+        raise queue_full(error) from None
     line = st.empty()
     try:
         if not ticket.wait(SILENT_SECONDS):

@@ -15,7 +15,7 @@ from serving.settings import settings
 
 from ..i18n.translate import tr, tr_known
 from ..state.actions import start_over
-from ..state.question import Question, call, drop, write_part
+from ..state.question import Question, drop_photo, mark_photo, write_part
 from .component import component
 from .part import WHOLE, choose_part
 
@@ -101,9 +101,9 @@ def chips(engine: Engine, question: Question) -> None:
     def remove_chip() -> None:
         kind, name = (list(st.session_state.chips.remove or ()) + ["", ""])[:2]
         if kind == "photo" and name in {str(n) for n in range(len(more))}:
-            drop(more[int(name)])
+            drop_photo(more[int(name)])
         elif kind in ("more", "less"):
-            call(str(name), "")
+            mark_photo(str(name), "")
 
     texts = {"photo": tr("One of the photos"), "more": tr("More like"), "less": tr("Not")}
     component("chips")(

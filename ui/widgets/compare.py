@@ -1,4 +1,4 @@
-"""Comparison of two answers, in words."""
+"""Sentences that compare two answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.galleries.about import about
 from ..i18n.translate import number, tr
 from ..state.question import Question
 
-TOP = 10
+TOP = 10  # best hits compared
 
 
 def overlap(before: Sequence[Hit], after: Sequence[Hit]) -> str:
@@ -26,7 +26,7 @@ def ranks_of(hits: Sequence[Hit]) -> dict[str, int]:
     return {hit.file: rank for rank, hit in enumerate(hits, 1)}
 
 
-def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[Hit]) -> str:
+def feedback_effect(question: Question, before: Sequence[Hit] | None, after: Sequence[Hit]) -> str:
     """Sentence on the effect of feedback.
 
     Args:
@@ -49,7 +49,7 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
     if before is None:
         return sentence
     ranks = ranks_of(before)
-    # Marked photos leave the answer; the photos behind them did not rise because of that.
+    # Marked photos leave the answer. That the photos behind them move up does not count as rising.
     marked = sorted(ranks[file] for file in (*question.more, *question.less) if file in ranks)
     steps = []
     for rank, hit in enumerate(after, 1):
@@ -66,17 +66,17 @@ def moved_by(question: Question, before: Sequence[Hit] | None, after: Sequence[H
     return f"{sentence} {effect}"
 
 
-def reasons(
+def similarity_parts(
     engine: Engine, query: PreparedQuery, question: Question, hits: Sequence[Hit]
 ) -> dict[str, str]:
-    """File -> sentence on the parts of a hit's similarity; empty without feedback."""
+    """File -> phrase on what contributed to the hit's similarity; empty without feedback."""
     if not hits or not (question.more or question.less):
         return {}
     titles = [
         about(engine.store).title(file, engine.store.catalogue.find(file).title)
         for file in (*question.more, *question.less)
     ]
-    parts = engine.parts(query, [hit.id for hit in hits])
+    parts = engine.contributions(query, [hit.id for hit in hits])
     return {
         hit.file: tr("; of that {own} from the query", own=number(from_query, 2))
         + "".join(

@@ -230,7 +230,7 @@ def tried(engine: Engine, query: PreparedQuery, id: int, matcher: str, number: i
 
 def explained(engine: Engine, query: PreparedQuery, id: int, matcher: str) -> Hit:
     """`Engine.explain`, in a turn if points must be compared. Raises Refused."""
-    if engine.knows(query, id, matcher):
+    if engine.has_evidence(query, id, matcher):
         return engine.explain(query, id, matcher)
     return in_turn(lambda: engine.explain(query, id, matcher), tr("Matching points…"), quick=True)
 

@@ -10,10 +10,10 @@ from search import Hit
 
 from ..i18n.translate import tr, tr_known
 from ..state.actions import show_weaker
-from ..state.answer import Answer, kept_query, recall
+from ..state.answer import Answer, cached_query, search_cached
 from ..state.options import ChosenOptions
 from ..state.question import Question, show_more
-from .compare import moved_by, overlap, ranks_of, reasons
+from .compare import feedback_effect, overlap, ranks_of, similarity_parts
 from .results import Pane, pane, results_grid, two_panes
 
 GRIDS = ("results", "weak-results")  # keys of the grids of hits and of weaker hits
@@ -54,8 +54,8 @@ def draw(
         before = None
         if question.more or question.less:
             before = without_feedback(answer, question, k)
-            st.caption(moved_by(question, before, result.hits))
-        reason_by_file = reasons(engine, answer.query, question, result.hits)
+            st.caption(feedback_effect(question, before, result.hits))
+        reason_by_file = similarity_parts(engine, answer.query, question, result.hits)
         grids, more = folded_results(answer, more, before and ranks_of(before), reason_by_file)
     if more:
         st.button(tr("Show more"), on_click=show_more, width="stretch")
@@ -64,9 +64,9 @@ def draw(
 
 def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | None:
     """The hits without feedback; None if they are not cached."""
-    query = kept_query(answer.gallery, question.without_feedback, answer.options.matchers)
-    recalled = None if query is None else recall(answer.gallery, query, answer.options, k)
-    return None if recalled is None else recalled.result.hits
+    query = cached_query(answer.gallery, question.without_feedback, answer.options.matchers)
+    cached = None if query is None else search_cached(answer.gallery, query, answer.options, k)
+    return None if cached is None else cached.result.hits
 
 
 def folded_results(

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from index_store import Store
-from search import Hit, SearchResult, fold
+from search import Hit, SearchResult, collapse_duplicates
 from serving.galleries.about import About, about
 from serving.galleries.pictures import thumbnail_url
 
@@ -74,7 +74,7 @@ def tile(
         hit: the hit.
         move: output of `movement`.
         copies: its near-duplicates among the hits.
-        reason: addition to its details, see `compare.reasons`.
+        reason: addition to its details, see `compare.similarity_parts`.
     """
     facts = about(store)
     chance = ""
@@ -156,7 +156,7 @@ def pane(
     """
     ranks = {hit.file: rank for rank, hit in enumerate(hits, 1)}
     tiles = []
-    for best, *copies in fold(store, hits) if folded else [[hit] for hit in hits]:
+    for best, *copies in collapse_duplicates(store, hits) if folded else [[hit] for hit in hits]:
         move = ("", "") if before is None else movement(ranks[best.file], before.get(best.file))
         tiles.append(tile(store, best, move, copies, (reasons or {}).get(best.file, "")))
     return {"heading": heading, "time": time, "hits": tiles}

@@ -1,10 +1,10 @@
-"""Cost of the keypoint index (bytes, building, opening, queries) as a gallery grows.
+"""Cost of the keypoint index as a gallery grows: bytes, building, opening, queries.
 
 The galleries are synthetic: each photo has as many keypoints as the form keeps, drawn from those of
-real stores with a little noise. A query's cost is the content of the lists it visits, and real
-keypoints cluster in few of them. So the lists must be filled as by real photos, while it does not
-matter which photo has which keypoint: with every neighbour in another photo, counting votes is most
-expensive. Queries are unchanged photos of the stores.
+real stores with a little noise. The cost of a query depends on the length of the lists that it
+visits, and real keypoints cluster in a few of them, so the lists must be filled as by real photos.
+Which photo has which keypoint does not matter: counting votes is most expensive if every neighbour
+is in another photo, as here. Queries are unchanged photos of the stores.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from ..speed.memory import peak_mb
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUERIES = 100
-FOUND = 40  # photos for timing keypoint detection
-NOISE = 4.0  # standard deviation of each component, in bytes of RootSIFT: a distance of some 45
+DETECTION_PHOTOS = 40  # photos for timing keypoint detection
+NOISE = 4.0  # standard deviation of each component, in units of a RootSIFT byte: a distance of 45
 BATCH = 256  # photos generated at a time
 SIZE = (480, 640)  # height and width of a synthetic photo
 
@@ -48,11 +48,11 @@ class Cost:
     """Measurements of one gallery, on one thread.
 
     Attributes:
-        photos, keypoints: their numbers.
+        photos, keypoints: number of photos, and of their keypoints in the index.
         list_imbalance: mean length of a keypoint's list, relative to the average list.
         megabytes: size of the file, all of which is mapped.
-        build_seconds: seconds of a core to read, encode and write the keypoints of 1,000 photos.
-        finding_seconds: seconds of a core to detect the keypoints of 1,000 photos.
+        build_seconds: CPU seconds to read, encode and write the keypoints of 1,000 photos.
+        detecting_seconds: CPU seconds to detect the keypoints of 1,000 photos.
         change_seconds: seconds to rewrite the file, as any change of the gallery does.
         peak_mb: peak memory of this process until the file was written.
         open_ms: time to open the file.
@@ -64,7 +64,7 @@ class Cost:
     list_imbalance: float
     megabytes: float
     build_seconds: float
-    finding_seconds: float
+    detecting_seconds: float
     change_seconds: float
     peak_mb: float
     open_ms: float
@@ -72,7 +72,7 @@ class Cost:
     votes_ms: np.ndarray
 
 
-# -- made galleries --------------------------------------------------------------------------------
+# -- synthetic galleries ---------------------------------------------------------------------------
 
 
 def synthetic_photos(
@@ -99,8 +99,10 @@ def synthetic_photos(
 
 def list_imbalance(sizes: np.ndarray) -> float:
     """Mean length of a keypoint's list without the keypoint, relative to the average list."""
-    held = sizes.astype(np.float64)
-    return float((held * (held - 1)).sum() / (held.sum() * (held.sum() - 1)) * len(held))
+    lengths = sizes.astype(np.float64)
+    return float(
+        (lengths * (lengths - 1)).sum() / (lengths.sum() * (lengths.sum() - 1)) * len(lengths)
+    )
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -108,21 +110,21 @@ def list_imbalance(sizes: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Sample:
-    """Real photos.
+    """Keypoints of real photos, and what they cost.
 
     Attributes:
         photos: keypoints of each photo.
-        reading, finding: seconds of a core to read one photo's keypoints from a store, and to
-            detect them.
+        reading, detecting: CPU seconds to read one photo's keypoints from a store, and to detect
+            them.
     """
 
     photos: list[LocalFeatures]
     reading: float
-    finding: float
+    detecting: float
 
 
 def real_keypoints(paths: Sequence[Path]) -> Sample:
-    """Keypoints of all photos of some stores.
+    """Read and detect the keypoints of all photos of some stores.
 
     Raises:
         StoreError: a store cannot be opened, or a photo is missing.
@@ -138,7 +140,7 @@ def real_keypoints(paths: Sequence[Path]) -> Sample:
                 features for _, features in store.rows.keypoints(ids) if features is not None
             ]
             reading += time.process_time() - start
-            step = max(1, len(store) * len(paths) // FOUND)
+            step = max(1, len(store) * len(paths) // DETECTION_PHOTOS)
             for id in ids[::step]:
                 pixels = store.pixels(id)
                 start = time.process_time()
@@ -149,24 +151,26 @@ def real_keypoints(paths: Sequence[Path]) -> Sample:
     return Sample(photos, reading / len(photos), float(np.mean(seconds)))
 
 
-def seconds_to_code(real: Sequence[LocalFeatures], form: KeypointForm) -> float:
-    """Seconds of a core per photo for encoding keypoints."""
+def encoding_seconds(real: Sequence[LocalFeatures], form: KeypointForm) -> float:
+    """CPU seconds per photo for encoding keypoints."""
     start = time.process_time()
     coded(enumerate(real), form)
     return (time.process_time() - start) / len(real)
 
 
-def vote(index: KeypointIndex, queries: Sequence[LocalFeatures]) -> tuple[np.ndarray, np.ndarray]:
+def time_queries(
+    index: KeypointIndex, queries: Sequence[LocalFeatures]
+) -> tuple[np.ndarray, np.ndarray]:
     """Milliseconds to find neighbours and to count votes, each (queries,), as in a search."""
-    took = []
+    times = []
     for query in queries:
-        few = query.strongest(index.form.points)
+        strongest = query.strongest(index.form.points)
         start = time.perf_counter()
-        near = index.nearest(few.descriptors, NEAREST)
+        near = index.nearest(strongest.descriptors, NEAREST)
         middle = time.perf_counter()
         count_votes(near.distances, near.photos, index.photos, np.empty(0, np.int64))
-        took.append((middle - start, time.perf_counter() - middle))
-    nearest, votes = 1000 * np.array(took).T
+        times.append((middle - start, time.perf_counter() - middle))
+    nearest, votes = 1000 * np.array(times).T
     return nearest, votes
 
 
@@ -199,8 +203,8 @@ def measure(
     start = time.perf_counter()
     index = KeypointIndex(path, form, photos)
     opening = time.perf_counter() - start
-    vote(index, queries[:10])  # warms the page cache and faiss's buffers
-    nearest, votes = vote(index, queries)
+    time_queries(index, queries[:10])  # warms the page cache and faiss's buffers
+    nearest, votes = time_queries(index, queries)
     start = time.perf_counter()
     KeypointChange.none(index).save(folder / "changed.lists")
     changing = time.perf_counter() - start
@@ -209,8 +213,8 @@ def measure(
         keypoints=len(index),
         list_imbalance=list_imbalance(index.sizes),
         megabytes=path.stat().st_size / 1e6,
-        build_seconds=1000 * (real.reading + seconds_to_code(real.photos, form) + saving),
-        finding_seconds=1000 * real.finding,
+        build_seconds=1000 * (real.reading + encoding_seconds(real.photos, form) + saving),
+        detecting_seconds=1000 * real.detecting,
         change_seconds=changing,
         peak_mb=peak,
         open_ms=1000 * opening,
@@ -227,10 +231,10 @@ def format_table(costs: Sequence[Cost]) -> str:
     head = [
         "photos",
         "keypoints",
-        "crowding",
+        "list imbalance",
         "file, MB",
         "build, s per 1,000",
-        "of finding them",
+        "share of detection",
     ]
     head += [
         "change, s",
@@ -251,7 +255,7 @@ def format_table(costs: Sequence[Cost]) -> str:
                 f"{cost.list_imbalance:.1f}",
                 f"{cost.megabytes:,.0f}",
                 f"{cost.build_seconds:.2f}",
-                f"{cost.build_seconds / cost.finding_seconds:.1%}",
+                f"{cost.build_seconds / cost.detecting_seconds:.1%}",
                 f"{cost.change_seconds:.1f}",
                 f"{cost.peak_mb:,.0f}",
                 f"{cost.open_ms:.1f}",
@@ -270,12 +274,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="keypoints are drawn from these, and queries; the photos must be there",
+        help="stores from which keypoints and queries are drawn; their photos must exist",
     )
-    command.add_argument("--sizes", type=count, nargs="+", default=SIZES, help="photos")
+    command.add_argument("--sizes", type=count, nargs="+", default=SIZES, help="numbers of photos")
     command.add_argument("--queries", type=count, default=QUERIES)
     command.add_argument(
-        "--work", type=Path, help="folder for the files, twice 3.6 GB for a million"
+        "--work", type=Path, help="folder for temporary files: 7.2 GB for a million photos"
     )
 
 
@@ -292,7 +296,7 @@ def run(args: argparse.Namespace) -> None:
                 costs.append(measure(photos, real, queries, Path(folder)))
     print_lines(
         f"Hardware: {hardware()}; one thread. Drawn from {len(real.photos):,} photos; "
-        f"keypoints are found in {1000 * real.finding:.0f} ms a photo",
+        f"keypoints are detected in {1000 * real.detecting:.0f} ms a photo",
         "",
     )
     print_text(format_table(costs))

@@ -11,7 +11,7 @@ from ..containers import Container
 from .openers import open_image
 
 MIN_SHARE = 0.9  # minimum share of the rows
-CUT_OFF = "The end of the photo's file is missing; what is there is used."
+CUT_OFF = "The end of the photo's file is missing; the rest is used."
 END = b"\xff\xd9"
 # Fill colour of undecoded rows. No decoded row is entirely of this colour.
 BLANK = {"L": (255,), "RGB": (255, 0, 255), "CMYK": (255, 0, 255, 0)}

@@ -78,5 +78,5 @@ def raw_preview(data: bytes) -> tuple[bytes, int]:
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         raise UnsupportedImage(f"The raw photo has no readable preview ({reason}).") from None
     if preview.format != rawpy.ThumbFormat.JPEG:
-        raise UnsupportedImage("The raw photo's preview is no JPEG.")
+        raise UnsupportedImage("The raw photo's preview is not a JPEG.")
     return bytes(preview.data), flip

@@ -1,4 +1,4 @@
-"""Push a store's descriptors to a Milvus collection, and return to the store's own index."""
+"""Push a store's descriptors to a Milvus collection, or switch back to the store's own index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from index_store.errors import StoreError
 from index_store.global_artifacts import Derived, Progress, silent
 from index_store.storage.manifest import Manifest
-from index_store.storage.publish import content_of, locked_for_update, replace
+from index_store.storage.publish import content_of, locked_for_update, publish
 
 from .collection import Collection, checked_address, new_family
 from .milvus import MilvusIndex, rows_in_a_message
@@ -25,9 +25,9 @@ class Pushed:
     Attributes:
         collection: where the descriptors are.
         photos: number of descriptors.
-        coded: number of descriptors that the server has encoded as IVF-PQ.
+        coded: number of descriptors that the server keeps as IVF-PQ codes.
         lists: inverted lists per segment of the server.
-        code_bytes: bytes per encoded vector.
+        code_bytes: bytes of a vector's code.
         dropped: older collections of this store that were deleted.
     """
 
@@ -40,11 +40,11 @@ class Pushed:
 
 
 def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed:
-    """Fill a collection with a store's descriptors, and search there from now on.
+    """Copy a store's descriptors into a new collection, which is searched from then on.
 
-    Adding or removing photos later creates a generation with other content, which is searched with
-    the store's own index until it is pushed too. The previously searched collection stays until the
-    next push, for pages that have not loaded this generation yet. Older ones are deleted.
+    When photos are added or removed later, the new generation is searched with the store's own
+    index until it is pushed as well. The previous collection is kept until the next push, for pages
+    that have not loaded this generation yet; older ones are deleted.
 
     Args:
         store: folder of the store.
@@ -65,22 +65,22 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
         collection = Collection(
             address, f"{family}_{live.generation}", live.generation, live.manifest.content
         )
-        descriptors = cast(np.ndarray, live.descriptors)  # reads as one
+        descriptors = cast(np.ndarray, live.descriptors)  # read like an array
         index = MilvusIndex(address, collection.name, live.manifest.dim)
         try:
             index.create(collection.description)
             index.train(descriptors)
-            size = rows_in_a_message(live.manifest.dim)
-            starts = range(0, len(live), size)
+            rows_per_message = rows_in_a_message(live.manifest.dim)
+            starts = range(0, len(live), rows_per_message)
             for start in progress(starts, len(starts), "push"):
-                index.add(descriptors[start : start + size])
+                index.add(descriptors[start : start + rows_per_message])
             for _ in progress(range(1), 1, "index"):
                 coded = index.seal()
         except BaseException:
             with suppress(StoreError):
                 index.drop()
             raise
-        replace(store, content_of(live), live.rows, lambda _: Derived.of(live), collection)
+        publish(store, content_of(live), live.rows, lambda _: Derived.of(live), collection)
         collections_to_keep = (
             {collection.name} if before is None else {collection.name, before.name}
         )
@@ -92,7 +92,7 @@ def push(store: str | Path, address: str, progress: Progress = silent) -> Pushed
 
 
 def use_own_index(store: str | Path) -> Manifest:
-    """Make a store search its own index again. Contacts no server; the collection stays there.
+    """Search a store with its own index again. Contacts no server; the collection is not deleted.
 
     Raises:
         StoreMissing, StoreMismatch, StoreCorrupt: see `Store`.
@@ -104,4 +104,4 @@ def use_own_index(store: str | Path) -> Manifest:
         if collection is None:
             return live.manifest
         unused = collection.set_aside()
-        return replace(store, content_of(live), live.rows, lambda _: Derived.of(live), unused)
+        return publish(store, content_of(live), live.rows, lambda _: Derived.of(live), unused)

@@ -114,7 +114,7 @@ class Collected:
             try:
                 node = json.loads(self._document(current))
                 if not isinstance(node, dict) or iiif.kind(node) not in ("Manifest", "Collection"):
-                    raise ValueError("it is no IIIF manifest or collection")
+                    raise ValueError("it is not an IIIF manifest or collection")
                 if current == url:
                     self._title = iiif.described(node).title
                 inner = iiif.documents(node) if iiif.kind(node) == "Collection" else []
@@ -244,4 +244,5 @@ def suffix_of(fetched: Fetched) -> str:
         return suffix
     if (found := format_of(fetched.data[:START])) is not None:
         return found.suffixes[0]
-    raise NotFetched(f"The server gives {fetched.kind[:60] or 'nothing that it has a name for'}.")
+    kind = fetched.kind[:60] or "data of an unknown type"
+    raise NotFetched(f"The server sent {kind}, not a photo.")

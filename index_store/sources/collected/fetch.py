@@ -1,7 +1,7 @@
 """Fetch files from the web, with rate limits and protection against hostile servers.
 
 One request at a time, at a limited rate per server. Retry-After is respected, and a server that
-does not answer is given up. Only http and https, only public addresses unless others are allowed,
+does not answer is skipped. Only http and https, only public addresses unless others are allowed,
 and never more bytes than the caller's limit.
 """
 
@@ -29,13 +29,13 @@ SECONDS = 120.0  # limit for one transfer
 TIMEOUT = httpx.Timeout(20.0)  # of each step of a transfer
 REDIRECTS = 5
 SERVERS = 16  # connection pools that are kept
-SILENT = 3  # consecutive URLs without an answer before a server is given up
+SILENT = 3  # consecutive URLs without an answer before a server is skipped
 GLOBAL = ipaddress.ip_network("2000::/3")
 EMBEDDING = [ipaddress.ip_network(net) for net in ("2001::/32", "2002::/16")]  # embed IPv4
 
 
 class NotFetched(StoreError):
-    """A URL gives nothing usable. The message is a sentence."""
+    """A URL provides no usable file. The message is a sentence."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def local_item(root: Path, file: str, credit: Credit) -> Item:
     except (OSError, RuntimeError):
         return Item(name, problem="There is no such file.")
     if not full_path.is_file():
-        return Item(name, problem="It is no file.")
+        return Item(name, problem="It is not a file.")
     if not inside:
         return Item(name, problem="The path is a link that leads out of the list's folder.")
     return Item(name, credit, path=full_path)

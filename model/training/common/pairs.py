@@ -85,7 +85,7 @@ def read_landmarks_csv(table: Path, root: Path, seed: int = 0) -> TrainingSet:
                 for row in csv.DictReader(file)
             }
     except (csv.Error, KeyError, IndexError, AttributeError, ValueError) as error:
-        raise BadTrainingData(f"{table.name} is no table of landmarks ({error})") from error
+        raise BadTrainingData(f"{table.name} is not a table of landmarks ({error})") from error
     return pair_up(members, seed)
 
 
@@ -125,7 +125,7 @@ def read_sfm(table: Path, root: Path) -> TrainingSet:
         if len(paths) != len(clusters) or not ((0 <= pairs) & (pairs < len(paths))).all():
             raise ValueError("its columns do not fit")
     except (BadPickle, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BadTrainingData(f"{table.name} is no retrieval-SfM table ({error})") from error
+        raise BadTrainingData(f"{table.name} is not a retrieval-SfM table ({error})") from error
     return TrainingSet(paths, clusters, pairs)
 
 

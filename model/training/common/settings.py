@@ -170,7 +170,7 @@ class InstanceChoice(LossChoice):
         weight: weight of the loss.
         neighbours: number of nearest photos by the teacher, mined over all photos. Half of a batch
             is drawn from them. With 0 all photos are drawn at random.
-        alike: cosine above which two photos may show one thing, and do not count as neighbours.
+        alike: cosine above which two photos may show the same thing; these are not neighbours.
     """
 
     weight: Weight = 0.1

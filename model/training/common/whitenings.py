@@ -45,7 +45,7 @@ def compare_whitenings(
     """Rows of a table of mAP, head first.
 
     Args:
-        network: network in evaluation mode; its own whitening is removed for good.
+        network: network in evaluation mode; its own whitening is removed permanently.
         provenance: provenance of its checkpoint.
         validation: data for mAP.
         others: photos from which whitenings are learned.

@@ -18,7 +18,7 @@ from ..common.settings import DistillConfig
 from ..common.views import plain_view, random_view
 from .teacher import Teacher
 
-LARGER = 3  # photos are cached with a longest side of this many times the teacher's view
+CACHE_FACTOR = 3  # photos are cached with a longest side of this many times the teacher's view
 
 
 class BatchSource(Protocol):
@@ -103,7 +103,7 @@ class ViewWorkers:
         """A photo, or the next readable one, uint8 RGB (H, W, 3)."""
         if self._photos is None:
             budget = self.config.gigabytes * 1e9 / max(1, self.workers)
-            self._photos = PhotoMemory(self.paths, LARGER * self._large, budget)
+            self._photos = PhotoMemory(self.paths, CACHE_FACTOR * self._large, budget)
         for following in range(len(self.paths)):
             try:
                 return self._photos[(number + following) % len(self.paths)]

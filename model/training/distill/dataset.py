@@ -24,7 +24,7 @@ from ..packs.atomic import commit_file
 from ..packs.packed import is_pack
 from .batch_source import BatchSource, ViewWorkers
 
-PREFETCH = 3  # batches that each background process prepares ahead
+PREFETCH = 3  # batches that each background process prepares in advance
 
 
 class DistillationBatch(NamedTuple):
@@ -43,7 +43,7 @@ class DistillationBatch(NamedTuple):
 
 
 class DistillationDataset(Dataset):
-    """The batch of each step: `lessons[step]`.
+    """The batch of each step: `dataset[step]`.
 
     Args:
         source: source of views and teacher outputs.
@@ -104,7 +104,7 @@ def find_neighbours(source: BatchSource) -> np.ndarray | None:
     """Mine the whole pool for easily confused photos.
 
     The teacher's nearest neighbours are mined once and saved in the run's folder. Nearly identical
-    photos (`instances.alike`) may show one thing, and are skipped.
+    photos (`instances.alike`) may show the same thing, and are skipped.
 
     Args:
         source: source with N photos.
@@ -126,7 +126,9 @@ def find_neighbours(source: BatchSource) -> np.ndarray | None:
         except (ValueError, EOFError):  # truncated, or not an array
             found = None
         if found is None or found.shape != expected_shape:
-            raise BadConfig(f"{file} is damaged or of other photos; delete it to mine them again")
+            raise BadConfig(
+                f"{file} is damaged or of other photos; delete it to mine neighbours again"
+            )
         return found
     batches = tqdm(feed(PlainDescriptors(source)), "mining neighbours", unit="batch")
     descriptors = torch.cat(list(batches)).numpy()

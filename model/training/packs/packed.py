@@ -1,10 +1,10 @@
 """Packed photos: a pool of training photos as small WebP files, in zip archives of limited size.
 
-    pack.json           content of the archives, with their SHA-256
+    pack.json           manifest: the archives and their SHA-256
     photos-000.zip      000000.webp, 000001.webp, ...; stored without further compression
     photos-001.zip
 
-`pack` writes them, and training decodes them all into memory.
+`pack` writes the archives, and training decodes all photos into memory.
 """
 
 from __future__ import annotations
@@ -22,21 +22,27 @@ from extractor import Limits
 from .parts import MAX_PARTS, MB, BadParts, Part, read_manifest, read_part
 
 FILE = "pack.json"
-MAX_PART = 60 * MB
+MAX_PART = 60 * MB  # bytes of an archive
 MIN_SIDE, MAX_SIDE = 32, 1024  # pixels, longest side of the packed photos
 MAX_PHOTOS = 500_000  # per part: a zip entry takes more than a hundred bytes
 LIMITS = Limits(("webp",), megabytes=4, megapixels=2, memory=200, seconds=5.0)
 """Limits on a packed photo and the cost of decoding it."""
 
-Number = Annotated[int, Field(ge=0, le=10**9)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class PhotoPart(Part):
-    """An archive of a pack. photos: number of its photos. read: pool files up to its end."""
+    """An archive of a pack.
+
+    Attributes:
+        size: bytes of the archive.
+        photos: number of photos in it.
+        read: number of pool files read until it was complete, including skipped ones.
+    """
 
     size: Annotated[int, Field(ge=1, le=MAX_PART)]
     photos: Annotated[int, Field(ge=1, le=MAX_PHOTOS)]
-    read: Number
+    read: Count
 
 
 class Pack(BaseModel):
@@ -48,8 +54,8 @@ class Pack(BaseModel):
         quality: quality of the WebP files.
         pool: SHA-256 over the names and sizes of the packed files.
         files: number of files in the pool.
-        left_out: number of unusable files: unreadable, or narrower than 32 pixels.
-        parts: the archives, in order.
+        left_out: number of skipped files: unreadable, or narrower than 32 pixels.
+        parts: the archives, in order of their numbers.
         is_complete: whether all files have been read.
     """
 
@@ -59,8 +65,8 @@ class Pack(BaseModel):
     side: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
     quality: Annotated[int, Field(ge=1, le=100)]
     pool: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    files: Number
-    left_out: Number = 0
+    files: Count
+    left_out: Count = 0
     parts: Annotated[list[PhotoPart], Field(max_length=MAX_PARTS)] = []
     is_complete: bool = False
 
@@ -100,7 +106,7 @@ def read_pack(folder: Path) -> Pack:
 
 
 def packed_photos(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """All photos of a pack: path (for messages) and WebP file of each.
+    """All photos of a pack: the path of each, for messages, and its WebP file.
 
     Raises:
         BadParts: a part is missing, damaged, or not an archive written by `pack`.
@@ -123,7 +129,7 @@ def read_archive(data: bytes, part: PhotoPart) -> list[tuple[str, bytes]]:
             if [entry.filename for entry in entries] != [
                 entry_name(number) for number in range(part.photos)
             ]:
-                raise BadParts(f"{part.name} does not hold the photos that its manifest counts")
+                raise BadParts(f"{part.name} does not contain the photos that its manifest lists")
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             # Overlapping entries would add up to more than the archive.
             if not stored or sum(entry.file_size for entry in entries) > len(data):
@@ -132,4 +138,4 @@ def read_archive(data: bytes, part: PhotoPart) -> list[tuple[str, bytes]]:
     except BadParts:
         raise
     except Exception as error:  # a hostile archive can raise any exception
-        raise BadParts(f"{part.name} is no archive that `pack` writes ({error})") from error
+        raise BadParts(f"{part.name} was not written by `pack` ({error})") from error

@@ -1,4 +1,4 @@
-"""Trace of diffusion for display: where the walk starts, and where it leads."""
+"""Trace of a query's diffusion: the seeds it starts from, and the photos it reaches."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from search.query import PreparedQuery
 from search.rerank.diffusion import Removal, diffuse, nearest_seeds, values_at
 
 Step = tuple[int, int, float]
-"""From a seed (its index) to a reached photo (its index), and how much of the walk arrives."""
+"""Index of a seed, index of a reached photo, and the share of the walk that goes there."""
 
 
 @dataclass(frozen=True)
-class Walk:
+class DiffusionTrace:
     """The first round of diffusion.
 
     Attributes:
         seeds: gallery ids of the photos it starts from, int (s,). Empty if no photo of the gallery
             has the query among its own nearest.
-        weights: how far the query is inside each seed's neighbourhood, float (s,).
-        reached: ids of the other photos that the walk visits most, int (r,).
-        visits: share of the walk at each, relative to the most visited photo of all, float (r,).
-        steps: contributions of the seeds to the reached photos.
+        weights: weight of each seed, float (s,), see `nearest_seeds`.
+        reached: ids of the other photos that the walk visits most, int (r,), most visited first.
+        visits: visits of each, relative to the most visited photo of all, float (r,).
+        steps: contributions of the seeds to the visits of the reached photos.
     """
 
     seeds: np.ndarray
@@ -34,8 +34,8 @@ class Walk:
     steps: list[Step]
 
 
-def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
-    """Trace what diffusion does with a query before anything is verified.
+def trace_diffusion(query: PreparedQuery, store: Store, max_reached: int) -> DiffusionTrace:
+    """Trace the first round of diffusion, before anything is verified.
 
     Args:
         query: query prepared for this store's generation.
@@ -49,14 +49,14 @@ def walk(query: PreparedQuery, store: Store, most: int) -> Walk:
         store.diffusion_ids[seeds], store.diffusion_values[seeds], weights, removal
     )
     if len(ids) == 0:
-        return Walk(seeds, weights, ids, scores, [])
+        return DiffusionTrace(seeds, weights, ids, scores, [])
     new = ~np.isin(ids, np.concatenate([seeds, own, store.damaged]))
-    best = np.argsort(-scores[new], kind="stable")[:most]
+    best = np.argsort(-scores[new], kind="stable")[:max_reached]
     reached, visits = ids[new][best], scores[new][best] / scores.max()
     steps = []
     for place in range(len(seeds)):
         one = seeds[[place]]
         row_ids, row_values = store.diffusion_ids[one], store.diffusion_values[one]
-        brought = values_at(reached, *diffuse(row_ids, row_values, weights[[place]], removal))
-        steps += [(place, at, float(b / scores.max())) for at, b in enumerate(brought) if b > 0]
-    return Walk(seeds, weights, reached, visits, steps)
+        arriving = values_at(reached, *diffuse(row_ids, row_values, weights[[place]], removal))
+        steps += [(place, at, float(b / scores.max())) for at, b in enumerate(arriving) if b > 0]
+    return DiffusionTrace(seeds, weights, reached, visits, steps)
