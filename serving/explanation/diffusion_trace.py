@@ -8,7 +8,8 @@ import numpy as np
 
 from index_store import Store
 from search.query import PreparedQuery
-from search.rerank.diffusion import Removal, diffuse, nearest_seeds, values_at
+from search.rerank.diffusion import diffuse, nearest_seeds
+from search.rerank.removal import Removal, values_at
 
 Step = tuple[int, int, float]
 """Index of a seed, index of a reached photo, and the share of the walk that goes there."""

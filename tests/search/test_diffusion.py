@@ -16,7 +16,8 @@ from index_store.graph.offline_diffusion import diffusion_rows, solve_block, str
 from index_store.graph.partition import blocks, region
 from index_store.storage.arrays import load_array, save_array
 from search.ranking import Scale, scale
-from search.rerank.diffusion import SEEDS, Removal, confidence, diffuse, lowered, seed_weights
+from search.rerank.diffusion import SEEDS, confidence, diffuse, lowered, seed_weights
+from search.rerank.removal import Removal
 from tests.conftest import unit_rows
 
 

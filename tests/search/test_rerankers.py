@@ -22,9 +22,10 @@ from search.__main__ import main
 from search.query import PreparedQuery, QueryPhoto
 from search.ranking import Ranking, Trusted, cosine, nearest, order, scale
 from search.rerank import diffusion, expansion
-from search.rerank.diffusion import SEEDS, lowered, seed_weights, values_at
+from search.rerank.diffusion import SEEDS, lowered, seed_weights
 from search.rerank.expansion import augment
 from search.rerank.k_reciprocal import reciprocal_distance
+from search.rerank.removal import values_at
 from search.rerank.superglobal import superglobal_scores
 from search.verify.matcher import Sift
 from tests.conftest import GALLERY, unit_rows
