@@ -90,27 +90,40 @@ class Fit:
         self.use(self.fitted)
 
     def choose_share(self, shares: Sequence[float], verify: str, progress: Progress) -> list:
-        """Choose the share of diffusion with the best mAP, summed over diffusion with and without
-        the matcher.
+        """Choose the share of diffusion: the smallest that is not worse than the best one.
 
-        Only whole stores are searched, as mAP is defined on them.
+        Shares are compared by mAP, averaged over diffusion with and without the matcher. A share
+        is not worse if it is within one standard error of the paired difference (Breiman et al.
+        1984, Classification and Regression Trees, section 3.4.3). The smaller the share, the less
+        can a walk from wrong seeds take from a photo. Only whole stores are searched, as mAP is
+        defined on them.
+
+        Args:
+            shares: shares to compare, ascending.
+            verify: name of the matcher.
+            progress: wraps the list of queries.
 
         Returns:
             For each share: itself, mAP without, and mAP with the matcher. The weights of fusion
             have not seen the group they judge; the seeds' curve has.
         """
         stores = [gallery for gallery in self.galleries if gallery.is_whole]
-        rows = []
+        maps = []
         for share in shares:
             self.fitted = replace(self.fitted, diffusion_share=share)
             self.use(self.fitted)
-            maps = []
-            for setting in (("diffusion", None), ("diffusion", verify)):
-                samples = collect(stores, setting, progress)
-                maps.append(self.mean_ap(samples, held_out(samples)))
-            rows.append((share, *maps))
-        best = max(rows, key=lambda row: sum(row[1:]))
-        self.fitted = replace(self.fitted, diffusion_share=best[0])
+            found = [
+                collect(stores, setting, progress)
+                for setting in (("diffusion", None), ("diffusion", verify))
+            ]
+            maps.append([self.group_maps(samples, held_out(samples)) for samples in found])
+        rows = [
+            (share, *(float(np.mean([np.mean(store) for store in by_store])) for by_store in both))
+            for share, both in zip(shares, maps)
+        ]
+        averaged = [[(x + y) / 2 for x, y in zip(*both)] for both in maps]
+        chosen = shares[smallest_not_worse(averaged)]
+        self.fitted = replace(self.fitted, diffusion_share=chosen)
         self.use(self.fitted)
         return rows
 
@@ -141,6 +154,23 @@ class Fit:
         for gallery in self.galleries:
             gallery.engine.fusion.calibration = calibration
             gallery.engine.rerankers["diffusion"].share = fitted.diffusion_share
+
+
+def smallest_not_worse(values: Sequence[Sequence[np.ndarray]]) -> int:
+    """Index of the first option within one standard error of the best.
+
+    Args:
+        values: for each option, the values of each store's groups, float (groups,).
+    """
+    means = [np.mean([store.mean() for store in stores]) for stores in values]
+    best = values[int(np.argmax(means))]
+
+    def is_not_worse(stores: Sequence[np.ndarray]) -> bool:
+        losses = [one - other for one, other in zip(best, stores)]
+        error = np.sqrt(sum(loss.var(ddof=1) / len(loss) for loss in losses)) / len(losses)
+        return bool(np.mean([loss.mean() for loss in losses]) <= error)
+
+    return next(number for number, stores in enumerate(values) if is_not_worse(stores))
 
 
 def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, CalibrationModel]) -> Fitted:

@@ -402,6 +402,16 @@ def test_mean_ap_by_hand():
     assert found.mean() == pytest.approx(expected)
 
 
+def test_the_smallest_share_within_a_standard_error_of_the_best_is_chosen():
+    best = np.array([0.9, 0.8, 1.0, 0.7])
+    worse = best - [0.02, 0.03, 0.02, 0.03]  # 0.025 +- 0.0029
+    close = best - [0.01, -0.01, 0.02, -0.01]  # 0.0025 +- 0.0075
+    assert fitting.smallest_not_worse([[worse], [close], [best]]) == 1
+    assert fitting.smallest_not_worse([[worse], [worse], [best]]) == 2
+    # 0.0125 +- 0.0014 over a store that differs and one that does not
+    assert fitting.smallest_not_worse([[worse, best], [best, best]]) == 1
+
+
 def test_reliability_and_its_error_by_hand():
     odds = np.log([1e-4, 0.25, 0.25, 9999, 9999] * 3)  # probabilities 0, 0.2 twice, 1 twice
     relevant = samples().relevant
