@@ -2,11 +2,11 @@
 
 For each pair of a reranker and a matcher: collect the engine's evidence for each photo's candidates
 (`evidence`), fit its weights (`search.fusion.fit`), and write them to the given file
-(`search.fusion.calibration`). Diffusion's share is chosen first, by mAP.
+(`search.fusion.calibration`).
 
-All printed figures are cross-fitted: weights and calibration never saw the group they judge. There
-are two exceptions: diffusion's share, and the curve by which a reranker's second round chooses its
-seeds, have seen all groups. Both have only a few parameters.
+All printed figures are cross-fitted: weights and calibration never saw the group they judge. One
+exception: the curve by which a reranker's second round chooses its seeds has seen all groups. It
+has only a few parameters.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from search.fusion.calibration import (
     read_fitted,
     write_fitted,
 )
-from search.fusion.fit import Samples, fit_curves, held_out, thinned
+from search.fusion.fit import Samples, fit_curves, thinned
 
 from ..datasets import BadDataset
 from ..groups import add_labelled_stores, read_kinds, store_group_ids
@@ -46,7 +46,6 @@ from ..report.results import format_rows
 from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
 from .fit_tables import print_quality, set_rows, setting_name
 
-SHARES = (1.0, 2.0, 4.0, 6.0)
 MIN_GROUPS = 5  # with fewer, nothing can be said about other things
 
 
@@ -89,44 +88,6 @@ class Fit:
         self.fitted = with_curves(self.fitted, setting, fit_curves(thinned(samples)))
         self.use(self.fitted)
 
-    def choose_share(self, shares: Sequence[float], verify: str, progress: Progress) -> list:
-        """Choose the share of diffusion: the smallest that is not worse than the best one.
-
-        Shares are compared by mAP, averaged over diffusion with and without the matcher. A share
-        is not worse if it is within one standard error of the paired difference (Breiman et al.
-        1984, Classification and Regression Trees, section 3.4.3). The smaller the share, the less
-        can a walk from wrong seeds take from a photo. Only whole stores are searched, as mAP is
-        defined on them.
-
-        Args:
-            shares: shares to compare, ascending.
-            verify: name of the matcher.
-            progress: wraps the list of queries.
-
-        Returns:
-            For each share: itself, mAP without, and mAP with the matcher. The weights of fusion
-            have not seen the group they judge; the seeds' curve has.
-        """
-        stores = [gallery for gallery in self.galleries if gallery.is_whole]
-        maps = []
-        for share in shares:
-            self.fitted = replace(self.fitted, diffusion_share=share)
-            self.use(self.fitted)
-            found = [
-                collect(stores, setting, progress)
-                for setting in (("diffusion", None), ("diffusion", verify))
-            ]
-            maps.append([self.group_maps(samples, held_out(samples)) for samples in found])
-        rows = [
-            (share, *(float(np.mean([np.mean(store) for store in by_store])) for by_store in both))
-            for share, both in zip(shares, maps)
-        ]
-        averaged = [[(x + y) / 2 for x, y in zip(*both)] for both in maps]
-        chosen = shares[smallest_not_worse(averaged)]
-        self.fitted = replace(self.fitted, diffusion_share=chosen)
-        self.use(self.fitted)
-        return rows
-
     def group_maps(self, samples: Samples, odds: np.ndarray) -> list[np.ndarray]:
         """mAP of each group in the whole stores: for each store, float (groups,).
 
@@ -153,24 +114,6 @@ class Fit:
         calibration = Calibration(fitted, read_fitted(FITTED / REFERENCE))
         for gallery in self.galleries:
             gallery.engine.fusion.calibration = calibration
-            gallery.engine.rerankers["diffusion"].share = fitted.diffusion_share
-
-
-def smallest_not_worse(values: Sequence[Sequence[np.ndarray]]) -> int:
-    """Index of the first option within one standard error of the best.
-
-    Args:
-        values: for each option, the values of each store's groups, float (groups,).
-    """
-    means = [np.mean([store.mean() for store in stores]) for stores in values]
-    best = values[int(np.argmax(means))]
-
-    def is_not_worse(stores: Sequence[np.ndarray]) -> bool:
-        losses = [one - other for one, other in zip(best, stores)]
-        error = np.sqrt(sum(loss.var(ddof=1) / len(loss) for loss in losses)) / len(losses)
-        return bool(np.mean([loss.mean() for loss in losses]) <= error)
-
-    return next(number for number, stores in enumerate(values) if is_not_worse(stores))
 
 
 def with_curves(fitted: Fitted, setting: Setting, curves: dict[str, CalibrationModel]) -> Fitted:
@@ -235,7 +178,7 @@ def begin(path: Path, model: str, fingerprint: str) -> Fitted:
         OSError: the file cannot be read.
     """
     if not path.exists():
-        return Fitted(model, fingerprint, SHARES[-1], {}, {})
+        return Fitted(model, fingerprint, {}, {})
     fitted = read_fitted(path)
     if fitted.fingerprint != fingerprint:
         raise BadDataset(
@@ -270,10 +213,6 @@ def run(args: argparse.Namespace) -> None:
     for setting in settings:
         if setting[0] in (None, log_odds.PAIR):
             fit.add(setting, progress(setting_name(setting)))
-    if args.matcher == "sift":  # the share belongs to diffusion and is used with every matcher
-        rows = fit.choose_share(SHARES, args.matcher, progress("shares"))
-        cells = [[f"{share:g}", f"{single:.4f}", f"{both:.4f}"] for share, single, both in rows]
-        print_text(format_rows([["diffusion's share", "mAP, diffusion", "mAP, with SIFT"], *cells]))
     for setting in settings:
         if setting[0] not in (None, log_odds.PAIR):
             fit.add(setting, progress(setting_name(setting)))

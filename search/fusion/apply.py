@@ -20,17 +20,12 @@ from .log_odds import CUT, FULL_SIZE, PAIR, TRUSTED, Evidence, word
 
 PAIR_BACKGROUND = 0.25  # mean background of landmarks and things in galleries of their own kind
 
-__all__ = ["CUT", "UNCALIBRATED", "Evidence", "Fusion", "diffusion_share", "word"]
+__all__ = ["CUT", "UNCALIBRATED", "Evidence", "Fusion", "word"]
 
 UNCALIBRATED = (
     "How probable a match is was not fitted for this model with these stages, so no probability is "
     "shown; python -m evaluation fit fits it."
 )
-
-
-def diffusion_share(fingerprint: str) -> float:
-    """Weight of diffusion against similarity, for the model with this fingerprint."""
-    return Calibration.of(fingerprint).diffusion_share
 
 
 class Fusion:

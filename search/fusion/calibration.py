@@ -1,9 +1,9 @@
 """Calibration: fitted weights of the evidence, saved per model by its fingerprint.
 
 A file under `fitted/` belongs to one model. Its name is for readers; the fingerprint inside
-identifies the model. It holds diffusion's share, and for each pair of a reranker and a matcher the
-weights of the evidence (`log_odds.features`) and the map from their sum to a probability
-(`log_odds.calibrated`). `python -m evaluation fit` writes such a file.
+identifies the model. It holds for each pair of a reranker and a matcher the weights of the evidence
+(`log_odds.features`) and the map from their sum to a probability (`log_odds.calibrated`).
+`python -m evaluation fit` writes such a file.
 
 A model without a file, or a pair that was not fitted, is not calibrated. Its photos are still
 ordered, by the nearest available weights, but the result is then not a probability and must not be
@@ -83,14 +83,12 @@ class Fitted:
     Attributes:
         model: name of the model, for readers.
         fingerprint: fingerprint of the model (`Extractor.fingerprint`).
-        diffusion_share: weight of diffusion's walk relative to the similarity (`diffusion.mix`).
         pairs: (reranker, matcher), each a name or "none", -> mode -> curve.
         fitted_on: facts for readers, such as the number of photos.
     """
 
     model: str
     fingerprint: str
-    diffusion_share: float
     pairs: Mapping[Pair, Mapping[str, CalibrationModel]]
     fitted_on: Mapping[str, Any]
 
@@ -131,11 +129,6 @@ class Calibration:
         """Whether the log-odds for this reranker and matcher (None for none) are calibrated."""
         own = () if self._own is None else self._own.pairs
         return pair_of(rerank, verify) in own or (rerank == PAIR and pair_of(None, verify) in own)
-
-    @property
-    def diffusion_share(self) -> float:
-        """Weight of diffusion's walk relative to the similarity."""
-        return (self._own or self._reference).diffusion_share
 
     def log_odds(
         self,
@@ -226,11 +219,10 @@ class CurveFacts(BaseModel):
 class CalibrationFile(BaseModel):
     """A `Fitted` as stored in a file. pairs: by reranker, matcher and mode."""
 
-    version: Literal[1] = Field(alias="schema")
+    version: Literal[2] = Field(alias="schema")
     model: str
     fingerprint: str
     fitted_on: dict[str, Any]
-    diffusion_share: Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
     pairs: dict[str, dict[str, dict[str, CurveFacts]]]
 
 
@@ -260,7 +252,7 @@ def read_fitted(path: Path) -> Fitted:
         ) from None
     except ValueError as error:
         raise BadCalibration(f"{path} is not a calibration, or damaged ({error}).") from error
-    return Fitted(found.model, found.fingerprint, found.diffusion_share, pairs, found.fitted_on)
+    return Fitted(found.model, found.fingerprint, pairs, found.fitted_on)
 
 
 def curves(rerank: str, verify: str, modes: dict[str, CurveFacts]) -> dict[str, CalibrationModel]:
@@ -279,11 +271,10 @@ def write_fitted(fitted: Fitted, path: Path) -> None:
             mode: curve_facts(curve) for mode, curve in modes.items()
         }
     content = CalibrationFile(
-        schema=1,
+        schema=2,
         model=fitted.model,
         fingerprint=fitted.fingerprint,
         fitted_on=dict(fitted.fitted_on),
-        diffusion_share=fitted.diffusion_share,
         pairs=pairs,
     )
     path.write_text(content.model_dump_json(indent=1, by_alias=True) + "\n")

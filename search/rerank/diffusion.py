@@ -26,7 +26,6 @@ import numpy as np
 
 from index_store import Store
 
-from ..fusion.apply import diffusion_share
 from ..query import PreparedQuery
 from ..ranking import Ranking, Scale, Trusted, cosine, order
 from .removal import Removal, values_at
@@ -34,6 +33,9 @@ from .removal import Removal, values_at
 SEEDS = 3
 WITHIN = 50  # only this many nearest candidates can be seeds
 REACH = 5
+# Weight of the walk relative to the similarity. With the matching graph a larger one gains nothing
+# for diffusion + SIFT, and lowers things with two or three photos (docs/RESULTS.md).
+SHARE = 2.0
 ADDED = 500  # maximum photos that a walk adds to the candidates
 
 
@@ -116,12 +118,11 @@ def mix(
     diffused: np.ndarray,
     confidence: float,
     scale: Scale,
-    share: float,
 ) -> np.ndarray:
     """Combine similarity and walk in one score.
 
-    (similarity in units of the query's scale + share x confidence x walk relative to its largest)
-    / (1 + share). The nearest photo scores 1 if diffusion is sure of it as well; an unreached one
+    (similarity in units of the query's scale + SHARE x confidence x walk relative to its largest)
+    / (1 + SHARE). The nearest photo scores 1 if diffusion is sure of it as well; an unreached one
     at the background scores 0.
 
     Args:
@@ -129,13 +130,12 @@ def mix(
         diffused: scores of the walk, (m,).
         confidence: confidence in the walk, 0 to 1.
         scale: scale of the query.
-        share: weight of the walk relative to the similarity.
 
     Returns:
         float (m,).
     """
     plain = (similarity - scale.background) / scale.spread
-    return (plain + share * confidence * diffused / diffused.max()) / (1 + share)
+    return (plain + SHARE * confidence * diffused / diffused.max()) / (1 + SHARE)
 
 
 def nearest_seeds(
@@ -171,15 +171,10 @@ def lowered(weights: np.ndarray) -> np.ndarray:
 
 
 class Diffusion:
-    """Walks from the nearest photos, or from trusted ones if there are any; may add photos.
-
-    Attributes:
-        share: weight of the walk relative to the similarity, see `mix`; fitted with the fusion.
-    """
+    """Walks from the nearest photos, or from trusted ones if there are any; may add photos."""
 
     def __init__(self, store: Store):
         self.store = store
-        self.share = diffusion_share(store.manifest.fingerprint)
 
     def rerank(
         self, query: PreparedQuery, ranking: Ranking, trusted: Trusted | None = None
@@ -215,4 +210,4 @@ class Diffusion:
         wider = ranking.extended(new, cosine(query.descriptor, store.descriptors[new]))
         reached = values_at(wider.ids, ids, diffused)
         reached[np.isin(wider.ids, query.copy_ids)] = diffused.max()
-        return wider.rescored(mix(wider.similarity, reached, confidence, query.scale, self.share))
+        return wider.rescored(mix(wider.similarity, reached, confidence, query.scale))

@@ -323,7 +323,6 @@ def test_diffusion_is_the_mix_of_similarity_and_the_walk_from_the_seeds():
     descriptor = unit(rows[np.argsort(-(rows @ rows[0]))[:8]].mean(0)).astype(np.float32)
     query, current = ask(store, descriptor)  # in the middle of a cluster: its photos are reciprocal
     method = RERANKERS["diffusion"](store)
-    method.share = 2.0
     answer = method.rerank(query, current)
     weights = [
         max(0.0, float(similarity) - float(store.neighbour_sims[seed, 5]))

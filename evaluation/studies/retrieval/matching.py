@@ -84,10 +84,8 @@ def cross_fitted(
         mAP of each store's groups without and with the graph; and what complete searches with
         diffusion, SIFT and the graph find, see `complete`.
     """
-    fusion = galleries[0].engine.fusion
     fingerprint = galleries[0].engine.extractor.fingerprint
-    share = fusion.calibration.diffusion_share
-    fit = Fit(galleries, Fitted(model, fingerprint, share, {}, {}))
+    fit = Fit(galleries, Fitted(model, fingerprint, {}, {}))
     for setting in SETTINGS:
         fit.add(setting, lambda queries, setting=setting: progress(queries, f"{setting[0]}"))
     samples = {setting: thinned(found) for setting, found in fit.samples.items()}
