@@ -51,7 +51,7 @@ class Case:
         return f"{self.kind} {len(rows):,} x {rows.shape[1]}"
 
 
-def make_case(kind: str, whole: np.ndarray, first: int, size: int, queries: np.ndarray) -> Case:
+def make_case(kind: str, whole: np.memmap, first: int, size: int, queries: np.ndarray) -> Case:
     """A case of some rows of a file, with its exact results, which are cached next to it."""
     rows = whole[first : first + size]
     beside = Path(whole.filename)
@@ -94,7 +94,7 @@ def drawn_cases(real: np.ndarray, sizes: list[int]) -> list[Case]:
     return [make_case("drawn", rows, 0, size, np.float32(queries)) for size in sorted(sizes)]
 
 
-def drawn(real: np.ndarray, size: int, seed: int) -> np.ndarray:
+def drawn(real: np.memmap, size: int, seed: int) -> np.ndarray:
     """Vectors drawn from a model of real ones, cached next to their file, float16 (size, D)."""
     file = Path(real.filename)
     return cached(
@@ -158,7 +158,7 @@ def measure_index(case: Case, name: str) -> list[Trial]:
 
 def resident_mb(case: Case, trial: Trial) -> float:
     """Resident memory in MB of a process that has opened an index and run all queries."""
-    rows = case.questions.descriptors
+    rows: np.memmap = case.questions.descriptors
     block = slice(case.first, case.first + len(rows))
     how = (index_file(case, trial.name), Path(rows.filename), block, trial, case.questions.queries)
     with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -102,10 +102,10 @@ def cross_fitted(
             part = {name: files for (name, files), is_in in zip(named.items(), inside) if is_in}
             if not part:
                 continue
-            for engine, found in zip((without_edges(gallery.engine), gallery.engine), both):
+            for engine, by_method in zip((without_edges(gallery.engine), gallery.engine), both):
                 queries = evaluate_groups(engine, part)
                 for method in METHODS:
-                    found[method].update(group_maps(queries, method))
+                    by_method[method].update(group_maps(queries, method))
             found_by_all += [
                 complete(gallery, query) for query in queries_of(gallery) if inside[query.group]
             ]

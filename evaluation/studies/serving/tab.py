@@ -11,6 +11,7 @@ import itertools
 import json
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -164,7 +165,7 @@ class Tab:
                 self.answer = answer
                 return answer
 
-    def _note(self, element: object, answer: Answer) -> None:
+    def _note(self, element: Any, answer: Answer) -> None:
         """Record the relevant parts of a drawn element."""
         kind = element.WhichOneof("type")
         if kind == "bidi_component":

@@ -152,7 +152,7 @@ def stage_maps(network: GeMResNet, x: torch.Tensor) -> list[torch.Tensor]:
     """The maps after layer1 to layer4, strides 4, 8, 16, 32."""
     x = network.features[:4](x)
     maps = []
-    for stage in network.features[4:]:
+    for stage in network.features[4:].children():
         x = stage(x)
         maps.append(x)
     return maps

@@ -280,7 +280,7 @@ class FineTuning(Run):
         self.load_optimiser(content)
         self.state = State(**content["state"])
         if self.state.tuples is not None:
-            self.state.tuples = self.checked(self.state.tuples.numpy())
+            self.state.tuples = self.checked(np.asarray(self.state.tuples))
 
     def checked(self, tuples: np.ndarray) -> np.ndarray:
         """Check saved tuples, int (Q, 2 + K). Raises ValueError if photos or K do not fit."""
