@@ -28,7 +28,8 @@ class Methods(Generic[Method]):
     def __getitem__(self, name: str) -> Method:
         """Raises ValueError for an unknown name, and the errors of the method's factory."""
         if name not in self._factories:
-            raise ValueError(f"There is no {self._kind} {name!r}, only {', '.join(self._factories)}.")
+            names = ", ".join(self._factories)
+            raise ValueError(f"There is no {self._kind} {name!r}, only {names}.")
         if name not in self._created:
             with self._lock:
                 if name not in self._created:
