@@ -7,12 +7,7 @@ from typing import Any
 from index_store import Store
 from index_store.analysis.things import Thing
 from index_store.storage.catalogue import Photo
-from search import (
-    Contradiction,
-    Hit,
-    Verification,
-    relative_homography,
-)
+from search import Contradiction, Hit, Verification, relative_homography
 from serving.galleries.about import about
 from serving.galleries.gallery import Gallery
 from serving.galleries.pictures import thumbnail_url, view_url

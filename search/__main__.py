@@ -84,8 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument(
-        "--model",
-        help="descriptor model, for a store of one that is not the project's own",
+        "--model", help="descriptor model, for a store of one that is not the project's own"
     )
     rerank = parser.add_mutually_exclusive_group()
     rerank.add_argument(

@@ -70,10 +70,7 @@ def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | 
 
 
 def folded_results(
-    answer: Answer,
-    more: bool,
-    before: dict[str, int] | None,
-    reason_by_file: dict[str, str],
+    answer: Answer, more: bool, before: dict[str, int] | None, reason_by_file: dict[str, str]
 ) -> tuple[list, bool]:
     """Draw the hits, and the weaker ones once the visitor has requested them.
 
