@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from command import bar, print_lines, print_text
+from command import print_lines, print_text
 from extractor import Extractor, read_photo
 from extractor.descriptor.registry import MODELS, model_path
 from validation import KNOWN_KEYS, Count, Number
@@ -22,7 +22,7 @@ from .datasets import Benchmark, read_dataset
 from .metrics.bootstrap import Estimate
 from .report.conditions import hardware
 from .report.results import format_estimate, format_rows
-from .run import METHODS, STAGES, evaluate, queries_bar
+from .run import METHODS, STAGES, evaluate
 
 GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
 GALLERY_GROUPS = GALLERY.with_name("groups.json")
@@ -80,11 +80,10 @@ def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> l
     rows = []
     for label, benchmark in sets.items():
         digest = hashlib.sha256("\n".join([str(benchmark.root), *benchmark.gallery]).encode())
-        store = open_or_build(
-            benchmark, stores / f"{path.stem}-{digest.hexdigest()[:12]}", extractor, bar
-        )
+        folder = stores / f"{path.stem}-{digest.hexdigest()[:12]}"
+        store = open_or_build(benchmark, folder, extractor)
         methods = {stage: METHODS[stage] for stage in STAGES}
-        results = evaluate(store, extractor, benchmark, methods, seed, path.stem, "", queries_bar)
+        results = evaluate(store, extractor, benchmark, methods, seed, path.stem)
         timed = [benchmark.root / file for file in benchmark.gallery]
         timed = timed[:: max(1, len(timed) // TIMED)][:TIMED]
         rows.append(

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from command import bar
 from evaluation.datasets import BadDataset, Benchmark
-from evaluation.measure import Methods
 from evaluation.metrics.bootstrap import Estimate
 from evaluation.report.results import Results, format_estimate, format_rows
 from extractor import SUFFIXES, Extractor
 from index_store import Store, build, compact
-from index_store.global_artifacts import Progress
 
 SIZES = (0, 3_000, 10_000, 30_000)
 FOLDER = "distractors"  # folder of the others in the copy of the gallery
@@ -45,10 +44,8 @@ def hide(
     folder: Path,
     work: Path,
     extractor: Extractor,
-    methods: Methods,
-    evaluate: Callable[[Store, Benchmark, Methods], Results],
-    progress: Progress,
-    sizes: Sequence[int] = SIZES,
+    evaluate: Callable[[Store, Benchmark], Results],
+    sizes: Sequence[int],
 ) -> list[Hidden]:
     """Measure all methods at every size of gallery.
 
@@ -59,9 +56,7 @@ def hide(
         folder: folder of the other photos, searched with sub-folders.
         work: folder for links to the photos and for the store.
         extractor: extractor that describes the photos.
-        methods: methods to compare.
         evaluate: function that runs the benchmark's queries on a store.
-        progress: progress display for builds.
         sizes: numbers of other photos, limited to those in the folder.
 
     Returns:
@@ -87,12 +82,12 @@ def hide(
         for path in gallery.glob(f"{FOLDER}/*"):
             if path.is_symlink() and path.name not in chosen:
                 path.unlink()  # our own link, to a photo of a larger gallery
-        build(gallery, work / "store", extractor, progress)
-        compact(work / "store", progress)  # removes the bytes of larger galleries
+        build(gallery, work / "store", extractor, bar)
+        compact(work / "store", bar)  # removes the bytes of larger galleries
         with Store(work / "store", extractor) as store:
             held = [photo.file for photo in store.catalogue.photos()]
             hidden = dataclasses.replace(benchmark, root=gallery, gallery=held)
-            results = evaluate(store, hidden, methods)
+            results = evaluate(store, hidden)
             stored = store.manifest.size
         rows.append(
             Hidden(

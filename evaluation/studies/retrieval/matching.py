@@ -26,7 +26,7 @@ from evaluation.calibration.evidence import (
 )
 from evaluation.calibration.fit import Fit, check_enough, with_curves
 from evaluation.calibration.fit_tables import print_reliability
-from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW
+from evaluation.datasets.groups import parts_of
 from evaluation.groups import (
     METHODS,
     add_labelled_stores,
@@ -120,14 +120,6 @@ def complete(gallery: LabelledGallery, query: LabelledQuery) -> Samples:
     p = np.clip([hit.probability for hit in result.hits], NEVER, 1 - NEVER)
     ids = np.array([hit.id for hit in result.hits])
     return labelled(gallery, query, ids, np.log(p / (1 - p))[:, None], log_odds.ALONE)
-
-
-def parts_of(groups: Groups, kinds: Groups) -> dict[str, list[str]]:
-    """Names of groups that are averaged together: all, by number of photos, and by kind."""
-    small = [name for name, files in groups.items() if len(files) <= FEW]
-    parts = {EVERY: list(groups), FEW_VIEW: small, MANY_VIEW: [n for n in groups if n not in small]}
-    parts |= {kind: [name for name in names if name in groups] for kind, names in kinds.items()}
-    return {part: names for part, names in parts.items() if names}
 
 
 def table(

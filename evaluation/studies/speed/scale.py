@@ -39,7 +39,7 @@ QUERIES = 50
 BUILD_STAGES = ("index", "neighbours", "diffusion", "keypoints")
 DISTANCES = [1, 10]  # ranks of neighbours whose median distances describe the synthetic photos
 QUERY_STAGES = ("candidates", "diffusion")
-Step = Callable[[Path, int, int], dict[str, float]]
+Step = Callable[[Path, int, int], dict[str, float] | None]
 
 
 class Stages:
@@ -54,11 +54,10 @@ class Stages:
         self.seconds[label] = self.seconds.get(label, 0) + time.perf_counter() - start
 
 
-def write_segments(work: Path, size: int, dim: int) -> dict[str, float]:
+def write_segments(work: Path, size: int, dim: int) -> None:
     """Turn synthetic photos into segments."""
     features = real_features(form_for(size).points)
     inject(work / "store", synthetic_rows(size, dim), SyntheticExtractor(dim), features)
-    return {}
 
 
 def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
@@ -72,17 +71,10 @@ def build_all(work: Path, size: int, dim: int) -> dict[str, float]:
     return {**stages.seconds, **facts, **distances}
 
 
-def open_store(work: Path, size: int, dim: int) -> dict[str, float]:
-    """Open the store."""
-    Store(work / "store").close()
-    return {}
-
-
-def verify_store(work: Path, size: int, dim: int) -> dict[str, float]:
+def verify_store(work: Path, size: int, dim: int) -> None:
     """Verify the whole store."""
     with Store(work / "store") as store:
         verify(store)
-    return {}
 
 
 def query(work: Path, size: int, dim: int) -> dict[str, float]:
@@ -101,10 +93,9 @@ def query(work: Path, size: int, dim: int) -> dict[str, float]:
     return {stage: float(np.median(times)) for stage, times in took.items()}
 
 
-def update_unchanged(work: Path, size: int, dim: int) -> dict[str, float]:
+def update_unchanged(work: Path, size: int, dim: int) -> None:
     """Update without changes."""
     update(work / "store", SyntheticExtractor(dim))
-    return {}
 
 
 def add_one(work: Path, size: int, dim: int) -> dict[str, float]:
@@ -123,16 +114,15 @@ def remove_one(work: Path, size: int, dim: int) -> dict[str, float]:
     return stages.seconds
 
 
-def compact_all(work: Path, size: int, dim: int) -> dict[str, float]:
+def compact_all(work: Path, size: int, dim: int) -> None:
     """Compact after removals."""
     compact(work / "store")
-    return {}
 
 
 STEPS: dict[str, Step] = {
     "segments": write_segments,
     "build": build_all,
-    "open": open_store,
+    "open": lambda work, size, dim: Store(work / "store").close(),
     "verify": verify_store,
     "query": query,
     "update, nothing new": update_unchanged,
@@ -145,7 +135,7 @@ STEPS: dict[str, Step] = {
 def timed(step: str, work: Path, size: int, dim: int, results: Any) -> None:
     """Run a step in this separate process; send its results, seconds and peak memory."""
     start = time.perf_counter()
-    costs = STEPS[step](work, size, dim)
+    costs = STEPS[step](work, size, dim) or {}
     seconds = time.perf_counter() - start
     peak = peak_mb()
     results.send({**costs, "seconds": seconds, "MB": peak})
@@ -172,33 +162,19 @@ Costs = Mapping[int, Mapping[str, Mapping[str, float]]]  # by size and step, as 
 
 def cost_rows(found: Costs) -> list[list[str]]:
     """Table, head first, one column per size."""
-    sizes = found.items()
-    rows = [["photos", *(f"{size:,}" for size in found)]]
-    for step in STEPS:
-        costs = [cost_of[step] for cost_of in found.values()]
-        rows.append([f"{step}, s (MB)", *(f"{c['seconds']:.1f} ({c['MB']:.0f})" for c in costs)])
-    for stage in BUILD_STAGES:
-        rows.append(
-            [f"build: {stage}, s", *(f"{cost_of['build'][stage]:.1f}" for _, cost_of in sizes)]
+    columns = []
+    for size, cost_of in found.items():
+        build, query = cost_of["build"], cost_of["query"]
+        columns.append(
+            {"photos": f"{size:,}"}
+            | {f"{s}, s (MB)": f"{c['seconds']:.1f} ({c['MB']:.0f})" for s, c in cost_of.items()}
+            | {f"build: {stage}, s": f"{build[stage]:.1f}" for stage in BUILD_STAGES}
+            | {f"query: {stage}, ms": f"{query[stage]:.1f}" for stage in QUERY_STAGES}
+            | {"store, bytes a photo": f"{build['bytes'] / size:,.0f}"}
+            | {f"distance to neighbour {n}": f"{build[str(n)]:.2f}" for n in DISTANCES}
+            | {"recall@10 of 100": f"{build['recall']:.3f}"}
         )
-    for stage in QUERY_STAGES:
-        rows.append(
-            [f"query: {stage}, ms", *(f"{cost_of['query'][stage]:.1f}" for _, cost_of in sizes)]
-        )
-    rows.append(
-        ["store, bytes a photo", *(f"{cost_of['build']['bytes'] / n:,.0f}" for n, cost_of in sizes)]
-    )
-    for rank in map(str, DISTANCES):
-        rows.append(
-            [
-                f"distance to neighbour {rank}",
-                *(f"{cost_of['build'][rank]:.2f}" for _, cost_of in sizes),
-            ]
-        )
-    rows.append(
-        ["recall@10 of 100", *(f"{cost_of['build']['recall']:.3f}" for _, cost_of in sizes)]
-    )
-    return rows
+    return [[title, *(column[title] for column in columns)] for title in columns[0]]
 
 
 def draw(found: Costs, path: Path) -> None:
