@@ -32,6 +32,7 @@ from extractor import (
     read_bytes,
     read_stream,
 )
+from extractor.photo.crop import inside_photo
 from index_store import Store, StoreError, model_of
 
 from .engine import Engine
@@ -66,10 +67,8 @@ def format_hits(result: SearchResult) -> list[str]:
 
 def region(text: str) -> Region:
     """Parse four fractions separated by commas, for argparse."""
-    left, top, right, bottom = (float(part) for part in text.split(","))
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(text)
-    return left, top, right, bottom
+    left, top, right, bottom = map(float, text.split(","))
+    return inside_photo((left, top, right, bottom))
 
 
 def make_parser() -> argparse.ArgumentParser:
