@@ -21,7 +21,7 @@ from .exact import exactly
 from .measure import Methods, search_all, summarise
 from .report.conditions import conditions
 from .report.results import Results, format_results, write_results
-from .studies.retrieval.distractors import SIZES, format_hidden, hide
+from .studies.retrieval.distractors import SIZES, hide
 
 BASE = "rerank off"
 PUBLISHED = (
@@ -35,7 +35,9 @@ METHODS: Methods = {
     "SIFT": {"verify": "sift"},
     **{f"{name} + SIFT": {"rerank": name, "verify": "sift"} for name in RERANKERS},
 }
-STAGES = (BASE, "diffusion", "SIFT", "diffusion + SIFT")  # combinations of the page's toggles
+STAGES: Methods = {  # combinations of the page's toggles
+    name: METHODS[name] for name in (BASE, "diffusion", "SIFT", "diffusion + SIFT")
+}
 LEARNED: Methods = {  # only on request: their models are not part of the repository
     "XFeat": {"verify": "xfeat"},
     "diffusion + XFeat": {"rerank": "diffusion", "verify": "xfeat"},
@@ -156,19 +158,18 @@ def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
     extractor = Extractor(args.model)
     if args.out is None:
         raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")
-    methods = {stage: METHODS[stage] for stage in STAGES}
-    rows = hide(
+    table = hide(
         benchmark,
         args.distractors,
         args.out.with_suffix(".hidden"),
         extractor,
         lambda store, hidden: evaluate(
-            store, extractor, hidden, methods, args.seed, args.model.stem
+            store, extractor, hidden, STAGES, args.seed, args.model.stem
         ),
         args.sizes,
     )
     print_lines(f"{args.model.stem}, {conditions(extractor.engine)}", "")
-    print_text(format_hidden(rows))
+    print_text(table)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -28,7 +28,6 @@ from evaluation.calibration.fit import Fit, check_enough, with_curves
 from evaluation.calibration.fit_tables import print_reliability
 from evaluation.datasets.groups import parts_of
 from evaluation.groups import (
-    METHODS,
     add_labelled_stores,
     evaluate_groups,
     group_maps,
@@ -38,6 +37,7 @@ from evaluation.groups import (
 )
 from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
+from evaluation.run import STAGES
 from extractor import Extractor
 from index_store import Store, model_of
 from index_store.graph.matching_graph import no_edges
@@ -48,10 +48,10 @@ from search.fusion.calibration import Fitted
 from search.fusion.fit import OUTER_FOLDS, Samples, fit_curves, folds, thinned
 from search.stages.graph import MatchingGraph
 
-HEAD = ["photos", "groups", "matching graph", *METHODS]
+HEAD = ["photos", "groups", "matching graph", *STAGES]
 SETTINGS = [
     (log_odds.PAIR, "sift"),
-    *((arguments.get("rerank"), arguments.get("verify")) for arguments in METHODS.values()),
+    *((arguments.get("rerank"), arguments.get("verify")) for arguments in STAGES.values()),
 ]
 NEVER = 1e-9  # probabilities are kept this far from 0 and 1, where log-odds end
 Groups = Mapping[str, Sequence[str]]
@@ -92,7 +92,7 @@ def cross_fitted(
         fit.add(setting, lambda queries, setting=setting: progress(queries, f"{setting[0]}"))
     samples = {setting: thinned(found) for setting, found in fit.samples.items()}
     everyone = np.arange(sum(map(len, groups)))
-    maps = [({m: {} for m in METHODS}, {m: {} for m in METHODS}) for _ in galleries]
+    maps = [({m: {} for m in STAGES}, {m: {} for m in STAGES}) for _ in galleries]
     found_by_all = []
     for judged in progress(list(folds(everyone, OUTER_FOLDS)), "folds"):
         fitted = replace(fit.fitted, pairs={})
@@ -106,7 +106,7 @@ def cross_fitted(
                 continue
             for engine, found in zip((without_edges(gallery.engine), gallery.engine), both):
                 queries = evaluate_groups(engine, part)
-                for method in METHODS:
+                for method in STAGES:
                     found[method].update(group_maps(queries, method))
             found_by_all += [
                 complete(gallery, query) for query in queries_of(gallery) if inside[query.group]
@@ -140,7 +140,7 @@ def table(
     for store, named, both in zip(stores, groups, maps):
         for part, names in parts_of(named, kinds).items():
             for found, has_graph in zip(both, ("without", "with")):
-                means = (np.mean([found[method][name] for name in names]) for method in METHODS)
+                means = (np.mean([found[method][name] for name in names]) for method in STAGES)
                 row = [f"{store}, {part}", str(len(names)), has_graph]
                 rows.append([*row, *(f"{mean:.3f}" for mean in means)])
     return rows
