@@ -97,9 +97,8 @@ def is_head(node: onnx.NodeProto) -> bool:
 def fold(path: Path, folder: Path) -> Path:
     """Fold casts and BatchNorms into the convolutions, for quantisation."""
     options = ort.SessionOptions()
-    options.graph_optimization_level = (
-        ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    )  # no optimisations specific to this machine
+    # No optimisations specific to this machine.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folder / "folded.onnx")
     options.log_severity_level = 3
     ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
