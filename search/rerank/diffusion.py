@@ -108,7 +108,10 @@ class Removal:
         is_alone = share >= ALL_LOST
         both = np.concatenate([photos, beside])
         lost = np.concatenate(
-            [np.full(len(photos), np.inf), np.where(is_alone, np.inf, np.minimum(share, MOST_LOST))]
+            [
+                np.full(len(photos), np.inf),
+                np.where(is_alone, np.inf, np.minimum(share, MOST_LOST)),
+            ]
         )
         return cls(store.diffusion_ids[both], store.diffusion_values[both], lost, beside[is_alone])
 
@@ -162,7 +165,10 @@ class Removal:
 
 
 def diffuse(
-    row_ids: np.ndarray, row_values: np.ndarray, weights: np.ndarray, removal: Removal | None = None
+    row_ids: np.ndarray,
+    row_values: np.ndarray,
+    weights: np.ndarray,
+    removal: Removal | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the seeds' offline rows times their weights, each relative to the seed's own value.
 
