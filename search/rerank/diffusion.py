@@ -230,7 +230,11 @@ def confidence(weights: np.ndarray, spread: float) -> float:
 
 
 def mix(
-    similarity: np.ndarray, diffused: np.ndarray, confidence: float, scale: Scale, share: float
+    similarity: np.ndarray,
+    diffused: np.ndarray,
+    confidence: float,
+    scale: Scale,
+    share: float,
 ) -> np.ndarray:
     """Combine similarity and walk in one score.
 
