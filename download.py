@@ -267,9 +267,14 @@ class Pins:
         """Pin the SHA-256 of a URL. The pins file is replaced atomically."""
         pins = self._read() | {url: digest}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        partial.write_text(json.dumps(pins, indent=1, sort_keys=True) + "\n", "utf-8")
-        partial.replace(self._path)
+        write_json(self._path, dict(sorted(pins.items())))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace a JSON file atomically."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(path)
 
 
 def sha256_of(path: Path) -> str:

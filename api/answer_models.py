@@ -6,14 +6,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-Homography = Annotated[list[float], Field(min_length=9, max_length=9)]
-HOMOGRAPHY = (
-    "Row by row. Maps the first photo to the second, both in fractions of width and height; null "
-    "without evidence."
-)
-PROBABILITY = "Probability that both show the same thing, 0 to 1; null without a calibration."
-CONFIDENCE = '"sure", "likely" or "unsure", as on the page; null without a probability.'
-
 STAGES = "`graph` is the matching graph: contradictions and chains."
 
 
@@ -27,23 +19,25 @@ class Served(BaseModel):
     model: str = Field(description="Name of the descriptor model.")
 
 
-class LinkAnswer(BaseModel):
-    """A photo in a chain of evidence."""
+class Named(BaseModel):
+    """A photo of the gallery."""
 
     id: int
     file: str
     title: str
+
+
+class LinkAnswer(Named):
+    """A photo in a chain of evidence."""
+
     inliers: int | None = Field(
         description="Points that match the preceding photo's; null if the two were not compared."
     )
 
 
-class ContradictionAnswer(BaseModel):
+class ContradictionAnswer(Named):
     """A photo of the gallery that matches a hit and, to this search, shows another thing."""
 
-    id: int
-    file: str
-    title: str
     inliers: int = Field(description="Points that match the hit's.")
     strength: float = Field(
         description="Probability that it shows the hit's thing, times the probability that it does "
@@ -58,32 +52,43 @@ class HitThing(BaseModel):
     others: int = Field(description="Number of other photos of the gallery that show it.")
 
 
-class Credited(BaseModel):
-    """Entries of the gallery's tables, lists and manifests for a photo; empty where missing."""
+class Pictured(Named):
+    """A photo with its pictures, and with the entries of the gallery's tables, lists and manifests
+    for it; empty where missing.
+    """
 
+    thumbnail: str = Field(description="Address of a small JPEG, from the server's root.")
+    view: str = Field(description="Address of a JPEG of at most 1024 pixels a side.")
     credit: str = Field(description="Credit line of the photo.")
     licence: str
     link: str = Field(description="Page of origin, canvas of the IIIF manifest, or the licence's.")
     more: dict[str, str] = Field(description="Further columns of the gallery's table, by name.")
 
 
-class HitAnswer(Credited):
+class Judged(BaseModel):
+    """The evidence that two photos show the same thing."""
+
+    similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
+    probability: float | None = Field(
+        description="Probability that both show the same thing, 0 to 1; null without a calibration."
+    )
+    confidence: str | None = Field(
+        description='"sure", "likely" or "unsure", as on the page; null without a probability.'
+    )
+    verified: bool = Field(description="Whether the inliers are enough to prove the same thing.")
+    homography: Annotated[list[float], Field(min_length=9, max_length=9)] | None = Field(
+        description="Row by row. Maps the first photo to the second, both in fractions of width "
+        "and height; null without evidence."
+    )
+
+
+class HitAnswer(Judged, Pictured):
     """A photo of the gallery that may show the same thing."""
 
-    id: int
-    file: str
-    title: str
-    thumbnail: str = Field(description="Address of a small JPEG, from the server's root.")
-    view: str = Field(description="Address of a JPEG of at most 1024 pixels a side.")
     score: float = Field(description="Hits are ordered by it; comparable within one answer only.")
-    similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
-    probability: float | None = Field(description=PROBABILITY)
-    confidence: str | None = Field(description=CONFIDENCE)
     inliers: int | None = Field(
         description="Points that fit together; null if the two were not compared."
     )
-    verified: bool = Field(description="Whether the inliers are enough to prove the same thing.")
-    homography: Homography | None = Field(description=HOMOGRAPHY)
     photo: int = Field(description="Index of the query photo that the points belong to, from 0.")
     identical: bool = Field(description="Whether it is a query photo, pixel for pixel.")
     by_details: bool = Field(
@@ -118,45 +123,40 @@ class SearchAnswer(Served):
     )
 
 
-class MatchAnswer(Served):
+class MatchAnswer(Judged, Served):
     """The comparison of two photos."""
 
-    similarity: float = Field(description="Cosine of the descriptors, -1 to 1.")
-    probability: float | None = Field(description=PROBABILITY)
-    confidence: str | None = Field(description=CONFIDENCE)
     inliers: int | None = Field(
         description="Points that fit together; null if a photo of the gallery is gone."
     )
-    verified: bool = Field(description="Whether the inliers are enough to prove the same thing.")
     points: list[Annotated[list[float], Field(min_length=4, max_length=4)]] = Field(
         description="[x, y, x', y'] in fractions of the first photo's and the second's width and "
         "height, most distinctive first."
     )
-    homography: Homography | None = Field(description=HOMOGRAPHY)
     timings_ms: dict[str, float] = Field(description="Time of each stage.")
 
 
-class PhotoFacts(Credited):
+class PhotoFacts(Pictured):
     """A photo's entry in the catalogue."""
 
-    id: int
-    file: str
-    title: str
     width: int = Field(description="Pixels, upright.")
     height: int
-    thumbnail: str = Field(description="Address of a small JPEG, from the server's root.")
-    view: str = Field(description="Address of a JPEG of at most 1024 pixels a side.")
 
 
 class PhotoAnswer(Served, PhotoFacts):
     """A photo of the gallery."""
 
 
-class PhotosAnswer(Served):
+class Page(Served):
+    """A page of a list."""
+
+    next: int | None = Field(description="`start` of the next page; null on the last.")
+
+
+class PhotosAnswer(Page):
     """A page of the gallery's photos, by ascending id."""
 
     total: int = Field(description="Photos in all pages.")
-    next: int | None = Field(description="`start` of the next page; null on the last.")
     photos: list[PhotoFacts]
 
 
@@ -169,7 +169,7 @@ class ThingFacts(BaseModel):
     face: PhotoFacts = Field(description="The photo with the most evidence.")
 
 
-class ThingsAnswer(Served):
+class ThingsAnswer(Page):
     """A page of the gallery's things, those with most photos first."""
 
     compared: bool = Field(
@@ -177,14 +177,12 @@ class ThingsAnswer(Served):
         "if not, no things are known."
     )
     total: int = Field(description="Things in all pages.")
-    next: int | None = Field(description="`start` of the next page; null on the last.")
     things: list[ThingFacts]
 
 
-class ThingAnswer(Served, ThingFacts):
+class ThingAnswer(Page, ThingFacts):
     """A thing, and a page of its photos, the face first, then by their evidence."""
 
-    next: int | None = Field(description="`start` of the next page; null on the last.")
     photos: list[PhotoFacts]
 
 

@@ -7,12 +7,7 @@ from typing import Any
 from index_store import Store
 from index_store.analysis.things import Thing
 from index_store.storage.catalogue import Photo
-from search import (
-    Contradiction,
-    Hit,
-    Verification,
-    relative_homography,
-)
+from search import Contradiction, Hit, Link, Match, relative_homography
 from serving.galleries.about import about
 from serving.galleries.gallery import Gallery
 from serving.galleries.pictures import thumbnail_url, view_url
@@ -35,26 +30,40 @@ def served(gallery: Gallery) -> dict[str, str]:
 
 def photo_facts(store: Store, photo: Photo, prefix: str) -> PhotoFacts:
     """A photo's entry in the catalogue. prefix: of its links."""
-    return PhotoFacts(
-        id=photo.id,
-        file=photo.file,
-        title=photo.title,
-        width=photo.width,
-        height=photo.height,
-        thumbnail=f"{prefix}/{thumbnail_url(store, photo.id)}",
-        view=f"{prefix}/{view_url(store, photo.id)}",
-        **credited(store, photo.file),
-    )
+    return PhotoFacts(width=photo.width, height=photo.height, **pictured(store, photo, prefix))
 
 
-def credited(store: Store, file: str) -> dict[str, Any]:
-    """The fields of `Credited` for a photo."""
-    facts = about(store).of(file)
-    return {
+def named(photo: Photo | Hit | Link | Contradiction) -> dict[str, Any]:
+    """The fields of `Named`."""
+    return {"id": photo.id, "file": photo.file, "title": photo.title}
+
+
+def pictured(store: Store, photo: Photo | Hit, prefix: str) -> dict[str, Any]:
+    """The fields of `Pictured`. prefix: of its links."""
+    facts = about(store).of(photo.file)
+    return named(photo) | {
+        "thumbnail": f"{prefix}/{thumbnail_url(store, photo.id)}",
+        "view": f"{prefix}/{view_url(store, photo.id)}",
         "credit": facts.credit,
         "licence": facts.licence,
         "link": facts.link,
         "more": dict(facts.more),
+    }
+
+
+def judged(found: Hit | Match) -> dict[str, Any]:
+    """The fields of `Judged`."""
+    evidence = found.verification
+    homography = None
+    if evidence is not None and evidence.homography is not None:
+        # In fractions of width and height, row by row.
+        homography = [round(value, 9) for value in relative_homography(evidence)]
+    return {
+        "similarity": round(found.similarity, 6),
+        "probability": None if found.probability is None else round(found.probability, 6),
+        "confidence": found.confidence or None,
+        "verified": found.verified,
+        "homography": homography,
     }
 
 
@@ -80,26 +89,14 @@ def hit_thing(things: KnownThings | None, id: int) -> HitThing | None:
 def hit_answer(store: Store, hit: Hit, things: KnownThings | None, prefix: str) -> HitAnswer:
     """A hit as the API returns it. things: the store's things. prefix: of its links."""
     return HitAnswer(
-        id=hit.id,
-        file=hit.file,
-        title=hit.title,
-        thumbnail=f"{prefix}/{thumbnail_url(store, hit.id)}",
-        view=f"{prefix}/{view_url(store, hit.id)}",
-        **credited(store, hit.file),
+        **pictured(store, hit, prefix),
+        **judged(hit),
         score=round(hit.score, 6),
-        similarity=round(hit.similarity, 6),
-        probability=None if hit.probability is None else round(hit.probability, 6),
-        confidence=hit.confidence or None,
         inliers=hit.inliers,
-        verified=hit.verified,
-        homography=homography(hit.verification),
         photo=0 if hit.verification is None else hit.verification.photo,
         by_details=hit.by_details,
         identical=hit.identical,
-        chain=[
-            LinkAnswer(id=link.id, file=link.file, title=link.title, inliers=link.inliers)
-            for link in hit.chain
-        ],
+        chain=[LinkAnswer(inliers=link.inliers, **named(link)) for link in hit.chain],
         contradicted_by=contradiction_answer(hit.contradicted_by),
         thing=hit_thing(things, hit.id),
         stage_ranks=hit.stage_ranks,
@@ -110,20 +107,8 @@ def contradiction_answer(found: Contradiction | None) -> ContradictionAnswer | N
     """A hit's contradiction as the API returns it; None without one."""
     if found is None:
         return None
-    return ContradictionAnswer(
-        id=found.id,
-        file=found.file,
-        title=found.title,
-        inliers=found.inliers,
-        strength=round(found.strength, 6),
-    )
-
-
-def homography(evidence: Verification | None) -> list[float] | None:
-    """The homography in fractions of width and height, row by row; None without one."""
-    if evidence is None or evidence.homography is None:
-        return None
-    return [round(value, 9) for value in relative_homography(evidence)]
+    strength = round(found.strength, 6)
+    return ContradictionAnswer(inliers=found.inliers, strength=strength, **named(found))
 
 
 def rounded(timings_ms: dict[str, float]) -> dict[str, float]:

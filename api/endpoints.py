@@ -28,7 +28,7 @@ from .answer_models import (
     ThingAnswer,
     ThingsAnswer,
 )
-from .answers import hit_answer, homography, photo_facts, rounded, served, thing_facts
+from .answers import hit_answer, judged, photo_facts, rounded, served, thing_facts
 from .forms import BoundedRoute
 from .request_models import (
     DESCRIPTOR,
@@ -122,13 +122,9 @@ async def match(request: Request, form: Annotated[MatchForm, multipart]) -> Matc
     evidence = found.verification
     return MatchAnswer(
         **served(gallery),
-        similarity=round(found.similarity, 6),
-        probability=None if found.probability is None else round(found.probability, 6),
-        confidence=found.confidence or None,
+        **judged(found),
         inliers=None if evidence is None else evidence.inliers,
-        verified=found.verified,
         points=[] if evidence is None else relative_points(evidence),
-        homography=homography(evidence),
         timings_ms=rounded(found.timings_ms),
     )
 

@@ -18,6 +18,7 @@ from pydantic import (
 
 from extractor import Region
 from extractor.photo import formats
+from extractor.photo.crop import inside_photo
 from search import MATCHERS, RERANKERS
 from serving.settings import settings
 
@@ -67,12 +68,17 @@ class Form(BaseModel):
         return [*(photo.file.read() for photo in self.photo), *self.id]
 
 
-class PhotosQuery(BaseModel):
-    """Photos to list."""
+class PageQuery(BaseModel):
+    """A request for a page of a list. Unknown parameters are an error."""
 
     model_config = ConfigDict(extra="forbid")
 
     descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
+
+
+class PhotosQuery(PageQuery):
+    """Photos to list."""
+
     start: int = Field(0, ge=0, lt=10**9, description="Lowest id to list.")
     limit: int = Field(100, ge=1, le=1000, description="Maximum number of photos in a page.")
     file: str | None = Field(
@@ -82,22 +88,16 @@ class PhotosQuery(BaseModel):
     )
 
 
-class ThingsQuery(BaseModel):
+class ThingsQuery(PageQuery):
     """Things to list."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
     start: int = Field(0, ge=0, lt=10**9, description="Lowest number to list.")
     limit: int = Field(20, ge=1, le=100, description="Maximum number of things in a page.")
 
 
-class ThingQuery(BaseModel):
+class ThingQuery(PageQuery):
     """Photos of a thing to list."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    descriptor: str | None = Field(None, max_length=100, description=DESCRIPTOR)
     start: int = Field(0, ge=0, lt=10**9, description="Position of the first photo, from 0.")
     limit: int = Field(100, ge=1, le=1000, description="Maximum number of photos in a page.")
 
@@ -141,8 +141,7 @@ class SearchForm(Form):
     def _is_a_part(cls, text: str | None) -> str | None:
         if text is not None:
             left, top, right, bottom = map(float, text.split(","))
-            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-                raise ValueError("the region is empty or outside the photo")
+            inside_photo((left, top, right, bottom))
         return text
 
     @model_validator(mode="after")

@@ -5,18 +5,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from command import bar
 from extractor import Extractor
 from index_store import Store, StoreMissing, build
-from index_store.global_artifacts import Progress, silent
 from index_store.sources.scan import scan
 
 from .datasets import BadDataset, Benchmark
 from .datasets.names import inside
 
 
-def open_or_build(
-    benchmark: Benchmark, path: Path, extractor: Extractor, progress: Progress = silent
-) -> Store:
+def open_or_build(benchmark: Benchmark, path: Path, extractor: Extractor) -> Store:
     """Open or build the store of exactly the benchmark's gallery.
 
     The store is at `path`, or is built there; a killed build resumes. A folder with more photos
@@ -27,7 +25,6 @@ def open_or_build(
         benchmark: gallery, and how its photos are decoded.
         path: path of the store.
         extractor: extractor that describes the photos.
-        progress: wraps long stages.
 
     Raises:
         BadDataset: the store at `path` holds other photos, or they were decoded differently.
@@ -39,15 +36,14 @@ def open_or_build(
         root = benchmark.root
         if scan(root).files != benchmark.gallery:
             root = link_gallery(benchmark, path.with_name(f"{path.name}-gallery"))
-        build(root, path, extractor, progress, as_stored=benchmark.published)
+        build(root, path, extractor, bar, as_stored=benchmark.published)
         store = Store(path, extractor)
     held = {photo.file for photo in store.catalogue.photos()}
     indexed = held | {entry.file for entry in store.catalogue.skipped()}
     if other := sorted((held - set(benchmark.gallery)) | (set(benchmark.gallery) - indexed)):
         raise BadDataset(
             f"The store at {path} is not of the gallery of {benchmark.name}: {other[0]} is in one "
-            f"of them only. "
-            "Name another place with --store, and it will be built there."
+            "of them only. Name another place with --store, and it will be built there."
         )
     if store.as_stored != benchmark.published:
         raise BadDataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command import bar, print_lines, print_text
+from command import print_lines, print_text
 from download import DOWNLOADS, MIRRORS, named_mirrors
 from plurals import quantity
 
@@ -83,7 +83,7 @@ def run(_: argparse.Namespace) -> None:
 def run_get(args: argparse.Namespace) -> None:
     """Fetch a data set, and print a summary."""
     root = args.to or DOWNLOADS / args.name
-    benchmark = get_dataset(args.name, root, named_mirrors(args.mirror), bar)
+    benchmark = get_dataset(args.name, root, named_mirrors(args.mirror))
     print_lines(
         f"{args.name}: {quantity(len(benchmark.gallery), 'gallery photo')}, "
         f"{quantity(len(benchmark.queries), 'query', 'queries')}, in {benchmark.root}"

@@ -26,13 +26,7 @@ from .measure import by_group, search_all
 from .metrics import mean_over_groups
 from .report.conditions import conditions
 from .report.results import QueryResult, format_rows
-
-METHODS = {
-    "rerank off": {},
-    "diffusion": {"rerank": "diffusion"},
-    "SIFT": {"verify": "sift"},
-    "diffusion + SIFT": {"rerank": "diffusion", "verify": "sift"},
-}
+from .run import STAGES
 
 
 def store_groups(path: Path, store: Store) -> dict[str, list[str]]:
@@ -68,10 +62,10 @@ def store_group_ids(path: Path, store: Store) -> dict[str, list[int]]:
 def evaluate_groups(
     engine: Engine, groups: dict[str, list[str]], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[QueryResult]:
-    """Run all METHODS on groups from `store_groups`. progress: wraps the list of queries."""
+    """Run all STAGES on groups from `store_groups`. progress: wraps the list of queries."""
     gallery = [photo.file for photo in engine.store.catalogue.photos()]
     benchmark = of_groups("groups", engine.store.roots, gallery, groups)
-    return search_all(engine, benchmark, METHODS, progress).queries
+    return search_all(engine, benchmark, STAGES, progress).queries
 
 
 def group_maps(queries: list[QueryResult], method: str) -> dict[str, float]:
@@ -82,9 +76,9 @@ def group_maps(queries: list[QueryResult], method: str) -> dict[str, float]:
 
 def format_table(queries: list[QueryResult]) -> str:
     """Markdown table of mAP / recall@1, as means over groups."""
-    rows = [["mAP / recall@1"], *([method] for method in METHODS)]
+    rows = [["mAP / recall@1"], *([method] for method in STAGES)]
     for setup in (EVERY, FEW_VIEW, MANY_VIEW):
-        for row, method in zip(rows[1:], METHODS):
+        for row, method in zip(rows[1:], STAGES):
             metrics = [by_group(queries, method, setup, name) for name in ("mAP", "recall@1")]
             means = [f"{mean_over_groups(values):.3f}" for values in metrics if values]
             row.append(" / ".join(means) or "-")
@@ -141,8 +135,8 @@ def run(args: argparse.Namespace) -> None:
     print_text(format_table(queries))
     print_lines("", f"Measured: {conditions(extractor.engine)}.")
     if args.by_group:
-        maps = [group_maps(queries, method) for method in METHODS]
-        print_lines("", f"{'mAP':>30s}  " + "  ".join(f"{method:>16s}" for method in METHODS))
+        maps = [group_maps(queries, method) for method in STAGES]
+        print_lines("", f"{'mAP':>30s}  " + "  ".join(f"{method:>16s}" for method in STAGES))
         for name, files in groups.items():
             print_lines(
                 f"{name[:24]:>24s} ({len(files):3d})  "

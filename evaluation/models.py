@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from command import bar, print_lines, print_text
+from command import print_lines, print_text
 from extractor import Extractor, read_photo
 from extractor.descriptor.registry import MODELS, model_path
 from validation import KNOWN_KEYS, Count, Number
@@ -19,13 +19,13 @@ from validation import KNOWN_KEYS, Count, Number
 from .arguments import amount
 from .benchmark_store import open_or_build
 from .datasets import Benchmark, read_dataset
+from .datasets.catalogue import GALLERY_PHOTOS
 from .metrics.bootstrap import Estimate
 from .report.conditions import hardware
 from .report.results import format_estimate, format_rows
-from .run import METHODS, STAGES, evaluate, queries_bar
+from .run import STAGES, evaluate
 
-GALLERY = Path(__file__).resolve().parent.parent / "gallery" / "photos"
-GALLERY_GROUPS = GALLERY.with_name("groups.json")
+GALLERY_GROUPS = GALLERY_PHOTOS.with_name("groups.json")
 TIMED = 24  # photos timed, after a warm-up
 
 
@@ -80,11 +80,9 @@ def measure(name: str, sets: dict[str, Benchmark], stores: Path, seed: int) -> l
     rows = []
     for label, benchmark in sets.items():
         digest = hashlib.sha256("\n".join([str(benchmark.root), *benchmark.gallery]).encode())
-        store = open_or_build(
-            benchmark, stores / f"{path.stem}-{digest.hexdigest()[:12]}", extractor, bar
-        )
-        methods = {stage: METHODS[stage] for stage in STAGES}
-        results = evaluate(store, extractor, benchmark, methods, seed, path.stem, "", queries_bar)
+        folder = stores / f"{path.stem}-{digest.hexdigest()[:12]}"
+        store = open_or_build(benchmark, folder, extractor)
+        results = evaluate(store, extractor, benchmark, STAGES, seed, path.stem)
         timed = [benchmark.root / file for file in benchmark.gallery]
         timed = timed[:: max(1, len(timed) // TIMED)][:TIMED]
         rows.append(
@@ -134,7 +132,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    sets = {"sample gallery": read_dataset("groups", GALLERY, GALLERY_GROUPS)}
+    sets = {"sample gallery": read_dataset("groups", GALLERY_PHOTOS, GALLERY_GROUPS)}
     if args.photos:
         sets[args.photos.name] = read_dataset("groups", args.photos, args.groups)
     rows = []

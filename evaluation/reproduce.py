@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from command import bar, print_lines, print_text
+from command import print_lines, print_text
 from download import DOWNLOADS, named_mirrors
 from extractor import Extractor
 
@@ -21,7 +21,7 @@ from .datasets.catalogue import published_sets
 from .datasets.fetched import get_dataset
 from .report.conditions import conditions
 from .report.results import Results, format_rows
-from .run import BASE, evaluate, queries_bar
+from .run import BASE, evaluate
 
 METRICS = ("mAP", "mP@10")
 PARITY_PHOTOS, PARITY_SIDES = 2, (320, 768)
@@ -109,13 +109,10 @@ def run(args: argparse.Namespace) -> None:
     rows = [["data set", "setup", "metric", "published", "measured", "difference"]]
     notes: list[str] = []
     for name in args.datasets:
-        benchmark = get_dataset(name, args.data / name, mirrors, bar)
-        store = open_or_build(
-            benchmark, Path("stores") / "published" / f"{args.network}-{name}", extractor, bar
-        )
-        results = evaluate(
-            store, extractor, benchmark, {BASE: {}}, 0, args.network, "", queries_bar
-        )
+        benchmark = get_dataset(name, args.data / name, mirrors)
+        path = Path("stores") / "published" / f"{args.network}-{name}"
+        store = open_or_build(benchmark, path, extractor)
+        results = evaluate(store, extractor, benchmark, {BASE: {}}, 0, args.network)
         rows += comparison_rows(results, net.results.get(name, {}))
         notes += [f"{name}: {note}" for note in results.notes]
     print_text(format_rows(rows))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from .exact import exactly
 from .measure import Methods, search_all, summarise
 from .report.conditions import conditions
 from .report.results import Results, format_results, write_results
-from .studies.retrieval.distractors import SIZES, format_hidden, hide
+from .studies.retrieval.distractors import SIZES, hide
 
 BASE = "rerank off"
 PUBLISHED = (
@@ -36,7 +35,9 @@ METHODS: Methods = {
     "SIFT": {"verify": "sift"},
     **{f"{name} + SIFT": {"rerank": name, "verify": "sift"} for name in RERANKERS},
 }
-STAGES = (BASE, "diffusion", "SIFT", "diffusion + SIFT")  # combinations of the page's toggles
+STAGES: Methods = {  # combinations of the page's toggles
+    name: METHODS[name] for name in (BASE, "diffusion", "SIFT", "diffusion + SIFT")
+}
 LEARNED: Methods = {  # only on request: their models are not part of the repository
     "XFeat": {"verify": "xfeat"},
     "diffusion + XFeat": {"rerank": "diffusion", "verify": "xfeat"},
@@ -50,8 +51,7 @@ def evaluate(
     methods: Methods,
     seed: int,
     model: str,
-    command: str,
-    progress: Callable[[list], Iterable] = iter,
+    command: str = "",
 ) -> Results:
     """Run all methods on all queries, and add the facts that a reader needs.
 
@@ -63,7 +63,6 @@ def evaluate(
         seed: seed of the bootstrap.
         model: display name of the model.
         command: command line.
-        progress: wraps the list of queries.
 
     Raises:
         As `search_all` and `summarise`.
@@ -83,7 +82,12 @@ def evaluate(
             f"A ranking holds the index's candidates, about {CANDIDATES} of {len(store)} photos; "
             "positives beyond them count as not found."
         )
-    answers = search_all(Engine(store, extractor), benchmark, methods, progress)
+    answers = search_all(
+        Engine(store, extractor),
+        benchmark,
+        methods,
+        lambda queries: bar(queries, len(benchmark.queries), "queries"),
+    )
     return Results(
         dataset=benchmark.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,25 +158,18 @@ def run_hidden(args: argparse.Namespace, benchmark: Benchmark) -> None:
     extractor = Extractor(args.model)
     if args.out is None:
         raise BadDataset("--distractors needs --out: a folder of that name holds the large stores.")
-    rows = hide(
+    table = hide(
         benchmark,
         args.distractors,
         args.out.with_suffix(".hidden"),
         extractor,
-        {stage: METHODS[stage] for stage in STAGES},
-        lambda store, hidden, methods: evaluate(
-            store, extractor, hidden, methods, args.seed, args.model.stem, "", queries_bar
+        lambda store, hidden: evaluate(
+            store, extractor, hidden, STAGES, args.seed, args.model.stem
         ),
-        bar,
         args.sizes,
     )
     print_lines(f"{args.model.stem}, {conditions(extractor.engine)}", "")
-    print_text(format_hidden(rows))
-
-
-def queries_bar(queries: list) -> Iterable:
-    """Progress bar over a list of queries."""
-    return bar(queries, len(queries), "queries")
+    print_text(table)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -185,7 +182,7 @@ def run(args: argparse.Namespace) -> None:
     path = args.store or (
         args.out.with_suffix(".store") if args.out else Path("stores") / args.dataset
     )
-    store = open_or_build(benchmark, path, extractor, bar)
+    store = open_or_build(benchmark, path, extractor)
     results = evaluate(
         store,
         extractor,
@@ -194,7 +191,6 @@ def run(args: argparse.Namespace) -> None:
         args.seed,
         args.model.stem,
         f"python -m evaluation {shlex.join(sys.argv[1:])}",
-        queries_bar,
     )
     print_text(format_results(results))
     if args.out:

@@ -117,15 +117,8 @@ def check_parity(
                 norms = np.linalg.norm(expected) * np.linalg.norm(actual)
                 cosines.append(float(expected @ actual / norms))
                 differences.append(float(np.abs(expected - actual).max()))
-            rows.append(
-                ParityRow(
-                    longest_side,
-                    name,
-                    len(photos),
-                    float(np.min(cosines)),
-                    float(np.max(differences)),
-                )
-            )
+            worst, largest = float(np.min(cosines)), float(np.max(differences))
+            rows.append(ParityRow(longest_side, name, len(photos), worst, largest))
     bad = [row for row in rows if not row.min_cosine >= MIN_COSINE]  # "not >=": NaN is bad, too
     if bad:
         raise ParityError(

@@ -24,7 +24,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from extractor import Extractor, read_photo, resize, seal
 from extractor.descriptor.extractor import METADATA_PREFIX
-from extractor.descriptor.untracked import ort
+from extractor.descriptor.untracked import ort, quiet_session
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 OPERATORS = [*PRODUCTS, "Add", "Relu", "Clip", "MaxPool"]
@@ -97,9 +97,8 @@ def is_head(node: onnx.NodeProto) -> bool:
 def fold(path: Path, folder: Path) -> Path:
     """Fold casts and BatchNorms into the convolutions, for quantisation."""
     options = ort.SessionOptions()
-    options.graph_optimization_level = (
-        ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    )  # no optimisations specific to this machine
+    # No optimisations specific to this machine.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folder / "folded.onnx")
     options.log_severity_level = 3
     ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -152,9 +151,7 @@ def quantise(folded: Path, ranges: TensorsData, blocks: set[str]) -> onnx.ModelP
 
 def run_all(model: bytes, batches: list[np.ndarray]) -> np.ndarray:
     """Descriptors (N, D) of single photos."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = quiet_session(model)
     return np.concatenate([session.run(["descriptor"], {"image": batch})[0] for batch in batches])
 
 

@@ -159,11 +159,12 @@ def add(
             kept_exactly(len(live) + len(files)),
             live.as_stored,
         )
+        before = content_of(live)
         added = {file: sha256 for file, sha256 in indexed.items() if file in given_names}
-        removed = added_again(live.catalogue.removed(), added, live.roots)
+        removed = added_again(before.removed, added, live.roots)
         contents = {row.sha256 for row in removed} - set(added.values())
         names = {same_name(file) for file in files}
-        others = [e for e in live.catalogue.entries() if same_name(e.file) not in names]
+        others = [entry for entry in before.photos if same_name(entry.file) not in names]
         new_entries = [
             Entry(file, sha256, stamps[file])
             for file, sha256 in indexed.items()
@@ -171,15 +172,12 @@ def add(
         ]
         if not new_entries and unusable:
             raise NothingToIndex(f"{unusable[0].file} cannot be read: {unusable[0].reason}")
-        content = Content(
-            sources=live.manifest.sources,
+        content = dataclasses.replace(
+            before,
             listing="",
             photos=sorted(others + new_entries),
-            skipped=[s for s in live.catalogue.skipped() if same_name(s.file) not in names]
-            + unusable,
+            skipped=[s for s in before.skipped if same_name(s.file) not in names] + unusable,
             removed=removed,
-            about=live.about,
-            spec=extraction_spec_in(live.manifest),
         )
         return follow(live, content, cache, progress)
 
@@ -204,20 +202,20 @@ def remove(files: Sequence[str], store: str | Path, progress: Progress = silent)
     store = Path(store)
     with locked_for_update(store) as live, closing(cache_of(live)) as cache:
         files_to_remove = {photo_named(live, file) for file in files}
-        entries = live.catalogue.entries()
-        remaining = [entry for entry in entries if entry.file not in files_to_remove]
+        before = content_of(live)
+        remaining = [entry for entry in before.photos if entry.file not in files_to_remove]
         if not remaining:
             raise NothingToIndex("These are all photos of the store. Delete its folder instead.")
-        removals = [Removed(file, sha256) for file, sha256, _ in entries if file in files_to_remove]
-        content = Content(
-            sources=live.manifest.sources,
-            listing=live.manifest.listing,
+        removals = [
+            Removed(entry.file, entry.sha256)
+            for entry in before.photos
+            if entry.file in files_to_remove
+        ]
+        content = dataclasses.replace(
+            before,
             photos=remaining,
-            skipped=live.catalogue.skipped()
-            + [Skipped(file, REMOVED) for file in sorted(files_to_remove)],
-            removed=sorted([*live.catalogue.removed(), *removals]),
-            about=live.about,
-            spec=extraction_spec_in(live.manifest),
+            skipped=before.skipped + [Skipped(file, REMOVED) for file in sorted(files_to_remove)],
+            removed=sorted(before.removed + removals),
         )
         return follow(live, content, cache, progress)
 

@@ -9,19 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from command import (
-    bar,
-    message_of,
-    print_error,
-    print_lines,
-    print_status,
-    print_text,
-    printable,
-)
-from extractor import (
-    Extractor,
-    available_cores,
-)
+from command import bar, message_of, print_error, print_lines, print_status, print_text, printable
+from extractor import Extractor, available_cores
 from plurals import quantity
 
 from .analysis import thing_list

@@ -13,6 +13,13 @@ class StoreCorrupt(StoreError):
     """A file of the store is damaged or missing."""
 
 
+def unreadable(name: str, error: OSError) -> StoreCorrupt:
+    """The error for a file of the store that cannot be read."""
+    return StoreCorrupt(
+        f"{name} cannot be read ({error.strerror or error}). Build the store again."
+    )
+
+
 class PhotosDamaged(StoreCorrupt):
     """The stored data of a few photos is damaged; the others are served.
 

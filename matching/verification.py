@@ -259,15 +259,7 @@ def is_plausible(homography: np.ndarray, points: np.ndarray) -> bool:
         return False  # the horizon runs through the matched area
     for u, v, depth in zip(x / w, y / w, w):
         # Jacobian of the mapping at this corner
-        jacobian = (
-            np.array(
-                [
-                    homography[0, :2] - u * homography[2, :2],
-                    homography[1, :2] - v * homography[2, :2],
-                ]
-            )
-            / depth
-        )
+        jacobian = (homography[:2, :2] - np.outer((u, v), homography[2, :2])) / depth
         long, short = np.linalg.svd(jacobian, compute_uv=False)
         if np.linalg.det(jacobian) <= 0 or long > MAX_STRETCH * short:
             return False

@@ -20,7 +20,7 @@ from .checkpoints.state import BadCheckpoint
 from .network import TRUNK_DIM
 from .training.common.config import BadConfig, read_config
 from .training.common.describe import validate
-from .training.common.pairs import BadTrainingData, photos_under
+from .training.common.pairs import BadTrainingData, photos_in
 from .training.common.settings import DistillConfig, TrainConfig, Validation
 from .training.common.whitenings import compare_whitenings
 from .training.distill.teacher import BadTeacher
@@ -74,9 +74,7 @@ def run_compare(args: argparse.Namespace) -> None:
 
 def run_whitenings(args: argparse.Namespace) -> None:
     network, provenance = load_checkpoint(args.checkpoint)
-    others = [path for folder in args.others for path in photos_under(folder)]
-    if not others:
-        raise BadTrainingData(f"there are no photos in {', '.join(map(str, args.others))}")
+    others = photos_in(args.others)
     if args.most < 1:
         raise BadTrainingData("--most must be at least 1")
     others = [others[i] for i in np.random.default_rng(0).permutation(len(others))[: args.most]]

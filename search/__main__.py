@@ -32,6 +32,7 @@ from extractor import (
     read_bytes,
     read_stream,
 )
+from extractor.photo.crop import inside_photo
 from index_store import Store, StoreError, model_of
 
 from .engine import Engine
@@ -66,10 +67,8 @@ def format_hits(result: SearchResult) -> list[str]:
 
 def region(text: str) -> Region:
     """Parse four fractions separated by commas, for argparse."""
-    left, top, right, bottom = (float(part) for part in text.split(","))
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(text)
-    return left, top, right, bottom
+    left, top, right, bottom = map(float, text.split(","))
+    return inside_photo((left, top, right, bottom))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -84,8 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument(
-        "--model",
-        help="descriptor model, for a store of one that is not the project's own",
+        "--model", help="descriptor model, for a store of one that is not the project's own"
     )
     rerank = parser.add_mutually_exclusive_group()
     rerank.add_argument(

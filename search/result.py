@@ -52,11 +52,7 @@ class Contradiction:
 
     def to_dict(self) -> dict[str, Any]:
         """Its part of `SearchResult.to_dict`."""
-        return {
-            "file": self.file,
-            "inliers": self.inliers,
-            "strength": round(self.strength, 6),
-        }
+        return {"file": self.file, "inliers": self.inliers, "strength": round(self.strength, 6)}
 
 
 @dataclass(frozen=True)

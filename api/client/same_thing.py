@@ -55,11 +55,7 @@ class SameThing:
     """
 
     def __init__(
-        self,
-        url: str,
-        timeout: float = 60,
-        retries: int = 3,
-        client: httpx.Client | None = None,
+        self, url: str, timeout: float = 60, retries: int = 3, client: httpx.Client | None = None
     ):
         self._root = url.rstrip("/")
         self._retries = retries

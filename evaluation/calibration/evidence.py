@@ -154,11 +154,7 @@ def samples_of(gallery: LabelledGallery, query: LabelledQuery, setting: Setting)
 
 
 def labelled(
-    gallery: LabelledGallery,
-    query: LabelledQuery,
-    ids: np.ndarray,
-    features: np.ndarray,
-    mode: str,
+    gallery: LabelledGallery, query: LabelledQuery, ids: np.ndarray, features: np.ndarray, mode: str
 ) -> Samples:
     """The photos that a query found, as samples.
 

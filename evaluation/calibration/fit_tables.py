@@ -12,7 +12,7 @@ from search import MATCHERS
 from search.fusion import log_odds
 from search.fusion.fit import Samples, calibration_error, held_out, log_loss, reliability
 
-from ..datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW
+from ..datasets.groups import parts_of
 from ..report.results import format_rows
 from .evidence import Setting
 
@@ -57,14 +57,10 @@ def set_rows(
     rows = [["groups", "number", *map(setting_name, settings)]]
     stores = [gallery for gallery in fit.galleries if gallery.is_whole]
     for number, (store, group_names) in enumerate(zip(stores, names)):
-        is_small = np.array([len(group) <= FEW for group in store.groups])
-        parts = {EVERY: np.ones(len(is_small), bool), FEW_VIEW: is_small, MANY_VIEW: ~is_small}
-        parts |= {kind: np.isin(group_names, list(members)) for kind, members in kinds.items()}
-        for part, inside in parts.items():
-            if inside.any():
-                cells = [f"{maps_of[number][inside].mean():.3f}" for maps_of in maps]
-                title = f"store {number + 1}, {part}"
-                rows.append([title, str(int(inside.sum())), *cells])
+        for part, members in parts_of(dict(zip(group_names, store.groups)), kinds).items():
+            inside = np.isin(group_names, members)
+            cells = [f"{maps_of[number][inside].mean():.3f}" for maps_of in maps]
+            rows.append([f"store {number + 1}, {part}", str(len(members)), *cells])
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,6 +114,20 @@ def need(path: Path, description: str, url: str) -> Path:
     if not path.exists():
         raise BadDataset(f"{path} is missing: {description}. Get it from {url}")
     return path
+
+
+def published_benchmark(
+    name: str,
+    root: Path,
+    gallery: Iterable[str],
+    queries: list[Query],
+    metrics: dict[str, Metric],
+    counts: tuple[int, int],
+) -> Benchmark:
+    """A published data set with one setup. counts: (gallery photos, queries) as published."""
+    files = sorted(gallery)
+    notes = expect((len(files), len(queries)), counts)
+    return Benchmark(name, root, files, queries, (ALL,), ALL, metrics, notes, published=True)
 
 
 def expect(found: tuple[int, int], published: tuple[int, int]) -> list[str]:

@@ -14,7 +14,16 @@ import numpy as np
 from extractor import SUFFIXES, Region, read_size
 
 from ..metrics import precision_at, trapezoid_average_precision
-from .benchmark import ALL, BadDataset, Benchmark, Query, Truth, expect, need
+from .benchmark import (
+    ALL,
+    BadDataset,
+    Benchmark,
+    Query,
+    Truth,
+    expect,
+    need,
+    published_benchmark,
+)
 from .names import inside
 from .plain_pickle import BadPickle, read_plain_pickle
 
@@ -183,22 +192,12 @@ def read_classic(name: str, root: Path) -> Benchmark:
             for part in ("good", "ok", "junk")
         )
         photo = images / find(stem.removeprefix("oxc1_"), files, images, table)
-        queries.append(
-            Query(
-                label,
-                photo,
-                {ALL: Truth(good_files | ok, junk)},
-                label,
-                region=stored_region(photo, box),
-            )
-        )
+        truths = {ALL: Truth(good_files | ok, junk)}
+        queries.append(Query(label, photo, truths, label, region=stored_region(photo, box)))
     if not queries:
         raise BadDataset(f"There is no *_query.txt in {truth}. Get {lists} from {CLASSIC}")
-    notes = expect((len(files), len(queries)), COUNTS[name])
     metrics = {"mAP": trapezoid_average_precision}
-    return Benchmark(
-        name, images, sorted(files.values()), queries, (ALL,), ALL, metrics, notes, published=True
-    )
+    return published_benchmark(name, images, files.values(), queries, metrics, COUNTS[name])
 
 
 def read_list(table: Path, files: dict[str, str], images: Path) -> frozenset[str]:

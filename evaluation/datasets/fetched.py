@@ -12,17 +12,16 @@ from . import BadDataset, Benchmark, read_dataset
 from .archives import get_pieces
 from .catalogue import GALLERY, GALLERY_PHOTOS, open_names, open_set, published_sets, set_names
 from .groups import of_groups
-from .photos import IMAGES, Progress, check_photos, get_photos
+from .photos import IMAGES, check_photos, get_photos
 
 
-def get_dataset(name: str, root: Path, mirrors: Sequence[str], progress: Progress) -> Benchmark:
+def get_dataset(name: str, root: Path, mirrors: Sequence[str]) -> Benchmark:
     """Fetch missing parts of a data set, and check and read it.
 
     Args:
         name: name in `set_names`.
         root: folder of the set, created if necessary.
         mirrors: URLs that are tried before the published ones.
-        progress: wraps photos that are fetched one by one.
 
     Returns:
         See `named_dataset`.
@@ -33,7 +32,7 @@ def get_dataset(name: str, root: Path, mirrors: Sequence[str], progress: Progres
         OSError: a file cannot be written.
     """
     if name in open_names():
-        get_photos(open_set(name), root, mirrors, progress)
+        get_photos(open_set(name), root, mirrors)
     elif name in published_sets():
         get_pieces(published_sets()[name], root, mirrors)
     return named_dataset(name, root)

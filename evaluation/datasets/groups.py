@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +45,16 @@ def of_groups(name: str, root: Path, gallery: list[str], groups: dict[str, list[
             queries.append(Query(file, root / file, truths, group, own=file))
     metrics = {"mAP": average_precision, "recall@1": recall_at_1}
     return Benchmark(name, root, gallery, queries, (EVERY, FEW_VIEW, MANY_VIEW), EVERY, metrics)
+
+
+def parts_of(
+    groups: Mapping[str, Sequence], kinds: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Names of groups that are averaged together: all, by number of photos, and by kind."""
+    small = [name for name, photos in groups.items() if len(photos) <= FEW]
+    parts = {EVERY: list(groups), FEW_VIEW: small, MANY_VIEW: [n for n in groups if n not in small]}
+    parts |= {kind: [name for name in names if name in groups] for kind, names in kinds.items()}
+    return {part: names for part, names in parts.items() if names}
 
 
 def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

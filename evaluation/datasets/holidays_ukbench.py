@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..metrics import found_among, trapezoid_average_precision
-from .benchmark import ALL, BadDataset, Benchmark, Query, Truth, expect, need
+from .benchmark import ALL, BadDataset, Benchmark, Query, Truth, need, published_benchmark
 
 HOLIDAYS = "https://thoth.inrialpes.fr/~jegou/data.php"
 UKBENCH = "https://archive.org/details/ukbench"
@@ -46,19 +46,8 @@ def read_holidays(name: str, root: Path) -> Benchmark:
         raise BadDataset(
             f"No photo in {root / 'jpg'} has a number that ends in 00. Get all from {HOLIDAYS}"
         )
-    notes = expect((len(numbers), len(queries)), (1491, 500))
     metrics = {"mAP": trapezoid_average_precision}
-    return Benchmark(
-        name,
-        root / "jpg",
-        sorted(numbers.values()),
-        queries,
-        (ALL,),
-        ALL,
-        metrics,
-        notes,
-        published=True,
-    )
+    return published_benchmark(name, root / "jpg", numbers.values(), queries, metrics, (1491, 500))
 
 
 def n_s(ranking: Sequence[str], positives: Collection[str]) -> int:
@@ -96,17 +85,8 @@ def read_ukbench(name: str, root: Path) -> Benchmark:
         queries.append(
             Query(file, root / "full" / file, {ALL: truth}, group=str(number // 4), own=file)
         )
-    notes = expect((len(numbers), len(queries)), (10200, 10200))
-    return Benchmark(
-        name,
-        root / "full",
-        sorted(numbers.values()),
-        queries,
-        (ALL,),
-        ALL,
-        {"N-S": n_s},
-        notes,
-        published=True,
+    return published_benchmark(
+        name, root / "full", numbers.values(), queries, {"N-S": n_s}, (10200, 10200)
     )
 
 

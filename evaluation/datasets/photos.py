@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from download import download
+from command import bar
+from download import download, write_json
 from plurals import quantity
 
 from . import BadDataset
@@ -23,9 +23,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "PPM")  # of the originals, which are 
 SIDE, QUALITY = 640, 90  # of a rendering: longest side in pixels, JPEG quality
 CONNECTIONS = 8  # concurrent downloads
 IMAGES, ORIGINALS = "images", ".originals"  # folders of a set; the second is temporary
-
-Progress = Callable[[Iterable, int, str], Iterable]
-"""Progress display: called with an iterable, its length and a label."""
 
 
 def render(original: Path) -> bytes:
@@ -46,7 +43,7 @@ def render(original: Path) -> bytes:
     return encoded.getvalue()
 
 
-def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: Progress) -> None:
+def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str]) -> None:
     """Fetch missing photos into ROOT/images, and write groups.json and kinds.json next to it.
 
     A photo gets its final name once it is complete, so an interrupted run can be resumed.
@@ -55,7 +52,6 @@ def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: 
         open_set: set to fetch.
         root: folder of the set.
         mirrors: URLs that are tried before the repositories' own.
-        progress: wraps the photos.
 
     Raises:
         DownloadFailed: a photo cannot be fetched or has the wrong checksum.
@@ -68,7 +64,7 @@ def get_photos(open_set: OpenSet, root: Path, mirrors: Sequence[str], progress: 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         done = pool.map(partial(get_photo, root=root, mirrors=mirrors), missing)
         try:
-            for _ in progress(done, len(missing), "photos"):
+            for _ in bar(done, len(missing), "photos"):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -127,10 +123,3 @@ def check_photos(open_set: OpenSet, root: Path) -> list[str]:
         f"says, the first: {others[0]}. Another libjpeg writes other bytes; a photo that was "
         "changed is fetched again once its file is deleted."
     ]
-
-
-def write_json(path: Path, content: object) -> None:
-    """Replace a JSON file atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)

@@ -129,16 +129,8 @@ def stacked_chart(
         for number, name in enumerate(names):
             if name in parts:
                 width = parts[name] * scale
-                shapes.append(
-                    rect(
-                        x,
-                        y + 5,
-                        width,
-                        ROW - 10,
-                        f"stage{number % 8}",
-                        f"{name}: {parts[name]:.1f} ms",
-                    )
-                )
+                hint = f"{name}: {parts[name]:.1f} ms"
+                shapes.append(rect(x, y + 5, width, ROW - 10, f"stage{number % 8}", hint))
                 x += width
         shapes.append(text(WIDTH, y + ROW / 2 + 4, f"{sum(parts.values()):.0f}", "number", "end"))
     return svg(ROW * len(parts_of), title, shapes)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from command import bar, print_lines, print_text, require_package
-from download import DOWNLOADS, named_mirrors
+from command import print_lines, print_text, require_package
+from download import DOWNLOADS, named_mirrors, write_json
 from extractor import Extractor
 from extractor.descriptor.registry import MODELS, model_path
 from validation import KNOWN_KEYS, Count, sentence
@@ -81,13 +80,6 @@ def read_figures(path: Path) -> Figures:
     return found
 
 
-def write_figures(figures: Figures, path: Path) -> None:
-    """Replace a results file atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(dataclasses.asdict(figures), indent=1) + "\n", "utf-8")
-    partial.replace(path)
-
-
 def merged(old: Sequence[Figure], new: Sequence[Figure]) -> list[Figure]:
     """All rows, with new ones replacing old ones, by set in the order of SETS."""
     rows = {figure.key: figure for figure in [*old, *new]}
@@ -130,7 +122,7 @@ def publish(figures: Figures, results: Path, tables: Sequence[Path]) -> None:
     """
     text = format_figures(figures)
     documents = {path: insert(text, path.read_text("utf-8"), path.name) for path in tables}
-    write_figures(figures, results)
+    write_json(results, dataclasses.asdict(figures))
     draw_figures(figures.figures, results.with_name(PLOT))
     for path, document in documents.items():
         path.write_text(document, "utf-8")
@@ -181,16 +173,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure each model on each set; results are written after every model."""
-    require_package(
-        "matplotlib", "requirements-evaluation.txt"
-    )  # fail now, not after an hour of measuring
+    # Fail now, not after an hour of measuring.
+    require_package("matplotlib", "requirements-evaluation.txt")
     found = read_figures(RESULTS)
     if args.tables:
         publish(found, RESULTS, TABLES)
         print_text(format_figures(found))
         return
     mirrors = named_mirrors(args.mirror)
-    sets = {name: get_dataset(name, args.data / name, mirrors, bar) for name in args.sets}
+    sets = {name: get_dataset(name, args.data / name, mirrors) for name in args.sets}
     for benchmark in sets.values():
         if benchmark.notes:
             raise BadDataset(" ".join(benchmark.notes))

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from command import printable
 from extractor import Region
+from extractor.photo.crop import inside_photo
 from plurals import quantity
 from search import MATCHERS
 from validation import KNOWN_KEYS, Count, HasEntries, Number, Text, sentence
@@ -42,14 +43,6 @@ class StoreFacts(TypedDict):
     path: Text
     photos: Count
     parameters: dict[str, Any]
-
-
-def inside_photo(region: Region) -> Region:
-    """Raise ValueError unless the region is a part of the unit square."""
-    left, top, right, bottom = region
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"{region} is not a part of a photo")
-    return region
 
 
 @dataclass(frozen=True)

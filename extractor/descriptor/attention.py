@@ -19,7 +19,7 @@ import numpy as np
 
 from ..photo.crop import Region, crop_region
 from .extractor import Extractor
-from .untracked import ort
+from .untracked import quiet_session
 
 # Fields of the ONNX format, onnx/onnx.proto.
 GRAPH, NODE, OUTPUT = 7, 1, 12  # in ModelProto, GraphProto, GraphProto
@@ -46,12 +46,7 @@ class Attention:
         if not self._name or p is None:
             raise ValueError("The model has no GeM pooling.")
         self._p = p
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(
-            model + named_output(self._name), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = quiet_session(model + named_output(self._name), threads=1)
 
     def heat(self, photo: np.ndarray, region: Region | None = None) -> np.ndarray:
         """Share of each location in the descriptor.

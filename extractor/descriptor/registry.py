@@ -84,22 +84,12 @@ def name_of(fingerprint: str) -> str | None:
 def format_models() -> str:
     """All MODELS as a plain-text table."""
     head = ("name", "dimensions", "side", "ms", "MB", "mAP", "reranked", "licence", "source")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for name, entry in MODELS.items():
         size = f"{entry.path.stat().st_size / 1e6:.0f}" if entry.path.is_file() else "missing"
+        numbers = (f"{n:.0f}" for n in (entry.dim, entry.longest_side, entry.milliseconds))
         quality = f"{entry.map_alone:.3f}", f"{entry.map_full:.3f}"
-        rows.append(
-            (
-                name,
-                str(entry.dim),
-                str(entry.longest_side),
-                f"{entry.milliseconds:.0f}",
-                size,
-                *quality,
-                entry.licence,
-                entry.source,
-            )
-        )
+        rows.append((name, *numbers, size, *quality, entry.licence, entry.source))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows

@@ -14,7 +14,7 @@ from joblib import cpu_count
 
 from ..descriptor.extractor import DEFAULT_MODEL, BadModel
 from ..descriptor.sealing import is_sealed
-from ..descriptor.untracked import ort
+from ..descriptor.untracked import ort, quiet_session
 from ..photo.decode import resize
 from .sift import SIFT_SIDE, LocalFeatures
 
@@ -41,10 +41,7 @@ def read_matching_model(path: Path, threads: int) -> ort.InferenceSession:
         ) from None
     if not is_sealed(data):
         raise BadModel(f"{path} is damaged (checksum). Create it again: python -m export --xfeat")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return quiet_session(data, threads)
 
 
 class XFeatKeypoints:

@@ -15,6 +15,14 @@ Region = tuple[float, float, float, float]
 """left, top, right, bottom as fractions of the upright photo's width and height, 0 to 1."""
 
 
+def inside_photo(region: Region) -> Region:
+    """The region itself. Raises ValueError if it is empty or not a part of a photo."""
+    left, top, right, bottom = region
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError("the region is empty or outside the photo")
+    return region
+
+
 def crop_region(photo: np.ndarray, region: Region | None, longest_side: int) -> np.ndarray:
     """The region, at the size it has inside the photo shrunk to `longest_side`.
 
@@ -34,9 +42,7 @@ def crop_region(photo: np.ndarray, region: Region | None, longest_side: int) -> 
     """
     if region is None:
         return resize(photo, longest_side)
-    left, top, right, bottom = region
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"region {region} is empty or outside 0 to 1")
+    left, top, right, bottom = inside_photo(region)
     height, width = photo.shape[:2]
     box = (round(left * width), round(top * height), round(right * width), round(bottom * height))
     box = (*box[:2], max(box[2], box[0] + 1), max(box[3], box[1] + 1))

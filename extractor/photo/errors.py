@@ -1,7 +1,5 @@
 """Errors for photos that cannot be used."""
 
-from __future__ import annotations
-
 
 class BadPhoto(Exception):
     """The photo cannot be used; str(error) is a sentence for the person who sent it."""

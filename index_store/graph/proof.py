@@ -48,9 +48,7 @@ def proofs(edges: np.ndarray, background: np.ndarray) -> np.ndarray:
 
 
 def probability(
-    proofs: np.ndarray,
-    points: Sequence[float] = POINTS,
-    likeness: Sequence[float] = LIKENESS,
+    proofs: np.ndarray, points: Sequence[float] = POINTS, likeness: Sequence[float] = LIKENESS
 ) -> np.ndarray:
     """Probability that each pair shows the same thing, float64 (m,), 0 to 1.
 

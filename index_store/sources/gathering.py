@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
 from ..about import read_about
@@ -77,17 +77,15 @@ def gather(
     """
     if not sources.lists and not sources.manifests:
         return
-    owned = web is None
-    web = web or Web(sources.private)
-    try:
-        with locked(store), closing(Collected(store, web)) as collected:
-            removed = names_in(collected.folder, *removed_in(store))
-            collected.collect(
-                sources, removed, lambda items, total: progress(items, total, "lists"), refetch
-            )
-    finally:
-        if owned:
-            web.close()
+    with (
+        nullcontext(web) if web else closing(Web(sources.private)) as web,
+        locked(store),
+        closing(Collected(store, web)) as collected,
+    ):
+        removed = names_in(collected.folder, *removed_in(store))
+        collected.collect(
+            sources, removed, lambda items, total: progress(items, total, "lists"), refetch
+        )
 
 
 def list_sources(sources: Sources, store: Path) -> Listing:

@@ -56,16 +56,12 @@ def known_before(store: Path, sources: Sources, live: Store | None) -> KnownPhot
         sources: the current folders.
         live: the store, if it can be built on.
     """
-    former_roots: Roots | None
-    if live is not None:
-        former_roots, before, removed = (
-            live.roots,
-            live.catalogue.entries(),
-            live.catalogue.removed(),
-        )
-    else:
-        before = []
+    if live is None:
         former_roots, removed = removed_in(store)
+        before = []
+    else:
+        former_roots, removed = live.roots, live.catalogue.removed()
+        before = live.catalogue.entries()
     new = sources.roots
     if former_roots is not None and former_roots != new:
         before = [entry._replace(file=renamed(entry.file, former_roots, new)) for entry in before]

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from extractor import read_at_most
 
-from ..errors import StoreBusy, StoreCorrupt, StoreError, StoreMissing
+from ..errors import StoreBusy, StoreCorrupt, StoreError, StoreMissing, unreadable
 from .manifest import FILE_NAME, MAX_BYTES, Manifest, read_manifest
 from .segment import PARTIAL as PARTIAL_SEGMENT
 from .segment import segment_path, segments_in, sync
@@ -96,9 +96,7 @@ def current_version(store: Path) -> tuple[str, str]:
             f"Make one with: python -m index_store build PHOTOS --store {store}"
         ) from None
     except OSError as error:
-        raise StoreCorrupt(
-            f"{CURRENT} cannot be read ({error.strerror}). Build the store again."
-        ) from None
+        raise unreadable(CURRENT, error) from None
     except UnicodeDecodeError:
         text = ""
     found = POINTER.fullmatch(text)
@@ -140,9 +138,7 @@ def hold_current(store: Path) -> tuple[int, str, str]:
         except OSError as error:
             if current_version(store) != (name, version):
                 continue  # a build has just switched
-            raise StoreCorrupt(
-                f"Generation {name} cannot be read ({error.strerror}). Build the store again."
-            ) from None
+            raise unreadable(f"Generation {name}", error) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
             # Folders named in CURRENT are never deleted, so this one is safe from here on.

@@ -24,7 +24,7 @@ from validation import KNOWN_KEYS, Count, HasEntries, OneOf, Positive, sentence
 
 from ..ann.presets import PRESETS
 from ..ann.remote.collection import Collection
-from ..errors import StoreCorrupt, StoreMismatch
+from ..errors import StoreCorrupt, StoreMismatch, unreadable
 from ..sources.sources import Sources
 from .segment import SegmentFacts
 
@@ -219,9 +219,7 @@ def read_manifest(folder: Path, version: str) -> Manifest:
     try:
         data = read_at_most(folder / FILE_NAME, MAX_BYTES)
     except OSError as error:
-        raise StoreCorrupt(
-            f"{FILE_NAME} cannot be read ({error.strerror}). Build the store again."
-        ) from None
+        raise unreadable(FILE_NAME, error) from None
     if hashlib.sha256(data).hexdigest() != version:
         raise StoreCorrupt(f"{FILE_NAME} is damaged (its checksum differs). Build the store again.")
     return Manifest.from_json(data)
@@ -264,6 +262,4 @@ def naming(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise StoreCorrupt(f"{name} is missing from the store. Build it again.") from None
     except OSError as error:
-        raise StoreCorrupt(
-            f"{name} cannot be read ({error.strerror}). Build the store again."
-        ) from None
+        raise unreadable(name, error) from None

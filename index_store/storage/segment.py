@@ -31,7 +31,7 @@ from pydantic import Field
 from extractor import open_regular
 from validation import KNOWN_KEYS, Positive
 
-from ..errors import StoreCorrupt
+from ..errors import StoreCorrupt, unreadable
 from .build_journal import Extracted
 
 SUFFIX = ".segment"
@@ -179,9 +179,7 @@ class Segment:
                     raise StoreCorrupt(f"{path.name} is damaged (too short). Build it again.")
                 self._bytes = np.asarray(np.memmap(file, np.uint8, "r"))
         except OSError as error:
-            raise StoreCorrupt(
-                f"{path.name} cannot be read ({error.strerror or error}). Build the store again."
-            ) from None
+            raise unreadable(path.name, error) from None
         footer = self._bytes[size - FOOTER.itemsize :].view(FOOTER)[0]
         count, dim, blobs = (int(footer[key]) for key in ("photos", "dim", "blobs"))
         rows_at = blobs + -blobs % ALIGNMENT
@@ -262,9 +260,7 @@ def is_whole(folder: Path, name: str) -> bool:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StoreCorrupt(
-            f"{path.name} cannot be read ({error.strerror}). Build the store again."
-        ) from None
+        raise unreadable(path.name, error) from None
 
 
 def verify_segment(folder: Path, name: str) -> None:

@@ -15,10 +15,7 @@ MIN_COPY_COSINE = 0.99  # minimum cosine of a copy of the query, perhaps re-enco
 
 
 def find_candidates(
-    store: Store,
-    descriptor: np.ndarray,
-    photos: Sequence[QueryPhoto],
-    excluded: Iterable[int] = (),
+    store: Store, descriptor: np.ndarray, photos: Sequence[QueryPhoto], excluded: Iterable[int] = ()
 ) -> tuple[Ranking, np.ndarray]:
     """Find the photos nearest to a query: proposed by the index, ordered by stored descriptors.
 

@@ -96,11 +96,7 @@ def follow_chains(
 
 
 def chained(
-    ranking: Ranking,
-    chains: Chains,
-    trust: float,
-    descriptor: np.ndarray,
-    store: Store,
+    ranking: Ranking, chains: Chains, trust: float, descriptor: np.ndarray, store: Store
 ) -> tuple[Ranking, np.ndarray]:
     """Raise photos that chains lead to, and add those that were not candidates.
 

@@ -62,11 +62,7 @@ class MatchingGraph:
         return self._store.edges.shape[1] > 0
 
     def rerank(
-        self,
-        ranking: Ranking,
-        odds: np.ndarray,
-        descriptor: np.ndarray,
-        excluded: np.ndarray,
+        self, ranking: Ranking, odds: np.ndarray, descriptor: np.ndarray, excluded: np.ndarray
     ) -> tuple[Ranking, GraphEvidence]:
         """Lower photos that show another thing, and raise or add those that chains lead to.
 

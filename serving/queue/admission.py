@@ -120,11 +120,8 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.workers = workers
-        self._max_waiting, self._max_each, self._max_address = (
-            waiting,
-            waiting_each,
-            waiting_address,
-        )
+        self._max_waiting = waiting
+        self._max_each, self._max_address = waiting_each, waiting_address
         self._clock = clock
         # The executor's queue holds one call of `_run_next` per ticket, never the tasks.
         self._executor = ThreadPoolExecutor(workers + 1, "turn", initializer=behind_clicks)

@@ -21,13 +21,12 @@ from evaluation.benchmark_store import link_gallery, open_or_build
 from evaluation.datasets import BadDataset, BadGroups, Benchmark, Query, Truth, read_dataset
 from evaluation.datasets.groups import EVERY, FEW_VIEW, MANY_VIEW
 from evaluation.exact import exactly
-from evaluation.groups import METHODS as STAGES
 from evaluation.groups import evaluate_groups, group_maps, store_groups
 from evaluation.measure import by_group, search_all, summarise
 from evaluation.metrics import average_precision, trapezoid_average_precision
 from evaluation.metrics.bootstrap import Estimate, estimate, interval
 from evaluation.report.results import BadResults, format_results, results_from
-from evaluation.run import METHODS, evaluate
+from evaluation.run import METHODS, STAGES, evaluate
 from extractor import read_bytes, read_photo
 from index_store import Store, build
 from search import RERANKERS, Engine

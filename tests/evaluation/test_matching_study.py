@@ -9,7 +9,8 @@ import pytest
 
 from evaluation.__main__ import main
 from evaluation.calibration.evidence import whole_gallery
-from evaluation.groups import METHODS, store_groups
+from evaluation.groups import store_groups
+from evaluation.run import STAGES
 from evaluation.studies.retrieval import matching as study
 from index_store import Store
 
@@ -50,8 +51,8 @@ def test_no_group_fits_the_weights_that_judge_it(labelled, monkeypatch):
     assert np.unique(found.query).tolist() == list(range(len(gallery)))
     assert found.relevant.sum() == sum(len(files) * (len(files) - 1) for files in groups.values())
     for maps in (plain, chained):
-        assert list(maps) == list(METHODS)
-        for method in METHODS:
+        assert list(maps) == list(STAGES)
+        for method in STAGES:
             assert maps[method].keys() == groups.keys()
             assert all(0 < value <= 1 for value in maps[method].values())
     assert plain["rerank off"] == chained["rerank off"]
@@ -67,15 +68,15 @@ def test_an_engine_without_edges_finds_the_same_candidates_and_no_chains(labelle
 
 
 def test_the_table_by_hand():
-    maps = {method: dict(zip(GROUPS, (0.2, 0.4, 0.9))) for method in METHODS}
+    maps = {method: dict(zip(GROUPS, (0.2, 0.4, 0.9))) for method in STAGES}
     rows = study.table(["one"], [GROUPS], [(maps, maps)], {"gates": ["Brandenburg Gate"]})
     assert [row[:3] for row in rows[1::2]] == [
         ["one, all groups", "3", "without"],
         ["one, few-view, 2-3", "3", "without"],
         ["one, gates", "1", "without"],
     ]
-    assert rows[1][3:] == ["0.500"] * len(METHODS) and rows[6][3:] == ["0.900"] * len(METHODS)
-    assert np.shape(rows) == (7, 3 + len(METHODS))
+    assert rows[1][3:] == ["0.500"] * len(STAGES) and rows[6][3:] == ["0.900"] * len(STAGES)
+    assert np.shape(rows) == (7, 3 + len(STAGES))
 
 
 def test_too_few_groups_are_refused(small_built, tmp_path, capsys):

@@ -82,7 +82,7 @@ def test_models_are_compared_in_one_table(photos, tmp_path, monkeypatch, capsys)
     # it.
     shutil.copytree(photos, tmp_path / "gallery")
     (tmp_path / "gallery.json").write_text(json.dumps(GROUPS))
-    monkeypatch.setattr("evaluation.models.GALLERY", tmp_path / "gallery")
+    monkeypatch.setattr("evaluation.models.GALLERY_PHOTOS", tmp_path / "gallery")
     monkeypatch.setattr("evaluation.models.GALLERY_GROUPS", tmp_path / "gallery.json")
     (tmp_path / "groups.json").write_text(json.dumps(GROUPS))
     command = ["models", DEFAULT, LITE, "--photos", str(photos), "--stores", str(tmp_path / "s")]

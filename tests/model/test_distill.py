@@ -24,6 +24,7 @@ from model.depth import with_depth
 from model.provenance import IMAGENET_MEAN, IMAGENET_STD
 from model.training.common.config import BadConfig, read_config
 from model.training.common.describe import describe_all, validate
+from model.training.common.pairs import photos_in
 from model.training.common.photos import PLAIN, Feed, Photos
 from model.training.common.precision import autocast, trunk_type
 from model.training.common.settings import DistillConfig, TeacherChoice
@@ -34,7 +35,6 @@ from model.training.distill.dataset import (
     DistillationDataset,
     feed,
     find_neighbours,
-    find_photos,
     nearest,
 )
 from model.training.distill.losses import NEGATIVES, POSITIONS, stage_maps
@@ -416,7 +416,7 @@ def test_a_pause_file_stops_the_run_until_it_goes(course, monkeypatch):
 
 def test_lessons_are_the_same_from_the_background(course):
     config = course("background")
-    paths = find_photos(config)
+    paths = photos_in(config.photos)
     assert len(paths) == 7, "both folders, the damaged file among them"
     here = DistillationDataset(ViewWorkers(config, paths))
     there = DistillationDataset(ViewWorkers(dataclasses.replace(config, workers=1), paths))
@@ -435,7 +435,7 @@ def test_lessons_for_instances_show_each_photo_twice_beside_its_like(course):
         "alike = 0.99999\n"
     )
     config = dataclasses.replace(course("instances", tables=table), batch=4)
-    paths = find_photos(config)
+    paths = photos_in(config.photos)
     run = Distillation(config)
     neighbours = np.load(config.out / "neighbours.npy")
     assert neighbours.shape == (7, 2)

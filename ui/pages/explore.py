@@ -19,7 +19,8 @@ from ..state.served import first
 from ..state.switch import THING, search_for
 from ..state.url_params import values, write
 from ..widgets.albums import albums, open_album, tile
-from ..widgets.component import ASSETS
+from ..widgets.component import component
+from ..widgets.headings import hero
 from ..widgets.results import photos_in_words, results_grid
 
 CLUSTERS = 24  # clusters shown under the map
@@ -38,17 +39,12 @@ def render() -> None:
         st.error(tr_known(str(error)))
         return
     store = gallery.engine.store
-    st.html(
-        f'<div class="hero"><h1>{html.escape(tr("Explore"))}</h1><p>'
-        + html.escape(
-            tr(
-                "{count} {count:photo|photos}. Similar photos are close together. Click a photo "
-                "to search with it.",
-                count=number(len(store)),
-            )
-        )
-        + "</p></div>"
+    text = tr(
+        "{count} {count:photo|photos}. Similar photos are close together. Click a photo "
+        "to search with it.",
+        count=number(len(store)),
     )
+    hero(tr("Explore"), text)
     future = maps().of(gallery)
     if not future.done():
         wait_for(gallery)
@@ -118,13 +114,7 @@ def wait_for(gallery: Gallery) -> None:
 def photo_map(store: Store, layout: SimilarityMap) -> Any:
     """Draw the map. Returns an object whose `open` is the id of the photo just clicked, or None."""
     sizes = [int((layout.clusters == cluster).sum()) for cluster in range(len(layout.medoids))]
-    component = st.components.v2.component(
-        "photo_map",
-        html=(ASSETS / "map.html").read_text(),
-        css=(ASSETS / "map.css").read_text(),
-        js=(ASSETS / "map.js").read_text(),
-    )
-    return component(
+    return component("map")(
         data={
             "url": f"maps/{store.version}.bin",
             "photos": f"photos/{store.version}/",

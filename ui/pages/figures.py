@@ -15,6 +15,7 @@ import streamlit as st
 from pydantic import BaseModel
 
 from ..i18n.translate import tr
+from ..widgets.headings import hero
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "results.json"
 COMMAND = "make figures"
@@ -36,21 +37,11 @@ class Row(BaseModel):
     maps: dict[str, Interval]
 
 
-class Conditions(BaseModel):
-    """Conditions of a measurement."""
-
-    commit: str
-    date: str
-    processor: str
-    threads: int
-    engine: str
-
-
 class Figure(BaseModel):
-    """A measurement with its conditions."""
+    """A measurement with its conditions: commit, date, processor, threads and engine."""
 
     row: Row
-    conditions: Conditions
+    conditions: dict[str, str | int]
 
     @property
     def values(self) -> list[dict[str, Any]]:
@@ -104,7 +95,7 @@ def chart(figures: list[Figure]) -> alt.LayerChart:
 
 def render() -> None:
     """Draw the page."""
-    st.html(f'<div class="hero"><h1>{html.escape(tr("What was measured"))}</h1></div>')
+    hero(tr("What was measured"))
     try:
         results = read_results(FILE.stat().st_mtime_ns)
     except (OSError, ValueError):
@@ -115,5 +106,5 @@ def render() -> None:
         st.altair_chart(chart(figures), key=f"chart-{photos}")
         with st.expander(tr("Values and how they were measured"), key=f"values-{photos}"):
             st.code(COMMAND, language=None)
-            st.table([figure.conditions.model_dump() for figure in figures])
+            st.table([figure.conditions for figure in figures])
             st.table([value for figure in figures for value in figure.values])

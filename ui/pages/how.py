@@ -21,7 +21,8 @@ from ..state.query_image import QueryImage, gallery_subject
 from ..state.question import Question, part_of
 from ..state.served import first
 from ..state.turns import in_turn
-from ..widgets.drawing import drawing
+from ..widgets.component import drawing
+from ..widgets.headings import hero
 from ..widgets.match import match_viewer
 from ..widgets.part import WHOLE
 from ..widgets.timing import timing_bar
@@ -37,17 +38,12 @@ def render() -> None:
         return
     question = own_question(gallery)
     (subject,) = question.subjects
-    st.html(
-        f'<div class="hero"><h1>{html.escape(tr("How it works"))}</h1><p>'
-        + html.escape(
-            tr(
-                "The steps of a search, shown on “{title}” with the numbers of this one. Search "
-                "with another photo to see them on that one.",
-                title=subject.title,
-            )
-        )
-        + "</p></div>"
+    text = tr(
+        "The steps of a search, shown on “{title}” with the numbers of this one. Search "
+        "with another photo to see them on that one.",
+        title=subject.title,
     )
+    hero(tr("How it works"), text)
     try:
         explanation = explained(gallery, question)
     except Refused as refusal:

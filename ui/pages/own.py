@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 
 import streamlit as st
@@ -19,6 +18,7 @@ from ..state.served import own_gallery
 from ..state.switch import open_search, search_for
 from ..state.turns import visitor_and_address
 from ..widgets.evidence import escape_markdown
+from ..widgets.headings import hero, small_print
 from ..widgets.uploader import accepted_suffixes
 from .explore import photo_row
 
@@ -29,19 +29,14 @@ SHOWN = 24
 def render() -> None:
     """Draw the page."""
     limits = settings()
-    st.html(
-        f'<div class="hero"><h1>{html.escape(tr("Your own photos"))}</h1><p>'
-        + html.escape(
-            tr(
-                "Upload photos (at most {count}), or a zip of them, for a gallery of your own: "
-                "search in it, explore it, see how it works. Nobody else sees it. It is deleted "
-                "when you leave, or after {minutes} {minutes:minute|minutes}.",
-                count=number(limits.own_photos),
-                minutes=number(limits.own_minutes),
-            )
-        )
-        + "</p></div>"
+    text = tr(
+        "Upload photos (at most {count}), or a zip of them, for a gallery of your own: "
+        "search in it, explore it, see how it works. Nobody else sees it. It is deleted "
+        "when you leave, or after {minutes} {minutes:minute|minutes}.",
+        count=number(limits.own_photos),
+        minutes=number(limits.own_minutes),
     )
+    hero(tr("Your own photos"), text)
     if limits.own_galleries == 0:
         st.info(tr("This server does not offer galleries of your own photos."))
         return
@@ -76,19 +71,15 @@ def draw_uploader(first_time: bool) -> None:
                 model=escape_markdown(model),
             )
         )
-    st.html(
-        '<p class="small">'
-        + html.escape(
-            tr(
-                "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. "
-                "Formats: {formats}. Only a copy of each photo without metadata is kept.",
-                formats=names(limits.uploads.formats),
-                files=number(limits.session_files),
-                mb=number(limits.session_mb),
-                each=number(limits.upload_mb),
-            )
+    small_print(
+        tr(
+            "At most {files} {files:file|files} and {mb} MB at a time, {each} MB each. "
+            "Formats: {formats}. Only a copy of each photo without metadata is kept.",
+            formats=names(limits.uploads.formats),
+            files=number(limits.session_files),
+            mb=number(limits.session_mb),
+            each=number(limits.upload_mb),
         )
-        + "</p>"
     )
 
 

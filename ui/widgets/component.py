@@ -31,3 +31,13 @@ def key_of(name: str, identity: str) -> str:
 def asset(file: str) -> str:
     """Text of a file in `assets`."""
     return (ASSETS / file).read_text()
+
+
+def drawing(body: str, key: str) -> None:
+    """Draw an SVG or HTML picture, which `st.html` would sanitise away.
+
+    Args:
+        body: trusted HTML, with everything from outside escaped.
+        key: key of the component.
+    """
+    component("drawing")(data={"body": body}, key=key)

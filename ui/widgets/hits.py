@@ -14,7 +14,7 @@ from ..state.answer import Answer, cached_query, search_cached
 from ..state.options import ChosenOptions
 from ..state.question import Question, show_more
 from .compare import feedback_effect, overlap, ranks_of, similarity_parts
-from .results import Pane, pane, results_grid, two_panes
+from .results import pane, results_grid
 
 GRIDS = ("results", "weak-results")  # keys of the grids of hits and of weaker hits
 
@@ -45,11 +45,7 @@ def draw(
         return []
     if other is not None:
         st.caption(overlap(other.result.hits, result.hits))
-        panes = two_panes(
-            Pane(other.options.name(answer.options), other.gallery.engine.store, other.result),
-            Pane(answer.options.name(other.options), engine.store, result),
-        )
-        grids = [grid(panes, GRIDS[0], answer)]
+        grids = [grid(two_panes(other, answer), GRIDS[0], answer)]
     else:
         before = None
         if question.more or question.less:
@@ -62,6 +58,18 @@ def draw(
     return grids
 
 
+def two_panes(before: Answer, after: Answer) -> list[dict]:
+    """Two answers side by side; the hits of the second one show their movement."""
+    ranks = ranks_of(before.result.hits)
+    panes = []
+    for answer, other, moved in ((before, after, None), (after, before, ranks)):
+        store, result = answer.gallery.engine.store, answer.result
+        ms = sum((result.reused_ms | result.timings_ms).values())
+        name = answer.options.name(other.options)
+        panes.append(pane(store, result.hits, name, moved, time=f"{ms:.0f} ms", folded=False))
+    return panes
+
+
 def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | None:
     """The hits without feedback; None if they are not cached."""
     query = cached_query(answer.gallery, question.without_feedback, answer.options.matchers)
@@ -70,10 +78,7 @@ def without_feedback(answer: Answer, question: Question, k: int) -> list[Hit] | 
 
 
 def folded_results(
-    answer: Answer,
-    more: bool,
-    before: dict[str, int] | None,
-    reason_by_file: dict[str, str],
+    answer: Answer, more: bool, before: dict[str, int] | None, reason_by_file: dict[str, str]
 ) -> tuple[list, bool]:
     """Draw the hits, and the weaker ones once the visitor has requested them.
 

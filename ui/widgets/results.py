@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 from index_store import Store
-from search import Hit, SearchResult, collapse_duplicates
+from search import Hit, collapse_duplicates
 from serving.galleries.about import About, about
 from serving.galleries.pictures import thumbnail_url
 
 from ..i18n.translate import number, tr
-from .component import ASSETS as ASSETS
+from .compare import ranks_of
 from .component import component
 
 CLICKS = ("open", "search", "more", "less")
-
-
-@dataclass(frozen=True)
-class Pane:
-    """One of two answers to the same question.
-
-    Attributes:
-        name: heading of the pane.
-        store: the searched store.
-        result: the answer.
-    """
-
-    name: str
-    store: Store
-    result: SearchResult
-
-    @property
-    def time(self) -> str:
-        """Total time of its stages, reused ones included."""
-        return f"{sum((self.result.reused_ms | self.result.timings_ms).values()):.0f} ms"
 
 
 def movement(rank: int, before: int | None) -> tuple[str, str]:
@@ -154,21 +133,12 @@ def pane(
         time: formatted duration of the search.
         folded: whether near-duplicates are collapsed under the best of them.
     """
-    ranks = {hit.file: rank for rank, hit in enumerate(hits, 1)}
+    ranks = ranks_of(hits)
     tiles = []
     for best, *copies in collapse_duplicates(store, hits) if folded else [[hit] for hit in hits]:
         move = ("", "") if before is None else movement(ranks[best.file], before.get(best.file))
         tiles.append(tile(store, best, move, copies, (reasons or {}).get(best.file, "")))
     return {"heading": heading, "time": time, "hits": tiles}
-
-
-def two_panes(before: Pane, after: Pane) -> list[dict[str, Any]]:
-    """Two answers side by side; the hits of the second one show their movement."""
-    ranks = {hit.file: rank for rank, hit in enumerate(before.result.hits, 1)}
-    return [
-        pane(p.store, p.result.hits, p.name, moved, time=p.time, folded=False)
-        for p, moved in ((before, None), (after, ranks))
-    ]
 
 
 def results_grid(
@@ -177,7 +147,7 @@ def results_grid(
     """Draw the panes.
 
     Args:
-        panes: output of `pane` or `two_panes`.
+        panes: output of `pane`.
         key: key of the component.
         feedback: whether hits have buttons to mark them as right or wrong.
         busy: whether the full answer is still being computed; screen readers wait for it.

@@ -14,6 +14,7 @@ from serving.settings import settings
 from ..i18n.translate import number, tr
 from ..state.actions import search_with
 from .evidence import escape_markdown
+from .headings import hero, small_print
 from .uploader import uploader
 
 
@@ -25,28 +26,20 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
         others: names of the other descriptor models.
     """
     text, drop = st.columns([3, 2], vertical_alignment="bottom", gap="large")
-    text.html(
-        f'<div class="hero"><h1>{html.escape(tr("Find photos of the very same thing"))}</h1><p>'
-        + html.escape(
-            tr(
-                "Upload a photo of a building, a painting, an object. You get the other photos of "
-                "that very thing first, with the matching points as evidence."
-            )
-        )
-        + "</p></div>"
+    promise = tr(
+        "Upload a photo of a building, a painting, an object. You get the other photos of "
+        "that very thing first, with the matching points as evidence."
     )
+    with text:
+        hero(tr("Find photos of the very same thing"), promise)
     with drop, st.container(key="upload-first"):
         uploader("visible")
-        st.html(
-            '<p class="small">'
-            + html.escape(
-                tr(
-                    "Your photo is deleted when you leave. Its descriptor and keypoints are kept "
-                    "{minutes} {minutes:minute|minutes} for its link.",
-                    minutes=number(settings().link_minutes),
-                )
+        small_print(
+            tr(
+                "Your photo is deleted when you leave. Its descriptor and keypoints are kept "
+                "{minutes} {minutes:minute|minutes} for its link.",
+                minutes=number(settings().link_minutes),
             )
-            + "</p>"
         )
     st.html(f'<div class="section">{html.escape(tr("Or start with one of these"))}</div>')
     samples, engine, facts = gallery.samples, gallery.engine, about(gallery.engine.store)
@@ -63,4 +56,4 @@ def start_page(gallery: Gallery, others: list[str]) -> None:
                     st.rerun()
     if facts.file.note:
         hint = tr("{model} may see it differently.", model=others[0]) if others else ""
-        st.html(f'<p class="small">{html.escape(facts.file.note)} {html.escape(hint)}</p>')
+        small_print(f"{facts.file.note} {hint}")

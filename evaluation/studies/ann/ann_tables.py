@@ -63,12 +63,8 @@ def points(trials: list[Trial]) -> tuple[np.ndarray, np.ndarray]:
 def growth_rows(measured: dict[Case, list[Trial]], recall: float) -> list[list[str]]:
     """Table, head first: growth of a query's time with the number of drawn vectors."""
     cases = [case for case in measured if case.kind == "drawn"]
-    head = [
-        "median ms at that recall",
-        *(f"{len(c.questions.descriptors):,}" for c in cases),
-        "growth",
-    ]
-    rows = [head]
+    sizes = (f"{len(case.questions.descriptors):,}" for case in cases)
+    rows = [["median ms at that recall", *sizes, "growth"]]
     for name in by_name(measured[cases[0]]):
         best = [best_of(by_name(measured[case])[name], recall) for case in cases]
         if all(trial.recall10 >= recall for trial in best):

@@ -5,39 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from command import bar
 from evaluation.datasets import BadDataset, Benchmark
-from evaluation.measure import Methods
-from evaluation.metrics.bootstrap import Estimate
 from evaluation.report.results import Results, format_estimate, format_rows
 from extractor import SUFFIXES, Extractor
 from index_store import Store, build, compact
-from index_store.global_artifacts import Progress
 
 SIZES = (0, 3_000, 10_000, 30_000)
 FOLDER = "distractors"  # folder of the others in the copy of the gallery
 SEED = 0  # seed for the order of the others
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """Results for one gallery size.
-
-    Attributes:
-        distractors: number of photos that show nothing of the benchmark.
-        maps: the leading metric by method, with its interval.
-        milliseconds: time per query by method, without caches.
-        megabytes: size of the store.
-    """
-
-    distractors: int
-    maps: dict[str, Estimate]
-    milliseconds: dict[str, float]
-    megabytes: float
 
 
 def hide(
@@ -45,11 +25,9 @@ def hide(
     folder: Path,
     work: Path,
     extractor: Extractor,
-    methods: Methods,
-    evaluate: Callable[[Store, Benchmark, Methods], Results],
-    progress: Progress,
-    sizes: Sequence[int] = SIZES,
-) -> list[Hidden]:
+    evaluate: Callable[[Store, Benchmark], Results],
+    sizes: Sequence[int],
+) -> str:
     """Measure all methods at every size of gallery.
 
     The largest comes first: its photos are described once, and smaller stores reuse the results.
@@ -59,13 +37,12 @@ def hide(
         folder: folder of the other photos, searched with sub-folders.
         work: folder for links to the photos and for the store.
         extractor: extractor that describes the photos.
-        methods: methods to compare.
         evaluate: function that runs the benchmark's queries on a store.
-        progress: progress display for builds.
         sizes: numbers of other photos, limited to those in the folder.
 
     Returns:
-        One row per size, smallest first.
+        Markdown table, one row per size, smallest first: the leading metric of each method with
+        its interval, its time per query without caches, and the size of the store.
 
     Raises:
         BadDataset: the folder has no photos.
@@ -77,7 +54,7 @@ def hide(
     gallery = work / "gallery"
     for file in benchmark.gallery:
         link(benchmark.root / file, gallery / file)
-    rows = []
+    rows: list[list[str]] = []
     for size in sorted({min(size, len(others)) for size in sizes}, reverse=True):
         chosen = {
             f"{place:07d}{others[place].suffix.lower()}": others[place] for place in order[:size]
@@ -87,22 +64,20 @@ def hide(
         for path in gallery.glob(f"{FOLDER}/*"):
             if path.is_symlink() and path.name not in chosen:
                 path.unlink()  # our own link, to a photo of a larger gallery
-        build(gallery, work / "store", extractor, progress)
-        compact(work / "store", progress)  # removes the bytes of larger galleries
+        build(gallery, work / "store", extractor, bar)
+        compact(work / "store", bar)  # removes the bytes of larger galleries
         with Store(work / "store", extractor) as store:
             held = [photo.file for photo in store.catalogue.photos()]
             hidden = dataclasses.replace(benchmark, root=gallery, gallery=held)
-            results = evaluate(store, hidden, methods)
+            results = evaluate(store, hidden)
             stored = store.manifest.size
-        rows.append(
-            Hidden(
-                size,
-                results.main_setup.estimates[results.metric],
-                {method: sum(ms.values()) for method, ms in results.stage_ms.items()},
-                stored / 1e6,
-            )
-        )
-    return rows[::-1]
+        methods = results.methods
+        estimates = results.main_setup.estimates[results.metric]
+        qualities = (format_estimate(estimates[method]) for method in methods)
+        times = (f"{sum(results.stage_ms[method].values()):.0f}" for method in methods)
+        rows.append([f"{size:,}", *qualities, *times, f"{stored / 1e6:,.0f}"])
+    head = ["others", *methods, *(f"{method}, ms" for method in methods), "store, MB"]
+    return format_rows([head, *rows[::-1]])
 
 
 def link(photo: Path, place: Path) -> None:
@@ -110,19 +85,3 @@ def link(photo: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.is_symlink():
         os.symlink(photo.resolve(), place)
-
-
-def format_hidden(rows: Sequence[Hidden]) -> str:
-    """Markdown table, one row per gallery size."""
-    methods = list(rows[0].maps)
-    head = ["others", *methods, *(f"{method}, ms" for method in methods), "store, MB"]
-    cells = [
-        [
-            f"{row.distractors:,}",
-            *(format_estimate(row.maps[method]) for method in methods),
-            *(f"{row.milliseconds[method]:.0f}" for method in methods),
-            f"{row.megabytes:,.0f}",
-        ]
-        for row in rows
-    ]
-    return format_rows([head, *cells])

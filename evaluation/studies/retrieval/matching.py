@@ -26,9 +26,8 @@ from evaluation.calibration.evidence import (
 )
 from evaluation.calibration.fit import Fit, check_enough, with_curves
 from evaluation.calibration.fit_tables import print_reliability
-from evaluation.datasets.groups import EVERY, FEW, FEW_VIEW, MANY_VIEW
+from evaluation.datasets.groups import parts_of
 from evaluation.groups import (
-    METHODS,
     add_labelled_stores,
     evaluate_groups,
     group_maps,
@@ -38,6 +37,7 @@ from evaluation.groups import (
 )
 from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
+from evaluation.run import STAGES
 from extractor import Extractor
 from index_store import Store, model_of
 from index_store.graph.matching_graph import no_edges
@@ -48,10 +48,10 @@ from search.fusion.calibration import Fitted
 from search.fusion.fit import OUTER_FOLDS, Samples, fit_curves, folds, thinned
 from search.stages.graph import MatchingGraph
 
-HEAD = ["photos", "groups", "matching graph", *METHODS]
+HEAD = ["photos", "groups", "matching graph", *STAGES]
 SETTINGS = [
     (log_odds.PAIR, "sift"),
-    *((arguments.get("rerank"), arguments.get("verify")) for arguments in METHODS.values()),
+    *((arguments.get("rerank"), arguments.get("verify")) for arguments in STAGES.values()),
 ]
 NEVER = 1e-9  # probabilities are kept this far from 0 and 1, where log-odds end
 Groups = Mapping[str, Sequence[str]]
@@ -90,7 +90,7 @@ def cross_fitted(
         fit.add(setting, lambda queries, setting=setting: progress(queries, f"{setting[0]}"))
     samples = {setting: thinned(found) for setting, found in fit.samples.items()}
     everyone = np.arange(sum(map(len, groups)))
-    maps = [({m: {} for m in METHODS}, {m: {} for m in METHODS}) for _ in galleries]
+    maps = [({m: {} for m in STAGES}, {m: {} for m in STAGES}) for _ in galleries]
     found_by_all = []
     for judged in progress(list(folds(everyone, OUTER_FOLDS)), "folds"):
         fitted = replace(fit.fitted, pairs={})
@@ -104,7 +104,7 @@ def cross_fitted(
                 continue
             for engine, by_method in zip((without_edges(gallery.engine), gallery.engine), both):
                 queries = evaluate_groups(engine, part)
-                for method in METHODS:
+                for method in STAGES:
                     by_method[method].update(group_maps(queries, method))
             found_by_all += [
                 complete(gallery, query) for query in queries_of(gallery) if inside[query.group]
@@ -118,14 +118,6 @@ def complete(gallery: LabelledGallery, query: LabelledQuery) -> Samples:
     p = np.clip([hit.probability for hit in result.hits], NEVER, 1 - NEVER)
     ids = np.array([hit.id for hit in result.hits])
     return labelled(gallery, query, ids, np.log(p / (1 - p))[:, None], log_odds.ALONE)
-
-
-def parts_of(groups: Groups, kinds: Groups) -> dict[str, list[str]]:
-    """Names of groups that are averaged together: all, by number of photos, and by kind."""
-    small = [name for name, files in groups.items() if len(files) <= FEW]
-    parts = {EVERY: list(groups), FEW_VIEW: small, MANY_VIEW: [n for n in groups if n not in small]}
-    parts |= {kind: [name for name in names if name in groups] for kind, names in kinds.items()}
-    return {part: names for part, names in parts.items() if names}
 
 
 def table(
@@ -146,7 +138,7 @@ def table(
     for store, named, both in zip(stores, groups, maps):
         for part, names in parts_of(named, kinds).items():
             for found, has_graph in zip(both, ("without", "with")):
-                means = (np.mean([found[method][name] for name in names]) for method in METHODS)
+                means = (np.mean([found[method][name] for name in names]) for method in STAGES)
                 row = [f"{store}, {part}", str(len(names)), has_graph]
                 rows.append([*row, *(f"{mean:.3f}" for mean in means)])
     return rows

@@ -21,14 +21,7 @@ from evaluation.groups import add_labelled_stores, read_kinds, store_group_ids
 from evaluation.report.results import format_rows
 from index_store import Store
 from index_store.analysis.things import group, proven_pairs
-from index_store.graph.proof import (
-    LIKENESS,
-    POINTS,
-    background_of,
-    logistic,
-    probability,
-    proofs,
-)
+from index_store.graph.proof import LIKENESS, POINTS, background_of, logistic, probability, proofs
 
 RIDGE = 1e-4  # for standardised features; only keeps the weights finite
 START = np.array([-1.0, 1.0, 1.0, -1.0, 1.0])

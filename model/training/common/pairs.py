@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,14 @@ class TrainingSet:
 
 def photos_under(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def photos_in(folders: Sequence[Path]) -> list[Path]:
+    """The photos of folders and their sub-folders. Raises BadTrainingData if there are none."""
+    paths = [path for folder in folders for path in photos_under(folder)]
+    if not paths:
+        raise BadTrainingData(f"there are no photos in {', '.join(map(str, folders))}")
+    return paths
 
 
 def read_unlabelled(root: Path) -> TrainingSet:

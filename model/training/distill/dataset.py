@@ -6,7 +6,6 @@ read once and cached in memory.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import faiss
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..common.config import BadConfig
-from ..common.pairs import BadTrainingData, photos_under
+from ..common.pairs import photos_in
 from ..common.settings import DistillConfig
 from ..device.batch_source import DeviceBatchSource
 from ..packs.atomic import commit_file
@@ -171,14 +170,6 @@ def on_grid(map: torch.Tensor, side: int) -> torch.Tensor:
     return F.adaptive_avg_pool2d(map, side).half()
 
 
-def find_photos(config: DistillConfig) -> list[Path]:
-    """The photos of a run. Raises BadTrainingData if there are none."""
-    paths = [path for folder in config.photos for path in photos_under(folder)]
-    if not paths:
-        raise BadTrainingData(f"there are no photos in {', '.join(map(str, config.photos))}")
-    return paths
-
-
 def open_batch_source(config: DistillConfig, device: torch.device) -> BatchSource:
     """Open the source of a run's batches; on the student's device for a GPU and for packed photos.
 
@@ -188,7 +179,7 @@ def open_batch_source(config: DistillConfig, device: torch.device) -> BatchSourc
     """
     if device.type == "cuda" or any(map(is_pack, config.photos)):
         return DeviceBatchSource(config, device)
-    return ViewWorkers(config, find_photos(config))
+    return ViewWorkers(config, photos_in(config.photos))
 
 
 def feed(items: DistillationDataset | PlainDescriptors, indices: range | None = None) -> DataLoader:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import torch
 
-from extractor.descriptor.untracked import import_openvino, ort
+from extractor.descriptor.untracked import import_openvino, quiet_session
 from model.network import l2n
 
 from ..common.settings import TeacherChoice
@@ -121,10 +121,7 @@ def with_outputs(path: Path, names: list[str]) -> tuple[bytes, str]:
 
 def onnxruntime_session(model: bytes, threads: int) -> Callable[[dict], dict]:
     """A function from inputs by name to outputs by name, run by onnxruntime in float32."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = quiet_session(model, threads)
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, inputs)))
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from extractor import BadPhoto, in_order, read_photo, resize
 
-from ..common.pairs import BadTrainingData, photos_under
+from ..common.pairs import BadTrainingData, photos_in
 from .packed import FILE, MAX_PART, MAX_SIDE, MIN_SIDE, Pack, PhotoPart, entry_name, part_name
 from .parts import MAX_PARTS, BadParts, read_manifest, write_manifest, write_part
 
@@ -45,9 +45,7 @@ def pack(
     """
     if not MIN_SIDE <= side <= MAX_SIDE:
         raise BadTrainingData(f"--side must be from {MIN_SIDE} to {MAX_SIDE}, not {side}")
-    files = [path for folder in pool for path in photos_under(folder)]
-    if not files:
-        raise BadTrainingData(f"there are no photos in {', '.join(map(str, pool))}")
+    files = photos_in(pool)
     manifest = begin(out, Pack(side=side, quality=QUALITY, pool=digest(files), files=len(files)))
     if manifest.is_complete:
         return manifest
