@@ -18,6 +18,7 @@ from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
 from .studies.retrieval import matching, things
 from .studies.serving import kills, load
+from .studies.speed import scale
 
 COMMANDS = {
     "data": (data, "data sets by name: list them, or get one"),
@@ -32,6 +33,7 @@ COMMANDS = {
     "things": (things, "whether photos that are put together show the same thing, by kind"),
     "kills": (kills, "kill -9 after every write of all that writes"),
     "load": (load, "many visitors at once, by websocket and API"),
+    "scale": (scale, "what a store costs as it grows"),
     "ann": (ann, "recall, speed and memory of all forms of index over sizes, beside others'"),
 }
 

@@ -17,7 +17,7 @@ from evaluation.studies.ann.ann_data import (
     random_crop,
     sift_vectors,
 )
-from evaluation.studies.ann.ann_measure import peak_mb
+from evaluation.studies.speed.memory import peak_mb
 from extractor import local_features, read_photo
 from tests.conftest import GALLERY, QuickExtractor, unit_rows
 

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from evaluation.studies.serving.kills import SyntheticExtractor
+from evaluation.studies.speed.synthetic import (
+    SyntheticExtractor,
+    inject,
+    lay_out,
+    real_features,
+    synthetic_file,
+    synthetic_rows,
+)
 from index_store import (
     NothingToIndex,
     Store,
@@ -32,13 +39,6 @@ from index_store.graph.incremental import moves
 from index_store.storage import extraction_cache
 from index_store.storage.generation import new_generation
 from tests.conftest import GALLERY, QuickExtractor
-from tests.support.synthetic import (
-    inject,
-    lay_out,
-    real_features,
-    synthetic_file,
-    synthetic_rows,
-)
 
 COUNT, DIM = 1500, 32
 CAME = 4

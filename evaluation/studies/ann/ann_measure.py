@@ -20,6 +20,7 @@ from index_store.ann.nearest import exact_search
 from index_store.ann.presets import PRESETS, choose_parameters
 from index_store.ann.tune import Questions, Trial, build_timed, efforts, searcher, sweep
 
+from ..speed.memory import peak_mb
 from .ann_data import CropModel, cached, crop_vectors, sift_vectors
 from .ann_peers import PEERS
 
@@ -175,12 +176,3 @@ def serve(
     for query in queries:
         search(query[None])
     return peak_mb()
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process in MB. Linux only.
-
-    `getrusage` would also include that of the parent process.
-    """
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -10,19 +10,18 @@ import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from command import print_lines
-from extractor import Extractor, ModelCard, Region, encode_jpeg, read
+from extractor import encode_jpeg, read
 from index_store import (
     Store,
     StoreError,
@@ -38,45 +37,14 @@ from index_store import (
 from index_store.storage import build_journal, extraction_cache
 from search import Engine
 
+from ..speed.synthetic import SyntheticExtractor
 from .kill_points import kill_at
 
 # Small, so that every step can be tried, with several segments and commits of the journal.
 PHOTOS, SIDE, SEGMENT, COMMIT_EVERY = 5, 64, 3, 2
+EXTRACTOR = SyntheticExtractor(48)
 # Not created by a build: these must never be touched.
 FOREIGN = ("notes.txt", "segments/mine.segment", "generations/mine/notes.txt")
-
-
-class SyntheticExtractor(Extractor):
-    """Extractor of a synthetic gallery. Describes a photo by the colours of a 4 x 4 grid."""
-
-    def __init__(self, dim: int):
-        self.engine = "onnxruntime"
-        self.model_sha256 = "2" * 64
-        self.card = ModelCard(
-            architecture="made",
-            output_dim=dim,
-            longest_side=320,
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-            p=3.0,
-            training="none",
-            licence="none",
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        return self.model_sha256
-
-    def describe(
-        self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
-    ) -> np.ndarray:
-        """As `Extractor.describe`, with 48 dimensions."""
-        grids = [cv2.resize(photo, (4, 4), interpolation=cv2.INTER_AREA) for photo in photos]
-        rows = np.array([grid.ravel() for grid in grids], np.float32) + 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-EXTRACTOR = SyntheticExtractor(48)
 
 
 class Lost(Exception):

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from extractor import SUFFIXES, Extractor, local_features, read_photo
+from extractor import SUFFIXES, Extractor, ModelCard, Region, local_features, read_photo
 from extractor.keypoints.learn_codebook import GALLERY
 from index_store.parameters import extraction_spec_of
 from index_store.storage.build_journal import Extracted
@@ -32,6 +33,36 @@ DIRECTIONS = 22  # dimensions in which things differ
 COMMON = 0.7  # common component of all things, relative to their differences
 SPREAD = 0.3  # spread of a thing's photos, relative to the distance of things
 NOISE = 0.5  # noise in each component, relative to a thing's in one direction
+
+
+class SyntheticExtractor(Extractor):
+    """Extractor of a synthetic gallery. Describes a photo by the colours of a 4 x 4 grid."""
+
+    def __init__(self, dim: int):
+        self.engine = "onnxruntime"
+        self.model_sha256 = "2" * 64
+        self.card = ModelCard(
+            architecture="made",
+            output_dim=dim,
+            longest_side=320,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            p=3.0,
+            training="none",
+            licence="none",
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model_sha256
+
+    def describe(
+        self, photos: Sequence[np.ndarray], regions: Sequence[Region | None] | None = None
+    ) -> np.ndarray:
+        """As `Extractor.describe`, with 48 dimensions."""
+        grids = [cv2.resize(photo, (4, 4), interpolation=cv2.INTER_AREA) for photo in photos]
+        rows = np.array([grid.ravel() for grid in grids], np.float32) + 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def synthetic_rows(count: int, dim: int) -> Iterator[np.ndarray]:
