@@ -16,9 +16,10 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import matching, things
+from .studies.retrieval import keypoint_index, matching, things
 from .studies.serving import kills, load
 from .studies.speed import scale
+from .studies.speed import verification_cost as verification
 
 COMMANDS = {
     "data": (data, "data sets by name: list them, or get one"),
@@ -29,6 +30,8 @@ COMMANDS = {
     "report": (report, "one HTML page of results and curves"),
     "fit": (fit, "fit how probable a match is, on groups of photos of the same thing"),
     "groups": (groups, "photos of the same thing find each other: mAP and recall@1 by stage"),
+    "verification": (verification, "speed of verifying the best hundred against a plain loop"),
+    "keypoint-index": (keypoint_index, "what the keypoint index costs as a gallery grows"),
     "matching": (matching, "mAP without and with the matching graph, on held-out groups"),
     "things": (things, "whether photos that are put together show the same thing, by kind"),
     "kills": (kills, "kill -9 after every write of all that writes"),

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from evaluation.studies.speed import verification_cost as benchmark
 from extractor import LocalFeatures, local_features, read_photo
 from extractor.keypoints.sift import DESCRIPTOR_SCALE, MAX_POINTS, STORED_POINTS
+from index_store import Store
 from matching.ratio_test import (
     NOISE,
     PRODUCTS_MODEL,
@@ -522,6 +524,31 @@ def test_root_sift_is_the_root_of_the_l1_normalised_histogram(photo):
     )
     assert len(features.points) > 500 and (rows @ root.T).max(1).min() > 0.999
     assert np.abs(np.linalg.norm(features.descriptors / DESCRIPTOR_SCALE, axis=1) - 1).max() < 0.006
+
+
+# -- benchmark -------------------------------------------------------------------------------------
+
+
+def test_the_plain_loop_counts_what_it_should(photo):
+    query = local_features(photo)
+    hits = [
+        local_features(warped(photo, PERSPECTIVE)),
+        local_features(np.full((60, 80, 3), 90, np.uint8)),
+    ]
+    rows = [features.descriptors.astype(np.float32) for features in (query, *hits)]
+    found = benchmark.naive(query, hits, rows)
+    assert found[0] >= 100 and found[1] == 0
+
+
+def test_benchmark_measures_and_reports(small_built):
+    store = Store(small_built / "store")
+    ids = [store.catalogue.find(name).id for name in ("taj-mahal.jpg", "dune.jpg")]
+    costs = benchmark.measure(store, ids)
+    assert [len(cost.passed) for cost in costs] == [len(store) - 1] * 2
+    assert all(cost.first > cost.ours > 0 and cost.baseline > 0 for cost in costs)
+    report = benchmark.format_costs(costs)
+    both = sum(int((cost.passed & cost.baseline_passed).sum()) for cost in costs)
+    assert "Hardware: " in report and f"of {2 * (len(store) - 1)} pairs: {both} in both" in report
 
 
 def test_shipped_products_are_what_the_export_makes():
