@@ -18,7 +18,7 @@ def found(tmp_path_factory):
         lay_out(work / "photos", range(size))
         costs[size] = {}
         for step, run in study.STEPS.items():
-            costs[size][step] = {**run(work, size, 48), "seconds": size / 10, "MB": 100.0}
+            costs[size][step] = {**(run(work, size, 48) or {}), "seconds": size / 10, "MB": 100.0}
         with Store(work / "store") as store:
             assert len(store) == size and not store.rows.unused
     return costs
