@@ -75,7 +75,9 @@ def test_the_command_takes_in_what_comes(photos, tmp_path):
     store = tmp_path / "s"
     build(photos, store, QuickExtractor())
     code = (
-        "import sys\n"
+        "import signal, sys\n"
+        # A shell starts background jobs with SIGINT ignored, and so are their children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from index_store import __main__ as command, commands\n"
         "from tests.conftest import QuickExtractor\n"
         "commands.extractor_of = lambda *_: QuickExtractor()\n"
