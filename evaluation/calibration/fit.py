@@ -43,8 +43,9 @@ from ..groups import add_labelled_stores, read_kinds, store_group_ids
 from ..metrics import average_precision
 from ..report.conditions import conditions
 from ..report.results import format_rows
-from .evidence import LabelledGallery, Progress, Setting, collect, galleries_of
+from .evidence import Progress, Setting, collect
 from .fit_tables import print_quality, set_rows, setting_name
+from .labelled_galleries import LabelledGallery, galleries_of
 
 MIN_GROUPS = 5  # with fewer, nothing can be said about other things
 

@@ -135,13 +135,10 @@ def edges_of(
         Neighbours int (n, NEIGHBOURS + m or fewer), and weights float64 of the same shape, 0 for
         no edge. A pair with both terms is listed twice.
     """
-    neighbour_ids, neighbour_sims = (
-        ids[photos, 1 : NEIGHBOURS + 1],
-        sims[photos, 1 : NEIGHBOURS + 1],
-    )
-    back = ids[
-        neighbour_ids, 1 : NEIGHBOURS + 1
-    ]  # an unused slot -1 reads an arbitrary list, masked below
+    neighbour_ids = ids[photos, 1 : NEIGHBOURS + 1]
+    neighbour_sims = sims[photos, 1 : NEIGHBOURS + 1]
+    # An unused slot, -1, reads an arbitrary list, which is masked below.
+    back = ids[neighbour_ids, 1 : NEIGHBOURS + 1]
     mutual = (back == photos[:, None, None]).any(2) & (neighbour_ids >= 0)
     targets = neighbour_ids.ravel()
     b_near = backgrounds(ids[targets], sims[targets]).reshape(neighbour_ids.shape)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import expit
 
 from .matching_graph import background_rank
 
@@ -59,9 +60,4 @@ def probability(
     """
     by_points = points[0] + proofs[:, :2] @ np.asarray(points[1:])
     by_likeness = likeness[0] + likeness[1] * proofs[:, 2]
-    return 1 - (1 - logistic(by_points)) * (1 - logistic(by_likeness))
-
-
-def logistic(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-z)), without overflow."""
-    return 0.5 * (1 + np.tanh(z / 2))
+    return 1 - (1 - expit(by_points)) * (1 - expit(by_likeness))

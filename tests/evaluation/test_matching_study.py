@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.__main__ import main
-from evaluation.calibration.evidence import whole_gallery
+from evaluation.calibration.labelled_galleries import whole_gallery
 from evaluation.groups import store_groups
 from evaluation.run import STAGES
 from evaluation.studies.retrieval import matching as study

@@ -13,6 +13,7 @@ from scipy.optimize import approx_fprime, minimize
 from evaluation.__main__ import main
 from evaluation.calibration import evidence as asking
 from evaluation.calibration import fit as fitting
+from evaluation.calibration import labelled_galleries
 from evaluation.subgallery import SubGallery
 from index_store import Store, build
 from search import RERANKERS, Engine
@@ -510,18 +511,18 @@ def test_a_part_of_a_store_answers_as_a_store_of_these_photos(small_built, tmp_p
 
 def test_drawn_galleries_have_few_views_of_many_things(rng):
     groups = [list(range(start, start + 20)) for start in range(0, 100, 20)]
-    ids = asking.draw(groups, 160, 40, rng)
+    ids = labelled_galleries.draw(groups, 160, 40, rng)
     assert len(set(ids.tolist())) == 40 and (np.diff(ids) > 0).all() and ids.max() < 160
-    assert max(np.isin(members, ids).sum() for members in groups) <= asking.MAX_VIEWS
+    assert max(np.isin(members, ids).sum() for members in groups) <= labelled_galleries.MAX_VIEWS
     assert (ids >= 100).sum() > 20
-    assert len(asking.draw(groups, 160, 160, rng)) == 160
+    assert len(labelled_galleries.draw(groups, 160, 160, rng)) == 160
 
 
 def test_several_stores_share_no_query_and_no_group(small_built, extractor, tmp_path):
     store = Store(small_built / "store", extractor)
     groups = [[8, 9, 10], [3, 4]]
-    first = asking.galleries_of(store, extractor, groups, "sift")
-    second = asking.galleries_of(store, extractor, groups, "sift", first)
+    first = labelled_galleries.galleries_of(store, extractor, groups, "sift")
+    second = labelled_galleries.galleries_of(store, extractor, groups, "sift", first)
     one, other = (asking.collect(galleries, (None, None)) for galleries in (first, second))
     assert set(one.query) == set(range(12)) and set(other.query) == set(range(12, 24))
     assert set(one.group) == {0, 1} and set(other.group) == {2, 3}
@@ -541,7 +542,9 @@ def test_photos_that_are_alone_are_queries_without_an_answer(gallery, extractor)
     three = [find(f"{name}.jpg").id for name in ("taj-mahal", "taj-mahal-2", "taj-mahal-3")]
     one = [find("dune.jpg").id]
     groups = [two, three, one]
-    whole = asking.LabelledGallery(Engine(gallery, extractor), groups, 1.0, 1000, 0, True)
+    whole = labelled_galleries.LabelledGallery(
+        Engine(gallery, extractor), groups, 1.0, 1000, 0, True
+    )
     found = asking.collect([whole], (None, None))
     assert len(np.unique(found.query)) == len(gallery) and found.relevant.sum() == 2 * 1 + 3 * 2
     assert found.query.min() == 1000
@@ -568,13 +571,14 @@ def test_a_pair_of_photos_is_verified_once(small_built, extractor):
         return original(query, hits)
 
     engine.matchers["sift"].verify_many = counted
-    once = asking.SharedVerifications(engine.matchers["sift"])
+    once = labelled_galleries.SharedVerifications(engine.matchers["sift"])
     ids = np.array([0, 2, 4, 6, 8, 10])
     part = Engine(SubGallery(store, ids), extractor)
     once.redirect(engine.matchers["sift"], np.arange(len(store)))
     once.redirect(part.matchers["sift"], ids)
     whole, other, part = (
-        asking.LabelledGallery(one, [], 1.0, 0, 0, True) for one in (engine, plain, part)
+        labelled_galleries.LabelledGallery(one, [], 1.0, 0, 0, True)
+        for one in (engine, plain, part)
     )
     for query in range(len(store)):
         _, found, _ = asking.evidence_of(whole, query, (None, "sift"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -120,13 +121,19 @@ def page() -> None:
     render()
 
 
-def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkeypatch):
-    monkeypatch.setenv("GEM_STORE", str(gallery_path))
+def page_of(file: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The page after a search with a gallery photo."""
+    monkeypatch.setenv("GEM_STORE", str(store))
     galleries().wait_until_open()
     app = AppTest.from_function(page, default_timeout=PATIENCE)
-    app.session_state.visited = "colosseum.jpg"
+    app.session_state.visited = file
     app.run()
     assert not app.exception
+    return app
+
+
+def test_the_page_tells_of_the_photo_searched_with(gallery_path, gallery, monkeypatch):
+    app = page_of("colosseum.jpg", gallery_path, monkeypatch)
     assert "“Colosseum”" in html_of(app) and "512 numbers" in html_of(app)
     drawn, bodies = pictures(app)
     assert len(bodies) >= 3 and "data:image/png;base64," in bodies[0]
@@ -161,12 +168,7 @@ def test_moves_by_the_graph():
 
 
 def test_the_page_shows_what_the_graph_moved(gallery_path, gallery, engine, monkeypatch):
-    monkeypatch.setenv("GEM_STORE", str(gallery_path))
-    galleries().wait_until_open()
-    app = AppTest.from_function(page, default_timeout=PATIENCE)
-    app.session_state.visited = "petra.jpg"
-    app.run()
-    assert not app.exception
+    app = page_of("petra.jpg", gallery_path, monkeypatch)
     query = engine.prepare(gallery.catalogue.find("petra.jpg").id)
     moves = graph_moves(engine.search(query, "diffusion", "sift", FOLLOWED).hits, "sift", FIRST)
     assert moves.fell

@@ -17,15 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from command import print_lines, print_text
-from evaluation.calibration.evidence import (
-    LabelledGallery,
-    LabelledQuery,
-    labelled,
-    queries_of,
-    whole_gallery,
-)
+from evaluation.calibration.evidence import LabelledQuery, labelled, queries_of
 from evaluation.calibration.fit import Fit, check_enough, with_curves
 from evaluation.calibration.fit_tables import print_reliability
+from evaluation.calibration.labelled_galleries import LabelledGallery, whole_gallery
 from evaluation.datasets.groups import parts_of
 from evaluation.groups import (
     add_labelled_stores,

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from command import print_lines, print_text
 from evaluation.groups import add_labelled_stores, read_kinds, store_group_ids
 from evaluation.report.results import format_rows
 from index_store import Store
 from index_store.analysis.things import group, proven_pairs
-from index_store.graph.proof import LIKENESS, POINTS, background_of, logistic, probability, proofs
+from index_store.graph.proof import LIKENESS, POINTS, background_of, probability, proofs
 
 RIDGE = 1e-4  # for standardised features; only keeps the weights finite
 START = np.array([-1.0, 1.0, 1.0, -1.0, 1.0])
@@ -143,7 +144,7 @@ def fitted(graphs: Sequence[LabelledGraph], without: str | None = None) -> Weigh
         chance = -np.expm1(doubt)  # doubt: ln(1 - chance)
         value = -(weight @ np.where(same, np.log(chance), doubt)) + RIDGE * is_weight @ w**2
         outer = weight * np.where(same, -np.exp(doubt) / chance, 1)
-        inner = np.where(of_points, logistic(by_points)[:, None], logistic(by_likeness)[:, None])
+        inner = np.where(of_points, expit(by_points)[:, None], expit(by_likeness)[:, None])
         return float(value), outer @ (columns * inner) + 2 * RIDGE * is_weight * w
 
     found = minimize(loss, START, jac=True, method="L-BFGS-B").x
