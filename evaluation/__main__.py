@@ -16,7 +16,7 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import keypoint_index, matching, things
+from .studies.retrieval import keypoint_index, matching, shortlist, things
 from .studies.serving import kills, load
 from .studies.speed import scale
 from .studies.speed import verification_cost as verification
@@ -30,8 +30,9 @@ COMMANDS = {
     "report": (report, "one HTML page of results and curves"),
     "fit": (fit, "fit how probable a match is, on groups of photos of the same thing"),
     "groups": (groups, "photos of the same thing find each other: mAP and recall@1 by stage"),
-    "verification": (verification, "speed of verifying the best hundred against a plain loop"),
+    "verification": (verification, "speed of verifying a shortlist against a plain loop"),
     "keypoint-index": (keypoint_index, "what the keypoint index costs as a gallery grows"),
+    "shortlist": (shortlist, "recall of the photos that are compared point by point"),
     "matching": (matching, "mAP without and with the matching graph, on held-out groups"),
     "things": (things, "whether photos that are put together show the same thing, by kind"),
     "kills": (kills, "kill -9 after every write of all that writes"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from .query import PreparedQuery
 from .ranking import Ranking, Trusted
 from .rerank.reranker import Reranker
 from .stages.agreement import are_compared, compare
-from .stages.details import DETAILS, PROPOSED, find_votes, in_turns, proposed
+from .stages.details import DETAILS, PROPOSED, find_votes, most_promising, proposed
 from .stopwatch import Stopwatch
 from .verify.matcher import Matcher
-from .verify.shortlist import shortlist, verify_shortlist
+from .verify.shortlist import shortlist, verify_in_steps
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,15 @@ class Pipeline:
                 ranking = reranker.rerank(query, ranking)
             stages[rerank] = ranking.ids
         if matcher is not None:
-            best = shortlist(ranking if votes is None else in_turns(ranking, votes), matcher)
-            cached = query.verifications[verify].keys() >= set(best)
-            if cached_only and not (cached and are_compared(query, verify)):
+            if cached_only and not are_compared(query, verify):
                 return None
             compare(query, verify, matcher, watch)
-            ranking = verify_shortlist(query, ranking, best, verify, matcher, watch)
+            promising = ranking if votes is None else most_promising(query, ranking, votes)
+            best = shortlist(promising, matcher)
+            verified = verify_in_steps(query, best, verify, matcher, watch, cached_only)
+            if verified is None:
+                return None
+            ranking = replace(ranking, verified=verified)
         if reranker is not None and matcher is not None:
             with watch.stage(rerank):
                 trusted = self.fusion.trusted(query, ranking, verify)

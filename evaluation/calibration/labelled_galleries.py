@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from extractor import Extractor, LocalFeatures
 from index_store import Store
 from matching.verification import Verification
 from search import Engine, PreparedQuery
-from search.verify.matcher import Matcher
+from search.verify.matcher import SIFT, Matcher
 
+from ..groups import store_group_ids, store_groups
 from ..subgallery import SubGallery
 
 PART_SIZES = (30, 60, 120)  # sizes of parts; only those of at most half the store are used
@@ -119,6 +121,29 @@ def whole_gallery(
     return LabelledGallery(engine, groups, 1.0, *after(before), True)
 
 
+def whole_galleries(
+    stores: Sequence[Path], files: Sequence[Path], extractor: Extractor
+) -> tuple[list[LabelledGallery], list[dict[str, list[str]]]]:
+    """Several stores of one model as galleries, and the groups of each.
+
+    Args:
+        stores: the stores.
+        files: the groups file of each.
+        extractor: extractor of all stores.
+
+    Raises:
+        As `Store` and `store_groups`.
+    """
+    galleries: list[LabelledGallery] = []
+    groups: list[dict[str, list[str]]] = []
+    for path, file in zip(stores, files):
+        store = Store(path, extractor)
+        groups.append(store_groups(file, store))
+        ids = list(store_group_ids(file, store).values())
+        galleries.append(whole_gallery(store, extractor, ids, SIFT, galleries))
+    return galleries, groups
+
+
 def after(before: Sequence[LabelledGallery]) -> tuple[int, int]:
     """First indices of a query and of a group after those of other galleries."""
     if not before:
@@ -171,7 +196,7 @@ class SharedVerifications:
     def redirect(self, matcher: Matcher, ids: np.ndarray) -> None:
         """Redirect a gallery's matcher to this cache. ids: int (n,), its photos in the store."""
         matcher.query_features = lambda id: LazyFeatures(int(ids[id]), self._query_features)
-        matcher.gallery_features = matcher.at_hand = lambda id: int(ids[id])
+        matcher.gallery_features = lambda id: int(ids[id])
         matcher.verify_many = self.verify_many
 
     def verify_many(self, query: int, hits: Sequence[int]) -> list[Verification]:

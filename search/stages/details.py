@@ -8,7 +8,7 @@ from index_store import Store
 from matching.votes import NEAREST, Votes, count_votes
 
 from ..query import PreparedQuery
-from ..ranking import Ranking, cosine
+from ..ranking import Ranking, cosine, order
 from ..stopwatch import Stopwatch
 from ..verify.matcher import Matcher
 from ..verify.shortlist import query_keypoints
@@ -17,6 +17,9 @@ DETAILS = "details"  # the stage
 PROPOSED = 100  # photos with the most votes that become candidates
 OWN_KEYPOINTS = 2  # nearest keypoints expected from each gallery photo that is the query itself
 MAX_OWN_KEYPOINTS = 24
+# Weights of `promise_features`. Those fitted for two models on three labelled sets, with diffusion
+# and without, find as much (`evaluation shortlist`, docs/RESULTS.md).
+PROMISE = (1.0, 1.5, 2.5)
 
 
 def find_votes(
@@ -63,8 +66,8 @@ def best_of(counted: list[Votes]) -> Votes:
         return counted[0]
     ids = np.unique(np.concatenate([np.empty(0, np.int64), *(votes.ids for votes in counted)]))
     scores = np.max([np.zeros(len(ids)), *(votes.of(ids) for votes in counted)], axis=0)
-    order = np.argsort(-scores, kind="stable")
-    return Votes(ids[order], scores[order])
+    best = order(scores)
+    return Votes(ids[best], scores[best])
 
 
 def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
@@ -81,14 +84,28 @@ def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
     return query.candidates.extended(ids, cosine(query.descriptor, store.descriptors[ids])).sorted()
 
 
-def in_turns(ranking: Ranking, votes: Votes) -> Ranking:
-    """The same photos, alternating between the best of the ranking and those with most votes.
+def most_promising(query: PreparedQuery, ranking: Ranking, votes: Votes) -> Ranking:
+    """The same photos, the most promising to compare point by point first.
 
     Args:
-        ranking: ranking in the order of its scores.
-        votes: votes for some of its photos.
+        query: the query.
+        ranking: ranking by the descriptor or by a reranker.
+        votes: votes of the query's keypoints.
     """
-    rank = np.arange(len(ranking.ids))
-    place = {int(id): number for number, id in enumerate(votes.ids.tolist())}
-    by_votes = np.array([place.get(int(id), len(place) + len(rank)) for id in ranking.ids], int)
-    return ranking[np.argsort(np.minimum(2 * rank, 2 * by_votes + 1), kind="stable")]
+    return ranking[order(promise_features(query, ranking, votes) @ PROMISE)]
+
+
+def promise_features(query: PreparedQuery, ranking: Ranking, votes: Votes) -> np.ndarray:
+    """What `most_promising` weighs: votes; the score above its background, in units of similarity;
+    and the similarity above its own background, at least 0.
+
+    Args:
+        query, ranking, votes: as in `most_promising`.
+
+    Returns:
+        float64 (n, 3).
+    """
+    background, spread = query.scale.of(ranking.scores[~np.isin(ranking.ids, query.copy_ids)])
+    score = (ranking.scores - background) / spread * query.scale.spread
+    similarity = np.maximum(ranking.similarity - query.scale.background, 0)
+    return np.stack([votes.of(ranking.ids), score, similarity], axis=1)

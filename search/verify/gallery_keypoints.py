@@ -1,7 +1,7 @@
 """SIFT keypoints of gallery photos, from the store, or else detected in their thumbnails.
 
-Detecting them takes a hundred times as long as reading them. So results are cached in the store's
-folder, and one search only detects those of a limited number of photos.
+Detecting them takes a hundred times as long as reading them, so results are cached in the store's
+folder.
 
 Keypoints of marks, such as logos, are excluded here: they say nothing about what a photo shows.
 """

@@ -38,9 +38,6 @@ class XFeat:
         self.query_features = self.gallery_features
         self._matcher = read_matching_model(model.with_name("lighterglue.onnx"), threads=1)
 
-    def at_hand(self, id: int) -> None:
-        """Always None: `gallery_features` detects keypoints that are not cached."""
-
     def verify_many(
         self, query: LocalFeatures, hits: Sequence[LocalFeatures]
     ) -> list[Verification]:

@@ -40,10 +40,6 @@ class Matcher(Protocol):
         """Keypoints of a decoded photo, uint8 RGB (H, W, 3)."""
         ...
 
-    def at_hand(self, id: int) -> LocalFeatures | None:
-        """Keypoints of a gallery photo, None if they must be detected. Raises KeyError."""
-        ...
-
     def gallery_features(self, id: int) -> LocalFeatures:
         """Keypoints of a gallery photo, detected if necessary.
 
@@ -80,8 +76,7 @@ class Sift:
     def __init__(self, store: Store):
         self.features = local_features
         keypoints = GalleryKeypoints(store)
-        self.at_hand, self.gallery_features = keypoints.at_hand, keypoints.find
-        self.query_features = keypoints.as_query
+        self.gallery_features, self.query_features = keypoints.find, keypoints.as_query
         self.verify_many = verify_many
 
     def match(self, query: LocalFeatures, hit: LocalFeatures) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from extractor import LocalFeatures, available_cores
+from extractor import LocalFeatures
 from matching.pool import on_all_cores
 from matching.verification import Verification
 from plurals import quantity
@@ -17,41 +17,52 @@ from .matcher import UNREADABLE, Matcher
 
 # Maximum photos whose evidence a query caches: several shortlists, and photos compared singly.
 MAX_CACHED = 1000
-# Gallery photos whose keypoints one search detects, per core: a second's work.
-FOUND_BY_A_CORE = 50
+# A search compares the FIRST photos, then STEP more until some match, but none of the last STEP.
+# The matching graph finds most of the others (docs/RESULTS.md).
+FIRST = 15
+STEP = 5
 
 
-def verify_shortlist(
+def verify_in_steps(
     query: PreparedQuery,
-    ranking: Ranking,
     best: Sequence[int],
     name: str,
     matcher: Matcher,
     watch: Stopwatch,
-) -> Ranking:
-    """The same order, with evidence for its best photos.
+    cached_only: bool = False,
+) -> Verified | None:
+    """Evidence for the best photos, in steps until one proves nothing more.
 
     Only these count: photos that another search or the match viewer has compared must not change
     this result. But their evidence is not computed again.
 
     Args:
         query: receives the new evidence.
-        ranking: ranking of all photos.
-        best: ids of the photos to compare.
+        best: ids of the photos to compare, the most promising first.
         name: name of the matcher.
         matcher: the matcher.
         watch: records the stage `name` if any photo had to be compared.
+        cached_only: whether to return None if a photo would have to be compared.
 
     Raises:
         ValueError: an upload was prepared without this matcher's keypoints.
     """
-    return replace(ranking, verified=verify_photos(query, best, name, matcher, watch))
+    compared = min(FIRST, len(best))
+    while True:
+        photos = best[:compared]
+        if cached_only and not query.verifications[name].keys() >= set(photos):
+            return None
+        verified = verify_photos(query, photos, name, matcher, watch)
+        passes = [verified.passes(id) for id in photos]
+        if compared == len(best) or (any(passes) and not any(passes[-STEP:])):
+            return verified
+        compared = min(compared + STEP, len(best))
 
 
 def verify_photos(
     query: PreparedQuery, ids: Sequence[int], name: str, matcher: Matcher, watch: Stopwatch
 ) -> Verified:
-    """Evidence for these gallery photos. See `verify_shortlist` for other arguments and errors."""
+    """Evidence for these gallery photos. See `verify_in_steps` for other arguments and errors."""
     known = query.verifications[name]
     before = known.copy()  # other searches with this query may add and evict entries
     todo = [id for id in ids if id not in before]
@@ -64,21 +75,16 @@ def verify_photos(
             fresh = match_all(keypoints, todo, matcher)
             keep(fresh, known)
             before |= fresh
-    found = {id: before[id] for id in ids if id in before}
-    return Verified(found, matcher.floor, tuple(notes_on(ids, found)))
+    found = {id: before[id] for id in ids}
+    return Verified(found, matcher.floor, notes_on(found))
 
 
-def notes_on(ids: Sequence[int], found: Mapping[int, Verification | None]) -> Iterator[str]:
-    """Sentences about the photos that should have been compared with the query, but were not."""
+def notes_on(found: Mapping[int, Verification | None]) -> tuple[str, ...]:
+    """A sentence about the photos that could not be read, if there are any."""
     unread = sum(evidence is None for evidence in found.values())
-    if unread:
-        yield f"{quantity(unread, 'photo')} could not be verified: changed or missing on disk."
-    if left := len(ids) - len(found):
-        yield (
-            f"Not compared point by point yet: {quantity(left, 'photo')}. The store lacks the "
-            "keypoints, and one search extracts them for at most "
-            f"{quantity(most_found(), 'photo')}. Repeat the search to continue."
-        )
+    if not unread:
+        return ()
+    return (f"{quantity(unread, 'photo')} could not be verified: changed or missing on disk.",)
 
 
 def shortlist(ranking: Ranking, matcher: Matcher) -> list[int]:
@@ -105,11 +111,11 @@ def match_all(
 
     Returns:
         Gallery id -> evidence of the query's photo with the most matched points, None for a gallery
-        photo that could not be read. Photos beyond `most_found` are missing.
+        photo that could not be read.
     """
-    features = gallery_features(ids, matcher)
-    found: dict[int, Verification | None] = dict.fromkeys(features)
-    hits = {id: one for id, one in features.items() if one is not None}
+    found: dict[int, Verification | None] = dict.fromkeys(ids)
+    features = zip(ids, gallery_features(ids, matcher))
+    hits = {id: one for id, one in features if one is not None}
     for number, of_query in enumerate(keypoints):
         if of_query is None or not hits:
             continue
@@ -120,11 +126,8 @@ def match_all(
     return found
 
 
-def gallery_features(ids: Sequence[int], matcher: Matcher) -> dict[int, LocalFeatures | None]:
-    """Keypoints of gallery photos by id: all available ones, and the first others detected now.
-
-    A photo that cannot be read has None, one beyond `most_found` is missing.
-    """
+def gallery_features(ids: Sequence[int], matcher: Matcher) -> list[LocalFeatures | None]:
+    """Keypoints of gallery photos, None for each that cannot be read."""
 
     def find(id: int) -> LocalFeatures | None:
         try:
@@ -132,19 +135,7 @@ def gallery_features(ids: Sequence[int], matcher: Matcher) -> dict[int, LocalFea
         except UNREADABLE:
             return None
 
-    at_hand = dict(zip(ids, on_all_cores(matcher.at_hand, ids)))
-    tried = [id for id, features in at_hand.items() if features is None][: most_found()]
-    found = dict(zip(tried, on_all_cores(find, tried)))
-    return {
-        id: features if features is not None else found[id]
-        for id, features in at_hand.items()
-        if features is not None or id in found
-    }
-
-
-def most_found() -> int:
-    """Maximum gallery photos whose keypoints one search detects."""
-    return FOUND_BY_A_CORE * available_cores()
+    return on_all_cores(find, ids)
 
 
 def match_photos(

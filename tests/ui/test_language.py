@@ -10,7 +10,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from plurals import quantity
-from search.verify import shortlist
 from search.verify.shortlist import notes_on
 from serving.queue.admission import Busy
 from serving.queue.quota import TooMany
@@ -86,9 +85,7 @@ def test_a_count_of_one_has_its_own_words(code):
 @pytest.mark.parametrize("count", [1, 2])
 def test_server_sentences_with_counts_are_translated(count, monkeypatch):
     """Each is a template of the catalogue, with the forms for its count, in both languages."""
-    monkeypatch.setattr(shortlist, "most_found", lambda: count)
-    unread = dict.fromkeys(range(count))
-    notes = list(notes_on(range(2 * count), unread))
+    notes = notes_on(dict.fromkeys(range(count)))
     sentences = [str(Busy(count)), str(busy("a test", count)), str(TooMany(count)), *notes]
     photos, fotos, seconds, sekunden, konnten = {
         1: ("1 photo", "1 Foto", "1 second", "1 Sekunde", "konnte"),
@@ -99,8 +96,6 @@ def test_server_sentences_with_counts_are_translated(count, monkeypatch):
         f"Busy, try again in {seconds}.",
         f"Too many requests. Try again in {seconds}.",
         f"{photos} could not be verified: changed or missing on disk.",
-        f"Not compared point by point yet: {photos}. The store lacks the keypoints, and one "
-        f"search extracts them for at most {photos}. Repeat the search to continue.",
     ]
     monkeypatch.setattr("ui.i18n.translate.language", lambda: "de")
     assert [tr_known(sentence) for sentence in sentences] == [
@@ -108,9 +103,6 @@ def test_server_sentences_with_counts_are_translated(count, monkeypatch):
         f"Viel los: versuchen Sie es in {sekunden} noch einmal.",
         f"Zu viele Anfragen. Versuchen Sie es in {sekunden} noch einmal.",
         f"{fotos} {konnten} nicht geprüft werden: auf der Platte geändert oder verschwunden.",
-        f"Noch nicht Punkt für Punkt verglichen: {fotos}. Die Punkte sind nicht gespeichert, und "
-        f"eine Suche ermittelt sie für höchstens {fotos}. Wiederholen Sie die Suche, um "
-        "fortzufahren.",
     ]
     holds = tr_known(f"A gallery holds at most {photos}.")
     assert holds == f"Eine Galerie enthält höchstens {fotos}."

@@ -20,21 +20,19 @@ from command import print_lines, print_text
 from evaluation.calibration.evidence import LabelledQuery, labelled, queries_of
 from evaluation.calibration.fit import Fit, check_enough, with_curves
 from evaluation.calibration.fit_tables import print_reliability
-from evaluation.calibration.labelled_galleries import LabelledGallery, whole_gallery
+from evaluation.calibration.labelled_galleries import LabelledGallery, whole_galleries
 from evaluation.datasets.groups import parts_of
 from evaluation.groups import (
     add_labelled_stores,
     evaluate_groups,
     group_maps,
     read_kinds,
-    store_group_ids,
-    store_groups,
 )
 from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
 from evaluation.run import STAGES
 from extractor import Extractor
-from index_store import Store, model_of
+from index_store import model_of
 from index_store.graph.matching_graph import no_edges
 from index_store.report import matching_line
 from search import Engine
@@ -147,14 +145,9 @@ def run(args: argparse.Namespace) -> None:
     kinds = read_kinds(args)
     model = model_of(args.store[0], None)
     extractor = Extractor(model)
-    galleries: list[LabelledGallery] = []
-    groups: list[Groups] = []
-    for path, file in zip(args.store, args.groups):
-        store = Store(path, extractor)
-        groups.append(store_groups(file, store))
-        ids = list(store_group_ids(file, store).values())
-        check_enough(ids)
-        galleries.append(whole_gallery(store, extractor, ids, "sift", galleries))
+    galleries, groups = whole_galleries(args.store, args.groups, extractor)
+    for gallery in galleries:
+        check_enough(gallery.groups)
     maps, found = cross_fitted(
         galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
     )
