@@ -11,7 +11,7 @@ from ..query import PreparedQuery
 from ..ranking import Ranking, cosine, order
 from ..stopwatch import Stopwatch
 from ..verify.matcher import Matcher
-from ..verify.shortlist import query_keypoints
+from ..verify.shortlist import FIRST, query_keypoints
 
 DETAILS = "details"  # the stage
 PROPOSED = 100  # photos with the most votes that become candidates
@@ -20,6 +20,7 @@ MAX_OWN_KEYPOINTS = 24
 # Weights of `promise_features`. Those fitted for two models on three labelled sets, with diffusion
 # and without, find as much (`evaluation shortlist`, docs/RESULTS.md).
 PROMISE = (1.0, 1.5, 2.5)
+MIN_PROMISE = 1.2  # hardly any photo below it matches
 
 
 def find_votes(
@@ -85,14 +86,18 @@ def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
 
 
 def most_promising(query: PreparedQuery, ranking: Ranking, votes: Votes) -> Ranking:
-    """The same photos, the most promising to compare point by point first.
+    """The photos that promise to match point by point, the most promising first.
+
+    The FIRST are among them whatever they promise: in a small gallery nothing promises much.
 
     Args:
         query: the query.
         ranking: ranking by the descriptor or by a reranker.
         votes: votes of the query's keypoints.
     """
-    return ranking[order(promise_features(query, ranking, votes) @ PROMISE)]
+    promise = promise_features(query, ranking, votes) @ PROMISE
+    best = order(promise)
+    return ranking[best[: max(FIRST, (promise >= MIN_PROMISE).sum())]]
 
 
 def promise_features(query: PreparedQuery, ranking: Ranking, votes: Votes) -> np.ndarray:

@@ -50,6 +50,14 @@ def test_the_sample_gallery_scores_as_documented(results):
     assert found == pytest.approx(documented, abs=5e-3)
 
 
+def test_no_toggle_lowers_landmarks_with_few_photos(results):
+    """Each landmark of the sample gallery has two or three."""
+    off, diffusion, sift, both = (
+        np.mean(list(group_maps(results, name).values())) for name in STAGES
+    )
+    assert off <= diffusion <= both and off <= sift <= both
+
+
 def test_groups_count_equally(results):
     every, few, many = (
         by_group(results, "rerank off", setup, "mAP") for setup in (EVERY, FEW_VIEW, MANY_VIEW)
