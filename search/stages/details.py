@@ -11,16 +11,15 @@ from ..query import PreparedQuery
 from ..ranking import Ranking, cosine, order
 from ..stopwatch import Stopwatch
 from ..verify.matcher import Matcher
-from ..verify.shortlist import FIRST, query_keypoints
+from ..verify.shortlist import query_keypoints
 
 DETAILS = "details"  # the stage
 PROPOSED = 100  # photos with the most votes that become candidates
 OWN_KEYPOINTS = 2  # nearest keypoints expected from each gallery photo that is the query itself
 MAX_OWN_KEYPOINTS = 24
-# Weights of `promise_features`. Those fitted for two models on three labelled sets, with diffusion
-# and without, find as much (`evaluation shortlist`, docs/RESULTS.md).
+# Weights of `promise_features`, chosen by hand on three labelled sets. `evaluation shortlist`
+# compares them with fitted ones (docs/RESULTS.md).
 PROMISE = (1.0, 1.5, 2.5)
-MIN_PROMISE = 1.2  # hardly any photo below it matches
 
 
 def find_votes(
@@ -86,18 +85,14 @@ def proposed(query: PreparedQuery, votes: Votes, store: Store) -> Ranking:
 
 
 def most_promising(query: PreparedQuery, ranking: Ranking, votes: Votes) -> Ranking:
-    """The photos that promise to match point by point, the most promising first.
-
-    The FIRST are among them whatever they promise: in a small gallery nothing promises much.
+    """The same photos, the most promising to compare point by point first.
 
     Args:
         query: the query.
         ranking: ranking by the descriptor or by a reranker.
         votes: votes of the query's keypoints.
     """
-    promise = promise_features(query, ranking, votes) @ PROMISE
-    best = order(promise)
-    return ranking[best[: max(FIRST, (promise >= MIN_PROMISE).sum())]]
+    return ranking[order(promise_features(query, ranking, votes) @ PROMISE)]
 
 
 def promise_features(query: PreparedQuery, ranking: Ranking, votes: Votes) -> np.ndarray:

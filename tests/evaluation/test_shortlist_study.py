@@ -36,16 +36,6 @@ def test_recall_by_hand():
     assert recall[8].tolist() == [1, 1, 1, 1]
 
 
-def test_promising_photos_by_hand(monkeypatch):
-    found = samples([1, 0, 1, 0, 1, 0], [0, 0, 0, 1, 1, 1], [5] * 6)
-    promise = study.MIN_PROMISE + np.array([0.0, 0.1, -0.1, -0.2, 0.3, -0.3])
-    monkeypatch.setattr(study, "FIRST", 1)
-    assert study.promising(found, promise, 3) == (3 / 2, 2 / 3)
-    assert study.promising(found, promise, 2) == (3 / 2, 1)
-    monkeypatch.setattr(study, "FIRST", 3)
-    assert study.promising(found, promise, 3) == (3, 1)
-
-
 def test_no_group_fits_the_weights_that_judge_it(monkeypatch):
     found = samples([1, 0] * 12, np.repeat(np.arange(12), 2), np.repeat(np.arange(6), 4))
     seen = []

@@ -25,10 +25,9 @@ from extractor import Extractor
 from index_store import model_of
 from search.fusion import log_odds
 from search.fusion.fit import OUTER_FOLDS, Samples, folds, regression
-from search.stages.details import MIN_PROMISE, PROMISE, find_votes, promise_features, proposed
+from search.stages.details import PROMISE, find_votes, promise_features, proposed
 from search.stopwatch import Stopwatch
 from search.verify.matcher import SIFT
-from search.verify.shortlist import FIRST
 
 DEPTHS = (10, 15, 25)
 RERANKERS = {"SIFT": None, "diffusion + SIFT": "diffusion"}
@@ -87,25 +86,6 @@ def recalls(samples: Samples, promise: np.ndarray, depths: Sequence[int]) -> dic
     return {group: np.mean(rows, axis=0) for group, rows in by_group.items()}
 
 
-def promising(samples: Samples, promise: np.ndarray, depth: int) -> tuple[float, float]:
-    """Photos that reach MIN_PROMISE or are among the FIRST, of the first `depth` of each query.
-
-    Args:
-        samples: candidates of queries.
-        promise: promise of each, (n,).
-        depth: number of photos that are compared at most.
-
-    Returns:
-        Their mean number, and the share of the right ones of the first `depth` that are among them.
-    """
-    ends = np.flatnonzero(np.diff(samples.query)) + 1
-    queries = np.split(np.arange(len(samples)), ends)
-    first = np.concatenate([query[np.argsort(-promise[query])[:depth]] for query in queries])
-    rank = np.concatenate([np.arange(min(depth, len(query))) for query in queries])
-    reached = (promise[first] >= MIN_PROMISE) | (rank < FIRST)
-    return reached.sum() / len(queries), float(reached[samples.relevant[first]].mean())
-
-
 def table(
     stores: Sequence[str],
     groups: Sequence[Mapping[str, Sequence[str]]],
@@ -155,11 +135,6 @@ def run(args: argparse.Namespace) -> None:
     for title, found in (("Weights in use", in_use), ("Weights fitted on other groups", fitted)):
         print_text(f"{title}:\n\n{format_rows(table(names, groups, found, kinds))}\n")
     for way, found in zip(RERANKERS, samples):
-        compared, kept = promising(found, found.features @ PROMISE, DEPTHS[-1])
-        print_lines(
-            f"{way}: {compared:.1f} of the first {DEPTHS[-1]} are among the first {FIRST} or reach "
-            f"a promise of {MIN_PROMISE}, and {kept:.1%} of the right ones among them."
-        )
         weights = fitted_weights(found)
         relative = ", ".join(f"{weight:.2f}" for weight in weights / weights[0])
         print_lines(f"Fitted on all groups, {way}: {relative} (votes, score, similarity)")
