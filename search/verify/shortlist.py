@@ -44,6 +44,9 @@ def verify_in_steps(
         watch: records the stage `name` if any photo had to be compared.
         cached_only: whether to return None if a photo would have to be compared.
 
+    Returns:
+        The evidence for the photos of all steps, or None.
+
     Raises:
         ValueError: an upload was prepared without this matcher's keypoints.
     """
