@@ -46,6 +46,7 @@ def test_uploads_of_all_names_are_taken_and_shown(browser, address):
     for name, kind in files.items():
         settle(visit)
         sent = {"name": name, "mimeType": "", "buffer": BY_NAME[kind].make()}
+        expect(visit.locator(UPLOADER)).to_have_count(1)  # that of the last upload is gone
         visit.locator(UPLOADER).set_input_files(sent)
         expect(visit.get_by_text(name, exact=False).first).to_be_visible()
         settle(visit)
