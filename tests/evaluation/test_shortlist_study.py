@@ -27,13 +27,13 @@ def samples(relevant, query, group) -> Samples:
 
 
 def test_recall_by_hand():
-    found = samples([1, 0, 1, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1, 2], [5, 5, 5, 5, 5, 5, 8])
+    found = samples([1, 0, 1, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1, 2], [1, 1, 1, 1, 1, 1, 2])
     promise = np.array([0.1, 0.9, 0.5, 0.2, 0.7, 0.3, 0.0])
-    # The first query's photos by promise: wrong, right, wrong, right.
-    recall = study.recalls(found, promise, (1, 2, 3, 4))
-    assert recall.keys() == {5, 8}
-    assert recall[5].tolist() == [0, (1 / 2 + 1) / 2, (1 / 2 + 1) / 2, 1]
-    assert recall[8].tolist() == [1, 1, 1, 1]
+    recall = study.recalls(found, promise, [9, 3, 2], (1, 2, 4))
+    assert recall.keys() == {1, 2}
+    # The first query finds: wrong, right, wrong, right. The second: wrong, right, and misses one.
+    assert recall[1].tolist() == [0, 1 / 2, (1 + 1 / 2) / 2]
+    assert recall[2].tolist() == [1, 1, 1]
 
 
 def test_no_group_fits_the_weights_that_judge_it(monkeypatch):

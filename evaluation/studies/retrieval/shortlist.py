@@ -66,12 +66,15 @@ def cross_fitted(samples: Samples) -> np.ndarray:
     return promise
 
 
-def recalls(samples: Samples, promise: np.ndarray, depths: Sequence[int]) -> dict[int, np.ndarray]:
-    """Mean recall of each group's queries.
+def recalls(
+    samples: Samples, promise: np.ndarray, sizes: Sequence[int], depths: Sequence[int]
+) -> dict[int, np.ndarray]:
+    """Mean recall of each group's queries. Photos that are no candidates are not found.
 
     Args:
         samples: candidates of queries.
         promise: promise of each, (n,).
+        sizes: number of photos of each group.
         depths: numbers of photos that are compared.
 
     Returns:
@@ -81,8 +84,9 @@ def recalls(samples: Samples, promise: np.ndarray, depths: Sequence[int]) -> dic
     ends = np.flatnonzero(np.diff(samples.query)) + 1
     for query in np.split(np.arange(len(samples)), ends):
         right = samples.relevant[query[np.argsort(-promise[query], kind="stable")]]
-        row = [right[:n].sum() / max(1, min(n, right.sum())) for n in depths]
-        by_group.setdefault(int(samples.group[query[0]]), []).append(row)
+        group = int(samples.group[query[0]])
+        row = [right[:n].sum() / min(n, sizes[group] - 1) for n in depths]
+        by_group.setdefault(group, []).append(row)
     return {group: np.mean(rows, axis=0) for group, rows in by_group.items()}
 
 
@@ -130,8 +134,9 @@ def run(args: argparse.Namespace) -> None:
         Samples.together(collect(gallery, rerank) for gallery in progress(galleries))
         for rerank in RERANKERS.values()
     ]
-    in_use = [recalls(found, found.features @ PROMISE, DEPTHS) for found in samples]
-    fitted = [recalls(found, cross_fitted(found), DEPTHS) for found in samples]
+    sizes = [len(members) for gallery in galleries for members in gallery.groups]
+    in_use = [recalls(found, found.features @ PROMISE, sizes, DEPTHS) for found in samples]
+    fitted = [recalls(found, cross_fitted(found), sizes, DEPTHS) for found in samples]
     for title, found in (("Weights in use", in_use), ("Weights fitted on other groups", fitted)):
         print_text(f"{title}:\n\n{format_rows(table(names, groups, found, kinds))}\n")
     for way, found in zip(RERANKERS, samples):
