@@ -25,10 +25,12 @@ def followed(tmp_path):
     stop, failing = threading.Event(), []
 
     def update():
+        # Read before "update" is noted: a test that has seen the note may set the next failure.
+        error = failing.pop() if failing else None
         called.append("update")
         (store / "CURRENT").write_text(str(len(called)))
-        if failing:
-            raise failing.pop()
+        if error:
+            raise error
 
     thread = threading.Thread(
         target=follow_folders,
