@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -33,6 +34,10 @@ def test_every_size_has_a_row_and_the_largest_is_all_there_are(arguments, tmp_pa
     assert main([*arguments, "--out", str(tmp_path / "x.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
     table = [line for line in lines if line.startswith("|")]
+    assert [line.split(":")[0] for line in lines if "of neighbours compared" in line] == [
+        "Among 0 others", "Among 2 others", "Among 3 others",
+    ]  # fmt: skip
+    assert re.match(r"Build of the largest: photos \d+ s, .*matching \d+ s", lines[-1])
     assert [row.split("|")[1].strip() for row in table[2:]] == ["0", "2", "3"]
     links = sorted((tmp_path / "x.hidden" / "gallery" / "distractors").iterdir())
     assert not links  # the smallest gallery came last

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from evaluation.datasets import BadDataset, Benchmark
 from evaluation.report.results import Results, format_estimate, format_rows
 from extractor import SUFFIXES, Extractor
 from index_store import Store, build, compact
+from index_store.report import matching_line
 
 SIZES = (0, 3_000, 10_000, 30_000)
 FOLDER = "distractors"  # folder of the others in the copy of the gallery
@@ -42,7 +45,8 @@ def hide(
 
     Returns:
         Markdown table, one row per size, smallest first: the leading metric of each method with
-        its interval, its time per query without caches, and the size of the store.
+        its interval, its time per query without caches, and the size of the store. Below it, the
+        matching graph of each size and the time of each stage of the largest store's build.
 
     Raises:
         BadDataset: the folder has no photos.
@@ -55,6 +59,8 @@ def hide(
     for file in benchmark.gallery:
         link(benchmark.root / file, gallery / file)
     rows: list[list[str]] = []
+    graphs: list[str] = []
+    clocks: list[StageClock] = []
     for size in sorted({min(size, len(others)) for size in sizes}, reverse=True):
         chosen = {
             f"{place:07d}{others[place].suffix.lower()}": others[place] for place in order[:size]
@@ -64,20 +70,39 @@ def hide(
         for path in gallery.glob(f"{FOLDER}/*"):
             if path.is_symlink() and path.name not in chosen:
                 path.unlink()  # our own link, to a photo of a larger gallery
-        build(gallery, work / "store", extractor, bar)
+        clocks.append(StageClock())
+        build(gallery, work / "store", extractor, clocks[-1].progress)
         compact(work / "store", bar)  # removes the bytes of larger galleries
         with Store(work / "store", extractor) as store:
             held = [photo.file for photo in store.catalogue.photos()]
             hidden = dataclasses.replace(benchmark, root=gallery, gallery=held)
             results = evaluate(store, hidden)
             stored = store.manifest.size
+            graphs.append(f"Among {size:,} others: {matching_line(store.edges)}.")
         methods = results.methods
         estimates = results.main_setup.estimates[results.metric]
         qualities = (format_estimate(estimates[method]) for method in methods)
         times = (f"{sum(results.stage_ms[method].values()):.0f}" for method in methods)
         rows.append([f"{size:,}", *qualities, *times, f"{stored / 1e6:,.0f}"])
     head = ["others", *methods, *(f"{method}, ms" for method in methods), "store, MB"]
-    return format_rows([head, *rows[::-1]])
+    table = format_rows([head, *rows[::-1]])
+    return "\n".join([table, "", *graphs[::-1], f"Build of the largest: {clocks[0]}."])
+
+
+@dataclasses.dataclass
+class StageClock:
+    """Time of each stage of a build; stages that run again add up."""
+
+    seconds: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def progress(self, items: Iterable, total: int, stage: str) -> Iterator:
+        """Show a progress bar, and add the time until the items end."""
+        start = time.monotonic()
+        yield from bar(items, total, stage)
+        self.seconds[stage] += time.monotonic() - start
+
+    def __str__(self) -> str:
+        return ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in self.seconds.items())
 
 
 def link(photo: Path, place: Path) -> None:
