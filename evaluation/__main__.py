@@ -16,7 +16,7 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import keypoint_index, matching, shortlist, things
+from .studies.retrieval import keypoint_index, matching, pooling, shortlist, things
 from .studies.serving import kills, load
 from .studies.speed import scale
 from .studies.speed import verification_cost as verification
@@ -32,6 +32,7 @@ COMMANDS = {
     "groups": (groups, "photos of the same thing find each other: mAP and recall@1 by stage"),
     "verification": (verification, "speed of verifying a shortlist against a plain loop"),
     "keypoint-index": (keypoint_index, "what the keypoint index costs as a gallery grows"),
+    "pooling": (pooling, "a backbone's size, GeM exponent and whitening, chosen on other groups"),
     "shortlist": (shortlist, "recall of the photos that are compared point by point"),
     "matching": (matching, "mAP without and with the matching graph, on held-out groups"),
     "things": (things, "whether photos that are put together show the same thing, by kind"),
