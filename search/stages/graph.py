@@ -2,11 +2,11 @@
 
 First a photo that matches others which the query does not show loses (`contradiction`):
 
-    log-odds = own log-odds + SHIFT - CONTRADICTION x contradiction
+    log-odds = own log-odds + shift - contradiction weight x contradiction
 
 The shift keeps the probabilities right. Then photos that match the best ones gain (`chains`). The
-weights are the same for every model and every stage: those fitted for each of two models on three
-labelled sets are nearly equal, and mAP changes little around them (docs/RESULTS.md).
+weights are the same for every model and every stage; `evaluation graph-weights` compares them with
+others (docs/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -27,13 +27,25 @@ from .contradiction import contradictions
 
 GRAPH = "graph"  # the stage
 STARTS = 200  # best photos from which chains start
-SHIFT = 0.35
-CONTRADICTION = 0.9
-# Probability of a photo with a perfect chain and no evidence of its own: below a half, because a
-# single wrong edge between two things of one series leads to all photos of the other.
-TRUST = 0.35
 SAMPLE = 500  # photos from which the gallery's usual background is estimated
 SEED = 0
+
+
+@dataclass(frozen=True)
+class GraphWeights:
+    """How much the matching graph counts.
+
+    Attributes:
+        shift: added to the log-odds of all photos.
+        contradiction: log-odds that a photo loses by a contradiction of strength 1.
+        trust: probability of a photo with a perfect chain and no evidence of its own: below a half,
+            because a single wrong edge between two things of one series leads to all photos of the
+            other.
+    """
+
+    shift: float = 0.35
+    contradiction: float = 0.9
+    trust: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -54,8 +66,8 @@ class GraphEvidence:
 class MatchingGraph:
     """The matching graph of one store, with its edges judged as pairs of photos. Thread-safe."""
 
-    def __init__(self, store: Store, fusion: Fusion):
-        self._store, self._fusion = store, fusion
+    def __init__(self, store: Store, fusion: Fusion, weights: GraphWeights = GraphWeights()):
+        self._store, self._fusion, self._weights = store, fusion, weights
 
     def __bool__(self) -> bool:
         """Whether the store's photos were compared with each other."""
@@ -75,16 +87,16 @@ class MatchingGraph:
         Returns:
             The ranking, best first, with log-odds as scores; and why photos moved.
         """
-        edges = self._store.edges
+        edges, weights = self._store.edges, self._weights
         ids = ranking.ids
         against = contradictions(ids, probability(odds), edges, self.judge, excluded)
-        odds = odds + SHIFT - CONTRADICTION * against.strength
+        odds = odds + weights.shift - weights.contradiction * against.strength
         calibrated = None if ranking.probability is None else probability(odds)
         ranking = replace(ranking, probability=calibrated).rescored(odds)
         starts = ranking[:STARTS]
         worth = probability(starts.scores) ** 2
         chains = follow_chains(starts.ids, worth, edges, self.judge, excluded)
-        ranking, led = chained(ranking, chains, TRUST, descriptor, self._store)
+        ranking, led = chained(ranking, chains, weights.trust, descriptor, self._store)
         notable = against.notable(ids, ranking.ids[ranking.scores >= 0])
         return ranking, GraphEvidence({id: chains.links[id] for id in led.tolist()}, notable)
 

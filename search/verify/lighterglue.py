@@ -28,6 +28,7 @@ class XFeat:
     """XFeat and LighterGlue on one store. Raises BadModel if their models are missing."""
 
     label = "XFeat"
+    first = 15
     shortlist = 40  # a pair costs about twenty times as much as with SIFT
     is_indexed = False
     floor = 30  # fewer points sometimes agree on photos of different things: porticos, towers

@@ -26,12 +26,14 @@ class Matcher(Protocol):
 
     Attributes:
         label: display name.
-        shortlist: number of best photos that are verified.
+        first: number of best photos that are verified at once.
+        shortlist: maximum number of best photos that are verified.
         floor: matched points from which two photos are assumed to show the same thing.
         is_indexed: whether the store's keypoint index holds such keypoints.
     """
 
     label: str
+    first: int
     shortlist: int
     floor: int
     is_indexed: bool
@@ -69,6 +71,7 @@ class Sift:
     """RootSIFT, with keypoints from the store or detected in its thumbnails."""
 
     label = "SIFT"
+    first = 15
     shortlist = 25
     floor = 8
     is_indexed = True

@@ -17,9 +17,8 @@ from .matcher import UNREADABLE, Matcher
 
 # Maximum photos whose evidence a query caches: several shortlists, and photos compared singly.
 MAX_CACHED = 1000
-# A search compares the FIRST photos, then STEP more until some match, but none of the last STEP.
-# The matching graph finds most of the others (docs/RESULTS.md).
-FIRST = 15
+# After its matcher's first photos, a search compares STEP more until some match, but none of the
+# last STEP. The matching graph finds most of the others (docs/RESULTS.md).
 STEP = 5
 
 
@@ -50,7 +49,7 @@ def verify_in_steps(
     Raises:
         ValueError: an upload was prepared without this matcher's keypoints.
     """
-    compared = min(FIRST, len(best))
+    compared = min(matcher.first, len(best))
     while True:
         photos = best[:compared]
         if cached_only and not query.verifications[name].keys() >= set(photos):

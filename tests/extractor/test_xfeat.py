@@ -21,7 +21,6 @@ from search.fusion.calibration import Calibration
 from search.fusion.log_odds import Evidence
 from search.verify.lighterglue import XFeat, centred
 from search.verify.matcher import MATCHERS
-from search.verify.shortlist import FIRST
 from tests.conftest import GALLERY
 from tests.support.drawings import warped
 
@@ -139,7 +138,7 @@ def test_search_verifies_with_it(engine, gallery):
     assert best.file == "colosseum-2.jpg" and best.verified and best.inliers >= XFeat.floor
     assert list(best.stage_ranks) == ["descriptor", "diffusion", "xfeat", "graph"]
     assert "xfeat" in learned.timings_ms and "sift" not in learned.timings_ms
-    assert FIRST <= sum(hit.inliers is not None for hit in learned.hits) < XFeat.shortlist
+    assert XFeat.first <= sum(hit.inliers is not None for hit in learned.hits) < XFeat.shortlist
     scores = [hit.score for hit in learned.hits]
     assert scores == sorted(scores, reverse=True)
 

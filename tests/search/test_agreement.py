@@ -38,7 +38,7 @@ def photos(names: list[str]) -> list[bytes]:
 @pytest.fixture
 def matched(engine, monkeypatch) -> list[int]:
     """How many photos each call of the matcher compares, so far: a whole shortlist in one step."""
-    monkeypatch.setattr("search.verify.shortlist.FIRST", Sift.shortlist)
+    monkeypatch.setattr(Sift, "first", Sift.shortlist)
     matcher, calls = engine.matchers["sift"], []
     verify_many = matcher.verify_many
     monkeypatch.setattr(

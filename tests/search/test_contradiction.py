@@ -11,7 +11,7 @@ from search.fusion.log_odds import probability
 from search.ranking import Ranking
 from search.result import hits_of
 from search.stages.contradiction import NOTABLE, contradictions
-from search.stages.graph import CONTRADICTION, SHIFT, TRUST, GraphEvidence, MatchingGraph
+from search.stages.graph import GraphEvidence, GraphWeights, MatchingGraph
 from tests.conftest import GALLERY
 
 from .test_chains import as_told, graph_of
@@ -72,7 +72,8 @@ class Compared:
 
 
 def test_a_photo_that_matches_strangers_falls_behind_one_that_matches_none():
-    graph = MatchingGraph(Compared(), None)
+    weights = GraphWeights(shift=0.3, contradiction=0.8, trust=0.4)
+    graph = MatchingGraph(Compared(), None, weights)
     graph.judge = as_told
     odds = np.array([-0.1, -0.2])  # photo 1 is slightly ahead of photo 0, but matches photo 2
     ranking = Ranking(np.array([1, 0]), np.zeros(2, np.float32), odds, None, probability(odds))
@@ -80,11 +81,11 @@ def test_a_photo_that_matches_strangers_falls_behind_one_that_matches_none():
     assert found.ids.tolist() == [0, 1, 2] and why.chains == {2: (1,)}
     assert why.contradictions == {1: (2, float(np.float16(0.9)))}
     judged = dict(zip(found.ids.tolist(), found.probability.tolist()))
-    assert judged[0] == pytest.approx(probability(-0.2 + SHIFT))
-    against = CONTRADICTION * float(np.float16(0.9))
-    own = probability(-0.1 + SHIFT - against)
+    assert judged[0] == pytest.approx(probability(-0.2 + weights.shift))
+    against = weights.contradiction * float(np.float16(0.9))
+    own = probability(-0.1 + weights.shift - against)
     assert judged[1] == pytest.approx(own)  # the way back to a start adds nothing
-    assert judged[2] == pytest.approx(TRUST * own**2 * float(np.float16(0.9)))
+    assert judged[2] == pytest.approx(weights.trust * own**2 * float(np.float16(0.9)))
 
 
 def test_hits_name_the_photos_that_contradict_them(engine, gallery):

@@ -32,7 +32,6 @@ from search import Engine
 from search.__main__ import main
 from search.rerank.diffusion import nearest_seeds
 from search.verify.matcher import Sift
-from search.verify.shortlist import FIRST
 from tests.conftest import GALLERY, ROOT
 
 TOGGLES = [
@@ -120,7 +119,7 @@ def test_photos_without_points_are_below_the_verified(engine):
     verified = tuple(hit for hit in after if hit.verified)
     assert verified and all(hit.inliers >= Sift.floor for hit in verified)
     assert after[: len(verified)] == verified
-    assert FIRST <= sum(hit.inliers is not None for hit in after) < Sift.shortlist
+    assert Sift.first <= sum(hit.inliers is not None for hit in after) < Sift.shortlist
     assert [hit.probability for hit in after] == sorted(
         (hit.probability for hit in after), reverse=True
     )
@@ -260,7 +259,7 @@ def test_explain_looks_at_photos_beyond_the_shortlist(engine, monkeypatch):
 
 
 def test_photos_that_cannot_be_read_are_said_and_nothing_breaks(engine, monkeypatch):
-    monkeypatch.setattr("search.verify.shortlist.FIRST", Sift.shortlist)
+    monkeypatch.setattr(Sift, "first", Sift.shortlist)
     data = (GALLERY / "taj-mahal.jpg").read_bytes()
     whole = engine.search(engine.prepare(data), verify="sift", k=len(engine.store))
     compared = [hit.id for hit in whole.hits if hit.inliers is not None]

@@ -12,12 +12,14 @@ from matching.votes import Votes
 from search.ranking import Ranking, Scale
 from search.stages.details import PROMISE, most_promising
 from search.stopwatch import Stopwatch
-from search.verify.shortlist import FIRST, STEP, verify_in_steps, verify_photos
+from search.verify.matcher import Sift
+from search.verify.shortlist import STEP, verify_in_steps, verify_photos
 
 
 class Listed:
     """A matcher by which the photos in `same` match, and those in `gone` cannot be read."""
 
+    first = 15
     floor = 8
 
     def __init__(self, same, gone=()):
@@ -56,7 +58,7 @@ BEST = [*range(20, 45)]  # 25 ids, best first
     ],
 )
 def test_steps_go_on_while_the_last_one_proves_something(engine, same, count):
-    assert (FIRST, STEP) == (15, 5)
+    assert (Sift.first, STEP) == (Listed.first, 5)
     query, matcher = engine.prepare(0), Listed(same)
     assert verify_in_steps(query, BEST, "listed", matcher, Stopwatch(), cached_only=True) is None
     assert matcher.compared == [], "nothing is compared from the cache"
