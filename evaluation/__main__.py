@@ -16,7 +16,15 @@ from .report import figures, report
 from .report.results import BadResults
 from .studies.ann import ann
 from .studies.ann.ann_peers import MissingPeers
-from .studies.retrieval import keypoint_index, matching, pooling, shortlist, things
+from .studies.retrieval import (
+    graph_weights,
+    keypoint_index,
+    matching,
+    pooling,
+    shortlist,
+    steps,
+    things,
+)
 from .studies.serving import kills, load
 from .studies.speed import scale
 from .studies.speed import verification_cost as verification
@@ -34,7 +42,9 @@ COMMANDS = {
     "keypoint-index": (keypoint_index, "what the keypoint index costs as a gallery grows"),
     "pooling": (pooling, "a backbone's size, GeM exponent and whitening, chosen on other groups"),
     "shortlist": (shortlist, "recall of the photos that are compared point by point"),
+    "steps": (steps, "mAP and comparisons of a search that compares photos in steps"),
     "matching": (matching, "mAP without and with the matching graph, on held-out groups"),
+    "graph-weights": (graph_weights, "mAP with other weights of the matching graph"),
     "things": (things, "whether photos that are put together show the same thing, by kind"),
     "kills": (kills, "kill -9 after every write of all that writes"),
     "load": (load, "many visitors at once, by websocket and API"),

@@ -47,7 +47,8 @@ def test_no_group_fits_the_weights_that_judge_it(labelled, monkeypatch):
 
     monkeypatch.setattr(study, "fit_curves", counted)
     monkeypatch.setattr(study, "evaluate_groups", checked)
-    [(plain, chained)], found = study.cross_fitted([gallery], [groups], "model")
+    unseen = study.cross_fitted([gallery], [groups], "model")
+    [(plain, chained)], found = study.without_and_with([gallery], [groups], unseen)
     assert np.unique(found.query).tolist() == list(range(len(gallery)))
     assert found.relevant.sum() == sum(len(files) * (len(files) - 1) for files in groups.values())
     for maps in (plain, chained):

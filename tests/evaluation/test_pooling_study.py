@@ -24,27 +24,6 @@ GROUPS = {
 GROUPS["neuschwanstein-castle"][1] = "neuschwanstein.jpg"
 
 
-def test_sets_kinds_and_groups_count_equally():
-    groups = [{"a": [], "b": []}, {"c": [], "d": [], "e": [], "f": []}]
-    weights = study.group_weights(groups, {"cover": ["c", "d"], "painting": ["e"]})
-    assert weights.tolist() == [1 / 4, 1 / 4, 1 / 12, 1 / 12, 1 / 6, 1 / 6]
-
-
-def test_no_group_chooses_the_setting_that_judges_it():
-    rng = np.random.default_rng(0)
-    maps, weights = rng.random((6, 11)), rng.random(11)
-    chosen = study.held_out_choice(maps, weights)
-    for group in range(11):
-        changed = maps.copy()
-        changed[:, group] = rng.random(6) * 100
-        assert study.held_out_choice(changed, weights)[group] == chosen[group]
-    folds = [np.arange(part, 11, study.OUTER_FOLDS) for part in range(study.OUTER_FOLDS)]
-    for judged in folds:
-        others = np.setdiff1d(np.arange(11), judged)
-        by_hand = max(range(6), key=lambda one: maps[one, others] @ weights[others])
-        assert (chosen[judged] == by_hand).all()
-
-
 def test_measures_by_hand():
     rows = np.array([[1.0, 0.0], [0.8, 0.6], [0.96, 0.28], [0.0, 1.0]])
     # By the plain rows the distractor (row 2) is nearer to both photos than they are to each other.

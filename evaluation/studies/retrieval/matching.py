@@ -3,14 +3,14 @@
 It also prints how right the probabilities of complete searches are, with diffusion, SIFT and graph.
 The weights of the evidence are cross-fitted: those that judge a group, its queries and the edges of
 the graph, were fitted on the other groups of all stores. Not cross-fitted: the share of diffusion
-and the weights of the graph (`search.stages.graph`), which are in use.
+and the weights of the graph, which are in use (`graph_weights` varies these).
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -64,8 +64,8 @@ def cross_fitted(
     groups: Sequence[Groups],
     model: str,
     progress: Callable[[Iterable, str], Iterable] = lambda items, _: items,
-) -> tuple[list[tuple[GroupMaps, GroupMaps]], Samples]:
-    """Search each group by weights that have not seen it.
+) -> Iterator[list[Groups]]:
+    """Let the galleries' engines judge some groups after others by weights that have not seen them.
 
     Args:
         galleries: whole stores of one model.
@@ -73,9 +73,8 @@ def cross_fitted(
         model: name of the model.
         progress: wraps work, with its name.
 
-    Returns:
-        mAP of each store's groups without and with the graph; and what complete searches with
-        diffusion, SIFT and the graph find, see `complete`.
+    Yields:
+        The groups of each gallery that the engines' weights have not seen, until the next ones.
     """
     fingerprint = galleries[0].engine.extractor.fingerprint
     fit = Fit(galleries, Fitted(model, fingerprint, {}, {}))
@@ -83,26 +82,48 @@ def cross_fitted(
         fit.add(setting, lambda queries, setting=setting: progress(queries, f"{setting[0]}"))
     samples = {setting: thinned(found) for setting, found in fit.samples.items()}
     everyone = np.arange(sum(map(len, groups)))
-    maps = [({m: {} for m in STAGES}, {m: {} for m in STAGES}) for _ in galleries]
-    found_by_all = []
     for judged in progress(list(folds(everyone, OUTER_FOLDS)), "folds"):
         fitted = replace(fit.fitted, pairs={})
         for setting, found in samples.items():
             fitted = with_curves(fitted, setting, fit_curves(found[~judged[found.group]]))
         fit.use(fitted)
-        for gallery, named, both in zip(galleries, groups, maps):
-            inside = judged[gallery.first_group : gallery.first_group + len(named)]
-            part = {name: files for (name, files), is_in in zip(named.items(), inside) if is_in}
-            if not part:
-                continue
+        inside = iter(judged)
+        yield [{name: files for name, files in one.items() if next(inside)} for one in groups]
+
+
+def maps_of(engine: Engine, groups: Groups) -> GroupMaps:
+    """mAP of groups by each of STAGES."""
+    queries = evaluate_groups(engine, groups)
+    return {method: group_maps(queries, method) for method in STAGES}
+
+
+def without_and_with(
+    galleries: Sequence[LabelledGallery],
+    groups: Sequence[Groups],
+    unseen: Iterable[list[Groups]],
+) -> tuple[list[tuple[GroupMaps, GroupMaps]], Samples]:
+    """Search each group without and with the matching graph.
+
+    Args:
+        galleries, groups: as in `cross_fitted`.
+        unseen: its output.
+
+    Returns:
+        mAP of each store's groups without and with the graph; and what complete searches with
+        diffusion, SIFT and the graph find, see `complete`.
+    """
+    maps = [({m: {} for m in STAGES}, {m: {} for m in STAGES}) for _ in galleries]
+    found = []
+    for parts in unseen:
+        for gallery, named, part, both in zip(galleries, groups, parts, maps):
             for engine, by_method in zip((without_edges(gallery.engine), gallery.engine), both):
-                queries = evaluate_groups(engine, part)
-                for method in STAGES:
-                    by_method[method].update(group_maps(queries, method))
-            found_by_all += [
-                complete(gallery, query) for query in queries_of(gallery) if inside[query.group]
+                for method, by_group in maps_of(engine, part).items():
+                    by_method[method].update(by_group)
+            judged = {number for number, name in enumerate(named) if name in part}
+            found += [
+                complete(gallery, query) for query in queries_of(gallery) if query.group in judged
             ]
-    return maps, Samples.together(found_by_all)
+    return maps, Samples.together(found)
 
 
 def complete(gallery: LabelledGallery, query: LabelledQuery) -> Samples:
@@ -124,7 +145,7 @@ def table(
     Args:
         stores: names of the stores.
         groups: groups of each store.
-        maps: output of `cross_fitted`.
+        maps: output of `without_and_with`.
         kinds: kind -> names of groups.
     """
     rows = [HEAD]
@@ -148,9 +169,10 @@ def run(args: argparse.Namespace) -> None:
     galleries, groups = whole_galleries(args.store, args.groups, extractor)
     for gallery in galleries:
         check_enough(gallery.groups)
-    maps, found = cross_fitted(
+    unseen = cross_fitted(
         galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
     )
+    maps, found = without_and_with(galleries, groups, unseen)
     print_text(format_rows(table([path.name for path in args.store], groups, maps, kinds)))
     print_reliability("diffusion + SIFT, with the graph", found, found.features[:, 0])
     print_lines("", *(matching_line(gallery.engine.store.edges) for gallery in galleries))
