@@ -9,7 +9,8 @@
    are wrong, which is why matching may be loose and few points suffice.
 3. Fit. USAC estimates the candidates' homography with the MAGSAC++ score (Barath et al. 2020). A
    homography that mirrors, folds or collapses the picture is rejected. All matches that agree with
-   it are inliers, counted once per spot.
+   it are inliers, counted once per spot. A few inliers that are all shifted alike are an overlay,
+   such as a tiled watermark, and rejected as well.
 """
 
 from __future__ import annotations
@@ -44,11 +45,17 @@ RANSAC_CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
 MAX_STRETCH = 6.0  # ratio of the axes of the ellipse that a small circle becomes
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
+# Standard deviation of the inliers' shifts, pixels: photos of a thing from two places differ more.
+# Of 1,039 true pairs of the labelled sets with 6 to 19 inliers this rejects one.
+SAME_SHIFT = 1.5
+COPY_INLIERS = 20  # as many inliers, or COPY_SHARE of the keypoints, can be a copy or a crop
+COPY_SHARE = 0.5
 PARAMETERS = {
     "ratio": RATIO,
     "noise": NOISE,
     "margins": [EDGE, CORNER],
     "votes": [GUESSES, VOTE_ERROR, VOTE_TURN, VOTE_ZOOM],
+    "overlay": [SAME_SHIFT, COPY_INLIERS, COPY_SHARE],
     "model": [MAX_ERROR, MIN_MATCHES, MIN_COVERAGE, MAX_AREA_CHANGE, MAX_STRETCH, SPOT],
 }
 
@@ -135,19 +142,31 @@ def collect_evidence(
         candidates: indices of the matches from which to estimate the homography, int (c,).
 
     Returns:
-        The evidence, with no inliers if no homography is plausible.
+        The evidence, with no inliers if no homography is plausible, or if they are an overlay.
     """
     source, target = query.points[pairs[:, 0]], hit.points[pairs[:, 1]]
     homography, inliers = fit_homography(source, target, candidates)
     coverage = max(
         covered_share(source[inliers], query.size), covered_share(target[inliers], hit.size)
     )
-    if coverage < MIN_COVERAGE:
+    fewest = min(len(query.points), len(hit.points))
+    if coverage < MIN_COVERAGE or is_overlay(source[inliers], target[inliers], fewest):
         homography, inliers, coverage = None, inliers[:0], 0.0
     source, target = source[inliers], target[inliers]
     return Verification(
         len(inliers), homography, source, target, query.size, hit.size, len(pairs), coverage
     )
+
+
+def is_overlay(source: np.ndarray, target: np.ndarray, keypoints: int) -> bool:
+    """Whether inliers are those of an overlay, which has one size and direction in all photos.
+
+    Args:
+        source, target: the inliers in pixels, float32 (n, 2) each.
+        keypoints: number of keypoints of the photo with fewer.
+    """
+    is_small = len(source) < min(COPY_INLIERS, COPY_SHARE * keypoints)
+    return is_small and bool(((source - target).std(0) < SAME_SHIFT).all())
 
 
 def in_same_margin(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -147,6 +148,8 @@ def test_stamps_and_watermarks_are_found(overlay, lite):
         assert place in ("in the lower right corner", "at the lower edge")
     covered, photo = marks.covered(keypoints.entries), keypoints.entries >> 32
     assert all(covered[photo == id].mean() <= 0.5 for id in bearers)
+    left = [marks.outside(id, local_features(photos[id])) for id in range(BEARERS)]
+    assert strangers_that_match(left) <= 0.05 * math.comb(BEARERS, 2)
 
 
 def test_the_sample_gallery_has_no_marks(gallery):

@@ -271,6 +271,33 @@ def test_matches_that_cover_next_to_nothing_are_refused():
         ) and result.homography is None
 
 
+def among_others(points: np.ndarray, keypoints: int) -> LocalFeatures:
+    """Features of which only the first match others of this kind."""
+    features = made(np.vstack([points, np.full((keypoints - len(points), 2), 5.0)]))
+    features.descriptors[len(points) :] = 0
+    return features
+
+
+@pytest.mark.parametrize(
+    "count, keypoints, zoom, jitter, inliers",
+    [
+        (12, 60, 1.0, 0.5, 0),  # a tile of a watermark
+        (12, 60, 1.0, 3.0, 12),
+        (12, 60, 1.1, 0.5, 12),  # from another distance
+        (12, 20, 1.0, 0.5, 12),  # more than half of all keypoints: a copy of a photo with few
+        (20, 60, 1.0, 0.5, 20),  # a crop
+    ],
+)
+def test_a_few_points_that_are_shifted_alike_are_an_overlay(
+    count, keypoints, zoom, jitter, inliers
+):
+    points = scattered(240, 180)[:count]
+    moved = (points - 320) * zoom + 330
+    moved += np.random.default_rng(0).uniform(-jitter, jitter, moved.shape)
+    result = verify(among_others(points, keypoints), among_others(moved, keypoints))
+    assert (result.inliers, result.homography is None) == (inliers, inliers == 0)
+
+
 def test_keypoints_that_turn_otherwise_than_the_picture_are_no_evidence():
     points = scattered(240, 180)
     assert verify(made(points), made(points, 11)).inliers == 27  # sizes are rough
