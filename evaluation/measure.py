@@ -10,6 +10,7 @@ from typing import Any
 from extractor import read_bytes
 from plurals import quantity
 from search import MATCHERS, Engine, PreparedQuery, SearchResult
+from search.stages.details import DETAILS
 
 from .datasets import BadDataset, Benchmark, Query
 from .metrics.bootstrap import Estimate, estimate
@@ -20,8 +21,8 @@ Methods = Mapping[str, Mapping[str, Any]]
 
 FIRST = 10  # files kept per result
 # A prepared query caches the results of these, so every method is charged what the first one paid.
-SHARED = ("decode", "describe", "keypoints", "index", *MATCHERS)
-RERANK = "rerank"  # common name here for the stage of every global reranker
+SHARED = ("decode", "describe", "keypoints", "index", DETAILS, *MATCHERS)
+RERANK = "rerank"  # common name here for the stage of every reranker
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def search_all(
                 if stage in SHARED:
                     total_ms[method][stage] += shared.setdefault(stage, ms)
                 else:
-                    total_ms[method][RERANK] += ms
+                    name = RERANK if stage == arguments.get("rerank") else stage
+                    total_ms[method][name] += ms
             notes.update(result.notes)
         results.append(
             QueryResult(query.name, query.group, str(query.photo), query.own, query.region, answers)

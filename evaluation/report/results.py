@@ -16,6 +16,7 @@ from extractor import Region
 from extractor.photo.crop import inside_photo
 from plurals import quantity
 from search import MATCHERS
+from search.stages.graph import GRAPH
 from validation import KNOWN_KEYS, Count, HasEntries, Number, Text, sentence
 
 from ..metrics.bootstrap import LEVEL, Estimate
@@ -201,7 +202,8 @@ def check_whole(results: Results) -> None:
 def stages_of(results: Results) -> list[str]:
     """Names of all stages, in execution order."""
     names = list(dict.fromkeys(stage for stages in results.stage_ms.values() for stage in stages))
-    return sorted(names, key=lambda stage: stage in MATCHERS)  # stable: verification is last
+    # The sort is stable: verification and then the matching graph come last.
+    return sorted(names, key=lambda stage: (stage == GRAPH, stage in MATCHERS))
 
 
 def format_estimate(estimate: Estimate) -> str:

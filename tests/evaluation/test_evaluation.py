@@ -295,7 +295,8 @@ def test_run_groups_through_all_methods(small_built, small_store, extractor, tmp
             )
         assert results.main_setup.estimates["mAP"][method].mean == pytest.approx(np.mean(aps))
     stages = {method: set(ms) for method, ms in results.stage_ms.items()}
-    assert stages["rerank off"] == {"index"} and stages["dba + SIFT"] == {"index", "rerank", "sift"}
+    assert stages["rerank off"] == {"index"}
+    assert stages["dba + SIFT"] == {"index", "details", "rerank", "sift", "graph"}
     assert (
         results.seed == 3
         and results.hardware
