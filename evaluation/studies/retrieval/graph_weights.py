@@ -13,22 +13,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from tqdm import tqdm
 
 from command import print_lines, print_text
-from evaluation.calibration.fit import check_enough
-from evaluation.calibration.labelled_galleries import LabelledGallery, whole_galleries
+from evaluation.calibration.labelled_galleries import LabelledGallery
 from evaluation.groups import add_labelled_stores, read_kinds
 from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
 from evaluation.run import BASE, STAGES
-from extractor import Extractor
-from index_store import model_of
 from search import Engine
 from search.stages.graph import GraphWeights, MatchingGraph
 
 from .held_out import group_weights, held_out_choice
-from .matching import Groups, cross_fitted, maps_of
+from .matching import Groups, maps_of, open_cross_fitted
 
 IN_USE = GraphWeights()
 VARIED = [
@@ -118,16 +114,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     kinds = read_kinds(args)
-    model = model_of(args.store[0], None)
-    extractor = Extractor(model)
-    galleries, groups = whole_galleries(args.store, args.groups, extractor)
-    for gallery in galleries:
-        check_enough(gallery.groups)
-    unseen = cross_fitted(
-        galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
-    )
+    galleries, groups, unseen = open_cross_fitted(args)
     maps = measure(galleries, groups, unseen)
     set_of = np.repeat(np.arange(len(groups)), [len(named) for named in groups])
     names = [path.name for path in args.store]
     print_text(format_rows(table(names, set_of, maps, group_weights(groups, kinds))))
-    print_lines("", f"Measured: {conditions(extractor.engine)}.")
+    print_lines("", f"Measured: {conditions(galleries[0].engine.extractor.engine)}.")

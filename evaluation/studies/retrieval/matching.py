@@ -162,18 +162,33 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add_labelled_stores(command, "one or several of the same model")
 
 
-def run(args: argparse.Namespace) -> None:
-    kinds = read_kinds(args)
+def open_cross_fitted(
+    args: argparse.Namespace,
+) -> tuple[list[LabelledGallery], list[Groups], Iterator[list[Groups]]]:
+    """Open the stores of `add_labelled_stores`.
+
+    Returns:
+        The galleries, their groups, and `cross_fitted` with progress bars.
+
+    Raises:
+        BadDataset: a store has too few groups.
+        As `whole_galleries`.
+    """
     model = model_of(args.store[0], None)
-    extractor = Extractor(model)
-    galleries, groups = whole_galleries(args.store, args.groups, extractor)
+    galleries, groups = whole_galleries(args.store, args.groups, Extractor(model))
     for gallery in galleries:
         check_enough(gallery.groups)
     unseen = cross_fitted(
         galleries, groups, model.stem, lambda items, what: tqdm(items, desc=what, disable=None)
     )
+    return galleries, groups, unseen
+
+
+def run(args: argparse.Namespace) -> None:
+    kinds = read_kinds(args)
+    galleries, groups, unseen = open_cross_fitted(args)
     maps, found = without_and_with(galleries, groups, unseen)
     print_text(format_rows(table([path.name for path in args.store], groups, maps, kinds)))
     print_reliability("diffusion + SIFT, with the graph", found, found.features[:, 0])
     print_lines("", *(matching_line(gallery.engine.store.edges) for gallery in galleries))
-    print_lines("", f"Measured: {conditions(extractor.engine)}.")
+    print_lines("", f"Measured: {conditions(galleries[0].engine.extractor.engine)}.")
