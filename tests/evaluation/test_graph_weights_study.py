@@ -19,20 +19,22 @@ def test_each_group_is_searched_with_all_weights(labelled, monkeypatch):
     names, used = list(groups), []
     unseen = [[{name: groups[name] for name in names[::2]}], [{names[1]: groups[names[1]]}]]
 
-    def maps_of(engine, part):
-        used.append((engine.graph._weights, tuple(part)))
-        value = engine.graph._weights.trust
-        return {method: dict.fromkeys(part, value) for method in study.STAGES}
+    def answers(gallery, engine, queries, rerank, verify):
+        used.append((engine.graph._weights, {names[query.group] for query in queries}))
+        for query in queries:
+            yield query.group, (), engine.graph._weights.trust
 
-    monkeypatch.setattr(study, "maps_of", maps_of)
+    monkeypatch.setattr(study, "answers", answers)
     varied = [GraphWeights(), GraphWeights(trust=0.1)]
     maps = study.measure([gallery], [groups], unseen, varied)
     assert maps.shape == (2, 3, 3)
-    assert (maps[0] == GraphWeights().trust).all() and (maps[1] == 0.1).all()
-    assert used == [
-        *((weights, tuple(names[::2])) for weights in varied),
-        *((weights, (names[1],)) for weights in varied),
-    ]
+    assert np.allclose(maps, [[[GraphWeights().trust]], [[0.1]]])
+    methods = len(study.METHODS)
+    for part in (set(names[::2]), {names[1]}):
+        for weights in varied:
+            assert used[:methods] == [(weights, part)] * methods
+            del used[:methods]
+    assert not used
 
 
 def test_weights_change_what_the_graph_does_and_nothing_else(labelled):

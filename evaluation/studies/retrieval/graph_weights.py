@@ -11,10 +11,12 @@ import argparse
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
 from command import print_lines, print_text
+from evaluation.calibration.evidence import queries_of
 from evaluation.calibration.labelled_galleries import LabelledGallery
 from evaluation.groups import add_labelled_stores, read_kinds
 from evaluation.report.conditions import conditions
@@ -23,8 +25,9 @@ from evaluation.run import BASE, STAGES
 from search import Engine
 from search.stages.graph import GraphWeights, MatchingGraph
 
+from .answers import answers
 from .held_out import group_weights, held_out_choice
-from .matching import Groups, maps_of, open_cross_fitted
+from .matching import Groups, open_cross_fitted
 
 IN_USE = GraphWeights()
 VARIED = [
@@ -38,6 +41,7 @@ VARIED = [
     replace(IN_USE, trust=0.0),
 ]
 METHODS = [method for method in STAGES if method != BASE]  # which the graph affects
+SETTINGS = {name: (how.get("rerank"), how.get("verify")) for name, how in STAGES.items()}
 CHOSEN = "chosen on other groups"
 
 
@@ -65,19 +69,19 @@ def measure(
         mAP by weights, method and group: float64 (V, len(METHODS), G), the groups of all galleries
         in order.
     """
-    number = {
-        (place, name): gallery.first_group + n
-        for place, (gallery, named) in enumerate(zip(galleries, groups))
-        for n, name in enumerate(named)
-    }
-    maps = np.full((len(varied), len(METHODS), len(number)), np.nan)
+    count = sum(len(gallery.groups) for gallery in galleries)
+    aps: dict[tuple[int, int, int], list[float]] = {}  # by weights, method and group
     for parts in unseen:
-        for place, (gallery, part) in enumerate(zip(galleries, parts)):
-            for one, weights in enumerate(varied):
-                found = maps_of(with_weights(gallery.engine, weights), part)
-                for row, method in enumerate(METHODS):
-                    for name, value in found[method].items():
-                        maps[one, row, number[place, name]] = value
+        for gallery, named, part in zip(galleries, groups, parts):
+            inside = {number for number, name in enumerate(named) if name in part}
+            queries = [query for query in queries_of(gallery) if query.group in inside]
+            for (one, weights), (row, method) in product(enumerate(varied), enumerate(METHODS)):
+                engine = with_weights(gallery.engine, weights)
+                for group, _, ap in answers(gallery, engine, queries, *SETTINGS[method]):
+                    aps.setdefault((one, row, gallery.first_group + group), []).append(ap)
+    maps = np.full((len(varied), len(METHODS), count), np.nan)
+    for place, values in aps.items():
+        maps[place] = np.mean(values)
     return maps
 
 

@@ -91,12 +91,6 @@ def cross_fitted(
         yield [{name: files for name, files in one.items() if next(inside)} for one in groups]
 
 
-def maps_of(engine: Engine, groups: Groups) -> GroupMaps:
-    """mAP of groups by each of STAGES."""
-    queries = evaluate_groups(engine, groups)
-    return {method: group_maps(queries, method) for method in STAGES}
-
-
 def without_and_with(
     galleries: Sequence[LabelledGallery],
     groups: Sequence[Groups],
@@ -117,8 +111,9 @@ def without_and_with(
     for parts in unseen:
         for gallery, named, part, both in zip(galleries, groups, parts, maps):
             for engine, by_method in zip((without_edges(gallery.engine), gallery.engine), both):
-                for method, by_group in maps_of(engine, part).items():
-                    by_method[method].update(by_group)
+                queries = evaluate_groups(engine, part)
+                for method in STAGES:
+                    by_method[method].update(group_maps(queries, method))
             judged = {number for number, name in enumerate(named) if name in part}
             found += [
                 complete(gallery, query) for query in queries_of(gallery) if query.group in judged

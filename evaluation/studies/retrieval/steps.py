@@ -19,13 +19,15 @@ from evaluation.calibration.evidence import LabelledQuery, queries_of
 from evaluation.calibration.labelled_galleries import LabelledGallery, whole_galleries
 from evaluation.datasets.groups import parts_of
 from evaluation.groups import add_labelled_stores, read_kinds
-from evaluation.metrics import average_precision, mean_over_groups
+from evaluation.metrics import mean_over_groups
 from evaluation.report.conditions import conditions
 from evaluation.report.results import format_rows
 from extractor import Extractor
 from index_store import model_of
 from search.verify.matcher import SIFT, Matcher, Sift
 from search.verify.shortlist import STEP
+
+from .answers import answers
 
 IN_USE = f"{Sift.first}, then {STEP} at a time up to {Sift.shortlist}"
 WAYS = {  # photos compared first, and at most
@@ -72,15 +74,8 @@ def search(
     """
     aps: dict[str, list[float]] = {}
     compared = []
-    for asked in queries:
-        if not asked.has_answer:
-            continue
-        query = gallery.query(asked.id)
-        hits = gallery.engine.search(query, rerank, SIFT, k=len(gallery)).hits
-        right = set(gallery.groups[asked.group]) - {asked.id}
-        aps.setdefault(str(asked.group), []).append(
-            average_precision([hit.id for hit in hits], right)
-        )
+    for group, hits, ap in answers(gallery, gallery.engine, queries, rerank, SIFT):
+        aps.setdefault(str(group), []).append(ap)
         compared.append(sum(hit.inliers is not None for hit in hits))
     return Searched(aps, compared)
 
