@@ -168,6 +168,11 @@ def graph_parameters() -> dict:
     }
 
 
+def matching_parameters() -> dict:
+    """Parameters of the matching graph, and of the comparisons that it consists of."""
+    return {**matching_graph.PARAMETERS, "verification": verification.PARAMETERS}
+
+
 def derived_parameters(
     index: IndexParameters, keypoints: KeypointForm, matching: bool
 ) -> dict[str, dict]:
@@ -182,5 +187,5 @@ def derived_parameters(
             "kept": diffusion.KEPT,
         },
         "keypoints": form_parameters(keypoints),
-        "matching": matching_graph.PARAMETERS if matching else {},
+        "matching": matching_parameters() if matching else {},
     }

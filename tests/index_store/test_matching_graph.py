@@ -160,7 +160,7 @@ def test_other_parameters_compare_again(photos, tmp_path, extractor, counted, mo
     build(photos, store, extractor)
     first = len(counted)
     monkeypatch.setitem(verification.PARAMETERS, "ratio", 0.8)
-    build(photos, store, extractor, index="flat")
+    build(photos, store, extractor)
     assert len(counted) == 2 * first
 
 
