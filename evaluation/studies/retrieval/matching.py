@@ -19,7 +19,7 @@ from tqdm import tqdm
 from command import print_lines, print_text
 from evaluation.calibration.evidence import LabelledQuery, labelled, queries_of
 from evaluation.calibration.fit import Fit, check_enough, with_curves
-from evaluation.calibration.fit_tables import print_reliability
+from evaluation.calibration.fit_tables import print_reliability, views_rows
 from evaluation.calibration.labelled_galleries import LabelledGallery, whole_galleries
 from evaluation.datasets.groups import parts_of
 from evaluation.groups import (
@@ -185,5 +185,10 @@ def run(args: argparse.Namespace) -> None:
     maps, found = without_and_with(galleries, groups, unseen)
     print_text(format_rows(table([path.name for path in args.store], groups, maps, kinds)))
     print_reliability("diffusion + SIFT, with the graph", found, found.features[:, 0])
+    for path, gallery in zip(args.store, galleries):
+        part = found[
+            (found.query >= gallery.offset) & (found.query < gallery.offset + len(gallery))
+        ]
+        print_text(f"\n{path.name}:\n\n{format_rows(views_rows(part, part.features[:, 0]))}")
     print_lines("", *(matching_line(gallery.engine.store.edges) for gallery in galleries))
     print_lines("", f"Measured: {conditions(galleries[0].engine.extractor.engine)}.")
