@@ -85,3 +85,19 @@ def test_too_few_groups_are_refused(small_built, tmp_path, capsys):
     file.write_text(json.dumps(GROUPS))
     assert main(["matching", "--store", str(small_built / "store"), "--groups", str(file)]) == 1
     assert "too little to fit" in capsys.readouterr().err
+
+
+def test_the_command_says_how_sure_it_is_on_each_store(small_built, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("evaluation.calibration.fit.MIN_GROUPS", len(GROUPS))
+    file = tmp_path / "groups.json"
+    file.write_text(json.dumps(GROUPS))
+    store = str(small_built / "store")
+    assert main(["matching", "--store", store, "--groups", str(file)]) == 0
+    printed = capsys.readouterr().out
+    together, alone = printed.split("\nstore:\n")
+    # Four photos of pairs have one other photo, three have two. With one store, both are the same.
+    for part in (together, alone):
+        counts = [line.split("|")[2] for line in part.splitlines() if line.startswith("| 1 to 1 ")]
+        assert [int(count) for count in counts] == [4]
+        counts = [line.split("|")[2] for line in part.splitlines() if line.startswith("| 2 to 4 ")]
+        assert [int(count) for count in counts] == [3]
