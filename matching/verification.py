@@ -24,13 +24,18 @@ import numpy as np
 
 from extractor import LocalFeatures
 
+from .overlays import (
+    COPY_INLIERS,
+    COPY_SHARE,
+    CORNER,
+    EDGE,
+    SAME_SHIFT,
+    is_overlay,
+    outside_margins,
+)
 from .pool import on_all_cores
 from .ratio_test import NOISE, RATIO, match
 
-EDGE = 0.1  # share of a photo's width or height: a line of text along the edge, with its margin
-# Share of width and height: a logo with its margin. No true pair of the development set depends on
-# matches in one corner of this size.
-CORNER = 0.25
 GUESSES = 100  # number of most distinctive matches, each of which proposes a transform
 # Pixels at the larger of the two scales: a similarity only roughly models a facade from the side.
 VOTE_ERROR = 25.0
@@ -45,11 +50,6 @@ RANSAC_CONFIDENCE = 0.999
 MAX_AREA_CHANGE = 25.0  # a zoom of 5 either way
 MAX_STRETCH = 6.0  # ratio of the axes of the ellipse that a small circle becomes
 SPOT = 4.0  # pixels: inliers closer than this at both ends are one piece of evidence
-# Standard deviation of the inliers' shifts, pixels: photos of a thing from two places differ more.
-# Of 1,039 true pairs of the labelled sets with 6 to 19 inliers this rejects one.
-SAME_SHIFT = 1.5
-COPY_INLIERS = 20  # as many inliers, or COPY_SHARE of the keypoints, can be a copy or a crop
-COPY_SHARE = 0.5
 PARAMETERS = {
     "ratio": RATIO,
     "noise": NOISE,
@@ -119,18 +119,6 @@ def verify_many(
     return on_all_cores(partial(verify, query), hits)
 
 
-def outside_margins(query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray) -> np.ndarray:
-    """The matches that are not in the same margin of both photos, see `in_same_margin`.
-
-    Args:
-        query, hit: features of the two photos.
-        pairs: row indices of matched points, int (m, 2).
-    """
-    return pairs[
-        ~in_same_margin(query.points[pairs[:, 0]], query.size, hit.points[pairs[:, 1]], hit.size)
-    ]
-
-
 def collect_evidence(
     query: LocalFeatures, hit: LocalFeatures, pairs: np.ndarray, candidates: np.ndarray
 ) -> Verification:
@@ -156,41 +144,6 @@ def collect_evidence(
     return Verification(
         len(inliers), homography, source, target, query.size, hit.size, len(pairs), coverage
     )
-
-
-def is_overlay(source: np.ndarray, target: np.ndarray, keypoints: int) -> bool:
-    """Whether inliers are those of an overlay, which has one size and direction in all photos.
-
-    Args:
-        source, target: the inliers in pixels, float32 (n, 2) each.
-        keypoints: number of keypoints of the photo with fewer.
-    """
-    is_small = len(source) < min(COPY_INLIERS, COPY_SHARE * keypoints)
-    return is_small and bool(((source - target).std(0) < SAME_SHIFT).all())
-
-
-def in_same_margin(
-    source: np.ndarray,
-    source_size: tuple[int, int],
-    target: np.ndarray,
-    target_size: tuple[int, int],
-) -> np.ndarray:
-    """Which matches are along the same edge of both photos, or in the same corner.
-
-    Captions, watermarks and logos are there. The thing that two photos show is rarely in the same
-    margin of both.
-
-    Args:
-        source, target: matched points in pixels, float32 (m, 2) each.
-        source_size, target_size: (height, width) of their photos.
-
-    Returns:
-        bool (m,).
-    """
-    source, target = source / np.float32(source_size[::-1]), target / np.float32(target_size[::-1])
-    # For each side, the distance of the point that is further from it. Near means both are.
-    side_distance = np.minimum(np.maximum(source, target), 1 - np.minimum(source, target))
-    return (side_distance < EDGE).any(1) | (side_distance < CORNER).all(1)
 
 
 def vote_for_transform(source: np.ndarray, target: np.ndarray, rotations: np.ndarray) -> np.ndarray:

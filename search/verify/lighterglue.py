@@ -17,7 +17,8 @@ import numpy as np
 from extractor import LocalFeatures, XFeatKeypoints, read_matching_model
 from extractor.keypoints.xfeat import XFEAT_MODEL
 from index_store import Store
-from matching.verification import Verification, collect_evidence, outside_margins, verify_many
+from matching.overlays import outside_margins
+from matching.verification import Verification, collect_evidence, verify_many
 
 CACHED = 1000  # gallery photos whose keypoints are cached, 75 kB each
 LEAST_CONFIDENCE = 0.1  # minimum confidence of a match, as published

@@ -12,6 +12,7 @@ from evaluation.studies.speed import verification_cost as benchmark
 from extractor import LocalFeatures, local_features, read_photo
 from extractor.keypoints.sift import DESCRIPTOR_SCALE, MAX_POINTS, STORED_POINTS
 from index_store import Store
+from matching.overlays import in_same_margin
 from matching.ratio_test import (
     NOISE,
     PRODUCTS_MODEL,
@@ -30,7 +31,6 @@ from matching.verification import (
     Verification,
     covered_share,
     distinct_spots,
-    in_same_margin,
     is_plausible,
     verify,
     verify_many,

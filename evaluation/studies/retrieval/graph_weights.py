@@ -40,8 +40,9 @@ VARIED = [
     replace(IN_USE, shift=0.0, contradiction=0.0),
     replace(IN_USE, trust=0.0),
 ]
-METHODS = [method for method in STAGES if method != BASE]  # which the graph affects
-SETTINGS = {name: (how.get("rerank"), how.get("verify")) for name, how in STAGES.items()}
+METHODS = {  # those that the graph affects: reranker and matcher
+    name: (how.get("rerank"), how.get("verify")) for name, how in STAGES.items() if name != BASE
+}
 CHOSEN = "chosen on other groups"
 
 
@@ -75,9 +76,11 @@ def measure(
         for gallery, named, part in zip(galleries, groups, parts):
             inside = {number for number, name in enumerate(named) if name in part}
             queries = [query for query in queries_of(gallery) if query.group in inside]
-            for (one, weights), (row, method) in product(enumerate(varied), enumerate(METHODS)):
+            for (one, weights), (row, method) in product(
+                enumerate(varied), enumerate(METHODS.values())
+            ):
                 engine = with_weights(gallery.engine, weights)
-                for group, _, ap in answers(gallery, engine, queries, *SETTINGS[method]):
+                for group, _, ap in answers(gallery, engine, queries, *method):
                     aps.setdefault((one, row, gallery.first_group + group), []).append(ap)
     maps = np.full((len(varied), len(METHODS), count), np.nan)
     for place, values in aps.items():
